@@ -1,0 +1,66 @@
+"""kgrec: a graph-native recommender toolkit.
+
+Files become one heterogeneous graph; samplers draw batches from it; a model says what it minimises and how it scores; one
+loop trains, one evaluator ranks, one folder keeps the result. Names are imported when they are first used, so that
+`import kgrec` is quick.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from kgrec.errors import BadData, KgrecError, UnknownName
+    from kgrec.evaluation import Evaluation, evaluate
+    from kgrec.graph import NO_TIME, Candidates, Graph
+    from kgrec.model import Objective, Query, Recommender
+    from kgrec.recommendation import recommend
+    from kgrec.run import Run, train
+    from kgrec.samplers import Batch, Both, Edges, Loader, Negatives, Nodes, Stream
+    from kgrec.schema import Schema
+    from kgrec.sources.build import build
+    from kgrec.split import Split
+    from kgrec.training import TrainingConfig
+    from kgrec.vocabulary import Vocabulary
+
+_HOMES = {
+    "BadData": "errors",
+    "KgrecError": "errors",
+    "UnknownName": "errors",
+    "Evaluation": "evaluation",
+    "evaluate": "evaluation",
+    "NO_TIME": "graph",
+    "Candidates": "graph",
+    "Graph": "graph",
+    "Objective": "model",
+    "Query": "model",
+    "Recommender": "model",
+    "recommend": "recommendation",
+    "Run": "run",
+    "train": "run",
+    "Batch": "samplers",
+    "Both": "samplers",
+    "Edges": "samplers",
+    "Loader": "samplers",
+    "Negatives": "samplers",
+    "Nodes": "samplers",
+    "Stream": "samplers",
+    "Schema": "schema",
+    "build": "sources.build",
+    "Split": "split",
+    "TrainingConfig": "training",
+    "Vocabulary": "vocabulary",
+}
+
+__all__ = [*_HOMES, "__version__"]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'kgrec' has no attribute {name!r}")
+    return getattr(import_module(f"kgrec.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

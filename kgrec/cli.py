@@ -1,0 +1,322 @@
+"""The kgrec command: thin; every option is a field of a config or an argument of a library function."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kgrec.errors import KgrecError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kgrec.training import Epoch, TrainingConfig
+
+app = typer.Typer(
+    name="kgrec",
+    help="Files to one graph, models on it, recommendations in your own ids.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="rich",
+)
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `kgrec train --out` writes it.")]
+GraphFolder = Annotated[Path, typer.Argument(metavar="GRAPH", help="A graph folder, as `kgrec build` writes it.")]
+Data = Annotated[Path | None, typer.Option("--data", help="The folder that the recipe's paths start from.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON alone to stdout; all else goes to stderr.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what --out names.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Own = Annotated[str | None, typer.Option("--model", help="The dotted path of your own model, to say that you trust it.")]
+
+
+@app.command()
+def build(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe such as graphs/ml-1m.yaml.")],
+    out: Annotated[Path, typer.Option("--out", help="The graph folder to write.")],
+    data: Data = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Build a graph folder from the files that a recipe names."""
+    from kgrec.sources.build import build_to
+
+    report = build_to(recipe, data, out, overwrite=overwrite)
+    _print_json(report.to_json()) if as_json else report.show(_console())
+
+
+@app.command()
+def info(graph: GraphFolder, as_json: Json = False) -> None:
+    """Say what a graph holds: types, counts, degrees, times, link coverage, features, relations."""
+    from kgrec.graph import Graph
+    from kgrec.info import info as describe, show
+
+    facts = describe(Graph.load(graph))
+    _print_json(facts) if as_json else show(facts, _console())
+
+
+@app.command()
+def check(
+    path: Annotated[Path, typer.Argument(metavar="RECIPE|GRAPH", help="A recipe or a graph folder.")],
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Report every problem of the files behind a recipe, or of a graph folder; exit code 1 if anything is wrong."""
+    from dataclasses import asdict
+
+    from kgrec.sources.check import check as find_problems
+
+    problems = find_problems(path, data)
+    if as_json:
+        _print_json([asdict(problem) for problem in problems])
+    else:
+        for problem in problems:
+            print(problem)
+        errors = sum(problem.severity == "error" for problem in problems)
+        print(f"{errors} errors, {len(problems) - errors} notes")
+    if any(problem.severity == "error" for problem in problems):
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what is installed and what this machine offers: versions, devices, threads, optional parts."""
+    from kgrec.doctor import doctor as examine, show
+
+    facts = examine()
+    _print_json(facts) if as_json else show(facts, _console())
+
+
+@app.command()
+def models(as_json: Json = False) -> None:
+    """List the models and the fields that --set takes."""
+    import dataclasses
+
+    from kgrec import models as folder
+
+    listing = {
+        name: {f.name: _shown(f) for f in dataclasses.fields(folder.find(name).Config)} for name in folder.names()
+    }
+    if as_json:
+        _print_json(listing)
+        return
+    for name, fields in listing.items():
+        print(f"{name}: {', '.join(f'{field}={default}' for field, default in fields.items()) or 'no fields'}")
+
+
+def _shown(field: Any) -> Any:
+    import dataclasses
+
+    return None if field.default is dataclasses.MISSING else field.default
+
+
+@app.command()
+def train(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of `kgrec models`, or a dotted path.")],
+    graph: GraphFolder,
+    out: Annotated[Path | None, typer.Option("--out", help="The run folder to write.")] = None,
+    split: Annotated[str | None, typer.Option("--split", help="A SPEC such as last_n:1,valid=1.")] = None,
+    candidates: Annotated[
+        str | None, typer.Option("--candidates", help="Items to rank at test: a list in the graph, or all.")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="field=value; training.x=... for the training's fields.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="A YAML file of fields, with `training:` for the training's.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="At most so many.")] = None,
+    validate_every: Annotated[int | None, typer.Option("--validate-every", help="Epochs between validations.")] = None,
+    patience: Annotated[int | None, typer.Option("--patience", help="Validations without a better one.")] = None,
+    metric: Annotated[str | None, typer.Option("--metric", help="Chooses the best epoch, such as ndcg@10.")] = None,
+    metrics: Annotated[str | None, typer.Option("--metrics", help="What to measure: recall@20,ndcg@20.")] = None,
+    refit: Annotated[bool, typer.Option("--refit", help="Then train on train + valid, for as many epochs.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from OUT.checkpoint.")] = False,
+    seed: Annotated[int | None, typer.Option("--seed")] = None,
+    device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = None,
+    devices: Annotated[int | None, typer.Option("--devices", help="Processes, each on a device.")] = None,
+    precision: Annotated[str | None, typer.Option("--precision", help="32-true, bf16-mixed or 64-true.")] = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Train a model, choose its epoch on validation, measure it once on test, and keep it as a run folder."""
+    from kgrec.run import train as train_model
+
+    fields, given = _fields(config, assignments or [])
+    for name, value in {
+        "epochs": epochs,
+        "validate_every": validate_every,
+        "patience": patience,
+        "metric": metric,
+        "seed": seed,
+        "device": device,
+        "devices": devices,
+        "precision": precision,
+    }.items():
+        if value is not None:
+            given[name] = value
+    run = train_model(
+        model,
+        graph,
+        split=split,
+        candidates=candidates,
+        config=fields,
+        training=_training(given),
+        metrics=[name.strip() for name in metrics.split(",")] if metrics else None,
+        refit=refit,
+        out=out,
+        resume=resume,
+        overwrite=overwrite,
+        report=_report,
+    )
+    _print_json(run.metrics) if as_json else _show_metrics(run.metrics)
+
+
+def _training(fields: Mapping[str, Any]) -> TrainingConfig:
+    from kgrec.settings import configure
+    from kgrec.training import TrainingConfig
+
+    return configure(TrainingConfig, fields, "training")
+
+
+def _fields(config: Path | None, assignments: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The model's and the training's fields: those of the file, and over them those of --set."""
+    from kgrec.settings import parse_assignments
+
+    fields = _read_config(config) if config is not None else {}
+    training = fields.pop("training", {})
+    for name, value in parse_assignments(assignments).items():
+        group, dot, field = name.partition(".")
+        if dot and group != "training":
+            raise KgrecError(f"--set {name}: no group {group!r}; fields stand alone, or as training.field")
+        if dot:
+            training[field] = value
+        else:
+            fields[name] = value
+    return fields, training
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        fields = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise KgrecError(f"--config {path}: {error}") from error
+    if not isinstance(fields, dict) or not isinstance(fields.get("training", {}), dict):
+        raise KgrecError(f"--config {path}: a mapping of fields is wanted, with a mapping under `training:`")
+    return fields
+
+
+@app.command()
+def evaluate(
+    run: RunFolder,
+    graph: GraphFolder,
+    split: Annotated[str | None, typer.Option("--split", help="A SPEC; default: the run's own.")] = None,
+    candidates: Annotated[str | None, typer.Option("--candidates", help="A list in the graph, or all.")] = None,
+    metrics: Annotated[str | None, typer.Option("--metrics", help="What to measure: recall@20,ndcg@20.")] = None,
+    device: Device = "auto",
+    model: Own = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a run on the test edges of a graph."""
+    from kgrec.run import Run, measure
+
+    result = measure(
+        Run.load(run, trust=model, device=device),
+        graph,
+        split=split,
+        candidates=candidates,
+        metrics=[name.strip() for name in metrics.split(",")] if metrics else None,
+    )
+    _print_json(result) if as_json else _show_metrics(result)
+
+
+@app.command()
+def recommend(
+    run: RunFolder,
+    user: Annotated[list[str] | None, typer.Option("--user", help="A user's id; may be given several times.")] = None,
+    users: Annotated[str | None, typer.Option("--users", help="A file with an id a line, or `all`.")] = None,
+    history: Annotated[
+        Path | None, typer.Option("--history", help="CSV of a new user's items: item[,time][,weight].")
+    ] = None,
+    k: Annotated[int, typer.Option("--k", min=1, help="Items for each user.")] = 10,
+    include_seen: Annotated[bool, typer.Option("--include-seen", help="Also items that the user has.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Write .parquet or .csv instead of printing.")] = None,
+    device: Device = "auto",
+    model: Own = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Recommend items to users of a run, or to a new user by what it did."""
+    from kgrec.recommendation import lists_for, new_user_lists, wanted_users, write_lists
+    from kgrec.run import Run
+
+    trained = Run.load(run, trust=model, device=device)
+    if history is not None:
+        if user or users:
+            raise KgrecError("--history is for one new user; leave out --user and --users")
+        lists = new_user_lists(trained, history, k=k, include_seen=include_seen)
+    else:
+        lists = lists_for(trained, wanted_users(trained, user or [], users), k=k, include_seen=include_seen)
+    if out is not None:
+        rows = write_lists(lists, out, overwrite=overwrite)
+        print(f"{rows} rows in {out}", file=sys.stderr)
+    elif as_json:
+        _print_json([one.to_json() for chunk in lists for one in chunk])
+    else:
+        for chunk in lists:
+            for one in chunk:
+                _console().print(one.table())
+
+
+# ---------------------------------------------------------------------- printing
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console()
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False))
+
+
+def _report(epoch: Epoch, metrics: Mapping[str, float]) -> None:
+    losses = ", ".join(f"{name} {value:.4f}" for name, value in epoch.losses.items())
+    measured = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+    print(f"epoch {epoch.number}  {epoch.seconds:.2f} s  {losses}  {measured}".rstrip(), file=sys.stderr, flush=True)
+
+
+def _show_metrics(metrics: Mapping[str, Any]) -> None:
+    from rich.table import Table
+
+    parts = [part for part in ("valid", "test", "test_warm", "test_cold") if metrics.get(part)]
+    table = Table("metric", *parts, title=f"{metrics['model']} ({metrics['protocol']})")
+    for name in dict.fromkeys(name for part in parts for name in metrics[part]):
+        table.add_row(name, *(f"{metrics[part][name]:.4f}" if name in metrics[part] else "" for part in parts))
+    console = _console()
+    console.print(table)
+    rest = {name: value for name, value in metrics.items() if not isinstance(value, dict)}
+    console.print(", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in rest.items()))
+
+
+def main() -> None:
+    """The entry point: what cannot be done is said in one message, with exit code 1."""
+    try:
+        app()
+    except KgrecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        print(f"error: {error.filename or ''} {error.strerror or error}".replace("  ", " "), file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

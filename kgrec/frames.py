@@ -1,0 +1,118 @@
+"""Graphs from pandas frames and from PyG's HeteroData."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from torch import Tensor
+
+from kgrec.assembly import EdgePart, NodePart, assemble
+from kgrec.errors import BadData, KgrecError, some
+from kgrec.features import Feature
+from kgrec.graph import NO_TIME, Graph
+from kgrec.schema import EdgeType, FeatureKind, FeatureSchema, clean_name
+from kgrec.vocabulary import Vocabulary, as_strings
+
+if TYPE_CHECKING:
+    from torch_geometric.data import HeteroData
+
+
+def graph_from_frames(
+    edges: Mapping[EdgeType, pd.DataFrame],
+    nodes: Mapping[str, pd.DataFrame],
+    features: Mapping[str, Mapping[str, FeatureKind]],
+    target: EdgeType | None,
+) -> Graph:
+    """See `Graph.from_frames`."""
+    for edge, frame in edges.items():
+        _require(frame, ("source", "target"), f"the frame of relation {edge[1]!r}")
+    parts: dict[str, NodePart] = {}
+    ends = [
+        (edge[2 * end], frame[column])
+        for edge, frame in edges.items()
+        for end, column in enumerate(("source", "target"))
+    ]
+    for node_type in [*nodes, *dict.fromkeys(name for name, _ in ends)]:
+        if node_type in parts:
+            continue
+        if node_type in nodes:
+            parts[node_type] = _node_part(node_type, nodes[node_type], features.get(node_type, {}))
+        else:
+            named = pa.chunked_array([as_strings(ids) for name, ids in ends if name == node_type])
+            parts[node_type] = NodePart(Vocabulary(pc.unique(named)))
+    return assemble(
+        parts,
+        {edge: _edge_part(edge, frame, parts) for edge, frame in edges.items()},
+        target=target or next(iter(edges), None),
+    )
+
+
+def _require(frame: pd.DataFrame, columns: tuple[str, ...], what: str) -> None:
+    for column in columns:
+        if column not in frame:
+            raise KgrecError(f"{what} has no column {column!r}; it has {some(frame.columns, 20)}")
+
+
+def _node_part(node_type: str, frame: pd.DataFrame, kinds: Mapping[str, FeatureKind]) -> NodePart:
+    _require(frame, ("id", *kinds), f"the frame of node type {node_type!r}")
+    columns = {}
+    for name in frame.columns.difference(["id", "label"], sort=False):
+        column = pa.array(list(frame[name]) if frame[name].dtype == object else frame[name], from_pandas=True)
+        columns[name] = Feature.from_arrow(column, kinds.get(name) or _kind_of(column, name))
+    return NodePart(Vocabulary(frame["id"], frame.get("label")), columns)
+
+
+def _kind_of(column: pa.Array, name: str) -> FeatureKind:
+    kind = column.type
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
+        return "numeric"
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind):
+        return "categorical"
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return "vector" if pa.types.is_floating(kind.value_type) else "multi"
+    raise KgrecError(f"column {name!r} of type {kind} is no feature; say its kind in features=")
+
+
+def _edge_part(edge: EdgeType, frame: pd.DataFrame, parts: Mapping[str, NodePart]) -> EdgePart:
+    numbers = []
+    for column, node_type in (("source", edge[0]), ("target", edge[2])):
+        found = parts[node_type].vocabulary.find(frame[column])
+        if (found < 0).any():
+            unknown = frame[column][found < 0].unique()
+            raise BadData([f"relation {edge[1]!r} names {node_type} ids that have no node: {some(unknown)}"])
+        numbers.append(found)
+    time = frame["time"].fillna(NO_TIME).to_numpy(np.int64) if "time" in frame else None
+    weight = frame["weight"].to_numpy(np.float32) if "weight" in frame else None
+    return EdgePart(*numbers, time=time, weight=weight)
+
+
+def graph_from_hetero(data: HeteroData, target: EdgeType | None) -> Graph:
+    """See `Graph.from_hetero`."""
+    name_of = {name: clean_name(name) for name in data.node_types}
+    nodes = {}
+    for name in data.node_types:
+        columns = {
+            clean_name(str(key)): Feature(FeatureSchema("vector", dim=value.shape[1]), value.detach().cpu().float())
+            for key, value in data[name].items()
+            if isinstance(value, Tensor) and value.is_floating_point() and value.dim() == 2
+        }
+        nodes[name_of[name]] = NodePart(Vocabulary(np.arange(data[name].num_nodes)), columns, label=name)
+    edges = {}
+    for edge in data.edge_types:
+        store = data[edge]
+        source, sink = store.edge_index.cpu().numpy()
+        weight = next((store[k] for k in ("weight", "rating", "edge_attr") if k in store and store[k].dim() == 1), None)
+        edges[(name_of[edge[0]], clean_name(edge[1]), name_of[edge[2]])] = EdgePart(
+            source,
+            sink,
+            time=store.time.cpu().numpy().astype(np.int64) if "time" in store else None,
+            weight=None if weight is None else weight.cpu().numpy().astype(np.float32),
+            label=edge[1],
+        )
+    chosen = (name_of[target[0]], clean_name(target[1]), name_of[target[2]]) if target else next(iter(edges), None)
+    return assemble(nodes, edges, target=chosen)

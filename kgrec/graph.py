@@ -1,0 +1,505 @@
+"""The graph: every interaction and every fact is an edge of one heterogeneous graph, kept once in flat tensors."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from kgrec.errors import KgrecError, unknown_name
+from kgrec.features import Feature
+from kgrec.schema import EdgeSchema, EdgeType, FeatureKind, Schema
+from kgrec.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import networkx
+    import pandas as pd
+    from torch_geometric.data import HeteroData
+
+NO_TIME = torch.iinfo(torch.int64).min  #: the time of an edge that has none; it is before every time
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """For each of some users the items to rank: a set by protocol (NCF's one true and 99 drawn items)."""
+
+    user: Tensor  #: LongTensor [n], local numbers, rising
+    ptr: Tensor  #: LongTensor [n + 1]
+    item: Tensor  #: LongTensor [ptr[-1]], local numbers
+
+
+@dataclass(frozen=True, eq=False)
+class CSR:
+    """Edges grouped by one end: those of flat node n are at positions `ptr[n]` to `ptr[n + 1]`, in order of time, and of
+    the file where times tie."""
+
+    ptr: Tensor  #: LongTensor [N + 1]
+    edge: Tensor  #: LongTensor [E], position in the graph
+    other: Tensor  #: IntTensor [E], flat number of the other end
+
+    def degree(self) -> Tensor:
+        """Edges of every node, LongTensor [N]."""
+        return self.ptr.diff()
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A typed, timed, directed multigraph over users, items, attributes and entities.
+
+    Edges stand in flat tensors, grouped by edge type; node numbers in `edge_index` are local to their type. Computation
+    uses flat numbers, local + offset of the type, so that all items are a range; `pad` (one past the last) is no node.
+    Nothing is changed in place: `only`, `before`, `where`, `both_ways`, `reversed` and `to` give new graphs.
+
+    >>> import pandas as pd
+    >>> rated = pd.DataFrame({"source": ["ann", "bob", "ann"], "target": ["Alien", "Alien", "Brazil"], "time": [3, 5, 4]})
+    >>> graph = Graph.from_frames(edges={("user", "rated", "film"): rated})
+    >>> graph
+    Graph(user: 2, film: 2 | user-rated-film: 3)
+    >>> graph.head.tolist(), graph.tail.tolist(), graph.before(5).num_edges
+    ([0, 1, 0], [2, 2, 3], 2)
+    """
+
+    schema: Schema
+    edge_index: Tensor  #: LongTensor [2, E], local numbers
+    relation_ptr: tuple[int, ...]  #: [R + 1], edges of the r-th edge type are relation_ptr[r] : relation_ptr[r + 1]
+    time: Tensor  #: LongTensor [E], unix seconds; NO_TIME for facts
+    weight: Tensor  #: FloatTensor [E], a rating or a count; 1 where the source has none
+    vocabulary: Mapping[str, Vocabulary] = field(default_factory=dict)  #: empty in `Graph.empty`
+    features: Mapping[str, Mapping[str, Feature]] = field(default_factory=dict)  #: by node type and column
+    edge_features: Mapping[EdgeType, Mapping[str, Feature]] = field(default_factory=dict)  #: of the graph as loaded
+    origin: Tensor | None = None  #: LongTensor [E], position of a view's edge in the graph as loaded; None: the same
+    origin_ptr: tuple[tuple[EdgeType, int], ...] = ()  #: where edge types that have features start in it
+    splits: Mapping[str, Tensor] = field(
+        default_factory=dict
+    )  #: by name, int8 [target edges]: 0 train, 1 valid, 2 test
+    candidates: Mapping[str, Candidates] = field(default_factory=dict)  #: by name, items to rank
+    withheld: Tensor | None = None  #: LongTensor, flat nodes that training may not draw (cold items held out)
+
+    # ------------------------------------------------------------------ what there is
+
+    @property
+    def node_types(self) -> list[str]:
+        return list(self.schema.nodes)
+
+    @property
+    def edge_types(self) -> list[EdgeType]:
+        return list(self.schema.edges)
+
+    @property
+    def target(self) -> EdgeType:
+        """The edge type that is recommended. Raises KgrecError where the graph names none."""
+        if self.schema.target is None:
+            raise KgrecError(
+                "this graph names no target relation; give `target:` in the recipe or target= in from_frames"
+            )
+        return self.schema.target
+
+    @property
+    def num_nodes(self) -> int:
+        return self.schema.num_nodes
+
+    @property
+    def num_edges(self) -> int:
+        return self.edge_index.shape[1]
+
+    @property
+    def pad(self) -> int:
+        """The number that stands for no node: one past the last."""
+        return self.num_nodes
+
+    @property
+    def device(self) -> torch.device:
+        return self.edge_index.device
+
+    @cached_property
+    def ranges(self) -> dict[str, range]:
+        """Flat numbers of each node type."""
+        ends = list(itertools.accumulate(node.count for node in self.schema.nodes.values()))
+        return {name: range(end - self.schema.nodes[name].count, end) for name, end in zip(self.schema.nodes, ends)}
+
+    def range(self, node_type: str) -> range:
+        """Flat numbers of all nodes of one type, as a Python range. Raises UnknownName."""
+        if node_type not in self.ranges:
+            raise unknown_name("node type", node_type, self.ranges, "in this graph")
+        return self.ranges[node_type]
+
+    def nodes(self, node_type: str) -> Tensor:
+        """Flat numbers of all nodes of one type, LongTensor [N of the type]. Raises UnknownName."""
+        numbers = self.range(node_type)
+        return torch.arange(numbers.start, numbers.stop, device=self.device)
+
+    def drawable(self, node_type: str) -> Tensor:
+        """Flat numbers of the nodes that training may draw as negatives or softmax classes: all but the withheld."""
+        nodes = self.nodes(node_type)
+        return nodes if self.withheld is None else nodes[~torch.isin(nodes, self.withheld)]
+
+    def flat(self, node_type: str, ids: object) -> Tensor:
+        """Flat numbers of external ids, LongTensor [n]. Raises UnknownName with the ids that are not known."""
+        return self.vocabulary[node_type].numbers(ids, what=node_type) + self.range(node_type).start
+
+    @cached_property
+    def relation(self) -> Tensor:
+        """Number of each edge's type, LongTensor [E]."""
+        sizes = torch.tensor(self.relation_ptr, device=self.device).diff()
+        return torch.arange(len(sizes), device=self.device).repeat_interleave(sizes)
+
+    def _flat_end(self, end: int) -> Tensor:
+        starts = torch.tensor([self.ranges[edge[2 * end]].start for edge in self.edge_types], device=self.device)
+        if len(starts) == 1:
+            return self.edge_index[end] + starts
+        return self.edge_index[end] + starts[self.relation] if len(starts) else self.edge_index[end]
+
+    @cached_property
+    def head(self) -> Tensor:
+        """Flat source of each edge, LongTensor [E]."""
+        return self._flat_end(0)
+
+    @cached_property
+    def tail(self) -> Tensor:
+        """Flat target of each edge, LongTensor [E]."""
+        return self._flat_end(1)
+
+    @cached_property
+    def data(self) -> HeteroData:
+        """The graph as PyG's HeteroData; its tensors are slices of the flat ones, so any PyG code runs on it."""
+        from torch_geometric.data import HeteroData
+
+        data = HeteroData()
+        for name, node in self.schema.nodes.items():
+            data[name].num_nodes = node.count
+            for column, feature in self.features.get(name, {}).items():
+                if isinstance(feature.values, Tensor) and feature.ptr is None:
+                    data[name][column] = feature.values
+        for edge, start, stop in zip(self.edge_types, self.relation_ptr, self.relation_ptr[1:]):
+            data[edge].edge_index = self.edge_index[:, start:stop]
+            data[edge].time = self.time[start:stop]
+            data[edge].weight = self.weight[start:stop]
+        return data
+
+    def edge_feature(self, edge_type: EdgeType, column: str) -> Feature:
+        """A column of this relation's edges, in the order of this view's edges. Raises UnknownName."""
+        columns = self.edge_features.get(edge_type, {})
+        if column not in columns:
+            raise unknown_name("edge feature", column, columns, f"of {'-'.join(edge_type)}")
+        if self.origin is None:
+            return columns[column]
+        number = self.edge_types.index(edge_type)
+        rows = self.origin[self.relation_ptr[number] : self.relation_ptr[number + 1]]
+        return columns[column].take(rows - dict(self.origin_ptr)[edge_type])
+
+    def __repr__(self) -> str:
+        nodes = ", ".join(f"{name}: {node.count:,}" for name, node in self.schema.nodes.items())
+        counts = [b - a for a, b in itertools.pairwise(self.relation_ptr)]
+        edges = ", ".join(f"{'-'.join(edge)}: {count:,}" for edge, count in zip(self.edge_types[:8], counts))
+        more = f" and {len(counts) - 8} more" if len(counts) > 8 else ""
+        return f"Graph({nodes} | {edges}{more})"
+
+    # ------------------------------------------------------------------ indices
+
+    @cached_property
+    def csr(self) -> CSR:
+        """Edges by their source, in order of time: what each node did."""
+        return self._grouped(self.head, self.tail)
+
+    @cached_property
+    def csc(self) -> CSR:
+        """Edges by their target, in order of time: the same edges read backwards."""
+        return self._grouped(self.tail, self.head)
+
+    def _grouped(self, by: Tensor, other: Tensor) -> CSR:
+        if by.is_cuda:
+            order = torch.argsort(self.time, stable=True)
+            order = order[torch.argsort(by[order], stable=True)]
+            ptr = torch.zeros(self.num_nodes + 1, dtype=torch.long, device=by.device)
+            ptr[1:] = torch.bincount(by, minlength=self.num_nodes).cumsum(0)
+        else:
+            from kgrec import kernels
+
+            starts, edges = kernels.group(by.numpy(), self.num_nodes)
+            kernels.sort_rows_by_time(starts, edges, self.time.numpy())
+            ptr, order = torch.from_numpy(starts), torch.from_numpy(edges)
+        return CSR(ptr, order, other[order].int())
+
+    @cached_property
+    def _sorted_rows(self) -> Tensor:
+        """For the CPU: the targets of `csr`, sorted within each row. LongTensor [E]."""
+        from kgrec import kernels
+
+        tails = self.csr.other.long()
+        kernels.sort_rows(self.csr.ptr.numpy(), tails.numpy())
+        return tails
+
+    @cached_property
+    def _sorted_pairs(self) -> Tensor:
+        """For vectorised search: head * (N + 1) + tail of every edge, rising, and one past the last. LongTensor [E + 1]."""
+        pairs = (self.head * (self.num_nodes + 1) + self.tail).sort().values
+        return torch.cat([pairs, pairs.new_full((1,), torch.iinfo(torch.int64).max)])
+
+    def is_edge(self, head: Tensor, tail: Tensor) -> Tensor:
+        """Whether there is an edge from each head [n] to each of its tails [n, K] (flat numbers). BoolTensor [n, K]."""
+        if head.device.type != "cpu":
+            pairs = head[:, None] * (self.num_nodes + 1) + tail
+            return self._sorted_pairs[torch.searchsorted(self._sorted_pairs, pairs)] == pairs
+        from kgrec import kernels
+
+        rows = self.csr.ptr.numpy(), self._sorted_rows.numpy()
+        return torch.from_numpy(kernels.is_member(*rows, head.contiguous().numpy(), tail.contiguous().numpy()))
+
+    # ------------------------------------------------------------------ views
+
+    def only(self, *names: str | EdgeType) -> Graph:
+        """The same nodes, and only the edges of these relations (every edge type of a name). Raises UnknownName."""
+        kept = self.schema.edge_types(*names)
+        if kept == self.edge_types:
+            return self
+        numbers = [self.edge_types.index(edge) for edge in kept]
+        parts = [torch.arange(self.relation_ptr[n], self.relation_ptr[n + 1], device=self.device) for n in numbers]
+        if len(parts) == 1:  # one relation is a slice, not a copy
+            part = slice(self.relation_ptr[numbers[0]], self.relation_ptr[numbers[0] + 1])
+            return self._edges_at(part, kept, (0, len(parts[0])))
+        sizes = [len(part) for part in parts]
+        index = torch.cat(parts) if parts else torch.empty(0, dtype=torch.long, device=self.device)
+        return self._edges_at(index, kept, (0, *itertools.accumulate(sizes)))
+
+    def without(self, *names: str | EdgeType) -> Graph:
+        """The same nodes, and the edges of all other relations. Raises UnknownName."""
+        dropped = set(self.schema.edge_types(*names))
+        return self._only_types([edge for edge in self.edge_types if edge not in dropped])
+
+    def _only_types(self, edge_types: Sequence[EdgeType]) -> Graph:
+        if edge_types:
+            return self.only(*edge_types)
+        return self._edges_at(slice(0, 0), [], (0,))
+
+    def interactions(self) -> Graph:
+        """The target relation and the other behaviours between the same two node types."""
+        ends = self.target[0], self.target[2]
+        return self._only_types([edge for edge in self.edge_types if (edge[0], edge[2]) == ends])
+
+    def facts(self) -> Graph:
+        """All that is no interaction: attributes and knowledge-graph relations."""
+        ends = self.target[0], self.target[2]
+        return self._only_types([edge for edge in self.edge_types if (edge[0], edge[2]) != ends])
+
+    def before(self, time: int) -> Graph:
+        """Edges strictly before a time (unix seconds), and all facts."""
+        return self.where(self.time < time)
+
+    def where(self, mask: Tensor) -> Graph:
+        """Only the edges where mask (BoolTensor [E]) is true."""
+        kept = torch.cat([mask.new_zeros(1, dtype=torch.long), mask.long().cumsum(0)])
+        ptr = tuple(kept[torch.tensor(self.relation_ptr, device=self.device)].tolist())
+        return self._edges_at(torch.nonzero(mask).squeeze(1), self.edge_types, ptr)
+
+    def _edges_at(self, index: Tensor | slice, edge_types: Sequence[EdgeType], ptr: tuple[int, ...]) -> Graph:
+        origin = None
+        if self.edge_features:
+            base = self.origin if self.origin is not None else torch.arange(self.num_edges, device=self.device)
+            origin = base[index]
+        starts = self.origin_ptr or tuple(
+            (e, p) for e, p in zip(self.edge_types, self.relation_ptr) if e in self.edge_features
+        )
+        return replace(
+            self,
+            schema=self.schema.with_edges(edge_types),
+            edge_index=self.edge_index[:, index],
+            relation_ptr=ptr,
+            time=self.time[index],
+            weight=self.weight[index],
+            origin=origin,
+            origin_ptr=starts,
+            splits={},
+            candidates={},
+        )
+
+    def both_ways(self) -> Graph:
+        """Every edge also backwards, as relation `rev_<name>`, but where the graph states the inverse itself."""
+        stated = {edge.inverse_of for edge in self.schema.edges.values()} - {None}
+        single = [e for e, schema in self.schema.edges.items() if schema.inverse_of is None and e[1] not in stated]
+        if not single:
+            return self
+        return self._joined(self._only_types(single).reversed())
+
+    def reversed(self) -> Graph:
+        """Every edge backwards, as relation `rev_<name>`."""
+        edges = {
+            (t, f"rev_{r}", s): EdgeSchema(label=f"reverse of {schema.label or r}", inverse_of=r)
+            for (s, r, t), schema in self.schema.edges.items()
+        }
+        return replace(
+            self,
+            schema=replace(self.schema, edges=edges),
+            edge_index=self.edge_index.flip(0),
+            edge_features={},
+            origin=None,
+            origin_ptr=(),
+            splits={},
+            candidates={},
+        )
+
+    def _joined(self, other: Graph) -> Graph:
+        ptr = (*self.relation_ptr, *(self.num_edges + stop for stop in other.relation_ptr[1:]))
+        return replace(
+            self,
+            schema=replace(self.schema, edges={**self.schema.edges, **other.schema.edges}),
+            edge_index=torch.cat([self.edge_index, other.edge_index], dim=1),
+            relation_ptr=ptr,
+            time=torch.cat([self.time, other.time]),
+            weight=torch.cat([self.weight, other.weight]),
+            edge_features={},
+            origin=None,
+            origin_ptr=(),
+            splits={},
+            candidates={},
+        )
+
+    def to(self, device: str | torch.device) -> Graph:
+        """The graph with its flat tensors on a device."""
+        device = torch.device(device)
+        if device == self.device:
+            return self
+        return replace(
+            self,
+            edge_index=self.edge_index.to(device),
+            time=self.time.to(device),
+            weight=self.weight.to(device),
+            origin=None if self.origin is None else self.origin.to(device),
+            withheld=None if self.withheld is None else self.withheld.to(device),
+            splits={name: part.to(device) for name, part in self.splits.items()},
+        )
+
+    def with_nodes(self, new: Mapping[str, pd.DataFrame]) -> tuple[Graph, Tensor]:
+        """Nodes appended within types, and the map from old flat numbers to new ones, LongTensor [N + 1] (pad to pad).
+
+        Each frame has `id` and may have `label` and feature columns of the type; what it lacks is missing.
+        Raises UnknownName for a node type that is not there, BadData for an id that is known.
+        """
+        nodes, vocabulary, features = dict(self.schema.nodes), dict(self.vocabulary), dict(self.features)
+        for node_type, frame in new.items():
+            if node_type not in nodes:
+                raise unknown_name("node type", node_type, nodes, "in this graph")
+            schema = nodes[node_type]
+            vocabulary[node_type] = vocabulary[node_type].extended(frame["id"], frame.get("label"))
+            features[node_type] = {
+                name: _appended(feature, name, frame) for name, feature in self.features.get(node_type, {}).items()
+            }
+            nodes[node_type] = replace(schema, count=schema.count + len(frame))
+        bigger = replace(
+            self, schema=replace(self.schema, nodes=nodes), vocabulary=vocabulary, features=features, withheld=None
+        )
+        shift = torch.cat(
+            [torch.arange(len(old)) + bigger.ranges[name].start for name, old in self.ranges.items()]
+            + [torch.tensor([bigger.pad])]
+        ).to(self.device)
+        if self.withheld is not None:
+            bigger = replace(bigger, withheld=shift[self.withheld])
+        return bigger, shift
+
+    # ------------------------------------------------------------------ making one
+
+    @staticmethod
+    def from_frames(
+        *,
+        edges: Mapping[EdgeType, pd.DataFrame],
+        nodes: Mapping[str, pd.DataFrame] | None = None,
+        features: Mapping[str, Mapping[str, FeatureKind]] | None = None,
+        target: EdgeType | None = None,
+    ) -> Graph:
+        """A graph from pandas frames.
+
+        edges: by (source type, relation, target type) a frame with `source` and `target` (external ids) and optionally
+        `time` (unix seconds) and `weight`. nodes: by type a frame with `id`, optionally `label`, and feature columns whose
+        kind is taken from `features` or from their type (numbers: numeric; strings: categorical; lists of strings: multi;
+        arrays: vector). A type without a frame has the ids that its edges name, by first appearance. target: the relation
+        to recommend, else the first.
+
+        Raises BadData where an edge names an id that its node frame does not have, KgrecError where a column is missing.
+        """
+        from kgrec.frames import graph_from_frames
+
+        return graph_from_frames(edges, nodes or {}, features or {}, target)
+
+    @staticmethod
+    def from_hetero(data: HeteroData, target: EdgeType | None = None) -> Graph:
+        """A graph from PyG's HeteroData: `x` and other float matrices become vector features, `time` and a one-dimensional
+        `weight`, `rating` or `edge_attr` are taken over; ids are the node numbers. target: else the first edge type."""
+        from kgrec.frames import graph_from_hetero
+
+        return graph_from_hetero(data, target)
+
+    @staticmethod
+    def empty(schema: Schema) -> Graph:
+        """A graph that has the schema's types and counts, and neither edges nor ids: enough to build a model of."""
+        return Graph(
+            schema,
+            torch.empty(2, 0, dtype=torch.long),
+            (0,) * (len(schema.edges) + 1),
+            torch.empty(0, dtype=torch.long),
+            torch.empty(0),
+        )
+
+    def to_networkx(self) -> networkx.MultiDiGraph:
+        """A networkx MultiDiGraph; nodes are (type, external id), edges are keyed by relation with time and weight."""
+        import networkx
+
+        result = networkx.MultiDiGraph()
+        names: list[tuple[str, str]] = []
+        for node_type, numbers in self.ranges.items():
+            vocabulary = self.vocabulary[node_type]
+            local = np.arange(len(numbers))
+            keys = [(node_type, name) for name in vocabulary.ids(local)]
+            names += keys
+            result.add_nodes_from((key, {"label": label}) for key, label in zip(keys, vocabulary.labels(local)))
+        relations = [edge[1] for edge in self.edge_types]
+        for head, tail, relation, time, weight in zip(
+            self.head.tolist(), self.tail.tolist(), self.relation.tolist(), self.time.tolist(), self.weight.tolist()
+        ):
+            result.add_edge(
+                names[head], names[tail], relations[relation], time=None if time == NO_TIME else time, weight=weight
+            )
+        return result
+
+    # ------------------------------------------------------------------ on disk
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write the graph folder, whole or not at all. Raises KgrecError where `path` exists or the disk refuses."""
+        from kgrec.storage import save_graph
+
+        save_graph(self, Path(path), overwrite=overwrite)
+
+    @staticmethod
+    def load(path: str | Path) -> Graph:
+        """Read a graph folder. Raises KgrecError where a file is missing, truncated, altered or of a newer format."""
+        from kgrec.storage import load_graph
+
+        return load_graph(Path(path))
+
+    def content_hash(self) -> str:
+        """A hash of ids, edges, times and weights that does not depend on how they are stored."""
+        digest = hashlib.blake2b(digest_size=16)
+        for node_type in self.node_types:
+            digest.update(node_type.encode())
+            if node_type in self.vocabulary:
+                digest.update("\0".join(self.vocabulary[node_type].id_array.to_pylist()).encode())
+        digest.update(repr((self.edge_types, self.relation_ptr)).encode())
+        for tensor in (self.edge_index, self.time, self.weight):
+            digest.update(np.ascontiguousarray(tensor.cpu().numpy()).data)
+        return digest.hexdigest()
+
+
+def _appended(feature: Feature, name: str, frame: pd.DataFrame) -> Feature:
+    old = feature.to_arrow()
+    if name in frame:
+        new = Feature.from_arrow(pa.array(frame[name], from_pandas=True), feature.schema).to_arrow()
+    else:
+        new = pa.nulls(len(frame), old.type)
+    return Feature.from_arrow(pa.concat_arrays([old, new]), feature.schema)

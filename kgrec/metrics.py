@@ -1,0 +1,196 @@
+"""Metrics: each is its formula over the facts of one relevance matrix. Names are `ndcg@10`, `rmse`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from kgrec.errors import KgrecError, unknown_name
+
+KGAT_DEPTH = 100  #: the KGAT authors rank 100 items, and know of no hits below
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """The facts of B ranked lists, best first. All metrics of a run are read from one of these."""
+
+    hit: Tensor  #: BoolTensor [B, K], whether the item at each rank is relevant; False past a short list's end
+    relevant: Tensor  #: LongTensor [B], distinct relevant items, ranked or not
+    interactions: Tensor | None = None  #: FloatTensor [B, K], those of each item in train; NaN past a short list's end
+
+    @cached_property
+    def rank(self) -> Tensor:
+        """1, 2, ..., K: DoubleTensor [K]."""
+        return torch.arange(1, self.hit.shape[1] + 1, device=self.hit.device, dtype=torch.double)
+
+    @cached_property
+    def hits(self) -> Tensor:
+        """Hits up to each rank: DoubleTensor [B, K]."""
+        return self.hit.double().cumsum(1)
+
+    @cached_property
+    def gain(self) -> Tensor:
+        """Discounted cumulative gain up to each rank, each hit gaining 1 / log2(rank + 1): DoubleTensor [B, K]."""
+        return (self.hit / (self.rank + 1).log2()).cumsum(1)
+
+    @cached_property
+    def ideal_gain(self) -> Tensor:
+        """The gain of 0, 1, ..., K hits at the top of a list: DoubleTensor [K + 1]."""
+        discount = 1 / (self.rank + 1).log2()
+        return torch.cat([discount.new_zeros(1), discount.cumsum(0)])
+
+
+def _recall(lists: Ranking, k: int) -> Tensor:
+    """Share of the relevant items that are among the first k."""
+    return _share(lists.hits[:, k - 1], lists.relevant)
+
+
+def _precision(lists: Ranking, k: int) -> Tensor:
+    """Share of the k places that hold a relevant item; a list shorter than k leaves places empty."""
+    return lists.hits[:, k - 1] / k
+
+
+def _hit_rate(lists: Ranking, k: int) -> Tensor:
+    """1 where a relevant item is among the first k, else 0."""
+    return (lists.hits[:, k - 1] > 0).double()
+
+
+def _ndcg(lists: Ranking, k: int) -> Tensor:
+    """Discounted gain over that of an ideal list, which has min(k, relevant) hits on top (Järvelin & Kekäläinen 2002)."""
+    return _share(lists.gain[:, k - 1], lists.ideal_gain[lists.relevant.clamp(max=k)])
+
+
+def _ndcg_kgat(lists: Ranking, k: int) -> Tensor:
+    """NDCG as the KGAT authors' code has it: the ideal list is built from the hits among the top 100 alone, so that
+    relevant items that are ranked lower cost nothing (`ndcg_at_k` in their utility/metrics.py). Higher than NDCG."""
+    found = lists.hits[:, -1 if k > KGAT_DEPTH else min(KGAT_DEPTH, lists.hit.shape[1]) - 1].long()
+    return _share(lists.gain[:, k - 1], lists.ideal_gain[found.clamp(max=k)])
+
+
+def _mrr(lists: Ranking, k: int) -> Tensor:
+    """1 / rank of the first hit within k, else 0."""
+    return (lists.hit[:, :k] / lists.rank[:k]).amax(1)
+
+
+def _map(lists: Ranking, k: int) -> Tensor:
+    """Average precision: the precision at each hit's rank within k, summed and divided by min(k, relevant)."""
+    at_hits = lists.hit[:, :k] * lists.hits[:, :k] / lists.rank[:k]
+    return _share(at_hits.sum(1), lists.relevant.clamp(max=k))
+
+
+def _popularity(lists: Ranking, k: int) -> Tensor:
+    """Mean number of train interactions of the first k items (Abdollahpouri et al. 2019: ARP)."""
+    if lists.interactions is None:
+        raise KgrecError("popularity@k needs the number of interactions of each ranked item: Ranking(interactions=...)")
+    counts = lists.interactions[:, :k].double()
+    return _share(counts.nansum(1), (~counts.isnan()).sum(1))
+
+
+def _share(part: Tensor, whole: Tensor) -> Tensor:
+    """part / whole, and 0 where the whole is 0."""
+    return torch.where(whole > 0, part / whole, 0.0)
+
+
+def coverage(recommended: Tensor) -> float:
+    """Share of the catalog that is recommended to anybody. recommended: BoolTensor [items]."""
+    return float(recommended.double().mean())
+
+
+def rmse(error: Tensor) -> float:
+    """Root of the mean squared error. error: Tensor [n], predicted less true ratings."""
+    return float(error.double().square().mean().sqrt())
+
+
+def mae(error: Tensor) -> float:
+    """Mean absolute error. error: Tensor [n], predicted less true ratings."""
+    return float(error.double().abs().mean())
+
+
+#: Metrics of one user's list: (lists, k) -> DoubleTensor [B]
+OF_LISTS: Mapping[str, Callable[[Ranking, int], Tensor]] = {
+    "recall": _recall,
+    "precision": _precision,
+    "hit_rate": _hit_rate,
+    "ndcg": _ndcg,
+    "ndcg_kgat": _ndcg_kgat,
+    "mrr": _mrr,
+    "map": _map,
+    "popularity": _popularity,
+}
+#: Metrics of all lists together
+OF_CATALOG = ("coverage",)
+#: Metrics of predicted ratings: error [n] -> float
+OF_RATINGS: Mapping[str, Callable[[Tensor], float]] = {"rmse": rmse, "mae": mae}
+
+NAMES = (*OF_LISTS, *OF_CATALOG, *OF_RATINGS)
+LOWER_IS_BETTER = frozenset({"rmse", "mae", "popularity"})
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric by name and cut-off."""
+
+    kind: str  #: one of NAMES
+    k: int = 0  #: ranks that count; 0 for metrics of ratings
+
+    @property
+    def name(self) -> str:
+        """As users write it: `ndcg@10`, `rmse`."""
+        return f"{self.kind}@{self.k}" if self.k else self.kind
+
+    @property
+    def of(self) -> Literal["lists", "catalog", "ratings"]:
+        """What it measures: each user's list, all lists together, or predicted ratings."""
+        if self.kind in OF_LISTS:
+            return "lists"
+        return "catalog" if self.kind in OF_CATALOG else "ratings"
+
+    @property
+    def depth(self) -> int:
+        """How many ranks must be known to compute it."""
+        return max(self.k, KGAT_DEPTH) if self.kind == "ndcg_kgat" else self.k
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Errors are better when lower; so is popularity, since users know popular items without us."""
+        return self.kind not in LOWER_IS_BETTER
+
+    def values(self, lists: Ranking) -> Tensor:
+        """The value for each list, DoubleTensor [B], in a list metric; `lists` has K >= depth ranks."""
+        return OF_LISTS[self.kind](lists, self.k)
+
+
+def parse(name: str) -> Metric:
+    """Read a metric's name.
+
+    >>> parse("ndcg@10")
+    Metric(kind='ndcg', k=10)
+
+    Raises UnknownName for a metric that is not there, KgrecError for a cut-off that is missing, bad or out of place.
+    """
+    kind, at, cut = name.strip().partition("@")
+    if kind not in NAMES:
+        raise unknown_name("metric", kind, NAMES)
+    if kind in OF_RATINGS:
+        if at:
+            raise KgrecError(f"metric {name!r}: {kind} takes no cut-off; write {kind}")
+        return Metric(kind)
+    if not at:
+        raise KgrecError(f"metric {name!r} needs a cut-off, the number of ranks that count: {kind}@10")
+    if not (cut.isascii() and cut.isdigit()) or int(cut) < 1:
+        raise KgrecError(f"metric {name!r}: the cut-off {cut!r} is not a whole number from 1, as in {kind}@10")
+    return Metric(kind, int(cut))
+
+
+def higher_is_better(name: str) -> bool:
+    """Whether a greater value of this metric is better. Raises as `parse` does.
+
+    >>> higher_is_better("ndcg@10"), higher_is_better("rmse")
+    (True, False)
+    """
+    return parse(name).higher_is_better

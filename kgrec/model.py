@@ -1,0 +1,79 @@
+"""The protocol: a model says what training minimises and how it scores; no more is known of it outside its file."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from kgrec.graph import Graph
+from kgrec.samplers import Batches
+
+Task = Literal["ranking", "rating", "ctr"]
+
+
+@dataclass(frozen=True)
+class Query:
+    """Whom to recommend to: B users, and what each did so far."""
+
+    user: Tensor  #: LongTensor [B], flat; graph.pad for a new user
+    history: Tensor  #: LongTensor [B, L], flat, the whole path, oldest first, left-padded with graph.pad
+    time: Tensor | None = None  #: LongTensor [B, L], unix seconds of the history
+    weight: Tensor | None = None  #: FloatTensor [B, L], weights of the history's edges
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+
+def fused_adam(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+    """Adam in one fused kernel, on CPU and CUDA alike."""
+    return torch.optim.Adam(parameters, lr=lr, fused=True)
+
+
+@dataclass
+class Objective:
+    """One loss, the batches that it is taken over, and the parameters that it moves."""
+
+    name: str
+    batches: Batches  #: a Loader or Both, iterated anew each epoch
+    loss: Callable[[Any], Tensor]  #: batch -> float32 scalar, a mean over the batch
+    parameters: Sequence[nn.Parameter]
+    optimizer: Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer] = fused_adam  #: (parameters, lr)
+    lr: float = 1e-3
+    epochs: range | None = None  #: the epochs (from 1) in which it is active, a phase; None: all
+    turn: str | None = None  #: objectives of one turn alternate batch by batch; else they follow epoch by epoch
+
+
+class Recommender(nn.Module, ABC):
+    """A model: `Model(graph, config)` builds one from the training graph.
+
+    Whatever `score` reads is a parameter or a dense buffer whose shape depends on `graph.schema` and the config alone, so
+    that `Model(Graph.empty(schema), config)` takes saved weights.
+    """
+
+    Config: ClassVar[type]  #: the frozen settings class beside the model
+    task: Task = "ranking"  #: what its scores are: an order, a rating, a probability's logit
+    reads_history: ClassVar[bool] = False  #: whether a new user is served by a history alone
+
+    @abstractmethod
+    def __init__(self, graph: Graph, config: Any) -> None:
+        super().__init__()
+
+    def objectives(self, graph: Graph) -> list[Objective]:
+        """What training minimises, in the order of one epoch. Models that are complete when built have none."""
+        return []
+
+    @abstractmethod
+    def score(self, query: Query, items: Tensor) -> Tensor:
+        """Score items for each query; higher is better. items: LongTensor [C], or [B, C] for lists of each query's own,
+        flat numbers. Returns FloatTensor [B, C]."""
+
+    def begin(self, epoch: int) -> None:
+        """Called before each epoch (from 1): a phase's start may copy or freeze something."""
+
+    def refresh(self) -> None:
+        """Recompute the buffers that `score` reads. Called after each epoch, in eval mode and without gradients."""

@@ -1,0 +1,5 @@
+"""Layers that several models share."""
+
+from kgrec.nn.embedding import NodeEmbedding
+
+__all__ = ["NodeEmbedding"]

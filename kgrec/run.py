@@ -1,0 +1,353 @@
+"""train(): a model on a graph, from the split to the run folder; Run: a trained model with its ids, ready to be asked."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from kgrec import models
+from kgrec.artifact import Artifact, load_artifact, load_tensors, read_schema, save_artifact, save_tensors, versions
+from kgrec.errors import KgrecError
+from kgrec.evaluation import Evaluation, default_metrics, evaluate
+from kgrec.files import refuse_existing, whole
+from kgrec.graph import Candidates, Graph
+from kgrec.metrics import higher_is_better
+from kgrec.model import Recommender
+from kgrec.split import split as split_graph
+from kgrec.training import Epoch, Trainer, TrainingConfig, make_fabric
+
+Report = Callable[[Epoch, Mapping[str, float]], None]  #: called after each epoch with the validation metrics, if any
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A trained model, the ids that it knows, and what was measured."""
+
+    name: str  #: the model's name
+    model: Recommender  #: in eval mode
+    graph: Graph  #: types, ids, labels and the known target edges; no facts where it was loaded from a folder
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    path: Path | None = None
+
+    @staticmethod
+    def load(path: str | Path, *, trust: str | None = None, device: str = "cpu") -> Run:
+        """Read a run folder. A model that is not built in is imported only where `trust` names its dotted path again.
+
+        Raises KgrecError where the folder is incomplete, altered, holds a pickle, or names a foreign model.
+        """
+        artifact = load_artifact(path)
+        if artifact.model != trust and "." in artifact.model:
+            raise KgrecError(
+                f"{path} was trained with {artifact.model!r}, a model that is not kgrec's own; if you trust that code, "
+                f"name it again: --model {artifact.model}"
+            )
+        schema = read_schema(Path(path))
+        model = models.build(artifact.model, Graph.empty(schema), dict(artifact.config))
+        try:
+            model.load_state_dict(dict(artifact.weights))
+        except RuntimeError as error:
+            raise KgrecError(f"{path}: the weights do not fit the model; the folder is altered: {error}") from error
+        return Run(artifact.model, model.eval().to(device), artifact.graph.to(device), artifact.metrics, Path(path))
+
+
+def train(
+    model: str,
+    graph: Graph | str | Path,
+    *,
+    split: str | None = None,
+    candidates: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    training: TrainingConfig | None = None,
+    metrics: Sequence[str] | None = None,
+    refit: bool = False,
+    out: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    report: Report | None = None,
+) -> Run:
+    """Train a model, choose its epoch on validation, measure it once on test, and keep it.
+
+    model: a name of `kgrec.models.names()`, or the dotted path of your own. split, candidates: see `kgrec.split.split`.
+    config: the model's fields. metrics: names such as "ndcg@10"; else the usual ones of the model's task. refit: train
+    anew on train + valid, for as many epochs as validation chose. out: the run folder to write; while training goes on,
+    `OUT.checkpoint` holds the state, and `resume` goes on from it to exactly the weights of an uninterrupted run.
+
+    Raises KgrecError for unknown names and wrong fields, an existing `out`, and a loss that is not finite.
+    """
+    training = training or TrainingConfig()
+    graph = graph if isinstance(graph, Graph) else Graph.load(graph)
+    models.find(model)
+    job = _Job(
+        model, dict(config or {}), training, tuple(metrics or ()), split, candidates, refit,
+        Path(out) if out is not None else None, resume, overwrite,
+    )  # fmt: skip
+    if job.out is not None:
+        refuse_existing(job.out, overwrite)
+    if resume and (job.out is None or not job.checkpoint.is_dir()):
+        raise KgrecError(f"nothing to resume: there is no {job.checkpoint if job.out else 'out='}; start without --resume")
+    fabric = make_fabric(training)
+    if training.devices == 1:
+        return _work(fabric, job, graph, report)
+    if job.out is None:
+        raise KgrecError("several processes need an `out` to leave their result in")
+    fabric.launch(_work, job, graph, None)
+    return Run.load(job.out, trust=model)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What `train` was asked for; it travels to every process."""
+
+    model: str
+    config: dict[str, Any]
+    training: TrainingConfig
+    metrics: tuple[str, ...]
+    split: str | None
+    candidates: str | None
+    refit: bool
+    out: Path | None
+    resume: bool
+    overwrite: bool
+
+    @property
+    def checkpoint(self) -> Path:
+        assert self.out is not None
+        return self.out.with_name(self.out.name + ".checkpoint")
+
+    def identity(self, graph_hash: str) -> dict[str, Any]:
+        """What a checkpoint must agree on to be gone on from; more epochs or patience may be asked for."""
+        training = dataclasses.asdict(self.training)
+        for free in ("epochs", "patience", "device"):
+            training.pop(free)
+        parts = {
+            "model": self.model,
+            "config": self.config,
+            "training": training,
+            "split": self.split,
+            "refit": self.refit,
+            "graph": graph_hash,
+        }
+        return json.loads(json.dumps(parts, default=str))
+
+
+@dataclass
+class _State:
+    """Where training stands: with the tensors beside it, all that a checkpoint holds."""
+
+    phase: str = "train"  #: train, or refit
+    epoch: int = 0  #: epochs done in this phase
+    best: float | None = None  #: of the chosen metric on valid
+    best_epoch: int = 0
+    waited: int = 0  #: validations since the best
+    valid: dict[str, float] = field(default_factory=dict)  #: all metrics of the best epoch
+    rows: list[dict[str, Any]] = field(default_factory=list)  #: of log.csv
+
+
+def _work(fabric: Fabric, job: _Job, graph: Graph, report: Report | None) -> Run:
+    """One process's part: train; on rank 0 also validate, measure and write."""
+    return _Session(fabric, job, graph, report).run()
+
+
+class _Session:
+    """One training, from the split to the result."""
+
+    def __init__(self, fabric: Fabric, job: _Job, graph: Graph, report: Report | None) -> None:
+        self.fabric, self.job, self.report = fabric, job, report
+        self.split = split_graph(graph.to(fabric.device), job.split, job.candidates)
+        self.hash = graph.content_hash()
+        self.state, self.best_weights = _State(), dict[str, Tensor]()
+        self.evaluation_seconds = 0.0
+
+    def run(self) -> Run:
+        saved = _Checkpoint.read(self.job, self.hash) if self.job.resume else None
+        if saved is not None:
+            self.state, self.best_weights = saved.state, saved.best
+        model = None
+        if self.state.phase == "train":
+            model = self._phase(self.split.train, self.split.valid, self.job.training, saved)
+            if self.best_weights:
+                model.load_state_dict(self.best_weights)
+            if self.job.refit and self.split.valid is not None:
+                self.state = dataclasses.replace(self.state, phase="refit", epoch=0)
+                saved = None
+        if self.state.phase == "refit":
+            chosen = dataclasses.replace(self.job.training, epochs=max(self.state.best_epoch, 1))
+            model = self._phase(self.split.train_valid, None, chosen, saved)
+        assert model is not None
+        return self._finish(model)
+
+    def _build(self, graph: Graph) -> Recommender:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.job.training.seed)
+            model = models.build(self.job.model, graph, self.job.config)
+        return model.to(self.fabric.device).eval()
+
+    def _phase(
+        self, known: Graph, held: Graph | None, config: TrainingConfig, saved: _Checkpoint | None
+    ) -> Recommender:
+        """Train on `known` until `config.epochs` or until the metric on `held` no longer rises."""
+        model = self._build(known)
+        trainer = Trainer(model, known, config, self.fabric)
+        if saved is not None:
+            model.load_state_dict(saved.model)
+            trainer.load_state(saved.optimizer, self.state.epoch)
+        if not trainer.objectives and held is not None:
+            self._choose(model, known, held, 0)
+        epochs = trainer.epochs()
+        while self.state.waited < config.patience and (epoch := next(epochs, None)) is not None:
+            self.state.epoch = epoch.number
+            last = epoch.number == config.epochs
+            metrics: Mapping[str, float] = {}
+            if held is not None and epoch.number >= trainer.last_phase and (last or epoch.number % config.validate_every == 0):
+                metrics = self._choose(model, known, held, epoch.number)
+            self._log(epoch, metrics)
+            if self.job.out is not None and self.fabric.is_global_zero:
+                _Checkpoint(self.state, _copy(model), trainer.state(), self.best_weights).write(self.job, self.hash)
+        return model
+
+    def _choose(self, model: Recommender, known: Graph, held: Graph, epoch: int) -> Mapping[str, float]:
+        """Validate on rank 0; all ranks learn whether it is the best so far. Returns the metrics."""
+        measured = self._measure(model, known, held).metrics if self.fabric.is_global_zero else {}
+        measured = self.fabric.broadcast(dict(measured))
+        name = self._metric(model)
+        value, state = measured[name], self.state
+        if state.best is None or (value > state.best) == higher_is_better(name) and value != state.best:
+            state.best, state.best_epoch, state.waited, state.valid = value, epoch, 0, dict(measured)
+            self.best_weights = _copy(model)
+        else:
+            state.waited += 1
+        return measured
+
+    def _metric(self, model: Recommender) -> str:
+        return self.job.training.metric or ("rmse" if model.task == "rating" else "ndcg@10")
+
+    def _measure(self, model: Recommender, known: Graph, held: Graph, candidates: Candidates | None = None) -> Evaluation:
+        names = self.job.metrics or default_metrics(model.task)
+        begun = time.perf_counter()
+        names = tuple(dict.fromkeys([*names, self._metric(model)]))
+        evaluation = evaluate(model, known, held, metrics=names, candidates=candidates, seed=self.job.training.seed)
+        self.evaluation_seconds = time.perf_counter() - begun
+        return evaluation
+
+    def _log(self, epoch: Epoch, metrics: Mapping[str, float]) -> None:
+        losses = {f"loss {name}": value for name, value in epoch.losses.items()}
+        row = {"phase": self.state.phase, "epoch": epoch.number, "seconds": epoch.seconds, **losses, **metrics}
+        self.state.rows.append(row)
+        if self.report is not None and self.fabric.is_global_zero:
+            self.report(epoch, metrics)
+
+    # ------------------------------------------------------------------ the end
+
+    def _finish(self, model: Recommender) -> Run:
+        """Measure once on test, and write the run folder."""
+        test, job, state = None, self.job, self.state
+        run = Run(job.model, model, self.split.train_valid)
+        if self.fabric.is_global_zero:
+            test = self._measure(model, self.split.train_valid, self.split.test, self.split.candidates)
+            run = dataclasses.replace(run, metrics=self._summary(model, test), path=job.out)
+        if job.out is not None and self.fabric.is_global_zero:
+            assert test is not None
+            artifact = Artifact(
+                model=job.model,
+                config=dataclasses.asdict(model.config),
+                graph=self.split.train_valid,
+                weights=model.state_dict(),
+                metrics=run.metrics,
+                training=dataclasses.asdict(job.training),
+                provenance={"graph": self.hash, "split": self.split.spec, "versions": versions()},
+            )
+            save_artifact(artifact, job.out, per_user=test.per_user, log=_csv(state.rows), overwrite=job.overwrite)
+            _Checkpoint.remove(job)
+        self.fabric.barrier()
+        return run
+
+    def _summary(self, model: Recommender, test: Evaluation) -> dict[str, Any]:
+        state = self.state
+        seconds = [row["seconds"] for row in state.rows if row["phase"] == state.phase]
+        summary = {
+            "model": self.job.model,
+            "protocol": self.split.protocol + (", refit on train + valid" if state.phase == "refit" else ""),
+            "valid": state.valid,
+            "test": dict(test.metrics),
+            **({"test_cold": dict(test.cold), "test_warm": dict(test.warm)} if test.cold else {}),
+            "num_users": test.num_users,
+            "epochs": len(seconds),
+            "best_epoch": state.best_epoch,
+            "seconds_per_epoch": float(np.mean(seconds)) if seconds else 0.0,
+            "evaluation_seconds": self.evaluation_seconds,
+            "peak_mb": peak_mb(),
+            "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "seed": self.job.training.seed,
+        }
+        return json.loads(json.dumps(summary))
+
+
+def peak_mb() -> int:
+    """The most memory that this process had in use so far, MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak // (1024 * 1024 if sys.platform == "darwin" else 1024)
+
+
+def _copy(model: Recommender) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    columns = dict.fromkeys(name for row in rows for name in row)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+@dataclass
+class _Checkpoint:
+    """The state after an epoch. All randomness is seeded by seed, epoch and rank, so no generator's state is in it."""
+
+    state: _State
+    model: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    best: dict[str, Tensor]
+
+    def write(self, job: _Job, graph_hash: str) -> None:
+        with whole(job.checkpoint, overwrite=True) as folder:
+            folder.mkdir()
+            for name in ("model", "optimizer", "best"):
+                save_tensors(folder / f"{name}.safetensors", getattr(self, name))
+            document = {"job": job.identity(graph_hash), "state": dataclasses.asdict(self.state)}
+            (folder / "state.json").write_text(json.dumps(document), encoding="utf-8")
+
+    @staticmethod
+    def read(job: _Job, graph_hash: str) -> _Checkpoint:
+        """Raises KgrecError where it is of another job, or damaged."""
+        try:
+            document = json.loads((job.checkpoint / "state.json").read_text(encoding="utf-8"))
+            state = _State(**document["state"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise KgrecError(f"{job.checkpoint} is damaged ({error}); remove it and start anew") from error
+        wanted = job.identity(graph_hash)
+        differ = [name for name in wanted if document["job"].get(name) != wanted[name]]
+        if differ:
+            raise KgrecError(f"{job.checkpoint} was made with another {' and '.join(differ)}; start anew, or ask for the same")
+        tensors = [load_tensors(job.checkpoint / f"{name}.safetensors") for name in ("model", "optimizer", "best")]
+        return _Checkpoint(state, *tensors)
+
+    @staticmethod
+    def remove(job: _Job) -> None:
+        shutil.rmtree(job.checkpoint, ignore_errors=True)

@@ -1,0 +1,8 @@
+"""Samplers: graph to batches. Seeds say what one example is, stages add what a model wants to see."""
+
+from kgrec.samplers.batch import Batch, Stream
+from kgrec.samplers.loader import Batches, Both, Loader, Seeds, Stage
+from kgrec.samplers.negatives import Negatives
+from kgrec.samplers.seeds import Edges, Nodes
+
+__all__ = ["Batch", "Batches", "Both", "Edges", "Loader", "Negatives", "Nodes", "Seeds", "Stage", "Stream"]

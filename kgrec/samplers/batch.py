@@ -1,0 +1,57 @@
+"""What samplers give a model: one dataclass of tensors for every family of models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B examples; S is () for edges and (L,) for sequences. All node numbers are flat."""
+
+    head: Tensor  #: LongTensor [B]
+    tail: Tensor  #: LongTensor [B, *S], the true tails; graph.pad where there is none; by Nodes: [all neighbors]
+    relation: Tensor | None = None  #: LongTensor [B], number of the edge type, by Edges
+    time: Tensor | None = None  #: LongTensor [B], unix seconds, by Edges
+    weight: Tensor | None = None  #: FloatTensor [B], by Edges; [all neighbors], by Nodes
+    ptr: Tensor | None = None  #: LongTensor [B + 1], by Nodes: neighbors of example b are tail[ptr[b] : ptr[b + 1]]
+    negative: Tensor | None = None  #: LongTensor [B, *S, K], by Negatives; [K] where they are shared
+    log_q: Tensor | None = None  #: FloatTensor like negative, log-probability of each draw, by Negatives
+
+    def __len__(self) -> int:
+        return len(self.head)
+
+    def multi_hot(self, nodes: range) -> Tensor:
+        """By Nodes: which of a range of flat nodes are neighbors of each example, FloatTensor [B, len(nodes)]."""
+        assert self.ptr is not None, "multi_hot is for batches of Nodes"
+        rows = torch.zeros(len(self), len(nodes), device=self.tail.device)
+        row = torch.arange(len(self), device=self.tail.device).repeat_interleave(self.ptr.diff())
+        inside = (self.tail >= nodes.start) & (self.tail < nodes.stop)
+        rows[row[inside], self.tail[inside] - nodes.start] = 1.0
+        return rows
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Which of all random streams: the same five numbers always give the same batches."""
+
+    seed: int = 0
+    objective: int = 0  #: position of the objective in the model's list
+    epoch: int = 0
+    rank: int = 0  #: the process
+    world: int = 1  #: number of processes
+    path: tuple[int, ...] = ()  #: a stream within the stream
+
+    def inner(self, number: int) -> Stream:
+        """The number-th stream within this one."""
+        return replace(self, path=(*self.path, number))
+
+    def generator(self, device: torch.device | str = "cpu", *, shared: bool = False) -> torch.Generator:
+        """A generator of this stream; `shared` gives one that all ranks have in common."""
+        words = (self.seed, self.objective, self.epoch, 0 if shared else self.rank + 1, *self.path)
+        state = int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0]) >> 1
+        return torch.Generator(device).manual_seed(state)

@@ -1,0 +1,119 @@
+"""For every user what it did so far, oldest first: read from the graph's CSR, cut at a time or at an edge."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kgrec.errors import KgrecError
+from kgrec.graph import NO_TIME, Graph
+
+
+class Histories:
+    """Every head's tails in order of time, and of the file where times tie: the rows of `graph.csr`, not a copy of them.
+
+    Usually of `graph.only(graph.target)`. All tensors are on the graph's device, and no row is visited by a Python loop.
+
+    >>> import pandas as pd
+    >>> rated = pd.DataFrame({"source": ["ann", "bob", "ann"], "target": ["Brazil", "Alien", "Alien"], "time": [4, 5, 3]})
+    >>> histories = Histories(Graph.from_frames(edges={("user", "rated", "film"): rated}))
+    >>> ann_and_bob = torch.tensor([0, 1])
+    >>> histories.last(ann_and_bob).tolist()  # Brazil is node 2, Alien is 3, and 4 is no node
+    [[3, 2], [4, 3]]
+    >>> histories.last(ann_and_bob, before=torch.tensor([4, 9])).tolist()
+    [[3], [3]]
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.csr = graph.csr
+
+    def last(
+        self,
+        head: Tensor,
+        length: int | None = None,
+        before: Tensor | None = None,
+        before_edge: Tensor | None = None,
+    ) -> Tensor:
+        """The last tails of each head, oldest first: LongTensor [B, L], flat, left-padded with graph.pad.
+
+        head: LongTensor [B], flat; graph.pad has no history. length: L; None is the longest of the batch. before:
+        LongTensor [B], only edges strictly before that time (unix seconds). before_edge: LongTensor [B], positions in
+        this graph, only edges before that one, which are those of earlier time, and of the same time if they stand
+        earlier in the file. Raises KgrecError where both are given.
+        """
+        return self.tails(self.places(head, length, before, before_edge))
+
+    def places(
+        self,
+        head: Tensor,
+        length: int | None = None,
+        before: Tensor | None = None,
+        before_edge: Tensor | None = None,
+    ) -> Tensor:
+        """What `last` shows, as positions in the CSR: LongTensor [B, L], -1 where there is none. `tails`, `times` and
+        `weights` read them. Raises KgrecError where both cuts are given."""
+        start, stop = self._bounds(head, before, before_edge)
+        if length is None:
+            length = int((stop - start).max()) if len(head) else 0
+        place = stop[:, None] + torch.arange(-length, 0, device=head.device)
+        return place.masked_fill_(place < start[:, None], -1)
+
+    def lengths(self, head: Tensor, before: Tensor | None = None, before_edge: Tensor | None = None) -> Tensor:
+        """How long each whole history is: LongTensor [B]. Raises KgrecError where both cuts are given."""
+        start, stop = self._bounds(head, before, before_edge)
+        return stop - start
+
+    def tails(self, place: Tensor) -> Tensor:
+        """Flat tails at these places: LongTensor [B, L], graph.pad where there is none."""
+        return _at(self.csr.other, place, self.graph.pad).long()
+
+    def times(self, place: Tensor) -> Tensor:
+        """Unix seconds of the edges at these places: LongTensor [B, L], NO_TIME where there is none."""
+        return _at(self.graph.time, self.edges(place), NO_TIME)
+
+    def weights(self, place: Tensor) -> Tensor:
+        """Weights of the edges at these places: FloatTensor [B, L], 0 where there is none."""
+        return _at(self.graph.weight, self.edges(place), 0)
+
+    def edges(self, place: Tensor) -> Tensor:
+        """Positions in the graph of the edges at these places: LongTensor [B, L], -1 where there is none."""
+        return _at(self.csr.edge, place, -1)
+
+    def flattened(self, head: Tensor) -> tuple[Tensor, Tensor]:
+        """All tails without padding: which of the heads (LongTensor [n], rising) has which flat tail (IntTensor [n])."""
+        start, stop = self._bounds(head, None, None)
+        length = stop - start
+        row = torch.arange(len(head), device=head.device).repeat_interleave(length)
+        shift = start - (length.cumsum(0) - length)
+        return row, self.csr.other[torch.arange(len(row), device=head.device) + shift[row]]
+
+    def _bounds(self, head: Tensor, before: Tensor | None, before_edge: Tensor | None) -> tuple[Tensor, Tensor]:
+        start, stop = self.csr.ptr[head], self.csr.ptr[(head + 1).clamp(max=self.graph.num_nodes)]
+        if before is not None and before_edge is not None:
+            raise KgrecError("a history is cut before a time or before an edge; both were given")
+        if before is not None:
+            return start, self._first_from(start, stop, before, torch.full_like(before, -1))
+        if before_edge is not None:
+            return start, self._first_from(start, stop, self.graph.time[before_edge], before_edge)
+        return start, stop
+
+    def _first_from(self, start: Tensor, stop: Tensor, time: Tensor, edge: Tensor) -> Tensor:
+        """In each row the first place whose (time, edge) is not before the one given: a binary search in all rows at once."""
+        steps = int((stop - start).max()).bit_length() if len(start) else 0
+        for _ in range(steps):
+            searching = start < stop
+            middle = (start + stop) // 2
+            at = self.csr.edge[middle.clamp(max=self.graph.num_edges - 1)]
+            seen = self.graph.time[at]
+            earlier = (seen < time) | ((seen == time) & (at < edge))
+            start = torch.where(searching & earlier, middle + 1, start)
+            stop = torch.where(searching & ~earlier, middle, stop)
+        return start
+
+
+def _at(values: Tensor, place: Tensor, otherwise: int) -> Tensor:
+    """values [n] at each place [B, L], and `otherwise` where it is -1."""
+    if not len(values):
+        return values.new_full(place.shape, otherwise)
+    return values[place].masked_fill_(place < 0, otherwise)

@@ -1,0 +1,108 @@
+"""Loaders: shuffle the seeds, cut them into batches, pass each through the stages."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from kgrec.errors import KgrecError
+from kgrec.samplers.batch import Batch, Stream
+
+Stage = Callable[[Batch, torch.Generator], Batch]
+
+
+class Seeds(Protocol):
+    """What one example is."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Tensor) -> Batch: ...
+
+
+class Batches(Protocol):
+    """What an objective is taken over: a Loader, or Both."""
+
+    def __len__(self) -> int: ...
+
+    def epoch(self, stream: Stream) -> Iterator[Any]: ...
+
+
+class Loader:
+    """Batches of seeds, each passed through the stages in order.
+
+    batch_size is of all processes together: a rank takes its share of every batch, and all ranks take the same number
+    of batches. Iterating gives a new epoch each time; `epoch(stream)` gives the batches of one that is named.
+
+    >>> import pandas as pd
+    >>> from kgrec.graph import Graph
+    >>> from kgrec.samplers import Edges, Negatives
+    >>> rated = pd.DataFrame({"source": ["ann", "bob", "ann"], "target": ["Alien", "Alien", "Brazil"]})
+    >>> graph = Graph.from_frames(edges={("user", "rated", "film"): rated})
+    >>> [tuple(batch.negative.shape) for batch in Loader(Edges(graph), Negatives(graph, 4), batch_size=2)]
+    [(2, 4), (1, 4)]
+    """
+
+    def __init__(self, seeds: Seeds, *stages: Stage, batch_size: int, seed: int = 0, shuffle: bool = True) -> None:
+        if batch_size < 1:
+            raise KgrecError(f"batch_size is {batch_size}, 1 or more is wanted")
+        self.seeds, self.stages, self.batch_size = seeds, stages, batch_size
+        self.seed, self.shuffle = seed, shuffle
+        self._next_epoch = 0
+
+    def __len__(self) -> int:
+        """Number of batches in an epoch of one process."""
+        return -(-len(self.seeds) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        self._next_epoch += 1
+        return self.epoch(Stream(seed=self.seed, epoch=self._next_epoch))
+
+    def epoch(self, stream: Stream) -> Iterator[Batch]:
+        """The batches of one epoch, objective and rank: always the same for the same stream."""
+        generator = stream.generator(self.seeds.device)
+        for index in self._order(stream).split(max(1, self.batch_size // stream.world)):
+            batch = self.seeds[index]
+            for stage in self.stages:
+                batch = stage(batch, generator)
+            yield batch
+
+    def _order(self, stream: Stream) -> Tensor:
+        """This rank's seeds in order. A short last round is filled up from the start: all ranks have as many."""
+        number, device = len(self.seeds), self.seeds.device
+        if self.shuffle:
+            order = torch.randperm(number, generator=stream.generator(device, shared=True), device=device)
+        else:
+            order = torch.arange(number, device=device)
+        if stream.world == 1:
+            return order
+        short = -number % stream.world
+        return torch.cat([order, order[:short]])[stream.rank :: stream.world]
+
+
+class Both:
+    """Two streams as one, as long as the first: the second goes round, or ends early, to keep pace (joint losses)."""
+
+    def __init__(self, first: Loader, second: Loader) -> None:
+        self.first, self.second = first, second
+        self._next_epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def __iter__(self) -> Iterator[tuple[Batch, Batch]]:
+        self._next_epoch += 1
+        return self.epoch(Stream(seed=self.first.seed, epoch=self._next_epoch))
+
+    def epoch(self, stream: Stream) -> Iterator[tuple[Batch, Batch]]:
+        """The pairs of one epoch; where the second goes round, each round is shuffled and drawn anew."""
+        if not len(self.second):
+            raise KgrecError("the second of two streams is empty; it has nothing to go round")
+        rounds = (self.second.epoch(stream.inner(number)) for number in itertools.count())
+        return zip(self.first.epoch(stream), itertools.chain.from_iterable(rounds))

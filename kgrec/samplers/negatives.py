@@ -1,0 +1,117 @@
+"""Negatives: tails that are drawn beside the true one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from kgrec.errors import KgrecError
+from kgrec.graph import Graph
+from kgrec.samplers.batch import Batch
+
+
+class Negatives:
+    """Stage: for each true tail draws `count` nodes of the tail's own type, with their log-probabilities.
+
+    alpha: 0 draws uniformly, else in proportion to (edges into the node in `graph`) ** alpha (1: as in-batch negatives
+    come; .75: word2vec). shared: one draw of [count] serves the whole batch. reject: a graph whose edges from the head
+    are not drawn; a draw that is one is drawn again, up to `rounds` times, so a head that knows everything keeps its
+    last. Withheld nodes (cold items of a split) are never drawn.
+
+    Raises KgrecError for settings that exclude each other.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        count: int = 1,
+        *,
+        alpha: float = 0.0,
+        shared: bool = False,
+        reject: Graph | None = None,
+        rounds: int = 20,
+    ) -> None:
+        if count < 1:
+            raise KgrecError(f"negatives: count is {count}, 1 or more are wanted")
+        if shared and reject is not None:
+            raise KgrecError("negatives that a batch shares cannot be rejected for one head; leave out `reject`")
+        self.count, self.shared, self.reject, self.rounds = count, shared, reject, rounds
+        self.device = graph.device
+        tail_types = dict.fromkeys(edge[2] for edge in graph.edge_types)
+        starts = sorted(graph.range(name).start for name in tail_types)
+        self.one_type = graph.range(next(iter(tail_types))) if len(tail_types) == 1 else None
+        ranges = sorted(graph.ranges.values(), key=lambda r: r.start)
+        if shared and self.one_type is None:
+            raise KgrecError(f"shared negatives need one type of tails; this graph has {len(starts)}")
+        self.starts = torch.tensor([r.start for r in ranges], device=self.device)
+        self.stops = torch.tensor([r.stop for r in ranges], device=self.device)
+        self.cumulative = None if alpha == 0 and graph.withheld is None else _cumulative(graph, alpha)
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
+        shape = (self.count,) if self.shared else (*batch.tail.shape, self.count)
+        low, high = self._bounds(batch.tail)
+        negative = self._draw(shape, low, high, generator)
+        if self.reject is not None:
+            negative = self._redraw_known(batch, negative, low, high, generator)
+        return replace(batch, negative=negative, log_q=self.log_probability(negative, low, high))
+
+    def _bounds(self, tail: Tensor) -> tuple[Tensor | int, Tensor | int]:
+        """The flat range of each tail's type: two numbers, or two LongTensors [*S, 1]."""
+        if self.one_type is not None:
+            return self.one_type.start, self.one_type.stop
+        kind = torch.searchsorted(self.starts, tail.clamp(max=int(self.stops[-1]) - 1), right=True) - 1
+        return self.starts[kind].unsqueeze(-1), self.stops[kind].unsqueeze(-1)
+
+    def _draw(
+        self, shape: tuple[int, ...], low: Tensor | int, high: Tensor | int, generator: torch.Generator
+    ) -> Tensor:
+        if self.cumulative is None and isinstance(low, int) and isinstance(high, int):
+            return torch.randint(low, high, shape, generator=generator, device=self.device)
+        uniform = torch.rand(shape, generator=generator, device=self.device, dtype=torch.float64)
+        if self.cumulative is None:
+            return (low + uniform * (high - low)).long()
+        first, last = self.cumulative[low], self.cumulative[high]
+        point = first + uniform * (last - first)
+        return torch.searchsorted(self.cumulative, point, right=True) - 1
+
+    def _redraw_known(
+        self, batch: Batch, negative: Tensor, low: Tensor | int, high: Tensor | int, generator: torch.Generator
+    ) -> Tensor:
+        assert self.reject is not None
+        head = batch.head
+        flat = negative.reshape(len(head), -1)
+        bounds = [
+            bound if isinstance(bound, int) else bound.expand_as(negative).reshape(len(head), -1)
+            for bound in (low, high)
+        ]
+        known = self.reject.is_edge(head, flat)
+        for _ in range(self.rounds):
+            row, column = known.nonzero(as_tuple=True)
+            if not len(row):
+                break
+            first, last = (b if isinstance(b, int) else b[row, column] for b in bounds)
+            again = self._draw((len(row),), first, last, generator)
+            flat[row, column] = again
+            known = torch.zeros_like(known)
+            known[row, column] = self.reject.is_edge(head[row], again.unsqueeze(1)).squeeze(1)
+        return flat.reshape(negative.shape)
+
+    def log_probability(self, node: Tensor, low: Tensor | int, high: Tensor | int) -> Tensor:
+        """log q of drawn nodes, before rejection. FloatTensor like `node`."""
+        if self.cumulative is None:
+            size = torch.as_tensor(high - low, dtype=torch.float32, device=self.device)
+            return (-size.log()).expand(node.shape)
+        share = (self.cumulative[node + 1] - self.cumulative[node]) / (self.cumulative[high] - self.cumulative[low])
+        return share.log().float()
+
+
+def _cumulative(graph: Graph, alpha: float) -> Tensor:
+    """Sums of the weights of all nodes before each node: float64 [N + 1]."""
+    weight = torch.ones(graph.num_nodes, dtype=torch.float64, device=graph.device)
+    if alpha != 0:
+        weight = torch.bincount(graph.tail, minlength=graph.num_nodes).double() ** alpha
+    if graph.withheld is not None:
+        weight[graph.withheld] = 0.0
+    return torch.cat([weight.new_zeros(1), weight.cumsum(0)])

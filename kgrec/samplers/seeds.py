@@ -1,0 +1,68 @@
+"""Seeds: what one example is."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kgrec.graph import Graph
+from kgrec.samplers.batch import Batch
+
+
+class Edges:
+    """One example is one edge: interactions for matrix factorization, facts for TransR.
+
+    >>> import pandas as pd
+    >>> rated = pd.DataFrame({"source": ["ann", "bob"], "target": ["Alien", "Brazil"], "weight": [4.0, 5.0]})
+    >>> edges = Edges(Graph.from_frames(edges={("user", "rated", "film"): rated}))
+    >>> batch = edges[torch.tensor([1])]
+    >>> batch.head.tolist(), batch.tail.tolist(), batch.weight.tolist()
+    ([1], [3], [5.0])
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+
+    @property
+    def device(self) -> torch.device:
+        return self.graph.device
+
+    def __len__(self) -> int:
+        return self.graph.num_edges
+
+    def __getitem__(self, index: Tensor) -> Batch:
+        graph = self.graph
+        head = graph.head[index]
+        return Batch(
+            head=head,
+            tail=graph.tail[index],
+            relation=torch.zeros_like(head) if len(graph.edge_types) == 1 else graph.relation[index],
+            time=graph.time[index],
+            weight=graph.weight[index],
+        )
+
+
+class Nodes:
+    """One example is a node of a type with all its neighbors: a sparse multi-hot row.
+
+    For models that read whole rows (EASE, GAN from noise). Neighbors are the targets of the node's edges in `graph`,
+    so pass one relation: `Nodes(graph.only("rated"), "user")`.
+    """
+
+    def __init__(self, graph: Graph, node_type: str) -> None:
+        self.graph, self.nodes = graph, graph.range(node_type)
+
+    @property
+    def device(self) -> torch.device:
+        return self.graph.device
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def __getitem__(self, index: Tensor) -> Batch:
+        csr, head = self.graph.csr, index + self.nodes.start
+        degree = csr.ptr[head + 1] - csr.ptr[head]
+        ptr = torch.cat([degree.new_zeros(1), degree.cumsum(0)])
+        position = torch.arange(int(ptr[-1]), device=head.device)
+        position += (csr.ptr[head] - ptr[:-1]).repeat_interleave(degree)
+        return Batch(head=head, tail=csr.other[position].long(), weight=self.graph.weight[csr.edge[position]], ptr=ptr)

@@ -1,0 +1,251 @@
+"""What a column of a table holds: how its values are read in bulk, and what is wrong with one that cannot be."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kgrec.sources.problems import MEND
+
+CODED = pa.dictionary(pa.int32(), pa.string())  #: ids as they come from a file: codes and the distinct ids
+
+
+class Unfit(Exception):
+    """Some value of a column is wrong; the table is read again row by row to say which."""
+
+
+class Column(ABC):
+    """A wanted column. `read` takes all values at once, `fault` says what is wrong with a single one."""
+
+    name: str
+    is_unique: bool = False  #: whether a value may stand only once
+
+    @property
+    @abstractmethod
+    def parsed_as(self) -> pa.DataType:
+        """The type in which a CSV parser may give it."""
+
+    @abstractmethod
+    def read(self, raw: pa.ChunkedArray) -> pa.ChunkedArray:
+        """All values, of any type that a file gave. Raises Unfit or ArrowInvalid where one is wrong."""
+
+    @abstractmethod
+    def fault(self, value: Any) -> str | None:
+        """What is wrong with one value, and what to do; None: nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ids(Column):
+    """Ids as dictionary<int32, string>, distinct ids by first appearance. `007` stays `007`."""
+
+    name: str
+    known: pa.Array | None = None  #: strings: ids that may occur; None: any
+    advice: str = ""  #: what to do about one that may not
+    is_unique: bool = False
+
+    @property
+    def parsed_as(self) -> pa.DataType:
+        return CODED
+
+    def read(self, raw: pa.ChunkedArray) -> pa.ChunkedArray:
+        if raw.null_count:
+            raise Unfit
+        if raw.type != CODED:
+            raw = _text(raw).dictionary_encode()
+        coded = raw.unify_dictionaries()
+        ids = coded.chunk(0).dictionary if coded.num_chunks else pa.array([], pa.string())
+        if self.known is not None and pc.index_in(ids, value_set=self.known).null_count:
+            raise Unfit
+        if self.is_unique and len(ids) != len(coded):
+            raise Unfit
+        return coded
+
+    def fault(self, value: Any) -> str | None:
+        if value is None:
+            return f"{self.name} is empty; {MEND}"
+        if self.known is not None and str(value) not in self._known_set:
+            return f"{self.name} {str(value)!r} {self.advice}"
+        return None
+
+    @property
+    def _known_set(self) -> set[str]:
+        if "_set" not in self.__dict__:
+            object.__setattr__(self, "_set", set(self.known.to_pylist()) if self.known is not None else set())
+        return self.__dict__["_set"]  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, eq=False)
+class Texts(Column):
+    """Strings or lists, as they stand; null where there is none."""
+
+    name: str
+
+    @property
+    def parsed_as(self) -> pa.DataType:
+        return pa.string()
+
+    def read(self, raw: pa.ChunkedArray) -> pa.ChunkedArray:
+        return raw if _is_list(raw.type) else _text(raw)
+
+    def fault(self, value: Any) -> str | None:
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class Numbers(Column):
+    """float64, null where there is none and none is `required`."""
+
+    name: str
+    low: float = -np.inf
+    high: float = np.inf
+    required: bool = False
+
+    @property
+    def parsed_as(self) -> pa.DataType:
+        return pa.float64()
+
+    def read(self, raw: pa.ChunkedArray) -> pa.ChunkedArray:
+        if self.required and raw.null_count:
+            raise Unfit
+        values = raw if pa.types.is_floating(raw.type) else _undictionary(raw).cast(pa.float64())
+        smallest, greatest = pc.min_max(values).values() if len(values) else (pa.scalar(None),) * 2
+        least, most = smallest.as_py(), greatest.as_py()
+        if least is not None and not (max(self.low, -1e300) <= least and most <= min(self.high, 1e300)):
+            raise Unfit
+        if pc.any(pc.is_nan(values)).as_py():
+            raise Unfit
+        return values
+
+    def fault(self, value: Any) -> str | None:
+        if value is None:
+            return f"{self.name} is empty; {MEND}" if self.required else None
+        number = _number(value)
+        if number is None:
+            return f"{self.name} {str(value)!r} is not a number; {MEND}"
+        if not self.low <= number <= self.high:
+            return f"{self.name} {str(value)!r} is not in {self.low:g}..{self.high:g}; {MEND}"
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class Flags(Column):
+    """Booleans written 0 and 1, or true and false; empty is false."""
+
+    name: str
+
+    @property
+    def parsed_as(self) -> pa.DataType:
+        return pa.string()
+
+    def read(self, raw: pa.ChunkedArray) -> pa.ChunkedArray:
+        return pc.fill_null(_undictionary(raw).cast(pa.bool_()), False)
+
+    def fault(self, value: Any) -> str | None:
+        if value is None or str(value).lower() in ("0", "1", "true", "false"):
+            return None
+        return f"{self.name} {str(value)!r} is not 0 or 1; {MEND}"
+
+
+PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
+LATE = 1e11  #: seconds; the year 5138, which a time in milliseconds is past
+DAY = 86_400
+
+
+@dataclass(frozen=True, eq=False)
+class Times(Column):
+    """Unix seconds as int64, rounded down."""
+
+    name: str
+    unit: Literal["s", "ms", "us", "iso"] = "s"
+    format: str | None = None  #: strptime, instead of a unit
+    now: float = field(default_factory=time.time)  #: a time more than a day past it is a mistake
+
+    @property
+    def parsed_as(self) -> pa.DataType:
+        return pa.string() if self.format or self.unit == "iso" else pa.float64()
+
+    def read(self, raw: pa.ChunkedArray) -> pa.ChunkedArray:
+        if raw.null_count:
+            raise Unfit
+        if pa.types.is_timestamp(raw.type) or pa.types.is_date(raw.type):
+            seconds = raw.cast(pa.timestamp("s"), safe=False).cast(pa.int64())
+        elif self.format or self.unit == "iso":
+            seconds = pa.chunked_array([self._from_text(_text(raw))])
+        else:
+            number = raw if pa.types.is_floating(raw.type) else _undictionary(raw).cast(pa.float64())
+            scale = PER_SECOND[self.unit]
+            seconds = pc.floor(pc.divide(number, float(scale)) if scale > 1 else number).cast(pa.int64())
+        if len(seconds) and pc.max(seconds).as_py() > self.now + DAY:
+            raise Unfit
+        return seconds
+
+    def _from_text(self, texts: pa.ChunkedArray) -> pa.Array:
+        moments = pd.to_datetime(
+            pd.Series(texts.to_pandas()), format=self.format or "ISO8601", utc=True, errors="coerce"
+        )
+        if moments.isna().any():
+            raise Unfit
+        return pa.array(moments.to_numpy("datetime64[s]").astype(np.int64))
+
+    def fault(self, value: Any) -> str | None:
+        if value is None:
+            return f"{self.name} is empty; {MEND}"
+        if self.format or self.unit == "iso" or isinstance(value, datetime):
+            return self._fault_of_text(value)
+        number = _number(value)
+        if number is None:
+            return (
+                f"{self.name} {str(value)!r} is no number of unix seconds; say `time: {{unit: iso}}` or a strptime "
+                f"`format` such as `%d/%m/%Y`"
+            )
+        seconds = number / PER_SECOND[self.unit]
+        if seconds > LATE:
+            unit = "ms" if self.unit == "s" and number < LATE * 1000 else "us"
+            return f"{self.name} {str(value)!r} is too great to be in {self.unit}; say `time: {{unit: {unit}}}`"
+        return self._fault_of_moment(value, seconds)
+
+    def _fault_of_text(self, value: Any) -> str | None:
+        try:
+            moment = pd.to_datetime(value, format=self.format or "ISO8601", utc=True)
+        except (ValueError, TypeError):
+            wanted = f"of the form {self.format!r}" if self.format else "ISO 8601"
+            return f"{self.name} {str(value)!r} is no time {wanted}; mend the row or say another `format`"
+        return self._fault_of_moment(value, moment.timestamp())
+
+    def _fault_of_moment(self, value: Any, seconds: float) -> str | None:
+        if seconds <= self.now + DAY:
+            return None
+        day = datetime.fromtimestamp(seconds, UTC).date()
+        return f"{self.name} {str(value)!r} is in the future ({day}); {MEND}"
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if np.isfinite(number) and "_" not in str(value) else None
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+
+
+def _undictionary(raw: pa.ChunkedArray) -> pa.ChunkedArray:
+    return raw.cast(raw.type.value_type) if pa.types.is_dictionary(raw.type) else raw
+
+
+def _text(raw: pa.ChunkedArray) -> pa.ChunkedArray:
+    """As strings; whole numbers that came as floats are written without a point."""
+    raw = _undictionary(raw)
+    if pa.types.is_floating(raw.type) and pc.all(pc.equal(raw, pc.floor(raw))).as_py():
+        raw = raw.cast(pa.int64())
+    return raw if raw.type == pa.string() else raw.cast(pa.string())

@@ -1,0 +1,167 @@
+"""Tables in forms other than separated values: Parquet, JSON lines, lists."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import pyarrow.json
+import pyarrow.parquet as pq
+
+from kgrec.errors import BadData
+from kgrec.sources.columns import Column
+from kgrec.sources.problems import MEND
+from kgrec.sources.separated import lines_of, open_bytes
+
+Row = tuple[int, dict[str, Any] | str]  #: a line's or row's number, and its values or what is wrong with it
+
+
+@dataclass(frozen=True)
+class Parquet:
+    """One Parquet file."""
+
+    path: Path
+    name: str
+
+    place: ClassVar[str] = "row"
+
+    def names(self) -> list[str]:
+        """The columns. Raises BadData where the file is no Parquet."""
+        try:
+            return list(pq.read_schema(self.path).names)
+        except (pa.ArrowException, OSError) as error:
+            raise BadData([f"{self.name} is no Parquet file, or truncated: {error}"]) from error
+
+    def table(self, columns: Sequence[Column]) -> pa.Table:
+        """The wanted columns in bulk."""
+        return pq.read_table(self.path, columns=list({c.name: 0 for c in columns}), partitioning=None)
+
+    def rows(self) -> Iterator[Row]:
+        """Each row's number, from 1, and its values by column."""
+        number = itertools.count(1)
+        for batch in pq.ParquetFile(self.path).iter_batches():
+            for row in batch.to_pylist():
+                yield next(number), row
+
+
+@dataclass(frozen=True)
+class JsonLines:
+    """One file with a JSON object a line."""
+
+    path: Path
+    name: str
+
+    place: ClassVar[str] = "line"
+
+    def names(self) -> list[str]:
+        """The keys of the first rows. Raises BadData where the file is empty."""
+        rows = list(itertools.islice(self.rows(), 100))
+        if not rows:
+            raise BadData([f"{self.name} is empty; it must have a JSON object a line"])
+        if all(isinstance(row, str) for _, row in rows):
+            raise BadData([f"{self.name} {self.place} {line}: {row}" for line, row in rows[:1]])
+        return list(dict.fromkeys(key for _, row in rows if isinstance(row, dict) for key in row))
+
+    def table(self, columns: Sequence[Column]) -> pa.Table:
+        """The wanted columns in bulk; a key that no row has is all missing. Raises pa.ArrowInvalid."""
+        with open_bytes(self.path) as stream:
+            table = pa.json.read_json(stream, pa.json.ReadOptions(block_size=1 << 24))
+        wanted = list({c.name: 0 for c in columns})
+        absent = [name for name in wanted if name not in table.column_names]
+        for name in absent:
+            table = table.append_column(name, pa.nulls(len(table), pa.string()))
+        return table.select(wanted)
+
+    def rows(self) -> Iterator[Row]:
+        """Each row's line number, and its values by key or what is wrong with it."""
+        for number, line in lines_of(self.path):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                yield number, f"no JSON ({error}); {MEND}"
+                continue
+            yield number, row if isinstance(row, dict) else f"no JSON object but {type(row).__name__}; {MEND}"
+
+
+@dataclass(frozen=True)
+class Lists:
+    """One file with `user item item ...` a line: the columns user, item and position."""
+
+    path: Path
+    name: str
+    separator: str | None = None  #: None: any white space
+    encoding: str = "utf-8"
+
+    place: ClassVar[str] = "line"
+
+    def names(self) -> list[str]:
+        """user, item and position. Raises BadData where the file is empty."""
+        if next(lines_of(self.path), None) is None:
+            raise BadData([f"{self.name} is empty; it must have `user item item ...` a line"])
+        return ["user", "item", "position"]
+
+    def table(self, columns: Sequence[Column]) -> pa.Table:
+        """One row an item of each list. Raises UnicodeDecodeError."""
+        users: list[str] = []
+        items: list[str] = []
+        positions: list[int] = []
+        for _, (user, *their) in self._split():
+            users += [user] * len(their)
+            items += their
+            positions += range(len(their))
+        return pa.table({"user": pa.array(users, pa.string()), "item": pa.array(items, pa.string()), "position": positions})
+
+    def _split(self) -> Iterator[tuple[int, list[str]]]:
+        for number, line in lines_of(self.path):
+            if fields := line.decode(self.encoding).split(self.separator):
+                yield number, fields
+
+    def rows(self) -> Iterator[Row]:
+        """Each item's line number, user and place in the list."""
+        for number, (user, *items) in self._split():
+            for position, item in enumerate(items):
+                yield number, {"user": user or None, "item": item or None, "position": position}
+
+
+@dataclass(frozen=True)
+class JsonLists:
+    """One JSON object of id -> list: the columns id and values."""
+
+    path: Path
+    name: str
+
+    place: ClassVar[str] = "entry"
+
+    def names(self) -> list[str]:
+        """id and values."""
+        return ["id", "values"]
+
+    def table(self, columns: Sequence[Column]) -> pa.Table:
+        """One row an entry."""
+        lists = self._lists()
+        values = pa.array([[str(v) for v in row] for row in lists.values()], pa.list_(pa.string()))
+        return pa.table({"id": pa.array(list(lists), pa.string()), "values": values})
+
+    def rows(self) -> Iterator[Row]:
+        """Each entry's number, from 1, its id and its list."""
+        for number, (name, values) in enumerate(self._lists().items(), 1):
+            yield number, {"id": name, "values": [str(value) for value in values]}
+
+    def _lists(self) -> dict[str, list[Any]]:
+        with open_bytes(self.path) as stream:
+            text = stream.read()
+        try:
+            lists = json.loads(text)
+        except ValueError as error:
+            raise BadData([f"{self.name} is no JSON: {error}; mend the file"]) from error
+        wrong = next((k for k, v in lists.items() if not isinstance(v, list)), None) if isinstance(lists, dict) else ""
+        if wrong is not None:
+            raise BadData([f"{self.name} is no JSON object of id -> list (see {wrong!r}); say another `format`"])
+        return lists  # type: ignore[no-any-return]

@@ -1,0 +1,134 @@
+"""Strings to numbers by first appearance, in compact arrays: 10 million IRIs are bytes and offsets, not Python objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numba
+import numpy as np
+import pyarrow as pa
+
+_START = np.uint64(14695981039346656037)  # FNV-1a
+_PRIME = np.uint64(1099511628211)
+
+
+@numba.njit(nogil=True, cache=True)
+def _number_all(
+    text: np.ndarray,
+    offset: np.ndarray,
+    known_text: np.ndarray,
+    known_offset: np.ndarray,
+    known_hash: np.ndarray,
+    count: int,
+    slot: np.ndarray,
+) -> tuple[np.ndarray, int]:
+    """The number of each string, and how many are known then. The `known_` arrays have room, and are filled in place.
+
+    text uint8, offset int32 [n + 1]: the strings; slot int32 [a power of two]: a hash table of numbers, -1 where free.
+    """
+    numbers = np.empty(len(offset) - 1, np.int32)
+    mask = np.uint64(len(slot) - 1)
+    for row in range(len(numbers)):
+        start, stop = offset[row], offset[row + 1]
+        hashed = _START
+        for position in range(start, stop):
+            hashed = (hashed ^ np.uint64(text[position])) * _PRIME
+        hashed ^= hashed >> np.uint64(32)
+        place = hashed & mask
+        while True:
+            number = slot[place]
+            if number < 0 or (
+                known_hash[number] == hashed
+                and _same(known_text, known_offset[number], known_offset[number + 1], text, start, stop)
+            ):
+                break
+            place = (place + np.uint64(1)) & mask
+        if number < 0:
+            number = count
+            end = known_offset[count] + stop - start
+            known_text[known_offset[count] : end] = text[start:stop]
+            known_offset[count + 1] = end
+            known_hash[count] = hashed
+            slot[place] = count
+            count += 1
+        numbers[row] = number
+    return numbers, count
+
+
+@numba.njit(nogil=True, cache=True)
+def _same(a: np.ndarray, a_start: int, a_stop: int, b: np.ndarray, b_start: int, b_stop: int) -> bool:
+    if a_stop - a_start != b_stop - b_start:
+        return False
+    for step in range(a_stop - a_start):
+        if a[a_start + step] != b[b_start + step]:
+            return False
+    return True
+
+
+@numba.njit(nogil=True, cache=True)
+def _placed(known_hash: np.ndarray, count: int, size: int) -> np.ndarray:
+    """A hash table of `size` slots (a power of two) that has the numbers of all known strings."""
+    slot = np.full(size, -1, np.int32)
+    mask = np.uint64(size - 1)
+    for number in range(count):
+        place = known_hash[number] & mask
+        while slot[place] >= 0:
+            place = (place + np.uint64(1)) & mask
+        slot[place] = number
+    return slot
+
+
+class Numbering:
+    """Numbers for strings, in the order in which they first appear.
+
+    >>> films = Numbering()
+    >>> films.numbers(["Alien", "Brazil", "Alien"]).tolist(), films.numbers(["Casino", "Brazil"]).tolist(), len(films)
+    ([0, 1, 0], [2, 1], 3)
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._text = np.empty(1 << 12, np.uint8)
+        self._offset = np.zeros(1 << 8, np.int64)
+        self._hash = np.empty(1 << 8, np.uint64)
+        self._slot = np.full(1 << 9, -1, np.int32)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def numbers(self, names: Sequence[str] | pa.Array) -> np.ndarray:
+        """int32 [n]: the number of each string; one that is new takes the next number."""
+        array = pa.array(names, pa.string())
+        _, offsets, data = array.buffers()
+        offset = np.frombuffer(offsets, np.int32)[array.offset : array.offset + len(array) + 1]
+        text = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
+        self._make_room(len(array), int(offset[-1] - offset[0]))
+        numbers, self._count = _number_all(
+            text, offset, self._text, self._offset, self._hash, self._count, self._slot
+        )
+        return numbers
+
+    def array(self) -> pa.Array:
+        """All strings by number: strings [n], large_string where they are 2 GiB of text or more."""
+        size = int(self._offset[self._count])
+        width, kind = (np.int32, pa.string()) if size < 2**31 else (np.int64, pa.large_string())
+        offset = pa.py_buffer(self._offset[: self._count + 1].astype(width))
+        return pa.Array.from_buffers(kind, self._count, [None, offset, pa.py_buffer(self._text[:size].copy())])
+
+    def _make_room(self, count: int, size: int) -> None:
+        """For as many new strings, of as many bytes in all. The hash table stays at most half full."""
+        most = self._count + count
+        self._text = _grown(self._text, int(self._offset[self._count]), int(self._offset[self._count]) + size)
+        self._offset = _grown(self._offset, self._count + 1, most + 1)
+        self._hash = _grown(self._hash, self._count, most)
+        if 2 * most > len(self._slot):
+            self._slot = _placed(self._hash, self._count, 1 << (2 * most - 1).bit_length())
+
+
+def _grown(array: np.ndarray, filled: int, needed: int) -> np.ndarray:
+    """The array, or a copy with room for `needed` values; it grows by half at least, so that filling it stays linear."""
+    if needed <= len(array):
+        return array
+    bigger = np.empty(max(needed, len(array) * 3 // 2), array.dtype)
+    bigger[:filled] = array[:filled]
+    return bigger

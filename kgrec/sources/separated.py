@@ -1,0 +1,179 @@
+"""Tables whose values stand between separators: read in bulk by pyarrow, or row by row to say what is wrong."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+
+from kgrec.errors import BadData
+from kgrec.sources.columns import Column
+from kgrec.sources.problems import MEND
+
+COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
+BLOCK = 1 << 24  #: bytes that are read at a time
+UNIT_SEPARATOR = "\x1f"  #: stands for a separator of several characters while pyarrow reads
+SEPARATORS = ("::", "\t", "|", ";", ",", " ")
+
+
+def open_bytes(path: Path) -> pa.NativeFile:
+    """The bytes of a file, unpacked by its suffix."""
+    return pa.input_stream(str(path), compression=COMPRESSIONS.get(path.suffix))
+
+
+def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Line numbers from 1, and lines without their end."""
+    rest, number = b"", 0
+    with open_bytes(path) as stream:
+        while block := stream.read(BLOCK):
+            lines = (rest + block).split(b"\n")
+            rest = lines.pop()
+            for line in lines:
+                number += 1
+                yield number, line.removesuffix(b"\r")
+    if rest:
+        yield number + 1, rest.removesuffix(b"\r")
+
+
+@dataclass(frozen=True)
+class Separated:
+    """One file of separated values."""
+
+    path: Path
+    name: str  #: the path as the recipe says it
+    separator: str = ","
+    columns: Sequence[str] | None = None  #: None: the first line names them
+    quote: bool = True
+    encoding: str = "utf-8"
+    missing: Sequence[str] = ("",)
+
+    place = "line"
+
+    def names(self) -> list[str]:
+        """The columns. Raises BadData where the file is empty or is separated by something else."""
+        first = next((fields for _, fields in self._fields()), None)
+        if first is None:
+            raise BadData([f"{self.name} is empty; it must have a line for each row"])
+        if isinstance(first, str):
+            raise BadData([f"{self.name} line 1: {first}"])
+        names = list(self.columns or first)
+        if len(first) == 1 and (len(names) > 1 or self._guess(first[0]) != self.separator):
+            seems = self._guess(first[0])
+            if seems and seems != self.separator:
+                said = "tab" if seems == "\t" else seems
+                raise BadData(
+                    [f"{self.name} line 1: one column with separator {self.separator!r}; it seems to be separated by "
+                     f"{seems!r}: say `separator: \"{said}\"`"]
+                )  # fmt: skip
+        return names
+
+    def _guess(self, line: str) -> str | None:
+        return next((s for s in SEPARATORS if s in line), None)
+
+    def table(self, columns: Sequence[Column]) -> pa.Table:
+        """The wanted columns in bulk. Raises pa.ArrowInvalid where a row or a value does not fit."""
+        kinds: dict[str, pa.DataType] = {}
+        for column in columns:
+            other = kinds.setdefault(column.name, column.parsed_as)
+            if other != column.parsed_as:
+                kinds[column.name] = pa.string()
+        several = len(self.separator) > 1
+        return pa.csv.read_csv(
+            _Replaced(self.path, self.separator.encode(self.encoding)) if several else open_bytes(self.path),
+            pa.csv.ReadOptions(column_names=self.columns, encoding=self.encoding, block_size=BLOCK),
+            pa.csv.ParseOptions(
+                delimiter=UNIT_SEPARATOR if several else self.separator,
+                quote_char='"' if self.quote else False,
+                newlines_in_values=self.quote,
+            ),
+            pa.csv.ConvertOptions(
+                column_types=kinds,
+                include_columns=list(kinds),
+                null_values=list(self.missing),
+                strings_can_be_null=True,
+            ),
+        )
+
+    def rows(self) -> Iterator[tuple[int, dict[str, Any] | str]]:
+        """Each row's line number, and its values by column or what is wrong with it."""
+        names = None if self.columns is None else list(self.columns)
+        missing = set(self.missing)
+        for line, fields in self._fields():
+            if isinstance(fields, str):
+                yield line, fields
+            elif names is None:
+                names = fields
+            elif len(fields) != len(names):
+                yield line, f"{len(fields)} values where there are {len(names)} columns; {MEND}"
+            else:
+                yield line, {name: None if v in missing else v for name, v in zip(names, fields)}
+
+    def _fields(self) -> Iterator[tuple[int, list[str] | str]]:
+        """Each row's line number and values, or what is wrong with the line. Empty lines are passed over."""
+        undecodable: list[tuple[int, str]] = []
+        number = 0
+
+        def texts() -> Iterator[str]:
+            nonlocal number
+            for number, line in lines_of(self.path):  # noqa: B007 - read outside
+                try:
+                    text = line.decode(self.encoding)
+                except UnicodeDecodeError as error:
+                    undecodable.append((number, self._not_decoded(error)))
+                    continue
+                if text:
+                    yield text.removeprefix("\ufeff") if number == 1 else text
+
+        if self.quote and len(self.separator) == 1:
+            values: Iterator[list[str]] = csv.reader((f"{t}\n" for t in texts()), delimiter=self.separator)
+        else:
+            values = (text.split(self.separator) for text in texts())
+        try:
+            for fields in values:
+                yield from undecodable
+                undecodable.clear()
+                yield number, fields
+        except csv.Error as error:
+            yield number, f"{error}; {MEND}"
+        yield from undecodable
+
+    def _not_decoded(self, error: UnicodeDecodeError) -> str:
+        byte = error.object[error.start]
+        return f"byte 0x{byte:02x} at {error.start + 1} is not {self.encoding}; say the `encoding`, perhaps latin-1"
+
+
+def require_encoding(name: str, encoding: str) -> None:
+    """Raise BadData where Python knows no such encoding."""
+    try:
+        codecs.lookup(encoding)
+    except LookupError:
+        raise BadData([f"{name}: no encoding {encoding!r}; say `encoding: utf-8` or latin-1, cp1252"]) from None
+
+
+class _Replaced(io.RawIOBase):
+    """The bytes of a file with a separator of several characters replaced by one."""
+
+    def __init__(self, path: Path, separator: bytes) -> None:
+        self._stream, self._separator, self._rest = open_bytes(path), separator, b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """About `size` bytes; none only at the end."""
+        block = self._stream.read(BLOCK if size < 0 else size)
+        data = (self._rest + block).replace(self._separator, UNIT_SEPARATOR.encode())
+        self._rest = b""
+        if block:  # the last bytes may be the start of a separator that the next block ends
+            for length in range(len(self._separator) - 1, 0, -1):
+                if data.endswith(self._separator[:length]):
+                    data, self._rest = data[:-length], data[-length:]
+                    break
+        return data if data or not block else self.read(size)

@@ -1,0 +1,154 @@
+"""Tables of any form to typed columns, in bulk where the file is right and row by row where it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from kgrec.errors import BadData, KgrecError, unknown_name
+from kgrec.sources.columns import Column, Unfit
+from kgrec.sources.formats import JsonLines, JsonLists, Lists, Parquet
+from kgrec.sources.problems import MEND, Problems
+from kgrec.sources.recipe import TableFormat
+from kgrec.sources.separated import COMPRESSIONS, Separated, require_encoding
+
+Columns = Mapping[Column, pa.ChunkedArray]  #: each of the same length
+
+SUFFIXES = {".parquet": "parquet", ".jsonl": "json_lines", ".ndjson": "json_lines"}
+
+
+class TableReader(Protocol):
+    """One file of a table."""
+
+    @property
+    def name(self) -> str:
+        """The path as the recipe says it."""
+
+    @property
+    def place(self) -> str:
+        """What rows are counted in: line, row or entry."""
+
+    def names(self) -> list[str]:
+        """The columns that the file has."""
+
+    def table(self, columns: Sequence[Column]) -> pa.Table:
+        """The wanted columns in bulk. Raises where any row does not fit."""
+
+    def rows(self) -> Iterator[tuple[int, dict[str, Any] | str]]:
+        """Each row's place and its values by column, or what is wrong with it."""
+
+
+def files_of(names: Sequence[str], folder: Path) -> list[tuple[str, Path]]:
+    """The files that names and patterns mean, in order. Raises BadData with all that are missing."""
+    found: list[tuple[str, Path]] = []
+    missing = []
+    for name in names:
+        is_pattern = any(sign in name for sign in "*?[") and not (folder / name).exists()
+        paths = sorted(folder.glob(name)) if is_pattern else [folder / name]
+        if not paths or not all(path.is_file() for path in paths):
+            missing.append(f"{folder / name} is not there; mend `file` in the recipe, or say the folder with --data")
+        found += [(str(path.relative_to(folder)) if is_pattern else name, path) for path in paths]
+    if missing:
+        raise BadData(missing)
+    return found
+
+
+def readers(table: TableFormat, files: Sequence[str], folder: Path) -> list[TableReader]:
+    """A reader for each file. Raises BadData where one is missing."""
+    return [_reader(table, name, path) for name, path in files_of(files, folder)]
+
+
+def _reader(table: TableFormat, name: str, path: Path) -> TableReader:
+    suffix = path.with_suffix("").suffix if path.suffix in COMPRESSIONS else path.suffix
+    require_encoding(name, table.encoding)
+    match SUFFIXES.get(suffix, "separated") if table.format == "auto" else table.format:
+        case "parquet":
+            return Parquet(path, name)
+        case "json_lines":
+            return JsonLines(path, name)
+        case "lists":
+            return Lists(path, name, table.delimiter, table.encoding)
+        case "json_lists":
+            return JsonLists(path, name)
+    separator = table.delimiter or ("\t" if suffix == ".tsv" else ",")
+    quote = separator == "," if table.quote is None else table.quote
+    if quote and len(separator) > 1:
+        raise KgrecError(f"{name}: values cannot be quoted where {separator!r} separates; take `quote: true` away")
+    return Separated(path, name, separator, table.columns, quote, table.encoding, table.missing)
+
+
+def read_table(
+    table: TableFormat, files: Sequence[str], columns: Sequence[Column], folder: Path, problems: Problems
+) -> Columns:
+    """The wanted columns of all files of a table, one after the other.
+
+    Raises BadData where a file or a column is missing, or where rows are bad and bad rows are errors: one line for each,
+    with file, place, value and what to do.
+    """
+    parts = [read_file(reader, columns, problems) for reader in readers(table, files, folder)]
+    return {
+        column: pa.chunked_array([chunk for part in parts for chunk in part[column].chunks], parts[0][column].type)
+        for column in columns
+    }
+
+
+def read_file(reader: TableReader, columns: Sequence[Column], problems: Problems) -> Columns:
+    """The wanted columns of one file. See `read_table`."""
+    try:
+        names = reader.names()
+        for column in columns:
+            if column.name not in names:
+                raise BadData([str(unknown_name("column", column.name, names, f"in {reader.name}"))])
+        raw = reader.table(columns)
+        result = {column: column.read(raw[column.name]) for column in columns}
+    except (pa.ArrowException, Unfit, UnicodeError):
+        return _read_carefully(reader, columns, problems)
+    except OSError as error:
+        raise BadData([f"{reader.name} cannot be read: {error}"]) from error
+    if not raw.num_rows:
+        raise BadData([f"{reader.name} has no rows; it must have at least one"])
+    return result
+
+
+def _read_carefully(reader: TableReader, columns: Sequence[Column], problems: Problems) -> Columns:
+    """Row by row: what is wrong goes to `problems`, the rest is read as usual."""
+    kept: dict[str, list[Any]] = {column.name: [] for column in columns}
+    first_place: dict[tuple[Column, Any], int] = {}
+    for place, row in reader.rows():
+        faults = [row] if isinstance(row, str) else _faults(row, columns, first_place, place, reader.place)
+        for fault in faults:
+            problems.add(f"{reader.name} {reader.place} {place}: {fault}")
+        if problems.enough:
+            break
+        if not faults:
+            for name, values in kept.items():
+                values.append(row.get(name))  # type: ignore[union-attr]
+    problems.settle()
+    raw = {name: pa.chunked_array([_array(values)]) for name, values in kept.items()}
+    return {column: column.read(raw[column.name]) for column in columns}
+
+
+def _faults(
+    row: dict[str, Any], columns: Sequence[Column], first_place: dict[tuple[Column, Any], int], place: int, word: str
+) -> list[str]:
+    faults = []
+    for column in columns:
+        value = row.get(column.name)
+        fault = column.fault(value)
+        if fault is None and column.is_unique:
+            first = first_place.setdefault((column, str(value)), place)
+            if first != place:
+                fault = f"{column.name} {str(value)!r} stands already in {word} {first}; {MEND}"
+        if fault is not None:
+            faults.append(fault)
+    return faults
+
+
+def _array(values: list[Any]) -> pa.Array:
+    try:
+        return pa.array(values, from_pandas=True) if values else pa.array([], pa.string())
+    except (pa.ArrowException, TypeError):  # numbers in some rows, strings in others
+        return pa.array([None if value is None else str(value) for value in values], pa.string())

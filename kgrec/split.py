@@ -1,0 +1,305 @@
+"""A graph and a SPEC to what training sees, what chooses, and what is measured at the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kgrec.errors import KgrecError, unknown_name
+from kgrec.graph import NO_TIME, Candidates, Graph
+
+TRAIN, VALID, TEST, NEITHER = 0, 1, 2, 3
+
+SPECS = {
+    "last_n": "last_n:N[,valid=M]",
+    "ratio": "ratio:F[,valid=F][,per_user][,seed=S]",
+    "by_time": "by_time:T1,T2",
+    "cold_items": "cold_items:F[,valid=F][,seed=S]",
+    "NAME": "NAME[,valid=M or F][,seed=S], NAME being a split stored in the graph",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """What a model may learn from, and what it is held against. Facts without a time stay in every training graph."""
+
+    spec: str  #: as given, which names the protocol together with the candidates
+    train: Graph  #: all that training sees
+    train_valid: Graph  #: the same with the validation edges: what is known at test, and what --refit trains on
+    valid: Graph | None  #: target edges that choose epochs and settings
+    test: Graph  #: target edges that are measured once
+    candidates: Candidates | None = None  #: items to rank at test; None: all that a user has not seen
+    candidates_name: str | None = None
+
+    @property
+    def protocol(self) -> str:
+        """The name under which results may be compared."""
+        return f"{self.spec}; {'candidates ' + self.candidates_name if self.candidates_name else 'full ranking'}"
+
+
+def split(graph: Graph, spec: str | None = None, candidates: str | None = None) -> Split:
+    """Divide a graph's target edges by a SPEC, or by the split that its recipe names as standard.
+
+    SPEC: `NAME` (stored in the graph; `NAME,valid=M` holds out each user's last M train edges, `NAME,valid=F` a share),
+    `last_n:N[,valid=M]` (each user's last N by time, then file order; users keep at least one edge in train),
+    `ratio:F[,valid=F][,per_user][,seed=S]` (test are the rows where `numpy.random.default_rng(seed).random(n) < F`),
+    `by_time:T1,T2` (unix seconds or ISO dates, or shares such as 80%,90% of the target edges: valid from T1, test from T2)
+    and `cold_items:F[,valid=F][,seed=S]` (all edges of a share of the items). candidates: a list stored in the graph.
+
+    Other behaviours leak as little as target edges do: under `by_time` they end where train ends, under `last_n` they end
+    for each user where the first held-out edge is, else they lose the held-out pairs.
+
+    Raises KgrecError for a SPEC that cannot be read or leaves train or test empty, UnknownName for a name not there.
+    """
+    spec = spec or graph.schema.standard.get("split")
+    if not spec:
+        raise KgrecError("this graph names no standard split; give --split SPEC, such as last_n:1,valid=1")
+    listed = candidates or (
+        graph.schema.standard.get("candidates") if spec == graph.schema.standard.get("split") else None
+    )
+    lists = None
+    if listed and listed != "all":
+        if listed not in graph.candidates:
+            raise unknown_name("candidates", listed, graph.candidates, "in this graph")
+        lists = graph.candidates[listed]
+    else:
+        listed = None
+    divided = _divide(graph, _Words(spec))
+    return replace(divided, spec=spec, candidates=lists, candidates_name=listed)
+
+
+class _Words:
+    """The words of a SPEC: `kind:positional,...,name=value,...,flag`."""
+
+    def __init__(self, spec: str) -> None:
+        self.spec = spec
+        kind, colon, rest = spec.partition(":")
+        words = rest.split(",") if colon else spec.split(",")[1:]
+        self.kind = kind.strip() if colon else spec.split(",")[0].strip()
+        words = [word.strip() for word in words if word.strip()]
+        self.options = dict(word.split("=", 1) for word in words if "=" in word)
+        self.positional = [word for word in words if "=" not in word]
+
+    def wrong(self, why: str) -> KgrecError:
+        return KgrecError(f"split {self.spec!r}: {why}; the forms are {'; '.join(SPECS.values())}")
+
+    def allow(self, *names: str) -> None:
+        for name in self.options:
+            if name not in names:
+                raise self.wrong(f"no option {name!r}")
+
+    def whole_number(self, text: str, what: str, least: int) -> int:
+        if not text.isdigit() or int(text) < least:
+            raise self.wrong(f"{what} is {text!r}, a whole number from {least} is wanted")
+        return int(text)
+
+    def share(self, text: str, what: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise self.wrong(f"{what} is {text!r}, a share between 0 and 1 is wanted") from None
+        if not 0 < value < 1:
+            raise self.wrong(f"{what} is {text}, a share between 0 and 1 is wanted")
+        return value
+
+    @property
+    def seed(self) -> int:
+        return self.whole_number(self.options.get("seed", "0"), "seed", 0)
+
+
+def _divide(graph: Graph, words: _Words) -> Split:
+    target = graph.only(graph.target)
+    if words.kind == "by_time":
+        return _by_time(graph, target, words)
+    if words.kind == "last_n":
+        words.allow("valid")
+        if len(words.positional) != 1:
+            raise words.wrong("one number is wanted after last_n:")
+        number = words.whole_number(words.positional[0], "N", 1)
+        part = _last_of_each(target, number, words.whole_number(words.options.get("valid", "0"), "valid", 0))
+        return _of_parts(graph, part, words, cut_by_time=True)
+    if words.kind == "ratio":
+        words.allow("valid", "seed")
+        return _of_parts(graph, _ratio(target, words), words)
+    if words.kind == "cold_items":
+        return _cold_items(graph, target, words)
+    if words.kind not in graph.splits:
+        raise unknown_name("split", words.kind, [*graph.splits, *(k for k in SPECS if k != "NAME")])
+    return _named(graph, target, words)
+
+
+def _named(graph: Graph, target: Graph, words: _Words) -> Split:
+    words.allow("valid", "seed")
+    part = graph.splits[words.kind].cpu().numpy().copy()
+    wanted = words.options.get("valid")
+    if wanted is not None and wanted != "0":
+        if (part == VALID).any():
+            raise words.wrong("it has validation edges of its own")
+        rows = np.flatnonzero(part == TRAIN)
+        if wanted.isdigit():
+            train = target.where(torch.from_numpy(part == TRAIN).to(target.device))
+            inner = _last_of_each(train, int(wanted), 0)
+            part[rows[inner == TEST]] = VALID
+        else:
+            draw = np.random.default_rng(words.seed).random(len(rows))
+            part[rows[draw < words.share(wanted, "valid")]] = VALID
+    return _of_parts(graph, part, words)
+
+
+def _last_of_each(target: Graph, number: int, valid: int) -> np.ndarray:
+    """Parts by each user's order in time: the last `number` are test, the `valid` before them valid. One stays in train."""
+    csr = target.csr
+    degree = csr.degree()
+    row = torch.arange(len(degree), device=target.device).repeat_interleave(degree)
+    place = torch.arange(target.num_edges, device=target.device) - csr.ptr[row]  # 0 for a user's first
+    from_end = degree[row] - place  # 1 for a user's last
+    part = torch.full((target.num_edges,), TRAIN, dtype=torch.int8, device=target.device)
+    part[csr.edge[(from_end <= number + valid) & (place > 0)]] = VALID
+    part[csr.edge[(from_end <= number) & (place > 0)]] = TEST
+    return part.cpu().numpy()
+
+
+def _ratio(target: Graph, words: _Words) -> np.ndarray:
+    shares = [word for word in words.positional if word != "per_user"]
+    if len(shares) != 1:
+        raise words.wrong("one share is wanted after ratio:")
+    test = words.share(shares[0], "F")
+    valid = words.share(words.options["valid"], "valid") if "valid" in words.options else 0.0
+    if test + valid >= 1:
+        raise words.wrong("test and valid leave nothing to train on")
+    draw = np.random.default_rng(words.seed).random(target.num_edges)
+    if "per_user" in words.positional:  # a user's rows in the order of their draws, cut at exact shares
+        head = target.head.cpu().numpy()
+        order = np.lexsort((draw, head))
+        counts = np.bincount(head, minlength=target.num_nodes)
+        place = np.arange(len(head)) - np.repeat(np.cumsum(counts) - counts, counts)
+        draw = np.empty(len(head))
+        draw[order] = (place + 0.5) / counts[head[order]]
+    return np.where(draw < test, TEST, np.where(draw < test + valid, VALID, TRAIN)).astype(np.int8)
+
+
+def _cold_items(graph: Graph, target: Graph, words: _Words) -> Split:
+    words.allow("valid", "seed")
+    if len(words.positional) != 1:
+        raise words.wrong("one share is wanted after cold_items:")
+    test = words.share(words.positional[0], "F")
+    valid = words.share(words.options["valid"], "valid") if "valid" in words.options else 0.0
+    items = graph.range(graph.target[2])
+    draw = np.random.default_rng(words.seed).random(len(items))
+    part_of_item = np.where(draw < test, TEST, np.where(draw < test + valid, VALID, TRAIN)).astype(np.int8)
+    result = _of_parts(graph, part_of_item[target.tail.cpu().numpy() - items.start], words)
+
+    def without(known: Graph, parts: tuple[int, ...]) -> Graph:
+        cold = np.flatnonzero(np.isin(part_of_item, parts)) + items.start
+        withheld = torch.from_numpy(cold).to(graph.device)
+        touches = torch.isin(known.tail, withheld) | torch.isin(known.head, withheld)
+        behaviour = torch.tensor(_is_behaviour(known), device=graph.device)[known.relation]
+        return replace(known.where(~(touches & behaviour)), withheld=withheld)
+
+    return replace(result, train=without(result.train, (TEST, VALID)), train_valid=without(result.train_valid, (TEST,)))
+
+
+def _by_time(graph: Graph, target: Graph, words: _Words) -> Split:
+    words.allow()
+    if len(words.positional) != 2:
+        raise words.wrong("two times are wanted after by_time:")
+    if (target.time == NO_TIME).any():
+        raise KgrecError(f"split {words.spec!r} needs times, and some {graph.target[1]!r} edges have none")
+    first, second = (_as_time(word, target, words) for word in words.positional)
+    if first > second:
+        raise words.wrong("the first time is after the second")
+    valid = target.where((target.time >= first) & (target.time < second))
+    return _checked(
+        Split(
+            words.spec,
+            train=graph.before(first),
+            train_valid=graph.before(second),
+            valid=valid if valid.num_edges else None,
+            test=target.where(target.time >= second),
+        ),
+        words,
+    )
+
+
+def _as_time(text: str, target: Graph, words: _Words) -> int:
+    if text.endswith("%"):
+        share = words.share(str(float(text[:-1]) / 100) if text[:-1].replace(".", "", 1).isdigit() else text, "time")
+        times = target.time.sort().values
+        return int(times[min(int(share * len(times)), len(times) - 1)])
+    if text.lstrip("-").isdigit() and len(text) != 4:
+        return int(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise words.wrong(f"time {text!r} is neither unix seconds, an ISO date nor a share such as 80%") from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def _is_behaviour(graph: Graph) -> list[bool]:
+    """For each edge type, whether it joins the same two node types as the target does, in either direction."""
+    ends = {graph.target[0], graph.target[2]}
+    return [{edge[0], edge[2]} == ends for edge in graph.edge_types]
+
+
+def _of_parts(graph: Graph, part: np.ndarray, words: _Words, *, cut_by_time: bool = False) -> Split:
+    parts = torch.from_numpy(np.ascontiguousarray(part)).to(graph.device)
+    target = graph.only(graph.target)
+    number = graph.edge_types.index(graph.target)
+    rows = slice(graph.relation_ptr[number], graph.relation_ptr[number + 1])
+
+    def known(hidden: tuple[int, ...]) -> Graph:
+        held = torch.zeros_like(parts, dtype=torch.bool)
+        for code in hidden:
+            held |= parts == code
+        keep = torch.ones(graph.num_edges, dtype=torch.bool, device=graph.device)
+        keep[rows] = ~held & (parts != NEITHER)
+        keep &= ~_tells(graph, target.where(held), number, cut_by_time)
+        return graph.where(keep)
+
+    valid = target.where(parts == VALID)
+    return _checked(
+        Split(
+            words.spec,
+            train=known((VALID, TEST)),
+            train_valid=known((TEST,)),
+            valid=valid if valid.num_edges else None,
+            test=target.where(parts == TEST),
+        ),
+        words,
+    )
+
+
+def _tells(graph: Graph, held: Graph, target_number: int, cut_by_time: bool) -> Tensor:
+    """Which edges of other behaviours would give held-out edges away: BoolTensor [E]."""
+    behaviours = _is_behaviour(graph)
+    behaviours[target_number] = False
+    tells = torch.zeros(graph.num_edges, dtype=torch.bool, device=graph.device)
+    if not any(behaviours) or not held.num_edges:
+        return tells
+    for number in (n for n, is_behaviour in enumerate(behaviours) if is_behaviour):
+        rows = slice(graph.relation_ptr[number], graph.relation_ptr[number + 1])
+        user, item = graph.head[rows], graph.tail[rows]
+        if graph.edge_types[number][0] != graph.target[0]:
+            user, item = item, user
+        if cut_by_time:
+            first = torch.full((graph.num_nodes,), torch.iinfo(torch.int64).max, device=graph.device)
+            first.scatter_reduce_(0, held.head, held.time, "amin")
+            tells[rows] = graph.time[rows] >= first[user]
+        else:
+            tells[rows] = held.is_edge(user, item[:, None]).squeeze(1)
+    return tells
+
+
+def _checked(result: Split, words: _Words) -> Split:
+    name = result.train.target[1]
+    if result.train.only(result.train.target).num_edges == 0:
+        raise KgrecError(f"split {words.spec!r} leaves no {name!r} edge to train on")
+    if result.test.num_edges == 0:
+        raise KgrecError(
+            f"split {words.spec!r} leaves no {name!r} edge to test on (users with one edge keep it in train)"
+        )
+    return result

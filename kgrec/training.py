@@ -1,0 +1,191 @@
+"""The one loop: a generator of epochs over a model's objectives, on Lightning Fabric."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import groupby, zip_longest
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from kgrec.errors import KgrecError
+from kgrec.graph import Graph
+from kgrec.model import Recommender
+from kgrec.samplers import Stream
+from kgrec.settings import settings
+
+Precision = Literal["32-true", "bf16-mixed", "64-true"]
+
+
+@settings
+class TrainingConfig:
+    """How long and how a model is trained. None of it is about which model."""
+
+    epochs: PositiveInt = 50  #: at most; without a validation set exactly so many
+    validate_every: PositiveInt = 1  #: epochs between validations
+    patience: PositiveInt = 10  #: validations without a better one, counted from the last phase's start
+    metric: str | None = None  #: chooses the best epoch; None: ndcg@10, or rmse for ratings
+    seed: NonNegativeInt = 0
+    device: str = "auto"  #: auto, cpu, cuda or cuda:1
+    devices: PositiveInt = 1  #: processes, each on a device of its own where there are such
+    precision: Precision = "32-true"
+    clip_norm: PositiveFloat | None = None  #: of an objective's gradient
+
+
+@dataclass
+class Epoch:
+    """What one epoch did."""
+
+    number: int  #: from 1
+    seconds: float  #: of training alone
+    losses: dict[str, float] = field(default_factory=dict)  #: mean over batches, by objective
+
+
+class Trainer:
+    """A model, its objectives and their optimizers; iterating `epochs()` trains."""
+
+    def __init__(self, model: Recommender, graph: Graph, config: TrainingConfig, fabric: Fabric) -> None:
+        self.model, self.config, self.fabric = model, config, fabric
+        self.objectives = model.objectives(graph)
+        self.optimizers = [o.optimizer(o.parameters, o.lr) for o in self.objectives]
+        self.epoch = 0  #: epochs done
+
+    @property
+    def last_phase(self) -> int:
+        """The first epoch of the last phase: from there on epochs are compared."""
+        return max((o.epochs.start for o in self.objectives if o.epochs is not None), default=1)
+
+    def epochs(self) -> Iterator[Epoch]:
+        """Train epoch by epoch, up to `config.epochs` in all. Early stopping is a `break` in the caller.
+
+        Raises KgrecError where a loss is not finite.
+        """
+        while self.objectives and self.epoch < self.config.epochs:
+            yield self._run_epoch(self.epoch + 1)
+
+    def _run_epoch(self, number: int) -> Epoch:
+        begun = time.perf_counter()
+        with _seeded(self.config.seed, number, self.fabric.global_rank):
+            self.model.begin(number)
+            self.model.train()
+            totals: dict[int, list[Tensor]] = {}
+            for index, batch in self._turns(number):
+                totals.setdefault(index, []).append(self._step(index, batch))
+        losses = {self.objectives[i].name: float(torch.stack(parts).mean()) for i, parts in totals.items()}
+        for name, value in losses.items():
+            if not np.isfinite(value):
+                raise KgrecError(f"epoch {number}: the loss {name!r} is {value}; lower the learning rate or clip_norm")
+        self.model.eval()
+        with torch.no_grad():
+            self.model.refresh()
+        self.epoch = number
+        return Epoch(number, time.perf_counter() - begun, losses)
+
+    def _turns(self, number: int) -> Iterator[tuple[int, Any]]:
+        """(objective, batch) in an epoch's order: one objective after another, those of one turn batch by batch."""
+        active = [i for i, o in enumerate(self.objectives) if o.epochs is None or number in o.epochs]
+        for _, group in groupby(active, key=lambda i: self.objectives[i].turn or f"\0{i}"):
+            streams = [self._batches(i, number) for i in group]
+            for round_ in zip_longest(*streams):
+                yield from (pair for pair in round_ if pair is not None)
+
+    def _batches(self, index: int, number: int) -> Iterator[tuple[int, Any]]:
+        stream = Stream(self.config.seed, index, number, self.fabric.global_rank, self.fabric.world_size)
+        for batch in self.objectives[index].batches.epoch(stream):
+            yield index, batch
+
+    def _step(self, index: int, batch: Any) -> Tensor:
+        objective, optimizer = self.objectives[index], self.optimizers[index]
+        optimizer.zero_grad(set_to_none=True)
+        with self.fabric.autocast():
+            loss = objective.loss(batch).float()
+        self.fabric.backward(loss)
+        if self.fabric.world_size > 1:
+            _average_gradients(objective.parameters, self.fabric)
+        if self.config.clip_norm is not None:
+            nn.utils.clip_grad_norm_(objective.parameters, self.config.clip_norm)
+        optimizer.step()
+        return loss.detach()
+
+    # ------------------------------------------------------------------ state
+
+    def state(self) -> dict[str, Tensor]:
+        """All optimizer tensors, by objective, parameter and name. With the model's state and the epoch's number, which
+        seeds all that is random, training goes on from it exactly."""
+        names = {parameter: name for name, parameter in self.model.named_parameters()}
+        tensors = {}
+        for index, (objective, optimizer) in enumerate(zip(self.objectives, self.optimizers)):
+            for parameter in objective.parameters:
+                for key, value in optimizer.state.get(parameter, {}).items():
+                    tensors[f"{index}/{names[parameter]}/{key}"] = torch.as_tensor(value).detach().clone()
+        return tensors
+
+    def load_state(self, tensors: dict[str, Tensor], epoch: int) -> None:
+        """Go on from what `state` gave after an epoch. Raises KgrecError where it is of other objectives."""
+        self.epoch = epoch
+        parameters = dict(self.model.named_parameters())
+        for path, value in tensors.items():
+            index, name, key = path.split("/")
+            if int(index) >= len(self.optimizers) or name not in parameters:
+                raise KgrecError(f"the checkpoint holds {path!r}, which this model does not have; start anew")
+            place = "cpu" if key == "step" and parameters[name].device.type == "cpu" else parameters[name].device
+            self.optimizers[int(index)].state[parameters[name]][key] = value.to(place)
+
+
+@contextmanager
+def _seeded(seed: int, epoch: int, rank: int) -> Iterator[None]:
+    """torch's own random numbers (dropout) by seed, epoch and rank; what they were before, after."""
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(int(np.random.SeedSequence((seed, epoch, rank)).generate_state(1, np.uint64)[0]) >> 1)
+        yield
+
+
+def _average_gradients(parameters: Sequence[nn.Parameter], fabric: Fabric) -> None:
+    """The mean over ranks of every gradient: dense ones in one message, sparse ones gathered; a missing one is 0."""
+    dense = [p for p in parameters if p.grad is None or not p.grad.is_sparse]
+    for parameter in dense:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    if dense:
+        flat = torch.cat([p.grad.reshape(-1) for p in dense if p.grad is not None])
+        flat = fabric.all_reduce(flat, reduce_op="mean")
+        for parameter, part in zip(dense, flat.split([p.numel() for p in dense])):
+            parameter.grad = part.view_as(parameter).to(parameter.dtype)
+    for parameter in parameters:
+        if parameter.grad is not None and parameter.grad.is_sparse:
+            parameter.grad = _average_sparse(parameter.grad.coalesce(), fabric)
+
+
+def _average_sparse(gradient: Tensor, fabric: Fabric) -> Tensor:
+    longest = int(fabric.all_reduce(torch.tensor(gradient._nnz(), device=gradient.device), reduce_op="max"))
+    rows = torch.zeros(longest, dtype=torch.long, device=gradient.device)
+    values = torch.zeros(longest, *gradient.values().shape[1:], dtype=gradient.dtype, device=gradient.device)
+    rows[: gradient._nnz()], values[: gradient._nnz()] = gradient.indices()[0], gradient.values()
+    rows, values = fabric.all_gather(rows), fabric.all_gather(values)
+    return torch.sparse_coo_tensor(
+        rows.reshape(1, -1), values.flatten(0, 1) / fabric.world_size, gradient.shape
+    ).coalesce()
+
+
+def make_fabric(config: TrainingConfig) -> Fabric:
+    """The Fabric of a config. Raises KgrecError where the device is not there."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else None
+    try:
+        device = device or torch.device(config.device)
+    except RuntimeError as error:
+        raise KgrecError(f"no device {config.device!r}; say auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise KgrecError("no CUDA device is here; say --device cpu")
+    if device.type not in ("cpu", "cuda"):
+        raise KgrecError(f"device {config.device!r} is not supported; say auto, cpu, cuda or cuda:N")
+    devices: Any = [device.index] if device.index is not None and config.devices == 1 else config.devices
+    strategy = "auto" if config.devices == 1 else "ddp_spawn"
+    return Fabric(accelerator=device.type, devices=devices, strategy=strategy, precision=config.precision)

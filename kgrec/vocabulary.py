@@ -1,0 +1,95 @@
+"""External ids and local numbers, both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from kgrec.errors import BadData, UnknownName, some
+
+
+def as_strings(values: object) -> pa.Array:
+    """Any column of ids as one pyarrow string array; `007` stays `007`, and 7 becomes `7`."""
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    array = values if isinstance(values, pa.Array) else pa.array(values, from_pandas=True)
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    return array if array.type == pa.string() else array.cast(pa.string())
+
+
+class Vocabulary:
+    """The external ids of one node type, in the order of their local numbers, and a label for each.
+
+    >>> films = Vocabulary(["tt01", "tt02"], labels=["Alien", None])
+    >>> films.numbers(["tt02", "tt01"]).tolist(), films.ids([1]), films.labels([0, 1])
+    ([1, 0], ['tt02'], ['Alien', 'tt02'])
+    """
+
+    def __init__(self, ids: object, labels: object | None = None) -> None:
+        self.id_array: pa.Array = as_strings(ids)  #: strings [N]
+        self.label_array: pa.Array | None = None if labels is None else as_strings(labels)  #: strings [N], null: none
+        if self.label_array is not None and len(self.label_array) != len(self.id_array):
+            raise BadData([f"{len(self.label_array)} labels for {len(self.id_array)} ids"])
+
+    def __len__(self) -> int:
+        return len(self.id_array)
+
+    @cached_property
+    def index(self) -> pd.Index:
+        """The ids with a hash table. Raises BadData where an id stands twice or is missing."""
+        index = pd.Index(self.id_array.to_numpy(zero_copy_only=False), dtype=object)
+        if self.id_array.null_count:
+            raise BadData([f"{self.id_array.null_count} nodes have no id"])
+        if not index.is_unique:
+            raise BadData([f"ids stand more than once: {some(index[index.duplicated()].unique())}"])
+        return index
+
+    def find(self, ids: object) -> np.ndarray:
+        """int64 [n]: the local number of each id, -1 for one that is not known."""
+        return np.asarray(self.index.get_indexer(pd.Index(as_strings(ids).to_pylist(), dtype=object)), dtype=np.int64)
+
+    def numbers(self, ids: object, what: str = "id") -> Tensor:
+        """LongTensor [n]: the local number of each id. Raises UnknownName with the ids that are not known."""
+        ids = as_strings(ids)
+        found = self.find(ids)
+        if (found < 0).any():
+            unknown = list(dict.fromkeys(ids.filter(pa.array(found < 0)).to_pylist()))
+            raise UnknownName(
+                f"no {what} {some(unknown)} among the {len(self):,} known; known are such as {some(self.ids(range(3)))}"
+            )
+        return torch.from_numpy(found)
+
+    def ids(self, numbers: Sequence[int] | Tensor | np.ndarray | range) -> list[str]:
+        """The external ids of local numbers (those past the end are left out of a range)."""
+        return self.id_array.take(self._positions(numbers)).to_pylist()
+
+    def labels(self, numbers: Sequence[int] | Tensor | np.ndarray | range) -> list[str]:
+        """What to show for local numbers: the label, or the id where there is none."""
+        ids = self.ids(numbers)
+        if self.label_array is None:
+            return ids
+        return [label or name for label, name in zip(self.label_array.take(self._positions(numbers)).to_pylist(), ids)]
+
+    def _positions(self, numbers: Sequence[int] | Tensor | np.ndarray | range) -> pa.Array:
+        if isinstance(numbers, range):
+            numbers = range(numbers.start, min(numbers.stop, len(self)))
+        return pa.array(np.asarray(numbers, dtype=np.int64))
+
+    def extended(self, ids: object, labels: object | None = None) -> Vocabulary:
+        """These ids after the present ones. Raises BadData where one is known already."""
+        new = Vocabulary(ids, labels)
+        known = [name for name, number in zip(new.id_array.to_pylist(), self.find(new.id_array)) if number >= 0]
+        if known:
+            raise BadData([f"ids to add are known already: {some(known)}"])
+        all_ids = pa.concat_arrays([self.id_array, new.id_array])
+        if self.label_array is None and new.label_array is None:
+            return Vocabulary(all_ids)
+        parts = [v.label_array if v.label_array is not None else pa.nulls(len(v), pa.string()) for v in (self, new)]
+        return Vocabulary(all_ids, pa.concat_arrays(parts))

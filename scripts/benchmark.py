@@ -1,0 +1,290 @@
+"""Named, reproducible runs from scripts/benchmarks.yaml: each prints one JSON line and adds it to results.jsonl."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from kgrec.artifact import versions
+from kgrec.errors import KgrecError, unknown_name
+from kgrec.graph import Graph
+from kgrec.run import peak_mb, train
+from kgrec.settings import configure
+from kgrec.training import TrainingConfig
+
+ROOT = Path(__file__).parent.parent
+LESS_IS_BETTER = ("rmse", "mae", "seconds", "load_seconds", "peak_mb")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run, in this order")
+    parser.add_argument("--list", action="store_true", help="list the benchmarks")
+    parser.add_argument("--quick", action="store_true", help="two epochs only, for the time of one")
+    parser.add_argument("--seeds", type=int, default=1, help="run seeds 0 to N - 1")
+    parser.add_argument("--table", action="store_true", help="print README's results table from results.jsonl")
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("KGREC_DATA", ROOT.parent / "shared/data")))
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks", help="folder of graphs and results.jsonl")
+    options = parser.parse_args()
+    benchmarks = yaml.safe_load((ROOT / "scripts/benchmarks.yaml").read_text(encoding="utf-8"))
+    try:
+        if options.list:
+            for name, benchmark in benchmarks.items():
+                print(f"{name:26s} {benchmark['against']}")
+        for name in options.names:
+            if name not in benchmarks:
+                raise unknown_name("benchmark", name, benchmarks)
+            for seed in range(options.seeds):
+                result = run(name, benchmarks[name], seed, options)
+                print(json.dumps(result), flush=True)
+        if options.table:
+            print(results_table(benchmarks, options.out / "results.jsonl"))
+    except KgrecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(name: str, benchmark: Mapping[str, Any], seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Run one benchmark with one seed, and add its result to results.jsonl."""
+    begun = time.perf_counter()
+    options.out.mkdir(parents=True, exist_ok=True)
+    if "measure" in benchmark:
+        result = MEASURES[benchmark["measure"]](benchmark, options)
+    else:
+        graph = Graph.load(graph_folder(benchmark["recipe"], options))
+        results = [
+            train_once(benchmark, graph, spec, seed, options.quick)
+            for spec in benchmark.get("splits") or [benchmark.get("split")]
+        ]
+        result = mean_of(results)
+    result = {
+        "name": name,
+        **result,
+        "seconds_total": round(time.perf_counter() - begun, 2),
+        "seed": seed,
+        "quick": options.quick,
+        "versions": versions(),
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    with (options.out / "results.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(result) + "\n")
+    return result
+
+
+def graph_folder(recipe: str, options: argparse.Namespace) -> Path:
+    """The recipe's graph in the output folder, built if it is not there."""
+    from kgrec.sources.build import build_to
+
+    folder = options.out / f"{recipe}.graph"
+    if not folder.exists():
+        build_to(ROOT / f"graphs/{recipe}.yaml", options.data, folder)
+    return folder
+
+
+def train_once(benchmark: Mapping[str, Any], graph: Graph, spec: str | None, seed: int, quick: bool) -> dict[str, Any]:
+    """One training and its metrics, as `kgrec train --json` prints them."""
+    training = dict(benchmark.get("training", {}), seed=seed)
+    if quick:
+        training["epochs"] = 2
+    outcome = train(
+        benchmark["model"],
+        graph,
+        split=spec,
+        candidates=benchmark.get("candidates"),
+        config=benchmark.get("set", {}),
+        training=configure(TrainingConfig, training),
+        metrics=benchmark.get("metrics"),
+        refit=benchmark.get("refit", False),
+        report=lambda epoch, metrics: print(epoch, dict(metrics), file=sys.stderr, flush=True),
+    )
+    return dict(outcome.metrics)
+
+
+def mean_of(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """One result of several splits: the mean of their metrics, and each one's test metrics."""
+    if len(results) == 1:
+        return results[0]
+    mean = dict(results[0])
+    for part in ("valid", "test"):
+        mean[part] = {name: float(np.mean([r[part][name] for r in results])) for name in results[0][part]}
+    mean["protocol"] = " | ".join(r["protocol"] for r in results)
+    mean["folds"] = [r["test"] for r in results]
+    return mean
+
+
+# ---------------------------------------------------------------------- measures of parts
+
+
+def build(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds from files to a graph folder, in this process, imports aside."""
+    from kgrec.sources.build import build_to
+
+    with tempfile.TemporaryDirectory() as folder:
+        begun = time.perf_counter()
+        report = build_to(ROOT / f"graphs/{benchmark['recipe']}.yaml", options.data, Path(folder) / "out.graph")
+        seconds = time.perf_counter() - begun
+    return {"test": {"seconds": seconds, "peak_mb": peak_mb()}, "report": report.to_json()}
+
+
+def build_csv(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds and memory from a CSV of synthetic interactions to a graph folder, and to load it."""
+    import pyarrow as pa
+    import pyarrow.csv
+
+    from kgrec.sources.build import build_to
+
+    number = benchmark["interactions"] // (20 if options.quick else 1)
+    with tempfile.TemporaryDirectory() as name:
+        folder, rng = Path(name), np.random.default_rng(0)
+        columns = {
+            "user": rng.integers(0, number // 145, number),
+            "item": (rng.random(number) ** 2 * (number // 750)).astype(np.int64),
+            "rating": rng.integers(1, 6, number),
+            "time": rng.integers(789652009, 1427784002, number),
+        }
+        pa.csv.write_csv(pa.table(columns), folder / "ratings.csv")
+        del columns
+        (folder / "recipe.yaml").write_text(CSV_RECIPE, encoding="utf-8")
+        child = os.fork()
+        if child == 0:  # a process of its own, so that its peak is the build's
+            begun = time.perf_counter()
+            build_to(folder / "recipe.yaml", folder, folder / "out.graph")
+            seconds = time.perf_counter() - begun
+            (folder / "measured.json").write_text(json.dumps({"seconds": seconds, "peak_mb": peak_mb()}))
+            os._exit(0)
+        os.waitpid(child, 0)
+        measured = json.loads((folder / "measured.json").read_text())
+        begun = time.perf_counter()
+        Graph.load(folder / "out.graph")
+        measured["load_seconds"] = time.perf_counter() - begun
+    return {"test": measured, "interactions": number}
+
+
+CSV_RECIPE = """\
+TODO
+"""
+
+
+def read_ntriples(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Triples read per second into numbered edges, from synthetic N-Triples."""
+    from kgrec.sources.rdf import RdfSource, read_rdf
+
+    number = benchmark["triples"] // (20 if options.quick else 1)
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        with (Path(folder) / "facts.nt").open("w") as file:
+            subjects, objects = rng.integers(0, number // 10, (2, number)).tolist()
+            predicates = rng.integers(0, 20, number).tolist()
+            for s, p, o in zip(subjects, predicates, objects):
+                file.write(f"<http://example.org/e/{s}> <http://example.org/p/{p}> <http://example.org/e/{o}> .\n")
+        begun = time.perf_counter()
+        facts = read_rdf(RdfSource(files="facts.nt"), Path(folder))
+        seconds = time.perf_counter() - begun
+    return {"test": {"triples_per_second": facts.num_triples / seconds, "seconds": seconds, "peak_mb": peak_mb()}}
+
+
+def random_graph(users: int, items: int, edges: int, seed: int = 0) -> Graph:
+    """A graph of random interactions, popularity falling off as in real catalogs."""
+    import pyarrow as pa
+
+    from kgrec.assembly import EdgePart, NodePart, assemble
+    from kgrec.vocabulary import Vocabulary
+
+    rng = np.random.default_rng(seed)
+    nodes = {"user": NodePart(Vocabulary(pa.array(range(users)))), "item": NodePart(Vocabulary(pa.array(range(items))))}
+    rated = EdgePart(rng.integers(0, users, edges), (rng.random(edges) ** 2 * items).astype(np.int64))
+    target = ("user", "rated", "item")
+    return assemble(nodes, {target: rated}, target=target)
+
+
+def full_ranking(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds to rank the whole catalog for every user, six metrics at 10 and 20: the best of five."""
+    from kgrec import models
+    from kgrec.evaluation import evaluate
+
+    known = random_graph(benchmark["users"], benchmark["items"], 1_000_000)
+    held = random_graph(benchmark["users"], benchmark["items"], benchmark["users"] * 10, seed=1)
+    model = models.build("mf", known).eval()
+    names = [f"{m}@{k}" for m in ("recall", "precision", "hit_rate", "ndcg", "mrr", "map") for k in (10, 20)]
+    seconds = []
+    for _ in range(5):
+        begun = time.perf_counter()
+        evaluate(model, known, held, metrics=names)
+        seconds.append(time.perf_counter() - begun)
+    return {"test": {"seconds": min(seconds), "median_seconds": float(np.median(seconds))}}
+
+
+def negatives(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Negatives drawn per second, none of them known, through the loader's own stages."""
+    import torch
+
+    from kgrec.samplers import Edges, Negatives, Stream
+
+    number = benchmark["edges"] // (20 if options.quick else 1)
+    graph = random_graph(number // 145, number // 750, number)
+    seeds, stage, generator = Edges(graph), Negatives(graph, 4, reject=graph), Stream().generator()
+    stage(seeds[torch.arange(10)], generator)  # the index is built once
+    begun, drawn = time.perf_counter(), 0
+    for index in torch.randperm(len(seeds))[:1_000_000].split(8192):
+        batch = stage(seeds[index], generator)
+        assert batch.negative is not None
+        drawn += batch.negative.numel()
+    return {"test": {"negatives_per_second": drawn / (time.perf_counter() - begun)}, "edges": number}
+
+
+MEASURES: dict[str, Callable[[Mapping[str, Any], argparse.Namespace], dict[str, Any]]] = {
+    function.__name__: function for function in (build, build_csv, read_ntriples, full_ranking, negatives)
+}
+
+
+# ---------------------------------------------------------------------- the table
+
+
+def results_table(benchmarks: Mapping[str, Mapping[str, Any]], path: Path) -> str:
+    """A Markdown table: of each benchmark the mean over the newest result of every seed (± their spread)."""
+    if not path.is_file():
+        raise KgrecError(f"{path} is not there; run some benchmarks first")
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = ["| benchmark | measured on test | to reach | held against |", "|---|---|---|---|"]
+    for name, benchmark in benchmarks.items():
+        newest = {row["seed"]: row["test"] for row in rows if row["name"] == name and not row["quick"]}
+        if not newest:
+            continue
+        reach = benchmark.get("reach", {})
+        measured = {metric: [test[metric] for test in newest.values()] for metric in next(iter(newest.values()))}
+        wanted = ", ".join(f"{m} {'≤' if m in LESS_IS_BETTER else '≥'} {_shown(v)}" for m, v in reach.items())
+        missed = [m for m, bound in reach.items() if _misses(m, float(np.mean(measured[m])), bound)]
+        verdict = f"{wanted} (missed: {', '.join(missed)})" if missed else wanted
+        figures = ", ".join(f"{metric} {_spread(values)}" for metric, values in measured.items())
+        lines.append(f"| `{name}` | {figures} | {verdict or '—'} | {benchmark['against']} |")
+    return "\n".join(lines)
+
+
+def _misses(metric: str, value: float, bound: float) -> bool:
+    return value > bound if metric in LESS_IS_BETTER else value < bound
+
+
+def _spread(values: Iterable[float]) -> str:
+    values = list(values)
+    mean = _shown(float(np.mean(values)))
+    return mean if len(values) == 1 else f"{mean} ± {_shown(float(np.std(values, ddof=1)))}"
+
+
+def _shown(value: float) -> str:
+    return f"{value:.4f}" if abs(value) < 1 else f"{value:,.2f}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
