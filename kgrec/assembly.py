@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
@@ -48,7 +50,10 @@ def assemble(
     splits: Mapping[str, np.ndarray] | None = None,
     candidates: Mapping[str, Candidates] | None = None,
 ) -> Graph:
-    """One graph of node and edge parts. Raises BadData where a number is past its type's last node or lengths differ."""
+    """One graph of node and edge parts.
+
+    Raises BadData where a number is past its type's last node, lengths differ, or a weight is not a number.
+    """
     schema = Schema(
         nodes={
             name: NodeSchema(len(part.vocabulary), part.label, {c: f.schema for c, f in part.features.items()})
@@ -76,6 +81,21 @@ def assemble(
             edge_index[end, start:stop] = _tensor(numbers)
         time[start:stop] = NO_TIME if part.time is None else _tensor(part.time)
         weight[start:stop] = 1.0 if part.weight is None else _tensor(part.weight)
+        missing = int(weight[start:stop].isnan().sum())
+        if missing:
+            raise BadData(
+                [f"{missing} edges of relation {edge[1]!r} have no weight; fill them, or leave the column out"]
+            )
+    for name, parts in (splits or {}).items():
+        if target is None or len(parts) != len(edges[target].source):
+            wanted = (
+                "there is no target relation" if target is None else f"{target[1]!r} has {len(edges[target].source)}"
+            )
+            raise BadData([f"split {name!r} has {len(parts)} rows; {wanted}, and each edge of it wants one"])
+    if target is not None:
+        for lists in (candidates or {}).values():
+            for numbers, node_type in ((lists.user.numpy(), target[0]), (lists.item.numpy(), target[2])):
+                _in_range(numbers, schema.nodes[node_type].count, target, node_type)
     return Graph(
         schema,
         edge_index,
@@ -85,10 +105,29 @@ def assemble(
         vocabulary={name: part.vocabulary for name, part in nodes.items()},
         features={name: dict(part.features) for name, part in nodes.items()},
         edge_features={edge: dict(part.features) for edge, part in edges.items() if part.features},
-        origin_ptr=tuple((edge, start) for (edge, part), start in zip(edges.items(), ptr) if part.features),
         splits={name: _tensor(part).to(torch.int8) for name, part in (splits or {}).items()},
         candidates=dict(candidates or {}),
     )
+
+
+def unix_seconds(column: pa.Array | pa.ChunkedArray, relation: str) -> np.ndarray:
+    """Times of edges, int64 [E]: NO_TIME where empty; seconds, fractions cut off; moments are UTC if they name no zone.
+
+    Raises BadData for a column of another type, text among them.
+    """
+    kind = column.type
+    try:
+        if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+            column = column.cast(pa.timestamp("s", getattr(kind, "tz", None)), safe=False)
+        elif pa.types.is_floating(kind):
+            column = pc.floor(column)
+        elif not pa.types.is_integer(kind) and not pa.types.is_null(kind):
+            raise BadData(
+                [f"time of relation {relation!r} is a column of {kind}; unix seconds or timestamps are wanted"]
+            )
+        return pc.fill_null(column.cast(pa.int64()), NO_TIME).to_numpy()
+    except pa.ArrowException as error:
+        raise BadData([f"time of relation {relation!r} is not unix seconds: {error}"]) from error
 
 
 def _tensor(values: np.ndarray) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -46,7 +47,7 @@ def build(
     from kgrec.sources.build import build_to
 
     report = build_to(recipe, data, out, overwrite=overwrite)
-    _print_json(report.to_json()) if as_json else report.show(_console())
+    _print_json(report.to_json()) if as_json else print(report)
 
 
 @app.command()
@@ -308,6 +309,8 @@ def _show_metrics(metrics: Mapping[str, Any]) -> None:
 
 def main() -> None:
     """The entry point: what cannot be done is said in one message, with exit code 1."""
+    # Threads that wait by spinning cost ten times the work where another process shares the cores; before torch starts.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except KgrecError as error:

@@ -17,8 +17,9 @@ from kgrec.schema import FeatureKind, FeatureSchema
 
 @dataclass(frozen=True, eq=False)
 class Feature:
-    """One column. `values` by kind: numeric float32 [N] (NaN: missing); categorical int64 [N] (-1: missing); multi int64
-    [all codes], node n's from `ptr[n]` to `ptr[n + 1]`; vector float32 [N, D]; text a pyarrow string array [N]."""
+    """One column. `values` by kind: numeric float32 [N] (NaN: missing); categorical int64 [N] (-1: missing);
+    multi int64 [all codes], node n's from `ptr[n]` to `ptr[n + 1]` (none: missing); vector float32 [N, D] (zeros:
+    missing); text a pyarrow string array [N] (null: missing)."""
 
     schema: FeatureSchema
     values: Any
@@ -69,7 +70,7 @@ def _nullable(index: Tensor) -> pa.Array:
 
 
 def _numeric(column: pa.Array, schema: FeatureSchema) -> Feature:
-    values = column.cast(pa.float32()).to_numpy(zero_copy_only=False).astype(np.float32)
+    values = column.cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False).astype(np.float32)
     return Feature(schema, torch.from_numpy(np.array(values)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,24 +12,30 @@ from pathlib import Path
 from kgrec.errors import KgrecError
 
 
-def refuse_existing(path: Path, overwrite: bool) -> None:
-    """Raise where `path` exists and may not be replaced."""
+def refuse_existing(path: Path, overwrite: bool, sign: str | None = None) -> None:
+    """Raise where `path` exists and may not be replaced: without `overwrite`, or a folder that holds other things than
+    ours, which has files but not the file `sign`."""
     if path.exists() and not overwrite:
         raise KgrecError(f"{path} exists already; name another --out, or say --overwrite to replace it")
+    if sign and path.is_dir() and not (path / sign).exists() and any(path.iterdir()):
+        raise KgrecError(
+            f"{path} is a folder without {sign}, so it holds other things and is not replaced; name another"
+        )
 
 
 @contextmanager
-def whole(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
+def whole(path: str | Path, overwrite: bool = False, sign: str | None = None) -> Iterator[Path]:
     """A path beside `path` to write a file or folder at; it takes the place of `path` when the block ends well.
 
     On an error, on Ctrl-C and on a full disk the half-written one is removed; after a `kill -9` it stays under a hidden
-    name, and the next writer of the same path removes it. `path` itself never holds part of a result.
+    name, and the next writer of the same path removes it. `path` itself never holds part of a result. sign: a file by
+    which a folder is known to be one of ours; one without it is not replaced, whatever `overwrite` says.
 
-    Raises KgrecError where `path` exists and `overwrite` is false, or where the disk refuses.
+    Raises KgrecError where `path` exists and may not be replaced, or where the disk refuses.
     """
     path = Path(path)
-    refuse_existing(path, overwrite)
-    _remove_abandoned(path)
+    _clear_abandoned(path)
+    refuse_existing(path, overwrite, sign)
     draft = path.parent / f".{path.name}.part-{os.getpid()}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +54,11 @@ def _take_place(draft: Path, path: Path, overwrite: bool) -> None:
         return
     old = path.parent / f".{path.name}.old-{os.getpid()}"
     path.rename(old)
-    draft.rename(path)
+    try:
+        draft.rename(path)
+    except BaseException:
+        old.rename(path)
+        raise
     _remove(old)
 
 
@@ -58,8 +69,20 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _remove_abandoned(path: Path) -> None:
-    for draft in path.parent.glob(f".{path.name}.part-*"):
-        writer = draft.name.rpartition("-")[2]
-        if writer.isdigit() and not Path(f"/proc/{writer}").exists() and Path("/proc/self").exists():
+def _clear_abandoned(path: Path) -> None:
+    """Remove what killed writers of `path` left, and put back what one of them had moved aside to replace."""
+    for old in path.parent.glob(f".{glob.escape(path.name)}.old-*"):
+        if _is_abandoned(old) and not path.exists():
+            old.rename(path)
+        elif _is_abandoned(old):
+            _remove(old)
+    for draft in path.parent.glob(f".{glob.escape(path.name)}.part-*"):
+        if _is_abandoned(draft):
             _remove(draft)
+
+
+def _is_abandoned(draft: Path) -> bool:
+    """Whether its writer is dead. In a container the next process often has the dead one's number: this one's own."""
+    writer = draft.name.rpartition("-")[2]
+    dead = Path("/proc/self").exists() and not Path(f"/proc/{writer}").exists()
+    return writer.isdecimal() and (dead or int(writer) == os.getpid())

@@ -15,7 +15,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from kgrec.errors import KgrecError, unknown_name
+from kgrec.errors import KgrecError, some, unknown_name
 from kgrec.features import Feature
 from kgrec.schema import EdgeSchema, EdgeType, FeatureKind, Schema
 from kgrec.vocabulary import Vocabulary
@@ -39,8 +39,8 @@ class Candidates:
 
 @dataclass(frozen=True, eq=False)
 class CSR:
-    """Edges grouped by one end: those of flat node n are at positions `ptr[n]` to `ptr[n + 1]`, in order of time, and of
-    the file where times tie."""
+    """Edges grouped by one end: those of flat node n are at positions `ptr[n]` to `ptr[n + 1]`, in order of time, and
+    of the file where times tie."""
 
     ptr: Tensor  #: LongTensor [N + 1]
     edge: Tensor  #: LongTensor [E], position in the graph
@@ -60,7 +60,8 @@ class Graph:
     Nothing is changed in place: `only`, `before`, `where`, `both_ways`, `reversed` and `to` give new graphs.
 
     >>> import pandas as pd
-    >>> rated = pd.DataFrame({"source": ["ann", "bob", "ann"], "target": ["Alien", "Alien", "Brazil"], "time": [3, 5, 4]})
+    >>> rows = [("ann", "Alien", 3), ("bob", "Alien", 5), ("ann", "Brazil", 4)]
+    >>> rated = pd.DataFrame(rows, columns=["source", "target", "time"])
     >>> graph = Graph.from_frames(edges={("user", "rated", "film"): rated})
     >>> graph
     Graph(user: 2, film: 2 | user-rated-film: 3)
@@ -75,12 +76,8 @@ class Graph:
     weight: Tensor  #: FloatTensor [E], a rating or a count; 1 where the source has none
     vocabulary: Mapping[str, Vocabulary] = field(default_factory=dict)  #: empty in `Graph.empty`
     features: Mapping[str, Mapping[str, Feature]] = field(default_factory=dict)  #: by node type and column
-    edge_features: Mapping[EdgeType, Mapping[str, Feature]] = field(default_factory=dict)  #: of the graph as loaded
-    origin: Tensor | None = None  #: LongTensor [E], position of a view's edge in the graph as loaded; None: the same
-    origin_ptr: tuple[tuple[EdgeType, int], ...] = ()  #: where edge types that have features start in it
-    splits: Mapping[str, Tensor] = field(
-        default_factory=dict
-    )  #: by name, int8 [target edges]: 0 train, 1 valid, 2 test
+    edge_features: Mapping[EdgeType, Mapping[str, Feature]] = field(default_factory=dict)  #: a row an edge, in order
+    splits: Mapping[str, Tensor] = field(default_factory=dict)  #: int8 [target edges]: 0 train, 1 valid, 2 test
     candidates: Mapping[str, Candidates] = field(default_factory=dict)  #: by name, items to rank
     withheld: Tensor | None = None  #: LongTensor, flat nodes that training may not draw (cold items held out)
 
@@ -144,13 +141,14 @@ class Graph:
 
     def flat(self, node_type: str, ids: object) -> Tensor:
         """Flat numbers of external ids, LongTensor [n]. Raises UnknownName with the ids that are not known."""
-        return self.vocabulary[node_type].numbers(ids, what=node_type) + self.range(node_type).start
+        start = self.range(node_type).start
+        return self.vocabulary[node_type].numbers(ids, what=node_type).to(self.device) + start
 
     @cached_property
     def relation(self) -> Tensor:
         """Number of each edge's type, LongTensor [E]."""
         sizes = torch.tensor(self.relation_ptr, device=self.device).diff()
-        return torch.arange(len(sizes), device=self.device).repeat_interleave(sizes)
+        return torch.arange(len(sizes), device=self.device).repeat_interleave(sizes, output_size=self.num_edges)
 
     def _flat_end(self, end: int) -> Tensor:
         starts = torch.tensor([self.ranges[edge[2 * end]].start for edge in self.edge_types], device=self.device)
@@ -190,11 +188,7 @@ class Graph:
         columns = self.edge_features.get(edge_type, {})
         if column not in columns:
             raise unknown_name("edge feature", column, columns, f"of {'-'.join(edge_type)}")
-        if self.origin is None:
-            return columns[column]
-        number = self.edge_types.index(edge_type)
-        rows = self.origin[self.relation_ptr[number] : self.relation_ptr[number + 1]]
-        return columns[column].take(rows - dict(self.origin_ptr)[edge_type])
+        return columns[column]
 
     def __repr__(self) -> str:
         nodes = ", ".join(f"{name}: {node.count:,}" for name, node in self.schema.nodes.items())
@@ -217,10 +211,7 @@ class Graph:
 
     def _grouped(self, by: Tensor, other: Tensor) -> CSR:
         if by.is_cuda:
-            order = torch.argsort(self.time, stable=True)
-            order = order[torch.argsort(by[order], stable=True)]
-            ptr = torch.zeros(self.num_nodes + 1, dtype=torch.long, device=by.device)
-            ptr[1:] = torch.bincount(by, minlength=self.num_nodes).cumsum(0)
+            ptr, order = self._group_by_sorting(by)
         else:
             from kgrec import kernels
 
@@ -228,6 +219,14 @@ class Graph:
             kernels.sort_rows_by_time(starts, edges, self.time.numpy())
             ptr, order = torch.from_numpy(starts), torch.from_numpy(edges)
         return CSR(ptr, order, other[order].int())
+
+    def _group_by_sorting(self, by: Tensor) -> tuple[Tensor, Tensor]:
+        """The vectorised form of the kernels' grouping: ptr [N + 1], and the edges' order [E]."""
+        order = torch.argsort(self.time, stable=True)
+        order = order[torch.argsort(by[order], stable=True)]
+        ptr = torch.zeros(self.num_nodes + 1, dtype=torch.long, device=by.device)
+        ptr[1:] = torch.bincount(by, minlength=self.num_nodes).cumsum(0)
+        return ptr, order
 
     @cached_property
     def _sorted_rows(self) -> Tensor:
@@ -240,19 +239,26 @@ class Graph:
 
     @cached_property
     def _sorted_pairs(self) -> Tensor:
-        """For vectorised search: head * (N + 1) + tail of every edge, rising, and one past the last. LongTensor [E + 1]."""
+        """For vectorised search: head * (N + 1) + tail of every edge, rising, and one past all. LongTensor [E + 1]."""
         pairs = (self.head * (self.num_nodes + 1) + self.tail).sort().values
         return torch.cat([pairs, pairs.new_full((1,), torch.iinfo(torch.int64).max)])
 
     def is_edge(self, head: Tensor, tail: Tensor) -> Tensor:
-        """Whether there is an edge from each head [n] to each of its tails [n, K] (flat numbers). BoolTensor [n, K]."""
+        """Whether there is an edge from each head [n] to each of its tails [n, K] (flat numbers). BoolTensor [n, K].
+
+        `pad` has no edges, as head or as tail.
+        """
         if head.device.type != "cpu":
-            pairs = head[:, None] * (self.num_nodes + 1) + tail
-            return self._sorted_pairs[torch.searchsorted(self._sorted_pairs, pairs)] == pairs
+            return self._is_edge_by_search(head, tail)
         from kgrec import kernels
 
         rows = self.csr.ptr.numpy(), self._sorted_rows.numpy()
         return torch.from_numpy(kernels.is_member(*rows, head.contiguous().numpy(), tail.contiguous().numpy()))
+
+    def _is_edge_by_search(self, head: Tensor, tail: Tensor) -> Tensor:
+        """The vectorised form of `is_edge`."""
+        pairs = head[:, None] * (self.num_nodes + 1) + tail
+        return self._sorted_pairs[torch.searchsorted(self._sorted_pairs, pairs)] == pairs
 
     # ------------------------------------------------------------------ views
 
@@ -295,19 +301,23 @@ class Graph:
         return self.where(self.time < time)
 
     def where(self, mask: Tensor) -> Graph:
-        """Only the edges where mask (BoolTensor [E]) is true."""
+        """Only the edges where mask (BoolTensor [E]) is true; nothing of the others is in the new graph."""
         kept = torch.cat([mask.new_zeros(1, dtype=torch.long), mask.long().cumsum(0)])
         ptr = tuple(kept[torch.tensor(self.relation_ptr, device=self.device)].tolist())
-        return self._edges_at(torch.nonzero(mask).squeeze(1), self.edge_types, ptr)
+        view = self._edges_at(torch.nonzero(mask).squeeze(1), self.edge_types, ptr)
+        if not self.edge_features:
+            return view
+        rows = {
+            edge: torch.nonzero(mask[start:stop]).squeeze(1)
+            for edge, start, stop in zip(self.edge_types, self.relation_ptr, self.relation_ptr[1:])
+        }
+        taken = {
+            edge: {name: feature.take(rows[edge]) for name, feature in columns.items()}
+            for edge, columns in self.edge_features.items()
+        }
+        return replace(view, edge_features=taken)
 
     def _edges_at(self, index: Tensor | slice, edge_types: Sequence[EdgeType], ptr: tuple[int, ...]) -> Graph:
-        origin = None
-        if self.edge_features:
-            base = self.origin if self.origin is not None else torch.arange(self.num_edges, device=self.device)
-            origin = base[index]
-        starts = self.origin_ptr or tuple(
-            (e, p) for e, p in zip(self.edge_types, self.relation_ptr) if e in self.edge_features
-        )
         return replace(
             self,
             schema=self.schema.with_edges(edge_types),
@@ -315,16 +325,15 @@ class Graph:
             relation_ptr=ptr,
             time=self.time[index],
             weight=self.weight[index],
-            origin=origin,
-            origin_ptr=starts,
+            edge_features={edge: self.edge_features[edge] for edge in edge_types if edge in self.edge_features},
             splits={},
             candidates={},
         )
 
     def both_ways(self) -> Graph:
         """Every edge also backwards, as relation `rev_<name>`, but where the graph states the inverse itself."""
-        stated = {edge.inverse_of for edge in self.schema.edges.values()} - {None}
-        single = [e for e, schema in self.schema.edges.items() if schema.inverse_of is None and e[1] not in stated]
+        stated = {(t, schema.inverse_of, s) for (s, _, t), schema in self.schema.edges.items()}
+        single = [e for e, schema in self.schema.edges.items() if schema.inverse_of is None and e not in stated]
         if not single:
             return self
         return self._joined(self._only_types(single).reversed())
@@ -340,13 +349,16 @@ class Graph:
             schema=replace(self.schema, edges=edges),
             edge_index=self.edge_index.flip(0),
             edge_features={},
-            origin=None,
-            origin_ptr=(),
             splits={},
             candidates={},
         )
 
     def _joined(self, other: Graph) -> Graph:
+        twice = [edge[1] for edge in other.edge_types if edge in self.schema.edges]
+        if twice:
+            raise KgrecError(
+                f"the graph has relations {some(twice)} already; say which relation each is the inverse_of"
+            )
         ptr = (*self.relation_ptr, *(self.num_edges + stop for stop in other.relation_ptr[1:]))
         return replace(
             self,
@@ -355,15 +367,12 @@ class Graph:
             relation_ptr=ptr,
             time=torch.cat([self.time, other.time]),
             weight=torch.cat([self.weight, other.weight]),
-            edge_features={},
-            origin=None,
-            origin_ptr=(),
             splits={},
             candidates={},
         )
 
     def to(self, device: str | torch.device) -> Graph:
-        """The graph with its flat tensors on a device."""
+        """The graph with its flat tensors on a device; features stay where they are."""
         device = torch.device(device)
         if device == self.device:
             return self
@@ -372,7 +381,6 @@ class Graph:
             edge_index=self.edge_index.to(device),
             time=self.time.to(device),
             weight=self.weight.to(device),
-            origin=None if self.origin is None else self.origin.to(device),
             withheld=None if self.withheld is None else self.withheld.to(device),
             splits={name: part.to(device) for name, part in self.splits.items()},
         )
@@ -387,6 +395,8 @@ class Graph:
         for node_type, frame in new.items():
             if node_type not in nodes:
                 raise unknown_name("node type", node_type, nodes, "in this graph")
+            if "id" not in frame:
+                raise KgrecError(f"the new {node_type} nodes have no column 'id'; they have {some(frame.columns, 20)}")
             schema = nodes[node_type]
             vocabulary[node_type] = vocabulary[node_type].extended(frame["id"], frame.get("label"))
             features[node_type] = {
@@ -417,12 +427,14 @@ class Graph:
         """A graph from pandas frames.
 
         edges: by (source type, relation, target type) a frame with `source` and `target` (external ids) and optionally
-        `time` (unix seconds) and `weight`. nodes: by type a frame with `id`, optionally `label`, and feature columns whose
-        kind is taken from `features` or from their type (numbers: numeric; strings: categorical; lists of strings: multi;
-        arrays: vector). A type without a frame has the ids that its edges name, by first appearance. target: the relation
-        to recommend, else the first.
+        `time` (unix seconds, or moments, which are UTC where they name no zone) and `weight`. nodes: by type a frame
+        with `id`, optionally `label`, and feature columns whose kind is taken from `features` or from their type
+        (numbers: numeric; strings: categorical; lists of strings: multi; arrays: vector). A type without a frame has
+        the ids that its edges name, by first appearance. features: by node type, or by relation, the kinds of columns;
+        of an edge frame only the columns named here are taken. target: the relation to recommend, else the first.
 
-        Raises BadData where an edge names an id that its node frame does not have, KgrecError where a column is missing.
+        Raises BadData where an edge names an id that its node frame does not have, KgrecError where a column is
+        missing, UnknownName where features name a type that is not there.
         """
         from kgrec.frames import graph_from_frames
 
@@ -430,8 +442,12 @@ class Graph:
 
     @staticmethod
     def from_hetero(data: HeteroData, target: EdgeType | None = None) -> Graph:
-        """A graph from PyG's HeteroData: `x` and other float matrices become vector features, `time` and a one-dimensional
-        `weight`, `rating` or `edge_attr` are taken over; ids are the node numbers. target: else the first edge type."""
+        """A graph from PyG's HeteroData: `x` and other float matrices become vector features, `time` and a
+        one-dimensional `weight`, `rating` or `edge_attr` are taken over; ids are the node numbers; `rev_<name>`, as
+        `ToUndirected` makes it, is known as the inverse. target: else the first edge type.
+
+        Raises KgrecError where the number of a type's nodes is not known, or two names become the same.
+        """
         from kgrec.frames import graph_from_hetero
 
         return graph_from_hetero(data, target)
@@ -448,7 +464,10 @@ class Graph:
         )
 
     def to_networkx(self) -> networkx.MultiDiGraph:
-        """A networkx MultiDiGraph; nodes are (type, external id), edges are keyed by relation with time and weight."""
+        """A networkx MultiDiGraph; nodes are (type, external id) with a label, edges have relation, time and weight.
+
+        An edge's key is its relation; where that stands already between the two nodes, (relation, how many were there).
+        """
         import networkx
 
         result = networkx.MultiDiGraph()
@@ -463,9 +482,10 @@ class Graph:
         for head, tail, relation, time, weight in zip(
             self.head.tolist(), self.tail.tolist(), self.relation.tolist(), self.time.tolist(), self.weight.tolist()
         ):
-            result.add_edge(
-                names[head], names[tail], relations[relation], time=None if time == NO_TIME else time, weight=weight
-            )
+            source, target, name = names[head], names[tail], relations[relation]
+            key = (name, result.number_of_edges(source, target)) if result.has_edge(source, target, name) else name
+            when = None if time == NO_TIME else time
+            result.add_edge(source, target, key, relation=name, time=when, weight=weight)
         return result
 
     # ------------------------------------------------------------------ on disk

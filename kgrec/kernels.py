@@ -46,12 +46,14 @@ def sort_rows(ptr: np.ndarray, tail: np.ndarray) -> None:
 
 @numba.njit(nogil=True, cache=True, parallel=True)
 def is_member(ptr: np.ndarray, tail: np.ndarray, head: np.ndarray, candidate: np.ndarray) -> np.ndarray:
-    """Whether each candidate is among the tails of its head. `tail` is sorted within rows.
+    """Whether each candidate is among the tails of its head; a head past the last has none. `tail`: sorted in rows.
 
     head: int64 [n]; candidate: int64 [n, K]. Returns bool [n, K].
     """
     found = np.zeros(candidate.shape, np.bool_)
     for example in numba.prange(len(head)):
+        if head[example] >= len(ptr) - 1:
+            continue
         row_start, row_stop = ptr[head[example]], ptr[head[example] + 1]
         for k in range(candidate.shape[1]):
             low, high, wanted = row_start, row_stop, candidate[example, k]

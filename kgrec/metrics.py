@@ -61,14 +61,14 @@ def _hit_rate(lists: Ranking, k: int) -> Tensor:
 
 
 def _ndcg(lists: Ranking, k: int) -> Tensor:
-    """Discounted gain over that of an ideal list, which has min(k, relevant) hits on top (Järvelin & Kekäläinen 2002)."""
+    """Discounted gain over that of an ideal list: min(k, relevant) hits on top (Järvelin & Kekäläinen 2002)."""
     return _share(lists.gain[:, k - 1], lists.ideal_gain[lists.relevant.clamp(max=k)])
 
 
 def _ndcg_kgat(lists: Ranking, k: int) -> Tensor:
     """NDCG as the KGAT authors' code has it: the ideal list is built from the hits among the top 100 alone, so that
     relevant items that are ranked lower cost nothing (`ndcg_at_k` in their utility/metrics.py). Higher than NDCG."""
-    found = lists.hits[:, -1 if k > KGAT_DEPTH else min(KGAT_DEPTH, lists.hit.shape[1]) - 1].long()
+    found = lists.hits[:, : max(k, KGAT_DEPTH)][:, -1].long()
     return _share(lists.gain[:, k - 1], lists.ideal_gain[found.clamp(max=k)])
 
 
@@ -101,14 +101,26 @@ def coverage(recommended: Tensor) -> float:
     return float(recommended.double().mean())
 
 
-def rmse(error: Tensor) -> float:
-    """Root of the mean squared error. error: Tensor [n], predicted less true ratings."""
-    return float(error.double().square().mean().sqrt())
+def rmse(error: Tensor, user: Tensor | None = None) -> Tensor:
+    """Root of the mean squared error, a DoubleTensor [], or each user's own, [U].
+
+    error: Tensor [n], predicted less true ratings; user: LongTensor [n], numbers from 0.
+
+    >>> rmse(torch.tensor([3.0, -3.0, 1.0]), torch.tensor([0, 0, 1])).tolist()
+    [3.0, 1.0]
+    """
+    return _mean(error.double().square(), user).sqrt()
 
 
-def mae(error: Tensor) -> float:
-    """Mean absolute error. error: Tensor [n], predicted less true ratings."""
-    return float(error.double().abs().mean())
+def mae(error: Tensor, user: Tensor | None = None) -> Tensor:
+    """Mean absolute error; as `rmse`."""
+    return _mean(error.double().abs(), user)
+
+
+def _mean(values: Tensor, user: Tensor | None) -> Tensor:
+    if user is None:
+        return values.mean()
+    return torch.bincount(user, weights=values) / torch.bincount(user)
 
 
 #: Metrics of one user's list: (lists, k) -> DoubleTensor [B]
@@ -124,8 +136,8 @@ OF_LISTS: Mapping[str, Callable[[Ranking, int], Tensor]] = {
 }
 #: Metrics of all lists together
 OF_CATALOG = ("coverage",)
-#: Metrics of predicted ratings: error [n] -> float
-OF_RATINGS: Mapping[str, Callable[[Tensor], float]] = {"rmse": rmse, "mae": mae}
+#: Metrics of predicted ratings: error [n] -> DoubleTensor [], and with user [n] -> [U]
+OF_RATINGS: Mapping[str, Callable[..., Tensor]] = {"rmse": rmse, "mae": mae}
 
 NAMES = (*OF_LISTS, *OF_CATALOG, *OF_RATINGS)
 LOWER_IS_BETTER = frozenset({"rmse", "mae", "popularity"})

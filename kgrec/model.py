@@ -62,6 +62,7 @@ class Recommender(nn.Module, ABC):
     @abstractmethod
     def __init__(self, graph: Graph, config: Any) -> None:
         super().__init__()
+        self.config = config
 
     def objectives(self, graph: Graph) -> list[Objective]:
         """What training minimises, in the order of one epoch. Models that are complete when built have none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import io
 import json
 import resource
@@ -26,7 +27,7 @@ from kgrec.errors import KgrecError
 from kgrec.evaluation import Evaluation, default_metrics, evaluate
 from kgrec.files import refuse_existing, whole
 from kgrec.graph import Candidates, Graph
-from kgrec.metrics import higher_is_better
+from kgrec.metrics import higher_is_better, parse
 from kgrec.model import Recommender
 from kgrec.split import split as split_graph
 from kgrec.training import Epoch, Trainer, TrainingConfig, make_fabric
@@ -43,6 +44,8 @@ class Run:
     graph: Graph  #: types, ids, labels and the known target edges; no facts where it was loaded from a folder
     metrics: Mapping[str, Any] = field(default_factory=dict)
     path: Path | None = None
+    split: str | None = None  #: the SPEC that it was trained by
+    candidates: str | None = None  #: the list that it was measured on
 
     @staticmethod
     def load(path: str | Path, *, trust: str | None = None, device: str = "cpu") -> Run:
@@ -51,18 +54,50 @@ class Run:
         Raises KgrecError where the folder is incomplete, altered, holds a pickle, or names a foreign model.
         """
         artifact = load_artifact(path)
-        if artifact.model != trust and "." in artifact.model:
-            raise KgrecError(
-                f"{path} was trained with {artifact.model!r}, a model that is not kgrec's own; if you trust that code, "
-                f"name it again: --model {artifact.model}"
-            )
+        models.find(artifact.model, builtin_only=artifact.model != trust)
         schema = read_schema(Path(path))
         model = models.build(artifact.model, Graph.empty(schema), dict(artifact.config))
         try:
             model.load_state_dict(dict(artifact.weights))
         except RuntimeError as error:
             raise KgrecError(f"{path}: the weights do not fit the model; the folder is altered: {error}") from error
-        return Run(artifact.model, model.eval().to(device), artifact.graph.to(device), artifact.metrics, Path(path))
+        place = make_fabric(TrainingConfig(device=device)).device
+        split, candidates = artifact.provenance.get("split"), artifact.provenance.get("candidates")
+        known = artifact.graph.to(place)
+        return Run(artifact.model, model.eval().to(place), known, artifact.metrics, Path(path), split, candidates)
+
+
+def measure(
+    run: Run,
+    graph: Graph | str | Path,
+    *,
+    split: str | None = None,
+    candidates: str | None = None,
+    metrics: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Measure a run on the test edges of a graph with the same nodes. split, candidates: else those of the run.
+
+    Returns `model`, `protocol`, `test`, `test_cold` and `test_warm` where there are cold items, `num_users` and
+    `evaluation_seconds`. Raises KgrecError where the graph's ids are not the run's.
+    """
+    graph = graph if isinstance(graph, Graph) else Graph.load(graph)
+    for node_type, vocabulary in run.graph.vocabulary.items():
+        there = graph.vocabulary.get(node_type)
+        if there is None or len(there) != len(vocabulary):
+            found = f"{len(there):,}" if there is not None else "none"
+            raise KgrecError(f"the run knows {len(vocabulary):,} {node_type} ids, the graph has {found}; train again")
+        if not there.id_array.equals(vocabulary.id_array):
+            raise KgrecError(f"the graph's {node_type} ids are not the run's; train again on this graph")
+    place = next(iter(run.model.state_dict().values())).device
+    divided = split_graph(graph.to(place), split or run.split, candidates or (None if split else run.candidates))
+    names = metrics or default_metrics(run.model.task)
+    test = evaluate(run.model, divided.train_valid, divided.test, metrics=names, candidates=divided.candidates)
+    return {"model": run.name, "protocol": divided.protocol, **_measured(test), "evaluation_seconds": test.seconds}
+
+
+def _measured(test: Evaluation) -> dict[str, Any]:
+    apart = {"test_cold": dict(test.cold), "test_warm": dict(test.warm)} if test.cold else {}
+    return {"test": dict(test.metrics), **apart, "num_users": test.num_users}
 
 
 def train(
@@ -92,6 +127,8 @@ def train(
     training = training or TrainingConfig()
     graph = graph if isinstance(graph, Graph) else Graph.load(graph)
     models.find(model)
+    for name in (*(metrics or ()), *([training.metric] if training.metric else [])):
+        parse(name)
     job = _Job(
         model, dict(config or {}), training, tuple(metrics or ()), split, candidates, refit,
         Path(out) if out is not None else None, resume, overwrite,
@@ -105,7 +142,7 @@ def train(
         return _work(fabric, job, graph, report)
     if job.out is None:
         raise KgrecError("several processes need an `out` to leave their result in")
-    fabric.launch(_work, job, graph, None)
+    fabric.launch(functools.partial(_work_in_process, job=job, graph=graph))
     return Run.load(job.out, trust=model)
 
 
@@ -161,6 +198,11 @@ class _State:
 def _work(fabric: Fabric, job: _Job, graph: Graph, report: Report | None) -> Run:
     """One process's part: train; on rank 0 also validate, measure and write."""
     return _Session(fabric, job, graph, report).run()
+
+
+def _work_in_process(fabric: Fabric, *, job: _Job, graph: Graph) -> None:
+    """The same in a process of several: what comes of it is in the run folder."""
+    _work(fabric, job, graph, None)
 
 
 class _Session:
@@ -256,7 +298,9 @@ class _Session:
     def _finish(self, model: Recommender) -> Run:
         """Measure once on test, and write the run folder."""
         test, job, state = None, self.job, self.state
-        run = Run(job.model, model, self.split.train_valid)
+        run = Run(
+            job.model, model, self.split.train_valid, split=self.split.spec, candidates=self.split.candidates_name
+        )
         if self.fabric.is_global_zero:
             test = self._measure(model, self.split.train_valid, self.split.test, self.split.candidates)
             run = dataclasses.replace(run, metrics=self._summary(model, test), path=job.out)
@@ -269,7 +313,7 @@ class _Session:
                 weights=model.state_dict(),
                 metrics=run.metrics,
                 training=dataclasses.asdict(job.training),
-                provenance={"graph": self.hash, "split": self.split.spec, "versions": versions()},
+                provenance={"graph": self.hash, "split": self.split.spec, "candidates": self.split.candidates_name, "versions": versions()},
             )
             save_artifact(artifact, job.out, per_user=test.per_user, log=_csv(state.rows), overwrite=job.overwrite)
             _Checkpoint.remove(job)
@@ -283,9 +327,7 @@ class _Session:
             "model": self.job.model,
             "protocol": self.split.protocol + (", refit on train + valid" if state.phase == "refit" else ""),
             "valid": state.valid,
-            "test": dict(test.metrics),
-            **({"test_cold": dict(test.cold), "test_warm": dict(test.warm)} if test.cold else {}),
-            "num_users": test.num_users,
+            **_measured(test),
             "epochs": len(seconds),
             "best_epoch": state.best_epoch,
             "seconds_per_epoch": float(np.mean(seconds)) if seconds else 0.0,
@@ -293,6 +335,7 @@ class _Session:
             "peak_mb": peak_mb(),
             "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
             "seed": self.job.training.seed,
+            "processes": self.fabric.world_size,
         }
         return json.loads(json.dumps(summary))
 

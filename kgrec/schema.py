@@ -1,4 +1,4 @@
-"""What a graph holds: node types, relations, features and the relation that is recommended. Plain data, JSON both ways."""
+"""What a graph holds: node types, relations, features, the relation that is recommended. Plain data, JSON both ways."""
 
 from __future__ import annotations
 
@@ -123,10 +123,11 @@ class Schema:
                 )
                 for edge in data["edges"]
             }
-            source, relation, target = data["target"] or (None, None, None)
-            return Schema(
-                nodes, edges, (source, relation, target) if relation else None, dict(data.get("standard", {}))
-            )
+            chosen: EdgeType | None = None
+            if data.get("target"):
+                source, relation, target = data["target"]
+                chosen = (source, relation, target)
+            return Schema(nodes, edges, chosen, dict(data.get("standard", {})))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise KgrecError(f"the schema is not of the form that kgrec writes: {error!r}") from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, TypeVar, cast, dataclass_transform
 
 import pydantic
 from pydantic import ConfigDict
@@ -26,13 +26,13 @@ def settings(cls: type[T]) -> type[T]:
     32
     """
     config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
-    return pydantic_dataclass(frozen=True, config=config)(cls)
+    return cast(type[T], pydantic_dataclass(frozen=True, config=config)(cls))
 
 
 def configure(kind: type[T], values: Mapping[str, Any], what: str = "") -> T:
     """Make settings of a class decorated with `settings` from names and values, texts among them.
 
-    Raises UnknownName for a field that is not there and KgrecError for a value of the wrong type, both naming what would do.
+    Raises UnknownName for a field that is not there, KgrecError for a value of the wrong type; both name what would do.
     """
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     where = f"of {what or kind.__name__}"
@@ -44,9 +44,11 @@ def configure(kind: type[T], values: Mapping[str, Any], what: str = "") -> T:
     except pydantic.ValidationError as error:
         lines = []
         for problem in error.errors():
-            name = str(problem["loc"][0]) if problem["loc"] else "?"
-            kind_of = fields[name].type if name in fields else "?"
-            lines.append(f"{name}={values.get(name)!r} {where}: {problem['msg']}; the field is {kind_of}")
+            name = str(problem["loc"][0]) if problem["loc"] else ""
+            if name not in fields:  # said by the class itself, of several fields together
+                lines.append(f"{where.removeprefix('of ')}: {problem['msg']}")
+                continue
+            lines.append(f"{name}={values.get(name)!r} {where}: {problem['msg']}; the field is {fields[name].type}")
         raise KgrecError("\n".join(dict.fromkeys(lines))) from error
 
 

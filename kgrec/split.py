@@ -47,11 +47,13 @@ def split(graph: Graph, spec: str | None = None, candidates: str | None = None) 
     SPEC: `NAME` (stored in the graph; `NAME,valid=M` holds out each user's last M train edges, `NAME,valid=F` a share),
     `last_n:N[,valid=M]` (each user's last N by time, then file order; users keep at least one edge in train),
     `ratio:F[,valid=F][,per_user][,seed=S]` (test are the rows where `numpy.random.default_rng(seed).random(n) < F`),
-    `by_time:T1,T2` (unix seconds or ISO dates, or shares such as 80%,90% of the target edges: valid from T1, test from T2)
-    and `cold_items:F[,valid=F][,seed=S]` (all edges of a share of the items). candidates: a list stored in the graph.
+    `by_time:T1,T2` (unix seconds or ISO dates, or shares such as 80%,90% of the target edges: valid from T1, test from
+    T2) and `cold_items:F[,valid=F][,seed=S]` (all edges of a share of the items). candidates: a list stored in the
+    graph.
 
-    Other behaviours leak as little as target edges do: under `by_time` they end where train ends, under `last_n` they end
-    for each user where the first held-out edge is, else they lose the held-out pairs.
+    Other behaviours leak as little as target edges do: under `by_time` they end where train ends, under `last_n` they
+    end for each user where the first held-out edge is, and where there is no time to compare, and under every other
+    SPEC, they lose the held-out pairs.
 
     Raises KgrecError for a SPEC that cannot be read or leaves train or test empty, UnknownName for a name not there.
     """
@@ -93,7 +95,7 @@ class _Words:
                 raise self.wrong(f"no option {name!r}")
 
     def whole_number(self, text: str, what: str, least: int) -> int:
-        if not text.isdigit() or int(text) < least:
+        if not text.isdecimal() or int(text) < least:
             raise self.wrong(f"{what} is {text!r}, a whole number from {least} is wanted")
         return int(text)
 
@@ -134,13 +136,15 @@ def _divide(graph: Graph, words: _Words) -> Split:
 
 def _named(graph: Graph, target: Graph, words: _Words) -> Split:
     words.allow("valid", "seed")
+    if words.positional:
+        raise words.wrong(f"{words.positional[0]!r} is none of valid=, seed=")
     part = graph.splits[words.kind].cpu().numpy().copy()
     wanted = words.options.get("valid")
     if wanted is not None and wanted != "0":
         if (part == VALID).any():
             raise words.wrong("it has validation edges of its own")
         rows = np.flatnonzero(part == TRAIN)
-        if wanted.isdigit():
+        if wanted.isdecimal():
             train = target.where(torch.from_numpy(part == TRAIN).to(target.device))
             inner = _last_of_each(train, int(wanted), 0)
             part[rows[inner == TEST]] = VALID
@@ -151,7 +155,7 @@ def _named(graph: Graph, target: Graph, words: _Words) -> Split:
 
 
 def _last_of_each(target: Graph, number: int, valid: int) -> np.ndarray:
-    """Parts by each user's order in time: the last `number` are test, the `valid` before them valid. One stays in train."""
+    """Parts by each user's order in time: the last `number` test, the `valid` before them valid; the first is train."""
     csr = target.csr
     degree = csr.degree()
     row = torch.arange(len(degree), device=target.device).repeat_interleave(degree)
@@ -212,25 +216,19 @@ def _by_time(graph: Graph, target: Graph, words: _Words) -> Split:
     first, second = (_as_time(word, target, words) for word in words.positional)
     if first > second:
         raise words.wrong("the first time is after the second")
-    valid = target.where((target.time >= first) & (target.time < second))
-    return _checked(
-        Split(
-            words.spec,
-            train=graph.before(first),
-            train_valid=graph.before(second),
-            valid=valid if valid.num_edges else None,
-            test=target.where(target.time >= second),
-        ),
-        words,
-    )
+    part = torch.where(target.time < first, TRAIN, torch.where(target.time < second, VALID, TEST))
+    result = _of_parts(graph, part.cpu().numpy(), words, cut_by_time=True)
+    return replace(result, train=result.train.before(first), train_valid=result.train_valid.before(second))
 
 
 def _as_time(text: str, target: Graph, words: _Words) -> int:
     if text.endswith("%"):
-        share = words.share(str(float(text[:-1]) / 100) if text[:-1].replace(".", "", 1).isdigit() else text, "time")
+        share = words.share(str(float(text[:-1]) / 100) if text[:-1].replace(".", "", 1).isdecimal() else text, "time")
         times = target.time.sort().values
-        return int(times[min(int(share * len(times)), len(times) - 1)])
-    if text.lstrip("-").isdigit() and len(text) != 4:
+        return int(times[int(share * len(times) + 1e-9)])
+    if len(text) == 4 and text.isdecimal():
+        raise words.wrong(f"time {text!r} is a year or seconds; write {text}-01-01 for a year, 0{text} for seconds")
+    if text.removeprefix("-").isdecimal():
         return int(text)
     try:
         moment = datetime.fromisoformat(text)
@@ -257,7 +255,7 @@ def _of_parts(graph: Graph, part: np.ndarray, words: _Words, *, cut_by_time: boo
             held |= parts == code
         keep = torch.ones(graph.num_edges, dtype=torch.bool, device=graph.device)
         keep[rows] = ~held & (parts != NEITHER)
-        keep &= ~_tells(graph, target.where(held), number, cut_by_time)
+        keep &= ~_tells(graph, replace(target, edge_features={}).where(held), number, cut_by_time)
         return graph.where(keep)
 
     valid = target.where(parts == VALID)
@@ -274,23 +272,28 @@ def _of_parts(graph: Graph, part: np.ndarray, words: _Words, *, cut_by_time: boo
 
 
 def _tells(graph: Graph, held: Graph, target_number: int, cut_by_time: bool) -> Tensor:
-    """Which edges of other behaviours would give held-out edges away: BoolTensor [E]."""
+    """Which edges of other behaviours would give held-out edges away: BoolTensor [E].
+
+    These are the held-out pairs; with `cut_by_time`, where both have times, a user's edges from the first held-out on.
+    """
     behaviours = _is_behaviour(graph)
     behaviours[target_number] = False
     tells = torch.zeros(graph.num_edges, dtype=torch.bool, device=graph.device)
     if not any(behaviours) or not held.num_edges:
         return tells
+    never = torch.iinfo(torch.int64).max
+    first = torch.full((graph.num_nodes,), never, device=graph.device)  #: LongTensor [N]
+    has_time = held.time != NO_TIME
+    first.scatter_reduce_(0, held.head[has_time], held.time[has_time], "amin")
     for number in (n for n, is_behaviour in enumerate(behaviours) if is_behaviour):
         rows = slice(graph.relation_ptr[number], graph.relation_ptr[number + 1])
         user, item = graph.head[rows], graph.tail[rows]
         if graph.edge_types[number][0] != graph.target[0]:
             user, item = item, user
+        tells[rows] = held.is_edge(user, item[:, None]).squeeze(1)
         if cut_by_time:
-            first = torch.full((graph.num_nodes,), torch.iinfo(torch.int64).max, device=graph.device)
-            first.scatter_reduce_(0, held.head, held.time, "amin")
-            tells[rows] = graph.time[rows] >= first[user]
-        else:
-            tells[rows] = held.is_edge(user, item[:, None]).squeeze(1)
+            comparable = (graph.time[rows] != NO_TIME) & (first[user] != never)
+            tells[rows] = torch.where(comparable, graph.time[rows] >= first[user], tells[rows])
     return tells
 
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
-from kgrec.assembly import EdgePart, NodePart, assemble
+from kgrec.assembly import EdgePart, NodePart, assemble, unix_seconds
 from kgrec.errors import KgrecError, some
 from kgrec.features import Feature
 from kgrec.files import whole
@@ -33,10 +33,10 @@ def edge_file(edge: EdgeType) -> str:
 def save_graph(graph: Graph, path: Path, *, overwrite: bool = False) -> None:
     """Write a graph folder. `source` and `target` in an edge file are rows of the node files, counted from 0.
 
-    Raises KgrecError where `path` exists and `overwrite` is false, or where the disk refuses.
+    Raises KgrecError where `path` exists and `overwrite` is false or it is no graph folder, or where the disk refuses.
     """
     graph = graph.to("cpu")
-    with whole(path, overwrite) as folder:
+    with whole(path, overwrite, sign="graph.json") as folder:
         for name in ("nodes", "edges", "splits"):
             (folder / name).mkdir(parents=True)
         for node_type in graph.node_types:
@@ -55,7 +55,7 @@ def save_graph(graph: Graph, path: Path, *, overwrite: bool = False) -> None:
         document = {
             "format": FORMAT,
             **graph.schema.to_json(),
-            "files": {str(f.relative_to(folder)): _hash(f) for f in sorted(folder.rglob("*.parquet"))},
+            "files": {f.relative_to(folder).as_posix(): _hash(f) for f in sorted(folder.rglob("*.parquet"))},
         }
         (folder / "graph.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -101,7 +101,7 @@ def load_graph(path: Path) -> Graph:
     for file in sorted((path / "splits").glob("*.parquet")):
         name = file.name.removesuffix(".parquet")
         if name.endswith(".candidates"):
-            candidates[name.removesuffix(".candidates")] = _read_candidates(file)
+            candidates[name.removesuffix(".candidates")] = _read_candidates(file, schema, nodes)
         else:
             splits[name] = _read_split(file)
     return assemble(nodes, edges, target=schema.target, standard=schema.standard, splits=splits, candidates=candidates)
@@ -175,25 +175,27 @@ def _read_edges(path: Path, edge: EdgeType, schema: Schema, nodes: Mapping[str, 
     file = f"edges/{edge_file(edge)}"
     table = _read_table(path / file)
     _columns(table, ["source", "target"], file)
-    ends = [
-        _local_numbers(table[column], nodes[edge[2 * end]], file) for end, column in enumerate(("source", "target"))
-    ]
     time = weight = None
     if "time" in table.column_names:
-        time = pc.fill_null(table["time"].cast(pa.int64()), NO_TIME).to_numpy()
+        time = unix_seconds(table["time"], edge[1])
     if "weight" in table.column_names:
-        weight = table["weight"].cast(pa.float32()).to_numpy()
+        weight = table["weight"].cast(pa.float32(), safe=False).to_numpy()
     edge_schema = schema.edges[edge]
-    features = _read_features(table, edge_schema.features, file)
     return EdgePart(
-        *ends, time=time, weight=weight, features=features, label=edge_schema.label, inverse_of=edge_schema.inverse_of
+        source=_local_numbers(table["source"], nodes[edge[0]], file),
+        target=_local_numbers(table["target"], nodes[edge[2]], file),
+        time=time,
+        weight=weight,
+        features=_read_features(table, edge_schema.features, file),
+        label=edge_schema.label,
+        inverse_of=edge_schema.inverse_of,
     )
 
 
-def _local_numbers(column: pa.ChunkedArray, node: NodePart, file: str) -> np.ndarray:
+def _local_numbers(column: pa.Array | pa.ChunkedArray, node: NodePart, file: str) -> np.ndarray:
     """Row numbers as they are; another engine may have written external ids, which are looked up."""
     if column.null_count:
-        raise KgrecError(f"{file}: column has {column.null_count} empty values; every edge needs two ends")
+        raise KgrecError(f"{file} has {column.null_count} empty ids or numbers; none may be empty")
     if pa.types.is_integer(column.type):
         return column.to_numpy()
     return node.vocabulary.numbers(column, what=f"id of {file}").numpy()
@@ -209,12 +211,14 @@ def _read_split(file: Path) -> np.ndarray:
     return codes.to_numpy().astype(np.int8)
 
 
-def _read_candidates(file: Path) -> Candidates:
+def _read_candidates(file: Path, schema: Schema, nodes: Mapping[str, NodePart]) -> Candidates:
+    if schema.target is None:
+        raise KgrecError(f"{file} lists candidates, and graph.json names no target relation that they are of")
     table = _read_table(file)
     _columns(table, ["user", "items"], file.name)
-    user = np.array(table["user"].to_numpy(), np.int64)
+    user = _local_numbers(table["user"], nodes[schema.target[0]], file.name).astype(np.int64)
     order = np.argsort(user, kind="stable")
     items = table["items"].combine_chunks().take(pa.array(order))
     ptr = np.concatenate([[0], np.cumsum(pc.list_value_length(items).to_numpy())])
-    flat = np.array(pc.list_flatten(items).to_numpy(), np.int64)
+    flat = _local_numbers(pc.list_flatten(items), nodes[schema.target[2]], file.name).astype(np.int64)
     return Candidates(torch.from_numpy(user[order]), torch.from_numpy(ptr.astype(np.int64)), torch.from_numpy(flat))

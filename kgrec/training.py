@@ -85,6 +85,8 @@ class Trainer:
         self.model.eval()
         with torch.no_grad():
             self.model.refresh()
+        if self.fabric.world_size > 1:
+            _must_agree(self.model, self.fabric)
         self.epoch = number
         return Epoch(number, time.perf_counter() - begun, losses)
 
@@ -137,6 +139,14 @@ class Trainer:
                 raise KgrecError(f"the checkpoint holds {path!r}, which this model does not have; start anew")
             place = "cpu" if key == "step" and parameters[name].device.type == "cpu" else parameters[name].device
             self.optimizers[int(index)].state[parameters[name]][key] = value.to(place)
+
+
+def _must_agree(model: Recommender, fabric: Fabric) -> None:
+    """Raise KgrecError where the ranks' parameters differ: a model drew random numbers outside its batches, say."""
+    mine = torch.stack([parameter.detach().double().sum() for parameter in model.parameters()])
+    every = fabric.all_gather(mine)
+    if not torch.equal(every, mine.expand_as(every)):
+        raise KgrecError("the processes' weights have come apart; all that a model draws must come from its batches")
 
 
 @contextmanager

@@ -15,13 +15,19 @@ from kgrec.errors import BadData, UnknownName, some
 
 
 def as_strings(values: object) -> pa.Array:
-    """Any column of ids as one pyarrow string array; `007` stays `007`, and 7 becomes `7`."""
-    if isinstance(values, pa.ChunkedArray):
-        values = values.combine_chunks()
-    array = values if isinstance(values, pa.Array) else pa.array(values, from_pandas=True)
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    return array if array.type == pa.string() else array.cast(pa.string())
+    """Any column of ids as one pyarrow string array; `007` stays `007`, and 7 becomes `7`.
+
+    Raises BadData for values that have no one form as a string: numbers among strings, lists.
+    """
+    try:
+        array = values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, from_pandas=True)
+        if isinstance(array, pa.ChunkedArray):
+            array = array.combine_chunks()
+        if pa.types.is_dictionary(array.type):
+            array = array.dictionary_decode()
+        return array if array.type == pa.string() else array.cast(pa.string())
+    except pa.ArrowException as error:
+        raise BadData([f"ids must be all strings or all numbers: {error}"]) from error
 
 
 class Vocabulary:
@@ -57,10 +63,10 @@ class Vocabulary:
 
     def numbers(self, ids: object, what: str = "id") -> Tensor:
         """LongTensor [n]: the local number of each id. Raises UnknownName with the ids that are not known."""
-        ids = as_strings(ids)
-        found = self.find(ids)
+        names = as_strings(ids)
+        found = self.find(names)
         if (found < 0).any():
-            unknown = list(dict.fromkeys(ids.filter(pa.array(found < 0)).to_pylist()))
+            unknown = list(dict.fromkeys(names.filter(pa.array(found < 0)).to_pylist()))
             raise UnknownName(
                 f"no {what} {some(unknown)} among the {len(self):,} known; known are such as {some(self.ids(range(3)))}"
             )

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch starts, as in the kgrec command
+
 from kgrec.artifact import versions
 from kgrec.errors import KgrecError, unknown_name
 from kgrec.graph import Graph

@@ -45,7 +45,7 @@ class MF(Recommender):
 
     def __init__(self, graph: Graph, config: MFConfig) -> None:
         super().__init__(graph, config)
-        self.config, self.task = config, config.task
+        self.task = config.task
         source, _, target = graph.target
         self.user = NodeEmbedding(graph, source, config.dim, config.init_std)
         self.item = NodeEmbedding(graph, target, config.dim, config.init_std)
@@ -67,14 +67,17 @@ class MF(Recommender):
         return [Objective("bpr", pairs, self.ranking_loss, parameters, lr=c.lr)]
 
     def ranking_loss(self, batch: Batch) -> Tensor:
-        user, true, drawn = self.user(batch.head), self.item(batch.tail), self.item(batch.negative)
-        positive, negative = (user * true).sum(-1), (drawn @ user.unsqueeze(-1)).squeeze(-1)
+        assert batch.negative is not None
+        items = torch.cat([batch.tail.unsqueeze(-1), batch.negative], -1)  # [B, 1 + K], looked up at once: one gradient
+        user, item = self.user(batch.head), self.item(items)
+        score = (item * user.unsqueeze(1)).sum(-1)
         if self.item_bias is not None:  # a user's own bias cancels out
-            positive = positive + self.item_bias(batch.tail).squeeze(-1)
-            negative = negative + self.item_bias(batch.negative).squeeze(-1)
-        loss = bpr(positive, negative)
+            score = score + self.item_bias(items).squeeze(-1)
+        loss = bpr(score[:, 0], score[:, 1:])
         if self.config.l2:
-            squares = user.square().sum() + true.square().sum() + drawn.square().sum() / self.config.negatives
+            squares = (
+                user.square().sum() + item[:, 0].square().sum() + item[:, 1:].square().sum() / self.config.negatives
+            )
             loss = loss + self.config.l2 * squares / len(batch)
         return loss
 

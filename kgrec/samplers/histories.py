@@ -10,12 +10,13 @@ from kgrec.graph import NO_TIME, Graph
 
 
 class Histories:
-    """Every head's tails in order of time, and of the file where times tie: the rows of `graph.csr`, not a copy of them.
+    """Every head's tails in order of time, and of the file where times tie: the rows of `graph.csr`, not a copy.
 
-    Usually of `graph.only(graph.target)`. All tensors are on the graph's device, and no row is visited by a Python loop.
+    Usually of `graph.only(graph.target)`. Tensors are on the graph's device; no Python loop visits the rows.
 
     >>> import pandas as pd
-    >>> rated = pd.DataFrame({"source": ["ann", "bob", "ann"], "target": ["Brazil", "Alien", "Alien"], "time": [4, 5, 3]})
+    >>> rows = [("ann", "Brazil", 4), ("bob", "Alien", 5), ("ann", "Alien", 3)]
+    >>> rated = pd.DataFrame(rows, columns=["source", "target", "time"])
     >>> histories = Histories(Graph.from_frames(edges={("user", "rated", "film"): rated}))
     >>> ann_and_bob = torch.tensor([0, 1])
     >>> histories.last(ann_and_bob).tolist()  # Brazil is node 2, Alien is 3, and 4 is no node
@@ -81,7 +82,7 @@ class Histories:
         return _at(self.csr.edge, place, -1)
 
     def flattened(self, head: Tensor) -> tuple[Tensor, Tensor]:
-        """All tails without padding: which of the heads (LongTensor [n], rising) has which flat tail (IntTensor [n])."""
+        """All tails without padding: which of the heads, LongTensor [n], rising, has which flat tail, IntTensor [n]."""
         start, stop = self._bounds(head, None, None)
         length = stop - start
         row = torch.arange(len(head), device=head.device).repeat_interleave(length)
@@ -99,7 +100,7 @@ class Histories:
         return start, stop
 
     def _first_from(self, start: Tensor, stop: Tensor, time: Tensor, edge: Tensor) -> Tensor:
-        """In each row the first place whose (time, edge) is not before the one given: a binary search in all rows at once."""
+        """The first place of each row whose (time, edge) is not before the one given: a binary search in all rows."""
         steps = int((stop - start).max()).bit_length() if len(start) else 0
         for _ in range(steps):
             searching = start < stop

@@ -79,7 +79,7 @@ class Ids(Column):
     def _known_set(self) -> set[str]:
         if "_set" not in self.__dict__:
             object.__setattr__(self, "_set", set(self.known.to_pylist()) if self.known is not None else set())
-        return self.__dict__["_set"]  # type: ignore[no-any-return]
+        return self.__dict__["_set"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +115,7 @@ class Numbers(Column):
     def read(self, raw: pa.ChunkedArray) -> pa.ChunkedArray:
         if self.required and raw.null_count:
             raise Unfit
-        values = raw if pa.types.is_floating(raw.type) else _undictionary(raw).cast(pa.float64())
+        values = _floats(raw)
         smallest, greatest = pc.min_max(values).values() if len(values) else (pa.scalar(None),) * 2
         least, most = smallest.as_py(), greatest.as_py()
         if least is not None and not (max(self.low, -1e300) <= least and most <= min(self.high, 1e300)):
@@ -135,6 +135,9 @@ class Numbers(Column):
         return None
 
 
+FLAG_WORDS = ("0", "1", "false", "true")
+
+
 @dataclass(frozen=True, eq=False)
 class Flags(Column):
     """Booleans written 0 and 1, or true and false; empty is false."""
@@ -146,10 +149,13 @@ class Flags(Column):
         return pa.string()
 
     def read(self, raw: pa.ChunkedArray) -> pa.ChunkedArray:
-        return pc.fill_null(_undictionary(raw).cast(pa.bool_()), False)
+        words = pc.utf8_lower(pc.fill_null(_text(raw), "0"))
+        if not pc.all(pc.is_in(words, value_set=pa.array(FLAG_WORDS))).as_py():
+            raise Unfit
+        return pc.is_in(words, value_set=pa.array(("1", "true")))
 
     def fault(self, value: Any) -> str | None:
-        if value is None or str(value).lower() in ("0", "1", "true", "false"):
+        if value is None or str(value).lower() in FLAG_WORDS:
             return None
         return f"{self.name} {str(value)!r} is not 0 or 1; {MEND}"
 
@@ -180,7 +186,7 @@ class Times(Column):
         elif self.format or self.unit == "iso":
             seconds = pa.chunked_array([self._from_text(_text(raw))])
         else:
-            number = raw if pa.types.is_floating(raw.type) else _undictionary(raw).cast(pa.float64())
+            number = _floats(raw)
             scale = PER_SECOND[self.unit]
             seconds = pc.floor(pc.divide(number, float(scale)) if scale > 1 else number).cast(pa.int64())
         if len(seconds) and pc.max(seconds).as_py() > self.now + DAY:
@@ -233,6 +239,18 @@ def _number(value: Any) -> float | None:
     except (TypeError, ValueError):
         return None
     return number if np.isfinite(number) and "_" not in str(value) else None
+
+
+def _floats(raw: pa.ChunkedArray) -> pa.ChunkedArray:
+    """float64. Raises Unfit where a string is no number, by the same rule as the fault of a single value."""
+    raw = _undictionary(raw)
+    if not (pa.types.is_string(raw.type) or pa.types.is_large_string(raw.type)):
+        return raw.cast(pa.float64())
+    numbers = [None if text is None else _number(text) for text in raw.to_pylist()]
+    array = pa.chunked_array([pa.array(numbers, pa.float64())])
+    if array.null_count != raw.null_count:
+        raise Unfit
+    return array
 
 
 def _is_list(kind: pa.DataType) -> bool:

@@ -37,7 +37,7 @@ def load_document(path: Path, model: type[Model]) -> Model:
     if not path.is_file():
         raise KgrecError(f"{path} is not there; name a recipe such as graphs/ml-1m.yaml")
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506 - a SafeLoader
+        data = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         raise KgrecError(f"{path} line {line}: {error.problem or error.context}; mend the YAML") from error

@@ -46,8 +46,8 @@ class LiteralFeature(BaseModel):
 
 
 class FactOptions(BaseModel):
-    """What predicates and classes mean. A predicate is said by IRI, by prefix (`http://dbpedia.org/ontology/*`), by CURIE
-    (`dbo:starring`, with `prefixes:`), or by the file's own word."""
+    """What predicates and classes mean. A predicate is said by IRI, by prefix (`http://dbpedia.org/ontology/*`), by
+    CURIE (`dbo:starring`, with `prefixes:`), or by the file's own word."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from kgrec.errors import BadData
 from kgrec.sources.columns import Column
 from kgrec.sources.problems import MEND
-from kgrec.sources.separated import lines_of, open_bytes
+from kgrec.sources.separated import lines_of, not_decoded, open_bytes
 
 Row = tuple[int, dict[str, Any] | str]  #: a line's or row's number, and its values or what is wrong with it
 
@@ -59,8 +59,8 @@ class JsonLines:
     place: ClassVar[str] = "line"
 
     def names(self) -> list[str]:
-        """The keys of the first rows. Raises BadData where the file is empty."""
-        rows = list(itertools.islice(self.rows(), 100))
+        """The keys of the first ten thousand rows. Raises BadData where the file is empty."""
+        rows = list(itertools.islice(self.rows(), 10_000))
         if not rows:
             raise BadData([f"{self.name} is empty; it must have a JSON object a line"])
         if all(isinstance(row, str) for _, row in rows):
@@ -108,24 +108,39 @@ class Lists:
         return ["user", "item", "position"]
 
     def table(self, columns: Sequence[Column]) -> pa.Table:
-        """One row an item of each list. Raises UnicodeDecodeError."""
+        """One row an item of each list. Raises UnicodeError."""
         users: list[str] = []
         items: list[str] = []
         positions: list[int] = []
-        for _, (user, *their) in self._split():
+        for _, fields in self._split():
+            if isinstance(fields, str):
+                raise UnicodeError(fields)
+            user, *their = fields
             users += [user] * len(their)
             items += their
             positions += range(len(their))
-        return pa.table({"user": pa.array(users, pa.string()), "item": pa.array(items, pa.string()), "position": positions})
+        return pa.table(
+            {"user": pa.array(users, pa.string()), "item": pa.array(items, pa.string()), "position": positions}
+        )
 
-    def _split(self) -> Iterator[tuple[int, list[str]]]:
+    def _split(self) -> Iterator[tuple[int, list[str] | str]]:
+        """Each line's number, and its user and items, or what is wrong with it."""
         for number, line in lines_of(self.path):
-            if fields := line.decode(self.encoding).split(self.separator):
+            try:
+                fields = line.decode(self.encoding).split(self.separator)
+            except UnicodeDecodeError as error:
+                yield number, not_decoded(error, self.encoding)
+                continue
+            if fields:
                 yield number, fields
 
     def rows(self) -> Iterator[Row]:
         """Each item's line number, user and place in the list."""
-        for number, (user, *items) in self._split():
+        for number, fields in self._split():
+            if isinstance(fields, str):
+                yield number, fields
+                continue
+            user, *items = fields
             for position, item in enumerate(items):
                 yield number, {"user": user or None, "item": item or None, "position": position}
 
@@ -164,4 +179,4 @@ class JsonLists:
         wrong = next((k for k, v in lists.items() if not isinstance(v, list)), None) if isinstance(lists, dict) else ""
         if wrong is not None:
             raise BadData([f"{self.name} is no JSON object of id -> list (see {wrong!r}); say another `format`"])
-        return lists  # type: ignore[no-any-return]
+        return lists

@@ -1,4 +1,4 @@
-"""Strings to numbers by first appearance, in compact arrays: 10 million IRIs are bytes and offsets, not Python objects."""
+"""Strings to numbers by first appearance, in compact arrays: ten million IRIs are bytes, not Python objects."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PRIME = np.uint64(1099511628211)
 @numba.njit(nogil=True, cache=True)
 def _number_all(
     text: np.ndarray,
-    offset: np.ndarray,
+    span: np.ndarray,
     known_text: np.ndarray,
     known_offset: np.ndarray,
     known_hash: np.ndarray,
@@ -24,12 +24,12 @@ def _number_all(
 ) -> tuple[np.ndarray, int]:
     """The number of each string, and how many are known then. The `known_` arrays have room, and are filled in place.
 
-    text uint8, offset int32 [n + 1]: the strings; slot int32 [a power of two]: a hash table of numbers, -1 where free.
+    text uint8, span [n, 2]: the strings; slot int32 [a power of two]: a hash table of numbers, -1 where free.
     """
-    numbers = np.empty(len(offset) - 1, np.int32)
+    numbers = np.empty(len(span), np.int32)
     mask = np.uint64(len(slot) - 1)
     for row in range(len(numbers)):
-        start, stop = offset[row], offset[row + 1]
+        start, stop = span[row, 0], span[row, 1]
         hashed = _START
         for position in range(start, stop):
             hashed = (hashed ^ np.uint64(text[position])) * _PRIME
@@ -59,7 +59,7 @@ def _number_all(
 def _same(a: np.ndarray, a_start: int, a_stop: int, b: np.ndarray, b_start: int, b_stop: int) -> bool:
     if a_stop - a_start != b_stop - b_start:
         return False
-    for step in range(a_stop - a_start):
+    for step in range(a_stop - a_start):  # noqa: SIM110 - numba compiles no generators
         if a[a_start + step] != b[b_start + step]:
             return False
     return True
@@ -76,6 +76,15 @@ def _placed(known_hash: np.ndarray, count: int, size: int) -> np.ndarray:
             place = (place + np.uint64(1)) & mask
         slot[place] = number
     return slot
+
+
+def as_spans(names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Strings one after the other as uint8, and where each stands: int32 [n, 2]."""
+    array = pa.array(names, pa.string())
+    _, offsets, data = array.buffers()
+    offset = np.frombuffer(offsets, np.int32, len(array) + 1) if len(array) else np.zeros(1, np.int32)
+    text = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
+    return text, np.stack([offset[:-1], offset[1:]], axis=1)
 
 
 class Numbering:
@@ -96,24 +105,26 @@ class Numbering:
     def __len__(self) -> int:
         return self._count
 
-    def numbers(self, names: Sequence[str] | pa.Array) -> np.ndarray:
+    def numbers(self, names: Sequence[str]) -> np.ndarray:
         """int32 [n]: the number of each string; one that is new takes the next number."""
-        array = pa.array(names, pa.string())
-        _, offsets, data = array.buffers()
-        offset = np.frombuffer(offsets, np.int32)[array.offset : array.offset + len(array) + 1]
-        text = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
-        self._make_room(len(array), int(offset[-1] - offset[0]))
-        numbers, self._count = _number_all(
-            text, offset, self._text, self._offset, self._hash, self._count, self._slot
-        )
+        return self.numbers_of(*as_spans(names))
+
+    def numbers_of(self, text: np.ndarray, span: np.ndarray) -> np.ndarray:
+        """The same of strings that stand in `text` (uint8, UTF-8) at `span` (int32 [n, 2]: start and stop)."""
+        self._make_room(len(span), int((span[:, 1] - span[:, 0]).sum()))
+        numbers, self._count = _number_all(text, span, self._text, self._offset, self._hash, self._count, self._slot)
         return numbers
+
+    def name(self, number: int) -> str:
+        """The string of a number."""
+        return self._text[self._offset[number] : self._offset[number + 1]].tobytes().decode()
 
     def array(self) -> pa.Array:
         """All strings by number: strings [n], large_string where they are 2 GiB of text or more."""
         size = int(self._offset[self._count])
         width, kind = (np.int32, pa.string()) if size < 2**31 else (np.int64, pa.large_string())
         offset = pa.py_buffer(self._offset[: self._count + 1].astype(width))
-        return pa.Array.from_buffers(kind, self._count, [None, offset, pa.py_buffer(self._text[:size].copy())])
+        return pa.Array.from_buffers(kind, self._count, [None, offset, pa.py_buffer(self._text[:size])])
 
     def _make_room(self, count: int, size: int) -> None:
         """For as many new strings, of as many bytes in all. The hash table stays at most half full."""
@@ -126,7 +137,7 @@ class Numbering:
 
 
 def _grown(array: np.ndarray, filled: int, needed: int) -> np.ndarray:
-    """The array, or a copy with room for `needed` values; it grows by half at least, so that filling it stays linear."""
+    """The array, or a copy with room for `needed` values: half as much again at least, so that filling it is linear."""
     if needed <= len(array):
         return array
     bigger = np.empty(max(needed, len(array) * 3 // 2), array.dtype)

@@ -12,7 +12,7 @@ MEND = "mend the row or set on_bad_rows: report"
 
 
 class Problems:
-    """Collects one line for each bad row. With `on_bad_rows` error, `settle` raises them all; with report, they are kept
+    """Collects one line for each bad row. With `on_bad_rows` error, `settle` raises them all; with report, they stay
     for the build's report and the rows are left out."""
 
     def __init__(self, on_bad_rows: Literal["error", "report"] = "error") -> None:

@@ -47,7 +47,7 @@ class TableFormat(RecipePart):
 
     format: Literal["auto", "separated", "parquet", "json_lines", "lists", "json_lists"] = Field(
         "auto",
-        description="auto: by the file's suffix. lists: `user item item ...` a line, which has the columns user, item and "
+        description="auto: by the suffix. lists: `user item item ...` a line, which has the columns user, item and "
         "position. json_lists: one JSON object of id -> list, which has the columns id and values",
     )
     separator: str | None = Field(None, description="any string, or `tab`; default: comma, a tab for .tsv")
@@ -80,6 +80,14 @@ class FeatureColumn(RecipePart):
     def _kind_alone(cls, value: Any) -> Any:
         return {"kind": value} if isinstance(value, str) else value
 
+    @model_validator(mode="after")
+    def _fits(self) -> FeatureColumn:
+        if self.file and self.kind != "vector":
+            raise ValueError(f"`file` is for vectors; a {self.kind} feature is a column of the table")
+        if self.split and self.kind not in ("multi", "vector"):
+            raise ValueError(f"`split` is for multi and vector; a {self.kind} feature has one value")
+        return self
+
 
 class AttributeEdge(RecipePart):
     """A column whose values are nodes: `has_genre: {column: genres, split: "|", to: genre}`."""
@@ -105,7 +113,7 @@ class NodeTable(TableFile):
     id: str = Field(description="the column of ids")
     label: str | None = Field(None, description="the column to show for a node")
     flags: dict[str, list[str]] = Field(
-        {}, description="0/1 columns seen as one column of lists: {genres: [Action, Drama]}; use it in features or edges"
+        {}, description="0/1 columns seen as one column of lists: {genres: [Action, Drama]}, for features or edges"
     )
     features: dict[Name, FeatureColumn] = Field({}, description="the feature's name -> its column and kind")
     edges: dict[Name, AttributeEdge] = Field({}, description="the relation's name -> the column of its targets")
@@ -171,7 +179,7 @@ class Interactions(TableFormat):
     """What users did with items, one a row."""
 
     file: Files = Field([], description="path relative to the data folder, a pattern, or a list of them")
-    parts: dict[PartName, Files] = Field({}, description="instead of `file`, where files are the split: {train: , test: }")
+    parts: dict[PartName, Files] = Field({}, description="in place of `file`, files that are the split: {train, test}")
     split: str = Field("given", description="the name of the split that `parts` make")
     between: tuple[Name, Name] = Field(("user", "item"), description="the two node types")
     relation: Name = Field("interacted", description="what was done, such as `rated`")
@@ -184,7 +192,8 @@ class Interactions(TableFormat):
     time: TimeColumn | None = Field(None, description="the column of times; rows of one time stay in file order")
     session: Session | None = Field(None, description="make sessions the users")
     duplicates: Literal["keep", "first", "last", "sum", "error"] = Field(
-        "keep", description="of one user, item and relation: keep all, the first or last in time, one with the summed weight"
+        "keep",
+        description="of one user, item and relation: keep all, first or last in time, one with the summed weight",
     )
     min_user: int = Field(0, description="users with fewer rows are left out, repeated with min_item until none is")
     min_item: int = Field(0, description="items with fewer rows are left out, repeated with min_user until none is")
@@ -198,6 +207,8 @@ class Interactions(TableFormat):
             raise ValueError("`session` needs `time`")
         if self.weight is None and (self.rating_range or self.min_weight is not None):
             raise ValueError("`rating_range` and `min_weight` need `weight`: name the column")
+        if any(feature.file for feature in self.features.values()):
+            raise ValueError("features of edges are columns of the table, not a .npy `file`")
         return self
 
     @property
@@ -243,7 +254,7 @@ class Numbers(RecipePart):
     """Whether users and items are said by id or by published number."""
 
     ids: Literal["ids", "first_appearance"] = Field(
-        "ids", description="first_appearance: n is the n-th user or item, from 0, that the interactions name"
+        "ids", description="first_appearance: n is the n-th user or item, from 0, that target edges name"
     )
 
 
@@ -254,7 +265,9 @@ class GivenSplit(Numbers):
     train: Files = Field([], description="files of train pairs")
     valid: Files = Field([], description="files of validation pairs")
     test: Files = Field(description="files of test pairs")
-    rest: PartName | None = Field(None, description="the part of edges that no file names; default: train without `train`")
+    rest: PartName | None = Field(
+        None, description="the part of other edges; default: train, but an error with `train`"
+    )
     format: str | None = Field(None, description="as in the interactions")
     separator: str | None = Field(None, description="as in the interactions")
     columns: list[str] | None = Field(None, description="as in the interactions")
@@ -283,15 +296,15 @@ class Recipe(RecipePart):
     about: str = Field("", description="what it is and where it comes from")
     data: str = Field(".", description="the data folder, relative to the recipe; `--data` overrides it")
     nodes: dict[Name, Nodes] = Field({}, description="node types and their tables")
-    interactions: Annotated[list[Interactions], BeforeValidator(_as_list)] = Field(description="what users did with items")
+    interactions: Annotated[list[Interactions], BeforeValidator(_as_list)] = Field(description="what users did")
     links: dict[Name, Link] = Field({}, description="node type -> which entity each of its nodes is")
     rdf: Annotated[list[RdfSource], BeforeValidator(_as_list)] = Field([], description="facts in RDF files")
     triples: Annotated[list[Triples], BeforeValidator(_as_list)] = Field([], description="facts in tables of triples")
-    target: str | EdgeType | None = Field(None, description="the relation to recommend; default: the first interactions'")
+    target: str | EdgeType | None = Field(None, description="the relation to recommend; default: the first one")
     standard: Standard = Field(Standard(split=None, candidates=None), description="the protocol it is known by")
     splits: dict[Name, GivenSplit] = Field({}, description="published splits")
     candidates: dict[Name, GivenCandidates] = Field({}, description="published candidate lists")
-    on_bad_rows: Literal["error", "report"] = Field("error", description="report: bad rows are counted, listed, left out")
+    on_bad_rows: Literal["error", "report"] = Field("error", description="report: bad rows are listed and left out")
 
     @staticmethod
     def load(path: str | Path) -> Recipe:
@@ -304,12 +317,25 @@ class Recipe(RecipePart):
     @model_validator(mode="after")
     def _names_are_known(self) -> Recipe:
         given = [*self.splits, *(table.split for table in self.interactions if table.parts)]
-        if self.standard.split and ":" not in self.standard.split and self.standard.split not in given:
-            raise unknown_name("given split", self.standard.split, given, "for `standard`")
+        split = (self.standard.split or "").partition(",")[0]
+        if split and ":" not in split and split not in given:
+            raise unknown_name("given split", split, given, "for `standard`")
         if self.standard.candidates and self.standard.candidates not in self.candidates:
             raise unknown_name("given candidates", self.standard.candidates, self.candidates, "for `standard`")
+        for node_type in self.links:
+            if node_type not in self.node_types:
+                raise unknown_name("node type", node_type, self.node_types, "for `links`")
         self.target_interactions  # noqa: B018 - raises where `target` is not among the relations
         return self
+
+    @property
+    def node_types(self) -> list[str]:
+        """The node types of tables, interactions and attributes; facts may bring more."""
+        tables = [table for nodes in self.nodes.values() for table in nodes.tables]
+        ends = [end for table in self.interactions for end in table.between]
+        return list(
+            dict.fromkeys([*self.nodes, *ends, *(edge.to for table in tables for edge in table.edges.values())])
+        )
 
     @property
     def target_type(self) -> EdgeType:

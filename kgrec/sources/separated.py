@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,24 +59,29 @@ class Separated:
 
     def names(self) -> list[str]:
         """The columns. Raises BadData where the file is empty or is separated by something else."""
-        first = next((fields for _, fields in self._fields()), None)
-        if first is None:
+        lines = list(itertools.islice(self._fields(), 20))
+        if not lines:
             raise BadData([f"{self.name} is empty; it must have a line for each row"])
-        if isinstance(first, str):
-            raise BadData([f"{self.name} line 1: {first}"])
-        names = list(self.columns or first)
-        if len(first) == 1 and (len(names) > 1 or self._guess(first[0]) != self.separator):
-            seems = self._guess(first[0])
-            if seems and seems != self.separator:
-                said = "tab" if seems == "\t" else seems
-                raise BadData(
-                    [f"{self.name} line 1: one column with separator {self.separator!r}; it seems to be separated by "
-                     f"{seems!r}: say `separator: \"{said}\"`"]
-                )  # fmt: skip
+        if isinstance(lines[0][1], str) and self.columns is None:
+            raise BadData([f"{self.name} line {lines[0][0]}: {lines[0][1]}"])
+        fields = [row for _, row in lines if not isinstance(row, str)]
+        names = list(self.columns or fields[0])
+        if fields and len(fields[0]) == 1:
+            self._require_separator(fields[0][0], SEPARATORS if len(names) > 1 else SEPARATORS[:-1])
+        found = {len(row) for row in fields}
+        if self.columns and len(found) == 1 and found != {len(names)}:
+            values = found.pop()
+            raise BadData([f"{self.name}: {values} values a line where `columns` names {len(names)}; name them all"])
         return names
 
-    def _guess(self, line: str) -> str | None:
-        return next((s for s in SEPARATORS if s in line), None)
+    def _require_separator(self, line: str, separators: Sequence[str]) -> None:
+        seems = next((separator for separator in separators if separator in line), self.separator)
+        if seems != self.separator:
+            said = "tab" if seems == "\t" else f'"{seems}"'
+            raise BadData(
+                [f"{self.name} line 1: one column with separator {self.separator!r}, and it has {seems!r} in it; "
+                 f"say `separator: {said}`"]
+            )  # fmt: skip
 
     def table(self, columns: Sequence[Column]) -> pa.Table:
         """The wanted columns in bulk. Raises pa.ArrowInvalid where a row or a value does not fit."""
@@ -122,11 +128,11 @@ class Separated:
 
         def texts() -> Iterator[str]:
             nonlocal number
-            for number, line in lines_of(self.path):  # noqa: B007 - read outside
+            for number, line in lines_of(self.path):
                 try:
                     text = line.decode(self.encoding)
                 except UnicodeDecodeError as error:
-                    undecodable.append((number, self._not_decoded(error)))
+                    undecodable.append((number, not_decoded(error, self.encoding)))
                     continue
                 if text:
                     yield text.removeprefix("\ufeff") if number == 1 else text
@@ -144,9 +150,11 @@ class Separated:
             yield number, f"{error}; {MEND}"
         yield from undecodable
 
-    def _not_decoded(self, error: UnicodeDecodeError) -> str:
-        byte = error.object[error.start]
-        return f"byte 0x{byte:02x} at {error.start + 1} is not {self.encoding}; say the `encoding`, perhaps latin-1"
+
+def not_decoded(error: UnicodeDecodeError, encoding: str) -> str:
+    """What is wrong with a line whose bytes are no text, and what to do."""
+    byte = error.object[error.start]
+    return f"byte 0x{byte:02x} at {error.start + 1} is not {encoding}; say the `encoding`, perhaps latin-1"
 
 
 def require_encoding(name: str, encoding: str) -> None:

@@ -85,8 +85,8 @@ def read_table(
 ) -> Columns:
     """The wanted columns of all files of a table, one after the other.
 
-    Raises BadData where a file or a column is missing, or where rows are bad and bad rows are errors: one line for each,
-    with file, place, value and what to do.
+    Raises BadData where a file or a column is missing, or where rows are bad and bad rows are errors: one line for
+    each, with file, place, value and what to do.
     """
     parts = [read_file(reader, columns, problems) for reader in readers(table, files, folder)]
     return {
@@ -101,7 +101,8 @@ def read_file(reader: TableReader, columns: Sequence[Column], problems: Problems
         names = reader.names()
         for column in columns:
             if column.name not in names:
-                raise BadData([str(unknown_name("column", column.name, names, f"in {reader.name}"))])
+                unknown = unknown_name("column", column.name, names, f"in {reader.name}")
+                raise BadData([f"{unknown}{_no_header(names, columns)}"])
         raw = reader.table(columns)
         result = {column: column.read(raw[column.name]) for column in columns}
     except (pa.ArrowException, Unfit, UnicodeError):
@@ -111,6 +112,12 @@ def read_file(reader: TableReader, columns: Sequence[Column], problems: Problems
     if not raw.num_rows:
         raise BadData([f"{reader.name} has no rows; it must have at least one"])
     return result
+
+
+def _no_header(names: Sequence[str], columns: Sequence[Column]) -> str:
+    if any(column.name in names for column in columns):
+        return ""
+    return "; if the first line is a row already, name the columns with `columns:`"
 
 
 def _read_carefully(reader: TableReader, columns: Sequence[Column], problems: Problems) -> Columns:
@@ -127,6 +134,8 @@ def _read_carefully(reader: TableReader, columns: Sequence[Column], problems: Pr
             for name, values in kept.items():
                 values.append(row.get(name))  # type: ignore[union-attr]
     problems.settle()
+    if not any(kept.values()):
+        raise BadData([*problems.lines, f"{reader.name} has no good row"])
     raw = {name: pa.chunked_array([_array(values)]) for name, values in kept.items()}
     return {column: column.read(raw[column.name]) for column in columns}
 

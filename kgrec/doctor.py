@@ -1,0 +1,123 @@
+"""What is installed and what this machine offers, for a report of what went wrong."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PACKAGES = (
+    "kgrec",
+    "torch",
+    "torch-geometric",
+    "lightning-fabric",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "rdflib",
+    "pyoxigraph",
+    "networkx",
+    "numba",
+    "scipy",
+    "safetensors",
+    "pydantic",
+    "torchmetrics",
+    "typer",
+    "rich",
+)
+
+OPTIONAL = {
+    "tensorboard": "logs for TensorBoard: pip install 'kgrec[tensorboard]'",
+    "matplotlib": "plots: pip install 'kgrec[plot]'",
+    "sentence_transformers": "vectors of texts: pip install sentence-transformers",
+    "timm": "vectors of images: pip install timm",
+    "pyg_lib": "not needed; PyG's own samplers use it",
+}
+"""Modules that kgrec goes without, and what for and how to get them."""
+
+
+def doctor() -> dict[str, Any]:
+    """Versions, devices, threads, memory, and which optional parts are there: plain data that JSON can hold.
+
+    Memory is in bytes; None where the system does not say.
+    """
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: _version(name) for name in PACKAGES},
+        "devices": _devices(),
+        "threads": _threads(),
+        "memory": _memory(),
+        "optional": {name: find_spec(name) is not None for name in OPTIONAL},
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _devices() -> list[dict[str, Any]]:
+    """The devices that training may run on, the CPU first."""
+    import torch
+
+    devices: list[dict[str, Any]] = [{"device": "cpu", "name": platform.processor() or platform.machine()}]
+    for number in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(number)
+        devices.append({"device": f"cuda:{number}", "name": properties.name, "memory": properties.total_memory})
+    if torch.backends.mps.is_available():
+        devices.append({"device": "mps", "name": "Apple"})
+    return devices
+
+
+def _threads() -> dict[str, int]:
+    """Cores that this process may use, and the threads of torch and numba."""
+    import numba
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {"cores": cores, "torch": torch.get_num_threads(), "numba": numba.get_num_threads()}
+
+
+def _memory() -> dict[str, int | None]:
+    """Bytes of the machine, free ones, and the limit that a container sets."""
+    known: dict[str, int] = {}
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        lines = (line.split() for line in meminfo.read_text().splitlines())
+        known = {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if len(words) > 2}
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.exists() else "max"
+    return {
+        "total": known.get("MemTotal"),
+        "available": known.get("MemAvailable"),
+        "limit": int(text) if text.isdigit() else None,
+    }
+
+
+def show(found: dict[str, Any], console: Console) -> None:
+    """The same as a table."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE, show_header=False)
+    table.add_row("python", f"{found['python']} on {found['platform']}")
+    for name, version in found["versions"].items():
+        table.add_row(name, version or "missing: install kgrec again")
+    for device in found["devices"]:
+        memory = f", {device['memory'] / 2**30:.1f} GiB" if "memory" in device else ""
+        table.add_row(device["device"], device["name"] + memory)
+    table.add_row("threads", ", ".join(f"{count} {name}" for name, count in found["threads"].items()))
+    sizes = ((name, size) for name, size in found["memory"].items() if size is not None)
+    table.add_row("memory", ", ".join(f"{size / 2**30:.1f} GiB {name}" for name, size in sizes) or "not known")
+    for name, is_there in found["optional"].items():
+        table.add_row(name, "there" if is_there else f"not there ({OPTIONAL[name]})")
+    console.print(table)

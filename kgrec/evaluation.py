@@ -1,0 +1,494 @@
+"""Rank, mask, measure: a model's scores against held-out edges, in fixed memory and in the same way for every model."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from kgrec.errors import KgrecError, some
+from kgrec.graph import NO_TIME, Candidates, Graph
+from kgrec.metrics import OF_RATINGS, Metric, Ranking, coverage, parse
+from kgrec.model import Query, Recommender, Task
+from kgrec.samplers.histories import Histories
+
+LEAST_USERS = 64  #: a catalog is cut into chunks of items before fewer users than these are scored at once
+LAST = torch.iinfo(torch.int64).max  #: after every other in the order of ties
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What came out: means over users, and the values that they are means of."""
+
+    metrics: dict[str, float]  #: by name, as asked
+    per_user: pa.Table  #: one row a user: `user`, the external id, and a column for each metric that a user has
+    num_users: int  #: users with at least one held-out item: those that the means are over
+    num_unrankable: int  #: distinct held-out pairs that no model could rank: seen before, or not on the user's list
+    seconds: float
+    warm: dict[str, float] = field(default_factory=dict)  #: among items with a known interaction; empty if `cold` is
+    cold: dict[str, float] = field(default_factory=dict)  #: among items without one; empty where none is held out
+
+
+def default_metrics(task: Task) -> tuple[str, ...]:
+    """The metrics of a task where none are named; a click's logit is measured as an order.
+
+    >>> default_metrics("rating")
+    ('rmse', 'mae')
+    """
+    if task == "rating":
+        return tuple(OF_RATINGS)
+    kinds = ("recall", "precision", "ndcg", "hit_rate", "mrr", "map")
+    return tuple(f"{kind}@{k}" for k in (10, 20) for kind in kinds)
+
+
+def evaluate(
+    model: Recommender,
+    known: Graph,
+    held: Graph,
+    *,
+    metrics: Sequence[str] | None = None,
+    candidates: Candidates | None = None,
+    seed: int = 0,
+    batch_size: int = 2048,
+    cells: int = 4_194_304,
+) -> Evaluation:
+    """How well a model ranks, or rates, what was held out: one protocol for all models.
+
+    known: its target edges are each user's history, and are seen. held: its target edges are to be predicted. metrics:
+    names such as `ndcg@10`; None: those of `default_metrics`. candidates: for each user the items to rank, a set; None:
+    all that the user has not seen. seed: of the order among equal scores. batch_size: most users scored at once. cells:
+    most scores held at once; they take up to some 40 bytes each, whatever the number of users and items.
+
+    - Candidates are all nodes of the target's tail type, less those seen. Lists are ranked as published: what is seen
+      is not taken from them; an item that stands twice on one counts once.
+    - Means are over users with at least one distinct held-out item; an item held out twice counts once.
+    - A held-out item that cannot be ranked, because the user has seen it (a repeat) or because it is not on the user's
+      list, stays among the relevant and is missed, as in LensKit; `num_unrankable` tells how many there are.
+    - Equal scores are ordered by a random number of each user and item, so a constant scorer is at chance.
+    - Where cold items (those without a known interaction) are held out, `cold` and `warm` rank each kind among its own
+      kind alone, over the users with a held-out item of that kind.
+    - `rmse` and `mae` are over held-out edges, as often as they stand there; a user's own are over that user's edges.
+
+    The model is scored in eval mode, without gradients and on its own device; it is left in the mode it was in.
+
+    Raises UnknownName for a metric that is not there; KgrecError where nothing is held out, the graphs differ in nodes
+    or target, a user has no list, ratings are asked of a model that ranks, or scores are not finite.
+    """
+    start = time.perf_counter()
+    wanted = list(dict.fromkeys(parse(name) for name in (default_metrics(model.task) if metrics is None else metrics)))
+    _check(model, known, held, wanted)
+    trial = _Trial(model, known, held, candidates, batch_size, cells)
+    of_lists = [metric for metric in wanted if metric.of != "ratings"]
+    of_ratings = [metric for metric in wanted if metric.of == "ratings"]
+    with _scoring(model):
+        ranked = _rank(trial, of_lists, seed) if of_lists else {}
+        rated = _rate(trial, of_ratings) if of_ratings else {}
+    found = {scope: _joined(ranked.get(scope), rated.get(scope), wanted) for scope in trial.scopes}
+    return Evaluation(
+        metrics=found["all"].means,
+        warm=found["warm"].means if "warm" in found else {},
+        cold=found["cold"].means if "cold" in found else {},
+        per_user=pa.table({"user": trial.user_ids(), **{k: v.cpu().numpy() for k, v in found["all"].columns.items()}}),
+        num_users=len(trial.user),
+        num_unrankable=trial.num_unrankable(),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _check(model: Recommender, known: Graph, held: Graph, wanted: Sequence[Metric]) -> None:
+    if known.target != held.target or known.num_nodes != held.num_nodes:
+        raise KgrecError(
+            f"held-out edges are of another graph: {'-'.join(held.target)} over {held.num_nodes:,} nodes, "
+            f"where {'-'.join(known.target)} over {known.num_nodes:,} nodes is known"
+        )
+    ratings = [metric.name for metric in wanted if metric.of == "ratings"]
+    if ratings and model.task != "rating":
+        raise KgrecError(
+            f"{', '.join(ratings)} measure predicted ratings, and the scores of {type(model).__name__} are of task "
+            f"{model.task!r}; ask for metrics such as ndcg@10"
+        )
+
+
+@contextmanager
+def _scoring(model: Recommender) -> Iterator[None]:
+    """The model in eval mode and without gradients, and afterwards as it was."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+# ---------------------------------------------------------------------- who is ranked what, and what is true
+
+
+class _Trial:
+    """What is known, what is true and what is to rank, made once: everything but the model's scores."""
+
+    def __init__(
+        self,
+        model: Recommender,
+        known: Graph,
+        held: Graph,
+        candidates: Candidates | None,
+        batch_size: int,
+        cells: int,
+    ) -> None:
+        self.model, self.batch_size, self.cells = model, batch_size, cells
+        place = next(itertools.chain(model.parameters(), model.buffers()), known.edge_index).device
+        self.seen = known.only(known.target).to(place)
+        self.held = held.only(held.target).to(place)
+        if not self.held.num_edges:
+            raise KgrecError(f"no {held.target[1]!r} edge is held out; there is nothing to measure")
+        self.histories = Histories(self.seen)
+        self.pad = known.pad
+        self.pair = torch.unique(self.held.head * (self.pad + 1) + self.held.tail)  #: LongTensor [n], rising
+        self.pair_item = self.pair % (self.pad + 1)  #: LongTensor [n]
+        self.user, self.pair_row = torch.unique_consecutive(
+            self.pair // (self.pad + 1), return_inverse=True
+        )  #: [U], [n]
+        self.interactions = torch.bincount(self.seen.tail, minlength=self.pad + 1)  #: LongTensor [N + 1]
+        self.lists = None if candidates is None else Histories(_as_graph(candidates, self.seen))
+        if self.lists is not None:
+            self._check_lists(self.lists)
+        self.groups = self._groups()
+
+    def _groups(self) -> dict[str, Tensor]:
+        """The items that are ranked among their own kind, LongTensor [items of the kind] each."""
+        items = self.seen.nodes(self.seen.target[2])
+        cold = self.interactions[items] == 0
+        if bool((self.interactions[self.pair_item] > 0).all()):
+            return {"all": items}
+        groups = {"warm": items[~cold], "cold": items[cold]}
+        return {kind: group for kind, group in groups.items() if len(group)}
+
+    @cached_property
+    def scopes(self) -> dict[str, Tensor]:
+        """The items of each set of metrics: all, and where cold items are held out also warm and cold."""
+        return {"all": torch.cat(list(self.groups.values())), **self.groups}
+
+    def is_in(self, scope: str, item: Tensor) -> Tensor:
+        """Whether each item belongs to the scope: BoolTensor of the same shape."""
+        if scope == "all":
+            return torch.ones_like(item, dtype=torch.bool)
+        return (self.interactions[item] == 0) == (scope == "cold")
+
+    def relevant(self, scope: str) -> Tensor:
+        """Distinct held-out items of each user: LongTensor [U]."""
+        return torch.bincount(self.pair_row[self.is_in(scope, self.pair_item)], minlength=len(self.user))
+
+    def find(self, user: Tensor, item: Tensor) -> Tensor:
+        """Where each (user, item) stands in `pair`, -1 where it is not held out: LongTensor of the broadcast shape."""
+        wanted = user * (self.pad + 1) + item
+        place = torch.searchsorted(self.pair, wanted).clamp_(max=len(self.pair) - 1)
+        return place.masked_fill_(self.pair[place] != wanted, -1)
+
+    def num_unrankable(self) -> int:
+        """Distinct held-out pairs that were seen, or with lists those that are on none."""
+        graph = self.seen if self.lists is None else self.lists.graph
+        found = self.find(graph.head, graph.tail)
+        num_found = len(torch.unique(found[found >= 0]))
+        return num_found if self.lists is None else len(self.pair) - num_found
+
+    def user_ids(self) -> pa.Array:
+        """External ids of the users, strings [U]."""
+        source = self.seen.target[0]
+        return pa.array(self.seen.vocabulary[source].ids(self.user.cpu() - self.seen.range(source).start), pa.string())
+
+    def _check_lists(self, lists: Histories) -> None:
+        without = self.user[lists.lengths(self.user) == 0].cpu()
+        if len(without):
+            source = self.seen.target[0]
+            names = self.seen.vocabulary[source].ids(without - self.seen.range(source).start)
+            raise KgrecError(f"no candidates for {source} {some(names)}, who have held-out items; add their lists")
+
+    # ------------------------------------------------------------------ scores
+
+    def batches(self, width: Tensor, most: int) -> Iterator[Tensor]:
+        """Rows of `self.user`, the widest first, so that a batch pads little and holds at most `cells` numbers.
+
+        width: LongTensor [U], numbers that a user takes; most: users a batch."""
+        width, order = width.sort(descending=True, stable=True)
+        start = 0
+        while start < len(order):
+            size = max(1, min(most, self.cells // max(1, int(width[start]))))
+            yield order[start : start + size]
+            start += size
+
+    def width(self) -> Tensor:
+        """What a user's history takes in a query: LongTensor [U]."""
+        if not self.model.reads_history:
+            return torch.zeros_like(self.user)
+        return self.histories.lengths(self.user)
+
+    def query(self, user: Tensor) -> Query:
+        """The users with their whole histories, where the model reads them."""
+        if not self.model.reads_history:
+            return Query(user, user.new_empty(len(user), 0))
+        place = self.histories.places(user)
+        histories = self.histories
+        return Query(user, histories.tails(place), histories.times(place), histories.weights(place))
+
+    def scores(self, query: Query, items: Tensor) -> Tensor:
+        """The model's scores as our own copy, since a model may return a view of its buffers: float32 [B, C]."""
+        scores = self.model.score(query, items)
+        name, wanted = type(self.model).__name__, (len(query), items.shape[-1])
+        if scores.shape != wanted:
+            raise KgrecError(f"{name}.score gave shape {list(scores.shape)}; {list(wanted)} is wanted, users x items")
+        if not (scores.sum().isfinite() or scores.isfinite().all()):  # the sum alone may overflow
+            wrong = int((~scores.isfinite()).sum())
+            raise KgrecError(
+                f"{name} gave {wrong:,} scores that are not finite, of {scores.numel():,}; "
+                "its training may have diverged: try a lower lr"
+            )
+        return torch.empty(wanted, device=scores.device).copy_(scores)
+
+
+def _as_graph(candidates: Candidates, seen: Graph) -> Graph:
+    """The lists as edges from users to items, each once."""
+    user = candidates.user.repeat_interleave(candidates.ptr.diff()).to(seen.device)
+    width = len(seen.range(seen.target[2]))
+    pair = torch.unique(user * width + candidates.item.to(seen.device))
+    return replace(
+        seen,
+        edge_index=torch.stack([pair // width, pair % width]),
+        relation_ptr=(0, len(pair)),
+        time=torch.full_like(pair, NO_TIME),
+        weight=torch.ones(len(pair), device=pair.device),
+        edge_features={},
+    )
+
+
+def _filled(items: Tensor, pad: int) -> Tensor:
+    """Left-padded lists [B, C] with each one's last item in place of the pad, for models that know no pad."""
+    return torch.where(items == pad, items[:, -1:], items)
+
+
+# ---------------------------------------------------------------------- ranking
+
+
+@dataclass(frozen=True, eq=False)
+class _Best:
+    """The best items of each user, by falling score; equal scores by rising turn."""
+
+    item: Tensor  #: LongTensor [B, K], flat; pad where there are fewer
+    score: Tensor  #: FloatTensor [B, K], -inf at a pad
+    turn: Tensor  #: LongTensor [B, K], each user's random order of the items
+
+    def first(self, k: int, pad: int) -> _Best:
+        """The first k in order, filled up with pads to [B, k]."""
+        by_turn = self.turn.argsort(1)
+        order = by_turn.gather(1, self.score.gather(1, by_turn).argsort(stable=True, dim=1, descending=True))[:, :k]
+        short = (0, k - order.shape[1])
+        return _Best(
+            functional.pad(self.item.gather(1, order), short, value=pad),
+            functional.pad(self.score.gather(1, order), short, value=-torch.inf),
+            functional.pad(self.turn.gather(1, order), short, value=LAST),
+        )
+
+
+class _Ranker:
+    """The first K candidates of each user in a total order, so that chunks of any size give the same lists."""
+
+    def __init__(self, trial: _Trial, depth: int, seed: int) -> None:
+        self.trial, self.depth = trial, depth
+        generator = torch.Generator().manual_seed(seed)
+        numbers = torch.iinfo(torch.int64)
+        draw = torch.randint(numbers.min, numbers.max, (2, trial.pad + 1), generator=generator).to(trial.user.device)
+        self.user_turn, self.item_turn = draw  #: LongTensor [N + 1]; their product, modulo 2^64, orders ties
+        self.catalog = torch.cat(list(trial.groups.values()))
+        self.column = torch.zeros(trial.pad + 1, dtype=torch.long, device=draw.device)  #: of an item in the catalog
+        self.column[self.catalog] = torch.arange(len(self.catalog), device=draw.device)
+
+    def batches(self) -> Iterator[Tensor]:
+        trial = self.trial
+        if trial.lists is not None:
+            return trial.batches(torch.maximum(trial.width(), trial.lists.lengths(trial.user)), trial.batch_size)
+        most = min(trial.batch_size, max(LEAST_USERS, trial.cells // len(self.catalog)))
+        return trial.batches(trial.width(), most)
+
+    def best(self, user: Tensor) -> dict[str, _Best]:
+        """The first K of each group of items, [B, K] each."""
+        query = self.trial.query(user)
+        return self._on_lists(query, self.trial.lists) if self.trial.lists is not None else self._in_catalog(query)
+
+    def merged(self, parts: Sequence[_Best]) -> _Best:
+        """The first K of all parts."""
+        names = ("item", "score", "turn")
+        joined = _Best(*(torch.cat([getattr(part, name) for part in parts], 1) for name in names))
+        return joined.first(self.depth, self.trial.pad)
+
+    def _on_lists(self, query: Query, lists: Histories) -> dict[str, _Best]:
+        items = lists.last(query.user)
+        scores = self.trial.scores(query, _filled(items, self.trial.pad))
+        scores.masked_fill_(items == self.trial.pad, -torch.inf)
+        return {
+            group: self.merged([self._top(query.user, self._among(group, scores, items), items)])
+            for group in self.trial.groups
+        }
+
+    def _among(self, group: str, scores: Tensor, items: Tensor) -> Tensor:
+        return scores.masked_fill(~self.trial.is_in(group, items), -torch.inf)
+
+    def _in_catalog(self, query: Query) -> dict[str, _Best]:
+        row, seen = self.trial.histories.flattened(query.user)
+        column, found, start = self.column[seen], {}, 0
+        chunk = max(1, self.trial.cells // len(query))
+        for group, items in self.trial.groups.items():
+            best = []
+            for part in items.split(chunk):
+                scores = self.trial.scores(query, part)
+                if group != "cold":  # which nobody has seen
+                    whole = len(part) == len(items)
+                    inside = slice(None) if whole else (column >= start) & (column < start + len(part))
+                    seen_cells = row[inside] * len(part) + (column[inside] - start)
+                    scores.view(-1).index_fill_(0, seen_cells, -torch.inf)
+                best.append(self._top(query.user, scores, part))
+                start += len(part)
+            found[group] = self.merged(best)
+        return found
+
+    def _top(self, user: Tensor, scores: Tensor, items: Tensor) -> _Best:
+        """The first K by score and turn. scores [B, C], items [C] or [B, C]."""
+        num_items = scores.shape[1]
+        depth = min(self.depth, num_items)
+        score, place = scores.topk(min(depth + 1, num_items))
+        if num_items > depth:  # where equal scores go on past the last place, topk took any of them
+            going_on = (score[:, depth] == score[:, depth - 1]) & (score[:, depth] > -torch.inf)
+            row = going_on.nonzero().squeeze(1)
+            score, place = score[:, :depth], place[:, :depth]
+            if len(row):
+                turn = self._turn(user[row], items if items.dim() == 1 else items[row])
+                place = place.index_copy(0, row, _by_turn(scores[row], turn, score[row], place[row]))
+        item = items[place] if items.dim() == 1 else items.gather(1, place)
+        item = item.masked_fill(score == -torch.inf, self.trial.pad)
+        return _Best(item, score, self._turn(user, item))
+
+    def _turn(self, user: Tensor, items: Tensor) -> Tensor:
+        """Each user's random order of items [C] or [B, C]: LongTensor [B, C]."""
+        return self.user_turn[user][:, None] * self.item_turn[items]
+
+
+def _by_turn(scores: Tensor, turn: Tensor, score: Tensor, place: Tensor) -> Tensor:
+    """Places [R, K] of the best by score, and by turn among those that equal the last one's score.
+
+    scores, turn: [R, C]; score, place: [R, K], the best by score alone."""
+    last, k = score[:, -1:], score.shape[1]
+    tied = turn.masked_fill_(scores != last, LAST).topk(k, largest=False).indices
+    above = (score > last).sum(1, keepdim=True)
+    rank = torch.arange(k, device=score.device)
+    return torch.where(rank < above, place, tied.gather(1, (rank - above).clamp(min=0)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """Metrics of one scope: means by name, and the users' own values, DoubleTensor [users of the scope]."""
+
+    means: dict[str, float]
+    columns: dict[str, Tensor]
+
+
+def _joined(ranked: _Found | None, rated: _Found | None, wanted: Sequence[Metric]) -> _Found:
+    """Both kinds of metrics in the order in which they were asked for."""
+    parts = [part for part in (ranked, rated) if part is not None]
+    means = {name: value for part in parts for name, value in part.means.items()}
+    columns = {name: value for part in parts for name, value in part.columns.items()}
+    names = [metric.name for metric in wanted]
+    return _Found({n: means[n] for n in names if n in means}, {n: columns[n] for n in names if n in columns})
+
+
+class _Tally:
+    """Values of the users of one scope, batch by batch, and what is recommended at all."""
+
+    def __init__(self, trial: _Trial, scope: str, wanted: Sequence[Metric]) -> None:
+        self.interactions, self.catalog = trial.interactions, trial.scopes[scope]
+        self.relevant = trial.relevant(scope)
+        self.of_lists = [metric for metric in wanted if metric.of == "lists"]
+        self.recommended = {
+            metric: torch.zeros(trial.pad + 1, dtype=torch.bool, device=trial.user.device)
+            for metric in wanted
+            if metric.of == "catalog"
+        }
+        self.rows: list[Tensor] = []
+        self.values: dict[str, list[Tensor]] = {metric.name: [] for metric in self.of_lists}
+
+    def add(self, row: Tensor, item: Tensor, hit: Tensor) -> None:
+        """Lists of some users: row [B], item [B, K], hit [B, K]. Those without a relevant item do not count."""
+        counts = self.relevant[row] > 0
+        row, item, hit = row[counts], item[counts], hit[counts]
+        no_item = item == len(self.interactions) - 1
+        lists = Ranking(hit, self.relevant[row], self.interactions[item].float().masked_fill(no_item, torch.nan))
+        self.rows.append(row)
+        for metric in self.of_lists:
+            self.values[metric.name].append(metric.values(lists))
+        for metric, recommended in self.recommended.items():
+            recommended[item[:, : metric.k]] = True
+
+    def found(self) -> _Found:
+        """Means and values in the order of users, so that they do not depend on the batches; empty without users."""
+        order = torch.cat(self.rows).argsort()
+        if not len(order):
+            return _Found({}, {})
+        columns = {name: torch.cat(values)[order] for name, values in self.values.items()}
+        means = {name: float(values.mean()) for name, values in columns.items()}
+        covered = {metric.name: coverage(mask[self.catalog]) for metric, mask in self.recommended.items()}
+        return _Found({**means, **covered}, columns)
+
+
+def _rank(trial: _Trial, wanted: Sequence[Metric], seed: int) -> dict[str, _Found]:
+    """The metrics of lists, by scope."""
+    ranker = _Ranker(trial, max(metric.depth for metric in wanted), seed)
+    tallies = {scope: _Tally(trial, scope, wanted) for scope in trial.scopes}
+    for row in ranker.batches():
+        user = trial.user[row]
+        best = ranker.best(user)
+        if "all" not in best:
+            best["all"] = ranker.merged(list(best.values()))
+        for scope, tally in tallies.items():
+            item = best[scope].item
+            tally.add(row, item, trial.find(user[:, None], item) >= 0)
+    return {scope: tally.found() for scope, tally in tallies.items()}
+
+
+# ---------------------------------------------------------------------- rating
+
+
+def _rate(trial: _Trial, wanted: Sequence[Metric]) -> dict[str, _Found]:
+    """The metrics of predicted ratings, by scope."""
+    lists = Histories(trial.held)
+    errors, rows, items = [], [], []
+    for row in trial.batches(torch.maximum(trial.width(), lists.lengths(trial.user)), trial.batch_size):
+        user = trial.user[row]
+        place = lists.places(user)
+        item = lists.tails(place)
+        error = trial.scores(trial.query(user), _filled(item, trial.pad)) - lists.weights(place)
+        errors.append(error[place >= 0])
+        rows.append(row[:, None].expand_as(place)[place >= 0])
+        items.append(item[place >= 0])
+    user, error, item = torch.cat(rows), torch.cat(errors).double(), torch.cat(items)
+    order = user.argsort(stable=True)  # so that sums do not depend on the batches
+    return {
+        scope: _measured(wanted, user[order], error[order], trial.is_in(scope, item[order])) for scope in trial.scopes
+    }
+
+
+def _measured(wanted: Sequence[Metric], user: Tensor, error: Tensor, inside: Tensor) -> _Found:
+    """user, error, inside: [held-out edges], of which those inside count."""
+    if not inside.any():
+        return _Found({}, {})
+    formulas = {metric.name: OF_RATINGS[metric.kind] for metric in wanted}
+    return _Found(
+        {name: float(formula(error[inside])) for name, formula in formulas.items()},
+        {name: formula(error[inside], user[inside]) for name, formula in formulas.items()},
+    )

@@ -1,0 +1,91 @@
+"""Models by name: every file of this folder is one. Importing this imports none of them, nor torch."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Mapping
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from kgrec.errors import KgrecError, some, unknown_name
+from kgrec.settings import configure
+
+if TYPE_CHECKING:
+    from kgrec.graph import Graph
+    from kgrec.model import Recommender
+
+
+def names() -> list[str]:
+    """The built-in models, in order of the alphabet: the files of this folder.
+
+    >>> "ease" in names()
+    True
+    """
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+
+
+def find(name: str, *, builtin_only: bool = False) -> type[Recommender]:
+    """The class of a model, by its built-in name or a dotted path: `mypackage.mymodel`, or `mypackage.mymodel:MyModel`
+    where the module holds several or only imports it. A dotted path runs that module's code, so whoever opens a saved
+    run that may be somebody else's says `builtin_only`.
+
+    Raises UnknownName for a name that is not there, and KgrecError for a dotted path under `builtin_only`, a module
+    that cannot be found, one that does not hold exactly one model, and a model without a Config.
+    """
+    path, _, wanted = name.partition(":")
+    if path in names() and not wanted:
+        return _model_of(importlib.import_module(f"{__name__}.{path}"), "")
+    if "." not in path and not wanted:
+        raise unknown_name("model", name, names(), "(a model of your own is a dotted path, mypackage.mymodel)")
+    if builtin_only:
+        raise KgrecError(
+            f"model {name!r} is no built-in one, and a saved run does not choose what code is imported; "
+            f"name {name!r} yourself if you trust it, or use one of: {', '.join(names())}"
+        )
+    try:
+        return _model_of(importlib.import_module(path), wanted)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{path}.".startswith(f"{error.name}."):
+            raise  # the module is there, and something that it imports is not
+        raise KgrecError(
+            f"model {name!r}: no module {error.name!r}; install it or put its folder on PYTHONPATH"
+        ) from None
+
+
+def build(name: str, graph: Graph, config: object = None) -> Recommender:
+    """A model, built from the training graph. config: its settings, or a mapping of some of them; None: the defaults.
+    It is the only way by which one model may use another.
+
+    Raises UnknownName for a model or a setting that is not there, KgrecError for a value of the wrong type.
+    """
+    kind = find(name)
+    if config is None or isinstance(config, Mapping):
+        config = configure(kind.Config, config or {}, what=f"model {name!r}")
+    elif not isinstance(config, kind.Config):
+        raise KgrecError(f"model {name!r} is set by {kind.Config.__name__}, not by {type(config).__name__}")
+    return kind(graph, config)
+
+
+def _model_of(module: ModuleType, wanted: str) -> type[Recommender]:
+    from kgrec.model import Recommender
+
+    def is_model(value: Any) -> bool:
+        return isinstance(value, type) and issubclass(value, Recommender) and not inspect.isabstract(value)
+
+    models = {key: value for key, value in vars(module).items() if is_model(value)}
+    own = {key: value for key, value in models.items() if value.__module__ == module.__name__}
+    if wanted and wanted not in models:
+        raise unknown_name("model", wanted, models, f"in module {module.__name__}")
+    if not wanted and len(own) != 1:
+        found = f"several: {some(own)}; say which as {module.__name__}:{next(iter(own))}" if own else "none"
+        raise KgrecError(
+            f"module {module.__name__} should define one final subclass of kgrec.model.Recommender; it has {found}"
+        )
+    model: type[Recommender] = models[wanted] if wanted else next(iter(own.values()))
+    if not hasattr(model, "Config"):
+        raise KgrecError(
+            f"model {model.__name__} of module {module.__name__} names no settings; give it `Config = ...`"
+        )
+    return model

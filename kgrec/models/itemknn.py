@@ -1,0 +1,72 @@
+"""ItemKNN: what is most often had together with what the user has."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from pydantic import NonNegativeFloat, PositiveInt
+from scipy.sparse import csr_array
+from torch import Tensor
+from torch.nn import functional
+
+from kgrec.graph import Graph
+from kgrec.model import Query, Recommender
+from kgrec.samplers import Batch
+from kgrec.settings import settings
+
+BLOCK = 1 << 24  #: similarities that are computed at once
+
+
+@settings
+class ItemKNNConfig:
+    """Settings of ItemKNN."""
+
+    neighbors: PositiveInt = 100  #: K, the items that speak for an item
+    shrink: NonNegativeFloat = 0.0  #: added to the denominator, so that few common users count for less
+
+
+class ItemKNN(Recommender):
+    """score(u, i) = sum of sim(i, j) over the user's items j that are among the K most similar to i, where
+    sim(i, j) = users of both / (sqrt(users of i) sqrt(users of j) + shrink): the cosine of the columns of the 0-1
+    matrix of users and items (Sarwar et al. 2001; shrinkage as in Ferrari Dacrema et al. 2021).
+    """
+
+    Config = ItemKNNConfig
+    reads_history = True
+
+    def __init__(self, graph: Graph, config: ItemKNNConfig) -> None:
+        super().__init__(graph, config)
+        self.items = graph.range(graph.target[2])
+        shape = len(self.items), min(config.neighbors, len(self.items))
+        self.neighbor: Tensor  #: LongTensor [I, K], local numbers of the items most similar to each
+        self.similarity: Tensor  #: FloatTensor [I, K], 0 where an item has fewer
+        self.register_buffer("neighbor", torch.zeros(shape, dtype=torch.long))
+        self.register_buffer("similarity", torch.zeros(shape))
+        self.fill(graph, config.shrink)
+
+    def fill(self, graph: Graph, shrink: float) -> None:
+        """Find every item's neighbors, some rows of the item-item matrix at a time."""
+        num_items, most = self.neighbor.shape
+        user, item = graph.only(graph.target).edge_index.cpu().numpy()
+        ones = np.ones(len(user), np.float32)
+        rows = csr_array((ones, (user, item)), shape=(len(graph.range(graph.target[0])), num_items))
+        rows.data[:] = 1  # a pair that stands twice counts once
+        columns = rows.T.tocsr()
+        length = torch.from_numpy(np.sqrt(columns.sum(1))).float()
+        size = max(1, BLOCK // max(1, num_items))
+        for start in range(0, num_items, size):
+            common = torch.from_numpy((columns[start : start + size] @ rows).toarray())  # [size, I]
+            similarity = common / (length[start : start + size, None] * length + shrink).clamp(min=1e-12)
+            similarity.diagonal(start).zero_()  # nothing is its own neighbor
+            best = similarity.topk(most)
+            self.similarity[start : start + size], self.neighbor[start : start + size] = best
+
+    def score(self, query: Query, items: Tensor) -> Tensor:
+        length = query.history.shape[1]
+        ptr = torch.arange(len(query) + 1, device=items.device) * length
+        has = Batch(query.user, query.history.flatten(), ptr=ptr).multi_hot(self.items)  # [B, I]
+        local = items - self.items.start
+        scored = local if items.dim() == 1 else torch.arange(len(self.items), device=items.device)
+        neighbor, similarity = self.neighbor[scored], self.similarity[scored]
+        score = functional.embedding_bag(neighbor, has.T.contiguous(), per_sample_weights=similarity, mode="sum").T
+        return score if items.dim() == 1 else score.gather(1, local)

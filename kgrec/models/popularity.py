@@ -1,0 +1,37 @@
+"""Popularity: the same list for everybody, and the first control of every experiment."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kgrec.graph import Graph
+from kgrec.model import Query, Recommender
+from kgrec.settings import settings
+
+
+@settings
+class PopularityConfig:
+    """Settings of Popularity."""
+
+    distinct: bool = True  #: count users; else interactions, of which a user may have several with one item
+
+
+class Popularity(Recommender):
+    """The score of an item is the number of users who have it in train. It reads neither user nor history, so anybody
+    is served."""
+
+    Config = PopularityConfig
+    reads_history = True
+
+    def __init__(self, graph: Graph, config: PopularityConfig) -> None:
+        super().__init__(graph, config)
+        self.first, num_items = graph.range(graph.target[2]).start, len(graph.range(graph.target[2]))
+        user, item = graph.only(graph.target).edge_index
+        if config.distinct:
+            item = (user * num_items + item).unique() % num_items
+        self.count: Tensor  #: FloatTensor [I]
+        self.register_buffer("count", torch.bincount(item, minlength=num_items).float())
+
+    def score(self, query: Query, items: Tensor) -> Tensor:
+        return self.count[items - self.first].expand(len(query), -1)

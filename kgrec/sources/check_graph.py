@@ -1,0 +1,236 @@
+"""Every problem of a graph folder, where `Graph.load` would stop at the first."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from kgrec.assembly import unix_seconds
+from kgrec.errors import KgrecError, some
+from kgrec.features import Feature
+from kgrec.graph import NO_TIME
+from kgrec.schema import EdgeType, FeatureSchema, Schema
+from kgrec.sources.columns import DAY
+from kgrec.sources.findings import Problem, Severity
+from kgrec.storage import FORMAT, PARTS, edge_file
+
+AGAIN = "build the graph again"
+
+
+def check_graph(folder: Path) -> list[Problem]:
+    """All that is wrong with a graph folder, and notes on isolated nodes and repeated edges."""
+    document = _document(folder)
+    if isinstance(document, Problem):
+        return [document]
+    problems = list(_altered(folder, document.get("files") or {}))
+    try:
+        schema = Schema.from_json(document)
+    except KgrecError as error:
+        return [*problems, Problem("graph.json", f"{error}; {AGAIN}", "bad schema")]
+    check = _GraphCheck(folder, schema, problems)
+    check.nodes()
+    check.edges()
+    check.splits()
+    check.isolated()
+    return check.problems
+
+
+def _document(folder: Path) -> dict[str, Any] | Problem:
+    try:
+        document = json.loads((folder / "graph.json").read_text(encoding="utf-8"))
+        version = document["format"]
+    except FileNotFoundError:
+        return Problem("graph.json", f"is not there, so {folder} is no graph folder; {AGAIN}", "missing file")
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        return Problem("graph.json", f"is truncated or altered ({error!r}); {AGAIN}", "altered file")
+    if not isinstance(version, int) or version > FORMAT:
+        what = f"has format {version}; this kgrec reads up to {FORMAT}: update kgrec"
+        return Problem("graph.json", what, "newer format", value=str(version))
+    return dict(document)
+
+
+def _altered(folder: Path, hashes: Mapping[str, str]) -> Iterator[Problem]:
+    for name, wanted in hashes.items():
+        file = folder / name
+        if not file.exists():
+            yield Problem(name, f"is not there; {AGAIN}", "missing file")
+        elif file.is_file():
+            with file.open("rb") as stream:
+                found = hashlib.file_digest(stream, "sha256").hexdigest()
+            if found != wanted:
+                yield Problem(
+                    name, f"is truncated or altered: its hash is not the one in graph.json; {AGAIN}", "altered file"
+                )
+
+
+class _GraphCheck:
+    """Reads each file of a folder by itself; what one lacks does not hide what is wrong with another."""
+
+    def __init__(self, folder: Path, schema: Schema, problems: list[Problem]) -> None:
+        self.folder, self.schema = folder, schema
+        self.problems = problems
+        self.ids: dict[str, pa.Array] = {}  #: by node type, strings
+        self.num_edges: dict[EdgeType, int] = {}
+        self.has_edge = {name: np.zeros(node.count, bool) for name, node in schema.nodes.items()}
+        self.is_complete = True  #: whether all edges could be read
+
+    def _say(self, file: str, what: str, kind: str, value: object = None, severity: Severity = "error") -> None:
+        self.problems.append(Problem(file, what, kind, severity, value=None if value is None else str(value)))
+
+    def nodes(self) -> None:
+        """Of the node files."""
+        for name, node in self.schema.nodes.items():
+            file = f"nodes/{name}.parquet"
+            table = self._table(file, ["id", *node.features])
+            if table is None:
+                continue
+            if len(table) != node.count:
+                self._say(file, f"has {len(table)} rows, graph.json says {node.count}; {AGAIN}", "wrong length")
+            if "id" in table.column_names:
+                self._ids(file, name, table["id"].combine_chunks().cast(pa.string()))
+            self._features(file, table, node.features)
+
+    def _ids(self, file: str, name: str, ids: pa.Array) -> None:
+        self.ids[name] = ids
+        if ids.null_count:
+            self._say(file, f"{ids.null_count} nodes have no id; {AGAIN}", "missing value")
+        counts = pc.value_counts(ids)
+        twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values").drop_null().to_pylist()
+        if twice:
+            self._say(file, f"ids stand more than once: {some(twice)}; {AGAIN}", "duplicate", twice[0])
+
+    def _features(self, file: str, table: pa.Table, features: Mapping[str, FeatureSchema]) -> None:
+        for column, feature in features.items():
+            if column in table.column_names:
+                try:
+                    Feature.from_arrow(table[column], feature)
+                except KgrecError as error:
+                    self._say(file, f"column {column!r}: {error}; {AGAIN}", "bad feature", column)
+
+    def edges(self) -> None:
+        """Of the edge files."""
+        for edge, schema in self.schema.edges.items():
+            file = f"edges/{edge_file(edge)}"
+            table = self._table(file, ["source", "target", *schema.features])
+            if table is None or not {"source", "target"} <= set(table.column_names):
+                self.is_complete = False
+                continue
+            self.num_edges[edge] = len(table)
+            self._ends(file, edge, table)
+            self._features(file, table, schema.features)
+            if "weight" in table.column_names:
+                self._weights(file, table["weight"])
+            if "time" in table.column_names:
+                self._times(file, edge, table["time"])
+
+    def _ends(self, file: str, edge: EdgeType, table: pa.Table) -> None:
+        source = self._numbers(file, "source", table["source"].combine_chunks(), edge[0])
+        target = self._numbers(file, "target", table["target"].combine_chunks(), edge[2])
+        valid = (source >= 0) & (target >= 0)
+        self.has_edge[edge[0]][source[valid]] = True
+        self.has_edge[edge[2]][target[valid]] = True
+        pair = source[valid] * max(1, self.schema.nodes[edge[2]].count) + target[valid]
+        repeated = len(pair) - len(np.unique(pair))
+        if repeated:
+            self._say(file, f"{repeated:,} edges repeat the ends of another", "duplicate", severity="note")
+
+    def _numbers(self, file: str, column: str, values: pa.Array, node_type: str) -> np.ndarray:
+        """int64 [n]: the local number of each end, -1 where it is none."""
+        count = self.schema.nodes[node_type].count
+        if values.null_count:
+            self._say(file, f"column {column!r} has {values.null_count} empty values; {AGAIN}", "missing value")
+        if not pa.types.is_integer(values.type):
+            values = values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+            known = self.ids.get(node_type, pa.array([], pa.string()))
+            number = pc.fill_null(pc.index_in(values.cast(pa.string()), value_set=known), -1)
+        else:
+            number = pc.fill_null(values, -1)
+        local = number.cast(pa.int64()).to_numpy(zero_copy_only=False)
+        wrong = ((local < 0) | (local >= count)) & np.asarray(values.is_valid())
+        if wrong.any():
+            first = values.filter(pa.array(wrong))[0].as_py()
+            what = f"column {column!r} has {wrong.sum():,} values that are no {node_type}, such as {first!r}"
+            self._say(file, f"{what}; there are {count:,}, counted from 0; {AGAIN}", "dangling id", first)
+        return np.where(wrong, -1, local)
+
+    def _weights(self, file: str, weight: pa.ChunkedArray) -> None:
+        if not (pa.types.is_floating(weight.type) or pa.types.is_integer(weight.type)):
+            self._say(file, f"column 'weight' is of type {weight.type}, not a number; {AGAIN}", "bad number")
+            return
+        wrong = int((~np.isfinite(weight.cast(pa.float64(), safe=False).to_numpy())).sum())
+        if wrong:
+            self._say(file, f"column 'weight' has {wrong:,} values that are no finite number; {AGAIN}", "bad number")
+
+    def _times(self, file: str, edge: EdgeType, times: pa.ChunkedArray) -> None:
+        try:
+            seconds = unix_seconds(times, edge[1])
+        except KgrecError as error:
+            self._say(file, f"{error}; {AGAIN}", "bad time")
+            return
+        late = seconds[(seconds != NO_TIME) & (seconds > time.time() + DAY)]
+        if len(late):
+            what = f"column 'time' has {len(late):,} values in the future, such as {late[0]}"
+            self._say(file, f"{what}; unix seconds are wanted: {AGAIN}", "future time", late[0])
+
+    def splits(self) -> None:
+        """Of the splits and candidate lists."""
+        for path in sorted((self.folder / "splits").glob("*.parquet")):
+            file = f"splits/{path.name}"
+            is_candidates = path.name.endswith(".candidates.parquet")
+            table = self._table(file, ["user", "items"] if is_candidates else ["part"])
+            if table is None or self.schema.target is None:
+                continue
+            if is_candidates and {"user", "items"} <= set(table.column_names):
+                self._numbers(file, "user", table["user"].combine_chunks(), self.schema.target[0])
+                self._numbers(file, "items", pc.list_flatten(table["items"]).combine_chunks(), self.schema.target[2])
+            elif "part" in table.column_names:
+                self._parts(file, table["part"], self.schema.target)
+
+    def _parts(self, file: str, part: pa.ChunkedArray, target: EdgeType) -> None:
+        wanted = self.num_edges.get(target)
+        if wanted is not None and len(part) != wanted:
+            what = f"has {len(part):,} rows; the target relation {target[1]!r} has {wanted:,} edges"
+            self._say(file, f"{what}; {AGAIN}", "wrong length")
+        others = [value for value in part.cast(pa.string()).unique().to_pylist() if value not in PARTS]
+        if others:
+            self._say(file, f"has parts {some(others)}; there are {', '.join(PARTS)}; {AGAIN}", "bad split", others[0])
+
+    def isolated(self) -> None:
+        """Nodes that no edge touches; said only where all edges could be read."""
+        for name, touched in self.has_edge.items() if self.is_complete else ():
+            if name not in self.ids or len(self.ids[name]) != len(touched):
+                continue
+            ids = self.ids[name].filter(pa.array(~touched)).to_pylist()
+            if ids:
+                what = f"{len(ids):,} of {len(touched):,} have no edge: {some(ids)}"
+                self._say(f"nodes/{name}.parquet", what, "isolated node", ids[0], "note")
+
+    def _table(self, file: str, wanted: list[str]) -> pa.Table | None:
+        """A file's columns; None where it cannot be read."""
+        path = self.folder / file
+        is_known = any(problem.file == file for problem in self.problems)
+        if not path.exists():
+            if not is_known:
+                self._say(file, f"is not there; {AGAIN}", "missing file")
+            return None
+        parts = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+        try:
+            table = pa.concat_tables([pq.read_table(p, partitioning=None) for p in parts], promote_options="permissive")
+        except (pa.ArrowException, OSError) as error:
+            if not is_known:
+                self._say(file, f"is truncated or altered: {error}; {AGAIN}", "altered file")
+            return None
+        for column in wanted:
+            if column not in table.column_names:
+                what = f"has no column {column!r}; it has {some(table.column_names, 20)}"
+                self._say(file, f"{what}; {AGAIN}", "missing column", column)
+        return table

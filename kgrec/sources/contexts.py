@@ -1,0 +1,97 @@
+"""JSON-LD whose contexts are remote: a local file, or our own for schema.org, takes each one's place."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kgrec.errors import BadData
+
+NO_BASE = "kgrec-no-base://here/"  #: relative IRIs that have no base end up below it, and are refused
+
+SCHEMA_ORG_URL = re.compile(r"https?://(www\.)?schema\.org(/|/docs/jsonldcontext\.jsonld?)?")
+
+SCHEMA_ORG: Mapping[str, Any] = {
+    "@vocab": "https://schema.org/",
+    "schema": "https://schema.org/",
+    "id": "@id",
+    "type": "@type",
+    **{name: {"@type": "@id"} for name in ("sameAs", "url", "image", "additionalType", "mainEntityOfPage")},
+}
+
+
+def read_json_ld(data: bytes, name: str, contexts: Mapping[str, Path]) -> bytes:
+    """The same document with each remote context replaced; untouched where there is none. Nothing is fetched.
+
+    contexts: URL -> file. Raises BadData where the JSON is broken, with line and column, or where
+    a context is not given.
+    """
+    document = _parsed(data, name)
+    local = _LocalContexts(name, contexts)
+    resolved = local.resolve(document)
+    return json.dumps(resolved).encode() if local.count else data
+
+
+def _parsed(data: bytes, name: str) -> Any:
+    try:
+        return json.loads(data)
+    except json.JSONDecodeError as error:
+        raise BadData([f"{name} line {error.lineno} column {error.colno}: {error.msg}; mend the JSON"]) from error
+    except UnicodeDecodeError as error:
+        raise BadData([f"{name} byte {error.start + 1}: not UTF-8; save the file as UTF-8"]) from error
+
+
+class _LocalContexts:
+    """Replaces the contexts in one document, and counts them."""
+
+    def __init__(self, name: str, contexts: Mapping[str, Path]) -> None:
+        self.name, self.contexts = name, contexts
+        self.count = 0
+        self._within: list[str] = []
+
+    def resolve(self, value: Any) -> Any:
+        """The value with every `@context` in it replaced."""
+        if isinstance(value, list):
+            return [self.resolve(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        return {
+            key: self._context(item) if key == "@context" else self.resolve(item)
+            for key, item in value.items()
+            if not (key == "@value" and isinstance(item, dict))
+        } | ({"@value": value["@value"]} if isinstance(value.get("@value"), dict) else {})
+
+    def _context(self, context: Any) -> Any:
+        if isinstance(context, str):
+            return self._load(context)
+        if isinstance(context, list):
+            return [self._context(item) for item in context]
+        if isinstance(context, dict) and "@import" in context:
+            imported = self._load(context["@import"])
+            return [imported, self.resolve({k: v for k, v in context.items() if k != "@import"})]
+        return self.resolve(context)
+
+    def _load(self, url: str) -> Any:
+        self.count += 1
+        if url not in self.contexts:
+            if SCHEMA_ORG_URL.fullmatch(url):
+                return dict(SCHEMA_ORG)
+            raise BadData(
+                [f"{self.name}: its @context {url!r} is remote, and nothing is fetched; save it and say "
+                 f"`contexts: {{{url!r}: FILE}}`"]
+            )  # fmt: skip
+        path = self.contexts[url]
+        if url in self._within:
+            raise BadData([f"{path}: context {url!r} includes itself; mend the file"])
+        if not path.is_file():
+            raise BadData([f"{path} is not there; mend `contexts` in the recipe"])
+        document = _parsed(path.read_bytes(), str(path))
+        if not isinstance(document, dict) or "@context" not in document:
+            raise BadData([f"{path} has no @context; it is no JSON-LD context"])
+        self._within.append(url)
+        context = self._context(document["@context"])
+        self._within.pop()
+        return context

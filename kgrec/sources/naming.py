@@ -1,0 +1,64 @@
+"""Short names for predicates, each of its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from kgrec.errors import BadData
+from kgrec.schema import clean_name
+from kgrec.sources.facts import FactOptions
+
+
+class RelationNames:
+    """The relation that each predicate is called. Names that collide get the part of the IRI before, or a number.
+
+    >>> names = RelationNames()
+    >>> names.add(["http://x/ontology/actor", "http://x/property/actor"], FactOptions())
+    >>> names["http://x/ontology/actor"], names["http://x/property/actor"]
+    ('actor', 'property_actor')
+    """
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._taken = set(taken)
+        self._name: dict[str, str] = {}
+        self._inverse: dict[str, str] = {}
+
+    def __getitem__(self, predicate: str) -> str:
+        return self._name[predicate]
+
+    def add(self, predicates: Iterable[str], options: FactOptions) -> None:
+        """Name predicates as the recipe says, else by their own last part. Raises BadData where a recipe's name is not
+        letters, digits and single underscores."""
+        predicates = list(predicates)
+        given = {options.expanded(predicate): name for predicate, name in options.names.items()}
+        wrong = [name for name in given.values() if clean_name(name) != name]
+        if wrong:
+            raise BadData(
+                f"`names`: {name!r} is not letters, digits and single underscores; call it {clean_name(name)!r}"
+                for name in wrong
+            )
+        self._taken |= set(given.values())
+        for predicate in predicates:
+            if predicate not in self._name:
+                self._name[predicate] = given.get(predicate) or self._free_name(predicate)
+        self._add_inverses(options.inverse_of, options)
+
+    def _add_inverses(self, inverse_of: Mapping[str, str], options: FactOptions) -> None:
+        for predicate, other in inverse_of.items():
+            backwards, forwards = options.expanded(predicate), options.expanded(other)
+            if backwards in self._name and forwards in self._name:
+                self._inverse[backwards] = self._name[forwards]
+
+    def inverse(self, predicate: str) -> str | None:
+        """The relation that states the same facts backwards, as the recipe says."""
+        return self._inverse.get(predicate)
+
+    def _free_name(self, predicate: str) -> str:
+        name = clean_name(predicate)
+        parts = [part for part in re.split(r"[/#:]+", predicate.rstrip("/#:")) if part]
+        choices = [name, *(clean_name("_".join(parts[-length:])) for length in range(2, len(parts) + 1))]
+        numbered = (f"{name}_{number}" for number in range(2, 2 + len(self._taken)))
+        chosen = next(choice for choice in (*choices, *numbered) if choice not in self._taken)
+        self._taken.add(chosen)
+        return chosen

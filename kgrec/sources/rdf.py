@@ -1,0 +1,213 @@
+"""RDF to facts: files streamed through pyoxigraph, or an rdflib graph that is in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+
+import numpy as np
+from pydantic import BeforeValidator, Field, model_validator
+
+from kgrec.errors import BadData
+from kgrec.sources.collector import QUOTED, UNWANTED, FactCollector, Use
+from kgrec.sources.facts import FactOptions, Facts
+from kgrec.sources.ntriples import FACT, OTHER, VALUE, Lines, read_lines
+from kgrec.sources.numbering import as_spans
+from kgrec.sources.rdf_file import FORMATS, RdfFile, RdfFormat, format_of
+
+if TYPE_CHECKING:
+    import pyoxigraph
+    import rdflib
+
+
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list) or value is None else [value]
+
+
+class RdfSource(FactOptions):
+    """RDF in files, or behind a SPARQL endpoint."""
+
+    files: Annotated[list[str], BeforeValidator(_as_list)] = Field(
+        [], description="path relative to the data folder, a pattern such as dump-*.nt.gz, or a list of them"
+    )
+    format: Literal["auto"] | RdfFormat = Field("auto", description="auto: by the suffix, less .gz, .bz2, .zst")
+    base: str | None = Field(None, description="the IRI to which relative ones are relative")
+    lenient: bool = Field(False, description="take IRIs that break the rules, as old DBpedia dumps have some")
+    contexts: dict[str, str] = Field(
+        {}, description="URL of a JSON-LD context -> a local file of it; schema.org's is built in. Nothing is fetched"
+    )
+    query: str | None = Field(None, description="SPARQL over the files or endpoint: CONSTRUCT, or SELECT of a table")
+    endpoint: str | None = Field(None, description="URL of a SPARQL endpoint, instead of files")
+    timeout: float = Field(300, description="seconds to wait for the endpoint")
+
+    @model_validator(mode="after")
+    def _fits(self) -> RdfSource:
+        if bool(self.files) == bool(self.endpoint):
+            raise ValueError("say either `files` or `endpoint`")
+        if self.endpoint and not self.endpoint.startswith(("http://", "https://")):
+            raise ValueError(f"`endpoint` {self.endpoint!r} is no http URL")
+        if self.endpoint and not self.query:
+            raise ValueError("`endpoint` needs `query`: a CONSTRUCT that says which facts")
+        return self
+
+
+def read_rdf(source: RdfSource, folder: Path) -> Facts:
+    """The facts in a source's files (relative to `folder`), or those that its CONSTRUCT query gives.
+
+    Memory grows with distinct resources and with edges, not with the files' text. Named graphs are merged. Edges stand
+    in file order; resources in the order of their first appearance, but within some thousands of lines those with
+    literals only come last.
+
+    Raises BadData where a file is missing, empty, of unknown form, or wrong: with line and column, and what to do.
+    """
+    if source.query:
+        from kgrec.sources.sparql import construct
+
+        return facts_of(construct(source, folder), source)
+    collector = FactCollector(source)
+    for file in rdf_files(source, folder):
+        before = collector.num_triples
+        _collect_file(file, collector)
+        if collector.num_triples == before:
+            raise BadData([f"{file.name} has no triples; take it out of `files`, or mend it"])
+    return collector.facts()
+
+
+def rdf_files(source: RdfSource, folder: Path) -> list[RdfFile]:
+    """The files that names and patterns mean, in order. Raises BadData with all that are missing or of unknown form."""
+    found: list[RdfFile] = []
+    problems = []
+    contexts = {url: folder / name for url, name in source.contexts.items()}
+    for name in source.files:
+        is_pattern = any(sign in name for sign in "*?[") and not (folder / name).exists()
+        paths = sorted(folder.glob(name)) if is_pattern else [folder / name]
+        if not paths or not all(path.is_file() for path in paths):
+            problems.append(f"{folder / name} is not there; mend `files` in the recipe, or say the folder with --data")
+            continue
+        for path in paths:
+            format = format_of(path) if source.format == "auto" else source.format
+            if format is None:
+                problems.append(
+                    f"{path.name}: its suffix is none of {', '.join(FORMATS)}; say `format:`, one of "
+                    f"{', '.join(get_args(RdfFormat))}"
+                )
+                continue
+            shown = str(path.relative_to(folder)) if is_pattern else name
+            found.append(RdfFile(path, shown, format, source.base, source.lenient, contexts))
+    if problems:
+        raise BadData(problems)
+    return found
+
+
+def facts_of(graph: rdflib.Graph, options: FactOptions) -> Facts:
+    """The facts in an rdflib graph, by the same rules as files. Named graphs of a Dataset are merged.
+
+    >>> from rdflib import Graph
+    >>> graph = Graph().parse(data="@prefix : <http://x/> . :alien :director :scott ; :title 'Alien' .")
+    >>> facts = facts_of(graph, FactOptions(labels=["http://x/title"]))
+    >>> list(facts.edges), facts.literals["http://x/title"].value.to_pylist()
+    (['http://x/director'], ['Alien'])
+    """
+    from rdflib import BNode, Dataset, Literal, URIRef
+
+    collector = FactCollector(options)
+    blank = _BlankNames(collector)
+    triples = (quad[:3] for quad in graph.quads()) if isinstance(graph, Dataset) else iter(graph)
+    for subject, predicate, object in triples:
+        if not isinstance(subject, URIRef | BNode) or not isinstance(object, URIRef | BNode | Literal):
+            collector.skip(QUOTED)
+            continue
+        head = blank[subject] if isinstance(subject, BNode) else str(subject)
+        if isinstance(object, Literal):
+            datatype = object.datatype or (LANG_STRING if object.language else XSD_STRING)
+            collector.literal(head, str(predicate), str(object), object.language, str(datatype))
+        else:
+            collector.fact(head, str(predicate), blank[object] if isinstance(object, BNode) else str(object))
+    return collector.facts()
+
+
+XSD_STRING = "http://www.w3.org/2001/XMLSchema#string"
+LANG_STRING = "http://www.w3.org/1999/02/22-rdf-syntax-ns#langString"
+
+
+class _BlankNames(dict[str, str]):
+    """A file's own blank nodes -> names that no other file has: `_:b0`, `_:b1` ... as they appear."""
+
+    def __init__(self, collector: FactCollector) -> None:
+        super().__init__()
+        self._collector = collector
+
+    def __missing__(self, label: str) -> str:
+        name = self[label] = self._collector.new_blank()
+        return name
+
+
+def _collect_file(file: RdfFile, collector: FactCollector) -> None:
+    blank = _BlankNames(collector)
+    if file.is_lines:
+        with file.open() as stream:
+            for lines in read_lines(stream, quads=file.format == "n-quads"):
+                _collect_lines(lines, file, collector, blank)
+        return
+    for quad in file.quads():
+        fact = _fact_or_literal(quad, collector, blank)
+        if fact is not None:
+            collector.fact(*fact)
+
+
+def _fact_or_literal(
+    quad: pyoxigraph.Quad, collector: FactCollector, blank: _BlankNames
+) -> tuple[str, str, str] | None:
+    """The names in a triple between resources. A literal goes to the collector, and gives None."""
+    from pyoxigraph import BlankNode, Literal, NamedNode
+
+    subject, object = quad.subject, quad.object
+    if not isinstance(subject, NamedNode | BlankNode) or not isinstance(object, NamedNode | BlankNode | Literal):
+        collector.skip(QUOTED)
+        return None
+    head = blank[subject.value] if isinstance(subject, BlankNode) else subject.value
+    if isinstance(object, Literal):
+        collector.literal(head, quad.predicate.value, object.value, object.language, object.datatype.value)
+        return None
+    return head, quad.predicate.value, blank[object.value] if isinstance(object, BlankNode) else object.value
+
+
+def _collect_lines(lines: Lines, file: RdfFile, collector: FactCollector, blank: _BlankNames) -> None:
+    """Plain facts go to the collector in bulk, literals that nobody wants are counted; pyoxigraph reads the rest."""
+    is_fact, by_parser = lines.kind == FACT, lines.kind == OTHER
+    values = np.flatnonzero(lines.kind == VALUE)
+    _, use = collector.predicates_in(lines.text, lines.span[values, 1])
+    is_wanted = (use & Use.VALUE) != 0
+    collector.skip(UNWANTED, int((~is_wanted).sum()))
+    by_parser[values[is_wanted]] = True
+    names: list[str] = []
+    for row, quad in zip(np.flatnonzero(by_parser), _parsed_lines(lines, by_parser, file)):
+        fact = _fact_or_literal(quad, collector, blank)
+        if fact is not None:
+            names += fact
+            is_fact[row] = True
+    more_text, more_span = as_spans(names)
+    span = lines.span.copy()
+    span[is_fact & by_parser] = more_span.reshape(-1, 3, 2) + len(lines.text)
+    collector.facts_in(np.concatenate([lines.text, more_text]), span[is_fact])
+
+
+def _parsed_lines(lines: Lines, chosen: np.ndarray, file: RdfFile) -> list[pyoxigraph.Quad]:
+    """The triples of the chosen lines: one for each, since a line holds one. Raises SyntaxError with its line."""
+    rows = [lines.text[start:stop].tobytes() for start, stop in lines.bounds[chosen]]
+    try:
+        quads = list(file.parsed(b"".join(rows)))
+    except SyntaxError:
+        quads = []
+    if len(quads) == len(rows):
+        return quads
+    return [_parsed_line(row, number, file) for row, number in zip(rows, lines.number[chosen])]
+
+
+def _parsed_line(row: bytes, number: int, file: RdfFile) -> pyoxigraph.Quad:
+    try:
+        (quad,) = file.parsed(row)
+    except SyntaxError as error:
+        error.lineno = int(number)
+        raise
+    return quad

@@ -1,0 +1,160 @@
+"""One RDF file as a stream of triples, and what to say where it is wrong: file, line, column, what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pyarrow as pa
+
+from kgrec.errors import BadData
+from kgrec.sources.contexts import NO_BASE, read_json_ld
+from kgrec.sources.separated import COMPRESSIONS, open_bytes
+
+if TYPE_CHECKING:
+    import pyoxigraph
+
+RdfFormat = Literal["turtle", "n-triples", "n-quads", "trig", "rdf/xml", "json-ld", "n3"]
+
+FORMATS: Mapping[str, RdfFormat] = {
+    ".ttl": "turtle",
+    ".turtle": "turtle",
+    ".nt": "n-triples",
+    ".nq": "n-quads",
+    ".trig": "trig",
+    ".rdf": "rdf/xml",
+    ".xml": "rdf/xml",
+    ".owl": "rdf/xml",
+    ".jsonld": "json-ld",
+    ".json": "json-ld",
+    ".n3": "n3",
+}
+
+
+def format_of(path: Path) -> RdfFormat | None:
+    """The format that a file's suffix says, less .gz, .bz2 and .zst."""
+    suffix = path.with_suffix("").suffix if path.suffix in COMPRESSIONS else path.suffix
+    return FORMATS.get(suffix.lower())
+
+
+@dataclass(frozen=True)
+class RdfFile:
+    """Where a file is, and how it is to be read."""
+
+    path: Path
+    name: str  #: the path as the recipe says it
+    format: RdfFormat
+    base: str | None = None  #: the IRI to which relative ones are relative
+    lenient: bool = False  #: whether IRIs may break the rules
+    contexts: Mapping[str, Path] = field(default_factory=dict)  #: URL of a JSON-LD context -> file
+
+    @property
+    def is_lines(self) -> bool:
+        """Whether each line is a triple by itself."""
+        return self.format in ("n-triples", "n-quads")
+
+    @contextmanager
+    def open(self) -> Iterator[pa.NativeFile]:
+        """The bytes, unpacked. What is wrong with them while they are read becomes BadData."""
+        if self.path.stat().st_size == 0:
+            raise BadData([f"{self.name} is empty; take it out of `files`, or mend it"])
+        try:
+            with open_bytes(self.path) as stream:
+                yield stream
+        except SyntaxError as error:
+            raise BadData([_fault(self, error)]) from error
+        except OSError as error:
+            raise BadData([f"{self.name} is truncated or altered: {error}; get it again"]) from error
+
+    def quads(self) -> Iterator[pyoxigraph.Quad]:
+        """All triples with their graph, as they are read. Raises BadData with line and column."""
+        with self.open() as stream:
+            if self.format == "json-ld":
+                data = read_json_ld(stream.read(), self.name, self.contexts)
+                yield from self.parsed(data) if self.base else _not_relative(self, self.parsed(data, NO_BASE))
+            else:
+                yield from self.parsed(stream)
+
+    def parsed(self, input: Any, base: str | None = None) -> Iterator[pyoxigraph.Quad]:
+        """The triples of some bytes in this file's format. Raises SyntaxError."""
+        import pyoxigraph
+
+        format = pyoxigraph.RdfFormat.from_media_type(_MEDIA_TYPES[self.format])
+        try:
+            return pyoxigraph.parse(input, format, base_iri=base or self.base, lenient=self.lenient)
+        except ValueError as error:
+            raise BadData([f"{self.name}: {error}; mend `base` in the recipe"]) from error
+
+
+_MEDIA_TYPES: Mapping[RdfFormat, str] = {
+    "turtle": "text/turtle",
+    "n-triples": "application/n-triples",
+    "n-quads": "application/n-quads",
+    "trig": "application/trig",
+    "rdf/xml": "application/rdf+xml",
+    "json-ld": "application/ld+json",
+    "n3": "text/n3",
+}
+
+
+def _not_relative(file: RdfFile, quads: Iterator[pyoxigraph.Quad]) -> Iterator[pyoxigraph.Quad]:
+    """The same, unless an IRI is relative: JSON-LD would leave out in silence what names it."""
+    for quad in quads:
+        for term in (quad.subject, quad.predicate, quad.object):
+            value = getattr(term, "value", "")
+            if value.startswith(NO_BASE):
+                raise BadData([_relative(file.name, value.removeprefix(NO_BASE))])
+        yield quad
+
+
+def _relative(place: str, iri: str) -> str:
+    return f"{place}: IRI {iri!r} is relative; say `base:`, the IRI to which it is relative"
+
+
+def _fault(file: RdfFile, error: SyntaxError) -> str:
+    what = re.sub(r"^Parser error .*?: ", "", error.msg)
+    line, column = error.lineno, error.offset
+    if line is None and file.format == "rdf/xml":
+        line, column = _place_in_xml(file, error.msg)
+    place = f"{file.name} line {line} column {column}" if line else file.name
+    if "No scheme" in what:
+        said = re.search(r"IRI '(.*?)'", error.msg)
+        iri = said[1] if said else _text_at(file, error).strip("<>")
+        if file.is_lines:
+            return f"{place}: IRI {iri!r} is relative, which this format has not; mend the file"
+        return _relative(place, iri)
+    if "XML namespaces" in what:
+        return f"{place}: it is XML but no RDF/XML; mend the file or say another `format`"
+    return f"{place}: {what}; mend the file{', or say `lenient: true`' if 'IRI' in what else ''}"
+
+
+def _place_in_xml(file: RdfFile, message: str) -> tuple[int | None, int | None]:
+    """Line and column of what is wrong with RDF/XML, which pyoxigraph does not say: where the XML breaks, or where the
+    IRI stands that the message names."""
+    from xml.parsers import expat
+
+    try:
+        with open_bytes(file.path) as stream:
+            expat.ParserCreate().ParseFile(stream)
+    except expat.ExpatError as error:
+        return error.lineno, error.offset + 1
+    iri = re.search(r"IRI '(.*?)'", message)
+    for number, text in enumerate(_text(file), 1):
+        if iri and f'"{iri[1]}"' in text:
+            return number, text.index(f'"{iri[1]}"') + 2
+    return None, None
+
+
+def _text_at(file: RdfFile, error: SyntaxError) -> str:
+    """What stands where the error is."""
+    line = _text(file)[(error.lineno or 1) - 1]
+    return line[(error.offset or 1) - 1 : (error.end_offset or 0) - 1]
+
+
+def _text(file: RdfFile) -> list[str]:
+    with open_bytes(file.path) as stream:
+        return stream.read().decode(errors="replace").splitlines()

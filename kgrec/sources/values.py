@@ -1,0 +1,84 @@
+"""Fields with several values, paths, and the arrow form of a feature's column."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kgrec.errors import BadData
+from kgrec.schema import FeatureKind
+from kgrec.sources.columns import Column, Numbers, Texts
+from kgrec.sources.recipe import FeatureColumn
+
+
+def feature_column(name: str, feature: FeatureColumn) -> Column:
+    """How a feature's column is to be read."""
+    column = feature.column or name
+    return Numbers(column) if feature.kind == "numeric" else Texts(column)
+
+
+def feature_values(kind: FeatureKind, raw: pa.ChunkedArray, split: str | None, what: str) -> pa.Array:
+    """A column as `Feature.from_arrow` reads it. Raises BadData where a vector holds what is no number."""
+    if kind == "multi":
+        return lists(raw, split)
+    if kind == "vector":
+        values = lists(raw, split)
+        rows = np.arange(len(values))
+        row = pa.array(rows, mask=pc.list_value_length(values).to_numpy() == 0)
+        try:
+            return values.cast(pa.list_(pa.float32())).take(row)
+        except pa.ArrowInvalid as error:
+            raise BadData([f"{what}: a vector has a value that is no number ({error}); mend the row"]) from error
+    return combined(raw)
+
+
+def combined(raw: pa.ChunkedArray) -> pa.Array:
+    """One array of all chunks."""
+    array = raw.combine_chunks()
+    return array if isinstance(array, pa.Array) else pa.concat_arrays(array.chunks)
+
+
+def lists(raw: pa.ChunkedArray, split: str | None) -> pa.ListArray:
+    """Each field as a list of its values, without the spaces around them; empty ones are none.
+
+    >>> lists(pa.chunked_array([["Comedy | Drama", "", None]]), "|").to_pylist()
+    [['Comedy', 'Drama'], [], []]
+    """
+    column = combined(raw)
+    if not pa.types.is_list(column.type):
+        if split is None:
+            parts = np.arange(len(column) + 1)
+            column = pa.ListArray.from_arrays(pa.array(parts, pa.int32()), column)
+        else:
+            column = pc.split_pattern(column, pattern=split)
+    values = pc.list_flatten(column)
+    row = pc.list_parent_indices(column).to_numpy()
+    values = pc.utf8_trim_whitespace(values if values.type == pa.string() else values.cast(pa.string()))
+    kept = pc.fill_null(pc.not_equal(values, ""), False)
+    counts = np.bincount(row[kept.to_numpy(zero_copy_only=False)], minlength=len(column))
+    offsets = np.concatenate([[0], counts.cumsum()])
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values.filter(kept))
+
+
+def flag_lists(columns: dict[str, pa.ChunkedArray]) -> pa.ListArray:
+    """Each row's list of the columns that are true in it."""
+    names = pa.array(list(columns), pa.string())
+    flags = np.stack([combined(raw).to_numpy(zero_copy_only=False) for raw in columns.values()], axis=1)
+    _, position = np.nonzero(flags)
+    offsets = np.concatenate([[0], flags.sum(axis=1).cumsum()])
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), names.take(pa.array(position)))
+
+
+def vectors_in(file: Path, rows: int, what: str) -> pa.Array:
+    """The rows of a .npy matrix as lists. Raises BadData where it is missing or has another number of rows."""
+    try:
+        matrix = np.load(file, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise BadData([f"{what}: {file} is no .npy matrix: {error}"]) from error
+    if matrix.ndim != 2 or len(matrix) != rows:
+        raise BadData([f"{what}: {file} has shape {matrix.shape}; it must have the table's {rows} rows"])
+    flat = pa.array(matrix.astype(np.float32).reshape(-1))
+    return pa.ListArray.from_arrays(pa.array(np.arange(rows + 1) * matrix.shape[1], pa.int32()), flat)

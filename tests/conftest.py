@@ -1,0 +1,62 @@
+"""What tests share: the public data's folder, the skip where no CUDA device is, and a planted graph."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kgrec.graph import Graph
+
+USERS, GENRES, ITEMS_OF_GENRE, STEPS = 60, 5, 8, 10
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The public data sets: $KGREC_DATA, else ../shared/data beside the project. Skips the test where it is missing."""
+    root = Path(os.environ.get("KGREC_DATA") or Path(__file__).parents[1] / "../shared/data").resolve()
+    if not root.is_dir():
+        pytest.skip(f"needs the public data sets, and {root} is no folder; set KGREC_DATA")
+    return root
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what is marked `cuda` where there is no device."""
+    marked = [item for item in items if item.get_closest_marker("cuda")]
+    if not marked:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and torch sees none"))
+
+
+@pytest.fixture(scope="session")
+def planted() -> Graph:
+    """60 users who have ten items each, of two genres of five, moving from the first to the second; 40 items, eight a
+    genre, of which the genre is a fact. Taste, facts and time all tell what comes next, popularity does not."""
+    rng = np.random.default_rng(0)
+    rated, num_items = [], GENRES * ITEMS_OF_GENRE
+    for user in range(USERS):
+        genres = rng.choice(GENRES, 2, replace=False)
+        left = [list(rng.permutation(np.arange(genre, num_items, GENRES))) for genre in genres]
+        for step in range(STEPS):
+            liked = int(rng.random() < (step + 0.5) / STEPS)
+            rated.append((f"u{user}", f"i{(left[liked] or left[1 - liked]).pop()}", step + 1))
+    films = [f"i{item}" for item in range(num_items)]
+    return Graph.from_frames(
+        nodes={
+            "user": pd.DataFrame({"id": [f"u{user}" for user in range(USERS)]}),
+            "item": pd.DataFrame({"id": films}),
+            "genre": pd.DataFrame({"id": [f"g{genre}" for genre in range(GENRES)]}),
+        },
+        edges={
+            ("user", "rated", "item"): pd.DataFrame(rated, columns=["source", "target", "time"]),
+            ("item", "has_genre", "genre"): pd.DataFrame(
+                {"source": films, "target": [f"g{item % GENRES}" for item in range(num_items)]}
+            ),
+        },
+        target=("user", "rated", "item"),
+    )

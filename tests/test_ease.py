@@ -1,0 +1,56 @@
+"""EASE against the inverse as numpy has it, and the property that defines it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from kgrec import models
+from kgrec.graph import Graph
+from kgrec.model import Query
+from kgrec.models import ease
+
+X = np.array([[1, 1, 0], [1, 1, 0], [1, 0, 1], [0, 1, 1]], dtype=float)
+PAIRS = [*np.argwhere(X), (3, 2)]  # the last pair stands twice, which counts once
+RATED = pd.DataFrame({"source": [f"u{u}" for u, _ in PAIRS], "target": [f"i{i}" for _, i in PAIRS]})
+GRAPH = Graph.from_frames(edges={("user", "rated", "item"): RATED})
+
+
+def test_weights_are_those_of_the_paper() -> None:
+    """P = (X'X + 2 I)^-1 and B_ij = -P_ij / P_jj off the diagonal, with X'X = [[3, 2, 1], [2, 3, 1], [1, 1, 2]]."""
+    inverse = np.linalg.inv(np.array([[5, 2, 1], [2, 5, 1], [1, 1, 4]]))
+    expected = [[0 if i == j else -inverse[i, j] / inverse[j, j] for j in range(3)] for i in range(3)]
+    np.testing.assert_allclose(models.build("ease", GRAPH, {"l2": 2}).weight, expected, atol=1e-6)
+
+
+def test_each_column_is_a_ridge_regression_on_the_other_items() -> None:
+    """B's column j minimises |X_j - X_others b|^2 + l2 |b|^2: the same answer on another way."""
+    weight = models.build("ease", GRAPH, {"l2": 2}).weight.numpy()
+    for j in range(3):
+        others = [i for i in range(3) if i != j]
+        rest = X[:, others]
+        expected = np.linalg.solve(rest.T @ rest + 2 * np.eye(2), rest.T @ X[:, j])
+        np.testing.assert_allclose(weight[others, j], expected, atol=1e-6)
+        assert weight[j, j] == 0
+
+
+def test_a_score_is_the_sum_of_weights_from_the_distinct_items_of_the_history() -> None:
+    model = models.build("ease", GRAPH, {"l2": 2})
+    first, second, third = 4, 5, 6  # flat numbers of the items
+    query = Query(
+        torch.tensor([0, GRAPH.pad, 1]),
+        torch.tensor([[first, first, third], [GRAPH.pad] * 3, [GRAPH.pad, GRAPH.pad, second]]),
+    )
+    expected = torch.stack([model.weight[0] + model.weight[2], torch.zeros(3), model.weight[1]])
+    torch.testing.assert_close(model.score(query, torch.tensor([first, second, third])), expected)
+
+
+def test_inverting_some_rows_at_a_time_gives_the_same(monkeypatch: pytest.MonkeyPatch, planted: Graph) -> None:
+    """40 items of which 16 are solved for at once, against numpy's inverse."""
+    x = np.zeros((60, 40))
+    x[tuple(planted.only("rated").edge_index.numpy())] = 1
+    inverse = np.linalg.inv(x.T @ x + 5 * np.eye(40))
+    expected = -inverse / inverse.diagonal()
+    np.fill_diagonal(expected, 0)
+    monkeypatch.setattr(ease, "ROWS", 16)
+    np.testing.assert_allclose(models.build("ease", planted, {"l2": 5}).weight, expected, atol=1e-5)

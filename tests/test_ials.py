@@ -1,0 +1,105 @@
+"""iALS against ridge regressions written out in full, and the loss that every iteration lowers."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from kgrec import models
+from kgrec.graph import Graph
+from kgrec.model import Query
+from kgrec.models import ials
+from kgrec.models.ials import IALS
+from kgrec.samplers.histories import Histories
+
+SETTINGS = {"dim": 3, "alpha": 0.2, "reg": 0.05, "nu": 0.5}
+
+
+def matrix(graph: Graph) -> np.ndarray:
+    """0-1 of users and items, [60, 40]."""
+    x = np.zeros((60, 40))
+    x[tuple(graph.only("rated").edge_index.numpy())] = 1
+    return x
+
+
+def ridge(x: np.ndarray, fixed: np.ndarray) -> np.ndarray:
+    """For each row of x the w that minimises sum_known (w.h - 1)^2 + alpha sum_all (w.h)^2
+    + reg (known + alpha N)^nu |w|^2, as one least-squares problem: a row a known pair, a row each pair, a row each
+    dimension."""
+    answers = []
+    for row in x:
+        known = fixed[row == 1]
+        strength = SETTINGS["reg"] * (len(known) + SETTINGS["alpha"] * len(fixed)) ** SETTINGS["nu"]
+        left = np.concatenate([known, SETTINGS["alpha"] ** 0.5 * fixed, strength**0.5 * np.eye(3)])
+        right = np.concatenate([np.ones(len(known)), np.zeros(len(fixed) + 3)])
+        answers.append(np.linalg.lstsq(left, right, rcond=None)[0])
+    return np.array(answers)
+
+
+def build(graph: Graph, **changes: object) -> IALS:
+    model = models.build("ials", graph, {**SETTINGS, **changes})
+    assert isinstance(model, IALS)
+    return model
+
+
+def test_one_iteration_is_two_ridge_regressions(planted: Graph) -> None:
+    """Users from the item vectors at the start (normal, std / sqrt(dim), of the seed), then items from the users'."""
+    x = matrix(planted)
+    start = torch.randn(40, 3, generator=torch.Generator().manual_seed(4)).numpy() * 0.7 / 3**0.5
+    expected = ridge(x.T, ridge(x, start))
+    model = build(planted, iterations=1, seed=4, std=0.7)
+    np.testing.assert_allclose(model.item, expected, atol=1e-4)
+    np.testing.assert_allclose(model.gramian, expected.T @ expected, atol=1e-3)
+
+
+def test_a_user_is_solved_for_from_the_distinct_items_of_the_history(planted: Graph) -> None:
+    model, first = build(planted), planted.range("item").start
+    history = torch.tensor([[3, 3, 8, 20], [-1, 8, 20, 3]]) + first
+    history[1, 0] = planted.pad
+    x = np.zeros((1, 40))
+    x[0, [3, 8, 20]] = 1
+    expected = ridge(x, model.item.numpy()) @ model.item.numpy().T
+    scores = model.score(Query(torch.tensor([0, planted.pad]), history), planted.nodes("item"))
+    np.testing.assert_allclose(scores, np.repeat(expected, 2, axis=0), atol=1e-4)
+
+
+def test_every_iteration_lowers_the_loss(planted: Graph) -> None:
+    x = matrix(planted)
+    losses = []
+    for iterations in range(1, 8):
+        model = build(planted, iterations=iterations)
+        user, item = ridge(x, model.item.numpy()), model.item.numpy()
+        score = user @ item.T
+        strength = [
+            SETTINGS["reg"] * (counts + SETTINGS["alpha"] * others) ** SETTINGS["nu"]
+            for counts, others in ((x.sum(1), 40), (x.sum(0), 60))
+        ]
+        pull = (x * (score - 1) ** 2).sum() + SETTINGS["alpha"] * (score**2).sum()
+        losses.append(pull + (strength[0] * (user**2).sum(1)).sum() + (strength[1] * (item**2).sum(1)).sum())
+    assert all(later < earlier for earlier, later in itertools.pairwise(losses)), losses
+    assert losses[-1] < 0.8 * x.sum()  # the loss of vectors that are all zero
+
+
+def test_groups_of_any_size_give_the_same(monkeypatch: pytest.MonkeyPatch, planted: Graph) -> None:
+    """All rows of like length at once, or each on its own."""
+    together = build(planted).item
+    monkeypatch.setattr(ials, "FLOATS", 1)
+    torch.testing.assert_close(build(planted).item, together, rtol=1e-4, atol=1e-5)
+
+
+def test_an_item_without_users_has_no_vector_and_no_say(planted: Graph) -> None:
+    """The start's vector of such an item would pull at users in the first iteration."""
+    without = planted.where(~((planted.relation == 0) & (planted.edge_index[1] == 39)))
+    x, start = matrix(without), torch.randn(40, 3, generator=torch.Generator().manual_seed(0)).numpy() * 0.1 / 3**0.5
+    start[39] = 0
+    model = build(without, iterations=1)
+    assert model.item[39].tolist() == [0, 0, 0]
+    np.testing.assert_allclose(model.item, ridge(x.T, ridge(x, start)), atol=1e-4)
+
+
+def test_a_known_user_is_served_by_history_alone(planted: Graph) -> None:
+    model = build(planted)
+    history = Histories(planted.only("rated")).last(torch.tensor([5]))
+    known, new = (model.score(Query(torch.tensor([n]), history), planted.nodes("item")) for n in (5, planted.pad))
+    assert torch.equal(known, new)
