@@ -1,7 +1,7 @@
 """kgrec: a graph-native recommender toolkit.
 
-Files become one heterogeneous graph; samplers draw batches from it; a model says what it minimises and how it scores; one
-loop trains, one evaluator ranks, one folder keeps the result. Names are imported when they are first used, so that
+Files become one heterogeneous graph; samplers draw batches from it; a model says what it minimises and how it scores;
+one loop trains, one evaluator ranks, one folder keeps the result. Names are imported when they are first used, so that
 `import kgrec` is quick.
 """
 
@@ -53,7 +53,7 @@ _HOMES = {
     "Vocabulary": "vocabulary",
 }
 
-__all__ = [*_HOMES, "__version__"]  # noqa: PLE0604
+__all__ = [*_HOMES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

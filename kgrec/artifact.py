@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-import kgrec
 from kgrec.assembly import EdgePart, NodePart, assemble
 from kgrec.errors import KgrecError, some
 from kgrec.files import whole
@@ -45,7 +45,7 @@ def save_artifact(
 ) -> None:
     """Write a run folder whole or not at all. Raises KgrecError where `path` exists or the disk refuses."""
     graph = artifact.graph.to("cpu")
-    with whole(path, overwrite) as folder:
+    with whole(path, overwrite, sign="config.json") as folder:
         (folder / "vocabulary").mkdir(parents=True)
         config = {
             "format": FORMAT,
@@ -85,7 +85,7 @@ def _history(graph: Graph) -> pa.Table:
 
 
 def load_artifact(path: str | Path) -> Artifact:
-    """Read a run folder. Raises KgrecError where a file is missing, truncated, altered, of a newer format, or a pickle."""
+    """Read a run folder. Raises KgrecError for a file that is missing, truncated, altered, newer, or a pickle."""
     path = Path(path)
     if not (path / "config.json").is_file():
         what = "is no run folder: it has no config.json" if path.is_dir() else "is not there"
@@ -186,4 +186,4 @@ def versions() -> dict[str, str]:
     """What a run was made with."""
     import numpy
 
-    return {"kgrec": kgrec.__version__, "torch": torch.__version__, "numpy": numpy.__version__}
+    return {"kgrec": metadata.version("kgrec"), "torch": torch.__version__, "numpy": numpy.__version__}

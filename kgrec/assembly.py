@@ -92,6 +92,10 @@ def assemble(
                 "there is no target relation" if target is None else f"{target[1]!r} has {len(edges[target].source)}"
             )
             raise BadData([f"split {name!r} has {len(parts)} rows; {wanted}, and each edge of it wants one"])
+        if len(parts) and not 0 <= parts.min() <= parts.max() <= 2:
+            raise BadData(
+                [f"split {name!r} has parts {parts.min()} to {parts.max()}; 0 train, 1 valid, 2 test are wanted"]
+            )
     if target is not None:
         for lists in (candidates or {}).values():
             for numbers, node_type in ((lists.user.numpy(), target[0]), (lists.item.numpy(), target[2])):

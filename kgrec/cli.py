@@ -32,7 +32,9 @@ Data = Annotated[Path | None, typer.Option("--data", help="The folder that the r
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone to stdout; all else goes to stderr.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what --out names.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-Own = Annotated[str | None, typer.Option("--model", help="The dotted path of your own model, to say that you trust it.")]
+Own = Annotated[
+    str | None, typer.Option("--model", help="The dotted path of your own model, to say that you trust it.")
+]
 
 
 @app.command()
@@ -54,7 +56,8 @@ def build(
 def info(graph: GraphFolder, as_json: Json = False) -> None:
     """Say what a graph holds: types, counts, degrees, times, link coverage, features, relations."""
     from kgrec.graph import Graph
-    from kgrec.info import info as describe, show
+    from kgrec.info import info as describe
+    from kgrec.info import show
 
     facts = describe(Graph.load(graph))
     _print_json(facts) if as_json else show(facts, _console())
@@ -86,7 +89,8 @@ def check(
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """Say what is installed and what this machine offers: versions, devices, threads, optional parts."""
-    from kgrec.doctor import doctor as examine, show
+    from kgrec.doctor import doctor as examine
+    from kgrec.doctor import show
 
     facts = examine()
     _print_json(facts) if as_json else show(facts, _console())
@@ -261,7 +265,7 @@ def recommend(
     if history is not None:
         if user or users:
             raise KgrecError("--history is for one new user; leave out --user and --users")
-        lists = new_user_lists(trained, history, k=k, include_seen=include_seen)
+        lists = iter(new_user_lists(trained, history, k=k, include_seen=include_seen))
     else:
         lists = lists_for(trained, wanted_users(trained, user or [], users), k=k, include_seen=include_seen)
     if out is not None:
@@ -304,7 +308,11 @@ def _show_metrics(metrics: Mapping[str, Any]) -> None:
     console = _console()
     console.print(table)
     rest = {name: value for name, value in metrics.items() if not isinstance(value, dict)}
-    console.print(", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in rest.items()))
+    console.print(
+        ", ".join(
+            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in rest.items()
+        )
+    )
 
 
 def main() -> None:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import pyarrow as pa
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from kgrec.errors import KgrecError, some
 from kgrec.graph import NO_TIME, Candidates, Graph
 from kgrec.metrics import OF_RATINGS, Metric, Ranking, coverage, parse
-from kgrec.model import Query, Recommender, Task
+from kgrec.model import Recommender, Task
+from kgrec.ranking import Ranker, Scorer, filled, scoring
 from kgrec.samplers.histories import Histories
 
 LEAST_USERS = 64  #: a catalog is cut into chunks of items before fewer users than these are scored at once
@@ -88,7 +86,7 @@ def evaluate(
     trial = _Trial(model, known, held, candidates, batch_size, cells)
     of_lists = [metric for metric in wanted if metric.of != "ratings"]
     of_ratings = [metric for metric in wanted if metric.of == "ratings"]
-    with _scoring(model):
+    with scoring(model):
         ranked = _rank(trial, of_lists, seed) if of_lists else {}
         rated = _rate(trial, of_ratings) if of_ratings else {}
     found = {scope: _joined(ranked.get(scope), rated.get(scope), wanted) for scope in trial.scopes}
@@ -117,19 +115,6 @@ def _check(model: Recommender, known: Graph, held: Graph, wanted: Sequence[Metri
         )
 
 
-@contextmanager
-def _scoring(model: Recommender) -> Iterator[None]:
-    """The model in eval mode and without gradients, and afterwards as it was."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module in training:
-            module.training = True
-
-
 # ---------------------------------------------------------------------- who is ranked what, and what is true
 
 
@@ -145,14 +130,11 @@ class _Trial:
         batch_size: int,
         cells: int,
     ) -> None:
-        self.model, self.batch_size, self.cells = model, batch_size, cells
-        place = next(itertools.chain(model.parameters(), model.buffers()), known.edge_index).device
-        self.seen = known.only(known.target).to(place)
+        self.scorer = Scorer(model, known, batch_size, cells)
+        self.seen, self.pad, place = self.scorer.seen, known.pad, self.scorer.device
         self.held = held.only(held.target).to(place)
         if not self.held.num_edges:
             raise KgrecError(f"no {held.target[1]!r} edge is held out; there is nothing to measure")
-        self.histories = Histories(self.seen)
-        self.pad = known.pad
         self.pair = torch.unique(self.held.head * (self.pad + 1) + self.held.tail)  #: LongTensor [n], rising
         self.pair_item = self.pair % (self.pad + 1)  #: LongTensor [n]
         self.user, self.pair_row = torch.unique_consecutive(
@@ -213,47 +195,6 @@ class _Trial:
             names = self.seen.vocabulary[source].ids(without - self.seen.range(source).start)
             raise KgrecError(f"no candidates for {source} {some(names)}, who have held-out items; add their lists")
 
-    # ------------------------------------------------------------------ scores
-
-    def batches(self, width: Tensor, most: int) -> Iterator[Tensor]:
-        """Rows of `self.user`, the widest first, so that a batch pads little and holds at most `cells` numbers.
-
-        width: LongTensor [U], numbers that a user takes; most: users a batch."""
-        width, order = width.sort(descending=True, stable=True)
-        start = 0
-        while start < len(order):
-            size = max(1, min(most, self.cells // max(1, int(width[start]))))
-            yield order[start : start + size]
-            start += size
-
-    def width(self) -> Tensor:
-        """What a user's history takes in a query: LongTensor [U]."""
-        if not self.model.reads_history:
-            return torch.zeros_like(self.user)
-        return self.histories.lengths(self.user)
-
-    def query(self, user: Tensor) -> Query:
-        """The users with their whole histories, where the model reads them."""
-        if not self.model.reads_history:
-            return Query(user, user.new_empty(len(user), 0))
-        place = self.histories.places(user)
-        histories = self.histories
-        return Query(user, histories.tails(place), histories.times(place), histories.weights(place))
-
-    def scores(self, query: Query, items: Tensor) -> Tensor:
-        """The model's scores as our own copy, since a model may return a view of its buffers: float32 [B, C]."""
-        scores = self.model.score(query, items)
-        name, wanted = type(self.model).__name__, (len(query), items.shape[-1])
-        if scores.shape != wanted:
-            raise KgrecError(f"{name}.score gave shape {list(scores.shape)}; {list(wanted)} is wanted, users x items")
-        if not (scores.sum().isfinite() or scores.isfinite().all()):  # the sum alone may overflow
-            wrong = int((~scores.isfinite()).sum())
-            raise KgrecError(
-                f"{name} gave {wrong:,} scores that are not finite, of {scores.numel():,}; "
-                "its training may have diverged: try a lower lr"
-            )
-        return torch.empty(wanted, device=scores.device).copy_(scores)
-
 
 def _as_graph(candidates: Candidates, seen: Graph) -> Graph:
     """The lists as edges from users to items, each once."""
@@ -270,125 +211,7 @@ def _as_graph(candidates: Candidates, seen: Graph) -> Graph:
     )
 
 
-def _filled(items: Tensor, pad: int) -> Tensor:
-    """Left-padded lists [B, C] with each one's last item in place of the pad, for models that know no pad."""
-    return torch.where(items == pad, items[:, -1:], items)
-
-
 # ---------------------------------------------------------------------- ranking
-
-
-@dataclass(frozen=True, eq=False)
-class _Best:
-    """The best items of each user, by falling score; equal scores by rising turn."""
-
-    item: Tensor  #: LongTensor [B, K], flat; pad where there are fewer
-    score: Tensor  #: FloatTensor [B, K], -inf at a pad
-    turn: Tensor  #: LongTensor [B, K], each user's random order of the items
-
-    def first(self, k: int, pad: int) -> _Best:
-        """The first k in order, filled up with pads to [B, k]."""
-        by_turn = self.turn.argsort(1)
-        order = by_turn.gather(1, self.score.gather(1, by_turn).argsort(stable=True, dim=1, descending=True))[:, :k]
-        short = (0, k - order.shape[1])
-        return _Best(
-            functional.pad(self.item.gather(1, order), short, value=pad),
-            functional.pad(self.score.gather(1, order), short, value=-torch.inf),
-            functional.pad(self.turn.gather(1, order), short, value=LAST),
-        )
-
-
-class _Ranker:
-    """The first K candidates of each user in a total order, so that chunks of any size give the same lists."""
-
-    def __init__(self, trial: _Trial, depth: int, seed: int) -> None:
-        self.trial, self.depth = trial, depth
-        generator = torch.Generator().manual_seed(seed)
-        numbers = torch.iinfo(torch.int64)
-        draw = torch.randint(numbers.min, numbers.max, (2, trial.pad + 1), generator=generator).to(trial.user.device)
-        self.user_turn, self.item_turn = draw  #: LongTensor [N + 1]; their product, modulo 2^64, orders ties
-        self.catalog = torch.cat(list(trial.groups.values()))
-        self.column = torch.zeros(trial.pad + 1, dtype=torch.long, device=draw.device)  #: of an item in the catalog
-        self.column[self.catalog] = torch.arange(len(self.catalog), device=draw.device)
-
-    def batches(self) -> Iterator[Tensor]:
-        trial = self.trial
-        if trial.lists is not None:
-            return trial.batches(torch.maximum(trial.width(), trial.lists.lengths(trial.user)), trial.batch_size)
-        most = min(trial.batch_size, max(LEAST_USERS, trial.cells // len(self.catalog)))
-        return trial.batches(trial.width(), most)
-
-    def best(self, user: Tensor) -> dict[str, _Best]:
-        """The first K of each group of items, [B, K] each."""
-        query = self.trial.query(user)
-        return self._on_lists(query, self.trial.lists) if self.trial.lists is not None else self._in_catalog(query)
-
-    def merged(self, parts: Sequence[_Best]) -> _Best:
-        """The first K of all parts."""
-        names = ("item", "score", "turn")
-        joined = _Best(*(torch.cat([getattr(part, name) for part in parts], 1) for name in names))
-        return joined.first(self.depth, self.trial.pad)
-
-    def _on_lists(self, query: Query, lists: Histories) -> dict[str, _Best]:
-        items = lists.last(query.user)
-        scores = self.trial.scores(query, _filled(items, self.trial.pad))
-        scores.masked_fill_(items == self.trial.pad, -torch.inf)
-        return {
-            group: self.merged([self._top(query.user, self._among(group, scores, items), items)])
-            for group in self.trial.groups
-        }
-
-    def _among(self, group: str, scores: Tensor, items: Tensor) -> Tensor:
-        return scores.masked_fill(~self.trial.is_in(group, items), -torch.inf)
-
-    def _in_catalog(self, query: Query) -> dict[str, _Best]:
-        row, seen = self.trial.histories.flattened(query.user)
-        column, found, start = self.column[seen], {}, 0
-        chunk = max(1, self.trial.cells // len(query))
-        for group, items in self.trial.groups.items():
-            best = []
-            for part in items.split(chunk):
-                scores = self.trial.scores(query, part)
-                if group != "cold":  # which nobody has seen
-                    whole = len(part) == len(items)
-                    inside = slice(None) if whole else (column >= start) & (column < start + len(part))
-                    seen_cells = row[inside] * len(part) + (column[inside] - start)
-                    scores.view(-1).index_fill_(0, seen_cells, -torch.inf)
-                best.append(self._top(query.user, scores, part))
-                start += len(part)
-            found[group] = self.merged(best)
-        return found
-
-    def _top(self, user: Tensor, scores: Tensor, items: Tensor) -> _Best:
-        """The first K by score and turn. scores [B, C], items [C] or [B, C]."""
-        num_items = scores.shape[1]
-        depth = min(self.depth, num_items)
-        score, place = scores.topk(min(depth + 1, num_items))
-        if num_items > depth:  # where equal scores go on past the last place, topk took any of them
-            going_on = (score[:, depth] == score[:, depth - 1]) & (score[:, depth] > -torch.inf)
-            row = going_on.nonzero().squeeze(1)
-            score, place = score[:, :depth], place[:, :depth]
-            if len(row):
-                turn = self._turn(user[row], items if items.dim() == 1 else items[row])
-                place = place.index_copy(0, row, _by_turn(scores[row], turn, score[row], place[row]))
-        item = items[place] if items.dim() == 1 else items.gather(1, place)
-        item = item.masked_fill(score == -torch.inf, self.trial.pad)
-        return _Best(item, score, self._turn(user, item))
-
-    def _turn(self, user: Tensor, items: Tensor) -> Tensor:
-        """Each user's random order of items [C] or [B, C]: LongTensor [B, C]."""
-        return self.user_turn[user][:, None] * self.item_turn[items]
-
-
-def _by_turn(scores: Tensor, turn: Tensor, score: Tensor, place: Tensor) -> Tensor:
-    """Places [R, K] of the best by score, and by turn among those that equal the last one's score.
-
-    scores, turn: [R, C]; score, place: [R, K], the best by score alone."""
-    last, k = score[:, -1:], score.shape[1]
-    tied = turn.masked_fill_(scores != last, LAST).topk(k, largest=False).indices
-    above = (score > last).sum(1, keepdim=True)
-    rank = torch.arange(k, device=score.device)
-    return torch.where(rank < above, place, tied.gather(1, (rank - above).clamp(min=0)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -448,9 +271,10 @@ class _Tally:
 
 def _rank(trial: _Trial, wanted: Sequence[Metric], seed: int) -> dict[str, _Found]:
     """The metrics of lists, by scope."""
-    ranker = _Ranker(trial, max(metric.depth for metric in wanted), seed)
+    depth = max(metric.depth for metric in wanted)
+    ranker = Ranker(trial.scorer, trial.groups, depth, seed=seed, lists=trial.lists)
     tallies = {scope: _Tally(trial, scope, wanted) for scope in trial.scopes}
-    for row in ranker.batches():
+    for row in ranker.batches(trial.user):
         user = trial.user[row]
         best = ranker.best(user)
         if "all" not in best:
@@ -468,11 +292,12 @@ def _rate(trial: _Trial, wanted: Sequence[Metric]) -> dict[str, _Found]:
     """The metrics of predicted ratings, by scope."""
     lists = Histories(trial.held)
     errors, rows, items = [], [], []
-    for row in trial.batches(torch.maximum(trial.width(), lists.lengths(trial.user)), trial.batch_size):
+    scorer = trial.scorer
+    for row in scorer.batches(torch.maximum(scorer.width(trial.user), lists.lengths(trial.user)), scorer.batch_size):
         user = trial.user[row]
         place = lists.places(user)
         item = lists.tails(place)
-        error = trial.scores(trial.query(user), _filled(item, trial.pad)) - lists.weights(place)
+        error = scorer.scores(scorer.query(user), filled(item, trial.pad)) - lists.weights(place)
         errors.append(error[place >= 0])
         rows.append(row[:, None].expand_as(place)[place >= 0])
         items.append(item[place >= 0])

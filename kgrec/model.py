@@ -51,8 +51,8 @@ class Objective:
 class Recommender(nn.Module, ABC):
     """A model: `Model(graph, config)` builds one from the training graph.
 
-    Whatever `score` reads is a parameter or a dense buffer whose shape depends on `graph.schema` and the config alone, so
-    that `Model(Graph.empty(schema), config)` takes saved weights.
+    Whatever `score` reads is a parameter or a dense buffer whose shape depends on `graph.schema` and the config alone,
+    so that `Model(Graph.empty(schema), config)` takes saved weights.
     """
 
     Config: ClassVar[type]  #: the frozen settings class beside the model

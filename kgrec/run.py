@@ -1,4 +1,4 @@
-"""train(): a model on a graph, from the split to the run folder; Run: a trained model with its ids, ready to be asked."""
+"""train(): a model on a graph, from the split to the run folder. Run: a trained model with its ids, to be asked."""
 
 from __future__ import annotations
 
@@ -136,7 +136,9 @@ def train(
     if job.out is not None:
         refuse_existing(job.out, overwrite)
     if resume and (job.out is None or not job.checkpoint.is_dir()):
-        raise KgrecError(f"nothing to resume: there is no {job.checkpoint if job.out else 'out='}; start without --resume")
+        raise KgrecError(
+            f"nothing to resume: there is no {job.checkpoint if job.out else 'out='}; start without --resume"
+        )
     fabric = make_fabric(training)
     if training.devices == 1:
         return _work(fabric, job, graph, report)
@@ -255,7 +257,11 @@ class _Session:
             self.state.epoch = epoch.number
             last = epoch.number == config.epochs
             metrics: Mapping[str, float] = {}
-            if held is not None and epoch.number >= trainer.last_phase and (last or epoch.number % config.validate_every == 0):
+            if (
+                held is not None
+                and epoch.number >= trainer.last_phase
+                and (last or epoch.number % config.validate_every == 0)
+            ):
                 metrics = self._choose(model, known, held, epoch.number)
             self._log(epoch, metrics)
             if self.job.out is not None and self.fabric.is_global_zero:
@@ -268,7 +274,7 @@ class _Session:
         measured = self.fabric.broadcast(dict(measured))
         name = self._metric(model)
         value, state = measured[name], self.state
-        if state.best is None or (value > state.best) == higher_is_better(name) and value != state.best:
+        if state.best is None or ((value > state.best) == higher_is_better(name) and value != state.best):
             state.best, state.best_epoch, state.waited, state.valid = value, epoch, 0, dict(measured)
             self.best_weights = _copy(model)
         else:
@@ -278,7 +284,9 @@ class _Session:
     def _metric(self, model: Recommender) -> str:
         return self.job.training.metric or ("rmse" if model.task == "rating" else "ndcg@10")
 
-    def _measure(self, model: Recommender, known: Graph, held: Graph, candidates: Candidates | None = None) -> Evaluation:
+    def _measure(
+        self, model: Recommender, known: Graph, held: Graph, candidates: Candidates | None = None
+    ) -> Evaluation:
         names = self.job.metrics or default_metrics(model.task)
         begun = time.perf_counter()
         names = tuple(dict.fromkeys([*names, self._metric(model)]))
@@ -313,7 +321,12 @@ class _Session:
                 weights=model.state_dict(),
                 metrics=run.metrics,
                 training=dataclasses.asdict(job.training),
-                provenance={"graph": self.hash, "split": self.split.spec, "candidates": self.split.candidates_name, "versions": versions()},
+                provenance={
+                    "graph": self.hash,
+                    "split": self.split.spec,
+                    "candidates": self.split.candidates_name,
+                    "versions": versions(),
+                },
             )
             save_artifact(artifact, job.out, per_user=test.per_user, log=_csv(state.rows), overwrite=job.overwrite)
             _Checkpoint.remove(job)
@@ -387,7 +400,9 @@ class _Checkpoint:
         wanted = job.identity(graph_hash)
         differ = [name for name in wanted if document["job"].get(name) != wanted[name]]
         if differ:
-            raise KgrecError(f"{job.checkpoint} was made with another {' and '.join(differ)}; start anew, or ask for the same")
+            raise KgrecError(
+                f"{job.checkpoint} was made with another {' and '.join(differ)}; start anew, or ask for the same"
+            )
         tensors = [load_tensors(job.checkpoint / f"{name}.safetensors") for name in ("model", "optimizer", "best")]
         return _Checkpoint(state, *tensors)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from kgrec.errors import KgrecError, unknown_name
 from kgrec.graph import NO_TIME, Candidates, Graph
 
-TRAIN, VALID, TEST, NEITHER = 0, 1, 2, 3
+TRAIN, VALID, TEST = 0, 1, 2
 
 SPECS = {
     "last_n": "last_n:N[,valid=M]",
@@ -254,7 +254,7 @@ def _of_parts(graph: Graph, part: np.ndarray, words: _Words, *, cut_by_time: boo
         for code in hidden:
             held |= parts == code
         keep = torch.ones(graph.num_edges, dtype=torch.bool, device=graph.device)
-        keep[rows] = ~held & (parts != NEITHER)
+        keep[rows] = ~held
         keep &= ~_tells(graph, replace(target, edge_features={}).where(held), number, cut_by_time)
         return graph.where(keep)
 

@@ -192,7 +192,7 @@ def read_ntriples(benchmark: Mapping[str, Any], options: argparse.Namespace) -> 
             for s, p, o in zip(subjects, predicates, objects):
                 file.write(f"<http://example.org/e/{s}> <http://example.org/p/{p}> <http://example.org/e/{o}> .\n")
         begun = time.perf_counter()
-        facts = read_rdf(RdfSource(files="facts.nt"), Path(folder))
+        facts = read_rdf(RdfSource(files=["facts.nt"]), Path(folder))
         seconds = time.perf_counter() - begun
     return {"test": {"triples_per_second": facts.num_triples / seconds, "seconds": seconds, "peak_mb": peak_mb()}}
 

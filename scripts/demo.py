@@ -1,10 +1,11 @@
-"""The main job on the built-in sample: files to a graph, three models, their test metrics, recommendations with titles."""
+"""The main job on the built-in sample: files to a graph, three models, their test metrics, recommendations."""
 
 from __future__ import annotations
 
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -13,7 +14,7 @@ from kgrec import Graph, Run, TrainingConfig, recommend, train
 from kgrec.sources.build import build_to
 
 SHOP = Path(__file__).parent.parent / "graphs/shop/shop.yaml"
-MODELS = {
+MODELS: dict[str, dict[str, Any]] = {
     "popularity": {},
     "ease": {"l2": 100},
     "mf": {"dim": 64, "lr": 5e-3, "l2": 1e-2, "batch_size": 256, "biases": True},
@@ -43,7 +44,9 @@ def main() -> None:
 def metrics_table(runs: dict[str, Run]) -> Table:
     """A row a model, its metrics on test."""
     protocol = next(iter(runs.values())).metrics["protocol"]
-    table = Table("model", *METRICS, "epochs", "seconds", title=f"2. three models on test ({protocol})", title_justify="left")
+    table = Table(
+        "model", *METRICS, "epochs", "seconds", title=f"2. three models on test ({protocol})", title_justify="left"
+    )
     for name, run in runs.items():
         seconds = run.metrics["seconds_per_epoch"] * run.metrics["epochs"]
         values = (f"{run.metrics['test'][metric]:.4f}" for metric in METRICS)

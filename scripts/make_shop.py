@@ -685,18 +685,23 @@ class Shop:
         heapq.heapify(agenda)
         owned: set[int] = set()
         seen = np.zeros(len(self.products))
-        last_leaf, free_from = None, 0
+        last_leaf: int | None = None
+        free_from = 0
         while agenda:
             visit = heapq.heappop(agenda)
             time = max(visit.time, free_from)
             if time > END - 2 * HOUR:
                 continue
-            leaf = self.leaf_of[visit.bought] if visit.refill else visit.leaf
+            refill = visit.bought if visit.refill else None
+            leaf = visit.leaf if refill is None else int(self.leaf_of[refill])
             if leaf is None:
                 leaf = (
                     self.draw_leaf(rng, user, time) if last_leaf is None else self.next_leaf(rng, user, time, last_leaf)
                 )
-            viewed = [visit.bought] if visit.refill else self.draw_views(rng, user, visit, int(leaf), time, owned, seen)
+            if refill is not None:
+                viewed = [refill]
+            else:
+                viewed = self.draw_views(rng, user, visit, leaf, time, owned, seen)
             rows, purchases = self.session(rng, user, viewed, time, visit.refill)
             yield from rows
             seen[viewed] = 1
@@ -758,7 +763,7 @@ class Shop:
             log(product, "view", np.clip(rng.lognormal(4.0, 0.8), 8, 12 * MINUTE))
             if refill or rng.random() < 1 / (1 + math.exp(3.7 - 0.5 * self.tastes.product[user, product])):
                 carted.append(product)
-                log(product, "cart", rng.integers(10, 90))
+                log(product, "cart", float(rng.integers(10, 90)))
         purchases = [product for product in carted if refill or rng.random() < 0.6]
         if purchases:
             clock += int(rng.integers(30, 4 * MINUTE))

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch_geometric.data import HeteroData
 
+from kgrec import kernels
 from kgrec.assembly import EdgePart, NodePart, assemble
 from kgrec.errors import BadData, KgrecError, UnknownName
 from kgrec.features import Feature
@@ -67,7 +68,10 @@ def test_unknown_types_and_ids_are_named(graph):
         graph.flat("itm", ["a"])
     with pytest.raises(UnknownName, match=r"no item 'z' among the 3 known"):
         graph.flat("item", ["a", "z"])
-    with pytest.raises(UnknownName, match=r"no relation 'watched' in this graph; did you mean 'rated'\? There are: rated, viewed, has_genre"):
+    with pytest.raises(
+        UnknownName,
+        match=r"no relation 'watched' in this graph; did you mean 'rated'\? There are: rated, viewed, has_genre",
+    ):
         graph.only("watched")
 
 
@@ -308,6 +312,12 @@ def test_is_edge_by_kernel_by_search_and_by_a_set(seed):
     assert 0 < sum(map(sum, wanted)) < graph.num_edges  # some pairs repeat
     assert graph.is_edge(head, tail).tolist() == wanted
     assert graph._is_edge_by_search(head, tail).tolist() == wanted
+
+
+def test_the_kernel_reads_no_row_past_the_last():
+    ptr, tail = np.array([0, 2, 5]), np.array([7, 8, 9, 9, 9])
+    head, candidate = np.array([0, 1]), np.array([[7, 9], [9, 7]])
+    assert kernels.is_member(ptr[:2], tail, head, candidate).tolist() == [[True, False], [False, False]]
 
 
 def test_is_edge_of_a_graph_without_edges(graph):
@@ -566,3 +576,5 @@ def test_assemble_refuses_numbers_lengths_and_splits_that_do_not_fit():
         assemble(nodes, {RATED: EdgePart(zero, one, features={"review": text})})
     with pytest.raises(BadData, match=r"split 'given' has 2 rows; 'rated' has 1"):
         assemble(nodes, {RATED: EdgePart(zero, one)}, target=RATED, splits={"given": np.zeros(2, np.int8)})
+    with pytest.raises(BadData, match=r"split 'given' has parts 3 to 3; 0 train, 1 valid, 2 test are wanted"):
+        assemble(nodes, {RATED: EdgePart(zero, one)}, target=RATED, splits={"given": np.array([3], np.int8)})

@@ -1,6 +1,7 @@
 """iALS against ridge regressions written out in full, and the loss that every iteration lowers."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -103,3 +104,16 @@ def test_a_known_user_is_served_by_history_alone(planted: Graph) -> None:
     history = Histories(planted.only("rated")).last(torch.tensor([5]))
     known, new = (model.score(Query(torch.tensor([n]), history), planted.nodes("item")) for n in (5, planted.pad))
     assert torch.equal(known, new)
+
+
+def test_edges_in_any_order_and_any_number_of_times_are_the_same_pairs(planted: Graph) -> None:
+    rated = planted.only("rated")
+    twice = torch.cat([torch.randperm(rated.num_edges, generator=torch.Generator().manual_seed(0))] * 2)
+    shuffled = replace(
+        rated,
+        edge_index=rated.edge_index[:, twice],
+        relation_ptr=(0, len(twice)),
+        time=rated.time[twice],
+        weight=rated.weight[twice],
+    )
+    torch.testing.assert_close(build(shuffled).item, build(planted).item, rtol=1e-4, atol=1e-5)

@@ -153,6 +153,26 @@ def test_n_triples_line_by_line_as_turtle(tmp_path: Path, monkeypatch: pytest.Mo
     assert lines.skipped == turtle.skipped and lines.num_triples == turtle.num_triples == 6
 
 
+def test_classes_and_blank_classes_in_n_triples(tmp_path: Path) -> None:
+    rdf_type = "<http://www.w3.org/1999/02/22-rdf-syntax-ns#type>"
+    write(
+        tmp_path,
+        "a.nt",
+        f"<http://x/a> {rdf_type} <http://x/C> .\n<http://x/b> <http://x/p> <http://x/a> .\n"
+        f"<http://x/b> {rdf_type} _:c .\n<http://x/b> {rdf_type} <http://x/C> .\n",
+    )
+    facts = read_rdf(RdfSource(files="a.nt"), tmp_path)
+    assert facts.resources.to_pylist() == ["http://x/a", "http://x/b"]
+    assert {name: positions.tolist() for name, positions in facts.types.items()} == {"http://x/C": [0, 1]}
+    assert edges(facts) == {"p": [("b", "a")]} and facts.skipped == {"classes that are no IRI": 1}
+
+
+def test_triples_about_triples_are_left_out(tmp_path: Path) -> None:
+    write(tmp_path, "a.ttl", "@prefix : <http://x/> . :a :says <<( :b :p :c )>> ; :p :d .")
+    facts = read_rdf(RdfSource(files="a.ttl"), tmp_path)
+    assert edges(facts) == {"p": [("a", "d")]} and facts.skipped == {"triples about triples": 1}
+
+
 @pytest.mark.parametrize(
     ("line", "what"),
     [
@@ -411,7 +431,7 @@ class _Endpoint(BaseHTTPRequestHandler):
 @pytest.fixture
 def endpoint() -> Iterator[str]:
     server = HTTPServer(("127.0.0.1", 0), _Endpoint)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}/sparql"
     server.shutdown()

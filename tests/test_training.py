@@ -31,7 +31,9 @@ class Two(Recommender):
         def objective(name: str, parameter: nn.Parameter, batch_size: int) -> Objective:
             def loss(batch):
                 self.calls.append(name)
-                return self.first * self.second * self.settings.get("scale", 1.0)  # moves both, were it not for the list
+                return (
+                    self.first * self.second * self.settings.get("scale", 1.0)
+                )  # moves both, were it not for the list
 
             sgd = lambda parameters, lr: torch.optim.SGD(parameters, lr=lr)  # noqa: E731
             batches = Loader(Edges(graph), batch_size=batch_size)

@@ -22,10 +22,10 @@ class IALSConfig:
     """Settings of iALS."""
 
     dim: PositiveInt = 64
-    alpha: PositiveFloat = 0.1  #: weight of every pair's pull to 0, where a known pair's pull to 1 weighs 1
-    reg: PositiveFloat = 0.003  #: lambda
+    alpha: PositiveFloat = 0.15  #: weight of every pair's pull to 0, where a known pair's pull to 1 weighs 1
+    reg: PositiveFloat = 0.007  #: lambda
     nu: NonNegativeFloat = 1.0  #: how reg grows with frequency: 0 not at all, 1 in proportion
-    iterations: PositiveInt = 16
+    iterations: PositiveInt = 8
     std: PositiveFloat = 0.1  #: item vectors start normal, with a deviation of std / sqrt(dim)
     seed: NonNegativeInt = 0
 
@@ -70,26 +70,25 @@ class IALS(Recommender):
         start[users_of[0].diff().cpu() == 0] = 0  # items without users, and so the withheld ones, pull at nobody
         self.item = start.to(graph.device)
         for _ in range(c.iterations):
-            users = self.solve(*items_of, self.item)
-            self.item = self.solve(*users_of, users)
+            users = self.solve(*items_of, self.item, self.item.T @ self.item)
+            self.item = self.solve(*users_of, users, users.T @ users)
         self.gramian = self.item.T @ self.item
 
-    def solve(self, ptr: Tensor, other: Tensor, fixed: Tensor) -> Tensor:
+    def solve(self, ptr: Tensor, other: Tensor, fixed: Tensor, gramian: Tensor) -> Tensor:
         """The best vectors of one side with the other's held fixed: FloatTensor [n, D].
 
         Row n knows the rows other[ptr[n] : ptr[n + 1]] of fixed [N, D], each once. ptr: LongTensor [n + 1]; other:
-        LongTensor. w_n = (sum of h h' over what n knows + alpha H'H + reg (known + alpha N)^nu I)^-1 sum of h over what
-        n knows.
+        LongTensor; gramian: fixed'fixed [D, D]. w_n = (sum of h h' over what n knows + alpha gramian
+        + reg (known + alpha N)^nu I)^-1 sum of h over what n knows.
         """
         c, known = self.config, ptr.diff()
-        everywhere = c.alpha * (fixed.T @ fixed)
         ridge = c.reg * (known + c.alpha * len(fixed)) ** c.nu
         fixed, other = torch.cat([fixed, fixed.new_zeros(1, c.dim)]), torch.cat([other, other.new_tensor([len(fixed)])])
         solved = fixed.new_zeros(len(known), c.dim)
         for rows, width in _of_like_length(known, c.dim):
             place = ptr[rows, None] + torch.arange(width, device=ptr.device)
             vectors = fixed[other[torch.where(place < ptr[rows + 1, None], place, -1)]]  # [rows, width, D]
-            matrix = vectors.mT @ vectors + everywhere
+            matrix = torch.baddbmm(gramian, vectors.mT, vectors, beta=c.alpha)
             matrix.diagonal(dim1=1, dim2=2).add_(ridge[rows, None])
             factor = torch.linalg.cholesky(matrix)
             solved[rows] = torch.cholesky_solve(vectors.sum(1).unsqueeze(-1), factor).squeeze(-1)
@@ -98,7 +97,7 @@ class IALS(Recommender):
     def score(self, query: Query, items: Tensor) -> Tensor:
         ptr = torch.arange(len(query) + 1, device=items.device) * query.history.shape[1]
         has = Batch(query.user, query.history.flatten(), ptr=ptr).multi_hot(self.items)  # [B, I]
-        user = self.solve(_ptr(has.sum(1).long()), has.nonzero()[:, 1], self.item)
+        user = self.solve(_ptr(has.sum(1).long()), has.nonzero()[:, 1], self.item, self.gramian)
         item = self.item[items - self.items.start]
         return user @ item.T if items.dim() == 1 else (item @ user.unsqueeze(-1)).squeeze(-1)
 

@@ -35,8 +35,8 @@ class MFConfig:
 class MF(Recommender):
     """The score is u.v, with b_u + b_i where biases are asked for.
 
-    `task: ranking` minimises -log sigmoid(score of a true item - score of a drawn one) + l2 (|u|^2 + |v|^2 + |v'|^2), the
-    mean over interactions (BPR-Opt, Rendle et al. 2009, eq. 4). `task: rating` minimises the sum over known (u, i) of
+    `task: ranking` minimises -log sigmoid(score of a true item - score of a drawn one) + l2 (|u|^2 + |v|^2 + |v'|^2),
+    the mean over interactions (BPR-Opt, Rendle et al. 2009, eq. 4). `task: rating` minimises the sum over known (u, i) of
     (r - u.v)^2 + l2 (|U|^2 + |V|^2); with biases r is less the mean of all and b_u + b_i, and they are in the l2 term
     (Koren et al. 2009, eq. 5).
     """

@@ -205,7 +205,7 @@ class _RecipeCheck:
             position = pc.fill_null(found, -1).to_numpy(zero_copy_only=False)
             known = np.flatnonzero(position >= 0)
             of_own = is_of[types.index(node_type)] if node_type in types else np.zeros(len(facts.resources), bool)
-            wrong = known[is_of.any(axis=0)[position[known]] & ~of_own[position[known]]]
+            wrong = known[(is_of.sum(axis=0) > 0)[position[known]] & ~of_own[position[known]]]
             if len(wrong):
                 node = self.drafts.of(node_type).ids[int(number[wrong[0]])].as_py()
                 iri = entity[int(wrong[0])].as_py()

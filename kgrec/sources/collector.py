@@ -132,7 +132,7 @@ class FactCollector:
         ends = np.stack([use & (Use.EDGE | Use.CLASS), use & Use.EDGE], axis=1) != 0
         self._num_triples += len(span)
         self.skipped[EXCLUDED] += int((~ends[:, 0]).sum())
-        is_blank = text[span[:, ::2, 0]] == ord("_")
+        is_blank = text[np.minimum(span[:, ::2, 0], len(text) - 1)] == ord("_")
         if self.options.blank_nodes == "skip":
             self.skipped[BLANK] += int((is_blank.any(axis=1) & ends[:, 0]).sum())
             ends &= ~is_blank.any(axis=1, keepdims=True)

@@ -58,11 +58,12 @@ class _LocalContexts:
             return [self.resolve(item) for item in value]
         if not isinstance(value, dict):
             return value
-        return {
-            key: self._context(item) if key == "@context" else self.resolve(item)
-            for key, item in value.items()
-            if not (key == "@value" and isinstance(item, dict))
-        } | ({"@value": value["@value"]} if isinstance(value.get("@value"), dict) else {})
+        return {key: self._resolved(key, item) for key, item in value.items()}
+
+    def _resolved(self, key: str, item: Any) -> Any:
+        if key == "@context":
+            return self._context(item)
+        return item if key == "@value" else self.resolve(item)  # a JSON literal stays as it is
 
     def _context(self, context: Any) -> Any:
         if isinstance(context, str):

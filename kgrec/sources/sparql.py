@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
@@ -31,7 +31,7 @@ def select(source: RdfSource, folder: Path) -> pd.DataFrame:
     """
     result = _answered(source, folder, "SELECT", TABLE_TYPES)
     names = [str(variable) for variable in result.vars or ()]
-    rows = [[None if term is None else str(term) for term in row] for row in _rows(result)]
+    rows = [[_text(binding.get(variable)) for variable in result.vars or ()] for binding in result.bindings]
     if not rows:
         raise BadData([f"{_place(source)}: the query has no answers; mend `query` in the recipe"])
     return pd.DataFrame(rows, columns=names, dtype=object)
@@ -92,9 +92,8 @@ def _asked_of_files(source: RdfSource, folder: Path) -> Result:
     from pyparsing import ParseException
 
     graph = graph_of(source, folder)
-    namespaces = source.prefixes
     try:
-        return graph.query(source.query or "", initNs=namespaces)
+        return graph.query(source.query or "", initNs=source.prefixes)
     except ParseException as error:
         raise BadData(
             [f"{_place(source)}: query line {error.lineno} column {error.column}: {error.msg}; mend `query`"]
@@ -140,8 +139,8 @@ def _read(data: bytes, media_type: str, source: RdfSource) -> Result:
         raise KgrecError(f"{source.endpoint}: its {media_type} cannot be read: {error}") from error
 
 
-def _rows(result: Result) -> Iterable[Any]:
-    return iter(result)
+def _text(term: Any) -> str | None:
+    return None if term is None else str(term)
 
 
 def _place(source: RdfSource) -> str:

@@ -17,6 +17,8 @@ from kgrec.sources.separated import COMPRESSIONS, Separated, require_encoding
 
 Columns = Mapping[Column, pa.ChunkedArray]  #: each of the same length
 
+CHUNK = 100_000  #: rows that are kept as Python values
+
 SUFFIXES = {".parquet": "parquet", ".jsonl": "json_lines", ".ndjson": "json_lines"}
 
 
@@ -122,22 +124,58 @@ def _no_header(names: Sequence[str], columns: Sequence[Column]) -> str:
 
 def _read_carefully(reader: TableReader, columns: Sequence[Column], problems: Problems) -> Columns:
     """Row by row: what is wrong goes to `problems`, the rest is read as usual."""
-    kept: dict[str, list[Any]] = {column.name: [] for column in columns}
+    if not problems.reports:  # most likely they are raised, and no row need be kept
+        for _ in _good_rows(reader, columns, problems):
+            pass
+        problems.settle()
+    kept = _KeptRows([column.name for column in columns])
+    for row in _good_rows(reader, columns, problems):
+        kept.add(row)
+    raw = kept.columns()
+    if not len(raw[columns[0].name]):
+        raise BadData([*problems.lines, f"{reader.name} has no good row"])
+    return {column: column.read(raw[column.name]) for column in columns}
+
+
+def _good_rows(reader: TableReader, columns: Sequence[Column], problems: Problems) -> Iterator[dict[str, Any]]:
     first_place: dict[tuple[Column, Any], int] = {}
     for place, row in reader.rows():
         faults = [row] if isinstance(row, str) else _faults(row, columns, first_place, place, reader.place)
         for fault in faults:
             problems.add(f"{reader.name} {reader.place} {place}: {fault}")
         if problems.enough:
-            break
-        if not faults:
-            for name, values in kept.items():
-                values.append(row.get(name))  # type: ignore[union-attr]
-    problems.settle()
-    if not any(kept.values()):
-        raise BadData([*problems.lines, f"{reader.name} has no good row"])
-    raw = {name: pa.chunked_array([_array(values)]) for name, values in kept.items()}
-    return {column: column.read(raw[column.name]) for column in columns}
+            return
+        if not faults and not isinstance(row, str):
+            yield row
+
+
+class _KeptRows:
+    """Rows as columns, in compact chunks."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._waiting: dict[str, list[Any]] = {name: [] for name in names}
+        self._chunks: dict[str, list[pa.Array]] = {name: [] for name in names}
+
+    def add(self, row: dict[str, Any]) -> None:
+        for name, values in self._waiting.items():
+            values.append(row.get(name))
+        if len(values) >= CHUNK:
+            self._pack()
+
+    def _pack(self) -> None:
+        for name, values in self._waiting.items():
+            self._chunks[name].append(_array(values))
+            values.clear()
+
+    def columns(self) -> dict[str, pa.ChunkedArray]:
+        """All rows; as strings where some chunks have numbers and others strings."""
+        self._pack()
+        kinds = {name: {chunk.type for chunk in chunks} - {pa.null()} for name, chunks in self._chunks.items()}
+        kind_of = {name: found.pop() if len(found) == 1 else pa.string() for name, found in kinds.items()}
+        return {
+            name: pa.chunked_array([chunk.cast(kind_of[name]) for chunk in chunks], kind_of[name])
+            for name, chunks in self._chunks.items()
+        }
 
 
 def _faults(
@@ -158,6 +196,6 @@ def _faults(
 
 def _array(values: list[Any]) -> pa.Array:
     try:
-        return pa.array(values, from_pandas=True) if values else pa.array([], pa.string())
+        return pa.array(values, from_pandas=True)
     except (pa.ArrowException, TypeError):  # numbers in some rows, strings in others
         return pa.array([None if value is None else str(value) for value in values], pa.string())

@@ -1,0 +1,177 @@
+"""The command line from end to end on the sample shop: the forms that are relied on, exit codes, and bad input."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SHOP = ROOT / "graphs/shop/shop.yaml"
+
+
+def kgrec(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own, as a user does."""
+    command = [sys.executable, "-m", "kgrec.cli", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def last_json(done: subprocess.CompletedProcess[str]):
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("cli") / "shop.graph"
+    kgrec("build", SHOP, "--out", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(shop, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    kgrec("train", "ease", shop, "--out", folder / "ease", "--set", "l2=100")
+    kgrec("train", "mf", shop, "--out", folder / "mf", "--epochs", "2", "--set", "dim=8", "--seed", "3")
+    return folder
+
+
+def test_help_and_import_start_without_torch():
+    code = "import sys, kgrec, kgrec.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert "recommend" in kgrec("--help").stdout
+
+
+def test_train_ends_with_one_json_object(shop, tmp_path):
+    done = kgrec("train", "mf", shop, "--out", tmp_path / "run", "--epochs", "2", "--set", "dim=8", "--json")
+    result = last_json(done)
+    assert len(done.stdout.splitlines()) == 1 and "epoch 1" in done.stderr
+    assert result["model"] == "mf" and result["protocol"].startswith("by_time:") and result["epochs"] == 2
+    assert result["num_parameters"] == (600 + 1 + 400 + 1) * 8
+    assert 0 <= result["test"]["ndcg@10"] <= 1 and set(result["valid"]) == set(result["test"])
+    assert {"seconds_per_epoch", "evaluation_seconds", "peak_mb"} <= set(result)
+
+
+def test_the_script_builds_the_same_graph(shop, tmp_path):
+    script = [sys.executable, ROOT / "scripts/build_graph.py", SHOP, "--out", tmp_path / "shop.graph"]
+    subprocess.run(script, check=True, capture_output=True)
+    names = [file.relative_to(shop) for file in sorted(shop.rglob("*")) if file.is_file()]
+    assert names and all((shop / name).read_bytes() == (tmp_path / "shop.graph" / name).read_bytes() for name in names)
+
+
+def test_evaluate_gives_what_training_measured(shop, runs):
+    result = last_json(kgrec("evaluate", runs / "ease", shop, "--json"))
+    assert result["test"] == pytest.approx(json.loads((runs / "ease/metrics.json").read_text())["test"])
+
+
+def test_a_config_file_stands_under_set(shop, tmp_path):
+    (tmp_path / "mf.yaml").write_text("dim: 4\nnegatives: 2\ntraining: {epochs: 1, seed: 5}\n")
+    kgrec("train", "mf", shop, "--out", tmp_path / "run", "--config", tmp_path / "mf.yaml", "--set", "negatives=3")
+    config = json.loads((tmp_path / "run/config.json").read_text())
+    assert (config["config"]["dim"], config["config"]["negatives"]) == (4, 3)
+    assert (config["training"]["epochs"], config["training"]["seed"]) == (1, 5)
+
+
+def test_recommend_speaks_in_the_users_own_ids(shop, runs):
+    lists = last_json(kgrec("recommend", runs / "ease", "--user", "u0003", "--user", "u0042", "--k", "5", "--json"))
+    products = pd.read_csv(ROOT / "graphs/shop/products.csv").set_index("product")["title"]
+    assert [one["user"] for one in lists] == ["u0003", "u0042"]
+    for one in lists:
+        assert len({item["item"] for item in one["items"]}) == 5
+        assert all(products[item["item"]] == item["label"] for item in one["items"])
+        scores = [item["score"] for item in one["items"]]
+        assert scores == sorted(scores, reverse=True)
+    assert products[lists[0]["items"][0]["item"]] in kgrec("recommend", runs / "ease", "--user", "u0003").stdout
+
+
+def test_recommend_leaves_out_what_a_user_has_unless_asked(shop, runs):
+    events = pd.read_csv(ROOT / "graphs/shop/events.csv")
+    bought = set(
+        events[(events.event == "purchase") & (events.user == "u0003") & (events.time < 1764547200)]["product"]
+    )
+    assert bought
+    arguments = ("recommend", runs / "ease", "--user", "u0003", "--k", "300", "--json")
+    shown = {item["item"] for item in last_json(kgrec(*arguments))[0]["items"]}
+    assert not shown & bought
+    assert bought <= {
+        i["item"] for i in last_json(kgrec(*arguments[:-2], "400", "--include-seen", "--json"))[0]["items"]
+    }
+
+
+def test_recommend_to_all_users_into_a_file(runs, tmp_path):
+    for name in ("lists.parquet", "lists.csv"):
+        kgrec("recommend", runs / "mf", "--users", "all", "--k", "3", "--out", tmp_path / name)
+    table = pq.read_table(tmp_path / "lists.parquet").to_pandas()
+    assert list(table.columns) == ["user", "rank", "item", "label", "score"]
+    assert len(table) == 600 * 3 and table["user"].nunique() == 600
+    text = pd.read_csv(tmp_path / "lists.csv")
+    assert list(text["item"]) == list(table["item"]) and list(text["rank"][:3]) == [1, 2, 3]
+    (tmp_path / "some.txt").write_text("u0001\nu0005\n")
+    lists = last_json(kgrec("recommend", runs / "mf", "--users", tmp_path / "some.txt", "--json"))
+    assert [one["user"] for one in lists] == ["u0001", "u0005"]
+
+
+def test_a_new_user_is_served_by_history_as_a_known_one_with_it(runs, tmp_path):
+    events = pd.read_csv(ROOT / "graphs/shop/events.csv")
+    mine = events[(events.event == "purchase") & (events.user == "u0003") & (events.time < 1764547200)]
+    mine[["product", "time"]].rename(columns={"product": "item"}).to_csv(tmp_path / "h.csv", index=False)
+    new = last_json(kgrec("recommend", runs / "ease", "--history", tmp_path / "h.csv", "--json"))[0]["items"]
+    known = last_json(kgrec("recommend", runs / "ease", "--user", "u0003", "--json"))[0]["items"]
+    assert [item["item"] for item in new] == [item["item"] for item in known]
+    done = kgrec("recommend", runs / "mf", "--history", tmp_path / "h.csv", code=1)
+    assert "mf knows users by their ids" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "mff", "GRAPH"), "no model 'mff'"),
+        (("train", "mf", "GRAPH", "--set", "dims=3"), "no field 'dims' of model 'mf'; did you mean 'dim'"),
+        (("train", "mf", "GRAPH", "--set", "dim=wide"), "dim='wide' of model 'mf'"),
+        (("train", "mf", "GRAPH", "--set", "dim"), "--set 'dim' is not of the form field=value"),
+        (("train", "mf", "GRAPH", "--set", "trainin.epochs=3"), "no group 'trainin'"),
+        (("train", "mf", "GRAPH", "--set", "training.epoch=3"), "no field 'epoch' of training; did you mean 'epochs'"),
+        (("train", "mf", "GRAPH", "--split", "u1"), "no split 'u1'"),
+        (("train", "mf", "GRAPH", "--metrics", "ndgc@10"), "no metric 'ndgc'"),
+        (("train", "mf", "GRAPH", "--candidates", "ncf"), "no candidates 'ncf' in this graph"),
+        (("train", "mf", "GRAPH", "--device", "gpu"), "no device 'gpu'"),
+        (("train", "mf", "GRAPH", "--resume", "--out", "none/run"), "nothing to resume"),
+        (("train", "mf", "GRAPH", "--config", "none.yaml"), "--config none.yaml"),
+        (("train", "mf", "none.graph"), "none.graph is not there; make one with `kgrec build"),
+        (("train", "mf", "GRAPH", "--out", "RUNS/ease"), "exists already; name another --out"),
+        (("build", "graphs/shop/shop.yaml", "--out", "GRAPH"), "exists already; name another --out"),
+        (("info", "none.graph"), "none.graph is not there"),
+        (("evaluate", "none", "GRAPH"), "none is not there; make one with `kgrec train"),
+        (("recommend", "RUNS/ease", "--user", "u9999"), "no user 'u9999' among the 600 known"),
+        (("recommend", "RUNS/ease", "--user", "u0003", "--k", "401"), "--k 401 is more than the catalog's 400 items"),
+        (("recommend", "RUNS/ease"), "say whom to recommend to"),
+        (("recommend", "RUNS/ease", "--users", "none.txt"), "none.txt"),
+        (("recommend", "RUNS/ease", "--user", "u0003", "--out", "lists.xlsx"), "a .parquet or .csv file is wanted"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_clear_message_and_exit_code_1(shop, runs, arguments, message):
+    places = {"GRAPH": str(shop), "RUNS/ease": str(runs / "ease")}
+    done = kgrec(*(places.get(a, a) for a in arguments), code=1)
+    assert done.stderr.startswith("error: ") and message in done.stderr and done.stdout == ""
+
+
+def test_wrong_usage_is_exit_code_2():
+    assert "No such command" in kgrec("trian", code=2).stderr
+    assert "No such option" in kgrec("doctor", "--jason", code=2).stderr
+
+
+def test_an_interrupted_build_leaves_nothing(tmp_path):
+    code = (
+        "import sys, kgrec.storage as s\n"
+        "s._write = lambda *a: (_ for _ in ()).throw(KeyboardInterrupt())\n"
+        "from kgrec import cli\nsys.argv = ['kgrec', 'build', sys.argv[1], '--out', sys.argv[2]]\ncli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, SHOP, tmp_path / "g"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 130 and list(tmp_path.iterdir()) == []
