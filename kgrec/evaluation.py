@@ -18,9 +18,6 @@ from kgrec.model import Recommender, Task
 from kgrec.ranking import Ranker, Scorer, filled, scoring
 from kgrec.samplers.histories import Histories
 
-LEAST_USERS = 64  #: a catalog is cut into chunks of items before fewer users than these are scored at once
-LAST = torch.iinfo(torch.int64).max  #: after every other in the order of ties
-
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:

@@ -14,11 +14,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from kgrec import models
@@ -30,7 +29,10 @@ from kgrec.graph import Candidates, Graph
 from kgrec.metrics import higher_is_better, parse
 from kgrec.model import Recommender
 from kgrec.split import split as split_graph
-from kgrec.training import Epoch, Trainer, TrainingConfig, make_fabric
+from kgrec.training import Epoch, Trainer, TrainingConfig, choose_device, make_fabric
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Report = Callable[[Epoch, Mapping[str, float]], None]  #: called after each epoch with the validation metrics, if any
 
@@ -61,7 +63,7 @@ class Run:
             model.load_state_dict(dict(artifact.weights))
         except RuntimeError as error:
             raise KgrecError(f"{path}: the weights do not fit the model; the folder is altered: {error}") from error
-        place = make_fabric(TrainingConfig(device=device)).device
+        place = choose_device(device)
         split, candidates = artifact.provenance.get("split"), artifact.provenance.get("candidates")
         known = artifact.graph.to(place)
         return Run(artifact.model, model.eval().to(place), known, artifact.metrics, Path(path), split, candidates)

@@ -7,11 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby, zip_longest
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
@@ -20,6 +19,9 @@ from kgrec.graph import Graph
 from kgrec.model import Recommender
 from kgrec.samplers import Stream
 from kgrec.settings import settings
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Precision = Literal["32-true", "bf16-mixed", "64-true"]
 
@@ -185,17 +187,26 @@ def _average_sparse(gradient: Tensor, fabric: Fabric) -> Tensor:
     ).coalesce()
 
 
-def make_fabric(config: TrainingConfig) -> Fabric:
-    """The Fabric of a config. Raises KgrecError where the device is not there."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else None
+def choose_device(name: str) -> torch.device:
+    """The device of a name: auto, cpu, cuda or cuda:N. Raises KgrecError where it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = device or torch.device(config.device)
+        device = torch.device(name)
     except RuntimeError as error:
-        raise KgrecError(f"no device {config.device!r}; say auto, cpu, cuda or cuda:N") from error
+        raise KgrecError(f"no device {name!r}; say auto, cpu, cuda or cuda:N") from error
+    if device.type not in ("cpu", "cuda"):
+        raise KgrecError(f"device {name!r} is not supported; say auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise KgrecError("no CUDA device is here; say --device cpu")
-    if device.type not in ("cpu", "cuda"):
-        raise KgrecError(f"device {config.device!r} is not supported; say auto, cpu, cuda or cuda:N")
+    return device
+
+
+def make_fabric(config: TrainingConfig) -> Fabric:
+    """The Fabric of a config. Raises KgrecError where the device is not there."""
+    device = choose_device(config.device)
+    from lightning_fabric import Fabric  # seconds to import, and only training needs it
+
     devices: Any = [device.index] if device.index is not None and config.devices == 1 else config.devices
     strategy = "auto" if config.devices == 1 else "ddp_spawn"
     return Fabric(accelerator=device.type, devices=devices, strategy=strategy, precision=config.precision)

@@ -1,28 +1,46 @@
 """The command line from end to end on the sample shop: the forms that are relied on, exit codes, and bad input."""
 
+import io
 import json
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from kgrec import cli
+
 ROOT = Path(__file__).parent.parent
 SHOP = ROOT / "graphs/shop/shop.yaml"
 
 
-def kgrec(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own, as a user does."""
-    command = [sys.executable, "-m", "kgrec.cli", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
-    assert "Traceback" not in done.stderr
+@dataclass
+class Done:
+    stdout: str
+    stderr: str
+
+
+def kgrec(*arguments: object, code: int = 0) -> Done:
+    """Run the command; in this process, so that torch is imported once."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["kgrec", *map(str, arguments)])
+        patch.chdir(ROOT)
+        try:
+            cli.main()
+            found: object = 0
+        except SystemExit as end:
+            found = end.code or 0
+    done = Done(out.getvalue(), err.getvalue())
+    assert found == code, f"exit code {found}\n{done.stdout}\n{done.stderr}"
     return done
 
 
-def last_json(done: subprocess.CompletedProcess[str]):
+def last_json(done: Done):
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -117,7 +117,5 @@ def _at(values: Tensor, place: Tensor, otherwise: int) -> Tensor:
     """values [n] at each place [B, L], and `otherwise` where it is -1."""
     if not len(values):
         return values.new_full(place.shape, otherwise)
-    found = values.index_select(0, place.clamp(min=0).flatten()).view(
-        place.shape
-    )  # three times as fast as values[place]
-    return found.masked_fill_(place < 0, otherwise)
+    found = values.index_select(0, place.clamp(min=0).flatten())  # several times as fast as values[place]
+    return found.view(place.shape).masked_fill_(place < 0, otherwise)
