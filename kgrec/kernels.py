@@ -65,3 +65,36 @@ def is_member(ptr: np.ndarray, tail: np.ndarray, head: np.ndarray, candidate: np
                     high = middle
             found[example, k] = low < row_stop and tail[low] == wanted
     return found
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def pair_products(left: np.ndarray, right: np.ndarray, row: np.ndarray, column: np.ndarray, out: np.ndarray) -> None:
+    """out[b, c] = left[row[b]] . right[column[b, c]], read where the rows lie. left, right: float32 [*, D]; row: int64
+    [B]; column: int64 [B, C]; out: float32 [B, C]."""
+    for b in range(len(row)):
+        mine = left[row[b]]
+        for c in range(column.shape[1]):
+            other, total = right[column[b, c]], np.float32(0)
+            for d in range(mine.shape[0]):
+                total += mine[d] * other[d]
+            out[b, c] = total
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def add_pair_gradients(
+    left: np.ndarray,
+    right: np.ndarray,
+    row: np.ndarray,
+    column: np.ndarray,
+    gradient: np.ndarray,
+    of_left: np.ndarray,
+    of_right: np.ndarray,
+) -> None:
+    """The gradients of `pair_products`, added to of_left and of_right (float32, of the shapes of left and right)."""
+    for b in range(len(row)):
+        mine, of_mine = left[row[b]], of_left[row[b]]
+        for c in range(column.shape[1]):
+            other, of_other, factor = right[column[b, c]], of_right[column[b, c]], gradient[b, c]
+            for d in range(mine.shape[0]):
+                of_mine[d] += factor * other[d]
+                of_other[d] += factor * mine[d]

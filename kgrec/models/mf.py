@@ -11,7 +11,7 @@ from torch import Tensor
 from kgrec.graph import Graph
 from kgrec.losses import bpr, squared_error
 from kgrec.model import Objective, Query, Recommender
-from kgrec.nn import NodeEmbedding
+from kgrec.nn import NodeEmbedding, dot
 from kgrec.samplers import Batch, Edges, Loader, Negatives
 from kgrec.settings import settings
 
@@ -35,8 +35,8 @@ class MFConfig:
 class MF(Recommender):
     """The score is u.v, with b_u + b_i where biases are asked for.
 
-    `task: ranking` minimises -log sigmoid(score of a true item - score of a drawn one) + l2 (|u|^2 + |v|^2 + |v'|^2),
-    the mean over interactions (BPR-Opt, Rendle et al. 2009, eq. 4). `task: rating` minimises the sum over known (u, i) of
+    `task: ranking` minimises -log sigmoid(a true item's score - a drawn one's) + l2 (|u|^2 + |v|^2 + |v'|^2), the mean
+    over interactions (BPR-Opt, Rendle et al. 2009, eq. 4). `task: rating` minimises the sum over known (u, i) of
     (r - u.v)^2 + l2 (|U|^2 + |V|^2); with biases r is less the mean of all and b_u + b_i, and they are in the l2 term
     (Koren et al. 2009, eq. 5).
     """
@@ -68,16 +68,14 @@ class MF(Recommender):
 
     def ranking_loss(self, batch: Batch) -> Tensor:
         assert batch.negative is not None
-        items = torch.cat([batch.tail.unsqueeze(-1), batch.negative], -1)  # [B, 1 + K], looked up at once: one gradient
-        user, item = self.user(batch.head), self.item(items)
-        score = (item * user.unsqueeze(1)).sum(-1)
+        items = torch.cat([batch.tail.unsqueeze(-1), batch.negative], -1)  # [B, 1 + K]
+        score = dot(self.user, batch.head, self.item, items)
         if self.item_bias is not None:  # a user's own bias cancels out
             score = score + self.item_bias(items).squeeze(-1)
         loss = bpr(score[:, 0], score[:, 1:])
         if self.config.l2:
-            squares = (
-                user.square().sum() + item[:, 0].square().sum() + item[:, 1:].square().sum() / self.config.negatives
-            )
+            true, drawn = self.item(batch.tail).square().sum(), self.item(batch.negative).square().sum()
+            squares = self.user(batch.head).square().sum() + true + drawn / self.config.negatives
             loss = loss + self.config.l2 * squares / len(batch)
         return loss
 

@@ -1,5 +1,5 @@
 """Layers that several models share."""
 
-from kgrec.nn.embedding import NodeEmbedding
+from kgrec.nn.embedding import NodeEmbedding, dot
 
-__all__ = ["NodeEmbedding"]
+__all__ = ["NodeEmbedding", "dot"]

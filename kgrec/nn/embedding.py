@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -27,6 +30,50 @@ class NodeEmbedding(nn.Module):
         with torch.no_grad():
             self.weight[self.count].zero_()
 
+    def row(self, node: Tensor) -> Tensor:
+        """Rows of `weight` for flat nodes [*S]: LongTensor [*S]."""
+        return (node - self.start).clamp(max=self.count)
+
     def forward(self, node: Tensor) -> Tensor:
         """node: LongTensor [*S], flat. Returns [*S, D]."""
-        return functional.embedding((node - self.start).clamp(max=self.count), self.weight, padding_idx=self.count)
+        return functional.embedding(self.row(node), self.weight, padding_idx=self.count)
+
+
+def dot(left: NodeEmbedding, node: Tensor, right: NodeEmbedding, other: Tensor) -> Tensor:
+    """Dot products of each node's vector with those of its own list. node: LongTensor [B]; other: LongTensor [B, C].
+    Returns [B, C].
+
+    The same as `(left(node).unsqueeze(1) * right(other)).sum(-1)`. On the CPU the vectors are read where they lie, and
+    gradients are added where they belong, which saves laying out [B, C, D] three times.
+    """
+    if left.weight.device.type != "cpu" or left.weight.dtype != torch.float32 or left is right:
+        return (left(node).unsqueeze(1) * right(other)).sum(-1)
+    product: Tensor = _Dot.apply(left.weight, right.weight, left.row(node), right.row(other))
+    return product
+
+
+class _Dot(torch.autograd.Function):
+    """`dot` on the CPU; the last row of both tables is no node's, and has no gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, left: Tensor, right: Tensor, row: Tensor, column: Tensor) -> Tensor:
+        from kgrec import kernels
+
+        ctx.save_for_backward(left, right, row, column)
+        out = torch.empty(column.shape)
+        kernels.pair_products(*_arrays(left, right, row, column, out))
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        from kgrec import kernels
+
+        left, right, row, column = ctx.saved_tensors
+        of_left, of_right = torch.zeros_like(left), torch.zeros_like(right)
+        kernels.add_pair_gradients(*_arrays(left, right, row, column, gradient, of_left, of_right))
+        of_left[-1], of_right[-1] = 0, 0
+        return of_left, of_right, None, None
+
+
+def _arrays(*tensors: Tensor) -> list[np.ndarray]:
+    return [tensor.detach().contiguous().numpy() for tensor in tensors]

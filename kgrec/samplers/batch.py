@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -24,6 +25,12 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.head)
+
+    def split(self, size: int) -> Iterator[Batch]:
+        """Batches of `size` examples and a last one of the rest; their tensors are slices of these."""
+        parts = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+        for start in range(0, len(self), size):
+            yield Batch(**{name: tensor[start : start + size] for name, tensor in parts.items()})
 
     def multi_hot(self, nodes: range) -> Tensor:
         """By Nodes: which of a range of flat nodes are neighbors of each example, FloatTensor [B, len(nodes)]."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import torch
@@ -12,7 +12,17 @@ from torch import Tensor
 from kgrec.errors import KgrecError
 from kgrec.samplers.batch import Batch, Stream
 
-Stage = Callable[[Batch, torch.Generator], Batch]
+BLOCK = 65_536  #: examples that are drawn at once, where each is drawn for itself
+
+
+class Stage(Protocol):
+    """What adds to a batch what a model wants to see."""
+
+    @property
+    def by_example(self) -> bool:
+        """Whether each example is drawn for itself, so that several batches may be drawn at once."""
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch: ...
 
 
 class Seeds(Protocol):
@@ -20,6 +30,10 @@ class Seeds(Protocol):
 
     @property
     def device(self) -> torch.device: ...
+
+    @property
+    def by_example(self) -> bool:
+        """Whether a batch can be cut into smaller ones."""
 
     def __len__(self) -> int: ...
 
@@ -67,11 +81,14 @@ class Loader:
     def epoch(self, stream: Stream) -> Iterator[Batch]:
         """The batches of one epoch, objective and rank: always the same for the same stream."""
         generator = stream.generator(self.seeds.device)
-        for index in self._order(stream).split(max(1, self.batch_size // stream.world)):
+        size = max(1, self.batch_size // stream.world)
+        at_once = self.seeds.by_example and all(stage.by_example for stage in self.stages)
+        block = size * max(1, BLOCK // size) if at_once else size
+        for index in self._order(stream).split(block):
             batch = self.seeds[index]
             for stage in self.stages:
                 batch = stage(batch, generator)
-            yield batch
+            yield from batch.split(size) if at_once else (batch,)
 
     def _order(self, stream: Stream) -> Tensor:
         """This rank's seeds in order. A short last round is filled up from the start: all ranks have as many."""

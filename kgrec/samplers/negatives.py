@@ -38,7 +38,7 @@ class Negatives:
         if shared and reject is not None:
             raise KgrecError("negatives that a batch shares cannot be rejected for one head; leave out `reject`")
         self.count, self.shared, self.reject, self.rounds = count, shared, reject, rounds
-        self.device = graph.device
+        self.device, self.by_example = graph.device, not shared
         tail_types = dict.fromkeys(edge[2] for edge in graph.edge_types)
         starts = sorted(graph.range(name).start for name in tail_types)
         self.one_type = graph.range(next(iter(tail_types))) if len(tail_types) == 1 else None

@@ -20,6 +20,8 @@ class Edges:
     ([1], [3], [5.0])
     """
 
+    by_example = True
+
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
 
@@ -48,6 +50,8 @@ class Nodes:
     For models that read whole rows (EASE, GAN from noise). Neighbors are the targets of the node's edges in `graph`,
     so pass one relation: `Nodes(graph.only("rated"), "user")`.
     """
+
+    by_example = False  # neighbors of all examples stand in one row
 
     def __init__(self, graph: Graph, node_type: str) -> None:
         self.graph, self.nodes = graph, graph.range(node_type)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -245,6 +246,8 @@ def _floats(raw: pa.ChunkedArray) -> pa.ChunkedArray:
     """float64. Raises Unfit where a string is no number, by the same rule as the fault of a single value."""
     raw = _undictionary(raw)
     if not (pa.types.is_string(raw.type) or pa.types.is_large_string(raw.type)):
+        return raw.cast(pa.float64())
+    with suppress(pa.ArrowInvalid):
         return raw.cast(pa.float64())
     numbers = [None if text is None else _number(text) for text in raw.to_pylist()]
     array = pa.chunked_array([pa.array(numbers, pa.float64())])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -139,14 +140,33 @@ def _read_carefully(reader: TableReader, columns: Sequence[Column], problems: Pr
 
 def _good_rows(reader: TableReader, columns: Sequence[Column], problems: Problems) -> Iterator[dict[str, Any]]:
     first_place: dict[tuple[Column, Any], int] = {}
-    for place, row in reader.rows():
-        faults = [row] if isinstance(row, str) else _faults(row, columns, first_place, place, reader.place)
-        for fault in faults:
-            problems.add(f"{reader.name} {reader.place} {place}: {fault}")
-        if problems.enough:
-            return
-        if not faults and not isinstance(row, str):
-            yield row
+    rows = reader.rows()
+    while chunk := list(itertools.islice(rows, CHUNK)):
+        if _all_fit([row for _, row in chunk], columns):
+            yield from (row for _, row in chunk if not isinstance(row, str))
+            continue
+        for place, row in chunk:
+            faults = [row] if isinstance(row, str) else _faults(row, columns, first_place, place, reader.place)
+            for fault in faults:
+                problems.add(f"{reader.name} {reader.place} {place}: {fault}")
+            if problems.enough:
+                return
+            if not faults and not isinstance(row, str):
+                yield row
+
+
+def _all_fit(rows: list[dict[str, Any] | str], columns: Sequence[Column]) -> bool:
+    """Whether nothing is wrong with any of these rows, found in bulk. Values that must be unique are not compared in
+    bulk, since they must be so over all rows."""
+    if any(column.is_unique for column in columns) or any(isinstance(row, str) for row in rows):
+        return False
+    try:
+        for column in columns:
+            values = [row.get(column.name) for row in rows]  # type: ignore[union-attr]
+            column.read(pa.chunked_array([_array(values)]))
+    except (pa.ArrowException, Unfit):
+        return False
+    return True
 
 
 class _KeptRows:
