@@ -17,6 +17,16 @@ if TYPE_CHECKING:
 
     from kgrec.training import Epoch, TrainingConfig
 
+
+def wait_briefly() -> None:
+    """Let OpenMP's threads spin some microseconds and then sleep; to be called before torch starts.
+
+    By default they spin for ever, and a batch takes ten times as long where another process shares the cores.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+
 app = typer.Typer(
     name="kgrec",
     help="Files to one graph, models on it, recommendations in your own ids.",
@@ -317,8 +327,7 @@ def _show_metrics(metrics: Mapping[str, Any]) -> None:
 
 def main() -> None:
     """The entry point: what cannot be done is said in one message, with exit code 1."""
-    # Threads that wait by spinning cost ten times the work where another process shares the cores; before torch starts.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    wait_briefly()
     try:
         app()
     except KgrecError as error:

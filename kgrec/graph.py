@@ -230,10 +230,10 @@ class Graph:
 
     @cached_property
     def _sorted_rows(self) -> Tensor:
-        """For the CPU: the targets of `csr`, sorted within each row. LongTensor [E]."""
+        """For the CPU: the targets of `csr`, sorted within each row. IntTensor [E]."""
         from kgrec import kernels
 
-        tails = self.csr.other.long()
+        tails = self.csr.other.clone()
         kernels.sort_rows(self.csr.ptr.numpy(), tails.numpy())
         return tails
 

@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch starts, as in the kgrec command
+from kgrec.cli import wait_briefly
+
+wait_briefly()  # before torch starts, as the kgrec command does
 
 from kgrec.artifact import versions
 from kgrec.errors import KgrecError, unknown_name
@@ -175,7 +177,8 @@ def build_csv(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict
 
 
 CSV_RECIPE = """\
-TODO
+name: synthetic
+interactions: {file: ratings.csv, relation: rated, weight: rating, rating_range: [1, 5], time: time}
 """
 
 
@@ -232,17 +235,18 @@ def negatives(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict
     """Negatives drawn per second, none of them known, through the loader's own stages."""
     import torch
 
-    from kgrec.samplers import Edges, Negatives, Stream
+    from kgrec.samplers import Edges, Loader, Negatives, Stream
 
     number = benchmark["edges"] // (20 if options.quick else 1)
     graph = random_graph(number // 145, number // 750, number)
-    seeds, stage, generator = Edges(graph), Negatives(graph, 4, reject=graph), Stream().generator()
-    stage(seeds[torch.arange(10)], generator)  # the index is built once
+    graph.is_edge(torch.zeros(1, dtype=torch.long), torch.zeros(1, 1, dtype=torch.long))  # the index is built once
+    loader = Loader(Edges(graph), Negatives(graph, 4, reject=graph), batch_size=8192)
     begun, drawn = time.perf_counter(), 0
-    for index in torch.randperm(len(seeds))[:1_000_000].split(8192):
-        batch = stage(seeds[index], generator)
+    for batch in loader.epoch(Stream()):
         assert batch.negative is not None
         drawn += batch.negative.numel()
+        if drawn > number:
+            break
     return {"test": {"negatives_per_second": drawn / (time.perf_counter() - begun)}, "edges": number}
 
 

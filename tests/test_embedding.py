@@ -30,3 +30,13 @@ def test_dot_equals_the_plain_form_and_so_do_its_gradients():
         results.append((product.detach(), user.weight.grad, item.weight.grad))
     for mine, plain in zip(*results):
         torch.testing.assert_close(mine, plain)
+
+
+def test_squares_count_a_node_as_often_as_it_stands():
+    item = NodeEmbedding(GRAPH, "item", dim=2)
+    with torch.no_grad():
+        item.weight.copy_(torch.tensor([[1.0, 2.0], [3.0, 0.0], [0.0, 0.0]]))
+    total = item.squares(torch.tensor([[3, 4], [3, GRAPH.pad]]))
+    assert total.item() == 5 + 9 + 5
+    total.backward()
+    assert item.weight.grad.tolist() == [[4.0, 8.0], [6.0, 0.0], [0.0, 0.0]]

@@ -74,8 +74,8 @@ class MF(Recommender):
             score = score + self.item_bias(items).squeeze(-1)
         loss = bpr(score[:, 0], score[:, 1:])
         if self.config.l2:
-            true, drawn = self.item(batch.tail).square().sum(), self.item(batch.negative).square().sum()
-            squares = self.user(batch.head).square().sum() + true + drawn / self.config.negatives
+            drawn = self.item.squares(batch.negative) / self.config.negatives
+            squares = self.user.squares(batch.head) + self.item.squares(batch.tail) + drawn
             loss = loss + self.config.l2 * squares / len(batch)
         return loss
 

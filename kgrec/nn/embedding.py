@@ -38,6 +38,12 @@ class NodeEmbedding(nn.Module):
         """node: LongTensor [*S], flat. Returns [*S, D]."""
         return functional.embedding(self.row(node), self.weight, padding_idx=self.count)
 
+    def squares(self, node: Tensor) -> Tensor:
+        """The sum of |v|^2 over nodes [*S], each as often as it stands there: a scalar. Read from the table by counts,
+        which costs less than looking the vectors up."""
+        times = torch.bincount(self.row(node).reshape(-1), minlength=self.count + 1)
+        return self.weight.square().sum(-1) @ times.to(self.weight.dtype)
+
 
 def dot(left: NodeEmbedding, node: Tensor, right: NodeEmbedding, other: Tensor) -> Tensor:
     """Dot products of each node's vector with those of its own list. node: LongTensor [B]; other: LongTensor [B, C].
