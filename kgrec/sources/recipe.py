@@ -55,6 +55,11 @@ class TableFormat(RecipePart):
     quote: bool | None = Field(None, description='whether "..." quotes a value; default: only where commas separate')
     encoding: str = Field("utf-8", description="for instance latin-1")
     missing: list[str] = Field([""], description="values that stand for none")
+    query: str | None = Field(
+        None,
+        description="a SPARQL SELECT: `file` is RDF, or an endpoint's URL, and the query's variables are the columns",
+    )
+    prefixes: dict[str, str] = Field({}, description="of the query, prefix -> IRI")
 
     @property
     def delimiter(self) -> str | None:

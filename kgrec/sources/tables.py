@@ -15,6 +15,7 @@ from kgrec.sources.formats import JsonLines, JsonLists, Lists, Parquet
 from kgrec.sources.problems import MEND, Problems
 from kgrec.sources.recipe import TableFormat
 from kgrec.sources.separated import COMPRESSIONS, Separated, require_encoding
+from kgrec.sources.sparql_table import SparqlTable, is_endpoint
 
 Columns = Mapping[Column, pa.ChunkedArray]  #: each of the same length
 
@@ -61,6 +62,10 @@ def files_of(names: Sequence[str], folder: Path) -> list[tuple[str, Path]]:
 
 def readers(table: TableFormat, files: Sequence[str], folder: Path) -> list[TableReader]:
     """A reader for each file. Raises BadData where one is missing."""
+    if table.query is not None:
+        names = [name for name in files if is_endpoint(name)]
+        names += [name for name, _ in files_of([name for name in files if not is_endpoint(name)], folder)]
+        return [SparqlTable(name, folder, table.query, table.prefixes) for name in names]
     return [_reader(table, name, path) for name, path in files_of(files, folder)]
 
 

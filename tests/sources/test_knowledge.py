@@ -184,3 +184,27 @@ def test_a_union_of_sources_shares_its_entities(build_of):
         ("item", "b", "entity", "http://x/UK"),
     ]
     assert facts_of(graph, "born_in") == [("person", "http://x/Scott", "entity", "http://x/UK")]
+
+
+def test_a_select_over_rdf_is_a_table(build_of):
+    recipe = """
+name: t
+nodes:
+  item:
+    file: k.ttl
+    query: |
+      SELECT ?film ?name ?length WHERE {
+        ?film o:name ?name ; o:length ?length . FILTER (lang(?name) = "de")
+      }
+    prefixes: {o: http://x/ontology/}
+    id: film
+    label: name
+    features: {length: numeric}
+interactions: {file: r.csv, relation: rated}
+"""
+    files = {"r.csv": "user,item\nu,http://x/Alien\nu,http://x/Brazil\n", "k.ttl": TTL}
+    graph, _ = build_of(recipe, files)
+    assert graph.vocabulary["item"].labels(range(2)) == ["Außerirdischer", "http://x/Brazil"]
+    assert graph.features["item"]["length"].values[0].item() == 117
+    with pytest.raises(BadData, match=r"k\.ttl: query line 1 .*; mend `query`"):
+        build_of(recipe.replace("SELECT ?film", "SELCT ?film"), files)
