@@ -173,7 +173,7 @@ class _Job:
     def identity(self, graph_hash: str) -> dict[str, Any]:
         """What a checkpoint must agree on to be gone on from; more epochs or patience may be asked for."""
         training = dataclasses.asdict(self.training)
-        for free in ("epochs", "patience", "device"):
+        for free in ("epochs", "patience", "device", "tensorboard"):
             training.pop(free)
         parts = {
             "model": self.model,
@@ -218,6 +218,7 @@ class _Session:
         self.hash = graph.content_hash()
         self.state, self.best_weights = _State(), dict[str, Tensor]()
         self.evaluation_seconds = 0.0
+        self.events = _events(job.training.tensorboard) if fabric.is_global_zero else None
 
     def run(self) -> Run:
         saved = _Checkpoint.read(self.job, self.hash) if self.job.resume else None
@@ -300,6 +301,10 @@ class _Session:
         losses = {f"loss {name}": value for name, value in epoch.losses.items()}
         row = {"phase": self.state.phase, "epoch": epoch.number, "seconds": epoch.seconds, **losses, **metrics}
         self.state.rows.append(row)
+        if self.events is not None:
+            for name, value in {**losses, **metrics}.items():
+                self.events.add_scalar(f"{self.state.phase}/{name}", value, epoch.number)
+            self.events.flush()
         if self.report is not None and self.fabric.is_global_zero:
             self.report(epoch, metrics)
 
@@ -353,6 +358,17 @@ class _Session:
             "processes": self.fabric.world_size,
         }
         return json.loads(json.dumps(summary))
+
+
+def _events(folder: str | None) -> Any:
+    """TensorBoard's writer, where a folder for it is named. Raises KgrecError where the extra is not installed."""
+    if folder is None:
+        return None
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise KgrecError("training.tensorboard needs an extra: pip install 'kgrec[tensorboard]'") from error
+    return SummaryWriter(folder)
 
 
 def peak_mb() -> int:

@@ -39,6 +39,7 @@ class TrainingConfig:
     devices: PositiveInt = 1  #: processes, each on a device of its own where there are such
     precision: Precision = "32-true"
     clip_norm: PositiveFloat | None = None  #: of an objective's gradient
+    tensorboard: str | None = None  #: a folder for TensorBoard's events, written as training goes (an extra)
 
 
 @dataclass

@@ -109,9 +109,7 @@ def test_recommend_speaks_in_the_users_own_ids(shop, runs):
 
 def test_recommend_leaves_out_what_a_user_has_unless_asked(shop, runs):
     events = pd.read_csv(ROOT / "graphs/shop/events.csv")
-    viewed = set(
-        events[(events.event == "view") & (events.user == "u0003") & (events.time < 1764547200)]["product"]
-    )
+    viewed = set(events[(events.event == "view") & (events.user == "u0003") & (events.time < 1764547200)]["product"])
     assert viewed
     arguments = ("recommend", runs / "ease", "--user", "u0003", "--k", "300", "--json")
     shown = {item["item"] for item in last_json(kgrec(*arguments))[0]["items"]}

@@ -45,7 +45,7 @@ def test_shop_counts(shop):
     assert report.edges["user-viewed-item"] == 15_925
     assert report.edges["user-carted-item"] == 2_952
     assert report.edges["user-purchased-item"] == 1_836
-    assert graph.target == ("user", "purchased", "item")
+    assert graph.target == ("user", "viewed", "item")
     assert report.added == {} and report.problems == [] and report.unknown_predicates == []
     assert report.links == {"item": LinkCoverage(400, 385, 385, 0, 0)}  # 15 of 400 are not in the catalog
 
