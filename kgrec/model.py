@@ -28,6 +28,13 @@ class Query:
     def __len__(self) -> int:
         return len(self.user)
 
+    def multi_hot(self, nodes: range) -> Tensor:
+        """Which of a range of flat nodes are in each history, FloatTensor [B, len(nodes)]; once or often is 1."""
+        rows = torch.zeros(len(self), len(nodes), device=self.history.device)
+        row, place = ((self.history >= nodes.start) & (self.history < nodes.stop)).nonzero(as_tuple=True)
+        rows[row, self.history[row, place] - nodes.start] = 1.0
+        return rows
+
 
 def fused_adam(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
     """Adam in one fused kernel, on CPU and CUDA alike."""

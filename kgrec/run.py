@@ -230,7 +230,7 @@ class _Session:
             if self.best_weights:
                 model.load_state_dict(self.best_weights)
             if self.job.refit and self.split.valid is not None:
-                self.state = dataclasses.replace(self.state, phase="refit", epoch=0)
+                self.state = dataclasses.replace(self.state, phase="refit", epoch=0, waited=0)
                 saved = None
         if self.state.phase == "refit":
             chosen = dataclasses.replace(self.job.training, epochs=max(self.state.best_epoch, 1))

@@ -170,9 +170,10 @@ def test_early_stopping_counts_validations_without_a_better_one():
 
 
 def test_refit_trains_on_train_and_valid_for_as_many_epochs():
-    arguments = {"split": "last_n:1,valid=1", "config": SMALL, "training": training(epochs=6, patience=2)}
+    arguments = {"split": "last_n:1,valid=1", "config": SMALL, "training": training(epochs=60, patience=1)}
     once, again = (train("mf", tastes(), refit=refit, **arguments) for refit in (False, True))
     assert again.metrics["protocol"].endswith("refit on train + valid")
+    assert 1 <= once.metrics["best_epoch"] < once.metrics["epochs"] < 60  # it stopped early
     assert again.metrics["epochs"] == once.metrics["best_epoch"] and again.metrics["valid"] == once.metrics["valid"]
     assert not same(once, again)
 

@@ -11,7 +11,6 @@ from torch.nn import functional
 
 from kgrec.graph import Graph
 from kgrec.model import Query, Recommender
-from kgrec.samplers import Batch
 from kgrec.settings import settings
 
 ROWS = 1024  #: of the inverse that are solved for at once
@@ -65,8 +64,7 @@ class EASE(Recommender):
         return weight.fill_diagonal_(0)
 
     def score(self, query: Query, items: Tensor) -> Tensor:
-        ptr = torch.arange(len(query) + 1, device=items.device) * query.history.shape[1]
-        has = Batch(query.user, query.history.flatten(), ptr=ptr).multi_hot(self.items)  # [B, I]
+        has = query.multi_hot(self.items)  # [B, I]
         first = has.sum(1).long().cumsum(0).roll(1)
         first[:1] = 0
         score = functional.embedding_bag(has.nonzero()[:, 1], self.weight, first, mode="sum")  # [B, I]

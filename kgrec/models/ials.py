@@ -11,7 +11,6 @@ from torch import Tensor
 
 from kgrec.graph import Graph
 from kgrec.model import Query, Recommender
-from kgrec.samplers import Batch
 from kgrec.settings import settings
 
 FLOATS = 1 << 22  #: that are gathered at once
@@ -95,8 +94,7 @@ class IALS(Recommender):
         return solved
 
     def score(self, query: Query, items: Tensor) -> Tensor:
-        ptr = torch.arange(len(query) + 1, device=items.device) * query.history.shape[1]
-        has = Batch(query.user, query.history.flatten(), ptr=ptr).multi_hot(self.items)  # [B, I]
+        has = query.multi_hot(self.items)  # [B, I]
         user = self.solve(_ptr(has.sum(1).long()), has.nonzero()[:, 1], self.item, self.gramian)
         item = self.item[items - self.items.start]
         return user @ item.T if items.dim() == 1 else (item @ user.unsqueeze(-1)).squeeze(-1)

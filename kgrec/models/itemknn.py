@@ -11,7 +11,6 @@ from torch.nn import functional
 
 from kgrec.graph import Graph
 from kgrec.model import Query, Recommender
-from kgrec.samplers import Batch
 from kgrec.settings import settings
 
 BLOCK = 1 << 24  #: similarities that are computed at once
@@ -62,9 +61,7 @@ class ItemKNN(Recommender):
             self.similarity[start : start + size], self.neighbor[start : start + size] = best
 
     def score(self, query: Query, items: Tensor) -> Tensor:
-        length = query.history.shape[1]
-        ptr = torch.arange(len(query) + 1, device=items.device) * length
-        has = Batch(query.user, query.history.flatten(), ptr=ptr).multi_hot(self.items)  # [B, I]
+        has = query.multi_hot(self.items)  # [B, I]
         local = items - self.items.start
         scored = local if items.dim() == 1 else torch.arange(len(self.items), device=items.device)
         neighbor, similarity = self.neighbor[scored], self.similarity[scored]
