@@ -78,9 +78,9 @@ def assemble(
         _same_length(f"relation {edge[1]!r}", len(part.source), part.features)
         for end, numbers, node_type in ((0, part.source, edge[0]), (1, part.target, edge[2])):
             _in_range(numbers, schema.nodes[node_type].count, edge, node_type)
-            edge_index[end, start:stop] = _tensor(numbers)
-        time[start:stop] = NO_TIME if part.time is None else _tensor(part.time)
-        weight[start:stop] = 1.0 if part.weight is None else _tensor(part.weight)
+            edge_index[end, start:stop].numpy()[:] = numbers
+        time[start:stop].numpy()[:] = NO_TIME if part.time is None else part.time
+        weight[start:stop].numpy()[:] = 1.0 if part.weight is None else part.weight
         missing = int(weight[start:stop].isnan().sum())
         if missing:
             raise BadData(
@@ -129,7 +129,8 @@ def unix_seconds(column: pa.Array | pa.ChunkedArray, relation: str) -> np.ndarra
             raise BadData(
                 [f"time of relation {relation!r} is a column of {kind}; unix seconds or timestamps are wanted"]
             )
-        return pc.fill_null(column.cast(pa.int64()), NO_TIME).to_numpy()
+        column = column.cast(pa.int64())
+        return (pc.fill_null(column, NO_TIME) if column.null_count else column).to_numpy()
     except pa.ArrowException as error:
         raise BadData([f"time of relation {relation!r} is not unix seconds: {error}"]) from error
 

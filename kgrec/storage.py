@@ -82,7 +82,7 @@ def _edge_columns(graph: Graph, number: int) -> dict[str, pa.Array]:
 
 
 def _write(path: Path, columns: Mapping[str, pa.Array]) -> None:
-    pq.write_table(pa.table(dict(columns)), path, compression="zstd")
+    pq.write_table(pa.table(dict(columns)), path, compression="snappy")
 
 
 def _hash(path: Path) -> str:
