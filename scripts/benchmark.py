@@ -265,7 +265,12 @@ def results_table(benchmarks: Mapping[str, Mapping[str, Any]], path: Path) -> st
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     lines = ["| benchmark | measured on test | to reach | held against |", "|---|---|---|---|"]
     for name, benchmark in benchmarks.items():
-        newest = {row["seed"]: row["test"] for row in rows if row["name"] == name and not row["quick"]}
+        shown = benchmark.get("show", ())
+        newest = {
+            row["seed"]: {**{key: row[key] for key in shown}, **row["test"]}
+            for row in rows
+            if row["name"] == name and not row["quick"]
+        }
         if not newest:
             continue
         reach = benchmark.get("reach", {})
