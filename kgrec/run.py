@@ -293,7 +293,7 @@ class _Session:
         names = self.job.metrics or default_metrics(model.task)
         begun = time.perf_counter()
         names = tuple(dict.fromkeys([*names, self._metric(model)]))
-        evaluation = evaluate(model, known, held, metrics=names, candidates=candidates, seed=self.job.training.seed)
+        evaluation = evaluate(model, known, held, metrics=names, candidates=candidates)
         self.evaluation_seconds = time.perf_counter() - begun
         return evaluation
 

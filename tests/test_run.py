@@ -247,6 +247,31 @@ def test_a_foreign_module_is_not_imported(run_folder):
         Run.load(run_folder)
 
 
+OWN = """
+from kgrec.models.popularity import Popularity, PopularityConfig
+
+
+class Least(Popularity):
+    Config = PopularityConfig
+
+    def score(self, query, items):
+        return -super().score(query, items)
+"""
+
+
+def test_a_model_of_ones_own_is_a_dotted_path_and_is_named_again_to_be_loaded(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "least.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    graph = tastes()
+    run = train("mine.least", graph, split="last_n:1", training=training(), out=tmp_path / "run")
+    with pytest.raises(KgrecError, match="a saved run does not choose what code is imported"):
+        Run.load(tmp_path / "run")
+    again = Run.load(tmp_path / "run", trust="mine.least")
+    assert type(again.model).__name__ == "Least"
+    assert measure(again, graph)["test"] == run.metrics["test"]
+
+
 @pytest.mark.parametrize(
     "name", ["schema.json", "metrics.json", "model.safetensors", "history.parquet", "vocabulary/item.parquet"]
 )

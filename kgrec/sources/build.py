@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -20,18 +22,29 @@ from kgrec.sources.literals import add_literals
 from kgrec.sources.naming import RelationNames
 from kgrec.sources.nodes import place_node_rows, read_node_tables
 from kgrec.sources.problems import Problems
-from kgrec.sources.rdf import read_rdf
+from kgrec.sources.rdf import facts_of, read_rdf
 from kgrec.sources.recipe import Recipe
 from kgrec.sources.report import BuildReport
 from kgrec.sources.triples import read_triples
 
+if TYPE_CHECKING:
+    import rdflib
 
-def build(recipe: Path | str | Recipe, data: Path | str | None = None) -> tuple[Graph, BuildReport]:
+
+def build(
+    recipe: Path | str | Recipe,
+    data: Path | str | None = None,
+    *,
+    rdf: Sequence[tuple[rdflib.Graph, FactOptions]] = (),
+) -> tuple[Graph, BuildReport]:
     """The graph of a recipe's files, and what was found, added and left out.
 
-    data: the folder of the files; else the recipe's own. Nodes are numbered in the order of their tables, then by first
-    appearance in the interactions, then in attributes and facts. Raises KgrecError where the recipe is wrong, BadData
-    with a line for each problem where files are missing or rows are bad.
+    data: the folder of the files; else the recipe's own. rdf: rdflib graphs in memory, whose facts follow those of the
+    recipe's files, and what their predicates and classes mean (a recipe's `rdf` part has the same options).
+
+    Nodes are numbered in the order of their tables, then by first appearance in the interactions, then in attributes
+    and facts. Raises KgrecError where the recipe is wrong, BadData with a line for each problem where files are missing
+    or rows are bad.
     """
     start = time.perf_counter()
     if not isinstance(recipe, Recipe):
@@ -47,7 +60,7 @@ def build(recipe: Path | str | Recipe, data: Path | str | None = None) -> tuple[
     splits = given_splits(recipe, folder, problems, drafts, report)
     candidates = given_candidates(recipe, folder, drafts)
     place_node_rows(rows, drafts, report)
-    _add_knowledge(recipe, folder, problems, drafts, report)
+    _add_knowledge(recipe, folder, problems, drafts, report, rdf)
     report.added = {name: more for name, count in listed.items() if (more := len(drafts.of(name)) - count)}
     graph = assemble(
         {name: draft.finished() for name, draft in drafts.nodes.items()},
@@ -77,13 +90,21 @@ def build_to(
     return report
 
 
-def _add_knowledge(recipe: Recipe, folder: Path, problems: Problems, drafts: Drafts, report: BuildReport) -> None:
+def _add_knowledge(
+    recipe: Recipe,
+    folder: Path,
+    problems: Problems,
+    drafts: Drafts,
+    report: BuildReport,
+    rdf: Sequence[tuple[rdflib.Graph, FactOptions]],
+) -> None:
     """Links, then the facts of all sources, one source after the other."""
     entities = EntityNodes(drafts)
     for node_type, link in recipe.links.items():
         entities.link(node_type, link, folder, problems, report)
     sources: list[tuple[FactOptions, Facts]] = [(source, read_rdf(source, folder)) for source in recipe.rdf]
     sources += [(table, read_triples(table, folder, problems)) for table in recipe.triples]
+    sources += [(options, facts_of(graph, options)) for graph, options in rdf]
     names = RelationNames(taken={relation for _, relation, _ in drafts.edges})
     told: set[str] = set()
     for options, facts in sources:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kgrec.errors import BadData, KgrecError
+from kgrec.sources.facts import FactOptions
 from kgrec.sources.report import LinkCoverage
 
 RATED = {"r.csv": "user,item\nu,a\nu,b\nu,c\nu,d\n"}
@@ -208,3 +209,17 @@ interactions: {file: r.csv, relation: rated}
     assert graph.features["item"]["length"].values[0].item() == 117
     with pytest.raises(BadData, match=r"k\.ttl: query line 1 .*; mend `query`"):
         build_of(recipe.replace("SELECT ?film", "SELCT ?film"), files)
+
+
+def test_an_rdflib_graph_in_memory_is_as_good_as_a_file(build_of, tmp_path):
+    from rdflib import Graph as RDF
+
+    from kgrec.sources.build import build
+
+    from_file, _ = build_of(RECIPE, FILES)
+    (tmp_path / "no_rdf.yaml").write_text(RECIPE.partition("rdf:")[0])
+    options = FactOptions(prefixes={"o": "http://x/ontology/"}, names={"o:director": "director"})
+    in_memory, report = build(tmp_path / "no_rdf.yaml", tmp_path, rdf=[(RDF().parse(data=TTL), options)])
+    assert report.num_triples == 9
+    for relation in ("director", "influenced", "property_director"):
+        assert facts_of(in_memory, relation) == facts_of(from_file, relation)
