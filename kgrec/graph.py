@@ -267,14 +267,26 @@ class Graph:
         kept = self.schema.edge_types(*names)
         if kept == self.edge_types:
             return self
+        if len(kept) == 1:
+            return self._one_relation(kept[0])
         numbers = [self.edge_types.index(edge) for edge in kept]
         parts = [torch.arange(self.relation_ptr[n], self.relation_ptr[n + 1], device=self.device) for n in numbers]
-        if len(parts) == 1:  # one relation is a slice, not a copy
-            part = slice(self.relation_ptr[numbers[0]], self.relation_ptr[numbers[0] + 1])
-            return self._edges_at(part, kept, (0, len(parts[0])))
         sizes = [len(part) for part in parts]
         index = torch.cat(parts) if parts else torch.empty(0, dtype=torch.long, device=self.device)
         return self._edges_at(index, kept, (0, *itertools.accumulate(sizes)))
+
+    def _one_relation(self, edge_type: EdgeType) -> Graph:
+        """A slice, not a copy; made once, so that its indices are built once."""
+        if edge_type not in self._relations:
+            number = self.edge_types.index(edge_type)
+            start, stop = self.relation_ptr[number], self.relation_ptr[number + 1]
+            self._relations[edge_type] = self._edges_at(slice(start, stop), [edge_type], (0, stop - start))
+        return self._relations[edge_type]
+
+    @cached_property
+    def _relations(self) -> dict[EdgeType, Graph]:
+        """Views of one relation that `only` has made."""
+        return {}
 
     def without(self, *names: str | EdgeType) -> Graph:
         """The same nodes, and the edges of all other relations. Raises UnknownName."""

@@ -10,7 +10,6 @@ import json
 import resource
 import shutil
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -215,10 +214,15 @@ class _Session:
     def __init__(self, fabric: Fabric, job: _Job, graph: Graph, report: Report | None) -> None:
         self.fabric, self.job, self.report = fabric, job, report
         self.split = split_graph(graph.to(fabric.device), job.split, job.candidates)
-        self.hash = graph.content_hash()
+        self.graph = graph
         self.state, self.best_weights = _State(), dict[str, Tensor]()
         self.evaluation_seconds = 0.0
         self.events = _events(job.training.tensorboard) if fabric.is_global_zero else None
+
+    @functools.cached_property
+    def hash(self) -> str:
+        """What the graph holds, for checkpoints and the run folder."""
+        return self.graph.content_hash()
 
     def run(self) -> Run:
         saved = _Checkpoint.read(self.job, self.hash) if self.job.resume else None
@@ -268,7 +272,9 @@ class _Session:
                 metrics = self._choose(model, known, held, epoch.number)
             self._log(epoch, metrics)
             if self.job.out is not None and self.fabric.is_global_zero:
-                _Checkpoint(self.state, _copy(model), trainer.state(), self.best_weights).write(self.job, self.hash)
+                _Checkpoint(self.state, model.state_dict(), trainer.state(), self.best_weights).write(
+                    self.job, self.hash
+                )
         return model
 
     def _choose(self, model: Recommender, known: Graph, held: Graph, epoch: int) -> Mapping[str, float]:
@@ -291,10 +297,9 @@ class _Session:
         self, model: Recommender, known: Graph, held: Graph, candidates: Candidates | None = None
     ) -> Evaluation:
         names = self.job.metrics or default_metrics(model.task)
-        begun = time.perf_counter()
         names = tuple(dict.fromkeys([*names, self._metric(model)]))
         evaluation = evaluate(model, known, held, metrics=names, candidates=candidates)
-        self.evaluation_seconds = time.perf_counter() - begun
+        self.evaluation_seconds = evaluation.seconds
         return evaluation
 
     def _log(self, epoch: Epoch, metrics: Mapping[str, float]) -> None:

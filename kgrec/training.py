@@ -122,14 +122,14 @@ class Trainer:
     # ------------------------------------------------------------------ state
 
     def state(self) -> dict[str, Tensor]:
-        """All optimizer tensors, by objective, parameter and name. With the model's state and the epoch's number, which
-        seeds all that is random, training goes on from it exactly."""
+        """All optimizer tensors, not copies, by objective, parameter and name. With the model's state and the epoch's
+        number, which seeds all that is random, training goes on from it exactly."""
         names = {parameter: name for name, parameter in self.model.named_parameters()}
         tensors = {}
         for index, (objective, optimizer) in enumerate(zip(self.objectives, self.optimizers)):
             for parameter in objective.parameters:
                 for key, value in optimizer.state.get(parameter, {}).items():
-                    tensors[f"{index}/{names[parameter]}/{key}"] = torch.as_tensor(value).detach().clone()
+                    tensors[f"{index}/{names[parameter]}/{key}"] = torch.as_tensor(value)
         return tensors
 
     def load_state(self, tensors: dict[str, Tensor], epoch: int) -> None:
