@@ -4,5 +4,19 @@ from kgrec.samplers.batch import Batch, Stream
 from kgrec.samplers.loader import Batches, Both, Loader, Seeds, Stage
 from kgrec.samplers.negatives import Negatives
 from kgrec.samplers.seeds import Edges, Nodes
+from kgrec.samplers.sequences import History, Sequences
 
-__all__ = ["Batch", "Batches", "Both", "Edges", "Loader", "Negatives", "Nodes", "Seeds", "Stage", "Stream"]
+__all__ = [
+    "Batch",
+    "Batches",
+    "Both",
+    "Edges",
+    "History",
+    "Loader",
+    "Negatives",
+    "Nodes",
+    "Seeds",
+    "Sequences",
+    "Stage",
+    "Stream",
+]

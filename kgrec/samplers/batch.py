@@ -19,6 +19,10 @@ class Batch:
     relation: Tensor | None = None  #: LongTensor [B], number of the edge type, by Edges
     time: Tensor | None = None  #: LongTensor [B], unix seconds, by Edges
     weight: Tensor | None = None  #: FloatTensor [B], by Edges; [all neighbors], by Nodes
+    edge: Tensor | None = None  #: LongTensor [B], position in the seeds' graph, by Edges
+    label: Tensor | None = None  #: FloatTensor [B], 1 for a click and 0 for none, by Edges(label=...)
+    history: Tensor | None = None  #: LongTensor [B, L], by Sequences and History; oldest first, left-padded
+    behaviour: Tensor | None = None  #: LongTensor [B, L], each step's edge type in the graph of histories; -1: a pad
     ptr: Tensor | None = None  #: LongTensor [B + 1], by Nodes: neighbors of example b are tail[ptr[b] : ptr[b + 1]]
     negative: Tensor | None = None  #: LongTensor [B, *S, K], by Negatives; [K] where they are shared
     log_q: Tensor | None = None  #: FloatTensor like negative, log-probability of each draw, by Negatives

@@ -77,6 +77,10 @@ class Histories:
         """Weights of the edges at these places: FloatTensor [B, L], 0 where there is none."""
         return _at(self.graph.weight, self.edges(place), 0)
 
+    def relations(self, place: Tensor) -> Tensor:
+        """Numbers of the edge types in `graph` at these places: LongTensor [B, L], -1 where there is none."""
+        return _at(self.graph.relation, self.edges(place), -1)
+
     def edges(self, place: Tensor) -> Tensor:
         """Positions in the graph of the edges at these places: LongTensor [B, L], -1 where there is none."""
         return _at(self.csr.edge, place, -1)

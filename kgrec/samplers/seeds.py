@@ -10,7 +10,8 @@ from kgrec.samplers.batch import Batch
 
 
 class Edges:
-    """One example is one edge: interactions for matrix factorization, facts for TransR.
+    """One example is one edge: interactions for matrix factorization, facts for TransR. label: a numeric edge feature
+    that becomes `batch.label`. Raises UnknownName where the graph's edges have none of that name.
 
     >>> import pandas as pd
     >>> rated = pd.DataFrame({"source": ["ann", "bob"], "target": ["Alien", "Brazil"], "weight": [4.0, 5.0]})
@@ -22,8 +23,9 @@ class Edges:
 
     by_example = True
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, label: str | None = None) -> None:
         self.graph = graph
+        self.label = None if label is None else _labels(graph, label)
 
     @property
     def device(self) -> torch.device:
@@ -41,7 +43,15 @@ class Edges:
             relation=torch.zeros_like(head) if len(graph.edge_types) == 1 else graph.relation[index],
             time=graph.time[index],
             weight=graph.weight[index],
+            edge=index,
+            label=None if self.label is None else self.label[index],
         )
+
+
+def _labels(graph: Graph, name: str) -> Tensor:
+    """The numeric edge feature of this name, FloatTensor [E]."""
+    columns = [graph.edge_feature(edge, name).values for edge in graph.edge_types]
+    return torch.cat(columns).to(graph.device)
 
 
 class Nodes:

@@ -1,0 +1,173 @@
+"""Behaviour as temporal edges: paths of users through time, and what each did before an edge."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from kgrec.errors import KgrecError
+from kgrec.graph import NO_TIME, Graph
+from kgrec.samplers.batch import Batch
+from kgrec.samplers.histories import Histories
+
+
+class Sequences:
+    """One example is a path of one head through its edges in time: `tail[l]` follows `history[l]`, so that every step
+    but the first is a target.
+
+    Rows are two numbers each into the time-sorted index of `graph`, so memory is O(paths) beside it; no prefix is
+    copied. A batch is as wide as its longest path.
+
+    length: most steps L of a history. windows: a longer path becomes several rows, the last one full, so that each
+    target is there once; else its last `length` targets alone are. gap: seconds without an edge that end a path
+    (sessions). targets: relations whose edges are to be predicted; None: all. The other relations of `graph` are steps
+    of the history alone, and `batch.behaviour` tells them apart.
+
+    >>> import pandas as pd
+    >>> rows = [("ann", "a", 1), ("ann", "b", 2), ("ann", "c", 3), ("bob", "b", 1), ("bob", "a", 9)]
+    >>> rated = pd.DataFrame(rows, columns=["source", "target", "time"])
+    >>> batch = Sequences(Graph.from_frames(edges={("user", "rated", "film"): rated}), length=2)[torch.tensor([0, 1])]
+    >>> batch.history.tolist(), batch.tail.tolist()  # films are nodes 2, 3 and 4, and 5 is no node
+    ([[2, 3], [5, 3]], [[3, 4], [5, 2]])
+
+    Raises KgrecError where no path has two steps, or all edges are of one time.
+    """
+
+    by_example = False  # each batch is as wide as its own longest path
+
+    def __init__(
+        self,
+        graph: Graph,
+        length: int,
+        *,
+        windows: bool = True,
+        gap: int | None = None,
+        targets: tuple[str, ...] | None = None,
+    ) -> None:
+        if length < 1:
+            raise KgrecError(f"sequences: length is {length}, 1 step or more is wanted")
+        if gap is not None and gap < 1:
+            raise KgrecError(f"sequences: gap is {gap}, 1 second or more is wanted")
+        self.graph, self.length, self.histories = graph, length, Histories(graph)
+        self.is_target = _is_target(graph, targets)
+        _must_have_order(graph)
+        start, stop = self._paths(gap)
+        self.start, self.stop = self._windows(start, stop) if windows else ((stop - 1 - length).clamp(min=start), stop)
+        self._keep_those_with_a_target()
+        self.head = torch.searchsorted(graph.csr.ptr, self.start, right=True) - 1  #: LongTensor [rows]
+
+    @property
+    def device(self) -> torch.device:
+        return self.graph.device
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def __getitem__(self, index: Tensor) -> Batch:
+        start, stop = self.start[index], self.stop[index]
+        width = int((stop - start).max()) if len(index) else 1
+        place = stop[:, None] + torch.arange(-width, 0, device=self.device)
+        place = place.masked_fill_(place < start[:, None], -1)
+        node = self.histories.tails(place)
+        behaviour = self.histories.relations(place[:, :-1]) if len(self.graph.edge_types) > 1 else None
+        tail, history = node[:, 1:], node[:, :-1]
+        is_target = history != self.graph.pad
+        if self.is_target is not None:
+            is_target = is_target & (self.is_target[place[:, 1:]] & (place[:, 1:] >= 0))
+        return Batch(
+            head=self.head[index],
+            tail=tail.masked_fill(~is_target, self.graph.pad),
+            history=history,
+            behaviour=behaviour,
+        )
+
+    def _paths(self, gap: int | None) -> tuple[Tensor, Tensor]:
+        """First places and those past the last of all paths of two steps or more."""
+        csr = self.graph.csr
+        cut = torch.zeros(self.graph.num_edges + 1, dtype=torch.bool, device=self.device)
+        cut[csr.ptr] = True
+        if gap is not None:
+            time = self.graph.time[csr.edge]
+            cut[1:-1] |= time.diff() > gap
+        bounds = cut.nonzero().squeeze(1)
+        start, stop = bounds[:-1], bounds[1:]
+        long = stop - start > 1
+        if not long.any():
+            raise KgrecError(
+                f"no {self.graph.edge_types[0][0] if self.graph.edge_types else 'head'} has two edges in a row, so "
+                "there is no next one to learn from; sequence models want paths of two steps or more"
+            )
+        return start[long], stop[long]
+
+    def _windows(self, start: Tensor, stop: Tensor) -> tuple[Tensor, Tensor]:
+        """Paths cut into rows of at most `length` targets, counted from their ends."""
+        number = (stop - start - 2) // self.length + 1
+        path = torch.arange(len(start), device=self.device).repeat_interleave(number)
+        window = torch.arange(len(path), device=self.device) - (number.cumsum(0) - number)[path]
+        last = stop[path] - window * self.length
+        return (last - 1 - self.length).clamp(min=start[path]), last
+
+    def _keep_those_with_a_target(self) -> None:
+        if self.is_target is None:
+            return
+        before = torch.cat([self.is_target.new_zeros(1, dtype=torch.long), self.is_target.long().cumsum(0)])
+        kept = before[self.stop] > before[self.start + 1]
+        if not kept.any():
+            raise KgrecError("no path has a target edge after its first step; there is nothing to predict")
+        self.start, self.stop = self.start[kept], self.stop[kept]
+
+
+class History:
+    """Stage: `history`, the last `length` tails of the seed edge's head, strictly before it.
+
+    seeds: the graph of the seed edges; None: it is `graph`, and edges of one time are ordered as they stand in the
+    file. With another graph only edges of an earlier time are seen. An edge without a time is before all others. The
+    relations of `graph` are steps of one path, and `behaviour` tells them apart where there are several.
+
+    >>> import pandas as pd
+    >>> from kgrec.samplers import Edges, Loader
+    >>> rows = [("ann", "a", 1), ("ann", "b", 2), ("ann", "c", 3)]
+    >>> rated = pd.DataFrame(rows, columns=["source", "target", "time"])
+    >>> graph = Graph.from_frames(edges={("user", "rated", "film"): rated})
+    >>> batch = next(iter(Loader(Edges(graph), History(graph, 2), batch_size=3, shuffle=False)))
+    >>> batch.history.tolist()  # films are nodes 1, 2 and 3, and 4 is no node
+    [[4, 4], [4, 1], [1, 2]]
+    """
+
+    by_example = True
+
+    def __init__(self, graph: Graph, length: int, seeds: Graph | None = None) -> None:
+        if length < 1:
+            raise KgrecError(f"history: length is {length}, 1 step or more is wanted")
+        self.graph, self.length, self.histories = graph, length, Histories(graph)
+        self.same = seeds is None or seeds is graph
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
+        if batch.edge is None or batch.time is None:
+            raise KgrecError("a history is what was before an edge; the seeds of this loader are no Edges")
+        cut = {"before_edge": batch.edge} if self.same else {"before": batch.time}
+        place = self.histories.places(batch.head, self.length, **cut)
+        behaviour = self.histories.relations(place) if len(self.graph.edge_types) > 1 else None
+        return replace(batch, history=self.histories.tails(place), behaviour=behaviour)
+
+
+def _is_target(graph: Graph, targets: tuple[str, ...] | None) -> Tensor | None:
+    """Whether the edge at each place of the CSR is to be predicted, BoolTensor [E]; None: all are."""
+    if targets is None:
+        return None
+    wanted = graph.schema.edge_types(*targets)
+    if len(wanted) == len(graph.edge_types):
+        return None
+    number = torch.tensor([edge in wanted for edge in graph.edge_types], device=graph.device)
+    return number[graph.relation[graph.csr.edge]]
+
+
+def _must_have_order(graph: Graph) -> None:
+    if graph.num_edges > 1 and bool((graph.time == graph.time[0]).all()):
+        found = "no times" if int(graph.time[0]) == NO_TIME else f"one time, {int(graph.time[0])}, for all edges"
+        raise KgrecError(
+            f"{'/'.join(edge[1] for edge in graph.edge_types)} has {found}, so there is no order to learn from; "
+            "name the column of times in the recipe (`time:`)"
+        )
