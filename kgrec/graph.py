@@ -17,7 +17,7 @@ from torch import Tensor
 
 from kgrec.errors import KgrecError, some, unknown_name
 from kgrec.features import Feature
-from kgrec.schema import EdgeSchema, EdgeType, FeatureKind, Schema
+from kgrec.schema import CLICK, EdgeSchema, EdgeType, FeatureKind, Schema
 from kgrec.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -189,6 +189,26 @@ class Graph:
         if column not in columns:
             raise unknown_name("edge feature", column, columns, f"of {'-'.join(edge_type)}")
         return columns[column]
+
+    def clicks(self) -> Tensor:
+        """Which target edges of this view are clicks, by their feature `click`: FloatTensor [target edges], 1 or 0.
+
+        Raises KgrecError where the edges have no such feature, or one of other values.
+        """
+        name, feature = self.target[1], self.edge_features.get(self.target, {}).get(CLICK)
+        if feature is None or feature.schema.kind != "numeric":
+            raise KgrecError(
+                f"the {name!r} edges have no label of clicks; say `click:` under `interactions` in the recipe, or "
+                f"features={{{name!r}: {{'click': 'numeric'}}}} in Graph.from_frames"
+            )
+        labels: Tensor = feature.values
+        wrong = labels[(labels != 0) & (labels != 1)]
+        if len(wrong):
+            raise KgrecError(
+                f"{len(wrong):,} {name!r} edges have a click of {float(wrong[0]):g} or the like; 1 is wanted, or 0 for "
+                "none; mend the column"
+            )
+        return labels.to(self.device)
 
     def __repr__(self) -> str:
         nodes = ", ".join(f"{name}: {node.count:,}" for name, node in self.schema.nodes.items())

@@ -14,6 +14,8 @@ FeatureKind = Literal["numeric", "categorical", "multi", "text", "vector"]
 
 FEATURE_KINDS: tuple[FeatureKind, ...] = ("numeric", "categorical", "multi", "text", "vector")
 
+CLICK = "click"  #: the numeric feature of target edges that says which are clicks: 1, and 0 for those that are none
+
 
 def clean_name(text: str) -> str:
     """A node type's or relation's name that PyG layers accept: letters, digits and single underscores.

@@ -16,7 +16,7 @@ from kgrec.graph import Graph
 from kgrec.sources.drafts import Drafts
 from kgrec.sources.facts import FactOptions, Facts
 from kgrec.sources.given import given_candidates, given_splits
-from kgrec.sources.interactions import add_interactions
+from kgrec.sources.interactions import add_clicks, add_interactions
 from kgrec.sources.link import EntityNodes, add_facts, coverage
 from kgrec.sources.literals import add_literals
 from kgrec.sources.naming import RelationNames
@@ -57,6 +57,7 @@ def build(
     rows = read_node_tables(recipe, folder, problems, drafts)
     listed = {name: len(drafts.of(name)) for name, nodes in recipe.nodes.items() if not nodes.only_interacted}
     add_interactions(recipe, folder, problems, drafts, report)
+    add_clicks(recipe, drafts)
     splits = given_splits(recipe, folder, problems, drafts, report)
     candidates = given_candidates(recipe, folder, drafts)
     place_node_rows(rows, drafts, report)

@@ -82,7 +82,8 @@ class _RecipeCheck:
         }
         for table in self.recipe.interactions:
             files = [*table.file, *(name for names in table.parts.values() for name in names)]
-            alone = self.recipe.model_copy(update={"nodes": nodes, "interactions": [table]})
+            only = {"nodes": nodes, "interactions": [table], "target": self.recipe.target_type}
+            alone = self.recipe.model_copy(update=only)
             with self._step(files):
                 add_interactions(alone, self.folder, self.rows, self.drafts, self.report)
                 self._repeated(table, files)

@@ -141,22 +141,27 @@ FLAG_WORDS = ("0", "1", "false", "true")
 
 @dataclass(frozen=True, eq=False)
 class Flags(Column):
-    """Booleans written 0 and 1, or true and false; empty is false."""
+    """Booleans written 0 and 1, or true and false; empty is false, but an error where they are `required`."""
 
     name: str
+    required: bool = False
 
     @property
     def parsed_as(self) -> pa.DataType:
         return pa.string()
 
     def read(self, raw: pa.ChunkedArray) -> pa.ChunkedArray:
+        if self.required and raw.null_count:
+            raise Unfit
         words = pc.utf8_lower(pc.fill_null(_text(raw), "0"))
         if not pc.all(pc.is_in(words, value_set=pa.array(FLAG_WORDS))).as_py():
             raise Unfit
         return pc.is_in(words, value_set=pa.array(("1", "true")))
 
     def fault(self, value: Any) -> str | None:
-        if value is None or str(value).lower() in FLAG_WORDS:
+        if value is None:
+            return f"{self.name} is empty; {MEND}" if self.required else None
+        if str(value).lower() in FLAG_WORDS or value in (0, 1):
             return None
         return f"{self.name} {str(value)!r} is not 0 or 1; {MEND}"
 

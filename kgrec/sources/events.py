@@ -27,6 +27,7 @@ class Events:
     weight: np.ndarray | None = None  #: float32 [E]
     time: np.ndarray | None = None  #: int64 [E], unix seconds
     part: np.ndarray | None = None  #: int8 [E], 0 train, 1 valid, 2 test
+    click: np.ndarray | None = None  #: float32 [E], 1 or 0, where a column says it
     features: Mapping[str, pa.Array] = field(default_factory=dict)  #: each [E]
 
     def __len__(self) -> int:
@@ -35,7 +36,9 @@ class Events:
     def at(self, index: np.ndarray) -> Events:
         """The rows at positions, or where a mask is true."""
         rows = np.flatnonzero(index) if index.dtype == bool else index
-        columns = {name: getattr(self, name) for name in ("user", "item", "relation", "weight", "time", "part")}
+        columns = {
+            name: getattr(self, name) for name in ("user", "item", "relation", "weight", "time", "part", "click")
+        }
         taken = {name: column[rows] for name, column in columns.items() if column is not None}
         return replace(self, **taken, features={n: c.take(pa.array(rows)) for n, c in self.features.items()})
 
@@ -82,6 +85,10 @@ def _without_duplicates(events: Events, table: Interactions, report: BuildReport
         total = np.zeros(len(events), np.float64)
         total[rows] = np.add.reduceat(weight[order].astype(np.float64), starts)
         events = replace(events, weight=total.astype(np.float32))
+        if events.click is not None:  # a click where one of them is
+            clicked = np.zeros_like(events.click)
+            clicked[rows] = np.maximum.reduceat(events.click[order], starts)
+            events = replace(events, click=clicked)
     report.drop(f"rows of {name} that repeat a user, item and relation", len(events) - len(rows))
     return events.at(np.sort(rows))
 

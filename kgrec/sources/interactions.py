@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from kgrec.sources.columns import Column, Ids, Numbers, Times
+from kgrec.schema import CLICK, FeatureKind
+from kgrec.sources.columns import Column, Flags, Ids, Numbers, Times
 from kgrec.sources.drafts import Drafts, EdgeDraft
 from kgrec.sources.events import Events, as_sessions, kept, numbers_by_appearance
 from kgrec.sources.problems import Problems
@@ -32,7 +34,7 @@ def add_interactions(recipe: Recipe, folder: Path, problems: Problems, drafts: D
         name = files[0][0]
         if table.session:
             events = as_sessions(events, table.session.gap)
-        _add(kept(events, table, report, name), table, drafts)
+        _add(kept(events, table, report, name), table, recipe, drafts)
 
 
 def _joined(read: list[Columns]) -> Columns:
@@ -55,8 +57,10 @@ class _WantedColumns:
         self.relation = _behaviour(table)
         self.weight = None if table.weight is None else Numbers(table.weight, *_range(table), required=True)
         self.time = None if table.time is None else Times(table.time.column, table.time.unit, table.time.format)
+        clicked = table.click.column if table.click else None
+        self.click = None if clicked is None else Flags(clicked, required=True)
         self.features = {name: feature_column(name, feature) for name, feature in table.features.items()}
-        optional = (self.relation, self.weight, self.time, *self.features.values())
+        optional = (self.relation, self.weight, self.time, self.click, *self.features.values())
         self.all: list[Column] = [self.user, self.item, *(column for column in optional if column is not None)]
 
     def events(self, read: Columns, part: np.ndarray | None) -> Events:
@@ -65,12 +69,13 @@ class _WantedColumns:
         item, item_ids = _coded(read[self.item])
         weight = None if self.weight is None else read[self.weight].to_numpy().astype(np.float32)
         time = None if self.time is None else read[self.time].to_numpy()
+        click = None if self.click is None else combined(read[self.click]).cast(pa.float32()).to_numpy()
         relation = None if self.relation is None else self._relation(read[self.relation])
         features = {
             name: feature_values(feature.kind, read[self.features[name]], feature.split, f"feature {name!r}")
             for name, feature in self.table.features.items()
         }
-        return Events(user, item, user_ids, item_ids, relation, weight, time, part, features)
+        return Events(user, item, user_ids, item_ids, relation, weight, time, part, click, features)
 
     def _relation(self, values: pa.ChunkedArray) -> np.ndarray:
         assert self.table.relations is not None
@@ -107,25 +112,46 @@ def _coded(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
     return coded.indices.to_numpy(), coded.dictionary
 
 
-def _add(events: Events, table: Interactions, drafts: Drafts) -> None:
+def _add(events: Events, table: Interactions, recipe: Recipe, drafts: Drafts) -> None:
     source = _numbered(events.user, events.user_ids, table.between[0], drafts)
     target = _numbered(events.item, events.item_ids, table.between[1], drafts)
-    for position, relation in enumerate(table.relation_names):
+    click = _click(events, table)
+    for position, edge in enumerate(table.edge_types):
         rows = None if events.relation is None else events.relation == position
-        label = relation if table.relations is None else _words_for(relation, table.relations.values)
+        label = edge[1] if table.relations is None else _words_for(edge[1], table.relations.values)
+        columns = {name: (table.features[name].kind, values) for name, values in events.features.items()}
+        if click is not None and edge == recipe.target_type:
+            columns[CLICK] = ("numeric", pa.array(click))
         draft = EdgeDraft(
             _at(source, rows),
             _at(target, rows),
             None if events.time is None else _at(events.time, rows),
             None if events.weight is None else _at(events.weight, rows),
-            {
-                name: (table.features[name].kind, values if rows is None else values.filter(pa.array(rows)))
-                for name, values in events.features.items()
-            },
+            {n: (kind, v if rows is None else v.filter(pa.array(rows))) for n, (kind, v) in columns.items()},
             label,
             part=None if events.part is None else _at(events.part, rows),
         )
-        drafts.add_edges((table.between[0], relation, table.between[1]), draft)
+        drafts.add_edges(edge, draft)
+
+
+def _click(events: Events, table: Interactions) -> np.ndarray | None:
+    """Which rows are clicks by themselves, float32 [E]; None where a behaviour says it, or nothing."""
+    if table.click is None or table.click.weight is None:
+        return events.click
+    assert events.weight is not None
+    return (events.weight >= table.click.weight).astype(np.float32)
+
+
+def add_clicks(recipe: Recipe, drafts: Drafts) -> None:
+    """Where the recipe says so, which target edges are of a pair that another behaviour has too."""
+    target, click = recipe.target_type, recipe.target_interactions.click
+    if click is None or click.behaviour is None:
+        return
+    draft, other = drafts.edges[target], drafts.edges[target[0], click.behaviour, target[2]]
+    width = len(drafts.of(target[2]))
+    clicked = np.isin(draft.source * width + draft.target, other.source * width + other.target)
+    column: tuple[FeatureKind, pa.Array] = ("numeric", pa.array(clicked.astype(np.float32)))
+    drafts.edges[target] = replace(draft, features={**draft.features, CLICK: column})
 
 
 def _words_for(relation: str, values: Mapping[str, str | None]) -> str:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from kgrec.errors import unknown_name
-from kgrec.schema import EdgeType, FeatureKind, clean_name
+from kgrec.schema import CLICK, EdgeType, FeatureKind, clean_name
 from kgrec.sources.document import load_document
 from kgrec.sources.facts import FactOptions
 from kgrec.sources.rdf import RdfSource
@@ -180,6 +180,24 @@ class Session(RecipePart):
     gap: Annotated[int, BeforeValidator(_seconds)] = Field(description="30m, 2h, 1d, or seconds")
 
 
+class Click(RecipePart):
+    """Which target edges are clicks, in one of three ways: {column: clicked}, {weight: 4}, {behaviour: purchased}.
+
+    It is said of all the files at once, so a behaviour after the split's time may make an earlier edge a click.
+    """
+
+    column: str | None = Field(None, description="a column of 0 and 1, or false and true")
+    weight: float | None = Field(None, description="an edge of at least this weight is a click")
+    behaviour: Name | None = Field(None, description="an edge is a click where its pair has an edge of this relation")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Click:
+        said = [name for name, value in self if value is not None]
+        if len(said) != 1:
+            raise ValueError(f"say one of `column`, `weight` and `behaviour`; found {' and '.join(said) or 'none'}")
+        return self
+
+
 class Interactions(TableFormat):
     """What users did with items, one a row."""
 
@@ -192,6 +210,7 @@ class Interactions(TableFormat):
     user: str = Field("user", description="the column of users")
     item: str = Field("item", description="the column of items")
     weight: str | None = Field(None, description="the column of ratings or counts")
+    click: Click | None = Field(None, description="which edges are clicks, for models of the task ctr")
     rating_range: tuple[float, float] | None = Field(None, description="a weight outside is an error: [1, 5]")
     min_weight: float | None = Field(None, description="rows of less weight are left out")
     time: TimeColumn | None = Field(None, description="the column of times; rows of one time stay in file order")
@@ -212,6 +231,10 @@ class Interactions(TableFormat):
             raise ValueError("`session` needs `time`")
         if self.weight is None and (self.rating_range or self.min_weight is not None):
             raise ValueError("`rating_range` and `min_weight` need `weight`: name the column")
+        if self.click and self.click.weight is not None and self.weight is None:
+            raise ValueError("`click: {weight: ...}` needs `weight`: name the column")
+        if self.click and CLICK in self.features:
+            raise ValueError(f"`click:` makes the feature {CLICK!r}, which `features` has too; give that another name")
         if any(feature.file for feature in self.features.values()):
             raise ValueError("features of edges are columns of the table, not a .npy `file`")
         return self
@@ -222,6 +245,11 @@ class Interactions(TableFormat):
         if self.relations is None:
             return [self.relation]
         return list(dict.fromkeys(name for name in self.relations.values.values() if name is not None))
+
+    @property
+    def edge_types(self) -> list[EdgeType]:
+        """The edge types that these rows are of."""
+        return [(self.between[0], name, self.between[1]) for name in self.relation_names]
 
     @property
     def has_filter(self) -> bool:
@@ -330,8 +358,25 @@ class Recipe(RecipePart):
         for node_type in self.links:
             if node_type not in self.node_types:
                 raise unknown_name("node type", node_type, self.node_types, "for `links`")
-        self.target_interactions  # noqa: B018 - raises where `target` is not among the relations
+        self._clicks_are_of_the_target()
         return self
+
+    def _clicks_are_of_the_target(self) -> None:
+        """Raises UnknownName where `target` or a behaviour is not among the relations."""
+        target = self.target_type
+        tables = [table for table in self.interactions if target in table.edge_types]
+        if any(table.click for table in self.interactions if table not in tables):
+            raise ValueError(f"`click` is of the target relation, {target[1]!r}; take it away from other interactions")
+        ways = {table.click and (table.click.behaviour or "by the row") for table in tables}
+        if len(ways) > 1:
+            raise ValueError(
+                f"all interactions of {target[1]!r} must say the same kind of `click`, or none of them any"
+            )
+        behaviour = tables[0].click.behaviour if tables[0].click else None
+        others = [edge for table in self.interactions for edge in table.edge_types if edge != target]
+        known = [relation for source, relation, end in others if (source, end) == (target[0], target[2])]
+        if behaviour is not None and behaviour not in known:
+            raise unknown_name("behaviour", behaviour, known, f"beside {target[1]!r}, for `click`")
 
     @property
     def node_types(self) -> list[str]:

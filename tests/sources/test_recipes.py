@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 
 from kgrec import Graph
 from kgrec.sources.build import build
@@ -61,6 +62,8 @@ def test_shop_by_pandas(shop):
     assert graph.vocabulary["user"].ids(users) == bought["user"].tolist()
     assert graph.vocabulary["item"].ids(items) == bought["product"].tolist()
     assert purchased.time.tolist() == bought["time"].tolist()
+    viewed, pairs = events[events["event"] == "view"], set(zip(bought["user"], bought["product"]))
+    assert graph.clicks().tolist() == [pair in pairs for pair in zip(viewed["user"], viewed["product"])]
     products = pd.read_csv(ROOT / "graphs/shop/products.csv")
     assert graph.vocabulary["item"].labels(range(400)) == products["title"].tolist()
     assert graph.features["item"]["price"].values.tolist() == products["price"].astype("float32").tolist()
@@ -123,6 +126,13 @@ def test_ml_1m_dbpedia(data_root):
     assert graph.vocabulary["item"].labels([72]) == ["Misérables, Les (1995)"]
     linked = {line.split("\t")[0] for line in (data_root / "ml1m-dbpedia/mappings.tsv").read_text().splitlines()}
     assert len(linked & set(graph.vocabulary["item"].ids(rated))) == 3_227
+
+
+@pytest.mark.real_data
+def test_ml_1m_ctr(data_root):
+    graph, _ = built("ml-1m-ctr", data_root)
+    assert graph.clicks().sum() == 226_310 + 348_971  # ratings of 5 and of 4
+    assert torch.equal(graph.clicks() == 1, graph.only("rated").weight >= 4)
 
 
 @pytest.mark.real_data
