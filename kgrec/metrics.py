@@ -1,4 +1,4 @@
-"""Metrics: each is its formula over the facts of one relevance matrix. Names are `ndcg@10`, `rmse`."""
+"""Metrics: each is its formula over the facts of one relevance matrix. Names are `ndcg@10`, `rmse`, `auc`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from kgrec.errors import KgrecError, unknown_name
 
+BINS = 15  #: of the expected calibration error
 KGAT_DEPTH = 100  #: the KGAT authors rank 100 items, and know of no hits below
 
 
@@ -123,6 +125,52 @@ def _mean(values: Tensor, user: Tensor | None) -> Tensor:
     return torch.bincount(user, weights=values) / torch.bincount(user)
 
 
+def auc(score: Tensor, label: Tensor, user: Tensor | None = None) -> Tensor:
+    """The share of pairs of a click and a non-click in which the click scores higher, ties counted half: a DoubleTensor
+    [], or each user's own, [U]; NaN where all are of one class. By ranks, as Mann-Whitney's U, in O(n log n).
+
+    score: Tensor [n]; label: Tensor [n], 1 for a click, 0 for none; user: LongTensor [n], numbers from 0.
+
+    >>> auc(torch.tensor([3.0, 1.0, 2.0, 1.0]), torch.tensor([1, 1, 0, 0])).item()
+    0.625
+    """
+    if user is None:
+        return auc(score, label, torch.zeros_like(label, dtype=torch.long)).squeeze(0)
+    values, rank = score.unique(return_inverse=True)
+    group, place = (user * len(values) + rank).unique(return_inverse=True)  # equal scores of one user, rising
+    clicks = torch.bincount(place, weights=label.double())
+    others = torch.bincount(place) - clicks
+    owner = group // len(values)
+    num_clicks, num_others = (torch.bincount(owner, weights=count) for count in (clicks, others))
+    lower = others.cumsum(0) - others - (num_others.cumsum(0) - num_others)[owner]  # of the same user
+    won = torch.bincount(owner, weights=clicks * (lower + others / 2))
+    return won / (num_clicks * num_others)
+
+
+def gauc(score: Tensor, label: Tensor, user: Tensor) -> Tensor:
+    """The mean over users of their own AUC, weighted by their numbers of edges, over the users who have both classes: a
+    DoubleTensor []; NaN where nobody has (Zhou et al. 2018, Deep Interest Network). As `auc`."""
+    own, weight = auc(score, label, user), torch.bincount(user)
+    both = ~own.isnan()
+    return own[both] @ weight[both].double() / weight[both].sum()
+
+
+def logloss(score: Tensor, label: Tensor, user: Tensor | None = None) -> Tensor:
+    """-log of the probability sigmoid(score) that was given to what happened, mean: a DoubleTensor [], or each user's
+    own, [U]. As `auc`."""
+    score = score.double()
+    return _mean(softplus(score) - label * score, user)
+
+
+def ece(score: Tensor, label: Tensor) -> Tensor:
+    """Expected calibration error: how far the probabilities sigmoid(score) are from the share of clicks in each of 15
+    bins of equal width, mean over edges: a DoubleTensor [] (Guo et al. 2017, eq. 3). As `auc`."""
+    probability = score.double().sigmoid()
+    place = (probability * BINS).ceil().long().clamp(min=1) - 1  # a bin holds its upper end
+    gap = torch.bincount(place, weights=probability - label, minlength=BINS)
+    return gap.abs().sum() / len(label)
+
+
 #: Metrics of one user's list: (lists, k) -> DoubleTensor [B]
 OF_LISTS: Mapping[str, Callable[[Ranking, int], Tensor]] = {
     "recall": _recall,
@@ -138,9 +186,18 @@ OF_LISTS: Mapping[str, Callable[[Ranking, int], Tensor]] = {
 OF_CATALOG = ("coverage",)
 #: Metrics of predicted ratings: error [n] -> DoubleTensor [], and with user [n] -> [U]
 OF_RATINGS: Mapping[str, Callable[..., Tensor]] = {"rmse": rmse, "mae": mae}
+#: Metrics of predicted clicks: (score [n], label [n], user [n]) -> DoubleTensor []
+OF_CLICKS: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "auc": lambda score, label, user: auc(score, label),
+    "gauc": gauc,
+    "logloss": lambda score, label, user: logloss(score, label),
+    "ece": lambda score, label, user: ece(score, label),
+}
+#: Those of them that a user has: (score [n], label [n], user [n]) -> DoubleTensor [U]
+OF_A_USERS_CLICKS: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"gauc": auc, "logloss": logloss}
 
-NAMES = (*OF_LISTS, *OF_CATALOG, *OF_RATINGS)
-LOWER_IS_BETTER = frozenset({"rmse", "mae", "popularity"})
+NAMES = (*OF_LISTS, *OF_CATALOG, *OF_RATINGS, *OF_CLICKS)
+LOWER_IS_BETTER = frozenset({"rmse", "mae", "popularity", "logloss", "ece"})
 
 
 @dataclass(frozen=True)
@@ -148,7 +205,7 @@ class Metric:
     """A metric by name and cut-off."""
 
     kind: str  #: one of NAMES
-    k: int = 0  #: ranks that count; 0 for metrics of ratings
+    k: int = 0  #: ranks that count; 0 for metrics of ratings and clicks
 
     @property
     def name(self) -> str:
@@ -156,11 +213,13 @@ class Metric:
         return f"{self.kind}@{self.k}" if self.k else self.kind
 
     @property
-    def of(self) -> Literal["lists", "catalog", "ratings"]:
-        """What it measures: each user's list, all lists together, or predicted ratings."""
+    def of(self) -> Literal["lists", "catalog", "ratings", "clicks"]:
+        """What it measures: each user's list, all lists together, predicted ratings, or predicted clicks."""
         if self.kind in OF_LISTS:
             return "lists"
-        return "catalog" if self.kind in OF_CATALOG else "ratings"
+        if self.kind in OF_CATALOG:
+            return "catalog"
+        return "ratings" if self.kind in OF_RATINGS else "clicks"
 
     @property
     def depth(self) -> int:
@@ -188,7 +247,7 @@ def parse(name: str) -> Metric:
     kind, at, cut = name.strip().partition("@")
     if kind not in NAMES:
         raise unknown_name("metric", kind, NAMES)
-    if kind in OF_RATINGS:
+    if kind in (*OF_RATINGS, *OF_CLICKS):
         if at:
             raise KgrecError(f"metric {name!r}: {kind} takes no cut-off; write {kind}")
         return Metric(kind)

@@ -1,9 +1,10 @@
 """Metrics against sums on paper, and against PyG's."""
 
-from math import log2, sqrt
+from math import log, log2, sqrt
 
 import pytest
 import torch
+import torchmetrics.functional.classification as theirs_of_clicks
 from torch_geometric.metrics import (
     LinkPredAveragePopularity,
     LinkPredCoverage,
@@ -16,7 +17,7 @@ from torch_geometric.metrics import (
 )
 
 from kgrec.errors import KgrecError, UnknownName
-from kgrec.metrics import NAMES, Metric, Ranking, coverage, higher_is_better, mae, parse, rmse
+from kgrec.metrics import NAMES, Metric, Ranking, auc, coverage, ece, gauc, higher_is_better, logloss, mae, parse, rmse
 
 # Ann has four relevant items, of which the first and the third are hits; Bob has one, in the last place.
 LISTS = Ranking(
@@ -73,6 +74,62 @@ def test_ratings() -> None:
     assert mae(error, torch.tensor([0, 1, 1])).tolist() == pytest.approx([1, (2 + 3) / 2])
 
 
+def of(*probabilities: float) -> torch.Tensor:
+    """The scores whose sigmoid these are."""
+    return torch.tensor(probabilities, dtype=torch.double).logit()
+
+
+# Ann's click is above one of two others and ties with the second; Bob's two are above his other; Cem has no other
+CLICK_SCORE = of(0.6, 0.2, 0.6, 0.9, 0.8, 0.3, 0.7)
+CLICK_LABEL = torch.tensor([1.0, 0, 0, 1, 1, 0, 1])
+CLICK_USER = torch.tensor([0, 0, 0, 1, 1, 1, 2])
+
+
+def test_auc_counts_pairs_and_half_of_ties() -> None:
+    # .6 beats .2 .3 and ties with .6; .9, .8 and .7 beat all three
+    assert auc(CLICK_SCORE, CLICK_LABEL).item() == (2.5 + 3 + 3 + 3) / (4 * 3)
+    assert auc(torch.zeros(4), torch.tensor([1, 0, 0, 1])).item() == 0.5
+    assert auc(torch.tensor([2.0, 1.0]), torch.tensor([0.0, 1.0])).item() == 0
+    assert auc(torch.tensor([2.0, 1.0]), torch.tensor([1.0, 1.0])).isnan()
+
+
+def test_gauc_is_the_mean_over_users_with_both_classes_by_their_edges() -> None:
+    own = auc(CLICK_SCORE, CLICK_LABEL, CLICK_USER)
+    assert own[:2].tolist() == [1.5 / 2, 2 / 2]
+    assert own[2].isnan()
+    assert gauc(CLICK_SCORE, CLICK_LABEL, CLICK_USER).item() == (3 * 0.75 + 3 * 1) / 6
+    more = torch.cat([CLICK_SCORE, of(0.1)]), torch.cat([CLICK_LABEL, torch.zeros(1)])
+    assert gauc(*more, torch.cat([CLICK_USER, torch.tensor([0])])).item() == (4 * 2.5 / 3 + 3 * 1) / 7
+    assert gauc(CLICK_SCORE, torch.ones(7), CLICK_USER).isnan()
+
+
+def test_logloss_is_the_mean_log_probability_of_what_happened() -> None:
+    loss = [-log(p) for p in (0.6, 1 - 0.2, 1 - 0.6, 0.9, 0.8, 1 - 0.3, 0.7)]
+    assert logloss(CLICK_SCORE, CLICK_LABEL).item() == pytest.approx(sum(loss) / 7)
+    own = logloss(CLICK_SCORE, CLICK_LABEL, CLICK_USER)
+    assert own.tolist() == pytest.approx([sum(loss[:3]) / 3, sum(loss[3:6]) / 3, loss[6]])
+    assert logloss(torch.tensor([-800.0, 800.0]), torch.tensor([1.0, 1.0])).item() == pytest.approx(800 / 2)
+
+
+def test_ece_is_the_gap_in_each_bin_by_its_edges() -> None:
+    # bins of a fifteenth: .61 and .65 are in the tenth, .31 in the fifth, .01 in the first
+    score, label = of(0.61, 0.65, 0.31, 0.01), torch.tensor([1.0, 0, 1, 0])
+    assert ece(score, label).item() == pytest.approx((abs(0.61 + 0.65 - 1) + abs(0.31 - 1) + abs(0.01)) / 4)
+    assert ece(torch.tensor([-1000.0, 1000.0]), torch.tensor([0.0, 1.0])).item() == 0
+
+
+def test_torchmetrics_agrees_on_clicks() -> None:
+    generator = torch.Generator().manual_seed(0)
+    score = (torch.randn(500, generator=generator, dtype=torch.double) * 10).round() / 10  # many ties
+    label = (torch.rand(500, generator=generator) < score.sigmoid()).long()
+    probability = score.sigmoid()
+    assert auc(score, label).item() == pytest.approx(theirs_of_clicks.binary_auroc(probability, label).item(), rel=1e-6)
+    theirs = theirs_of_clicks.binary_calibration_error(probability, label, n_bins=15)
+    assert ece(score, label).item() == pytest.approx(theirs.item(), rel=1e-5)
+    entropy = torch.nn.functional.binary_cross_entropy(probability, label.double())
+    assert logloss(score, label).item() == pytest.approx(entropy.item())
+
+
 def test_coverage_is_the_share_of_the_catalog() -> None:
     assert coverage(torch.tensor([True, False, True, False, False])) == 2 / 5
 
@@ -119,7 +176,7 @@ def _random_lists() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return item, relevant, relevant.gather(1, item)
 
 
-@pytest.mark.parametrize("name", ["recall@10", "ndcg_kgat@20", "coverage@1", "rmse", "mae"])
+@pytest.mark.parametrize("name", ["recall@10", "ndcg_kgat@20", "coverage@1", "rmse", "mae", "auc", "ece"])
 def test_a_name_is_read_and_written_back(name: str) -> None:
     assert parse(name).name == name
     assert parse(name).kind in NAMES
@@ -146,6 +203,7 @@ def test_an_unknown_metric_is_refused_with_the_near_one(name: str, message: str)
         ("ndcg@ten", "the cut-off 'ten' is not a whole number from 1"),
         ("ndcg@-3", "the cut-off '-3' is not a whole number from 1"),
         ("rmse@10", "rmse takes no cut-off; write rmse"),
+        ("auc@10", "auc takes no cut-off; write auc"),
     ],
 )
 def test_a_bad_cut_off_is_refused(name: str, message: str) -> None:
@@ -154,7 +212,6 @@ def test_a_bad_cut_off_is_refused(name: str, message: str) -> None:
 
 
 def test_which_way_is_better() -> None:
-    assert [name for name in ("recall@5", "coverage@5", "popularity@5", "rmse", "mae") if higher_is_better(name)] == [
-        "recall@5",
-        "coverage@5",
-    ]
+    better_higher = ["recall@5", "coverage@5", "auc", "gauc"]
+    better_lower = ["popularity@5", "rmse", "mae", "logloss", "ece"]
+    assert [name for name in [*better_higher, *better_lower] if higher_is_better(name)] == better_higher
