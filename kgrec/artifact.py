@@ -41,9 +41,18 @@ class Artifact:
 
 
 def save_artifact(
-    artifact: Artifact, path: Path, *, per_user: pa.Table | None = None, log: str = "", overwrite: bool = False
+    artifact: Artifact,
+    path: Path,
+    *,
+    per_user: pa.Table | None = None,
+    predictions: pa.Table | None = None,
+    log: str = "",
+    overwrite: bool = False,
 ) -> None:
-    """Write a run folder whole or not at all. Raises KgrecError where `path` exists or the disk refuses."""
+    """Write a run folder whole or not at all, with the test's values by user and by edge where they are given.
+
+    Raises KgrecError where `path` exists or the disk refuses.
+    """
     graph = artifact.graph.to("cpu")
     with whole(path, overwrite, sign="config.json") as folder:
         (folder / "vocabulary").mkdir(parents=True)
@@ -64,8 +73,9 @@ def save_artifact(
                 columns["label"] = vocabulary.label_array
             pq.write_table(pa.table(columns), folder / "vocabulary" / f"{name}.parquet", compression="zstd")
         pq.write_table(_history(graph), folder / "history.parquet", compression="zstd")
-        if per_user is not None:
-            pq.write_table(per_user, folder / "per_user.parquet", compression="zstd")
+        for name, table in (("per_user", per_user), ("predictions", predictions)):
+            if table is not None:
+                pq.write_table(table, folder / f"{name}.parquet", compression="zstd")
         if log:
             (folder / "log.csv").write_text(log, encoding="utf-8")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -13,9 +14,9 @@ from torch import Tensor
 
 from kgrec.errors import KgrecError, some
 from kgrec.graph import NO_TIME, Candidates, Graph
-from kgrec.metrics import OF_RATINGS, Metric, Ranking, coverage, parse
+from kgrec.metrics import OF_A_USERS_CLICKS, OF_CLICKS, OF_RATINGS, Metric, Ranking, coverage, parse
 from kgrec.model import Recommender, Task
-from kgrec.ranking import Ranker, Scorer, filled, scoring
+from kgrec.ranking import Ranker, Scorer, scoring
 from kgrec.samplers.histories import Histories
 
 
@@ -24,22 +25,25 @@ class Evaluation:
     """What came out: means over users, and the values that they are means of."""
 
     metrics: dict[str, float]  #: by name, as asked
-    per_user: pa.Table  #: one row a user: `user`, the external id, and a column for each metric that a user has
+    per_user: pa.Table  #: one row a user: `user`, the external id, and a column for each metric that a user has; null
+    #: where this one has none (gauc, the user's own AUC, needs both classes)
     num_users: int  #: users with at least one held-out item: those that the means are over
     num_unrankable: int  #: distinct held-out pairs that no model could rank: seen before, or not on the user's list
     seconds: float
     warm: dict[str, float] = field(default_factory=dict)  #: among items with a known interaction; empty if `cold` is
     cold: dict[str, float] = field(default_factory=dict)  #: among items without one; empty where none is held out
+    predictions: pa.Table | None = None  #: where ratings or clicks were measured, one row a held-out edge: `user` and
+    #: `item`, external ids, `truth` and `prediction`, the rating or the probability, float32
 
 
 def default_metrics(task: Task) -> tuple[str, ...]:
-    """The metrics of a task where none are named; a click's logit is measured as an order.
+    """The metrics of a task where none are named.
 
-    >>> default_metrics("rating")
-    ('rmse', 'mae')
+    >>> default_metrics("rating"), default_metrics("ctr")
+    (('rmse', 'mae'), ('auc', 'gauc', 'logloss', 'ece'))
     """
-    if task == "rating":
-        return tuple(OF_RATINGS)
+    if task != "ranking":
+        return tuple(OF_RATINGS if task == "rating" else OF_CLICKS)
     kinds = ("recall", "precision", "ndcg", "hit_rate", "mrr", "map")
     return tuple(f"{kind}@{k}" for k in (10, 20) for kind in kinds)
 
@@ -55,7 +59,7 @@ def evaluate(
     batch_size: int = 2048,
     cells: int = 4_194_304,
 ) -> Evaluation:
-    """How well a model ranks, or rates, what was held out: one protocol for all models.
+    """How well a model ranks what was held out, or predicts its ratings or clicks: one protocol for all models.
 
     known: its target edges are each user's history, and are seen. held: its target edges are to be predicted. metrics:
     names such as `ndcg@10`; None: those of `default_metrics`. candidates: for each user the items to rank, a set; None:
@@ -70,45 +74,81 @@ def evaluate(
     - Equal scores are ordered by a random number of each user and item, so a constant scorer is at chance.
     - Where cold items (those without a known interaction) are held out, `cold` and `warm` rank each kind among its own
       kind alone, over the users with a held-out item of that kind.
-    - `rmse` and `mae` are over held-out edges, as often as they stand there; a user's own are over that user's edges.
+    - Metrics of ratings and clicks are over held-out edges, as often as they stand there; a user's own are over that
+      user's edges. A score's sigmoid is the probability of a click. Where all warm or all cold edges are of one class,
+      the AUC of these alone is left out.
 
     The model is scored in eval mode, without gradients and on its own device; it is left in the mode it was in.
 
     Raises UnknownName for a metric that is not there; KgrecError where nothing is held out, the graphs differ in nodes
-    or target, a user has no list, ratings are asked of a model that ranks, or scores are not finite.
+    or target, a user has no list, scores are not finite, and as `check_metrics`.
     """
     start = time.perf_counter()
     wanted = list(dict.fromkeys(parse(name) for name in (default_metrics(model.task) if metrics is None else metrics)))
-    _check(model, known, held, wanted)
+    _check_graphs(known, held)
     trial = _Trial(model, known, held, candidates, batch_size, cells)
-    of_lists = [metric for metric in wanted if metric.of != "ratings"]
-    of_ratings = [metric for metric in wanted if metric.of == "ratings"]
+    check_metrics(model, trial.held, [metric.name for metric in wanted])
+    of_lists = [metric for metric in wanted if metric.of in ("lists", "catalog")]
+    of_edges = [metric for metric in wanted if metric.of in ("ratings", "clicks")]
     with scoring(model):
         ranked = _rank(trial, of_lists, seed) if of_lists else {}
-        rated = _rate(trial, of_ratings) if of_ratings else {}
-    found = {scope: _joined(ranked.get(scope), rated.get(scope), wanted) for scope in trial.scopes}
+        score = trial.scorer.of_edges(trial.held) if of_edges else None
+    predicted = {} if score is None else _predicted(trial, of_edges, score)
+    found = {scope: _joined(ranked.get(scope), predicted.get(scope), wanted) for scope in trial.scopes}
+    columns = {name: pa.array(own.cpu().numpy(), from_pandas=True) for name, own in found["all"].columns.items()}
     return Evaluation(
         metrics=found["all"].means,
         warm=found["warm"].means if "warm" in found else {},
         cold=found["cold"].means if "cold" in found else {},
-        per_user=pa.table({"user": trial.user_ids(), **{k: v.cpu().numpy() for k, v in found["all"].columns.items()}}),
+        per_user=pa.table({"user": trial.ids(trial.seen.target[0], trial.user), **columns}),
+        predictions=None if score is None else trial.predictions(score),
         num_users=len(trial.user),
         num_unrankable=trial.num_unrankable(),
         seconds=time.perf_counter() - start,
     )
 
 
-def _check(model: Recommender, known: Graph, held: Graph, wanted: Sequence[Metric]) -> None:
+def _check_graphs(known: Graph, held: Graph) -> None:
     if known.target != held.target or known.num_nodes != held.num_nodes:
         raise KgrecError(
             f"held-out edges are of another graph: {'-'.join(held.target)} over {held.num_nodes:,} nodes, "
             f"where {'-'.join(known.target)} over {known.num_nodes:,} nodes is known"
         )
-    ratings = [metric.name for metric in wanted if metric.of == "ratings"]
-    if ratings and model.task != "rating":
+
+
+def check_metrics(model: Recommender, held: Graph, metrics: Sequence[str]) -> None:
+    """Whether the held-out edges give these metrics of this model a value, before anything is scored.
+
+    Raises KgrecError where ratings or clicks are asked of a model of another task, where edges have no labels of
+    clicks, and where AUC is undefined: all edges, or those of each user for GAUC, are of one class.
+    """
+    wanted = [parse(name) for name in metrics]
+    for what, task in (("ratings", "rating"), ("clicks", "ctr")):
+        names = [metric.name for metric in wanted if metric.of == what]
+        if names and model.task != task:
+            raise KgrecError(
+                f"{', '.join(names)} measure predicted {what}, and the scores of {type(model).__name__} are of task "
+                f"{model.task!r}; ask for metrics such as ndcg@10"
+            )
+    kinds = [metric.kind for metric in wanted if metric.of == "clicks"]
+    if kinds:
+        _check_classes(held.only(held.target), kinds)
+
+
+def _check_classes(held: Graph, kinds: Sequence[str]) -> None:
+    label = held.clicks()
+    undefined = [kind for kind in ("auc", "gauc") if kind in kinds]
+    if undefined and label.min() == label.max():
         raise KgrecError(
-            f"{', '.join(ratings)} measure predicted ratings, and the scores of {type(model).__name__} are of task "
-            f"{model.task!r}; ask for metrics such as ndcg@10"
+            f"{' and '.join(undefined)} undefined: the {len(label):,} held-out {held.target[1]!r} edges are all "
+            f"{'clicks' if label[0] else 'without a click'}, and both are wanted; mend `click:` in the recipe, take "
+            "another --split, or ask for --metrics logloss,ece and --metric logloss"
+        )
+    edges, clicks = torch.bincount(held.head), torch.bincount(held.head, weights=label)
+    if "gauc" in kinds and not ((clicks > 0) & (clicks < edges)).any():
+        raise KgrecError(
+            f"gauc undefined: no user has both clicks and others among the {len(label):,} held-out edges; hold out "
+            "more of each user with --split, or ask for --metrics auc,logloss,ece"
         )
 
 
@@ -180,10 +220,22 @@ class _Trial:
         num_found = len(torch.unique(found[found >= 0]))
         return num_found if self.lists is None else len(self.pair) - num_found
 
-    def user_ids(self) -> pa.Array:
-        """External ids of the users, strings [U]."""
-        source = self.seen.target[0]
-        return pa.array(self.seen.vocabulary[source].ids(self.user.cpu() - self.seen.range(source).start), pa.string())
+    def ids(self, node_type: str, node: Tensor) -> pa.Array:
+        """External ids of flat nodes of a type, strings [n]."""
+        local = node.cpu() - self.seen.range(node_type).start
+        return self.seen.vocabulary[node_type].id_array.take(pa.array(local.numpy()))
+
+    @cached_property
+    def truth(self) -> Tensor:
+        """What held-out edges say: a click or none, or the rating; FloatTensor [held-out edges]."""
+        return self.held.clicks() if self.scorer.model.task == "ctr" else self.held.weight
+
+    def predictions(self, score: Tensor) -> pa.Table:
+        """Truth and prediction of each held-out edge. score: FloatTensor [held-out edges]."""
+        source, _, target = self.held.target
+        prediction = score.sigmoid() if self.scorer.model.task == "ctr" else score
+        columns = {"user": self.ids(source, self.held.head), "item": self.ids(target, self.held.tail)}
+        return pa.table({**columns, "truth": self.truth.cpu().numpy(), "prediction": prediction.cpu().numpy()})
 
     def _check_lists(self, lists: Histories) -> None:
         without = self.user[lists.lengths(self.user) == 0].cpu()
@@ -282,35 +334,35 @@ def _rank(trial: _Trial, wanted: Sequence[Metric], seed: int) -> dict[str, _Foun
     return {scope: tally.found() for scope, tally in tallies.items()}
 
 
-# ---------------------------------------------------------------------- rating
+# ---------------------------------------------------------------------- ratings and clicks
 
 
-def _rate(trial: _Trial, wanted: Sequence[Metric]) -> dict[str, _Found]:
-    """The metrics of predicted ratings, by scope."""
-    lists = Histories(trial.held)
-    errors, rows, items = [], [], []
-    scorer = trial.scorer
-    for row in scorer.batches(torch.maximum(scorer.width(trial.user), lists.lengths(trial.user)), scorer.batch_size):
-        user = trial.user[row]
-        place = lists.places(user)
-        item = lists.tails(place)
-        error = scorer.scores(scorer.query(user), filled(item, trial.pad)) - lists.weights(place)
-        errors.append(error[place >= 0])
-        rows.append(row[:, None].expand_as(place)[place >= 0])
-        items.append(item[place >= 0])
-    user, error, item = torch.cat(rows), torch.cat(errors).double(), torch.cat(items)
-    order = user.argsort(stable=True)  # so that sums do not depend on the batches
+def _predicted(trial: _Trial, wanted: Sequence[Metric], score: Tensor) -> dict[str, _Found]:
+    """The metrics of predicted ratings or clicks, by scope. score: FloatTensor [held-out edges]."""
+    user = torch.searchsorted(trial.user, trial.held.head)
+    measure = _of_clicks if trial.scorer.model.task == "ctr" else _of_ratings
+    inside = {scope: trial.is_in(scope, trial.held.tail) for scope in trial.scopes}
     return {
-        scope: _measured(wanted, user[order], error[order], trial.is_in(scope, item[order])) for scope in trial.scopes
+        scope: measure(wanted, score[edges], trial.truth[edges], user[edges]) if edges.any() else _Found({}, {})
+        for scope, edges in inside.items()
     }
 
 
-def _measured(wanted: Sequence[Metric], user: Tensor, error: Tensor, inside: Tensor) -> _Found:
-    """user, error, inside: [held-out edges], of which those inside count."""
-    if not inside.any():
-        return _Found({}, {})
+def _of_ratings(wanted: Sequence[Metric], score: Tensor, rating: Tensor, user: Tensor) -> _Found:
+    """All Tensor [edges of the scope]; users by their rows."""
+    error = (score - rating).double()
     formulas = {metric.name: OF_RATINGS[metric.kind] for metric in wanted}
     return _Found(
-        {name: float(formula(error[inside])) for name, formula in formulas.items()},
-        {name: formula(error[inside], user[inside]) for name, formula in formulas.items()},
+        {name: float(formula(error)) for name, formula in formulas.items()},
+        {name: formula(error, user) for name, formula in formulas.items()},
+    )
+
+
+def _of_clicks(wanted: Sequence[Metric], score: Tensor, label: Tensor, user: Tensor) -> _Found:
+    """All Tensor [edges of the scope]; users by their rows. What is undefined is left out."""
+    means = {metric.name: float(OF_CLICKS[metric.kind](score, label, user)) for metric in wanted}
+    own = {metric.name: OF_A_USERS_CLICKS[metric.kind] for metric in wanted if metric.kind in OF_A_USERS_CLICKS}
+    return _Found(
+        {name: value for name, value in means.items() if not math.isnan(value)},
+        {name: formula(score, label, user) for name, formula in own.items()},
     )

@@ -86,6 +86,16 @@ class Scorer:
             )
         return torch.empty(wanted, device=scores.device).copy_(scores)
 
+    def of_edges(self, edges: Graph) -> Tensor:
+        """The score of each edge of a graph of one relation from users to items: float32 [E], in the edges' order."""
+        lists = Histories(edges)
+        user, found = edges.head.unique(), torch.empty(edges.num_edges, device=self.device)
+        for row in self.batches(torch.maximum(self.width(user), lists.lengths(user)), self.batch_size):
+            place = lists.places(user[row])
+            scores = self.scores(self.query(user[row]), filled(lists.tails(place), self.pad))
+            found[lists.edges(place)[place >= 0]] = scores[place >= 0]
+        return found
+
 
 def filled(items: Tensor, pad: int) -> Tensor:
     """Left-padded lists [B, C] with each one's last item in place of the pad, for models that know no pad."""

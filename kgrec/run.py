@@ -22,7 +22,7 @@ from torch import Tensor
 from kgrec import models
 from kgrec.artifact import Artifact, load_artifact, load_tensors, read_schema, save_artifact, save_tensors, versions
 from kgrec.errors import KgrecError
-from kgrec.evaluation import Evaluation, default_metrics, evaluate
+from kgrec.evaluation import Evaluation, check_metrics, default_metrics, evaluate
 from kgrec.files import refuse_existing, whole
 from kgrec.graph import Candidates, Graph
 from kgrec.metrics import higher_is_better, parse
@@ -253,6 +253,9 @@ class _Session:
     ) -> Recommender:
         """Train on `known` until `config.epochs` or until the metric on `held` no longer rises."""
         model = self._build(known)
+        for part in (held, self.split.test):
+            if part is not None:
+                check_metrics(model, part, self._metrics(model))
         trainer = Trainer(model, known, config, self.fabric)
         if saved is not None:
             model.load_state_dict(saved.model)
@@ -291,14 +294,15 @@ class _Session:
         return measured
 
     def _metric(self, model: Recommender) -> str:
-        return self.job.training.metric or ("rmse" if model.task == "rating" else "ndcg@10")
+        return self.job.training.metric or {"ranking": "ndcg@10", "rating": "rmse", "ctr": "auc"}[model.task]
+
+    def _metrics(self, model: Recommender) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([*(self.job.metrics or default_metrics(model.task)), self._metric(model)]))
 
     def _measure(
         self, model: Recommender, known: Graph, held: Graph, candidates: Candidates | None = None
     ) -> Evaluation:
-        names = self.job.metrics or default_metrics(model.task)
-        names = tuple(dict.fromkeys([*names, self._metric(model)]))
-        evaluation = evaluate(model, known, held, metrics=names, candidates=candidates)
+        evaluation = evaluate(model, known, held, metrics=self._metrics(model), candidates=candidates)
         self.evaluation_seconds = evaluation.seconds
         return evaluation
 
@@ -340,7 +344,8 @@ class _Session:
                     "versions": versions(),
                 },
             )
-            save_artifact(artifact, job.out, per_user=test.per_user, log=_csv(state.rows), overwrite=job.overwrite)
+            tables = {"per_user": test.per_user, "predictions": test.predictions}
+            save_artifact(artifact, job.out, **tables, log=_csv(state.rows), overwrite=job.overwrite)
             _Checkpoint.remove(job)
         self.fabric.barrier()
         return run

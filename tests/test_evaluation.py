@@ -1,6 +1,6 @@
 """Evaluation against sums on paper: who is ranked what, what counts as found, and what must not matter."""
 
-from math import log2, sqrt
+from math import exp, log, log2, sqrt
 
 import numpy as np
 import pandas as pd
@@ -17,14 +17,19 @@ from kgrec.samplers.histories import Histories
 ITEMS = ["a", "b", "c", "d", "e"]
 
 
-def graphs(known: list[tuple], held: list[tuple], users: list[str], items: list[str] = ITEMS) -> tuple[Graph, Graph]:
-    """Two graphs over the same users and items, with edges (user, item, time, weight), the last two optional."""
+def graphs(
+    known: list[tuple], held: list[tuple], users: list[str], items: list[str] = ITEMS, clicks: bool = False
+) -> tuple[Graph, Graph]:
+    """Two graphs over the same users and items, with edges (user, item, time, weight), the last two optional. clicks:
+    the weight is a label of clicks too."""
     nodes = {"user": pd.DataFrame({"id": users}), "item": pd.DataFrame({"id": items})}
 
     def graph(edges: list[tuple]) -> Graph:
         rows = [(*edge, *(0, 1.0)[len(edge) - 2 :]) for edge in edges]
         frame = pd.DataFrame(rows, columns=["source", "target", "time", "weight"])
-        return Graph.from_frames(nodes=nodes, edges={("user", "rated", "item"): frame})
+        frame["click"] = frame["weight"]
+        features = {"rated": {"click": "numeric"}} if clicks else {}
+        return Graph.from_frames(nodes=nodes, edges={("user", "rated", "item"): frame}, features=features)
 
     return graph(known), graph(held)
 
@@ -327,6 +332,13 @@ def test_ratings_are_measured_over_held_out_edges() -> None:
     assert result.per_user["rmse"].to_pylist() == pytest.approx([sqrt((4 + 1 + 4) / 3), 0.5])
     assert result.cold == pytest.approx({"rmse": 2, "mae": 2})  # e
     assert result.warm == pytest.approx({"rmse": sqrt((4 + 1 + 0.25) / 3), "mae": (2 + 1 + 0.5) / 3})
+    assert result.predictions is not None
+    assert result.predictions.to_pydict() == {
+        "user": ["ann", "bob", "ann", "ann"],
+        "item": ["b", "a", "a", "e"],
+        "truth": [5, 4, 2, 1],
+        "prediction": [3, 4.5, 3, 3],
+    }
     in_parts = evaluate(model, known, held, batch_size=1)
     assert (in_parts.metrics, in_parts.cold) == (result.metrics, result.cold)
 
@@ -348,6 +360,108 @@ def test_ratings_of_a_model_that_ranks_are_refused() -> None:
         KgrecError, match=r"rmse measure predicted ratings, and the scores of Table are of task 'ranking'"
     ):
         evaluate(Table(SCORES), KNOWN, HELD, metrics=["recall@2", "rmse"])
+
+
+# ---------------------------------------------------------------------- clicks
+
+# Ann was shown a b c and clicked a and c; Bob was shown a and e and clicked none
+SHOWN = graphs(
+    [("ann", "b", 1, 1.0), ("bob", "a", 1, 0.0), ("bob", "c", 1, 0.0)],
+    [("bob", "a", 2, 0.0), ("ann", "a", 2, 1.0), ("ann", "b", 3, 0.0), ("ann", "c", 4, 1.0), ("bob", "e", 5, 0.0)],
+    ["ann", "bob"],
+    clicks=True,
+)
+LOGITS = [[2.0, 1, 1, 9, 9], [1.0, 9, 9, 9, -3]]  # of what was clicked: 2, 1; of the rest: 1, 1, -3
+
+
+def test_clicks_are_measured_over_held_out_edges() -> None:
+    result = evaluate(Table(LOGITS, task="ctr"), *SHOWN)
+    assert list(result.metrics) == ["auc", "gauc", "logloss", "ece"]
+
+    def loss(logit: float) -> float:
+        return log(1 + exp(-logit))
+
+    def p(logit: float) -> float:
+        return 1 / (1 + exp(-logit))
+
+    assert result.metrics["auc"] == (3 + 2) / (2 * 3)  # 2 beats all; 1 beats -3 and ties twice
+    assert result.metrics["gauc"] == 1.5 / 2  # Ann's; Bob has no click
+    losses = {"bob": [loss(-1), loss(3)], "ann": [loss(2), loss(-1), loss(1)]}
+    assert result.metrics["logloss"] == pytest.approx(sum(losses["bob"] + losses["ann"]) / 5)
+    gaps = abs(p(2) - 1), abs(3 * p(1) - 1), abs(p(-3))  # in bins 14, 11 and 1 of 15
+    assert result.metrics["ece"] == pytest.approx(sum(gaps) / 5)
+    assert result.per_user.column_names == ["user", "gauc", "logloss"]
+    assert result.per_user["gauc"].to_pylist() == [1.5 / 2, None]
+    assert result.per_user["logloss"].to_pylist() == pytest.approx([sum(losses["ann"]) / 3, sum(losses["bob"]) / 2])
+
+
+def test_probabilities_of_clicks_are_kept_by_edge() -> None:
+    table = evaluate(Table(LOGITS, task="ctr"), *SHOWN).predictions
+    assert table is not None
+    assert table["user"].to_pylist() == ["bob", "ann", "ann", "ann", "bob"]
+    assert table["item"].to_pylist() == ["a", "a", "b", "c", "e"]
+    assert table["truth"].to_pylist() == [0, 1, 0, 1, 0]
+    assert table["prediction"].to_pylist() == pytest.approx([1 / (1 + exp(-logit)) for logit in (1, 2, 1, 1, -3)])
+    assert [str(kind) for kind in table.schema.types] == ["string", "string", "float", "float"]
+
+
+def test_clicks_of_cold_items_are_apart_and_what_is_undefined_there_is_left_out() -> None:
+    result = evaluate(Table(LOGITS, task="ctr"), *SHOWN, metrics=["auc", "gauc", "logloss"])
+    assert result.cold == {"logloss": pytest.approx(log(1 + exp(-3)))}  # e alone
+    assert list(result.warm) == ["auc", "gauc", "logloss"]
+    assert result.warm["auc"] == (2 + 1) / (2 * 2)
+
+
+def test_sizes_of_batches_do_not_matter_for_clicks() -> None:
+    whole, *parts = (
+        evaluate(Reader(LOGITS, task="ctr"), *SHOWN, batch_size=b, cells=c) for b, c in [(9, 99), (1, 99), (9, 3)]
+    )
+    for part in parts:
+        assert (part.metrics, part.cold, part.warm) == (whole.metrics, whole.cold, whole.warm)
+        assert part.predictions == whole.predictions
+
+
+def test_a_model_of_clicks_may_be_ranked_too() -> None:
+    result = evaluate(Table(LOGITS, task="ctr"), *SHOWN, metrics=["mrr@5", "auc"])
+    assert list(result.metrics) == ["mrr@5", "auc"]
+    unlabelled = evaluate(Table(LOGITS, task="ctr"), KNOWN, HELD, metrics=["mrr@5"])
+    assert list(unlabelled.metrics) == ["mrr@5"]
+    assert unlabelled.predictions is None
+
+
+def test_labels_of_one_class_are_refused() -> None:
+    known, held = SHOWN
+    clicks, others = held.where(held.weight == 1), held.where(held.weight == 0)
+    model = Table(LOGITS, task="ctr")
+    with pytest.raises(
+        KgrecError, match="auc and gauc undefined: the 2 held-out 'rated' edges are all clicks, and both"
+    ):
+        evaluate(model, known, clicks)
+    with pytest.raises(KgrecError, match="auc undefined: the 3 held-out 'rated' edges are all without a click"):
+        evaluate(model, known, others, metrics=["auc", "logloss"])
+    assert not model.queries
+    assert evaluate(model, known, clicks, metrics=["logloss", "ece"]).metrics["logloss"] > 0
+
+
+def test_gauc_needs_a_user_of_both_classes() -> None:
+    known, held = SHOWN
+    mixed = held.where(torch.tensor([True, True, False, False, True]))
+    with pytest.raises(
+        KgrecError, match="gauc undefined: no user has both clicks and others among the 3 held-out edges"
+    ):
+        evaluate(Table(LOGITS, task="ctr"), known, mixed)
+    assert evaluate(Table(LOGITS, task="ctr"), known, mixed, metrics=["auc"]).metrics == {"auc": 2 / 2}
+
+
+def test_clicks_need_labels_and_a_model_of_them() -> None:
+    with pytest.raises(KgrecError, match="the 'rated' edges have no label of clicks; say `click:`"):
+        evaluate(Table(LOGITS, task="ctr"), KNOWN, HELD)
+    with pytest.raises(
+        KgrecError, match=r"auc, ece measure predicted clicks, .* are of task 'rating'; ask for metrics"
+    ):
+        evaluate(Table(LOGITS, task="rating"), *SHOWN, metrics=["auc", "ece"])
+    with pytest.raises(KgrecError, match="rmse measure predicted ratings, and the scores of Table are of task 'ctr'"):
+        evaluate(Table(LOGITS, task="ctr"), *SHOWN, metrics=["rmse"])
 
 
 # ---------------------------------------------------------------------- wrong calls
@@ -373,6 +487,7 @@ def test_graphs_that_do_not_fit_are_an_error() -> None:
 
 def test_each_task_has_its_usual_metrics() -> None:
     assert default_metrics("rating") == ("rmse", "mae")
+    assert default_metrics("ctr") == ("auc", "gauc", "logloss", "ece")
     assert evaluate(Table(SCORES), KNOWN, HELD).metrics.keys() == set(default_metrics("ranking"))
 
 
