@@ -68,13 +68,13 @@ def is_member(ptr: np.ndarray, tail: np.ndarray, head: np.ndarray, candidate: np
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def pair_products(left: np.ndarray, right: np.ndarray, row: np.ndarray, column: np.ndarray, out: np.ndarray) -> None:
-    """out[b, c] = left[row[b]] . right[column[b, c]], read where the rows lie. left, right: float32 [*, D]; row: int64
-    [B]; column: int64 [B, C]; out: float32 [B, C]."""
-    for b in range(len(row)):
-        mine = left[row[b]]
+def pair_products(vector: np.ndarray, table: np.ndarray, column: np.ndarray, out: np.ndarray) -> None:
+    """out[b, c] = vector[b] . table[column[b, c]], read where the rows lie. vector: float32 [B, D]; table: float32
+    [*, D]; column: int64 [B, C]; out: float32 [B, C]."""
+    for b in range(len(vector)):
+        mine = vector[b]
         for c in range(column.shape[1]):
-            other, total = right[column[b, c]], np.float32(0)
+            other, total = table[column[b, c]], np.float32(0)
             for d in range(mine.shape[0]):
                 total += mine[d] * other[d]
             out[b, c] = total
@@ -82,19 +82,18 @@ def pair_products(left: np.ndarray, right: np.ndarray, row: np.ndarray, column: 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
 def add_pair_gradients(
-    left: np.ndarray,
-    right: np.ndarray,
-    row: np.ndarray,
+    vector: np.ndarray,
+    table: np.ndarray,
     column: np.ndarray,
     gradient: np.ndarray,
-    of_left: np.ndarray,
-    of_right: np.ndarray,
+    of_vector: np.ndarray,
+    of_table: np.ndarray,
 ) -> None:
-    """The gradients of `pair_products`, added to of_left and of_right (float32, of the shapes of left and right)."""
-    for b in range(len(row)):
-        mine, of_mine = left[row[b]], of_left[row[b]]
+    """The gradients of `pair_products`, added to of_vector and of_table (float32, of their shapes)."""
+    for b in range(len(vector)):
+        mine, of_mine = vector[b], of_vector[b]
         for c in range(column.shape[1]):
-            other, of_other, factor = right[column[b, c]], of_right[column[b, c]], gradient[b, c]
+            other, of_other, factor = table[column[b, c]], of_table[column[b, c]], gradient[b, c]
             for d in range(mine.shape[0]):
                 of_mine[d] += factor * other[d]
                 of_other[d] += factor * mine[d]

@@ -24,6 +24,7 @@ class Query:
     history: Tensor  #: LongTensor [B, L], flat, the whole path, oldest first, left-padded with graph.pad
     time: Tensor | None = None  #: LongTensor [B, L], unix seconds of the history
     weight: Tensor | None = None  #: FloatTensor [B, L], weights of the history's edges
+    behaviour: Tensor | None = None  #: LongTensor [B, L], of each step which of the model's `behaviours` it is
 
     def __len__(self) -> int:
         return len(self.user)
@@ -65,6 +66,7 @@ class Recommender(nn.Module, ABC):
     Config: ClassVar[type]  #: the frozen settings class beside the model
     task: Task = "ranking"  #: what its scores are: an order, a rating, a probability's logit
     reads_history: ClassVar[bool] = False  #: whether a new user is served by a history alone
+    behaviours: tuple[str, ...] = ()  #: relations whose edges are the history, in the graph's order; (): the target
 
     @abstractmethod
     def __init__(self, graph: Graph, config: Any) -> None:
@@ -79,6 +81,11 @@ class Recommender(nn.Module, ABC):
     def score(self, query: Query, items: Tensor) -> Tensor:
         """Score items for each query; higher is better. items: LongTensor [C], or [B, C] for lists of each query's own,
         flat numbers. Returns FloatTensor [B, C]."""
+
+    def attention(self, query: Query) -> Tensor | None:
+        """How much each step of the histories counts for the scores, FloatTensor [B, L] that sums to 1 over the steps
+        that are read and is 0 elsewhere; None for a model that cannot say."""
+        return None
 
     def begin(self, epoch: int) -> None:
         """Called before each epoch (from 1): a phase's start may copy or freeze something."""

@@ -20,7 +20,7 @@ from kgrec.training import Trainer, TrainingConfig, make_fabric
 
 #: Settings for a graph of 60 users, for those models that have a field of the name
 SMALL = {"dim": 16, "batch_size": 32, "lr": 0.01, "l2": 1e-3, "length": 10}
-OF_MODEL = {"ease": {"l2": 10.0}, "ials": {"reg": 0.03}}
+OF_MODEL = {"ease": {"l2": 10.0}, "ials": {"reg": 0.03}, "gru4rec": {"lr": 0.03}, "gruatt": {"lr": 0.03}}
 EPOCHS = 20
 
 

@@ -1,5 +1,25 @@
 """Layers that several models share."""
 
+from kgrec.nn.dropout import Dropout
+from kgrec.nn.edge_model import EdgeModel, EdgeModelConfig
 from kgrec.nn.embedding import NodeEmbedding, dot
+from kgrec.nn.gru import GRU
+from kgrec.nn.next_item import NextItem, NextItemConfig, Paths
+from kgrec.nn.pair_mlp import PairMLP
+from kgrec.nn.ranking_loss import LossName, RankingLoss, RankingLossConfig
 
-__all__ = ["NodeEmbedding", "dot"]
+__all__ = [
+    "GRU",
+    "Dropout",
+    "EdgeModel",
+    "EdgeModelConfig",
+    "LossName",
+    "NextItem",
+    "NextItemConfig",
+    "NodeEmbedding",
+    "PairMLP",
+    "Paths",
+    "RankingLoss",
+    "RankingLossConfig",
+    "dot",
+]

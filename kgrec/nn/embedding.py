@@ -38,6 +38,10 @@ class NodeEmbedding(nn.Module):
         """node: LongTensor [*S], flat. Returns [*S, D]."""
         return functional.embedding(self.row(node), self.weight, padding_idx=self.count)
 
+    def norm(self, node: Tensor) -> Tensor:
+        """|v| of nodes [*S], read from the table's own: FloatTensor [*S]."""
+        return functional.embedding(self.row(node), self.weight.norm(dim=-1, keepdim=True)).squeeze(-1)
+
     def squares(self, node: Tensor) -> Tensor:
         """The sum of |v|^2 over nodes [*S], each as often as it stands there: a scalar. Read from the table by counts,
         which costs less than looking the vectors up."""
@@ -45,40 +49,40 @@ class NodeEmbedding(nn.Module):
         return self.weight.square().sum(-1) @ times.to(self.weight.dtype)
 
 
-def dot(left: NodeEmbedding, node: Tensor, right: NodeEmbedding, other: Tensor) -> Tensor:
-    """Dot products of each node's vector with those of its own list. node: LongTensor [B]; other: LongTensor [B, C].
+def dot(vector: Tensor, table: NodeEmbedding, node: Tensor) -> Tensor:
+    """Dot products of each vector with those of its own list of nodes. vector: [B, D]; node: LongTensor [B, C].
     Returns [B, C].
 
-    The same as `(left(node).unsqueeze(1) * right(other)).sum(-1)`. On the CPU the vectors are read where they lie, and
+    The same as `(vector.unsqueeze(1) * table(node)).sum(-1)`. On the CPU the table is read where its rows lie, and
     gradients are added where they belong, which saves laying out [B, C, D] three times.
     """
-    if left.weight.device.type != "cpu" or left.weight.dtype != torch.float32 or left is right:
-        return (left(node).unsqueeze(1) * right(other)).sum(-1)
-    product: Tensor = _Dot.apply(left.weight, right.weight, left.row(node), right.row(other))
+    if vector.device.type != "cpu" or vector.dtype != torch.float32 or table.weight.dtype != torch.float32:
+        return (vector.unsqueeze(1) * table(node)).sum(-1)
+    product: Tensor = _Dot.apply(vector, table.weight, table.row(node))
     return product
 
 
 class _Dot(torch.autograd.Function):
-    """`dot` on the CPU; the last row of both tables is no node's, and has no gradient."""
+    """`dot` on the CPU; the last row of the table is no node's, and has no gradient."""
 
     @staticmethod
-    def forward(ctx: Any, left: Tensor, right: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    def forward(ctx: Any, vector: Tensor, table: Tensor, column: Tensor) -> Tensor:
         from kgrec import kernels
 
-        ctx.save_for_backward(left, right, row, column)
+        ctx.save_for_backward(vector, table, column)
         out = torch.empty(column.shape)
-        kernels.pair_products(*_arrays(left, right, row, column, out))
+        kernels.pair_products(*_arrays(vector, table, column, out))
         return out
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         from kgrec import kernels
 
-        left, right, row, column = ctx.saved_tensors
-        of_left, of_right = torch.zeros_like(left), torch.zeros_like(right)
-        kernels.add_pair_gradients(*_arrays(left, right, row, column, gradient, of_left, of_right))
-        of_left[-1], of_right[-1] = 0, 0
-        return of_left, of_right, None, None
+        vector, table, column = ctx.saved_tensors
+        of_vector, of_table = torch.zeros_like(vector), torch.zeros_like(table)
+        kernels.add_pair_gradients(*_arrays(vector, table, column, gradient, of_vector, of_table))
+        of_table[-1] = 0
+        return of_vector, of_table, None
 
 
 def _arrays(*tensors: Tensor) -> list[np.ndarray]:

@@ -1,0 +1,32 @@
+"""GRU4Rec: a recurrent network over what a user did."""
+
+from __future__ import annotations
+
+from pydantic import PositiveInt
+from torch import Tensor
+
+from kgrec.graph import Graph
+from kgrec.nn import GRU, Dropout, NextItem, NextItemConfig, Paths
+from kgrec.settings import settings
+
+
+@settings
+class GRU4RecConfig(NextItemConfig):
+    """Settings of GRU4Rec."""
+
+    layers: PositiveInt = 1
+
+
+class GRU4Rec(NextItem):
+    """The state of a GRU after each step (Hidasi et al. 2016; losses, shared extra negatives and logQ of Hidasi &
+    Karatzoglou 2018 and the authors' code: `loss=bpr_max in_batch=true shared=true negatives=2048 alpha=.75`)."""
+
+    Config = GRU4RecConfig
+
+    def __init__(self, graph: Graph, config: GRU4RecConfig) -> None:
+        super().__init__(graph, config)
+        self.gru = GRU(config.dim, config.layers, config.dropout)
+        self.dropout = Dropout(config.dropout)
+
+    def encode(self, steps: Tensor, paths: Paths) -> Tensor:
+        return self.dropout(self.gru(self.dropout(steps), paths))

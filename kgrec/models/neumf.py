@@ -1,0 +1,122 @@
+"""NeuMF: matrix factorization and a multi-layer perceptron, fused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from kgrec.graph import Graph
+from kgrec.model import Objective, fused_adam
+from kgrec.nn import EdgeModel, EdgeModelConfig, LossName, NodeEmbedding, PairMLP, RankingLoss, dot
+from kgrec.samplers import Batch
+from kgrec.settings import settings
+
+FOREVER = 1 << 30
+
+
+@settings
+class NeuMFConfig(EdgeModelConfig):
+    """Settings of NeuMF. `dim` is that of the factorization's vectors."""
+
+    loss: LossName = "bce"
+    negatives: int = Field(default=4, ge=0)  #: items drawn for each true one, or for each batch where `shared`
+    mlp_dim: PositiveInt = 32  #: of the perceptron's vectors
+    layers: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64, 32, 16)  #: widths of its hidden layers
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    init_std: float = Field(default=0.01, gt=0)  #: of the vectors at the start
+    pretrain_epochs: NonNegativeInt = 0  #: in which each half learns for itself, before they are fused
+    pretrain_alpha: Annotated[float, Field(ge=0, le=1)] = 0.5  #: the factorization's weight when they are fused
+    fused_optimizer: Literal["adam", "sgd"] = "adam"  #: after pre-training; the paper takes SGD
+    fused_lr: PositiveFloat = 1e-3  #: after pre-training
+
+
+class NeuMF(EdgeModel):
+    """The score is h.(u * v) + MLP([u'; v']), each half with vectors of its own (He et al. 2017, eq. 12).
+
+    With `pretrain_epochs` both halves are first trained apart; then their last layers are weighed by alpha and 1 -
+    alpha (eq. 13), and all is trained together.
+    """
+
+    Config = NeuMFConfig
+
+    def __init__(self, graph: Graph, config: NeuMFConfig) -> None:
+        super().__init__(graph, config)
+        source, _, target = graph.target
+        self.user = NodeEmbedding(graph, source, config.dim, config.init_std)
+        self.item = NodeEmbedding(graph, target, config.dim, config.init_std)
+        self.weight = nn.Parameter(torch.empty(config.dim).uniform_(-1, 1) * (3 / config.dim) ** 0.5)  # h
+        self.mlp_user = NodeEmbedding(graph, source, config.mlp_dim, config.init_std)
+        self.mlp_item = NodeEmbedding(graph, target, config.mlp_dim, config.init_std)
+        self.mlp = PairMLP(config.mlp_dim, config.layers, config.dropout)
+        self.halves: tuple[str, ...] = ("factorization", "perceptron")  #: those that make up the score now
+
+    def objectives(self, graph: Graph) -> list[Objective]:
+        c = self.config
+        if not c.pretrain_epochs:
+            return super().objectives(graph)
+        first = range(1, c.pretrain_epochs + 1)
+        factors = [self.weight, *self.user.parameters(), *self.item.parameters()]
+        rest = [*self.mlp_user.parameters(), *self.mlp_item.parameters(), *self.mlp.parameters()]
+        sgd = c.fused_optimizer == "sgd"
+        return [
+            self.objective(graph, "factorization", factors, epochs=first, loss=self._half("factorization")),
+            self.objective(graph, "perceptron", rest, epochs=first, loss=self._half("perceptron")),
+            self.objective(
+                graph,
+                self.task,
+                [*factors, *rest],
+                epochs=range(first.stop, FOREVER),
+                lr=c.fused_lr,
+                optimizer=_sgd if sgd else fused_adam,
+            ),
+        ]
+
+    def begin(self, epoch: int) -> None:
+        """Weigh the halves' last layers where they are fused."""
+        if self.config.pretrain_epochs and epoch == self.config.pretrain_epochs + 1:
+            alpha = self.config.pretrain_alpha
+            with torch.no_grad():
+                self.weight.mul_(alpha)
+                for parameter in self.mlp.out.parameters():
+                    parameter.mul_(1 - alpha)
+
+    def ranking_loss(self, ranking: RankingLoss, batch: Batch) -> Tensor:
+        return ranking.of_scores(self._scorer(batch.head), batch.tail, batch.negative, batch.log_q)
+
+    def pair_scores(self, user: Tensor, items: Tensor) -> Tensor:
+        return self._scorer(user)(items)
+
+    def _scorer(self, user: Tensor) -> Callable[[Tensor], Tensor]:
+        """Items [C] or [B, C] to their scores for users [B]: [B, C]."""
+        factors = self.user(user) * self.weight if "factorization" in self.halves else None
+        perceptron = self.mlp_user(user) if "perceptron" in self.halves else None
+
+        def scores(items: Tensor) -> Tensor:
+            found = torch.zeros((), device=items.device)
+            if factors is not None:
+                found = dot(factors, self.item, items) if items.dim() == 2 else factors @ self.item(items).T
+            if perceptron is not None:
+                found = found + self.mlp(perceptron, self.mlp_item(items))
+            return found
+
+        return scores
+
+    def _half(self, name: str) -> Callable[[Batch], Tensor]:
+        """The loss where one half alone makes the score."""
+
+        def loss(batch: Batch) -> Tensor:
+            both, self.halves = self.halves, (name,)
+            try:
+                return self.edge_loss(batch)
+            finally:
+                self.halves = both
+
+        return loss
+
+
+def _sgd(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, lr=lr)

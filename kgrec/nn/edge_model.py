@@ -1,0 +1,108 @@
+"""Edge prediction between two types of nodes: the score of a pair, learned as a ranking, a rating or a click."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor
+
+from kgrec.graph import Graph
+from kgrec.losses import logistic, squared_error
+from kgrec.model import Objective, Query, Recommender, Task
+from kgrec.nn.embedding import NodeEmbedding
+from kgrec.nn.ranking_loss import RankingLoss, RankingLossConfig
+from kgrec.samplers import Batch, Edges, Loader
+from kgrec.settings import settings
+
+
+@settings
+class EdgeModelConfig(RankingLossConfig):
+    """Settings that all edge models have."""
+
+    task: Task = "ranking"
+    dim: PositiveInt = 64
+    batch_size: PositiveInt = 2048
+    lr: PositiveFloat = 1e-3
+    l2: NonNegativeFloat = 0.0  #: lambda; see EdgeModel for what it weighs
+    init_std: PositiveFloat = 0.1  #: of the vectors at the start
+
+
+class EdgeModel(Recommender, ABC):
+    """The score of a pair is `pair_scores`, plus a mean where it is a rating or a click.
+
+    `task: ranking` minimises the ranking loss + l2 (|u|^2 + |v|^2 + |v'|^2), the mean over interactions, with v' the
+    vectors of the items drawn for each (their mean). `task: rating` minimises the sum over known edges of (r - score)^2
+    + l2 |all parameters|^2, where the mean of all ratings is part of the score if `centred`; `task: ctr` the same with
+    binary cross-entropy of the edges' labels, where a score is a click's logit and that of the clicks' share is part.
+    """
+
+    def __init__(self, graph: Graph, config: Any, *, centred: bool = True) -> None:
+        super().__init__(graph, config)
+        self.task = config.task
+        known = graph.only(graph.target)
+        self.num_known = known.num_edges
+        self.mean: Tensor  #: FloatTensor [], added to every pair's score
+        self.register_buffer("mean", torch.tensor(0.0))
+        if known.num_edges and config.task == "ctr":
+            share = known.clicks().mean()  # an error where the edges have no labels
+            self.mean = share.logit(eps=1e-6) if centred else self.mean
+        elif known.num_edges and config.task == "rating" and centred:
+            self.mean = known.weight.mean()
+
+    @abstractmethod
+    def pair_scores(self, user: Tensor, items: Tensor) -> Tensor:
+        """Scores of each user [B] with items [C], or [B, C] for lists of each one's own: [B, C]."""
+
+    @abstractmethod
+    def ranking_loss(self, ranking: RankingLoss, batch: Batch) -> Tensor:
+        """The loss of a batch of true items and what was drawn beside them."""
+
+    def objectives(self, graph: Graph) -> list[Objective]:
+        return [self.objective(graph, self.task, list(self.parameters()))]
+
+    def objective(self, graph: Graph, name: str, parameters: list[torch.nn.Parameter], **how: Any) -> Objective:
+        """The task's objective over the target edges. how: further fields of it."""
+        c, known = self.config, graph.only(graph.target)
+        how = {"lr": c.lr, "loss": self.edge_loss, **how}
+        if c.task != "ranking":
+            edges = Edges(known, label="click" if c.task == "ctr" else None)
+            return Objective(name, Loader(edges, batch_size=c.batch_size), parameters=parameters, **how)
+        self.ranking = RankingLoss(c, known)
+        pairs = Loader(Edges(known), *self.ranking.stages(), batch_size=c.batch_size)
+        return Objective(name, pairs, parameters=parameters, **how)
+
+    def edge_loss(self, batch: Batch) -> Tensor:
+        """The loss of a batch of edges, by the task."""
+        if self.task == "ranking":
+            return self.ranking_loss(self.ranking, batch) + self._penalty(batch)
+        score = self.pair_scores(batch.head, batch.tail.unsqueeze(1)).squeeze(1) + self.mean
+        squares = torch.stack([parameter.square().sum() for parameter in self.parameters()]).sum()
+        penalty = self.config.l2 * squares / self.num_known
+        if self.task == "ctr":
+            assert batch.label is not None
+            return logistic(score, batch.label) + penalty
+        assert batch.weight is not None
+        return squared_error(score, batch.weight) + penalty
+
+    def _penalty(self, batch: Batch) -> Tensor | float:
+        """l2 times the squares of the vectors behind each example, the mean; biases are free."""
+        if not self.config.l2:
+            return 0.0
+        squares = torch.zeros((), device=batch.head.device)
+        user, items = self.ranking.known.target[0], self.ranking.items
+        for table in self.modules():
+            if not isinstance(table, NodeEmbedding) or table.weight.shape[1] == 1:
+                continue
+            if table.start == self.ranking.known.range(user).start:
+                squares = squares + table.squares(batch.head)
+            elif table.start == items.start:
+                squares = squares + table.squares(batch.tail)
+                if batch.negative is not None and not self.config.shared:
+                    squares = squares + table.squares(batch.negative) / self.config.negatives
+        return self.config.l2 * squares / len(batch)
+
+    def score(self, query: Query, items: Tensor) -> Tensor:
+        return self.pair_scores(query.user, items) + self.mean

@@ -1,0 +1,19 @@
+"""A GRU over packed paths."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from kgrec.nn.next_item import Paths
+
+
+class GRU(nn.Module):
+    """torch's GRU over steps [n, D] of paths, each from a zero state; between layers there is dropout. Returns the last
+    layer's states [n, D]."""
+
+    def __init__(self, dim: int, layers: int = 1, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.gru = nn.GRU(dim, dim, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
+
+    def forward(self, steps: Tensor, paths: Paths) -> Tensor:
+        return paths.packed(self.gru(paths.padded(steps))[0])

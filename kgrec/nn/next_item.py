@@ -1,0 +1,186 @@
+"""Sequence models: a path of items through time to a vector that scores what comes next."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, ClassVar
+
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kgrec.errors import KgrecError
+from kgrec.graph import Graph
+from kgrec.model import Objective, Query, Recommender
+from kgrec.nn.embedding import NodeEmbedding
+from kgrec.nn.ranking_loss import LossName, RankingLoss, RankingLossConfig
+from kgrec.samplers import Batch, Loader, Sequences
+from kgrec.settings import settings
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+@settings
+class NextItemConfig(RankingLossConfig):
+    """Settings that all sequence models have."""
+
+    loss: LossName = "softmax"
+    negatives: int = Field(default=256, ge=0)  #: drawn for each target, or for each batch where `shared`
+    dim: PositiveInt = 64
+    length: PositiveInt = 50  #: most steps of a history
+    dropout: Share = 0.2
+    item_bias: bool = False
+    windows: bool = True  #: a path longer than `length` becomes several rows; else only its end is learned from
+    gap: PositiveInt | None = None  #: seconds without an edge that end a path (sessions)
+    behaviours: tuple[str, ...] = ()  #: relations along the path; (): the target alone. The target is what is predicted
+    batch_size: PositiveInt = 128
+    lr: PositiveFloat = 1e-3
+    l2: NonNegativeFloat = 0.0  #: decoupled weight decay (AdamW)
+    init_std: PositiveFloat = 0.02  #: of the items' vectors at the start
+
+
+@dataclass(frozen=True, eq=False)
+class Paths:
+    """How n steps stand in B paths; steps are packed, path after path, without padding."""
+
+    length: Tensor  #: LongTensor [B], steps of each path, 0 or more
+
+    @cached_property
+    def width(self) -> int:
+        """Steps of the longest path, L."""
+        return int(self.length.max()) if len(self.length) else 0
+
+    @cached_property
+    def stop(self) -> Tensor:
+        """Past each path's last step: LongTensor [B]."""
+        return self.length.cumsum(0)
+
+    @cached_property
+    def row(self) -> Tensor:
+        """Which path each step is of: LongTensor [n]."""
+        return torch.arange(len(self.length), device=self.length.device).repeat_interleave(self.length)
+
+    @cached_property
+    def step(self) -> Tensor:
+        """Which step of its path each is, from 0: LongTensor [n]."""
+        return torch.arange(len(self.row), device=self.row.device) - (self.stop - self.length)[self.row]
+
+    @cached_property
+    def slot(self) -> Tensor:
+        """Where each step stands in rows of L, padded on the right: LongTensor [n]."""
+        return self.row * self.width + self.step
+
+    def padded(self, steps: Tensor) -> Tensor:
+        """Steps [n, D] in rows [B, L, D], zeros past a path's end."""
+        rows = steps.new_zeros(len(self.length) * self.width, steps.shape[-1])
+        return rows.index_copy(0, self.slot, steps).view(len(self.length), self.width, steps.shape[-1])
+
+    def packed(self, rows: Tensor) -> Tensor:
+        """Rows [B, L, D] back to steps [n, D]."""
+        return rows.reshape(-1, rows.shape[-1]).index_select(0, self.slot)
+
+    def last(self, steps: Tensor) -> Tensor:
+        """Each path's last step of [n, D], zeros for a path without steps: [B, D]."""
+        found = steps.new_zeros(len(self.length), steps.shape[-1])
+        known = self.length > 0
+        found[known] = steps[self.stop[known] - 1]
+        return found
+
+
+class NextItem(Recommender, ABC):
+    """A score is a product: what `encode` makes of a user's last `length` steps, times the item's vector.
+
+    Every step is a target in training, and one vector a user serves: users are known by their history alone, so a new
+    one equals a known one of the same history. Items that are seen and items that are scored share their vectors.
+    A user without a history scores every item 0, or its bias.
+    """
+
+    reads_history = True
+    Config: ClassVar[type]
+
+    def __init__(self, graph: Graph, config: Any) -> None:
+        super().__init__(graph, config)
+        self.item = NodeEmbedding(graph, graph.target[2], config.dim, config.init_std)
+        self.item_bias = NodeEmbedding(graph, graph.target[2], 1, std=0.0) if config.item_bias else None
+        self.behaviours = _behaviours(graph, config.behaviours)
+        self.target = self.behaviours.index(graph.target[1])
+        several = len(self.behaviours) > 1
+        self.behaviour = nn.Embedding(len(self.behaviours), config.dim) if several else None
+
+    @abstractmethod
+    def encode(self, steps: Tensor, paths: Paths) -> Tensor:
+        """What each step and those before it in its path say of the next: [n, D] of steps [n, D], packed."""
+
+    def objectives(self, graph: Graph) -> list[Objective]:
+        c, known = self.config, graph.only(graph.target)
+        along = graph.only(*self.behaviours)
+        self.ranking = RankingLoss(c, known)
+        paths = Sequences(along, c.length, windows=c.windows, gap=c.gap, targets=(graph.target[1],))
+        batches = Loader(paths, *self.ranking.stages(), batch_size=c.batch_size)
+        return [Objective(c.loss, batches, self.loss, list(self.parameters()), self.optimizer, lr=c.lr)]
+
+    def optimizer(self, parameters: Any, lr: float) -> torch.optim.Optimizer:
+        """AdamW, or Adam where there is no decay."""
+        return torch.optim.AdamW(parameters, lr=lr, weight_decay=self.config.l2, fused=True)
+
+    def loss(self, batch: Batch) -> Tensor:
+        assert batch.history is not None
+        pad = self.ranking.known.pad
+        there = batch.history != pad
+        tail = batch.tail[there]
+        steps = self.steps(batch.history, batch.behaviour, there)
+        vector = self.encode(steps, Paths(there.sum(1)))
+        negative, log_q, target = batch.negative, batch.log_q, tail != pad
+        if negative is not None and log_q is not None and not self.config.shared:
+            negative, log_q = negative[there][target], log_q[there][target]
+        return self.ranking.of_vectors(
+            vector[target] if len(self.behaviours) > 1 else vector,
+            self.item, tail[target], negative, log_q, self.item_bias,
+        )  # fmt: skip
+
+    def steps(self, history: Tensor, behaviour: Tensor | None, there: Tensor) -> Tensor:
+        """Vectors of the steps that are there (BoolTensor [B, L]), packed: [n, D]."""
+        steps: Tensor = self.item(history[there])
+        if self.behaviour is not None:
+            assert behaviour is not None
+            steps = steps + self.behaviour(behaviour[there])
+        return steps
+
+    def vector(self, query: Query) -> Tensor:
+        """What each user's history says of the next item: [B, D]."""
+        steps, paths = self._of_query(query)
+        vector = paths.last(self.encode(steps, paths) if len(steps) else steps)
+        return functional.normalize(vector, dim=-1) if self.config.cosine else vector
+
+    def _of_query(self, query: Query) -> tuple[Tensor, Paths]:
+        length = self.config.length
+        history = query.history[:, -length:]
+        there = history < self.item.start + self.item.count
+        behaviour = query.behaviour
+        if self.behaviour is not None and behaviour is None:
+            behaviour = torch.full_like(query.history, self.target)
+        return self.steps(history, None if behaviour is None else behaviour[:, -length:], there), Paths(there.sum(1))
+
+    def score(self, query: Query, items: Tensor) -> Tensor:
+        vector, item = self.vector(query), self.item(items)
+        if self.config.cosine:
+            item = functional.normalize(item, dim=-1)
+        score = vector @ item.T if items.dim() == 1 else (item @ vector.unsqueeze(-1)).squeeze(-1)
+        score = score / self.config.temperature
+        return score if self.item_bias is None else score + self.item_bias(items).squeeze(-1)
+
+
+def _behaviours(graph: Graph, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The relations along a path, the target among them, in the graph's order. Raises UnknownName, and KgrecError for
+    one that does not join the target's types."""
+    source, target, item = graph.target
+    if not names:
+        return (target,)
+    edge_types = graph.schema.edge_types(target, *names)
+    for edge in edge_types:
+        if (edge[0], edge[2]) != (source, item):
+            raise KgrecError(f"behaviours: {'-'.join(edge)} is no behaviour; {source}-...-{item} is wanted")
+    return tuple(edge[1] for edge in edge_types)
