@@ -182,6 +182,8 @@ def test_withheld_items_are_not_favoured(subject: Subject, planted: Graph) -> No
     """Cold items have no target edges: with models complete when built, none of them is in anybody's top 5."""
     if subject.before:
         pytest.skip("what training may draw is proved where it is drawn")
+    if subject.model.task != "ranking":
+        pytest.skip("a cold item is predicted at the mean, which may be more than the others")
     parts = split(planted, "cold_items:0.2,seed=1")
     model = models.build(subject.name, parts.train, subject.config)
     users = planted.nodes("user")
