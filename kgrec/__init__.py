@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from kgrec.backtesting import backtest
+    from kgrec.comparison import compare
     from kgrec.errors import BadData, KgrecError, UnknownName
     from kgrec.evaluation import Evaluation, evaluate
     from kgrec.graph import NO_TIME, Candidates, Graph
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from kgrec.vocabulary import Vocabulary
 
 _HOMES = {
+    "backtest": "backtesting",
+    "compare": "comparison",
     "BadData": "errors",
     "KgrecError": "errors",
     "UnknownName": "errors",

@@ -15,6 +15,7 @@ from kgrec.errors import KgrecError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from kgrec.backtesting import Window
     from kgrec.training import Epoch, TrainingConfig
 
 
@@ -42,6 +43,18 @@ Data = Annotated[Path | None, typer.Option("--data", help="The folder that the r
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone to stdout; all else goes to stderr.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what --out names.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Assignments = Annotated[
+    list[str] | None, typer.Option("--set", help="field=value; training.x=... for the training's fields.")
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="A YAML file of fields, with `training:` for the training's.")
+]
+Epochs = Annotated[int | None, typer.Option("--epochs", help="At most so many.")]
+Patience = Annotated[int | None, typer.Option("--patience", help="Validations without a better one.")]
+Chooser = Annotated[str | None, typer.Option("--metric", help="Chooses the best epoch, such as ndcg@10.")]
+Metrics = Annotated[str | None, typer.Option("--metrics", help="What to measure: recall@20,ndcg@20.")]
+Refit = Annotated[bool, typer.Option("--refit", help="Then train on train + valid, for as many epochs.")]
+TrainingDevice = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Own = Annotated[
     str | None, typer.Option("--model", help="The dotted path of your own model, to say that you trust it.")
 ]
@@ -138,21 +151,17 @@ def train(
     candidates: Annotated[
         str | None, typer.Option("--candidates", help="Items to rank at test: a list in the graph, or all.")
     ] = None,
-    assignments: Annotated[
-        list[str] | None, typer.Option("--set", help="field=value; training.x=... for the training's fields.")
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option("--config", help="A YAML file of fields, with `training:` for the training's.")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", help="At most so many.")] = None,
+    assignments: Assignments = None,
+    config: ConfigFile = None,
+    epochs: Epochs = None,
     validate_every: Annotated[int | None, typer.Option("--validate-every", help="Epochs between validations.")] = None,
-    patience: Annotated[int | None, typer.Option("--patience", help="Validations without a better one.")] = None,
-    metric: Annotated[str | None, typer.Option("--metric", help="Chooses the best epoch, such as ndcg@10.")] = None,
-    metrics: Annotated[str | None, typer.Option("--metrics", help="What to measure: recall@20,ndcg@20.")] = None,
-    refit: Annotated[bool, typer.Option("--refit", help="Then train on train + valid, for as many epochs.")] = False,
+    patience: Patience = None,
+    metric: Chooser = None,
+    metrics: Metrics = None,
+    refit: Refit = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from OUT.checkpoint.")] = False,
     seed: Annotated[int | None, typer.Option("--seed")] = None,
-    device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = None,
+    device: TrainingDevice = None,
     devices: Annotated[int | None, typer.Option("--devices", help="Processes, each on a device.")] = None,
     precision: Annotated[str | None, typer.Option("--precision", help="32-true, bf16-mixed or 64-true.")] = None,
     overwrite: Overwrite = False,
@@ -161,27 +170,26 @@ def train(
     """Train a model, choose its epoch on validation, measure it once on test, and keep it as a run folder."""
     from kgrec.run import train as train_model
 
-    fields, given = _fields(config, assignments or [])
-    for name, value in {
-        "epochs": epochs,
-        "validate_every": validate_every,
-        "patience": patience,
-        "metric": metric,
-        "seed": seed,
-        "device": device,
-        "devices": devices,
-        "precision": precision,
-    }.items():
-        if value is not None:
-            given[name] = value
+    fields, settings = _settings(
+        config,
+        assignments or [],
+        epochs=epochs,
+        validate_every=validate_every,
+        patience=patience,
+        metric=metric,
+        seed=seed,
+        device=device,
+        devices=devices,
+        precision=precision,
+    )
     run = train_model(
         model,
         graph,
         split=split,
         candidates=candidates,
         config=fields,
-        training=_training(given),
-        metrics=[name.strip() for name in metrics.split(",")] if metrics else None,
+        training=settings,
+        metrics=_names(metrics),
         refit=refit,
         out=out,
         resume=resume,
@@ -191,11 +199,18 @@ def train(
     _print_json(run.metrics) if as_json else _show_metrics(run.metrics)
 
 
-def _training(fields: Mapping[str, Any]) -> TrainingConfig:
+def _settings(config: Path | None, assignments: list[str], **given: Any) -> tuple[dict[str, Any], TrainingConfig]:
+    """The model's fields and the training: those of the file, over them those of --set, over them options given."""
     from kgrec.settings import configure
     from kgrec.training import TrainingConfig
 
-    return configure(TrainingConfig, fields, "training")
+    fields, training = _fields(config, assignments)
+    training |= {name: value for name, value in given.items() if value is not None}
+    return fields, configure(TrainingConfig, training, "training")
+
+
+def _names(metrics: str | None) -> list[str] | None:
+    return [name.strip() for name in metrics.split(",")] if metrics else None
 
 
 def _fields(config: Path | None, assignments: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -233,7 +248,7 @@ def evaluate(
     graph: GraphFolder,
     split: Annotated[str | None, typer.Option("--split", help="A SPEC; default: the run's own.")] = None,
     candidates: Annotated[str | None, typer.Option("--candidates", help="A list in the graph, or all.")] = None,
-    metrics: Annotated[str | None, typer.Option("--metrics", help="What to measure: recall@20,ndcg@20.")] = None,
+    metrics: Metrics = None,
     device: Device = "auto",
     model: Own = None,
     as_json: Json = False,
@@ -246,9 +261,78 @@ def evaluate(
         graph,
         split=split,
         candidates=candidates,
-        metrics=[name.strip() for name in metrics.split(",")] if metrics else None,
+        metrics=_names(metrics),
     )
     _print_json(result) if as_json else _show_metrics(result)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN ...", help="Run folders of one protocol.")],
+    reference: Annotated[
+        str | None, typer.Option("--reference", help="A run, or `best` by the first metric; default: the first.")
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option("--metrics", help="Such as recall@20,ndcg@20; default: all that all runs have.")
+    ] = None,
+    confidence: Annotated[float, typer.Option("--confidence", help="Of the intervals.")] = 0.95,
+    resamples: Annotated[int, typer.Option("--resamples", help="Draws of users behind the intervals.")] = 2000,
+    seed: Annotated[int, typer.Option("--seed", help="Of these draws.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Compare what runs measured on test, with intervals and tests of their differences, user by user."""
+    from kgrec.comparison import compare as compare_runs
+    from kgrec.comparison import show
+
+    result = compare_runs(
+        runs, reference=reference, metrics=_names(metrics), confidence=confidence, resamples=resamples, seed=seed
+    )
+    _print_json(result.to_json()) if as_json else show(result, _console())
+
+
+@app.command()
+def backtest(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of `kgrec models`, or a dotted path.")],
+    graph: GraphFolder,
+    every: Annotated[str, typer.Option("--every", help="A window's length: 30m, 12h, 7d or 2w.")],
+    windows: Annotated[int, typer.Option("--windows", help="How many, the last of which ends with the data.")],
+    out: Annotated[Path | None, typer.Option("--out", help="A JSON file to write.")] = None,
+    no_valid: Annotated[bool, typer.Option("--no-valid", help="Train on all before a window, for all epochs.")] = False,
+    assignments: Assignments = None,
+    config: ConfigFile = None,
+    epochs: Epochs = None,
+    patience: Patience = None,
+    metric: Chooser = None,
+    metrics: Metrics = None,
+    refit: Refit = False,
+    seed: Annotated[int | None, typer.Option("--seed")] = None,
+    device: TrainingDevice = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Train a model anew for each of several windows of time, on what was before, and measure it in them."""
+    from kgrec.backtesting import backtest as test_windows
+    from kgrec.backtesting import duration, show
+
+    fields, settings = _settings(
+        config, assignments or [], epochs=epochs, patience=patience, metric=metric, seed=seed, device=device
+    )
+    result = test_windows(
+        model,
+        graph,
+        every=duration(every),
+        windows=windows,
+        valid=not no_valid,
+        config=fields,
+        training=settings,
+        metrics=_names(metrics),
+        refit=refit,
+        out=out,
+        overwrite=overwrite,
+        report=_report,
+        tell=_report_window,
+    )
+    _print_json(result.to_json()) if as_json else show(result, _console())
 
 
 @app.command()
@@ -306,6 +390,11 @@ def _report(epoch: Epoch, metrics: Mapping[str, float]) -> None:
     losses = ", ".join(f"{name} {value:.4f}" for name, value in epoch.losses.items())
     measured = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
     print(f"epoch {epoch.number}  {epoch.seconds:.2f} s  {losses}  {measured}".rstrip(), file=sys.stderr, flush=True)
+
+
+def _report_window(window: Window) -> None:
+    measured = window.skipped or ", ".join(f"{name} {value:.4f}" for name, value in window.test.items())
+    print(f"window {window.number}, {window.span}: {measured}", file=sys.stderr, flush=True)
 
 
 def _show_metrics(metrics: Mapping[str, Any]) -> None:
