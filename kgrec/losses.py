@@ -6,6 +6,7 @@ positive: scores of the true items [n]; negative: those of drawn ones [n, K].
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 LOG2_E = math.log2(math.e)
-FLOATS = 1 << 20  #: logits that `softmax_over` holds at once on the CPU
+FLOATS = 1 << 20  #: logits that a softmax over all items holds at once on the CPU
 FLOATS_CUDA = 1 << 26  #: the same on a GPU, where small products cost more
 
 
@@ -120,65 +121,113 @@ def top1_max(positive: Tensor, negative: Tensor) -> Tensor:
     return (s * rises).sum(-1).mean()
 
 
-def softmax_over(
-    hidden: Tensor, vectors: Tensor, positive: Tensor, own: Tensor, log_count: Tensor | None = None
-) -> Tensor:
-    """Cross-entropy of the true item against classes that all examples share, mean, with its exact gradient and without
-    ever holding all logits.
+def softmax_over(vector: Tensor, classes: Tensor, positive: Tensor, row: Tensor | None = None) -> Tensor:
+    """Full softmax cross-entropy, mean over n examples, with its exact gradient and without ever holding all logits.
 
-    hidden: [n, D]; vectors: [C, D], of the classes; positive: [n], hidden . the true item's vector; own: LongTensor
-    [n], which class is the true item, -1 where none is. log_count: [C], as in `sampled_softmax`; None: every class is
-    there once, and the loss is the full softmax. The gradient is taken in the forward pass, chunk by chunk of examples,
-    so its time is that of three products and its memory that of one chunk.
+    vector: [R, D]; classes: [C, D], of all items; positive: [n], the true items' logits; row: LongTensor [n], which
+    vector each example is of, so that those of one user share its row of logits; None: n = R, each its own. The
+    gradient is taken in the forward pass, chunk by chunk of rows: its time is that of three products of [R, D] with
+    [C, D], its memory that of one chunk.
 
     >>> import torch
-    >>> items = torch.eye(3)
-    >>> hidden = torch.tensor([[0.0, 0.0, 0.0]])
-    >>> round(softmax_over(hidden, items, torch.tensor([0.0]), torch.tensor([1])).item(), 4)  # log 3
+    >>> round(softmax_over(torch.zeros(1, 3), torch.eye(3), torch.tensor([0.0])).item(), 4)  # log 3
     1.0986
     """
-    loss: Tensor = _SoftmaxOver.apply(hidden, vectors, positive, own, log_count)
+    times = vector.new_ones(len(vector)) if row is None else torch.bincount(row, minlength=len(vector))
+    log_sum: Tensor = _LogSum.apply(vector, classes, times.float() / len(positive))
+    return log_sum - positive.mean()
+
+
+def sampled_softmax_over(vector: Tensor, classes: Tensor, positive: Tensor, own: Tensor, log_count: Tensor) -> Tensor:
+    """`sampled_softmax` with classes that all examples share, mean, exact and chunked as `softmax_over`.
+
+    vector: [n, D]; classes: [C, D], of the drawn items, log_count: [C]; positive: [n], the true items' logits; own:
+    LongTensor [n], where the true item is among the classes, where it is no negative; -1 where it is not.
+
+    >>> import torch
+    >>> vector, own = torch.zeros(1, 3), torch.tensor([1])
+    >>> round(sampled_softmax_over(vector, torch.eye(3), torch.tensor([0.0]), own, torch.zeros(3)).item(), 4)  # log 3
+    1.0986
+    """
+    loss: Tensor = _SampledSoftmax.apply(vector, classes, positive, own, log_count)
     return loss
 
 
-class _SoftmaxOver(torch.autograd.Function):
-    """`softmax_over`: softplus(log sum over the other classes of exp(h.v - log_count) - positive)."""
+class _Chunks:
+    """Rows of logits, a few at a time: vector . classes - log_count, less each row's greatest, to powers of 2."""
+
+    def __init__(self, vector: Tensor, classes: Tensor, log_count: Tensor | None = None) -> None:
+        kind = vector.device.type
+        self.dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
+        self.vector, self.classes = vector.detach().to(self.dtype), classes.detach().to(self.dtype)
+        self.scaled = self.vector * LOG2_E  # powers of 2 take half the time of powers of e
+        self.shift = None if log_count is None else (log_count * LOG2_E).to(self.dtype)
+        self.of_vector = torch.empty_like(vector, dtype=torch.float32)
+        self.of_classes = torch.zeros_like(classes, dtype=torch.float32)
+
+    def parts(self) -> Iterator[slice]:
+        floats = FLOATS_CUDA if self.vector.is_cuda else FLOATS
+        rows = max(1, floats // max(1, len(self.classes)))
+        for start in range(0, len(self.vector), rows):
+            yield slice(start, start + rows)
+
+    def powers(self, part: slice, own: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """exp(logit - top) [r, C], where own is not counted, their sums [r], and the log of the sums of exp(logit)."""
+        logits = self.scaled[part] @ self.classes.T
+        if self.shift is not None:
+            logits -= self.shift
+        if own is not None:
+            there = (own >= 0).nonzero().squeeze(1)
+            logits[there, own[there]] = -math.inf
+        top = logits.amax(1, keepdim=True)
+        powers = logits.sub_(top).exp2_()
+        mass = powers.sum(1, dtype=torch.float32)
+        return powers, mass, mass.log() + top.squeeze(1).float() / LOG2_E
+
+    def add_gradient(self, part: slice, powers: Tensor, factor: Tensor) -> None:
+        """The gradient of sum of factor * powers' logits, with factor [r]. Changes `powers`."""
+        powers *= factor.to(self.dtype).unsqueeze(1)
+        self.of_vector[part] = powers @ self.classes
+        self.of_classes += powers.T @ self.vector[part]
+
+
+class _LogSum(torch.autograd.Function):
+    """The sum over rows of weight * log sum exp(vector . classes)."""
 
     @staticmethod
-    def forward(
-        ctx: Any, hidden: Tensor, vectors: Tensor, positive: Tensor, own: Tensor, log_count: Tensor | None
-    ) -> Tensor:
-        kind = hidden.device.type
-        low = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
-        h, v = hidden.detach().to(low), vectors.detach().to(low)
-        scaled = h * LOG2_E  # powers of 2 take half the time of powers of e
-        shift = None if log_count is None else (log_count * LOG2_E).to(low)
-        of_hidden = torch.empty_like(hidden, dtype=torch.float32)
-        of_vectors = torch.zeros_like(vectors, dtype=torch.float32)
+    def forward(ctx: Any, vector: Tensor, classes: Tensor, weight: Tensor) -> Tensor:
+        chunks, total = _Chunks(vector, classes), torch.zeros((), device=vector.device)
+        for part in chunks.parts():
+            powers, mass, log_sum = chunks.powers(part)
+            total += log_sum @ weight[part]
+            chunks.add_gradient(part, powers, weight[part] / mass)
+        ctx.save_for_backward(chunks.of_vector, chunks.of_classes)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        of_vector, of_classes = ctx.saved_tensors
+        return of_vector * gradient, of_classes * gradient, None
+
+
+class _SampledSoftmax(torch.autograd.Function):
+    """`sampled_softmax_over`: the mean of softplus(log sum exp(logit, own aside) - positive)."""
+
+    @staticmethod
+    def forward(ctx: Any, vector: Tensor, classes: Tensor, positive: Tensor, own: Tensor, log_count: Tensor) -> Tensor:
+        chunks, total = _Chunks(vector, classes, log_count), torch.zeros((), device=vector.device)
         of_positive = torch.empty_like(positive, dtype=torch.float32)
-        total = torch.zeros((), device=hidden.device)
-        rows = max(1, (FLOATS_CUDA if hidden.is_cuda else FLOATS) // max(1, len(vectors)))
-        for start in range(0, len(hidden), rows):
-            part = slice(start, start + rows)
-            logits = scaled[part] @ v.T
-            if shift is not None:
-                logits -= shift
-            there = own[part] >= 0
-            logits[there.nonzero().squeeze(1), own[part][there]] = -math.inf
-            top = logits.amax(1, keepdim=True)
-            weight = logits.sub_(top).exp2_()
-            mass = weight.sum(1, dtype=torch.float32)
-            gap = mass.log() + top.squeeze(1).float() / LOG2_E - positive[part]
-            total += F.softplus(gap).sum()
-            share = torch.sigmoid(gap) / len(hidden)
+        for part in chunks.parts():
+            powers, mass, log_sum = chunks.powers(part, own[part])
+            gap = log_sum - positive[part]
+            total += F.softplus(gap).sum() / len(vector)
+            share = torch.sigmoid(gap) / len(vector)
             of_positive[part] = -share
-            weight *= (share / mass).to(low).unsqueeze(1)
-            of_hidden[part] = weight @ v
-            of_vectors += weight.T @ h[part]
-        ctx.save_for_backward(of_hidden, of_vectors, of_positive)
-        return total / len(hidden)
+            chunks.add_gradient(part, powers, share / mass)
+        ctx.save_for_backward(chunks.of_vector, chunks.of_classes, of_positive)
+        return total
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        of_hidden, of_vectors, of_positive = ctx.saved_tensors
-        return of_hidden * gradient, of_vectors * gradient, of_positive * gradient, None, None
+        of_vector, of_classes, of_positive = ctx.saved_tensors
+        return of_vector * gradient, of_classes * gradient, of_positive * gradient, None, None

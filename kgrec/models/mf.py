@@ -6,8 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kgrec.graph import Graph
-from kgrec.nn import EdgeModel, EdgeModelConfig, NodeEmbedding, RankingLoss
-from kgrec.samplers import Batch
+from kgrec.nn import Drawn, EdgeModel, EdgeModelConfig, NodeEmbedding, RankingLoss
 from kgrec.settings import settings
 
 
@@ -35,9 +34,8 @@ class MF(EdgeModel):
         self.user_bias = NodeEmbedding(graph, source, 1, std=0.0) if config.biases else None
         self.item_bias = NodeEmbedding(graph, target, 1, std=0.0) if config.biases else None
 
-    def ranking_loss(self, ranking: RankingLoss, batch: Batch) -> Tensor:
-        bias = self.item_bias  # a user's own would cancel out
-        return ranking.of_vectors(self.user(batch.head), self.item, batch.tail, batch.negative, batch.log_q, bias)
+    def ranking_loss(self, ranking: RankingLoss, user: Tensor, drawn: Drawn) -> Tensor:
+        return ranking.of_vectors(self.user(user), self.item, drawn, self.item_bias)  # a user's bias would cancel out
 
     def pair_scores(self, user: Tensor, items: Tensor) -> Tensor:
         u, v = self.user(user), self.item(items)

@@ -8,8 +8,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from kgrec.graph import Graph
-from kgrec.nn import EdgeModel, EdgeModelConfig, LossName, NodeEmbedding, PairMLP, RankingLoss
-from kgrec.samplers import Batch
+from kgrec.nn import Drawn, EdgeModel, EdgeModelConfig, LossName, NodeEmbedding, PairMLP, RankingLoss
 from kgrec.settings import settings
 
 
@@ -36,11 +35,9 @@ class NCF(EdgeModel):
         self.item = NodeEmbedding(graph, target, config.dim, config.init_std)
         self.mlp = PairMLP(config.dim, config.layers, config.dropout)
 
-    def ranking_loss(self, ranking: RankingLoss, batch: Batch) -> Tensor:
-        user = self.user(batch.head)
-        return ranking.of_scores(
-            lambda items: self.mlp(user, self.item(items)), batch.tail, batch.negative, batch.log_q
-        )
+    def ranking_loss(self, ranking: RankingLoss, user: Tensor, drawn: Drawn) -> Tensor:
+        vector = self.user(user)
+        return ranking.of_scores(lambda items: self.mlp(vector, self.item(items)), drawn)
 
     def pair_scores(self, user: Tensor, items: Tensor) -> Tensor:
         scores: Tensor = self.mlp(self.user(user), self.item(items))

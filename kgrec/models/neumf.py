@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kgrec.graph import Graph
 from kgrec.model import Objective, fused_adam
-from kgrec.nn import EdgeModel, EdgeModelConfig, LossName, NodeEmbedding, PairMLP, RankingLoss, dot
+from kgrec.nn import Drawn, EdgeModel, EdgeModelConfig, LossName, NodeEmbedding, PairMLP, RankingLoss, dot
 from kgrec.samplers import Batch
 from kgrec.settings import settings
 
@@ -84,8 +84,8 @@ class NeuMF(EdgeModel):
                 for parameter in self.mlp.out.parameters():
                     parameter.mul_(1 - alpha)
 
-    def ranking_loss(self, ranking: RankingLoss, batch: Batch) -> Tensor:
-        return ranking.of_scores(self._scorer(batch.head), batch.tail, batch.negative, batch.log_q)
+    def ranking_loss(self, ranking: RankingLoss, user: Tensor, drawn: Drawn) -> Tensor:
+        return ranking.of_scores(self._scorer(user), drawn)
 
     def pair_scores(self, user: Tensor, items: Tensor) -> Tensor:
         return self._scorer(user)(items)

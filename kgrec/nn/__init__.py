@@ -6,10 +6,11 @@ from kgrec.nn.embedding import NodeEmbedding, dot
 from kgrec.nn.gru import GRU
 from kgrec.nn.next_item import NextItem, NextItemConfig, Paths
 from kgrec.nn.pair_mlp import PairMLP
-from kgrec.nn.ranking_loss import LossName, RankingLoss, RankingLossConfig
+from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfig
 
 __all__ = [
     "GRU",
+    "Drawn",
     "Dropout",
     "EdgeModel",
     "EdgeModelConfig",

@@ -13,8 +13,8 @@ from kgrec.graph import Graph
 from kgrec.losses import logistic, squared_error
 from kgrec.model import Objective, Query, Recommender, Task
 from kgrec.nn.embedding import NodeEmbedding
-from kgrec.nn.ranking_loss import RankingLoss, RankingLossConfig
-from kgrec.samplers import Batch, Edges, Loader
+from kgrec.nn.ranking_loss import Drawn, RankingLoss, RankingLossConfig
+from kgrec.samplers import Batch, Edges, Loader, Nodes
 from kgrec.settings import settings
 
 
@@ -24,7 +24,7 @@ class EdgeModelConfig(RankingLossConfig):
 
     task: Task = "ranking"
     dim: PositiveInt = 64
-    batch_size: PositiveInt = 2048
+    batch_size: PositiveInt = 2048  #: edges, or users with `loss: softmax`
     lr: PositiveFloat = 1e-3
     l2: NonNegativeFloat = 0.0  #: lambda; see EdgeModel for what it weighs
     init_std: PositiveFloat = 0.1  #: of the vectors at the start
@@ -34,7 +34,8 @@ class EdgeModel(Recommender, ABC):
     """The score of a pair is `pair_scores`, plus a mean where it is a rating or a click.
 
     `task: ranking` minimises the ranking loss + l2 (|u|^2 + |v|^2 + |v'|^2), the mean over interactions, with v' the
-    vectors of the items drawn for each (their mean). `task: rating` minimises the sum over known edges of (r - score)^2
+    vectors of the items drawn for each (their mean). With `loss: softmax` a batch is of users with all their items, and
+    batch_size counts users. `task: rating` minimises the sum over known edges of (r - score)^2
     + l2 |all parameters|^2, where the mean of all ratings is part of the score if `centred`; `task: ctr` the same with
     binary cross-entropy of the edges' labels, where a score is a click's logit and that of the clicks' share is part.
     """
@@ -57,8 +58,8 @@ class EdgeModel(Recommender, ABC):
         """Scores of each user [B] with items [C], or [B, C] for lists of each one's own: [B, C]."""
 
     @abstractmethod
-    def ranking_loss(self, ranking: RankingLoss, batch: Batch) -> Tensor:
-        """The loss of a batch of true items and what was drawn beside them."""
+    def ranking_loss(self, ranking: RankingLoss, user: Tensor, drawn: Drawn) -> Tensor:
+        """The loss of true items and what was drawn beside them. user: LongTensor [R], the rows' own."""
 
     def objectives(self, graph: Graph) -> list[Objective]:
         return [self.objective(graph, self.task, list(self.parameters()))]
@@ -71,13 +72,14 @@ class EdgeModel(Recommender, ABC):
             edges = Edges(known, label="click" if c.task == "ctr" else None)
             return Objective(name, Loader(edges, batch_size=c.batch_size), parameters=parameters, **how)
         self.ranking = RankingLoss(c, known)
-        pairs = Loader(Edges(known), *self.ranking.stages(), batch_size=c.batch_size)
+        seeds = Nodes(known, known.target[0]) if self.ranking.over_all else Edges(known)
+        pairs = Loader(seeds, *self.ranking.stages(), batch_size=c.batch_size)
         return Objective(name, pairs, parameters=parameters, **how)
 
     def edge_loss(self, batch: Batch) -> Tensor:
         """The loss of a batch of edges, by the task."""
         if self.task == "ranking":
-            return self.ranking_loss(self.ranking, batch) + self._penalty(batch)
+            return self._ranking_loss(batch)
         score = self.pair_scores(batch.head, batch.tail.unsqueeze(1)).squeeze(1) + self.mean
         squares = torch.stack([parameter.square().sum() for parameter in self.parameters()]).sum()
         penalty = self.config.l2 * squares / self.num_known
@@ -87,22 +89,29 @@ class EdgeModel(Recommender, ABC):
         assert batch.weight is not None
         return squared_error(score, batch.weight) + penalty
 
-    def _penalty(self, batch: Batch) -> Tensor | float:
-        """l2 times the squares of the vectors behind each example, the mean; biases are free."""
-        if not self.config.l2:
-            return 0.0
-        squares = torch.zeros((), device=batch.head.device)
-        user, items = self.ranking.known.target[0], self.ranking.items
+    def _ranking_loss(self, batch: Batch) -> Tensor:
+        if batch.ptr is None:
+            drawn, head = Drawn(batch.tail, batch.negative, batch.log_q), batch.head
+        else:
+            row = torch.arange(len(batch), device=batch.head.device).repeat_interleave(batch.ptr.diff())
+            drawn, head = Drawn(batch.tail, row=row), batch.head[row]
+        loss = self.ranking_loss(self.ranking, batch.head, drawn)
+        return loss + self.config.l2 * self._squares(head, drawn) / len(head) if self.config.l2 else loss
+
+    def _squares(self, head: Tensor, drawn: Drawn) -> Tensor:
+        """The sum over examples of the squares of the vectors behind each; biases are free."""
+        squares = torch.zeros((), device=head.device)
+        users, items = self.ranking.known.range(self.ranking.known.target[0]), self.ranking.items
         for table in self.modules():
             if not isinstance(table, NodeEmbedding) or table.weight.shape[1] == 1:
                 continue
-            if table.start == self.ranking.known.range(user).start:
-                squares = squares + table.squares(batch.head)
+            if table.start == users.start:
+                squares = squares + table.squares(head)
             elif table.start == items.start:
-                squares = squares + table.squares(batch.tail)
-                if batch.negative is not None and not self.config.shared:
-                    squares = squares + table.squares(batch.negative) / self.config.negatives
-        return self.config.l2 * squares / len(batch)
+                squares = squares + table.squares(drawn.tail)
+                if drawn.negative is not None and not self.config.shared:
+                    squares = squares + table.squares(drawn.negative) / self.config.negatives
+        return squares
 
     def score(self, query: Query, items: Tensor) -> Tensor:
         return self.pair_scores(query.user, items) + self.mean

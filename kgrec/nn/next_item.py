@@ -16,7 +16,7 @@ from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.model import Objective, Query, Recommender
 from kgrec.nn.embedding import NodeEmbedding
-from kgrec.nn.ranking_loss import LossName, RankingLoss, RankingLossConfig
+from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfig
 from kgrec.samplers import Batch, Loader, Sequences
 from kgrec.settings import settings
 
@@ -136,10 +136,8 @@ class NextItem(Recommender, ABC):
         negative, log_q, target = batch.negative, batch.log_q, tail != pad
         if negative is not None and log_q is not None and not self.config.shared:
             negative, log_q = negative[there][target], log_q[there][target]
-        return self.ranking.of_vectors(
-            vector[target] if len(self.behaviours) > 1 else vector,
-            self.item, tail[target], negative, log_q, self.item_bias,
-        )  # fmt: skip
+        vector = vector[target] if len(self.behaviours) > 1 else vector
+        return self.ranking.of_vectors(vector, self.item, Drawn(tail[target], negative, log_q), self.item_bias)
 
     def steps(self, history: Tensor, behaviour: Tensor | None, there: Tensor) -> Tensor:
         """Vectors of the steps that are there (BoolTensor [B, L]), packed: [n, D]."""

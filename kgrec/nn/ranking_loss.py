@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -17,6 +19,7 @@ from kgrec.samplers import Negatives
 from kgrec.settings import settings
 
 LossName = Literal["bpr", "bce", "gbce", "softmax", "sampled_softmax", "ccl", "bpr_max", "top1_max"]
+TINY = 1e-12
 NO_SCORE = -1e4  #: of a drawn item that is the true one: it adds nothing to any loss
 
 
@@ -49,6 +52,16 @@ class RankingLossConfig:
         return self
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """True items and what was drawn beside them. n examples, of R rows of vectors or scores."""
+
+    tail: Tensor  #: LongTensor [n], the true items
+    negative: Tensor | None = None  #: LongTensor [n, K], or [K] where shared
+    log_q: Tensor | None = None  #: FloatTensor like negative
+    row: Tensor | None = None  #: LongTensor [n], which row each example is of; None: n = R, each its own
+
+
 class RankingLoss:
     """A loss by name, over all items or over negatives that `stages` draw.
 
@@ -76,63 +89,71 @@ class RankingLoss:
         return [Negatives(self.known, c.negatives, alpha=c.alpha, shared=c.shared, reject=reject)]
 
     @property
-    def is_shared(self) -> bool:
-        """Whether all examples of a batch have the same negatives."""
-        return self.config.shared or self.config.in_batch or self.config.loss == "softmax"
+    def over_all(self) -> bool:
+        """Whether the loss is over the whole catalog, so that a user's edges are best taken together."""
+        return self.config.loss == "softmax"
 
     def of_vectors(
-        self, vector: Tensor, item: NodeEmbedding, tail: Tensor, negative: Tensor | None, log_q: Tensor | None,
-        bias: NodeEmbedding | None = None,
-    ) -> Tensor:  # fmt: skip
-        """The loss where a score is a product: vector [n, D], of users or of steps; tail: LongTensor [n], their true
-        items; negative: LongTensor [n, K], or [K] where shared, with log_q alike; bias: of items."""
+        self, vector: Tensor, item: NodeEmbedding, batch: Drawn, bias: NodeEmbedding | None = None
+    ) -> Tensor:
+        """The loss where a score is a product: vector [R, D], of users or of steps; bias: of items."""
         c = self.config
-        scale = 1 / c.temperature
         if c.cosine:
             vector = functional.normalize(vector, dim=-1)
-        if c.loss in ("softmax", "sampled_softmax") and self.is_shared:
-            items, log_count = self._candidates(tail, negative, log_q)
-            vectors = item(items) if len(items) != item.count else item.weight[:-1]
-            vectors = (functional.normalize(vectors, dim=-1) if c.cosine else vectors) * scale
-            if bias is not None:
-                vectors = torch.cat([vectors, bias(items)], -1)
-                vector = torch.cat([vector, vector.new_ones(len(vector), 1)], -1)
-            own = self._column(items, tail)
-            true = item(tail)
-            true = (functional.normalize(true, dim=-1) if c.cosine else true) * scale
-            positive = (vector * (true if bias is None else torch.cat([true, bias(tail)], -1))).sum(-1)
-            return losses.softmax_over(vector, vectors, positive, own, log_count)
+        vector = vector / c.temperature
+        if c.loss != "softmax" and not (c.loss == "sampled_softmax" and (c.shared or c.in_batch)):
+            return self.of_scores(lambda items: self._products(vector, item, items, bias), batch)
+        positive = self._of_tails(vector, item, batch, bias)
+        if bias is not None:
+            vector = torch.cat([vector, vector.new_ones(len(vector), 1)], -1)
+        if c.loss == "softmax":
+            return losses.softmax_over(vector, self._classes(item, self.classes, bias), positive, batch.row)
+        items, log_count = self._candidates(batch)
+        place = torch.searchsorted(items, batch.tail).clamp(max=len(items) - 1)
+        own = place.masked_fill(items[place] != batch.tail, -1)
+        return losses.sampled_softmax_over(vector, self._classes(item, items, bias), positive, own, log_count)
 
-        def score(items: Tensor) -> Tensor:
-            if items.dim() == 1:
-                vectors = item(items)
-                found = vector @ (functional.normalize(vectors, dim=-1) if c.cosine else vectors).T * scale
-            else:
-                found = dot(vector, item, items) * scale
-                if c.cosine:
-                    found = found / item.norm(items).clamp(min=1e-12)
-            return found if bias is None else found + bias(items).squeeze(-1)
+    def of_scores(self, score: Callable[[Tensor], Tensor], batch: Drawn) -> Tensor:
+        """The loss of any scores. score: items [R, K], each row's own, or [C], for all -> [R, K] or [R, C]."""
+        c = self.config
+        if c.loss == "softmax":
+            log_share = score(self.classes).log_softmax(-1)
+            row = torch.arange(len(log_share), device=log_share.device) if batch.row is None else batch.row
+            return -log_share[row, self.class_of[batch.tail]].mean()
+        tail = batch.tail.unsqueeze(1)
+        if c.shared or c.in_batch:
+            items, log_count = self._candidates(batch)
+            return self._loss(score(tail).squeeze(1), score(items), items == tail, log_count)
+        assert batch.negative is not None
+        assert batch.log_q is not None
+        scores = score(torch.cat([tail, batch.negative], 1))
+        log_count = batch.log_q + math.log(batch.negative.shape[1])
+        return self._loss(scores[:, 0], scores[:, 1:], batch.negative == tail, log_count)
 
-        return self.of_scores(score, tail, negative, log_q)
+    def _of_tails(self, vector: Tensor, item: NodeEmbedding, batch: Drawn, bias: NodeEmbedding | None) -> Tensor:
+        """Scores of the true items, [n]."""
+        vector = vector if batch.row is None else vector[batch.row]
+        return self._products(vector, item, batch.tail.unsqueeze(1), bias).squeeze(1)
 
-    def of_scores(
-        self, score: Callable[[Tensor], Tensor], tail: Tensor, negative: Tensor | None, log_q: Tensor | None
-    ) -> Tensor:
-        """The loss of any scores. score: items [n, K], each example's own, or [K], for all -> [n, K]; the rest as in
-        `of_vectors`."""
-        if not self.is_shared:
-            assert negative is not None
-            assert log_q is not None
-            scores = score(torch.cat([tail.unsqueeze(1), negative], 1))
-            return self._loss(scores[:, 0], scores[:, 1:], negative == tail.unsqueeze(1), log_q, len(negative[0]))
-        items, log_count = self._candidates(tail, negative, log_q)
-        positive = score(tail.unsqueeze(1)).squeeze(1)
-        hit = items == tail.unsqueeze(1)
-        if log_count is None:
-            log_count = torch.zeros(len(items), device=items.device)
-        return self._loss(positive, score(items), hit, log_count, 1)
+    def _products(self, vector: Tensor, item: NodeEmbedding, items: Tensor, bias: NodeEmbedding | None) -> Tensor:
+        """Scores of vectors [R, D] with items [R, K] of their own, or with all of items [C]."""
+        if items.dim() == 2:
+            scores = dot(vector, item, items)
+            if self.config.cosine:
+                scores = scores / item.norm(items).clamp(min=TINY)
+        else:
+            vectors = item(items)
+            scores = vector @ (functional.normalize(vectors, dim=-1) if self.config.cosine else vectors).T
+        return scores if bias is None else scores + bias(items).squeeze(-1)
 
-    def _loss(self, positive: Tensor, negative: Tensor, hit: Tensor, log_q: Tensor, draws: int) -> Tensor:
+    def _classes(self, item: NodeEmbedding, items: Tensor, bias: NodeEmbedding | None) -> Tensor:
+        """Items [C] as vectors [C, D], with the bias as one number more."""
+        vectors = item.weight[:-1] if len(items) == item.count else item(items)
+        if self.config.cosine:
+            vectors = functional.normalize(vectors, dim=-1)
+        return vectors if bias is None else torch.cat([vectors, bias(items)], -1)
+
+    def _loss(self, positive: Tensor, negative: Tensor, hit: Tensor, log_count: Tensor) -> Tensor:
         c = self.config
         negative = negative.masked_fill(hit, NO_SCORE)
         if c.hard and c.hard < negative.shape[1]:
@@ -151,32 +172,20 @@ class RankingLoss:
             case "top1_max":
                 return losses.top1_max(positive, negative)
             case _:
-                log_count = log_q + torch.tensor(float(draws)).log().to(log_q.device)
                 return losses.sampled_softmax(positive, negative, log_count)
 
-    def _candidates(self, tail: Tensor, negative: Tensor | None, log_q: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Distinct items that all examples are held against, LongTensor [C], and the logarithm of each one's chance to
-        be among them, FloatTensor [C]; None where all are."""
-        c = self.config
-        if c.loss == "softmax":
-            return self.classes, None
+    def _candidates(self, batch: Drawn) -> tuple[Tensor, Tensor]:
+        """Distinct items that all examples are held against, LongTensor [C], rising, and the logarithm of each one's
+        chance to be among them, FloatTensor [C]."""
         missed = torch.zeros_like(self.share)  # log of the chance to be in no draw
         drawn = []
-        if c.in_batch:
-            drawn.append(tail)
-            missed += len(tail) * torch.log1p(-self.share.clamp(max=1 - 1e-12))
-        if negative is not None:
-            assert log_q is not None
-            drawn.append(negative.reshape(-1))
-            each = torch.log1p(-log_q.reshape(-1).double().exp().clamp(max=1 - 1e-12))
-            missed[negative.reshape(-1)] += each * negative.numel()
+        if self.config.in_batch:
+            drawn.append(batch.tail)
+            missed += len(batch.tail) * torch.log1p(-self.share.clamp(max=1 - TINY))
+        if batch.negative is not None:
+            assert batch.log_q is not None
+            node, q = batch.negative.reshape(-1), batch.log_q.reshape(-1).double().exp()
+            drawn.append(node)
+            missed[node] += node.numel() * torch.log1p(-q.clamp(max=1 - TINY))
         items = torch.unique(torch.cat(drawn))
-        chance = -torch.expm1(missed[items])
-        return items, chance.clamp(min=1e-12).log().float()
-
-    def _column(self, items: Tensor, tail: Tensor) -> Tensor:
-        """Where each true item stands among distinct, rising items, -1 where it does not: LongTensor [n]."""
-        if self.config.loss == "softmax":
-            return self.class_of[tail]
-        place = torch.searchsorted(items, tail).clamp(max=len(items) - 1)
-        return place.masked_fill(items[place] != tail, -1)
+        return items, (-torch.expm1(missed[items])).clamp(min=TINY).log().float()
