@@ -221,7 +221,7 @@ class _Predictions:
         """Each user's own AUC, float64 [U]; NaN for one whose edges are of one class."""
         users, row = np.unique(self.user, return_inverse=True)
         own = np.full(num_users, np.nan)
-        own[users] = auc(*map(torch.from_numpy, (self.prediction, self.truth, row))).numpy()
+        own[users] = auc(*map(torch.tensor, (self.prediction, self.truth, row))).numpy()
         return own
 
 
