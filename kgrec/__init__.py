@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kgrec.evaluation import Evaluation, evaluate
     from kgrec.graph import NO_TIME, Candidates, Graph
     from kgrec.model import Objective, Query, Recommender
+    from kgrec.prediction import predict
     from kgrec.recommendation import recommend
     from kgrec.run import Run, train
     from kgrec.samplers import Batch, Both, Edges, Loader, Negatives, Nodes, Stream
@@ -40,6 +41,7 @@ _HOMES = {
     "Objective": "model",
     "Query": "model",
     "Recommender": "model",
+    "predict": "prediction",
     "recommend": "recommendation",
     "Run": "run",
     "train": "run",

@@ -373,6 +373,35 @@ def recommend(
                 _console().print(one.table())
 
 
+@app.command()
+def predict(
+    run: RunFolder,
+    pairs: Annotated[Path, typer.Argument(metavar="PAIRS", help="CSV or Parquet with the columns user and item.")],
+    skip_unknown: Annotated[bool, typer.Option("--skip-unknown", help="Leave out rows of ids not known.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Write .parquet or .csv instead of printing.")] = None,
+    device: Device = "auto",
+    model: Own = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Predict the rating, the probability of a click or the score of each pair of a user and an item."""
+    from kgrec.prediction import as_csv, predict_file, refuse_out, write
+    from kgrec.run import Run
+
+    if out is not None:
+        refuse_out(out, overwrite)
+    predictions = predict_file(Run.load(run, trust=model, device=device), pairs, skip_unknown=skip_unknown)
+    if predictions.num_left_out:
+        print(f"left out: {predictions.num_left_out:,} rows of unknown ids", file=sys.stderr)
+    if out is not None:
+        write(predictions.table, out, overwrite=overwrite)
+        print(f"{len(predictions.table):,} rows in {out}", file=sys.stderr)
+    elif as_json:
+        _print_json(predictions.to_json())
+    else:
+        print(as_csv(predictions.table), end="")
+
+
 # ---------------------------------------------------------------------- printing
 
 

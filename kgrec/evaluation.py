@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import pyarrow as pa
@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from kgrec.errors import KgrecError, some
-from kgrec.graph import NO_TIME, Candidates, Graph
+from kgrec.graph import Candidates, Graph
 from kgrec.metrics import OF_A_USERS_CLICKS, OF_CLICKS, OF_RATINGS, Metric, Ranking, coverage, parse
 from kgrec.model import Recommender, Task
-from kgrec.ranking import Ranker, Scorer, scoring
+from kgrec.ranking import Ranker, Scorer, as_edges, scoring
 from kgrec.samplers.histories import Histories
 
 
@@ -250,14 +250,7 @@ def _as_graph(candidates: Candidates, seen: Graph) -> Graph:
     user = candidates.user.repeat_interleave(candidates.ptr.diff()).to(seen.device)
     width = len(seen.range(seen.target[2]))
     pair = torch.unique(user * width + candidates.item.to(seen.device))
-    return replace(
-        seen,
-        edge_index=torch.stack([pair // width, pair % width]),
-        relation_ptr=(0, len(pair)),
-        time=torch.full_like(pair, NO_TIME),
-        weight=torch.ones(len(pair), device=pair.device),
-        edge_features={},
-    )
+    return as_edges(seen, pair // width, pair % width)
 
 
 # ---------------------------------------------------------------------- ranking

@@ -6,14 +6,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from kgrec.errors import KgrecError
-from kgrec.graph import Graph
+from kgrec.graph import NO_TIME, Graph
 from kgrec.model import Query, Recommender
 from kgrec.samplers.histories import Histories
 
@@ -95,6 +95,19 @@ class Scorer:
             scores = self.scores(self.query(user[row]), filled(lists.tails(place), self.pad))
             found[lists.edges(place)[place >= 0]] = scores[place >= 0]
         return found
+
+
+def as_edges(known: Graph, user: Tensor, item: Tensor) -> Graph:
+    """Pairs of a user and an item, local numbers, LongTensor [n] each, as the edges of a graph with the nodes of
+    `known`, which has the target relation alone. They have no time."""
+    return replace(
+        known,
+        edge_index=torch.stack([user, item]),
+        relation_ptr=(0, len(user)),
+        time=torch.full_like(user, NO_TIME),
+        weight=torch.ones(len(user), device=user.device),
+        edge_features={},
+    )
 
 
 def filled(items: Tensor, pad: int) -> Tensor:

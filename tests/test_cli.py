@@ -132,6 +132,31 @@ def test_recommend_to_all_users_into_a_file(runs, tmp_path):
     assert [one["user"] for one in lists] == ["u0001", "u0005"]
 
 
+def test_predict_fills_a_column_in(shop, tmp_path):
+    kgrec("train", "bias", shop, "--set", "task=ctr", "--out", tmp_path / "run")
+    test = json.loads((tmp_path / "run/metrics.json").read_text())["test"]
+    assert set(test) == {"auc", "gauc", "logloss", "ece"} and 0.5 < test["auc"] < 1
+    (tmp_path / "pairs.csv").write_text("user,item,note\nu0003,p0001,a\nu0001,p0042,b\nu9999,p0001,c\n")
+    done = kgrec("predict", tmp_path / "run", tmp_path / "pairs.csv", "--out", tmp_path / "no.csv", code=1)
+    assert "pairs.csv line 4: no user 'u9999' among the 600 known; mend the row" in done.stderr
+    assert not (tmp_path / "no.csv").exists()
+    arguments = ("predict", tmp_path / "run", tmp_path / "pairs.csv", "--skip-unknown")
+    rows = last_json(kgrec(*arguments, "--json"))
+    assert [(row["user"], row["item"], row["note"]) for row in rows] == [
+        ("u0003", "p0001", "a"),
+        ("u0001", "p0042", "b"),
+    ]
+    for name in ("out.csv", "out.parquet"):
+        assert "left out: 1 rows of unknown ids" in kgrec(*arguments, "--out", tmp_path / name).stderr
+    assert pq.read_table(tmp_path / "out.parquet").to_pylist() == rows
+    printed = pd.read_csv(io.StringIO(kgrec(*arguments).stdout))
+    assert printed.equals(pd.read_csv(tmp_path / "out.csv"))
+    assert printed["probability"].tolist() == pytest.approx([row["probability"] for row in rows])
+    assert "exists already" in kgrec(*arguments, "--out", tmp_path / "out.csv", code=1).stderr
+    kgrec(*arguments, "--out", tmp_path / "out.csv", "--overwrite")
+    assert "a .parquet or .csv file is wanted" in kgrec(*arguments, "--out", tmp_path / "out.txt", code=1).stderr
+
+
 def test_a_new_user_is_served_by_history_as_a_known_one_with_it(runs, tmp_path):
     events = pd.read_csv(ROOT / "graphs/shop/events.csv")
     mine = events[(events.event == "view") & (events.user == "u0003") & (events.time < 1764547200)]
@@ -141,6 +166,32 @@ def test_a_new_user_is_served_by_history_as_a_known_one_with_it(runs, tmp_path):
     assert [item["item"] for item in new] == [item["item"] for item in known]
     done = kgrec("recommend", runs / "mf", "--history", tmp_path / "h.csv", code=1)
     assert "mf knows users by their ids" in done.stderr
+
+
+def test_compare_says_how_runs_differ(shop, runs):
+    arguments = ("compare", runs / "ease", runs / "mf", "--metrics", "ndcg@10,recall@10", "--resamples", "200")
+    result = last_json(kgrec(*arguments, "--json"))
+    measured = json.loads((runs / "mf/metrics.json").read_text())["test"]
+    assert result["test"][str(runs / "mf")] == {name: measured[name] for name in ("ndcg@10", "recall@10")}
+    assert result["reference"] == str(runs / "ease") and result["notes"] == []
+    for one in result["differences"]:
+        low, high = one["interval"]
+        assert low < one["difference"] < high < 0 and one["p"] < 0.05  # two epochs of MF are far below EASE
+    text = kgrec(*arguments, "--reference", "best", "--confidence", "0.9").stdout
+    assert f"less {runs / 'ease'}" in text.replace("\n", "") and "90 % interval" in text
+
+
+def test_backtest_trains_anew_for_each_window(shop, tmp_path):
+    arguments = ("backtest", "ease", shop, "--every", "2w", "--windows", "2", "--set", "l2=100", "--metrics", "ndcg@10")
+    done = kgrec(*arguments, "--json", "--out", tmp_path / "b.json")
+    result = last_json(done)
+    assert len(done.stdout.splitlines()) == 1 and "window 2, 2025-12-17" in done.stderr
+    assert result == json.loads((tmp_path / "b.json").read_text())
+    one, two = result["windows"]
+    assert one["stop"] == two["start"] == one["start"] + 14 * 86_400
+    assert result["mean"]["ndcg@10"] == pytest.approx((one["test"]["ndcg@10"] + two["test"]["ndcg@10"]) / 2)
+    text = kgrec(*arguments, "--no-valid").stdout
+    assert "2 windows of 2w; full ranking, no validation" in text and "mean" in text and "2025-12-17T21:14Z" in text
 
 
 @pytest.mark.parametrize(
@@ -163,6 +214,11 @@ def test_a_new_user_is_served_by_history_as_a_known_one_with_it(runs, tmp_path):
         (("build", "graphs/shop/shop.yaml", "--out", "GRAPH"), "exists already; name another --out"),
         (("info", "none.graph"), "none.graph is not there"),
         (("evaluate", "none", "GRAPH"), "none is not there; make one with `kgrec train"),
+        (("compare", "RUNS/ease"), "alone cannot be compared; name two runs or more"),
+        (("compare", "RUNS/ease", "RUNS/mf", "--metrics", "ndgc@10"), "did you mean 'ndcg@10'"),
+        (("compare", "RUNS/ease", "none"), "none is not there; make one with `kgrec train"),
+        (("backtest", "mf", "GRAPH", "--every", "7x", "--windows", "2"), "duration '7x'"),
+        (("backtest", "mf", "GRAPH", "--every", "7d", "--windows", "0"), "windows is 0, 1 or more is wanted"),
         (("recommend", "RUNS/ease", "--user", "u9999"), "no user 'u9999' among the 600 known"),
         (("recommend", "RUNS/ease", "--user", "u0003", "--k", "401"), "--k 401 is more than the catalog's 400 items"),
         (("recommend", "RUNS/ease"), "say whom to recommend to"),

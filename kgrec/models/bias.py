@@ -25,8 +25,8 @@ class BiasConfig:
 
 
 class Bias(Recommender):
-    """mean + b_i + b_u: b_i is the damped mean of how far i's edges are over the mean of all, b_u of how far u's are over
-    mean + b_i; both are 0 without edges (as LensKit's Bias; Koren 2010, "Factor in the neighbors", sec. 2.1).
+    """mean + b_i + b_u: b_i is the damped mean of how far i's edges are over the mean of all, b_u of how far u's are
+    over mean + b_i; both are 0 without edges (as LensKit's Bias; Koren 2010, "Factor in the neighbors", sec. 2.1).
 
     An edge counts its weight, or with `task: ctr` 1 for a click and 0 for none; the score is then the logit of the sum,
     which is kept between 0 and 1.
