@@ -227,7 +227,7 @@ def test_backtest_trains_anew_for_each_window(shop, tmp_path):
     ],
 )  # fmt: skip
 def test_bad_input_is_one_clear_message_and_exit_code_1(shop, runs, arguments, message):
-    places = {"GRAPH": str(shop), "RUNS/ease": str(runs / "ease")}
+    places = {"GRAPH": str(shop), **{f"RUNS/{name}": str(runs / name) for name in ("ease", "mf")}}
     done = kgrec(*(places.get(a, a) for a in arguments), code=1)
     assert done.stderr.startswith("error: ") and message in done.stderr and done.stdout == ""
 
