@@ -344,26 +344,28 @@ class _Sample:
 
 
 class _Order:
-    """Edges by rising prediction: of what the area under the ROC curve is made, whatever each user weighs."""
+    """Edges by their predictions: of what the area under the ROC curve is made, whatever each user weighs."""
 
     def __init__(self, edges: _Predictions) -> None:
-        order = np.argsort(edges.prediction, kind="stable")
-        rising = edges.prediction[order]
-        self.user = edges.user[order]  #: int64 [E]
-        self.click = edges.truth[order].astype(np.float64)  #: [E], 1 or 0
-        self.start = np.flatnonzero(np.r_[True, rising[1:] != rising[:-1]])  #: int64 [G], of runs of equal predictions
+        is_click = edges.truth > 0
+        order = np.argsort(edges.prediction[~is_click])
+        rising = edges.prediction[~is_click][order]
+        self.other = edges.user[~is_click][order]  #: int64 [n], users of non-clicks by rising prediction
+        self.click = edges.user[is_click]  #: int64 [m], users of clicks
+        self.lower = np.searchsorted(rising, edges.prediction[is_click])  #: int64 [m], non-clicks lower than each click
+        self.up_to = np.searchsorted(rising, edges.prediction[is_click], "right")  #: int64 [m], and with its equals
 
     def auc(self, times: np.ndarray) -> np.ndarray:
         """The weighted share of pairs of a click and a non-click in which the click is higher, ties counted half.
 
         times: float64 [R, U], what each edge of a user weighs; returns [R], NaN where all that weigh are of one class.
         """
-        weight = times[:, self.user]
-        clicks = np.add.reduceat(weight * self.click, self.start, axis=1)
-        others = np.add.reduceat(weight, self.start, axis=1) - clicks
-        lower = others.cumsum(1) - others / 2
+        others = np.zeros((len(times), len(self.other) + 1))
+        np.cumsum(times[:, self.other], axis=1, out=others[:, 1:])
+        clicks = times[:, self.click]
+        won = (clicks * (others[:, self.lower] + others[:, self.up_to])).sum(1) / 2
         with np.errstate(invalid="ignore"):
-            return (clicks * lower).sum(1) / (clicks.sum(1) * others.sum(1))
+            return won / (clicks.sum(1) * others[:, -1])
 
 
 class _Bins:
