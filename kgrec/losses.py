@@ -121,21 +121,23 @@ def top1_max(positive: Tensor, negative: Tensor) -> Tensor:
     return (s * rises).sum(-1).mean()
 
 
-def softmax_over(vector: Tensor, classes: Tensor, positive: Tensor, row: Tensor | None = None) -> Tensor:
+def softmax_over(vector: Tensor, classes: Tensor, own: Tensor, ptr: Tensor | None = None) -> Tensor:
     """Full softmax cross-entropy, mean over n examples, with its exact gradient and without ever holding all logits.
 
-    vector: [R, D]; classes: [C, D], of all items; positive: [n], the true items' logits; row: LongTensor [n], which
-    vector each example is of, so that those of one user share its row of logits; None: n = R, each its own. The
-    gradient is taken in the forward pass, chunk by chunk of rows: its time is that of three products of [R, D] with
-    [C, D], its memory that of one chunk.
+    vector: [R, D]; classes: [C, D], of all items; own: LongTensor [n], the true items' classes; ptr: LongTensor [R +
+    1], examples ptr[r] to ptr[r + 1] are of vector r, so that those of one user share a row of logits; None: n = R,
+    each its own. The gradient is taken in the forward pass, chunk by chunk of rows: its time is that of three products
+    of [R, D] with [C, D], its memory that of one chunk.
 
     >>> import torch
-    >>> round(softmax_over(torch.zeros(1, 3), torch.eye(3), torch.tensor([0.0])).item(), 4)  # log 3
+    >>> round(softmax_over(torch.zeros(1, 3), torch.eye(3), torch.tensor([1])).item(), 4)  # log 3
     1.0986
     """
-    times = vector.new_ones(len(vector)) if row is None else torch.bincount(row, minlength=len(vector))
-    log_sum: Tensor = _LogSum.apply(vector, classes, times.float() / len(positive))
-    return log_sum - positive.mean()
+    number = len(own)
+    times = vector.new_ones(len(vector)) if ptr is None else ptr.diff()
+    log_sum: Tensor = _LogSum.apply(vector, classes, times.float() / number)
+    true = F.embedding(own, classes) if ptr is None else F.embedding_bag(own, classes, ptr[:-1], mode="sum")
+    return log_sum - (vector * true).sum() / number
 
 
 def sampled_softmax_over(vector: Tensor, classes: Tensor, positive: Tensor, own: Tensor, log_count: Tensor) -> Tensor:

@@ -93,8 +93,7 @@ class EdgeModel(Recommender, ABC):
         if batch.ptr is None:
             drawn, head = Drawn(batch.tail, batch.negative, batch.log_q), batch.head
         else:
-            row = torch.arange(len(batch), device=batch.head.device).repeat_interleave(batch.ptr.diff())
-            drawn, head = Drawn(batch.tail, row=row), batch.head[row]
+            drawn, head = Drawn(batch.tail, ptr=batch.ptr), batch.head.repeat_interleave(batch.ptr.diff())
         loss = self.ranking_loss(self.ranking, batch.head, drawn)
         return loss + self.config.l2 * self._squares(head, drawn) / len(head) if self.config.l2 else loss
 

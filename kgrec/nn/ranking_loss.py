@@ -59,7 +59,7 @@ class Drawn:
     tail: Tensor  #: LongTensor [n], the true items
     negative: Tensor | None = None  #: LongTensor [n, K], or [K] where shared
     log_q: Tensor | None = None  #: FloatTensor like negative
-    row: Tensor | None = None  #: LongTensor [n], which row each example is of; None: n = R, each its own
+    ptr: Tensor | None = None  #: LongTensor [R + 1], examples ptr[r] to ptr[r + 1] are of row r; None: n = R
 
 
 class RankingLoss:
@@ -103,11 +103,14 @@ class RankingLoss:
         vector = vector / c.temperature
         if c.loss != "softmax" and not (c.loss == "sampled_softmax" and (c.shared or c.in_batch)):
             return self.of_scores(lambda items: self._products(vector, item, items, bias), batch)
-        positive = self._of_tails(vector, item, batch, bias)
+        positive = None
+        if c.loss == "sampled_softmax":
+            positive = self._products(vector, item, batch.tail.unsqueeze(1), bias).squeeze(1)
         if bias is not None:
             vector = torch.cat([vector, vector.new_ones(len(vector), 1)], -1)
-        if c.loss == "softmax":
-            return losses.softmax_over(vector, self._classes(item, self.classes, bias), positive, batch.row)
+        if positive is None:
+            classes = self._classes(item, self.classes, bias)
+            return losses.softmax_over(vector, classes, self.class_of[batch.tail], batch.ptr)
         items, log_count = self._candidates(batch)
         place = torch.searchsorted(items, batch.tail).clamp(max=len(items) - 1)
         own = place.masked_fill(items[place] != batch.tail, -1)
@@ -118,7 +121,8 @@ class RankingLoss:
         c = self.config
         if c.loss == "softmax":
             log_share = score(self.classes).log_softmax(-1)
-            row = torch.arange(len(log_share), device=log_share.device) if batch.row is None else batch.row
+            row = torch.arange(len(log_share), device=log_share.device)
+            row = row if batch.ptr is None else row.repeat_interleave(batch.ptr.diff())
             return -log_share[row, self.class_of[batch.tail]].mean()
         tail = batch.tail.unsqueeze(1)
         if c.shared or c.in_batch:
@@ -129,11 +133,6 @@ class RankingLoss:
         scores = score(torch.cat([tail, batch.negative], 1))
         log_count = batch.log_q + math.log(batch.negative.shape[1])
         return self._loss(scores[:, 0], scores[:, 1:], batch.negative == tail, log_count)
-
-    def _of_tails(self, vector: Tensor, item: NodeEmbedding, batch: Drawn, bias: NodeEmbedding | None) -> Tensor:
-        """Scores of the true items, [n]."""
-        vector = vector if batch.row is None else vector[batch.row]
-        return self._products(vector, item, batch.tail.unsqueeze(1), bias).squeeze(1)
 
     def _products(self, vector: Tensor, item: NodeEmbedding, items: Tensor, bias: NodeEmbedding | None) -> Tensor:
         """Scores of vectors [R, D] with items [R, K] of their own, or with all of items [C]."""
