@@ -151,7 +151,7 @@ class Trainer:
 
 
 def _trim_heap() -> None:
-    """Give free memory back to the system. glibc finds little use for freed tensors where the sizes of batches vary, and
+    """Give free memory back to the system. glibc finds little use for freed tensors where batches vary in size, and
     grows by some 10 MB a step; other allocators have no need of it."""
     if hasattr(_C, "malloc_trim"):
         _C.malloc_trim(0)
