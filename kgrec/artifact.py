@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from safetensors import SafetensorError
@@ -33,11 +34,13 @@ class Artifact:
 
     model: str  #: a built-in model's name, or a dotted path
     config: Mapping[str, Any]  #: the model's settings
-    graph: Graph  #: the types, ids and labels, and the target edges of train and valid; no features, no facts
+    graph: Graph  #: the types, ids and labels, and the target edges of train and valid; no features, no facts. Other
+    #: behaviours only where the model reads them
     weights: Mapping[str, Tensor]  #: the model's state
     metrics: Mapping[str, Any] = field(default_factory=dict)  #: protocol, valid and test results, times
     training: Mapping[str, Any] = field(default_factory=dict)  #: settings of the training
     provenance: Mapping[str, Any] = field(default_factory=dict)  #: the graph's content hash, versions, the split
+    behaviours: tuple[str, ...] = ()  #: relations of the histories that the model reads, to be kept; (): the target
 
 
 def save_artifact(
@@ -61,6 +64,7 @@ def save_artifact(
             "model": artifact.model,
             "config": dict(artifact.config),
             "training": dict(artifact.training),
+            "behaviours": list(artifact.behaviours),
             **artifact.provenance,
         }
         _write_json(folder / "config.json", config)
@@ -72,7 +76,7 @@ def save_artifact(
             if vocabulary.label_array is not None:
                 columns["label"] = vocabulary.label_array
             pq.write_table(pa.table(columns), folder / "vocabulary" / f"{name}.parquet", compression="zstd")
-        pq.write_table(_history(graph), folder / "history.parquet", compression="zstd")
+        pq.write_table(_history(graph, artifact.behaviours), folder / "history.parquet", compression="zstd")
         for name, table in (("per_user", per_user), ("predictions", predictions)):
             if table is not None:
                 pq.write_table(table, folder / f"{name}.parquet", compression="zstd")
@@ -80,18 +84,22 @@ def save_artifact(
             (folder / "log.csv").write_text(log, encoding="utf-8")
 
 
-def _history(graph: Graph) -> pa.Table:
-    known = graph.only(graph.target)
+def _history(graph: Graph, behaviours: tuple[str, ...]) -> pa.Table:
+    """What users did: a row an edge, and which relation it is of where there are several."""
+    source_type, _, target_type = graph.target
+    known = graph.only(graph.target, *((source_type, behaviour, target_type) for behaviour in behaviours))
     source, target = known.edge_index.int().numpy()
     time = known.time.numpy()
-    return pa.table(
-        {
-            "source": source,
-            "target": target,
-            "time": pa.array(time, mask=time == NO_TIME),
-            "weight": known.weight.numpy(),
-        }
-    )
+    columns = {
+        "source": source,
+        "target": target,
+        "time": pa.array(time, mask=time == NO_TIME),
+        "weight": known.weight.numpy(),
+    }
+    if len(known.edge_types) > 1:
+        names = pa.array([edge[1] for edge in known.edge_types])
+        columns["relation"] = pa.DictionaryArray.from_arrays(known.relation.int().numpy(), names)
+    return pa.table(columns)
 
 
 def load_artifact(path: str | Path) -> Artifact:
@@ -109,19 +117,21 @@ def load_artifact(path: str | Path) -> Artifact:
     for name in ("model", "config"):
         if name not in config:
             raise KgrecError(f"{path / 'config.json'} lacks {name!r}; it is truncated or altered: train again")
-    provenance = {k: v for k, v in config.items() if k not in ("format", "model", "config", "training")}
+    behaviours = tuple(config.get("behaviours", ()))
+    provenance = {k: v for k, v in config.items() if k not in ("format", "model", "config", "training", "behaviours")}
     return Artifact(
         model=config["model"],
         config=config["config"],
-        graph=_read_graph(path, Schema.from_json(_read_json(path / "schema.json"))),
+        graph=_read_graph(path, Schema.from_json(_read_json(path / "schema.json")), behaviours),
         weights=load_tensors(path / "model.safetensors"),
         metrics=_read_json(path / "metrics.json"),
         training=config.get("training", {}),
         provenance=provenance,
+        behaviours=behaviours,
     )
 
 
-def _read_graph(path: Path, schema: Schema) -> Graph:
+def _read_graph(path: Path, schema: Schema, behaviours: tuple[str, ...]) -> Graph:
     nodes = {}
     for name, node in schema.nodes.items():
         table = _read_table(path / "vocabulary" / f"{name}.parquet", ("id",))
@@ -131,13 +141,23 @@ def _read_graph(path: Path, schema: Schema) -> Graph:
     if schema.target is None:
         raise KgrecError(f"{path / 'schema.json'} names no target relation; it is altered: train again")
     table = _read_table(path / "history.parquet", ("source", "target", "time", "weight"))
-    edges = EdgePart(
+    source, target, item = schema.target
+    read = schema.edge_types(*((source, name, item) for name in behaviours or (target,)))
+    if len(read) > 1 and "relation" not in table.column_names:
+        raise KgrecError(f"{path / 'history.parquet'} has no column 'relation'; train again")
+    edges = {
+        edge: _edges(table if len(read) == 1 else table.filter(pc.equal(table["relation"], edge[1]))) for edge in read
+    }
+    return assemble(nodes, edges, target=schema.target)
+
+
+def _edges(table: pa.Table) -> EdgePart:
+    return EdgePart(
         source=table["source"].to_numpy(),
         target=table["target"].to_numpy(),
         time=table["time"].fill_null(NO_TIME).to_numpy(),
         weight=table["weight"].to_numpy(),
     )
-    return assemble(nodes, {schema.target: edges}, target=schema.target)
 
 
 def read_schema(path: Path) -> Schema:

@@ -341,10 +341,14 @@ def recommend(
     user: Annotated[list[str] | None, typer.Option("--user", help="A user's id; may be given several times.")] = None,
     users: Annotated[str | None, typer.Option("--users", help="A file with an id a line, or `all`.")] = None,
     history: Annotated[
-        Path | None, typer.Option("--history", help="CSV of a new user's items: item[,time][,weight].")
+        Path | None, typer.Option("--history", help="CSV of a new user's items: item[,time][,weight][,behaviour].")
     ] = None,
     k: Annotated[int, typer.Option("--k", min=1, help="Items for each user.")] = 10,
     include_seen: Annotated[bool, typer.Option("--include-seen", help="Also items that the user has.")] = False,
+    why: Annotated[
+        bool, typer.Option("--why", help="List the past items behind a list, with their attention.")
+    ] = False,
+    skip_unknown: Annotated[bool, typer.Option("--skip-unknown", help="Leave out a history's unknown items.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Write .parquet or .csv instead of printing.")] = None,
     device: Device = "auto",
     model: Own = None,
@@ -359,9 +363,14 @@ def recommend(
     if history is not None:
         if user or users:
             raise KgrecError("--history is for one new user; leave out --user and --users")
-        lists = iter(new_user_lists(trained, history, k=k, include_seen=include_seen))
+        lists = iter(
+            new_user_lists(
+                trained, history, k=k, include_seen=include_seen, why=why, skip_unknown=skip_unknown, tell=_tell
+            )
+        )
     else:
-        lists = lists_for(trained, wanted_users(trained, user or [], users), k=k, include_seen=include_seen)
+        wanted = wanted_users(trained, user or [], users)
+        lists = lists_for(trained, wanted, k=k, include_seen=include_seen, why=why)
     if out is not None:
         rows = write_lists(lists, out, overwrite=overwrite)
         print(f"{rows} rows in {out}", file=sys.stderr)
@@ -371,6 +380,8 @@ def recommend(
         for chunk in lists:
             for one in chunk:
                 _console().print(one.table())
+                if why:
+                    _console().print(one.why_table())
 
 
 @app.command()
@@ -413,6 +424,10 @@ def _console() -> Any:
 
 def _print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False))
+
+
+def _tell(message: str) -> None:
+    print(f"note: {message}", file=sys.stderr)
 
 
 def _report(epoch: Epoch, metrics: Mapping[str, float]) -> None:

@@ -37,15 +37,18 @@ def scoring(model: Recommender) -> Iterator[None]:
 class Scorer:
     """A model and what its users did: queries and checked scores, in batches of bounded size.
 
-    known: its target edges are the histories, and what is seen. batch_size: most users scored at once. cells: most
-    scores held at once; they take up to some 40 bytes each.
+    known: its target edges are what is seen, and those of the model's behaviours the histories. batch_size: most users
+    scored at once. cells: most scores held at once; they take up to some 40 bytes each.
     """
 
     def __init__(self, model: Recommender, known: Graph, batch_size: int = 2048, cells: int = 4_194_304) -> None:
         self.model, self.batch_size, self.cells = model, batch_size, cells
         self.device = next(itertools.chain(model.parameters(), model.buffers()), known.edge_index).device
         self.seen = known.only(known.target).to(self.device)
-        self.histories, self.pad = Histories(self.seen), known.pad
+        source, target, item = known.target
+        along = known.only(*((source, name, item) for name in model.behaviours or (target,)))
+        self.histories, self.had = Histories(along.to(self.device)), Histories(self.seen)
+        self.pad = known.pad
 
     def batches(self, width: Tensor, most: int) -> Iterator[Tensor]:
         """Rows of users, the widest first, so that a batch pads little and holds at most `cells` numbers.
@@ -68,9 +71,10 @@ class Scorer:
         """The users with their whole histories, where the model reads them."""
         if not self.model.reads_history:
             return Query(user, user.new_empty(len(user), 0))
-        place = self.histories.places(user)
         histories = self.histories
-        return Query(user, histories.tails(place), histories.times(place), histories.weights(place))
+        place = histories.places(user)
+        behaviour = histories.relations(place) if len(histories.graph.edge_types) > 1 else None
+        return Query(user, histories.tails(place), histories.times(place), histories.weights(place), behaviour)
 
     def scores(self, query: Query, items: Tensor) -> Tensor:
         """The model's scores as our own copy, since a model may return a view of its buffers: float32 [B, C]."""
@@ -176,7 +180,7 @@ class Ranker:
         query = self.scorer.query(user)
         if self.lists is not None:
             return self._on_lists(query, self.lists)
-        return self.best_of(query, *self.scorer.histories.flattened(user))
+        return self.best_of(query, *self.scorer.had.flattened(user))
 
     def best_of(self, query: Query, row: Tensor, seen: Tensor) -> dict[str, Best]:
         """The first K of each group for any query. row, seen: LongTensor [n], which row has seen which item."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from kgrec.errors import KgrecError, some
+from kgrec.errors import KgrecError, some, unknown_name
 from kgrec.files import whole
 from kgrec.graph import NO_TIME
 from kgrec.model import Query
@@ -38,6 +38,15 @@ SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
+class Step:
+    """A past item, and how much the model looked at it."""
+
+    item: str  #: external id
+    label: str
+    attention: float  #: the share of all attention to the user's history
+
+
+@dataclass(frozen=True)
 class Recommendations:
     """The best items for one user, best first."""
 
@@ -45,11 +54,14 @@ class Recommendations:
     items: list[str]  #: external ids
     labels: list[str]  #: what to show; the id where an item has no label
     scores: list[float]  #: of the model, higher is better
+    why: tuple[Step, ...] | None = None  #: the past items that the model looked at, most attention first, if asked for
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data: the user, and a list of items with their labels and scores."""
         rows = zip(self.items, self.labels, self.scores)
-        return {"user": self.user, "items": [{"item": i, "label": label, "score": s} for i, label, s in rows]}
+        listed = [{"item": i, "label": label, "score": s} for i, label, s in rows]
+        why = {} if self.why is None else {"why": [asdict(step) for step in self.why]}
+        return {"user": self.user, "items": listed, **why}
 
     def table(self) -> Table:
         """A rich table to print."""
@@ -60,6 +72,15 @@ class Recommendations:
             table.add_row(str(rank), item, label, f"{score:.4f}")
         return table
 
+    def why_table(self) -> Table:
+        """A rich table of the past items behind the list."""
+        from rich.table import Table
+
+        table = Table("item", "label", "attention", title=f"because of, for {self.user}", title_justify="left")
+        for step in self.why or ():
+            table.add_row(step.item, step.label, f"{step.attention:.4f}")
+        return table
+
     def to_arrow(self) -> pa.Table:
         """One row an item, by SCHEMA."""
         number = len(self.items)
@@ -67,26 +88,33 @@ class Recommendations:
         return pa.table([pa.array(column, field.type) for column, field in zip(columns, SCHEMA)], schema=SCHEMA)
 
 
-def recommend(run: Run, users: Iterable[str], *, k: int = 10, include_seen: bool = False) -> list[Recommendations]:
-    """The k best items for each of some users, by external id; what a user has is left out unless `include_seen`.
+def recommend(
+    run: Run, users: Iterable[str], *, k: int = 10, include_seen: bool = False, why: bool = False
+) -> list[Recommendations]:
+    """The k best items for each of some users, by external id; what a user has is left out unless `include_seen`. why:
+    also the past items that they come from, for models with attention over a user's steps.
 
-    Raises UnknownName for a user that the run does not know, KgrecError where k is more than the catalog.
+    Raises UnknownName for a user that the run does not know, KgrecError where k is more than the catalog, and where the
+    model cannot say why.
     """
-    return [one for chunk in lists_for(run, list(users), k=k, include_seen=include_seen) for one in chunk]
+    lists = lists_for(run, list(users), k=k, include_seen=include_seen, why=why)
+    return [one for chunk in lists for one in chunk]
 
 
 def lists_for(
-    run: Run, users: Sequence[str] | range, *, k: int = 10, include_seen: bool = False
+    run: Run, users: Sequence[str] | range, *, k: int = 10, include_seen: bool = False, why: bool = False
 ) -> Iterator[list[Recommendations]]:
     """The same, a chunk of users at a time, in bounded memory. users: external ids, or a range of local numbers."""
     ranker = _ranker(run, k, include_seen)
+    if why:
+        _must_explain(run)
     source = run.graph.target[0]
     if not isinstance(users, range):
         run.graph.flat(source, users)  # an unknown one is an error before the first answer
-    return _chunks(run, ranker, users)
+    return _chunks(run, ranker, users, why)
 
 
-def _chunks(run: Run, ranker: Ranker, users: Sequence[str] | range) -> Iterator[list[Recommendations]]:
+def _chunks(run: Run, ranker: Ranker, users: Sequence[str] | range, why: bool) -> Iterator[list[Recommendations]]:
     source = run.graph.target[0]
     first, vocabulary = run.graph.range(source).start, run.graph.vocabulary[source]
     for start in range(0, len(users), CHUNK):
@@ -100,45 +128,88 @@ def _chunks(run: Run, ranker: Ranker, users: Sequence[str] | range) -> Iterator[
             for rows in ranker.batches(user):
                 best = ranker.best(user[rows])["all"]
                 names = vocabulary.ids(local[rows.cpu()])
-                answers |= zip(rows.tolist(), _named(run, names, best))
+                lists = _named(run, names, best)
+                if why:
+                    lists = _explained(run, lists, ranker.scorer.query(user[rows]))
+                answers |= zip(rows.tolist(), lists)
         yield [answers[row] for row in range(len(part))]
 
 
-def new_user_lists(run: Run, history: Path, *, k: int = 10, include_seen: bool = False) -> list[list[Recommendations]]:
-    """The k best items for a new user, by a CSV of what it did: `item`, and optionally `time` (unix s) and `weight`.
+def new_user_lists(
+    run: Run,
+    history: Path,
+    *,
+    k: int = 10,
+    include_seen: bool = False,
+    why: bool = False,
+    skip_unknown: bool = False,
+    tell: Callable[[str], None] = lambda message: None,
+) -> list[list[Recommendations]]:
+    """The k best items for a new user, by a CSV of what it did: `item`, and optionally `time` (unix s), `weight`, and
+    `behaviour` (a relation) where the model reads several. It is read in order of time, and of the file where times
+    tie or are missing; `tell` is told where that is not the file's order. skip_unknown: leave out items that the run
+    does not know.
 
     Raises KgrecError where the model knows users by their ids alone, and for a history that is empty or names unknown
     items.
     """
     if not run.model.reads_history:
         raise KgrecError(
-            f"{run.name} knows users by their ids; a new user needs a model that reads histories: ease, itemknn, ials"
+            f"{run.name} knows users by their ids; a new user needs a model that reads histories, such as ease, "
+            "itemknn, ials, gru4rec, gruatt or sasrec"
         )
-    query = _query(run, history)
+    if why:
+        _must_explain(run)
+    query = _query(run, history, skip_unknown, tell)
     with scoring(run.model):
         row = torch.zeros_like(query.history[0])
         best = _ranker(run, k, include_seen).best_of(query, row, query.history[0])["all"]
-    return [list(_named(run, ["new user"], best))]
+        lists = _named(run, ["new user"], best)
+        return [list(_explained(run, lists, query) if why else lists)]
 
 
-def _query(run: Run, history: Path) -> Query:
+def _query(run: Run, path: Path, skip_unknown: bool, tell: Callable[[str], None]) -> Query:
     """One new user with the history of a file, oldest first."""
-    table = _read_history(history)
+    table = _read_history(path)
     target = run.graph.target[2]
+    if skip_unknown:
+        known = run.graph.vocabulary[target].find(table["item"]) >= 0
+        if not known.all():
+            tell(f"left out: {int((~known).sum()):,} of {len(table):,} rows of items that the run does not know")
+        table = table[known].reset_index(drop=True)
+        if table.empty:
+            raise KgrecError(f"--history {path} names no item that the run knows; a new user needs at least one")
     items = run.graph.flat(target, table["item"])
     time = torch.tensor(
         table["time"].fillna(NO_TIME).to_numpy(np.int64).copy() if "time" in table else [NO_TIME] * len(table)
     )
     weight = torch.tensor(table["weight"].to_numpy(np.float32).copy() if "weight" in table else [1.0] * len(table))
     order = time.argsort(stable=True)
+    if (time.diff() < 0).any():
+        tell("the history's rows are not in order of time; they are read in that order")
     device = next(iter(run.model.state_dict().values())).device
-    rows = [column[order][None].to(device) for column in (items, time, weight)]
-    return Query(torch.tensor([run.graph.pad], device=device), *rows)
+    items, time, weight = (column[order][None].to(device) for column in (items, time, weight))
+    behaviour = _behaviour(run, table, path)
+    user = torch.tensor([run.graph.pad], device=device)
+    return Query(user, items, time, weight, None if behaviour is None else behaviour[order][None].to(device))
+
+
+def _behaviour(run: Run, table: pd.DataFrame, path: Path) -> Tensor | None:
+    """Which of the model's behaviours each row is, LongTensor [rows]; None: all are the target."""
+    if "behaviour" not in table:
+        return None
+    names = run.model.behaviours or (run.graph.target[1],)
+    for line, name in enumerate(table["behaviour"], 2):
+        if name not in names:
+            raise unknown_name("behaviour", str(name), names, f"of {run.name} (--history {path} line {line})")
+    return torch.tensor([names.index(name) for name in table["behaviour"]]) if len(names) > 1 else None
 
 
 def _read_history(history: Path) -> pd.DataFrame:
     try:
-        table = pd.read_csv(history, dtype={"item": str})
+        table = pd.read_csv(history, dtype={"item": str, "behaviour": str})
+    except pd.errors.EmptyDataError:
+        raise KgrecError(f"--history {history} is empty; a CSV with a column `item` is wanted") from None
     except (OSError, ValueError) as error:
         raise KgrecError(f"--history {history}: {error}; a CSV with a column `item` is wanted") from error
     if "item" not in table:
@@ -147,9 +218,8 @@ def _read_history(history: Path) -> pd.DataFrame:
         if column in table and not pd.api.types.is_numeric_dtype(table[column]):
             text = table[column][pd.to_numeric(table[column], errors="coerce").isna()]
             line, value = text.index[0] + 2, text.iloc[0]
-            raise KgrecError(
-                f"--history {history} line {line}: {column} {value!r} is no number; unix seconds are wanted"
-            )
+            wanted = "unix seconds are" if column == "time" else "a rating or a count is"
+            raise KgrecError(f"--history {history} line {line}: {column} {value!r} is no number; {wanted} wanted")
     if table.empty:
         raise KgrecError(f"--history {history} names no item; a new user needs at least one")
     return table
@@ -175,6 +245,25 @@ def _named(run: Run, users: Sequence[str], best: Best) -> Iterator[Recommendatio
         known = item != pad  # a user who has seen nearly all gets fewer
         local: Tensor = item[known] - start
         yield Recommendations(user, vocabulary.ids(local), vocabulary.labels(local), score[known].tolist())
+
+
+def _must_explain(run: Run) -> None:
+    nobody = torch.empty(0, dtype=torch.long, device=next(iter(run.model.state_dict().values())).device)
+    if not run.model.reads_history or run.model.attention(Query(nobody, nobody.view(0, 0))) is None:
+        raise KgrecError(f"{run.name} cannot say why; a model with attention over what a user did is wanted: gruatt")
+
+
+def _explained(run: Run, lists: Iterable[Recommendations], query: Query) -> Iterator[Recommendations]:
+    """The same lists with the past items behind them."""
+    attention = run.model.attention(query)
+    assert attention is not None
+    target = run.graph.target[2]
+    start, vocabulary = run.graph.range(target).start, run.graph.vocabulary[target]
+    for one, weights, history in zip(lists, attention.cpu(), query.history.cpu()):
+        order = weights.argsort(descending=True, stable=True)[: int((weights > 0).sum())]
+        local = history[order] - start
+        rows = zip(vocabulary.ids(local), vocabulary.labels(local), weights[order].tolist())
+        yield replace(one, why=tuple(Step(*row) for row in rows))
 
 
 def wanted_users(run: Run, ids: Sequence[str], users: str | None) -> Sequence[str] | range:

@@ -343,6 +343,7 @@ class _Session:
                     "candidates": self.split.candidates_name,
                     "versions": versions(),
                 },
+                behaviours=model.behaviours,
             )
             tables = {"per_user": test.per_user, "predictions": test.predictions}
             save_artifact(artifact, job.out, **tables, log=_csv(state.rows), overwrite=job.overwrite)
