@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kgrec.prediction import predict
     from kgrec.recommendation import recommend
     from kgrec.run import Run, train
-    from kgrec.samplers import Batch, Both, Edges, Loader, Negatives, Nodes, Stream
+    from kgrec.samplers import Batch, Both, Edges, History, Loader, Negatives, Nodes, Sequences, Stream
     from kgrec.schema import Schema
     from kgrec.sources.build import build
     from kgrec.split import Split
@@ -48,9 +48,11 @@ _HOMES = {
     "Batch": "samplers",
     "Both": "samplers",
     "Edges": "samplers",
+    "History": "samplers",
     "Loader": "samplers",
     "Negatives": "samplers",
     "Nodes": "samplers",
+    "Sequences": "samplers",
     "Stream": "samplers",
     "Schema": "schema",
     "build": "sources.build",
