@@ -24,7 +24,7 @@ def test_dot_equals_the_plain_form_and_so_do_its_gradients():
     tail = torch.tensor([[3, 4, 3], [4, 4, GRAPH.pad], [3, 3, 3], [4, 3, 4]])
     factor = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
     results = []
-    for product in (dot(user, head, item, tail), (user(head).unsqueeze(1) * item(tail)).sum(-1)):
+    for product in (dot(user(head), item, tail), (user(head).unsqueeze(1) * item(tail)).sum(-1)):
         user.zero_grad(), item.zero_grad()
         (product * factor).sum().backward()
         results.append((product.detach(), user.weight.grad, item.weight.grad))
@@ -40,3 +40,10 @@ def test_squares_count_a_node_as_often_as_it_stands():
     assert total.item() == 5 + 9 + 5
     total.backward()
     assert item.weight.grad.tolist() == [[4.0, 8.0], [6.0, 0.0], [0.0, 0.0]]
+
+
+def test_norms_are_read_from_the_table():
+    item = NodeEmbedding(GRAPH, "item", dim=2)
+    with torch.no_grad():
+        item.weight.copy_(torch.tensor([[3.0, 4.0], [0.0, 2.0], [0.0, 0.0]]))
+    assert item.norm(torch.tensor([[3, 4, GRAPH.pad]])).tolist() == [[5.0, 2.0, 0.0]]

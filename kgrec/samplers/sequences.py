@@ -22,8 +22,8 @@ class Sequences:
 
     length: most steps L of a history. windows: a longer path becomes several rows, the last one full, so that each
     target is there once; else its last `length` targets alone are. gap: seconds without an edge that end a path
-    (sessions). targets: relations whose edges are to be predicted; None: all. The other relations of `graph` are steps
-    of the history alone, and `batch.behaviour` tells them apart.
+    (sessions); edges without a time are a path of their own then. targets: relations whose edges are to be predicted;
+    None: all. The other relations of `graph` are steps of the history alone, and `batch.behaviour` tells them apart.
 
     >>> import pandas as pd
     >>> rows = [("ann", "a", 1), ("ann", "b", 2), ("ann", "c", 3), ("bob", "b", 1), ("bob", "a", 9)]
@@ -90,7 +90,8 @@ class Sequences:
         cut[csr.ptr] = True
         if gap is not None:
             time = self.graph.time[csr.edge]
-            cut[1:-1] |= time.diff() > gap
+            timed = time != NO_TIME  # NO_TIME lies so far back that the difference would overflow
+            cut[1:-1] |= torch.where(timed[1:] & timed[:-1], time.diff() > gap, timed[1:])
         bounds = cut.nonzero().squeeze(1)
         start, stop = bounds[:-1], bounds[1:]
         long = stop - start > 1
