@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from kgrec.graph import Graph
@@ -17,10 +17,10 @@ class NCFConfig(EdgeModelConfig):
     """Settings of NCF."""
 
     loss: LossName = "bce"
-    negatives: int = Field(default=4, ge=0)  #: items drawn for each true one, or for each batch where `shared`
+    negatives: NonNegativeInt = 4  #: items drawn for each true one, or for each batch where `shared`
     layers: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64, 32, 16)  #: widths of the hidden layers
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    init_std: float = Field(default=0.01, gt=0)  #: of the vectors at the start
+    init_std: PositiveFloat = 0.01  #: of the vectors at the start
 
 
 class NCF(EdgeModel):

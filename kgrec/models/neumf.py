@@ -23,11 +23,11 @@ class NeuMFConfig(EdgeModelConfig):
     """Settings of NeuMF. `dim` is that of the factorization's vectors."""
 
     loss: LossName = "bce"
-    negatives: int = Field(default=4, ge=0)  #: items drawn for each true one, or for each batch where `shared`
+    negatives: NonNegativeInt = 4  #: items drawn for each true one, or for each batch where `shared`
     mlp_dim: PositiveInt = 32  #: of the perceptron's vectors
     layers: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64, 32, 16)  #: widths of its hidden layers
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    init_std: float = Field(default=0.01, gt=0)  #: of the vectors at the start
+    init_std: PositiveFloat = 0.01  #: of the vectors at the start
     pretrain_epochs: NonNegativeInt = 0  #: in which each half learns for itself, before they are fused
     pretrain_alpha: Annotated[float, Field(ge=0, le=1)] = 0.5  #: the factorization's weight when they are fused
     fused_optimizer: Literal["adam", "sgd"] = "adam"  #: after pre-training; the paper takes SGD

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Annotated, Any, ClassVar
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -28,7 +28,7 @@ class NextItemConfig(RankingLossConfig):
     """Settings that all sequence models have."""
 
     loss: LossName = "softmax"
-    negatives: int = Field(default=256, ge=0)  #: drawn for each target, or for each batch where `shared`
+    negatives: NonNegativeInt = 256  #: drawn for each target, or for each batch where `shared`
     dim: PositiveInt = 64
     length: PositiveInt = 50  #: most steps of a history
     dropout: Share = 0.2
