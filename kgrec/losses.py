@@ -16,6 +16,7 @@ from torch import Tensor
 LOG2_E = math.log2(math.e)
 FLOATS = 1 << 20  #: logits that a softmax over all items holds at once on the CPU
 FLOATS_CUDA = 1 << 26  #: the same on a GPU, where small products cost more
+NO_LOGIT = -1e4  #: of a class that does not count; finite, as all of an example's may be such
 
 
 def bpr(positive: Tensor, negative: Tensor) -> Tensor:
@@ -180,7 +181,7 @@ class _Chunks:
             logits -= self.shift
         if own is not None:
             there = (own >= 0).nonzero().squeeze(1)
-            logits[there, own[there]] = -math.inf
+            logits[there, own[there]] = NO_LOGIT
         top = logits.amax(1, keepdim=True)
         powers = logits.sub_(top).exp2_()
         mass = powers.sum(1, dtype=torch.float32)

@@ -1,6 +1,9 @@
 """What tests share: the public data's folder, the skip where no CUDA device is, and a planted graph."""
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +34,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and torch sees none"))
+
+
+PEAK = """
+def peak():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
+"""
+
+
+@pytest.fixture(scope="session")
+def megabytes_of() -> Callable[[str, str], float]:
+    """By how many MB the peak of memory rises as a step runs after a setup, on one thread of a new Python."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("the peak of memory is read from /proc, which this system lacks")
+
+    def rise(setup: str, step: str) -> float:
+        code = (
+            f"import torch\ntorch.set_num_threads(1)\n{PEAK}\n{setup}\nbefore = peak()\n{step}\nprint(peak() - before)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return float(done.stdout)
+
+    return rise
 
 
 @pytest.fixture(scope="session")
