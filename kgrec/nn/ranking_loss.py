@@ -30,7 +30,7 @@ class RankingLossConfig:
     loss: LossName = "bpr"
     negatives: NonNegativeInt = 1  #: items drawn for each true one, or for each batch where `shared`
     alpha: NonNegativeFloat = 0.0  #: 0 draws uniformly, else by popularity ** alpha
-    reject: bool = True  #: draw no item that the user has; not where `shared`
+    reject: bool = True  #: draw no item that the user has; not where `shared` or `in_batch`, as all are held against it
     shared: bool = False  #: one draw serves the whole batch
     in_batch: bool = False  #: the other examples' true items are negatives too
     hard: NonNegativeInt = 0  #: of the negatives only so many, the best scored, are kept (dynamic); 0: all
@@ -68,7 +68,7 @@ class RankingLoss:
     known: the target edges that training sees. Draws: `count` items for each true one or for each batch, the tails of
     the other examples (`in_batch`), or both; a draw that is the true item is no negative. Where a batch shares its
     negatives, each distinct one counts once, and `sampled_softmax` corrects it by how probably it is among them: 1 - (1
-    - p)^n (1 - q)^m, with p its share of the edges, n the true items of the batch, q its probability in a draw of m.
+    - p)^n (1 - q)^m, with p its share of the edges, n the other examples of the batch, q its probability in a draw of m.
     """
 
     def __init__(self, config: RankingLossConfig, known: Graph) -> None:
@@ -79,13 +79,16 @@ class RankingLoss:
         self.class_of[self.classes] = torch.arange(len(self.classes), device=known.device)
         count = torch.bincount(known.tail, minlength=known.num_nodes + 1).double()
         self.share = count / max(1, known.num_edges)  #: DoubleTensor [N + 1], p
+        weight = count[self.classes] ** config.alpha
+        self.chance = torch.zeros_like(count)  #: DoubleTensor [N + 1], q, as the stages draw
+        self.chance[self.classes] = weight / weight.sum().clamp(min=TINY)
 
     def stages(self) -> list[Negatives]:
         """What a loader must draw."""
         c = self.config
         if c.loss == "softmax" or not c.negatives:
             return []
-        reject = self.known if c.reject and not c.shared else None
+        reject = self.known if c.reject and not (c.shared or c.in_batch) else None
         return [Negatives(self.known, c.negatives, alpha=c.alpha, shared=c.shared, reject=reject)]
 
     @property
@@ -154,6 +157,11 @@ class RankingLoss:
 
     def _loss(self, positive: Tensor, negative: Tensor, hit: Tensor, log_count: Tensor) -> Tensor:
         c = self.config
+        if c.loss in ("bpr_max", "top1_max") and (alone := hit.all(1)).any():  # no softmax of no negatives
+            kept = ~alone
+            if not kept.any():
+                return positive.sum() * 0
+            return self._loss(positive[kept], negative[kept], hit[kept], log_count) * kept.float().mean()
         negative = negative.masked_fill(hit, NO_SCORE)
         if c.hard and c.hard < negative.shape[1]:
             negative = negative.topk(c.hard).values
@@ -176,15 +184,15 @@ class RankingLoss:
     def _candidates(self, batch: Drawn) -> tuple[Tensor, Tensor]:
         """Distinct items that all examples are held against, LongTensor [C], rising, and the logarithm of each one's
         chance to be among them, FloatTensor [C]."""
-        missed = torch.zeros_like(self.share)  # log of the chance to be in no draw
         drawn = []
         if self.config.in_batch:
             drawn.append(batch.tail)
-            missed += len(batch.tail) * torch.log1p(-self.share.clamp(max=1 - TINY))
         if batch.negative is not None:
-            assert batch.log_q is not None
-            node, q = batch.negative.reshape(-1), batch.log_q.reshape(-1).double().exp()
-            drawn.append(node)
-            missed[node] += node.numel() * torch.log1p(-q.clamp(max=1 - TINY))
+            drawn.append(batch.negative.reshape(-1))
         items = torch.unique(torch.cat(drawn))
-        return items, (-torch.expm1(missed[items])).clamp(min=TINY).log().float()
+        missed = torch.zeros(len(items), dtype=torch.float64, device=items.device)  # log of the chance to be in no draw
+        if self.config.in_batch:  # an example's own item is no chance
+            missed += (len(batch.tail) - 1) * torch.log1p(-self.share[items].clamp(max=1 - TINY))
+        if batch.negative is not None:
+            missed += batch.negative.numel() * torch.log1p(-self.chance[items].clamp(max=1 - TINY))
+        return items, (-torch.expm1(missed)).clamp(min=TINY).log().float()
