@@ -68,7 +68,7 @@ class RankingLoss:
     known: the target edges that training sees. Draws: `count` items for each true one or for each batch, the tails of
     the other examples (`in_batch`), or both; a draw that is the true item is no negative. Where a batch shares its
     negatives, each distinct one counts once, and `sampled_softmax` corrects it by how probably it is among them: 1 - (1
-    - p)^n (1 - q)^m, with p its share of the edges, n the other examples of the batch, q its probability in a draw of m.
+    - p)^n (1 - q)^m, with p its share of the edges, n the batch's other examples, q its probability in each of m draws.
     """
 
     def __init__(self, config: RankingLossConfig, known: Graph) -> None:
