@@ -59,6 +59,5 @@ class GRUAtt(NextItem):
         rows = paths.padded(energy).squeeze(-1)
         outside = torch.arange(paths.width, device=rows.device) >= paths.length.unsqueeze(1)
         alpha = rows.masked_fill(outside, -torch.inf).softmax(1).nan_to_num(0.0)
-        column = query.history.shape[1] - paths.length[paths.row] + paths.step
-        weights[paths.row, column] = alpha[paths.row, paths.step]
+        weights[:, -self.config.length :][self.read(query)] = alpha[paths.row, paths.step]
         return weights

@@ -116,7 +116,8 @@ class NextItem(Recommender, ABC):
 
     def objectives(self, graph: Graph) -> list[Objective]:
         c, known = self.config, graph.only(graph.target)
-        along = graph.only(*self.behaviours)
+        source, _, item = graph.target
+        along = graph.only(*((source, name, item) for name in self.behaviours))
         self.ranking = RankingLoss(c, known)
         paths = Sequences(along, c.length, windows=c.windows, gap=c.gap, targets=(graph.target[1],))
         batches = Loader(paths, *self.ranking.stages(), batch_size=c.batch_size)
@@ -153,10 +154,13 @@ class NextItem(Recommender, ABC):
         vector = paths.last(self.encode(steps, paths) if len(steps) else steps)
         return functional.normalize(vector, dim=-1) if self.config.cosine else vector
 
+    def read(self, query: Query) -> Tensor:
+        """Which of the last `length` steps are read, BoolTensor [B, length or less]: items that are known."""
+        return query.history[:, -self.config.length :] < self.item.start + self.item.count
+
     def _of_query(self, query: Query) -> tuple[Tensor, Paths]:
-        length = self.config.length
+        length, there = self.config.length, self.read(query)
         history = query.history[:, -length:]
-        there = history < self.item.start + self.item.count
         behaviour = query.behaviour
         if self.behaviour is not None and behaviour is None:
             behaviour = torch.full_like(query.history, self.target)
@@ -175,10 +179,9 @@ def _behaviours(graph: Graph, names: tuple[str, ...]) -> tuple[str, ...]:
     """The relations along a path, the target among them, in the graph's order. Raises UnknownName, and KgrecError for
     one that does not join the target's types."""
     source, target, item = graph.target
-    if not names:
-        return (target,)
-    edge_types = graph.schema.edge_types(target, *names)
-    for edge in edge_types:
-        if (edge[0], edge[2]) != (source, item):
-            raise KgrecError(f"behaviours: {'-'.join(edge)} is no behaviour; {source}-...-{item} is wanted")
-    return tuple(edge[1] for edge in edge_types)
+    for name in names:
+        found = graph.schema.edge_types(name)
+        if (source, name, item) not in found:
+            raise KgrecError(f"behaviours: {'-'.join(found[0])} is no behaviour; {source}-...-{item} is wanted")
+    wanted = {(source, name, item) for name in (target, *names)}
+    return tuple(edge[1] for edge in graph.edge_types if edge in wanted)
