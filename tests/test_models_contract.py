@@ -6,6 +6,8 @@ import sys
 from dataclasses import dataclass
 
 import numba
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -13,7 +15,9 @@ from torch import Tensor
 from kgrec import models
 from kgrec.errors import KgrecError, UnknownName
 from kgrec.graph import Graph
+from kgrec.losses import logistic, squared_error
 from kgrec.model import Query, Recommender
+from kgrec.nn import EdgeModel
 from kgrec.samplers.histories import Histories
 from kgrec.split import Split, split
 from kgrec.training import Trainer, TrainingConfig, make_fabric
@@ -176,6 +180,47 @@ def test_it_learns_more_than_popularity(subject: Subject) -> None:
     assert recall_at_5(subject.model, subject.parts, known=True) > popularity + 0.2
     if subject.model.reads_history:
         assert recall_at_5(subject.model, subject.parts, known=False) > popularity + 0.2
+
+
+@pytest.fixture(scope="module")
+def judged() -> Split:
+    """60 users who rate half of 40 items: 4 with some noise where the item is of a kind (of four) that the user likes,
+    else 2; a rating over 3 is a click. Items and users have the same means: only what goes with whom tells. A fifth of
+    the edges is the test."""
+    rng = np.random.default_rng(0)
+    likes = np.stack([rng.permutation([0, 0, 1, 1]) for _ in range(60)])
+    user, item = (rng.random((60, 40)) < 0.5).nonzero()
+    rating = 2.0 + 2 * likes[user, item % 4] + 0.3 * rng.standard_normal(len(user))
+    rows = {"source": user.astype(str), "target": item.astype(str), "weight": rating, "click": (rating > 3).astype(int)}
+    edges = {("user", "rated", "item"): pd.DataFrame(rows)}
+    return split(Graph.from_frames(edges=edges, features={"rated": {"click": "numeric"}}), "ratio:0.2,seed=1")
+
+
+def learns(name: str) -> bool:
+    return issubclass(models.find(name), EdgeModel)
+
+
+@pytest.mark.parametrize("task", ["rating", "ctr"])
+@pytest.mark.parametrize("name", [name for name in models.names() if learns(name)])
+def test_ratings_and_clicks_are_learned(name: str, task: str, judged: Split, one_thread: None) -> None:
+    """On edges that it has not seen, too, the loss is far less than that of the mean, the best that is the same for
+    all."""
+    train, test = judged.train.only("rated"), judged.test.only("rated")
+    torch.manual_seed(0)
+    model = models.build(name, judged.train, {**dataclasses.asdict(small_config(name)), "task": task})
+    training = TrainingConfig(epochs=EPOCHS, device="cpu")
+    losses = [epoch.losses[task] for epoch in Trainer(model, judged.train, training, make_fabric(training)).epochs()]
+    query = Query(test.head, torch.empty(test.num_edges, 0, dtype=torch.long))
+    with torch.no_grad():
+        scores = model.eval().score(query, test.tail.unsqueeze(1)).squeeze(1)
+    if task == "rating":
+        of_mean = squared_error(train.weight.mean().expand(test.num_edges), test.weight)
+        of_model = squared_error(scores, test.weight)
+    else:
+        of_mean = logistic(train.clicks().mean().logit().expand(test.num_edges), test.clicks())
+        of_model = logistic(scores, test.clicks())
+    assert losses[-1] < 0.6 * of_mean
+    assert of_model < 0.6 * of_mean
 
 
 def test_withheld_items_are_not_favoured(subject: Subject, planted: Graph) -> None:

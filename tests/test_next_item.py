@@ -363,8 +363,8 @@ before = peak()
 
 
 def test_a_full_softmax_over_long_paths_and_many_items_trains_in_little_memory(megabytes_of):
-    """A step over 32 paths of 200 items, among 100,000 of them: 6,400 x 100,000 logits would be 2,441 MB and as much
-    again for their gradient. A batch of 128 paths (9,766 MB each) takes four times as long and, as what is held of the
-    logits is a chunk, four times only of what a path itself takes; by the bound here that is less than 1,600 MB."""
+    """A step over 32 paths of 200 items, among 100,000 of them: all 6,400 x 100,000 logits would be 2,441 MB, and their
+    gradient as much again. The batch of 128 paths (9,766 MB each) that is the default takes four times as long, too
+    long for a test, and rose by 457 MB: a chunk of logits is held, and no more of them for more paths."""
     step = "batch, = objective.batches\nobjective.loss(batch).backward()\noptimizer.step()"
     assert megabytes_of(STEP, step) < 400

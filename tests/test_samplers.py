@@ -48,6 +48,12 @@ def test_nodes_give_whole_rows():
     assert rows.tolist() == [[0, 0, 0, 0, 0, 1, 1, 1], [1, 1, 1, 0, 0, 0, 0, 0]]
 
 
+def test_nodes_without_a_neighbor_are_left_out():
+    graph = ring().only("rated")
+    seeds = Nodes(graph.where(~torch.isin(graph.head, torch.tensor([1, 4]))), "user")
+    assert len(seeds) == 4 and seeds[torch.tensor([1, 2])].head.tolist() == [2, 3]
+
+
 def test_a_loader_gives_every_edge_once_and_a_new_order_each_epoch():
     loader = Loader(Edges(ring().only("rated")), batch_size=4)
     first, second = ([pair for b in loader for pair in zip(b.head.tolist(), b.tail.tolist())] for _ in range(2))

@@ -19,7 +19,7 @@ class Dropout(nn.Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        dropped = round(self.p * LEVELS)
+        dropped = min(round(self.p * LEVELS), LEVELS - 1)  # p is less than 1: something is kept
         if not self.training or not dropped:
             return x
         if x.device.type != "cpu":

@@ -32,7 +32,7 @@ class PairMLP(nn.Module):
         if torch.is_grad_enabled():
             return self._scores(self.of_user(user), self.of_item(item))
         of_user = self.of_user(user)
-        size = max(1, CELLS // (len(user) * self.widest))
+        size = max(1, CELLS // max(1, len(user) * self.widest))
         return torch.cat([self._scores(of_user, self.of_item(part)) for part in item.split(size, dim=-2)], 1)
 
     def _scores(self, of_user: Tensor, of_item: Tensor) -> Tensor:

@@ -55,16 +55,17 @@ def _labels(graph: Graph, name: str) -> Tensor:
 
 
 class Nodes:
-    """One example is a node of a type with all its neighbors: a sparse multi-hot row.
+    """One example is a node of a type with all its neighbors: a sparse multi-hot row. Nodes without any are left out.
 
-    For models that read whole rows (EASE, GAN from noise). Neighbors are the targets of the node's edges in `graph`,
-    so pass one relation: `Nodes(graph.only("rated"), "user")`.
+    For models that read whole rows (a full softmax, GAN from noise). Neighbors are the targets of the node's edges in
+    `graph`, so pass one relation: `Nodes(graph.only("rated"), "user")`.
     """
 
     by_example = False  # neighbors of all examples stand in one row
 
     def __init__(self, graph: Graph, node_type: str) -> None:
-        self.graph, self.nodes = graph, graph.range(node_type)
+        nodes = graph.nodes(node_type)
+        self.graph, self.nodes = graph, nodes[graph.csr.degree()[nodes] > 0]  #: LongTensor [N with neighbors], flat
 
     @property
     def device(self) -> torch.device:
@@ -74,7 +75,7 @@ class Nodes:
         return len(self.nodes)
 
     def __getitem__(self, index: Tensor) -> Batch:
-        csr, head = self.graph.csr, index + self.nodes.start
+        csr, head = self.graph.csr, self.nodes[index]
         degree = csr.ptr[head + 1] - csr.ptr[head]
         ptr = torch.cat([degree.new_zeros(1), degree.cumsum(0)])
         position = torch.arange(int(ptr[-1]), device=head.device)
