@@ -58,13 +58,14 @@ class Nodes:
     """One example is a node of a type with all its neighbors: a sparse multi-hot row. Nodes without any are left out.
 
     For models that read whole rows (a full softmax, GAN from noise). Neighbors are the targets of the node's edges in
-    `graph`, so pass one relation: `Nodes(graph.only("rated"), "user")`.
+    `graph`, so pass one relation: `Nodes(graph.only("rated"), "user")`. label: as in Edges, here [all neighbors].
     """
 
     by_example = False  # neighbors of all examples stand in one row
 
-    def __init__(self, graph: Graph, node_type: str) -> None:
+    def __init__(self, graph: Graph, node_type: str, label: str | None = None) -> None:
         nodes = graph.nodes(node_type)
+        self.label = None if label is None else _labels(graph, label)
         self.graph, self.nodes = graph, nodes[graph.csr.degree()[nodes] > 0]  #: LongTensor [N with neighbors], flat
 
     @property
@@ -80,4 +81,7 @@ class Nodes:
         ptr = torch.cat([degree.new_zeros(1), degree.cumsum(0)])
         position = torch.arange(int(ptr[-1]), device=head.device)
         position += (csr.ptr[head] - ptr[:-1]).repeat_interleave(degree)
-        return Batch(head=head, tail=csr.other[position].long(), weight=self.graph.weight[csr.edge[position]], ptr=ptr)
+        edge = csr.edge[position]
+        label = None if self.label is None else self.label[edge]
+        tail = csr.other[position].long()
+        return Batch(head=head, tail=tail, weight=self.graph.weight[edge], label=label, ptr=ptr)

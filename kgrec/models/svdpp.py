@@ -1,0 +1,99 @@
+"""SVD++: matrix factorization in which a user is also what it rated, and how."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor
+from torch.nn import functional
+
+from kgrec.graph import Graph
+from kgrec.losses import logistic, squared_error
+from kgrec.model import Objective, Query, Recommender
+from kgrec.nn import NodeEmbedding
+from kgrec.samplers import Batch, Loader, Nodes
+from kgrec.settings import settings
+
+
+@settings
+class SVDPPConfig:
+    """Settings of SVD++."""
+
+    task: Literal["rating", "ctr"] = "rating"
+    dim: PositiveInt = 64
+    batch_size: PositiveInt = 64  #: users, each with all its edges
+    lr: PositiveFloat = 5e-3
+    l2: NonNegativeFloat = 5.0  #: lambda, of all parameters, against the sum of all edges' losses
+    init_std: PositiveFloat = 0.05  #: of the vectors at the start
+
+
+class SVDPP(Recommender):
+    """score(u, i) = mean + b_u + b_i + v_i.(p_u + |N|^-1/2 sum over j in N of (y_j + (w_uj - m) x_j)), with N the
+    user's other known items, w their weights and m the mean of all weights (Koren 2008, eqs. 13 and 15 together).
+
+    `task: rating` minimises squared errors of the weights, `task: ctr` the cross-entropy of the clicks, whose logit is
+    the score. In training an edge is predicted from the user's other edges alone, as a held-out one is. A new user with
+    a history has p_u = b_u = 0 and all the rest.
+    """
+
+    Config = SVDPPConfig
+    reads_history = True
+
+    def __init__(self, graph: Graph, config: SVDPPConfig) -> None:
+        super().__init__(graph, config)
+        self.task = config.task
+        source, _, target = graph.target
+        known = graph.only(graph.target)
+        self.num_known = known.num_edges
+        self.user, self.item, self.implicit, self.explicit = (
+            NodeEmbedding(graph, node_type, config.dim, config.init_std) for node_type in (source, *[target] * 3)
+        )
+        self.user_bias, self.item_bias = (NodeEmbedding(graph, node_type, 1, std=0.0) for node_type in (source, target))
+        self.mean: Tensor  #: FloatTensor [], of the scores
+        self.mean_weight: Tensor  #: FloatTensor [], m
+        self.register_buffer("mean_weight", known.weight.mean() if known.num_edges else torch.tensor(0.0))
+        self.register_buffer("mean", self.mean_weight.clone())
+        if config.task == "ctr":
+            self.mean = known.clicks().mean().logit(eps=1e-6) if known.num_edges else torch.tensor(0.0)
+
+    def objectives(self, graph: Graph) -> list[Objective]:
+        c, known = self.config, graph.only(graph.target)
+        users = Nodes(known, known.target[0], label="click" if c.task == "ctr" else None)
+        return [Objective(c.task, Loader(users, batch_size=c.batch_size), self.loss, list(self.parameters()), lr=c.lr)]
+
+    def loss(self, batch: Batch) -> Tensor:
+        assert batch.ptr is not None
+        assert batch.weight is not None
+        degree = batch.ptr.diff()
+        row = torch.arange(len(batch), device=degree.device).repeat_interleave(degree)
+        step = self.implicit(batch.tail) + (batch.weight - self.mean_weight).unsqueeze(1) * self.explicit(batch.tail)
+        whole = torch.zeros(len(batch), step.shape[1], device=step.device).index_add(0, row, step.float())
+        others = (whole[row] - step) / (degree - 1).clamp(min=1).sqrt()[row].unsqueeze(1)
+        vector = self.user(batch.head)[row] + others
+        score = (vector * self.item(batch.tail)).sum(-1) + self.item_bias(batch.tail).squeeze(1) + self.mean
+        score = score + self.user_bias(batch.head).squeeze(1)[row]
+        squares = torch.stack([parameter.square().sum() for parameter in self.parameters()]).sum()
+        penalty = self.config.l2 * squares / self.num_known
+        if self.task == "ctr":
+            assert batch.label is not None
+            return logistic(score, batch.label) + penalty
+        return squared_error(score, batch.weight) + penalty
+
+    def score(self, query: Query, items: Tensor) -> Tensor:
+        vector, item = self.user(query.user) + self._of_history(query), self.item(items)
+        score = vector @ item.T if items.dim() == 1 else (item @ vector.unsqueeze(-1)).squeeze(-1)
+        return score + self.mean + self.user_bias(query.user) + self.item_bias(items).squeeze(-1)
+
+    def _of_history(self, query: Query) -> Tensor:
+        """|N|^-1/2 sum of (y_j + (w_uj - m) x_j) over each user's history: [B, D]."""
+        if not query.history.shape[1]:
+            return torch.zeros(len(query), self.config.dim, device=query.history.device)
+        row = self.implicit.row(query.history)
+        there = (row < self.implicit.count).float()
+        total = functional.embedding_bag(row, self.implicit.weight, mode="sum", per_sample_weights=there)
+        if query.weight is not None:
+            rated = (query.weight - self.mean_weight) * there
+            total = total + functional.embedding_bag(row, self.explicit.weight, mode="sum", per_sample_weights=rated)
+        return total / there.sum(1, keepdim=True).clamp(min=1).sqrt()
