@@ -68,9 +68,10 @@ def run(name: str, benchmark: Mapping[str, Any], seed: int, options: argparse.Na
         result = MEASURES[benchmark["measure"]](benchmark, options)
     else:
         graph = Graph.load(graph_folder(benchmark["recipe"], options))
+        specs = benchmark.get("splits") or [benchmark.get("split")]
+        folders = [options.out / f"{name}-seed{seed}{f'-{i}' if len(specs) > 1 else ''}.run" for i in range(len(specs))]
         results = [
-            train_once(benchmark, graph, spec, seed, options.quick)
-            for spec in benchmark.get("splits") or [benchmark.get("split")]
+            train_once(benchmark, graph, spec, seed, options.quick, folder) for spec, folder in zip(specs, folders)
         ]
         result = mean_of(results)
     result = {
@@ -97,8 +98,10 @@ def graph_folder(recipe: str, options: argparse.Namespace) -> Path:
     return folder
 
 
-def train_once(benchmark: Mapping[str, Any], graph: Graph, spec: str | None, seed: int, quick: bool) -> dict[str, Any]:
-    """One training and its metrics, as `kgrec train --json` prints them."""
+def train_once(
+    benchmark: Mapping[str, Any], graph: Graph, spec: str | None, seed: int, quick: bool, folder: Path
+) -> dict[str, Any]:
+    """One training and its metrics, as `kgrec train --json` prints them; its run folder is kept for `kgrec compare`."""
     training = dict(benchmark.get("training", {}), seed=seed)
     if quick:
         training["epochs"] = 2
@@ -111,6 +114,8 @@ def train_once(benchmark: Mapping[str, Any], graph: Graph, spec: str | None, see
         training=configure(TrainingConfig, training),
         metrics=benchmark.get("metrics"),
         refit=benchmark.get("refit", False),
+        out=folder,
+        overwrite=True,
         report=lambda epoch, metrics: print(epoch, dict(metrics), file=sys.stderr, flush=True),
     )
     return dict(outcome.metrics)
