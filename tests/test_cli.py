@@ -157,6 +157,63 @@ def test_predict_fills_a_column_in(shop, tmp_path):
     assert "a .parquet or .csv file is wanted" in kgrec(*arguments, "--out", tmp_path / "out.txt", code=1).stderr
 
 
+@pytest.fixture(scope="module")
+def attentive(shop, runs) -> Path:
+    """A sequence model over three behaviours on one path, with attention."""
+    told = ["--set", "behaviours=[viewed,carted,purchased]", "--set", "lr=0.01", "--set", "dim=16"]
+    kgrec("train", "gruatt", shop, "--out", runs / "gruatt", "--epochs", "2", *told)
+    return runs / "gruatt"
+
+
+def history_of(shop: Path, run: Path, user: str) -> pd.DataFrame:
+    """What a run knows of a user, in external ids: item, time, behaviour."""
+    users = pq.read_table(run / "vocabulary/user.parquet")["id"].to_pylist()
+    items = pq.read_table(run / "vocabulary/item.parquet")["id"].to_pylist()
+    history = pq.read_table(run / "history.parquet").to_pandas()
+    history = history[history.source == users.index(user)]
+    return pd.DataFrame(
+        {"item": [items[i] for i in history.target], "time": history.time, "behaviour": history.relation.astype(str)}
+    )
+
+
+def test_a_sequence_model_gives_a_new_user_what_a_known_one_of_that_history_gets(shop, attentive, tmp_path):
+    history = history_of(shop, attentive, "u0003")
+    assert set(history.behaviour) == {"viewed", "carted", "purchased"}
+    history.sort_values("time", kind="stable").to_csv(tmp_path / "h.csv", index=False)
+    viewed = ["--include-seen", "--k", 400, "--json"]
+    new = last_json(kgrec("recommend", attentive, "--history", tmp_path / "h.csv", *viewed))[0]["items"]
+    known = last_json(kgrec("recommend", attentive, "--user", "u0003", *viewed))[0]["items"]
+    scores = {row["item"]: row["score"] for row in known}
+    assert len(new) == len(known) == 400
+    assert all(row["score"] == pytest.approx(scores[row["item"]], abs=1e-5) for row in new)
+
+
+def test_why_lists_past_items_with_their_attention(shop, attentive, runs):
+    answer = last_json(kgrec("recommend", attentive, "--user", "u0003", "--k", 3, "--why", "--json"))[0]
+    weights = [step["attention"] for step in answer["why"]]
+    assert sum(weights) == pytest.approx(1.0, abs=1e-5) and weights == sorted(weights, reverse=True)
+    assert {step["item"] for step in answer["why"]} <= set(history_of(shop, attentive, "u0003").item)
+    assert "because of" in kgrec("recommend", attentive, "--user", "u0003", "--why").stdout
+    assert "ease cannot say why" in kgrec("recommend", runs / "ease", "--user", "u0003", "--why", code=1).stderr
+
+
+def test_what_is_wrong_with_a_history_is_said(attentive, tmp_path):
+    path = tmp_path / "h.csv"
+
+    def told(text: str, *more: str, code: int = 1) -> str:
+        path.write_text(text)
+        return kgrec("recommend", attentive, "--history", path, "--k", 2, *more, code=code).stderr
+
+    assert "no item 'nope'" in told("item\np0001\nnope\n")
+    assert "left out: 1 of 2 rows" in told("item\np0001\nnope\n", "--skip-unknown", code=0)
+    assert "names no item that the run knows" in told("item\nnope\n", "--skip-unknown")
+    assert "names no item" in told("item\n") and "is empty" in told("")
+    assert "are not in order of time" in told("item,time\np0001,9\np0002,3\n", code=0)
+    assert "note" not in told("item,time\np0001,3\np0002,3\n", code=0)  # one time: in the file's order
+    assert "line 2: time 'soon' is no number; unix seconds are wanted" in told("item,time\np0001,soon\n")
+    assert "no behaviour 'veiwed'" in told("item,behaviour\np0001,veiwed\n")
+
+
 def test_a_new_user_is_served_by_history_as_a_known_one_with_it(runs, tmp_path):
     events = pd.read_csv(ROOT / "graphs/shop/events.csv")
     mine = events[(events.event == "view") & (events.user == "u0003") & (events.time < 1764547200)]
