@@ -172,8 +172,10 @@ class _Job:
     def identity(self, graph_hash: str) -> dict[str, Any]:
         """What a checkpoint must agree on to be gone on from; more epochs or patience may be asked for."""
         training = dataclasses.asdict(self.training)
-        for free in ("epochs", "patience", "device", "tensorboard"):
+        for free in ("patience", "device", "tensorboard"):
             training.pop(free)
+        if self.training.lr_decay == "none":  # else it reaches 0 at the last
+            training.pop("epochs")
         parts = {
             "model": self.model,
             "config": self.config,

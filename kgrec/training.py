@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -43,6 +44,8 @@ class TrainingConfig:
     devices: PositiveInt = 1  #: processes, each on a device of its own where there are such
     precision: Precision = "32-true"
     clip_norm: PositiveFloat | None = None  #: of an objective's gradient
+    lr_decay: Literal["none", "linear", "cosine"] = "none"  #: of every lr, step by step from its value to 0 at the last
+    #: of `epochs`, or of an objective's own
     tensorboard: str | None = None  #: a folder for TensorBoard's events, written as training goes (an extra)
 
 
@@ -84,7 +87,9 @@ class Trainer:
             self.model.train()
             totals: dict[int, list[Tensor]] = {}
             for steps, (index, batch) in enumerate(self._turns(number), 1):
-                totals.setdefault(index, []).append(self._step(index, batch))
+                losses_of = totals.setdefault(index, [])
+                self._set_lr(index, number, len(losses_of))
+                losses_of.append(self._step(index, batch))
                 if steps % STEPS_BETWEEN_TRIMS == 0:
                     _trim_heap()
         losses = {self.objectives[i].name: float(torch.stack(parts).mean()) for i, parts in totals.items()}
@@ -111,6 +116,19 @@ class Trainer:
         stream = Stream(self.config.seed, index, number, self.fabric.global_rank, self.fabric.world_size)
         for batch in self.objectives[index].batches.epoch(stream):
             yield index, batch
+
+    def _set_lr(self, index: int, epoch: int, step: int) -> None:
+        """The lr of an objective at a step (from 0) of an epoch, a function of both alone: resuming is exact."""
+        if self.config.lr_decay == "none":
+            return
+        objective = self.objectives[index]
+        phase = range(1, self.config.epochs + 1)
+        if objective.epochs is not None:
+            phase = range(max(phase.start, objective.epochs.start), min(phase.stop, objective.epochs.stop))
+        done = (epoch - phase.start + step / max(1, len(objective.batches))) / len(phase)
+        left = 1 - done if self.config.lr_decay == "linear" else (1 + math.cos(math.pi * done)) / 2
+        for group in self.optimizers[index].param_groups:
+            group["lr"] = objective.lr * left
 
     def _step(self, index: int, batch: Any) -> Tensor:
         objective, optimizer = self.objectives[index], self.optimizers[index]

@@ -83,6 +83,25 @@ def test_a_phase_is_the_epochs_in_which_an_objective_is_active():
     assert model.calls == ["begin 1", "first", "first", "refresh", "begin 2", "second", "refresh"]
 
 
+@pytest.mark.parametrize(
+    ("decay", "first", "second"),
+    [
+        ("none", [0.1] * 4, [0.1]),
+        ("linear", [0.1, 0.075, 0.05, 0.025], [0.1]),  # two epochs of two steps; the second lives in the last alone
+        ("cosine", [0.1, 0.05 * (1 + 2**-0.5), 0.05, 0.05 * (1 - 2**-0.5)], [0.1]),
+    ],
+)
+def test_the_learning_rate_falls_step_by_step_to_the_end_of_its_phase(decay, first, second):
+    known, seen = graph(), {"first": [], "second": []}
+    model = Two(known, {"second": {"epochs": range(2, 100)}})
+    running = trainer(model, known, epochs=2, lr_decay=decay)
+    for objective, optimizer in zip(running.objectives, running.optimizers):
+        rates = seen[objective.name]
+        optimizer.register_step_pre_hook(lambda o, *rest, rates=rates: rates.append(o.param_groups[0]["lr"]))
+    list(running.epochs())
+    assert seen == {"first": pytest.approx(first), "second": pytest.approx(second)}
+
+
 def test_a_loss_that_is_not_finite_stops_the_run():
     known = graph()
     with pytest.raises(KgrecError, match="epoch 1: the loss 'first' is nan; lower the learning rate"):
