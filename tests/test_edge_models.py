@@ -72,7 +72,9 @@ def pairs_of(model: Recommender) -> Tensor:
     match type(model).__name__:
         case "MF":
             scores = table(model.user) @ table(model.item).T
-            return scores if model.user_bias is None else scores + table(model.user_bias) + table(model.item_bias).T
+            if model.item_bias is not None:
+                scores = scores + table(model.item_bias).T
+            return scores if model.user_bias is None else scores + table(model.user_bias)
         case "NCF":
             return mlp_of(model.mlp, table(model.user), table(model.item))
     product = torch.einsum("d,ud,id->ui", model.weight, table(model.user), table(model.item))
@@ -195,8 +197,6 @@ def test_a_ranking_loss_is_of_the_written_scores(how: dict, name: str, settings:
     model = built(name, **settings, **how)
     batch, loss = only_batch(model)
     scores, start = pairs_of(model), GRAPH.range("item").start
-    if settings.get("biases"):
-        scores = scores - table(model.user_bias)  # a user's bias is left out: between items of one user it is nothing
     row = batch.head - GRAPH.range("user").start
     positive, negative = scores[row, batch.tail - start], scores[row.unsqueeze(1), batch.negative - start]
     if how["loss"] == "bpr":

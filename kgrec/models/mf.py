@@ -14,11 +14,12 @@ from kgrec.settings import settings
 class MFConfig(EdgeModelConfig):
     """Settings of MF."""
 
-    biases: bool = False  #: a bias a user and an item; a rating or a click has the mean of all besides
+    biases: bool = False  #: a bias an item; a rating or a click has one a user and the mean of all besides
 
 
 class MF(EdgeModel):
-    """The score is u.v, with b_u + b_i where biases are asked for; with `cosine` the cosine of u and v / temperature.
+    """The score is u.v, with b_u + b_i where biases are asked for (b_i in a ranking, where b_u is nothing between two
+    items); with `cosine` the cosine of u and v / temperature.
 
     With `loss: bpr` it is BPR-Opt (Rendle et al. 2009, eq. 4); with `task: rating` and biases the regularised model of
     Koren et al. 2009, eq. 5; with `cosine` and `loss: ccl` SimpleX without its history (Mao et al. 2021).
@@ -31,11 +32,12 @@ class MF(EdgeModel):
         source, _, target = graph.target
         self.user = NodeEmbedding(graph, source, config.dim, config.init_std)
         self.item = NodeEmbedding(graph, target, config.dim, config.init_std)
-        self.user_bias = NodeEmbedding(graph, source, 1, std=0.0) if config.biases else None
+        ranks = config.task == "ranking"
+        self.user_bias = NodeEmbedding(graph, source, 1, std=0.0) if config.biases and not ranks else None
         self.item_bias = NodeEmbedding(graph, target, 1, std=0.0) if config.biases else None
 
     def ranking_loss(self, ranking: RankingLoss, user: Tensor, drawn: Drawn) -> Tensor:
-        return ranking.of_vectors(self.user(user), self.item, drawn, self.item_bias)  # a user's bias would cancel out
+        return ranking.of_vectors(self.user(user), self.item, drawn, self.item_bias)
 
     def pair_scores(self, user: Tensor, items: Tensor) -> Tensor:
         u, v = self.user(user), self.item(items)
@@ -43,6 +45,6 @@ class MF(EdgeModel):
             u, v = functional.normalize(u, dim=-1), functional.normalize(v, dim=-1)
         score = u @ v.T if items.dim() == 1 else (v @ u.unsqueeze(-1)).squeeze(-1)
         score = score / self.config.temperature
-        if self.user_bias is None or self.item_bias is None:
-            return score
-        return score + self.user_bias(user) + self.item_bias(items).squeeze(-1)
+        if self.user_bias is not None:
+            score = score + self.user_bias(user)
+        return score if self.item_bias is None else score + self.item_bias(items).squeeze(-1)
