@@ -204,7 +204,7 @@ def test_a_new_user_is_served_as_a_known_one_of_the_same_history(name: str, sett
     model, items = built(name, graph, **settings).eval(), graph.nodes("item")
     query = query_of(graph, [3, 1, 2], [3, 1, 2], [3, 1, 2], user=[graph.range("user").start, graph.pad - 1, graph.pad])
     scores = model.score(query, items)
-    assert torch.equal(scores[0], scores[1]) and torch.equal(scores[0], scores[2])
+    torch.testing.assert_close(scores[1:], scores[:1].expand(2, -1))  # a product may round its rows apart
 
 
 def test_a_score_is_a_product_or_a_cosine_over_the_temperature(name: str):

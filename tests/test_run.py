@@ -213,7 +213,7 @@ def test_tensorboard_gets_losses_and_metrics(tmp_path):
     fields = training(epochs=3, tensorboard=str(tmp_path / "events"))
     run = train("mf", tastes(), split="last_n:1,valid=1", config=SMALL, training=fields)
     events = EventAccumulator(str(tmp_path / "events")).Reload()
-    assert [event.step for event in events.Scalars("train/loss bpr")] == [1, 2, 3]
+    assert [event.step for event in events.Scalars("train/loss ranking")] == [1, 2, 3]
     best = max(event.value for event in events.Scalars("train/ndcg@10"))
     assert best == pytest.approx(run.metrics["valid"]["ndcg@10"])
 
