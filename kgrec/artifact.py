@@ -86,8 +86,7 @@ def save_artifact(
 
 def _history(graph: Graph, behaviours: tuple[str, ...]) -> pa.Table:
     """What users did: a row an edge, and which relation it is of where there are several."""
-    source_type, _, target_type = graph.target
-    known = graph.only(graph.target, *((source_type, behaviour, target_type) for behaviour in behaviours))
+    known = graph.along(behaviours)
     source, target = known.edge_index.int().numpy()
     time = known.time.numpy()
     columns = {
@@ -102,16 +101,21 @@ def _history(graph: Graph, behaviours: tuple[str, ...]) -> pa.Table:
     return pa.table(columns)
 
 
-def load_artifact(path: str | Path) -> Artifact:
-    """Read a run folder. Raises KgrecError for a file that is missing, truncated, altered, newer, or a pickle."""
-    path = Path(path)
+def must_be_run(path: Path) -> None:
+    """Raise KgrecError where a folder is none of a run."""
     if not (path / "config.json").is_file():
         what = "is no run folder: it has no config.json" if path.is_dir() else "is not there"
         raise KgrecError(f"{path} {what}; make one with `kgrec train MODEL GRAPH --out {path}`")
+
+
+def load_artifact(path: str | Path) -> Artifact:
+    """Read a run folder. Raises KgrecError for a file that is missing, truncated, altered, newer, or a pickle."""
+    path = Path(path)
+    must_be_run(path)
     smuggled = sorted(str(f.relative_to(path)) for f in path.rglob("*") if f.suffix.lower() in PICKLES)
     if smuggled:
         raise KgrecError(f"{path} holds {some(smuggled)}, which kgrec never writes and which may run code; remove it")
-    config = _read_json(path / "config.json")
+    config = read_json(path / "config.json")
     if not isinstance(config.get("format"), int) or config["format"] > FORMAT:
         raise KgrecError(f"{path} has format {config.get('format')}; this kgrec reads up to {FORMAT}: update kgrec")
     for name in ("model", "config"):
@@ -122,9 +126,9 @@ def load_artifact(path: str | Path) -> Artifact:
     return Artifact(
         model=config["model"],
         config=config["config"],
-        graph=_read_graph(path, Schema.from_json(_read_json(path / "schema.json")), behaviours),
+        graph=_read_graph(path, Schema.from_json(read_json(path / "schema.json")), behaviours),
         weights=load_tensors(path / "model.safetensors"),
-        metrics=_read_json(path / "metrics.json"),
+        metrics=read_json(path / "metrics.json"),
         training=config.get("training", {}),
         provenance=provenance,
         behaviours=behaviours,
@@ -134,15 +138,14 @@ def load_artifact(path: str | Path) -> Artifact:
 def _read_graph(path: Path, schema: Schema, behaviours: tuple[str, ...]) -> Graph:
     nodes = {}
     for name, node in schema.nodes.items():
-        table = _read_table(path / "vocabulary" / f"{name}.parquet", ("id",))
+        table = read_table(path / "vocabulary" / f"{name}.parquet", ("id",))
         if len(table) != node.count:
             raise KgrecError(f"{path}/vocabulary/{name}.parquet has {len(table)} ids, schema.json says {node.count}")
         nodes[name] = NodePart(Vocabulary(table["id"], table["label"] if "label" in table.column_names else None))
     if schema.target is None:
         raise KgrecError(f"{path / 'schema.json'} names no target relation; it is altered: train again")
-    table = _read_table(path / "history.parquet", ("source", "target", "time", "weight"))
-    source, target, item = schema.target
-    read = schema.edge_types(*((source, name, item) for name in behaviours or (target,)))
+    table = read_table(path / "history.parquet", ("source", "target", "time", "weight"))
+    read = schema.behaviours(behaviours)
     if len(read) > 1 and "relation" not in table.column_names:
         raise KgrecError(f"{path / 'history.parquet'} has no column 'relation'; train again")
     edges = {
@@ -162,7 +165,7 @@ def _edges(table: pa.Table) -> EdgePart:
 
 def read_schema(path: Path) -> Schema:
     """The whole schema that a run's model was built from."""
-    return Schema.from_json(_read_json(path / "schema.json"))
+    return Schema.from_json(read_json(path / "schema.json"))
 
 
 # ---------------------------------------------------------------------- files
@@ -187,7 +190,8 @@ def _write_json(path: Path, value: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of a run folder. Raises KgrecError where it is missing or anything else."""
     if not path.is_file():
         raise KgrecError(f"{path.parent} lacks its file {path.name}; train again")
     try:
@@ -199,7 +203,8 @@ def _read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _read_table(path: Path, columns: tuple[str, ...]) -> pa.Table:
+def read_table(path: Path, columns: tuple[str, ...]) -> pa.Table:
+    """Read a Parquet file of a run folder. Raises KgrecError where it is missing or lacks one of the columns."""
     if not path.is_file():
         raise KgrecError(f"{path.parent} lacks its file {path.name}; train again")
     try:

@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from kgrec import models
 from kgrec.errors import KgrecError
 from kgrec.files import refuse_existing, whole
 from kgrec.graph import NO_TIME, Graph
-from kgrec.metrics import parse
-from kgrec.run import Report, train
+from kgrec.run import Report, check_names, train
 from kgrec.tables import by_metric, plain
 from kgrec.training import TrainingConfig
 
@@ -109,9 +107,7 @@ def backtest(
         raise KgrecError("refit trains again on train + valid, and nothing is to validate; leave one of them out")
     training = training or TrainingConfig()
     graph = graph if isinstance(graph, Graph) else Graph.load(graph)
-    models.find(model)
-    for name in (*(metrics or ()), *([training.metric] if training.metric else [])):
-        parse(name)
+    check_names(model, metrics, training)
     if out is not None:
         refuse_existing(Path(out), overwrite)
     done = []

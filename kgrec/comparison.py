@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from scipy.stats import wilcoxon
 
-from kgrec.artifact import _read_json, _read_table
+from kgrec.artifact import must_be_run, read_json, read_table
 from kgrec.errors import KgrecError, some, unknown_name
 from kgrec.metrics import BINS, auc, higher_is_better, parse
 from kgrec.tables import by_metric, plain
@@ -167,10 +167,8 @@ class _Tested:
     @staticmethod
     def read(path: Path) -> _Tested:
         """Raises KgrecError for a folder that is none of a run, incomplete or altered."""
-        if not (path / "config.json").is_file():
-            what = "is no run folder: it has no config.json" if path.is_dir() else "is not there"
-            raise KgrecError(f"{path} {what}; make one with `kgrec train MODEL GRAPH --out {path}`")
-        config, metrics = (_read_json(path / name) for name in ("config.json", "metrics.json"))
+        must_be_run(path)
+        config, metrics = (read_json(path / name) for name in ("config.json", "metrics.json"))
         for file, document, names in (
             ("config.json", config, ("model", "graph")),
             ("metrics.json", metrics, ("protocol", "test")),
@@ -178,7 +176,7 @@ class _Tested:
             for name in names:
                 if name not in document:
                     raise KgrecError(f"{path / file} lacks {name!r}, which a comparison needs; train again")
-        values = _read_table(path / "per_user.parquet", ("user",)).to_pandas().set_index("user")
+        values = read_table(path / "per_user.parquet", ("user",)).to_pandas().set_index("user")
         if not values.index.is_unique:
             twice = values.index[values.index.duplicated()].unique()
             raise KgrecError(f"{path}/per_user.parquet has users more than once: {some(twice)}; train again")
@@ -196,7 +194,7 @@ class _Tested:
         file = self.path / "predictions.parquet"
         if not file.is_file():
             return None
-        table = _read_table(file, ("user", "truth", "prediction"))
+        table = read_table(file, ("user", "truth", "prediction"))
         users = table["user"].combine_chunks().dictionary_encode()
         known = self.users.get_indexer(pd.Index(users.dictionary.to_pylist(), dtype=object))
         if (known < 0).any():

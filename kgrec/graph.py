@@ -323,6 +323,12 @@ class Graph:
         ends = self.target[0], self.target[2]
         return self._only_types([edge for edge in self.edge_types if (edge[0], edge[2]) == ends])
 
+    def along(self, behaviours: Sequence[str] = ()) -> Graph:
+        """The edges that histories are read from: these relations between the target's two node types; (): the target
+        alone. Raises UnknownName."""
+        self.target  # noqa: B018 - raises where the graph names none
+        return self.only(*self.schema.behaviours(behaviours))
+
     def facts(self) -> Graph:
         """All that is no interaction: attributes and knowledge-graph relations."""
         ends = self.target[0], self.target[2]

@@ -16,7 +16,7 @@ from torch import Tensor
 LOG2_E = math.log2(math.e)
 FLOATS = 1 << 20  #: logits that a softmax over all items holds at once on the CPU
 FLOATS_CUDA = 1 << 26  #: the same on a GPU, where small products cost more
-NO_LOGIT = -1e4  #: of a class that does not count; finite, as all of an example's may be such
+NO_LOGIT = -1e4  #: of an item that does not count and adds nothing to any loss; finite, as all of an example's may be
 
 
 def bpr(positive: Tensor, negative: Tensor) -> Tensor:

@@ -45,9 +45,7 @@ class Scorer:
         self.model, self.batch_size, self.cells = model, batch_size, cells
         self.device = next(itertools.chain(model.parameters(), model.buffers()), known.edge_index).device
         self.seen = known.only(known.target).to(self.device)
-        source, target, item = known.target
-        along = known.only(*((source, name, item) for name in model.behaviours or (target,)))
-        self.histories, self.had = Histories(along.to(self.device)), Histories(self.seen)
+        self.histories, self.had = Histories(known.along(model.behaviours).to(self.device)), Histories(self.seen)
         self.pad = known.pad
 
     def batches(self, width: Tensor, most: int) -> Iterator[Tensor]:

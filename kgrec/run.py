@@ -127,9 +127,7 @@ def train(
     """
     training = training or TrainingConfig()
     graph = graph if isinstance(graph, Graph) else Graph.load(graph)
-    models.find(model)
-    for name in (*(metrics or ()), *([training.metric] if training.metric else [])):
-        parse(name)
+    check_names(model, metrics, training)
     job = _Job(
         model, dict(config or {}), training, tuple(metrics or ()), split, candidates, refit,
         Path(out) if out is not None else None, resume, overwrite,
@@ -147,6 +145,13 @@ def train(
         raise KgrecError("several processes need an `out` to leave their result in")
     fabric.launch(functools.partial(_work_in_process, job=job, graph=graph))
     return Run.load(job.out, trust=model)
+
+
+def check_names(model: str, metrics: Sequence[str] | None, training: TrainingConfig) -> None:
+    """Raise UnknownName for a model or a metric that is not there, before any work is done."""
+    models.find(model)
+    for name in (*(metrics or ()), *([training.metric] if training.metric else [])):
+        parse(name)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -95,6 +95,15 @@ class Schema:
                 )
             wanted |= found
         return [edge for edge in self.edges if edge in wanted]
+
+    def behaviours(self, names: Sequence[str] = ()) -> list[EdgeType]:
+        """The edge types called so between the target's two node types, in the schema's order; (): the target alone.
+
+        Raises UnknownName for one that is not there, and where there is no target AssertionError.
+        """
+        assert self.target is not None
+        source, target, item = self.target
+        return self.edge_types(*((source, name, item) for name in names or (target,)))
 
     def with_edges(self, edge_types: Iterable[EdgeType]) -> Schema:
         """The same node types, and only these edge types."""

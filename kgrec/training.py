@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 STEPS_BETWEEN_TRIMS = 50
-_C = ctypes.CDLL(None)
 
 Precision = Literal["32-true", "bf16-mixed", "64-true"]
 
@@ -171,8 +171,8 @@ class Trainer:
 def _trim_heap() -> None:
     """Give free memory back to the system. glibc finds little use for freed tensors where batches vary in size, and
     grows by some 10 MB a step; other allocators have no need of it."""
-    if hasattr(_C, "malloc_trim"):
-        _C.malloc_trim(0)
+    if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _must_agree(model: Recommender, fabric: Fabric) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn import functional
 
 from kgrec.graph import Graph
-from kgrec.nn import Drawn, EdgeModel, EdgeModelConfig, NodeEmbedding, RankingLoss
+from kgrec.nn import Drawn, EdgeModel, EdgeModelConfig, NodeEmbedding, RankingLoss, cosine, dot
 from kgrec.settings import settings
 
 
@@ -40,11 +39,8 @@ class MF(EdgeModel):
         return ranking.of_vectors(self.user(user), self.item, drawn, self.item_bias)
 
     def pair_scores(self, user: Tensor, items: Tensor) -> Tensor:
-        u, v = self.user(user), self.item(items)
-        if self.config.cosine:
-            u, v = functional.normalize(u, dim=-1), functional.normalize(v, dim=-1)
-        score = u @ v.T if items.dim() == 1 else (v @ u.unsqueeze(-1)).squeeze(-1)
-        score = score / self.config.temperature
+        product = cosine if self.config.cosine else dot
+        score = product(self.user(user), self.item, items) / self.config.temperature
         if self.user_bias is not None:
             score = score + self.user_bias(user)
         return score if self.item_bias is None else score + self.item_bias(items).squeeze(-1)

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from kgrec.graph import Graph
-from kgrec.nn import Drawn, EdgeModel, EdgeModelConfig, LossName, NodeEmbedding, PairMLP, RankingLoss
+from kgrec.nn import Drawn, EdgeModel, NodeEmbedding, PairMLP, PairMLPConfig, RankingLoss
 from kgrec.settings import settings
 
 
 @settings
-class NCFConfig(EdgeModelConfig):
+class NCFConfig(PairMLPConfig):
     """Settings of NCF."""
-
-    loss: LossName = "bce"
-    negatives: NonNegativeInt = 4  #: items drawn for each true one, or for each batch where `shared`
-    layers: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64, 32, 16)  #: widths of the hidden layers
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    init_std: PositiveFloat = 0.01  #: of the vectors at the start
 
 
 class NCF(EdgeModel):

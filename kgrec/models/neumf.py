@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kgrec.graph import Graph
 from kgrec.model import Objective, fused_adam
-from kgrec.nn import Drawn, EdgeModel, EdgeModelConfig, LossName, NodeEmbedding, PairMLP, RankingLoss, dot
+from kgrec.nn import Drawn, EdgeModel, NodeEmbedding, PairMLP, PairMLPConfig, RankingLoss, dot
 from kgrec.samplers import Batch
 from kgrec.settings import settings
 
@@ -19,15 +19,10 @@ FOREVER = 1 << 30
 
 
 @settings
-class NeuMFConfig(EdgeModelConfig):
+class NeuMFConfig(PairMLPConfig):
     """Settings of NeuMF. `dim` is that of the factorization's vectors."""
 
-    loss: LossName = "bce"
-    negatives: NonNegativeInt = 4  #: items drawn for each true one, or for each batch where `shared`
     mlp_dim: PositiveInt = 32  #: of the perceptron's vectors
-    layers: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64, 32, 16)  #: widths of its hidden layers
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    init_std: PositiveFloat = 0.01  #: of the vectors at the start
     pretrain_epochs: NonNegativeInt = 0  #: in which each half learns for itself, before they are fused
     pretrain_alpha: Annotated[float, Field(ge=0, le=1)] = 0.5  #: the factorization's weight when they are fused
     fused_optimizer: Literal["adam", "sgd"] = "adam"  #: after pre-training; the paper takes SGD
@@ -98,7 +93,7 @@ class NeuMF(EdgeModel):
         def scores(items: Tensor) -> Tensor:
             found = torch.zeros((), device=items.device)
             if factors is not None:
-                found = dot(factors, self.item, items) if items.dim() == 2 else factors @ self.item(items).T
+                found = dot(factors, self.item, items)
             if perceptron is not None:
                 found = found + self.mlp(perceptron, self.mlp_item(items))
             return found

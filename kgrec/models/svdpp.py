@@ -10,9 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from kgrec.graph import Graph
-from kgrec.losses import logistic, squared_error
 from kgrec.model import Objective, Query, Recommender
-from kgrec.nn import NodeEmbedding
+from kgrec.nn import NodeEmbedding, dot, label_loss, label_of, mean_score, squares
 from kgrec.samplers import Batch, Loader, Nodes
 from kgrec.settings import settings
 
@@ -54,13 +53,11 @@ class SVDPP(Recommender):
         self.mean: Tensor  #: FloatTensor [], of the scores
         self.mean_weight: Tensor  #: FloatTensor [], m
         self.register_buffer("mean_weight", known.weight.mean() if known.num_edges else torch.tensor(0.0))
-        self.register_buffer("mean", self.mean_weight.clone())
-        if config.task == "ctr":
-            self.mean = known.clicks().mean().logit(eps=1e-6) if known.num_edges else torch.tensor(0.0)
+        self.register_buffer("mean", mean_score(known, config.task))
 
     def objectives(self, graph: Graph) -> list[Objective]:
         c, known = self.config, graph.only(graph.target)
-        users = Nodes(known, known.target[0], label="click" if c.task == "ctr" else None)
+        users = Nodes(known, known.target[0], label=label_of(c.task))
         return [Objective(c.task, Loader(users, batch_size=c.batch_size), self.loss, list(self.parameters()), lr=c.lr)]
 
     def loss(self, batch: Batch) -> Tensor:
@@ -74,16 +71,10 @@ class SVDPP(Recommender):
         vector = self.user(batch.head)[row] + others
         score = (vector * self.item(batch.tail)).sum(-1) + self.item_bias(batch.tail).squeeze(1) + self.mean
         score = score + self.user_bias(batch.head).squeeze(1)[row]
-        squares = torch.stack([parameter.square().sum() for parameter in self.parameters()]).sum()
-        penalty = self.config.l2 * squares / self.num_known
-        if self.task == "ctr":
-            assert batch.label is not None
-            return logistic(score, batch.label) + penalty
-        return squared_error(score, batch.weight) + penalty
+        return label_loss(self.task, score, batch) + self.config.l2 * squares(self) / self.num_known
 
     def score(self, query: Query, items: Tensor) -> Tensor:
-        vector, item = self.user(query.user) + self._of_history(query), self.item(items)
-        score = vector @ item.T if items.dim() == 1 else (item @ vector.unsqueeze(-1)).squeeze(-1)
+        score = dot(self.user(query.user) + self._of_history(query), self.item, items)
         return score + self.mean + self.user_bias(query.user) + self.item_bias(items).squeeze(-1)
 
     def _of_history(self, query: Query) -> Tensor:

@@ -2,10 +2,11 @@
 
 from kgrec.nn.dropout import Dropout
 from kgrec.nn.edge_model import EdgeModel, EdgeModelConfig
-from kgrec.nn.embedding import NodeEmbedding, dot
+from kgrec.nn.embedding import NodeEmbedding, cosine, dot
 from kgrec.nn.gru import GRU
+from kgrec.nn.label_loss import label_loss, label_of, mean_score, squares
 from kgrec.nn.next_item import NextItem, NextItemConfig, Paths
-from kgrec.nn.pair_mlp import PairMLP
+from kgrec.nn.pair_mlp import PairMLP, PairMLPConfig
 from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfig
 
 __all__ = [
@@ -19,8 +20,14 @@ __all__ = [
     "NextItemConfig",
     "NodeEmbedding",
     "PairMLP",
+    "PairMLPConfig",
     "Paths",
     "RankingLoss",
     "RankingLossConfig",
+    "cosine",
     "dot",
+    "label_loss",
+    "label_of",
+    "mean_score",
+    "squares",
 ]

@@ -10,9 +10,9 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from kgrec.graph import Graph
-from kgrec.losses import logistic, squared_error
 from kgrec.model import Objective, Query, Recommender, Task
 from kgrec.nn.embedding import NodeEmbedding
+from kgrec.nn.label_loss import label_loss, label_of, mean_score, squares
 from kgrec.nn.ranking_loss import Drawn, RankingLoss, RankingLossConfig
 from kgrec.samplers import Batch, Edges, Loader, Nodes
 from kgrec.settings import settings
@@ -46,12 +46,8 @@ class EdgeModel(Recommender, ABC):
         known = graph.only(graph.target)
         self.num_known = known.num_edges
         self.mean: Tensor  #: FloatTensor [], added to every pair's score
-        self.register_buffer("mean", torch.tensor(0.0))
-        if known.num_edges and config.task == "ctr":
-            share = known.clicks().mean()  # an error where the edges have no labels
-            self.mean = share.logit(eps=1e-6) if centred else self.mean
-        elif known.num_edges and config.task == "rating" and centred:
-            self.mean = known.weight.mean()
+        mean = mean_score(known, config.task)  # an error where clicks have no labels
+        self.register_buffer("mean", mean if centred else torch.tensor(0.0))
 
     @abstractmethod
     def pair_scores(self, user: Tensor, items: Tensor) -> Tensor:
@@ -69,7 +65,7 @@ class EdgeModel(Recommender, ABC):
         c, known = self.config, graph.only(graph.target)
         how = {"lr": c.lr, "loss": self.edge_loss, **how}
         if c.task != "ranking":
-            edges = Edges(known, label="click" if c.task == "ctr" else None)
+            edges = Edges(known, label=label_of(c.task))
             return Objective(name, Loader(edges, batch_size=c.batch_size), parameters=parameters, **how)
         self.ranking = RankingLoss(c, known)
         seeds = Nodes(known, known.target[0]) if self.ranking.over_all else Edges(known)
@@ -81,13 +77,7 @@ class EdgeModel(Recommender, ABC):
         if self.task == "ranking":
             return self._ranking_loss(batch)
         score = self.pair_scores(batch.head, batch.tail.unsqueeze(1)).squeeze(1) + self.mean
-        squares = torch.stack([parameter.square().sum() for parameter in self.parameters()]).sum()
-        penalty = self.config.l2 * squares / self.num_known
-        if self.task == "ctr":
-            assert batch.label is not None
-            return logistic(score, batch.label) + penalty
-        assert batch.weight is not None
-        return squared_error(score, batch.weight) + penalty
+        return label_loss(self.task, score, batch) + self.config.l2 * squares(self) / self.num_known
 
     def _ranking_loss(self, batch: Batch) -> Tensor:
         if batch.ptr is None:

@@ -11,6 +11,8 @@ from torch.nn import functional
 
 from kgrec.graph import Graph
 
+TINY = 1e-12  #: the least length that a vector is divided by
+
 
 class NodeEmbedding(nn.Module):
     """A vector for every node of one type, looked up by flat numbers; any number past the type's last (`graph.pad`, a
@@ -50,16 +52,23 @@ class NodeEmbedding(nn.Module):
 
 
 def dot(vector: Tensor, table: NodeEmbedding, node: Tensor) -> Tensor:
-    """Dot products of each vector with those of its own list of nodes. vector: [B, D]; node: LongTensor [B, C].
-    Returns [B, C].
+    """Dot products of vectors with nodes' own. vector: [B, D]; node: LongTensor [C], the same for all, or [B, C], each
+    vector's own list. Returns [B, C].
 
-    The same as `(vector.unsqueeze(1) * table(node)).sum(-1)`. On the CPU the table is read where its rows lie, and
+    With lists it is `(vector.unsqueeze(1) * table(node)).sum(-1)`. On the CPU the table is read where its rows lie, and
     gradients are added where they belong, which saves laying out [B, C, D] three times.
     """
+    if node.dim() == 1:
+        return vector @ table(node).T
     if vector.device.type != "cpu" or vector.dtype != torch.float32 or table.weight.dtype != torch.float32:
         return (vector.unsqueeze(1) * table(node)).sum(-1)
     product: Tensor = _Dot.apply(vector, table.weight, table.row(node))
     return product
+
+
+def cosine(vector: Tensor, table: NodeEmbedding, node: Tensor) -> Tensor:
+    """Cosines, as `dot`; 0 where either vector is zero."""
+    return dot(functional.normalize(vector, dim=-1), table, node) / table.norm(node).clamp(min=TINY)
 
 
 class _Dot(torch.autograd.Function):

@@ -10,12 +10,11 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
-from torch.nn import functional
 
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.model import Objective, Query, Recommender
-from kgrec.nn.embedding import NodeEmbedding
+from kgrec.nn.embedding import NodeEmbedding, cosine, dot
 from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfig
 from kgrec.samplers import Batch, Loader, Sequences
 from kgrec.settings import settings
@@ -116,15 +115,14 @@ class NextItem(Recommender, ABC):
 
     def objectives(self, graph: Graph) -> list[Objective]:
         c, known = self.config, graph.only(graph.target)
-        source, _, item = graph.target
-        along = graph.only(*((source, name, item) for name in self.behaviours))
         self.ranking = RankingLoss(c, known)
-        paths = Sequences(along, c.length, windows=c.windows, gap=c.gap, targets=(graph.target[1],))
+        along, target = graph.along(self.behaviours), graph.target[1]
+        paths = Sequences(along, c.length, windows=c.windows, gap=c.gap, targets=(target,))
         batches = Loader(paths, *self.ranking.stages(), batch_size=c.batch_size)
         return [Objective(c.loss, batches, self.loss, list(self.parameters()), self.optimizer, lr=c.lr)]
 
     def optimizer(self, parameters: Any, lr: float) -> torch.optim.Optimizer:
-        """AdamW, or Adam where there is no decay."""
+        """AdamW, which without decay is Adam."""
         return torch.optim.AdamW(parameters, lr=lr, weight_decay=self.config.l2, fused=True)
 
     def loss(self, batch: Batch) -> Tensor:
@@ -151,8 +149,7 @@ class NextItem(Recommender, ABC):
     def vector(self, query: Query) -> Tensor:
         """What each user's history says of the next item: [B, D]."""
         steps, paths = self._of_query(query)
-        vector = paths.last(self.encode(steps, paths) if len(steps) else steps)
-        return functional.normalize(vector, dim=-1) if self.config.cosine else vector
+        return paths.last(self.encode(steps, paths) if len(steps) else steps)
 
     def read(self, query: Query) -> Tensor:
         """Which of the last `length` steps are read, BoolTensor [B, length or less]: items that are known."""
@@ -167,11 +164,8 @@ class NextItem(Recommender, ABC):
         return self.steps(history, None if behaviour is None else behaviour[:, -length:], there), Paths(there.sum(1))
 
     def score(self, query: Query, items: Tensor) -> Tensor:
-        vector, item = self.vector(query), self.item(items)
-        if self.config.cosine:
-            item = functional.normalize(item, dim=-1)
-        score = vector @ item.T if items.dim() == 1 else (item @ vector.unsqueeze(-1)).squeeze(-1)
-        score = score / self.config.temperature
+        product = cosine if self.config.cosine else dot
+        score = product(self.vector(query), self.item, items) / self.config.temperature
         return score if self.item_bias is None else score + self.item_bias(items).squeeze(-1)
 
 

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Annotated
 
 import torch
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from kgrec.nn.dropout import Dropout
+from kgrec.nn.edge_model import EdgeModelConfig
+from kgrec.nn.ranking_loss import LossName
+from kgrec.settings import settings
 
 CELLS = 1 << 22  #: numbers of one layer that scoring holds at once
+
+
+@settings
+class PairMLPConfig(EdgeModelConfig):
+    """Settings of edge models with a perceptron."""
+
+    loss: LossName = "bce"
+    negatives: NonNegativeInt = 4  #: items drawn for each true one, or for each batch where `shared`
+    layers: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64, 32, 16)  #: widths of the hidden layers
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    init_std: PositiveFloat = 0.01  #: of the vectors at the start
 
 
 class PairMLP(nn.Module):

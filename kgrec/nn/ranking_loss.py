@@ -14,13 +14,12 @@ from torch.nn import functional
 
 from kgrec import losses
 from kgrec.graph import Graph
-from kgrec.nn.embedding import NodeEmbedding, dot
+from kgrec.nn.embedding import NodeEmbedding, cosine, dot
 from kgrec.samplers import Negatives
 from kgrec.settings import settings
 
 LossName = Literal["bpr", "bce", "gbce", "softmax", "sampled_softmax", "ccl", "bpr_max", "top1_max"]
 TINY = 1e-12
-NO_SCORE = -1e4  #: of a drawn item that is the true one: it adds nothing to any loss
 
 
 @settings
@@ -79,17 +78,19 @@ class RankingLoss:
         self.class_of[self.classes] = torch.arange(len(self.classes), device=known.device)
         count = torch.bincount(known.tail, minlength=known.num_nodes + 1).double()
         self.share = count / max(1, known.num_edges)  #: DoubleTensor [N + 1], p
-        weight = count[self.classes] ** config.alpha
-        self.chance = torch.zeros_like(count)  #: DoubleTensor [N + 1], q, as the stages draw
-        self.chance[self.classes] = weight / weight.sum().clamp(min=TINY)
+        self.drawing = self._drawing()
+
+    def _drawing(self) -> Negatives | None:
+        """What draws negatives; None where none are drawn."""
+        c = self.config
+        if c.loss == "softmax" or not c.negatives:
+            return None
+        reject = self.known if c.reject and not (c.shared or c.in_batch) else None
+        return Negatives(self.known, c.negatives, alpha=c.alpha, shared=c.shared, reject=reject)
 
     def stages(self) -> list[Negatives]:
         """What a loader must draw."""
-        c = self.config
-        if c.loss == "softmax" or not c.negatives:
-            return []
-        reject = self.known if c.reject and not (c.shared or c.in_batch) else None
-        return [Negatives(self.known, c.negatives, alpha=c.alpha, shared=c.shared, reject=reject)]
+        return [] if self.drawing is None else [self.drawing]
 
     @property
     def over_all(self) -> bool:
@@ -101,23 +102,22 @@ class RankingLoss:
     ) -> Tensor:
         """The loss where a score is a product: vector [R, D], of users or of steps; bias: of items."""
         c = self.config
-        if c.cosine:
-            vector = functional.normalize(vector, dim=-1)
-        vector = vector / c.temperature
-        if c.loss != "softmax" and not (c.loss == "sampled_softmax" and (c.shared or c.in_batch)):
-            return self.of_scores(lambda items: self._products(vector, item, items, bias), batch)
-        positive = None
-        if c.loss == "sampled_softmax":
-            positive = self._products(vector, item, batch.tail.unsqueeze(1), bias).squeeze(1)
-        if bias is not None:
-            vector = torch.cat([vector, vector.new_ones(len(vector), 1)], -1)
-        if positive is None:
-            classes = self._classes(item, self.classes, bias)
-            return losses.softmax_over(vector, classes, self.class_of[batch.tail], batch.ptr)
-        items, log_count = self._candidates(batch)
-        place = torch.searchsorted(items, batch.tail).clamp(max=len(items) - 1)
-        own = place.masked_fill(items[place] != batch.tail, -1)
-        return losses.sampled_softmax_over(vector, self._classes(item, items, bias), positive, own, log_count)
+        product = cosine if c.cosine else dot
+
+        def score(items: Tensor) -> Tensor:
+            scores = product(vector, item, items) / c.temperature
+            return scores if bias is None else scores + bias(items).squeeze(-1)
+
+        if c.loss == "softmax":
+            of_classes = self._with_bias(vector, item, self.classes, bias)
+            return losses.softmax_over(*of_classes, self.class_of[batch.tail], batch.ptr)
+        if c.loss == "sampled_softmax" and (c.shared or c.in_batch):
+            items, log_count = self._candidates(batch)
+            place = torch.searchsorted(items, batch.tail).clamp(max=len(items) - 1)
+            own = place.masked_fill(items[place] != batch.tail, -1)
+            positive = score(batch.tail.unsqueeze(1)).squeeze(1)
+            return losses.sampled_softmax_over(*self._with_bias(vector, item, items, bias), positive, own, log_count)
+        return self.of_scores(score, batch)
 
     def of_scores(self, score: Callable[[Tensor], Tensor], batch: Drawn) -> Tensor:
         """The loss of any scores. score: items [R, K], each row's own, or [C], for all -> [R, K] or [R, C]."""
@@ -137,23 +137,17 @@ class RankingLoss:
         log_count = batch.log_q + math.log(batch.negative.shape[1])
         return self._loss(scores[:, 0], scores[:, 1:], batch.negative == tail, log_count)
 
-    def _products(self, vector: Tensor, item: NodeEmbedding, items: Tensor, bias: NodeEmbedding | None) -> Tensor:
-        """Scores of vectors [R, D] with items [R, K] of their own, or with all of items [C]."""
-        if items.dim() == 2:
-            scores = dot(vector, item, items)
-            if self.config.cosine:
-                scores = scores / item.norm(items).clamp(min=TINY)
-        else:
-            vectors = item(items)
-            scores = vector @ (functional.normalize(vectors, dim=-1) if self.config.cosine else vectors).T
-        return scores if bias is None else scores + bias(items).squeeze(-1)
-
-    def _classes(self, item: NodeEmbedding, items: Tensor, bias: NodeEmbedding | None) -> Tensor:
-        """Items [C] as vectors [C, D], with the bias as one number more."""
-        vectors = item.weight[:-1] if len(items) == item.count else item(items)
+    def _with_bias(
+        self, vector: Tensor, item: NodeEmbedding, items: Tensor, bias: NodeEmbedding | None
+    ) -> tuple[Tensor, Tensor]:
+        """Vectors [R, D] and items [C, D] whose products are the scores; a bias is one number more of both."""
+        classes = item.weight[:-1] if len(items) == item.count else item(items)
         if self.config.cosine:
-            vectors = functional.normalize(vectors, dim=-1)
-        return vectors if bias is None else torch.cat([vectors, bias(items)], -1)
+            vector, classes = functional.normalize(vector, dim=-1), functional.normalize(classes, dim=-1)
+        vector = vector / self.config.temperature
+        if bias is None:
+            return vector, classes
+        return torch.cat([vector, vector.new_ones(len(vector), 1)], -1), torch.cat([classes, bias(items)], -1)
 
     def _loss(self, positive: Tensor, negative: Tensor, hit: Tensor, log_count: Tensor) -> Tensor:
         c = self.config
@@ -162,7 +156,7 @@ class RankingLoss:
             if not kept.any():
                 return positive.sum() * 0
             return self._loss(positive[kept], negative[kept], hit[kept], log_count) * kept.float().mean()
-        negative = negative.masked_fill(hit, NO_SCORE)
+        negative = negative.masked_fill(hit, losses.NO_LOGIT)
         if c.hard and c.hard < negative.shape[1]:
             negative = negative.topk(c.hard).values
         match c.loss:
@@ -194,5 +188,7 @@ class RankingLoss:
         if self.config.in_batch:  # an example's own item is no chance
             missed += (len(batch.tail) - 1) * torch.log1p(-self.share[items].clamp(max=1 - TINY))
         if batch.negative is not None:
-            missed += batch.negative.numel() * torch.log1p(-self.chance[items].clamp(max=1 - TINY))
+            assert self.drawing is not None
+            log_q = self.drawing.log_probability(items, self.items.start, self.items.stop)
+            missed += batch.negative.numel() * torch.log1p(-log_q.double().exp().clamp(max=1 - TINY))
         return items, (-torch.expm1(missed)).clamp(min=TINY).log().float()

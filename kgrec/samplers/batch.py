@@ -20,9 +20,7 @@ class Batch:
     time: Tensor | None = None  #: LongTensor [B], unix seconds, by Edges
     weight: Tensor | None = None  #: FloatTensor [B], by Edges; [all neighbors], by Nodes
     edge: Tensor | None = None  #: LongTensor [B], position in the seeds' graph, by Edges
-    label: Tensor | None = (
-        None  #: FloatTensor [B], 1 for a click and 0 for none, by Edges(label=...); [all neighbors], by Nodes
-    )
+    label: Tensor | None = None  #: FloatTensor like weight, 1 for a click and 0 for none, by Edges and Nodes of a label
     history: Tensor | None = None  #: LongTensor [B, L], by Sequences and History; oldest first, left-padded
     behaviour: Tensor | None = None  #: LongTensor [B, L], each step's edge type in the graph of histories; -1: a pad
     ptr: Tensor | None = None  #: LongTensor [B + 1], by Nodes: neighbors of example b are tail[ptr[b] : ptr[b + 1]]

@@ -1,0 +1,40 @@
+"""Ratings and clicks: what models of both tasks minimise over labelled edges."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from kgrec.graph import Graph
+from kgrec.losses import logistic, squared_error
+from kgrec.model import Task
+from kgrec.samplers import Batch
+from kgrec.schema import CLICK
+
+
+def label_of(task: Task) -> str | None:
+    """The edge feature that seeds must carry for a task."""
+    return CLICK if task == "ctr" else None
+
+
+def mean_score(known: Graph, task: Task) -> Tensor:
+    """What is predicted of an edge of which nothing is known: the mean rating, or the logit of the share of clicks; 0
+    in a ranking, and without edges. FloatTensor []. Raises KgrecError where clicks are asked for and edges have no
+    labels."""
+    if not known.num_edges or task == "ranking":
+        return torch.tensor(0.0)
+    return known.clicks().mean().logit(eps=1e-6) if task == "ctr" else known.weight.mean()
+
+
+def label_loss(task: Task, score: Tensor, batch: Batch) -> Tensor:
+    """The mean squared error of scores [n] as ratings, or their cross-entropy as clicks' logits."""
+    if task == "ctr":
+        assert batch.label is not None
+        return logistic(score, batch.label)
+    assert batch.weight is not None
+    return squared_error(score, batch.weight)
+
+
+def squares(model: nn.Module) -> Tensor:
+    """The sum of the squares of all parameters: a scalar."""
+    return torch.stack([parameter.square().sum() for parameter in model.parameters()]).sum()
