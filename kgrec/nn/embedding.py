@@ -15,8 +15,8 @@ TINY = 1e-12  #: the least length that a vector is divided by
 
 
 class NodeEmbedding(nn.Module):
-    """A vector for every node of one type, looked up by flat numbers; any number past the type's last (`graph.pad`, a
-    node added later) has the zero vector.
+    """A vector for every node of one type, or of all types (None), looked up by flat numbers; any number past the last
+    (`graph.pad`, a node added later) has the zero vector.
 
     >>> import pandas as pd
     >>> graph = Graph.from_frames(edges={("user", "rated", "film"): pd.DataFrame({"source": ["a"], "target": ["x"]})})
@@ -24,10 +24,11 @@ class NodeEmbedding(nn.Module):
     torch.Size([2, 1, 2])
     """
 
-    def __init__(self, graph: Graph, node_type: str, dim: int, std: float = 0.1) -> None:
+    def __init__(self, graph: Graph, node_type: str | None, dim: int, std: float = 0.1) -> None:
         super().__init__()
-        self.start, self.count = graph.range(node_type).start, len(graph.range(node_type))
-        self.weight = nn.Parameter(torch.empty(self.count + 1, dim))  #: [N of the type + 1, D], the last row is zero
+        nodes = range(graph.num_nodes) if node_type is None else graph.range(node_type)
+        self.start, self.count = nodes.start, len(nodes)
+        self.weight = nn.Parameter(torch.empty(self.count + 1, dim))  #: [N + 1, D], the last row is zero
         nn.init.normal_(self.weight, std=std)
         with torch.no_grad():
             self.weight[self.count].zero_()
@@ -39,6 +40,10 @@ class NodeEmbedding(nn.Module):
     def forward(self, node: Tensor) -> Tensor:
         """node: LongTensor [*S], flat. Returns [*S, D]."""
         return functional.embedding(self.row(node), self.weight, padding_idx=self.count)
+
+    def table(self) -> Tensor:
+        """The vectors of all nodes of the type, in their order: [N, D]."""
+        return self.weight[:-1]
 
     def norm(self, node: Tensor) -> Tensor:
         """|v| of nodes [*S], read from the table's own: FloatTensor [*S]."""

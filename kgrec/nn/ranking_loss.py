@@ -141,7 +141,7 @@ class RankingLoss:
         self, vector: Tensor, item: NodeEmbedding, items: Tensor, bias: NodeEmbedding | None
     ) -> tuple[Tensor, Tensor]:
         """Vectors [R, D] and items [C, D] whose products are the scores; a bias is one number more of both."""
-        classes = item.weight[:-1] if len(items) == item.count else item(items)
+        classes = item.table() if len(items) == item.count else item(items)
         if self.config.cosine:
             vector, classes = functional.normalize(vector, dim=-1), functional.normalize(classes, dim=-1)
         vector = vector / self.config.temperature
