@@ -3,18 +3,23 @@
 from kgrec.nn.dropout import Dropout
 from kgrec.nn.edge_model import EdgeModel, EdgeModelConfig
 from kgrec.nn.embedding import NodeEmbedding, cosine, dot
+from kgrec.nn.graph_edge_model import GraphEdgeModel, GraphEdgeModelConfig
 from kgrec.nn.gru import GRU
 from kgrec.nn.label_loss import label_loss, label_of, mean_score, squares
 from kgrec.nn.next_item import NextItem, NextItemConfig, Paths
 from kgrec.nn.pair_mlp import PairMLP, PairMLPConfig
+from kgrec.nn.propagation import Adjacency, Vectors, symmetric
 from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfig
 
 __all__ = [
     "GRU",
+    "Adjacency",
     "Drawn",
     "Dropout",
     "EdgeModel",
     "EdgeModelConfig",
+    "GraphEdgeModel",
+    "GraphEdgeModelConfig",
     "LossName",
     "NextItem",
     "NextItemConfig",
@@ -24,10 +29,12 @@ __all__ = [
     "Paths",
     "RankingLoss",
     "RankingLossConfig",
+    "Vectors",
     "cosine",
     "dot",
     "label_loss",
     "label_of",
     "mean_score",
     "squares",
+    "symmetric",
 ]

@@ -1,0 +1,122 @@
+"""Vectors passed along edges: sparse products with the transpose at hand, and tables of vectors made by them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kgrec.graph import CSR, Graph
+
+
+class Adjacency(nn.Module):
+    """A sparse matrix [N, M] in CSR, and its transpose for the way back. Values have no gradient.
+
+    Its tensors are buffers that go with the module to a device, and are no part of its state.
+
+    >>> matrix = Adjacency(torch.tensor([0, 2, 2]), torch.tensor([0, 2]), torch.tensor([1.0, 0.5]), width=3)
+    >>> matrix(torch.tensor([[1.0], [2.0], [4.0]])).tolist()
+    [[3.0], [0.0]]
+    """
+
+    def __init__(self, ptr: Tensor, column: Tensor, value: Tensor, width: int) -> None:
+        """ptr: LongTensor [N + 1]; column: LongTensor [E]; value: FloatTensor [E]; width: M."""
+        super().__init__()
+        height = len(ptr) - 1
+        row = torch.arange(height, device=ptr.device).repeat_interleave(ptr.diff())
+        order = column.argsort(stable=True)
+        back = functional.pad(torch.bincount(column, minlength=width).cumsum(0), (1, 0))
+        self.shape = (height, width)
+        for name, tensor in {
+            "ptr": ptr.int(),
+            "column": column.int(),
+            "order": order,
+            "back_ptr": back.int(),
+            "back_column": row[order].int(),
+        }.items():
+            self.register_buffer(name, tensor, persistent=False)
+        self.register_buffer("value", value.float(), persistent=False)
+        self.register_buffer("back_value", value[order].float(), persistent=False)
+
+    @torch.no_grad()
+    def set_values(self, value: Tensor) -> None:
+        """Other values for the same places: FloatTensor [E], in the order of the columns given."""
+        self.value.copy_(value)
+        self.back_value.copy_(value[self.order])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The product with x [M, D]: float32 [N, D], whatever autocast says, as sparse products know no bf16."""
+        forth = _csr(self.ptr, self.column, self.value, self.shape)
+        back = _csr(self.back_ptr, self.back_column, self.back_value, self.shape[::-1])
+        product: Tensor = _Product.apply(forth, back, x.float())
+        return product
+
+
+def _csr(ptr: Tensor, column: Tensor, value: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return torch.sparse_csr_tensor(ptr, column, value, shape, check_invariants=False)
+
+
+class _Product(torch.autograd.Function):
+    """matrix @ x, where the gradient of x is transpose @ gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor, transpose: Tensor, x: Tensor) -> Tensor:
+        ctx.transpose = transpose
+        with torch.autocast(x.device.type, enabled=False):
+            return matrix @ x
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor]:
+        with torch.autocast(gradient.device.type, enabled=False):
+            return None, None, ctx.transpose @ gradient.float().contiguous()
+
+
+def symmetric(known: Graph) -> Adjacency:
+    """D^-1/2 A D^-1/2 over the users and items of one relation, each pair once: users first, then items (He et al.
+    2020, eq. 3). [U + I, U + I]."""
+    user, item = (known.edge_index[end] for end in (0, 1))
+    num_users, num_items = (len(known.range(node_type)) for node_type in (known.target[0], known.target[2]))
+    pair = torch.unique(user * num_items + item)
+    user, item = pair // num_items, pair % num_items + num_users
+    row, column = torch.cat([user, item]), torch.cat([item, user])
+    order = torch.argsort(row, stable=True)
+    row, column = row[order], column[order]
+    degree = torch.bincount(row, minlength=num_users + num_items)
+    share = degree.clamp(min=1).double().rsqrt()
+    return Adjacency(
+        functional.pad(degree.cumsum(0), (1, 0)), column, share[row] * share[column], num_users + num_items
+    )
+
+
+def mean_of(csr: CSR) -> Adjacency:
+    """The mean over each node's other ends: [N, N]."""
+    degree = csr.degree()
+    share = (1.0 / degree.clamp(min=1)).repeat_interleave(degree)
+    return Adjacency(csr.ptr, csr.other.long(), share, len(degree))
+
+
+class Vectors:
+    """Vectors that a model made for the nodes of a range, read by flat numbers as a NodeEmbedding is; any number past
+    the last has the zero vector."""
+
+    def __init__(self, start: int, vector: Tensor) -> None:
+        """vector: [N + 1, D], the last row zeros."""
+        self.start, self.count, self.weight = start, len(vector) - 1, vector
+
+    def row(self, node: Tensor) -> Tensor:
+        """Rows of `weight` for flat nodes [*S]: LongTensor [*S]."""
+        return (node - self.start).clamp(max=self.count)
+
+    def __call__(self, node: Tensor) -> Tensor:
+        """node: LongTensor [*S], flat. Returns [*S, D]."""
+        return functional.embedding(self.row(node), self.weight)
+
+    def table(self) -> Tensor:
+        """The vectors of all nodes of the range: [N, D]."""
+        return self.weight[:-1]
+
+    def norm(self, node: Tensor) -> Tensor:
+        """|v| of nodes [*S], FloatTensor [*S]."""
+        return functional.embedding(self.row(node), self.weight.norm(dim=-1, keepdim=True)).squeeze(-1)
