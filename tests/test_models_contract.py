@@ -4,6 +4,7 @@ import dataclasses
 import subprocess
 import sys
 from dataclasses import dataclass
+from typing import get_type_hints
 
 import numba
 import numpy as np
@@ -16,7 +17,7 @@ from kgrec import models
 from kgrec.errors import KgrecError, UnknownName
 from kgrec.graph import Graph
 from kgrec.losses import logistic, squared_error
-from kgrec.model import Query, Recommender
+from kgrec.model import Query, Recommender, Task
 from kgrec.nn import EdgeModel
 from kgrec.samplers.histories import Histories
 from kgrec.split import Split, split
@@ -24,7 +25,12 @@ from kgrec.training import Trainer, TrainingConfig, make_fabric
 
 #: Settings for a graph of 60 users, for those models that have a field of the name
 SMALL = {"dim": 16, "batch_size": 32, "lr": 0.01, "l2": 1e-3, "length": 10}
-OF_MODEL = {"ease": {"l2": 10.0}, "ials": {"reg": 0.03}, "gru4rec": {"lr": 0.03}, "gruatt": {"lr": 0.03}}
+OF_MODEL = {
+    "ease": {"l2": 10.0},
+    "ials": {"reg": 0.03},
+    "gru4rec": {"lr": 0.03},
+    "gruatt": {"lr": 0.03},
+}
 EPOCHS = 20
 
 
@@ -197,7 +203,8 @@ def judged() -> Split:
 
 
 def learns(name: str) -> bool:
-    return issubclass(models.find(name), EdgeModel)
+    kind = models.find(name)
+    return issubclass(kind, EdgeModel) and get_type_hints(kind.Config)["task"] == Task
 
 
 @pytest.mark.parametrize("task", ["rating", "ctr"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
@@ -17,6 +19,7 @@ from kgrec.settings import settings
 class XSimGCLConfig(GraphEdgeModelConfig):
     """Settings of XSimGCL."""
 
+    task: Literal["ranking"] = "ranking"  #: the contrast spreads vectors out, which ratings and clicks do not want
     noise: NonNegativeFloat = 0.2  #: length of the noise that is added in each layer, epsilon
     contrast: NonNegativeFloat = 0.2  #: weight of the contrastive loss, lambda
     contrast_layer: PositiveInt = 1  #: the layer that is held against the final vectors, l*
@@ -42,7 +45,7 @@ class XSimGCL(GraphEdgeModel):
         layers: list[Tensor] = []
         for _ in range(self.config.layers):
             vector = self.adjacency(layers[-1] if layers else own)
-            if self.training and self.task == "ranking":  # without the contrast noise is only noise
+            if self.training and self.config.noise:
                 noise = functional.normalize(torch.rand_like(vector), dim=-1) * self.config.noise
                 vector = vector + vector.sign() * noise
             layers.append(vector)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -55,7 +56,9 @@ class Adjacency(nn.Module):
 
 
 def _csr(ptr: Tensor, column: Tensor, value: Tensor, shape: tuple[int, ...]) -> Tensor:
-    return torch.sparse_csr_tensor(ptr, column, value, shape, check_invariants=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        return torch.sparse_csr_tensor(ptr, column, value, shape, check_invariants=False)
 
 
 class _Product(torch.autograd.Function):
