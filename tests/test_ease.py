@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from kgrec import models
+from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.model import Query
 from kgrec.models import ease
@@ -54,3 +55,30 @@ def test_inverting_some_rows_at_a_time_gives_the_same(monkeypatch: pytest.Monkey
     np.fill_diagonal(expected, 0)
     monkeypatch.setattr(ease, "ROWS", 16)
     np.testing.assert_allclose(models.build("ease", planted, {"l2": 5}).weight, expected, atol=1e-5)
+
+
+def with_facts() -> Graph:
+    """Three items, a fourth that nobody rated; facts: i0 and i3 are of genre g, i1 is a sequel of i0, twice said."""
+    fact = {
+        ("item", "has_genre", "genre"): pd.DataFrame({"source": ["i0", "i3"], "target": ["g", "g"]}),
+        ("item", "sequel_of", "item"): pd.DataFrame({"source": ["i1"], "target": ["i0"]}),
+    }
+    nodes = {"item": pd.DataFrame({"id": ["i0", "i1", "i2", "i3"]})}
+    return Graph.from_frames(edges={("user", "rated", "item"): RATED, **fact}, nodes=nodes)
+
+
+def test_facts_are_further_rows() -> None:
+    """Rows of X below: the users', then has_genre-g [i0, i3], sequel_of-i0 [i1], and i1's sequel [i0]."""
+    x = np.vstack([np.column_stack([X, np.zeros(4)]), 0.5**0.5 * np.array([[1, 0, 0, 1], [0, 1, 0, 0], [1, 0, 0, 0]])])
+    inverse = np.linalg.inv(x.T @ x + 2 * np.eye(4))
+    expected = -inverse / inverse.diagonal()
+    np.fill_diagonal(expected, 0)
+    weight = models.build("ease", with_facts(), {"l2": 2, "facts": 0.5}).weight
+    np.testing.assert_allclose(weight, expected, atol=1e-6)
+    assert weight[0, 3] > 0  # an item that nobody has is recommended by its genre
+    assert (models.build("ease", with_facts(), {"l2": 2}).weight[:, 3] == 0).all()
+
+
+def test_facts_that_are_not_there_are_missed() -> None:
+    with pytest.raises(KgrecError, match="no fact of this graph is about an item"):
+        models.build("ease", GRAPH, {"facts": 1.0})

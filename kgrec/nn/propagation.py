@@ -30,16 +30,17 @@ class Adjacency(nn.Module):
         order = column.argsort(stable=True)
         back = functional.pad(torch.bincount(column, minlength=width).cumsum(0), (1, 0))
         self.shape = (height, width)
-        for name, tensor in {
-            "ptr": ptr.int(),
-            "column": column.int(),
-            "order": order,
-            "back_ptr": back.int(),
-            "back_column": row[order].int(),
-        }.items():
+        self.ptr: Tensor
+        self.column: Tensor
+        self.value: Tensor
+        self.order: Tensor  #: LongTensor [E], where each value of the transpose stands in `value`
+        self.back_ptr: Tensor
+        self.back_column: Tensor
+        self.back_value: Tensor
+        tensors = {"ptr": ptr.int(), "column": column.int(), "value": value.float(), "order": order}
+        tensors |= {"back_ptr": back.int(), "back_column": row[order].int(), "back_value": value[order].float()}
+        for name, tensor in tensors.items():
             self.register_buffer(name, tensor, persistent=False)
-        self.register_buffer("value", value.float(), persistent=False)
-        self.register_buffer("back_value", value[order].float(), persistent=False)
 
     @torch.no_grad()
     def set_values(self, value: Tensor) -> None:
