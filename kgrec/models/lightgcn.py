@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor
 
-from kgrec.nn import Drawn, GraphEdgeModel, GraphEdgeModelConfig, RankingLoss
+from kgrec.graph import Graph
+from kgrec.nn import Drawn, EdgeModelConfig, GraphEdgeModel, NodeEmbedding, RankingLoss, symmetric
 from kgrec.settings import settings
 
 
 @settings
-class LightGCNConfig(GraphEdgeModelConfig):
+class LightGCNConfig(EdgeModelConfig):
     """Settings of LightGCN."""
+
+    layers: PositiveInt = 3
 
 
 class LightGCN(GraphEdgeModel):
@@ -20,12 +24,20 @@ class LightGCN(GraphEdgeModel):
 
     Config = LightGCNConfig
 
-    def encode(self, own: Tensor) -> Tensor:
-        layers = [own]
+    def __init__(self, graph: Graph, config: LightGCNConfig) -> None:
+        super().__init__(graph, config, config.dim)
+        source, _, target = graph.target
+        self.user = NodeEmbedding(graph, source, config.dim, config.init_std)
+        self.item = NodeEmbedding(graph, target, config.dim, config.init_std)
+        self.adjacency = symmetric(graph.only(graph.target))
+
+    def encode(self) -> tuple[Tensor, Tensor]:
+        layers = [torch.cat([self.user.table(), self.item.table()])]
         for _ in range(self.config.layers):
             layers.append(self.adjacency(layers[-1]))
-        return torch.stack(layers).mean(0)
+        user, item = torch.stack(layers).mean(0).split([len(self.users), len(self.items)])
+        return user, item
 
     def ranking_loss(self, ranking: RankingLoss, user: Tensor, drawn: Drawn) -> Tensor:
-        of_user, of_item = self.tables(self.encode(self.own()))
+        of_user, of_item = self.tables(*self.encode())
         return ranking.of_vectors(of_user(user), of_item, drawn)

@@ -11,15 +11,16 @@ from torch.nn import functional
 
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
-from kgrec.nn import Drawn, GraphEdgeModel, GraphEdgeModelConfig, RankingLoss
+from kgrec.nn import Drawn, EdgeModelConfig, GraphEdgeModel, NodeEmbedding, RankingLoss, symmetric
 from kgrec.settings import settings
 
 
 @settings
-class XSimGCLConfig(GraphEdgeModelConfig):
+class XSimGCLConfig(EdgeModelConfig):
     """Settings of XSimGCL."""
 
     task: Literal["ranking"] = "ranking"  #: the contrast spreads vectors out, which ratings and clicks do not want
+    layers: PositiveInt = 3
     noise: NonNegativeFloat = 0.2  #: length of the noise that is added in each layer, epsilon
     contrast: NonNegativeFloat = 0.2  #: weight of the contrastive loss, lambda
     contrast_layer: PositiveInt = 1  #: the layer that is held against the final vectors, l*
@@ -33,32 +34,40 @@ class XSimGCL(GraphEdgeModel):
     Config = XSimGCLConfig
 
     def __init__(self, graph: Graph, config: XSimGCLConfig) -> None:
-        super().__init__(graph, config)
+        super().__init__(graph, config, config.dim)
         if config.contrast_layer > config.layers:
             raise KgrecError(f"contrast_layer is {config.contrast_layer}, and there are {config.layers} layers")
+        source, _, target = graph.target
+        self.user = NodeEmbedding(graph, source, config.dim, config.init_std)
+        self.item = NodeEmbedding(graph, target, config.dim, config.init_std)
+        self.adjacency = symmetric(graph.only(graph.target))
 
-    def encode(self, own: Tensor) -> Tensor:
-        return self.encode_with_layer(own)[0]
+    def encode(self) -> tuple[Tensor, Tensor]:
+        return self.split(torch.stack(self.propagate()).mean(0))
 
-    def encode_with_layer(self, own: Tensor) -> tuple[Tensor, Tensor]:
-        """The final vectors and those of the contrast layer: [U + I, D] each."""
-        layers: list[Tensor] = []
+    def propagate(self) -> list[Tensor]:
+        """The vectors of users and items after each layer: [U + I, D] each."""
+        layers, vector = [], torch.cat([self.user.table(), self.item.table()])
         for _ in range(self.config.layers):
-            vector = self.adjacency(layers[-1] if layers else own)
+            vector = self.adjacency(vector)
             if self.training and self.config.noise:
                 noise = functional.normalize(torch.rand_like(vector), dim=-1) * self.config.noise
                 vector = vector + vector.sign() * noise
             layers.append(vector)
-        return torch.stack(layers).mean(0), layers[self.config.contrast_layer - 1]
+        return layers
+
+    def split(self, vector: Tensor) -> tuple[Tensor, Tensor]:
+        """The users' vectors and the items'."""
+        user, item = vector.split([len(self.users), len(self.items)])
+        return user, item
 
     def ranking_loss(self, ranking: RankingLoss, user: Tensor, drawn: Drawn) -> Tensor:
-        final, layer = self.encode_with_layer(self.own())
-        of_user, of_item = self.tables(final)
-        loss = ranking.of_vectors(of_user(user), of_item, drawn)
-        layer_user, layer_item = self.tables(layer)
+        layers = self.propagate()
+        of_user, of_item = self.tables(*self.split(torch.stack(layers).mean(0)))
+        layer_user, layer_item = self.tables(*self.split(layers[self.config.contrast_layer - 1]))
         users, items = user.unique(), drawn.tail.unique()
         contrast = self._contrast(of_user(users), layer_user(users)) + self._contrast(of_item(items), layer_item(items))
-        return loss + self.config.contrast * contrast
+        return ranking.of_vectors(of_user(user), of_item, drawn) + self.config.contrast * contrast
 
     def _contrast(self, one: Tensor, other: Tensor) -> Tensor:
         """InfoNCE of two views [n, D]: each row's own other view among all."""

@@ -1,25 +1,29 @@
 """Layers that several models share."""
 
+from kgrec.nn.aggregator import Aggregator, AggregatorName
 from kgrec.nn.dropout import Dropout
 from kgrec.nn.edge_model import EdgeModel, EdgeModelConfig
 from kgrec.nn.embedding import NodeEmbedding, cosine, dot
-from kgrec.nn.graph_edge_model import GraphEdgeModel, GraphEdgeModelConfig
+from kgrec.nn.graph_edge_model import GraphEdgeModel
+from kgrec.nn.grouped import grouped_product
 from kgrec.nn.gru import GRU
 from kgrec.nn.label_loss import label_loss, label_of, mean_score, squares
 from kgrec.nn.next_item import NextItem, NextItemConfig, Paths
 from kgrec.nn.pair_mlp import PairMLP, PairMLPConfig
 from kgrec.nn.propagation import Adjacency, Vectors, symmetric
 from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfig
+from kgrec.nn.transr import TransR
 
 __all__ = [
     "GRU",
     "Adjacency",
+    "Aggregator",
+    "AggregatorName",
     "Drawn",
     "Dropout",
     "EdgeModel",
     "EdgeModelConfig",
     "GraphEdgeModel",
-    "GraphEdgeModelConfig",
     "LossName",
     "NextItem",
     "NextItemConfig",
@@ -29,9 +33,11 @@ __all__ = [
     "Paths",
     "RankingLoss",
     "RankingLossConfig",
+    "TransR",
     "Vectors",
     "cosine",
     "dot",
+    "grouped_product",
     "label_loss",
     "label_of",
     "mean_score",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from kgrec.model import Objective, Query, Recommender, Task
 from kgrec.nn.embedding import NodeEmbedding
 from kgrec.nn.label_loss import label_loss, label_of, mean_score, squares
 from kgrec.nn.ranking_loss import Drawn, RankingLoss, RankingLossConfig
-from kgrec.samplers import Batch, Edges, Loader, Nodes
+from kgrec.samplers import Batch, Edges, Loader, Nodes, Stage
 from kgrec.settings import settings
 
 
@@ -60,16 +61,18 @@ class EdgeModel(Recommender, ABC):
     def objectives(self, graph: Graph) -> list[Objective]:
         return [self.objective(graph, self.task, list(self.parameters()))]
 
-    def objective(self, graph: Graph, name: str, parameters: list[torch.nn.Parameter], **how: Any) -> Objective:
-        """The task's objective over the target edges. how: further fields of it."""
+    def objective(
+        self, graph: Graph, name: str, parameters: list[torch.nn.Parameter], stages: Sequence[Stage] = (), **how: Any
+    ) -> Objective:
+        """The task's objective over the target edges. stages: further ones of its loader; how: further fields of it."""
         c, known = self.config, graph.only(graph.target)
         how = {"lr": c.lr, "loss": self.edge_loss, **how}
         if c.task != "ranking":
             edges = Edges(known, label=label_of(c.task))
-            return Objective(name, Loader(edges, batch_size=c.batch_size), parameters=parameters, **how)
+            return Objective(name, Loader(edges, *stages, batch_size=c.batch_size), parameters=parameters, **how)
         self.ranking = RankingLoss(c, known)
         seeds = Nodes(known, known.target[0]) if self.ranking.over_all else Edges(known)
-        pairs = Loader(seeds, *self.ranking.stages(), batch_size=c.batch_size)
+        pairs = Loader(seeds, *self.ranking.stages(), *stages, batch_size=c.batch_size)
         return Objective(name, pairs, parameters=parameters, **how)
 
     def edge_loss(self, batch: Batch) -> Tensor:
@@ -94,9 +97,9 @@ class EdgeModel(Recommender, ABC):
         for table in self.modules():
             if not isinstance(table, NodeEmbedding) or table.weight.shape[1] == 1:
                 continue
-            if table.start == users.start:
+            if _covers(table, users):
                 squares = squares + table.squares(head)
-            elif table.start == items.start:
+            if _covers(table, items):
                 squares = squares + table.squares(drawn.tail)
                 if drawn.negative is not None and not self.config.shared:
                     squares = squares + table.squares(drawn.negative) / self.config.negatives
@@ -104,3 +107,8 @@ class EdgeModel(Recommender, ABC):
 
     def score(self, query: Query, items: Tensor) -> Tensor:
         return self.pair_scores(query.user, items) + self.mean
+
+
+def _covers(table: NodeEmbedding, nodes: range) -> bool:
+    """Whether a table has the vectors of a range of flat nodes."""
+    return table.start <= nodes.start and nodes.stop <= table.start + table.count

@@ -1,0 +1,38 @@
+"""TransR: facts as translations between their ends, each relation in a space of its own."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from kgrec.nn.grouped import grouped_product
+
+
+class TransR(nn.Module):
+    """g(h, r, t) = |W_r e_h + e_r - W_r e_t|^2, small where a fact holds (Lin et al. 2015; Wang et al. 2019, eq. 1)."""
+
+    def __init__(self, num_relations: int, dim: int, relation_dim: int) -> None:
+        super().__init__()
+        self.relation = nn.Parameter(torch.empty(num_relations, relation_dim))  #: [R, K], e_r
+        self.projection = nn.Parameter(torch.empty(num_relations, dim, relation_dim))  #: [R, D, K], W_r
+        nn.init.xavier_uniform_(self.relation)
+        bound = (6 / (dim + relation_dim)) ** 0.5
+        nn.init.uniform_(self.projection, -bound, bound)
+
+    def project(self, vector: Tensor, relation: Tensor) -> Tensor:
+        """W_r e for vectors [n, D] and relations [n]: [n, K]."""
+        return grouped_product(vector, relation, self.projection)
+
+    def energies(self, head: Tensor, relation: Tensor, tails: Tensor) -> Tensor:
+        """g of heads [B, D] and relations [B] with each of the tails [B, C, D]: [B, C]."""
+        size = tails.shape[1]
+        ends = torch.cat([head.unsqueeze(1), tails], 1)  # [B, 1 + C, D]
+        projected = self.project(ends.flatten(0, 1), relation.repeat_interleave(size + 1)).unflatten(0, (-1, size + 1))
+        moved = projected[:, :1] + self.relation[relation].unsqueeze(1)
+        return (moved - projected[:, 1:]).square().sum(-1)
+
+    def attention(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
+        """pi = (W_r e_t)' tanh(W_r e_h + e_r) before the softmax, of edges [E]: head and tail [E, D]. Returns [E] (Wang
+        et al. 2019, eq. 4)."""
+        moved = torch.tanh(self.project(head, relation) + self.relation[relation])
+        return (self.project(tail, relation) * moved).sum(-1)
