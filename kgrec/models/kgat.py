@@ -67,11 +67,24 @@ class KGAT(GraphEdgeModel):
         degree = csr.degree()
         self.head: Tensor  #: LongTensor [E of both ways], row by row of the adjacency
         self.relation: Tensor  #: LongTensor [E of both ways]
+        self.ends: Tensor  #: LongTensor [U + I], the users and the items
+        self.at_ends: Tensor  #: LongTensor [edges of the ends], where they stand in the adjacency
         head = torch.arange(len(degree), device=graph.device).repeat_interleave(degree)
-        self.register_buffer("head", head, persistent=False)
-        self.register_buffer("relation", both.relation[csr.edge], persistent=False)
-        alike = (1.0 / degree.clamp(min=1)).repeat_interleave(degree)
-        self.adjacency = Adjacency(csr.ptr, csr.other.long(), alike, len(degree))
+        alike = 1.0 / degree.clamp(min=1)[head]
+        ends = torch.cat([graph.nodes(node_type) for node_type in (graph.target[0], graph.target[2])])
+        position = torch.arange(int(degree[ends].sum()), device=graph.device)
+        ptr = functional.pad(degree[ends].cumsum(0), (1, 0))
+        at_ends = position + (csr.ptr[ends] - ptr[:-1]).repeat_interleave(degree[ends])
+        for name, tensor in {
+            "head": head,
+            "relation": both.relation[csr.edge],
+            "ends": ends,
+            "at_ends": at_ends,
+        }.items():
+            self.register_buffer(name, tensor, persistent=False)
+        tail = csr.other.long()
+        self.adjacency = Adjacency(csr.ptr, tail, alike, len(degree))
+        self.last_adjacency = Adjacency(ptr, tail[at_ends], alike[at_ends], len(degree))  # only what is scored
 
     def objectives(self, graph: Graph) -> list[Objective]:
         c, both = self.config, graph.both_ways()
@@ -96,15 +109,21 @@ class KGAT(GraphEdgeModel):
         """Make pi of the vectors at hand."""
         vector, ptr = self.node.table(), self.adjacency.ptr.long()
         energy = self.transr.attention(vector[self.head], self.relation, vector[self.adjacency.column.long()])
-        self.adjacency.set_values(softmax_in_rows(energy, ptr))
+        attention = softmax_in_rows(energy, ptr)
+        self.adjacency.set_values(attention)
+        self.last_adjacency.set_values(attention[self.at_ends])
 
     def encode(self) -> tuple[Tensor, Tensor]:
         vector = self.node.table()
-        outputs = [vector]
-        for aggregator in self.aggregators:
-            vector = aggregator(vector, self.adjacency(vector))
-            outputs.append(functional.normalize(vector, dim=-1))
-        user, item = (torch.cat([out[n.start : n.stop] for out in outputs], -1) for n in (self.users, self.items))
+        outputs = [vector[self.ends]]
+        for number, aggregator in enumerate(self.aggregators, 1):
+            if number < len(self.aggregators):
+                vector = aggregator(vector, self.adjacency(vector))
+                output = vector[self.ends]
+            else:
+                output = aggregator(vector[self.ends], self.last_adjacency(vector))
+            outputs.append(functional.normalize(output, dim=-1))
+        user, item = torch.cat(outputs, -1).split([len(self.users), len(self.items)])
         return user, item
 
     def ranking_loss(self, ranking: RankingLoss, user: Tensor, drawn: Drawn) -> Tensor:
@@ -115,10 +134,11 @@ class KGAT(GraphEdgeModel):
         """TransR's loss of edges and what was drawn beside their tails."""
         assert batch.relation is not None
         assert batch.negative is not None
-        head, tails = self.node(batch.head), self.node(torch.cat([batch.tail.unsqueeze(1), batch.negative], 1))
-        energy = self.transr.energies(head, batch.relation, tails)
-        squares = head.square().sum() + tails.square().sum() + self.transr.relation[batch.relation].square().sum()
-        return losses.bpr(-energy[:, 0], -energy[:, 1:]) + self.config.facts_l2 * squares / len(head)
+        ends = self.node(torch.cat([batch.head.unsqueeze(1), batch.tail.unsqueeze(1), batch.negative], 1))
+        energy = self.transr.energies(ends[:, 0], batch.relation, ends[:, 1:])
+        relation = self.transr.relation.square().sum(1).index_select(0, batch.relation)
+        squares = (ends.square().sum() + relation.sum()) / len(batch)
+        return losses.bpr(-energy[:, 0], -energy[:, 1:]) + self.config.facts_l2 * squares
 
 
 def softmax_in_rows(energy: Tensor, ptr: Tensor) -> Tensor:

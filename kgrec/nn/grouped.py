@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -18,15 +20,42 @@ def grouped_product(x: Tensor, group: Tensor, weight: Tensor) -> Tensor:
     >>> grouped_product(x, torch.tensor([1, 0, 1]), weight).flatten().tolist()
     [100.0, 20.0, 300.0]
     """
-    groups = weight.shape[0]
+    product: Tensor = _GroupedProduct.apply(x, weight, *_blocks(group, len(weight)))
+    return product
+
+
+def _blocks(group: Tensor, groups: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Where rows go: the row in each slot of all blocks (n where there is none), LongTensor [blocks * BLOCK]; each
+    row's slot, LongTensor [n]; each block's group, LongTensor [blocks]."""
     order = torch.argsort(group, stable=True)
     size = torch.bincount(group, minlength=groups)
     blocks = (size + BLOCK - 1) // BLOCK
-    of_block = torch.arange(groups, device=x.device).repeat_interleave(blocks)  # [blocks]
-    ordered = group[order]
-    shift = (blocks.cumsum(0) - blocks) * BLOCK - (size.cumsum(0) - size)  # from a row's place to its slot, by group
-    slot = torch.arange(len(group), device=x.device) + shift[ordered]
-    rows = x.new_zeros(len(of_block) * BLOCK, x.shape[1]).index_copy(0, slot, x.index_select(0, order))
-    product = torch.bmm(rows.view(len(of_block), BLOCK, -1), weight.index_select(0, of_block)).flatten(0, 1)
-    back = torch.empty_like(order).index_copy_(0, order, slot)
-    return product.index_select(0, back)
+    of_block = torch.arange(groups, device=group.device).repeat_interleave(blocks)
+    shift = (blocks.cumsum(0) - blocks) * BLOCK - (size.cumsum(0) - size)  # from a place in the order to a slot
+    slot = torch.arange(len(group), device=group.device) + shift[group[order]]
+    row_in = torch.full((len(of_block) * BLOCK,), len(group), device=group.device).index_copy_(0, slot, order)
+    return row_in, torch.empty_like(order).index_copy_(0, order, slot), of_block
+
+
+class _GroupedProduct(torch.autograd.Function):
+    """Both ways rows are gathered into blocks and out of them; nothing is scattered."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, row_in: Tensor, slot_of: Tensor, of_block: Tensor) -> Tensor:
+        rows = _in_blocks(x, row_in)
+        ctx.save_for_backward(rows, weight, row_in, slot_of, of_block)
+        return torch.bmm(rows, weight.index_select(0, of_block)).flatten(0, 1).index_select(0, slot_of)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        rows, weight, row_in, slot_of, of_block = ctx.saved_tensors
+        gradients = _in_blocks(gradient, row_in)
+        matrices = weight.index_select(0, of_block).transpose(1, 2)
+        of_x = torch.bmm(gradients, matrices).flatten(0, 1).index_select(0, slot_of)
+        of_weight = torch.zeros_like(weight).index_add_(0, of_block, torch.bmm(rows.transpose(1, 2), gradients))
+        return of_x, of_weight, None, None, None
+
+
+def _in_blocks(x: Tensor, row_in: Tensor) -> Tensor:
+    """Rows [n, D] in their slots, [blocks, BLOCK, D], zeros in the others."""
+    return torch.cat([x, x.new_zeros(1, x.shape[1])]).index_select(0, row_in).view(-1, BLOCK, x.shape[1])

@@ -26,10 +26,9 @@ class TransR(nn.Module):
     def energies(self, head: Tensor, relation: Tensor, tails: Tensor) -> Tensor:
         """g of heads [B, D] and relations [B] with each of the tails [B, C, D]: [B, C]."""
         size = tails.shape[1]
-        ends = torch.cat([head.unsqueeze(1), tails], 1)  # [B, 1 + C, D]
-        projected = self.project(ends.flatten(0, 1), relation.repeat_interleave(size + 1)).unflatten(0, (-1, size + 1))
-        moved = projected[:, :1] + self.relation[relation].unsqueeze(1)
-        return (moved - projected[:, 1:]).square().sum(-1)
+        apart = self.project((head.unsqueeze(1) - tails).flatten(0, 1), relation.repeat_interleave(size))
+        moved = apart.unflatten(0, (-1, size)) + self.relation.index_select(0, relation).unsqueeze(1)
+        return moved.square().sum(-1)
 
     def attention(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
         """pi = (W_r e_t)' tanh(W_r e_h + e_r) before the softmax, of edges [E]: head and tail [E, D]. Returns [E] (Wang
