@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -280,6 +280,12 @@ class Graph:
         pairs = head[:, None] * (self.num_nodes + 1) + tail
         return self._sorted_pairs[torch.searchsorted(self._sorted_pairs, pairs)] == pairs
 
+    def count_edges(self, head: Tensor, tail: Tensor) -> Tensor:
+        """How many edges there are from each head to its tail (flat numbers), LongTensor of their shape."""
+        pairs = head * (self.num_nodes + 1) + tail
+        first, last = (torch.searchsorted(self._sorted_pairs, pairs, right=right) for right in (False, True))
+        return last - first
+
     # ------------------------------------------------------------------ views
 
     def only(self, *names: str | EdgeType) -> Graph:
@@ -297,15 +303,15 @@ class Graph:
 
     def _one_relation(self, edge_type: EdgeType) -> Graph:
         """A slice, not a copy; made once, so that its indices are built once."""
-        if edge_type not in self._relations:
+        if edge_type not in self._views:
             number = self.edge_types.index(edge_type)
             start, stop = self.relation_ptr[number], self.relation_ptr[number + 1]
-            self._relations[edge_type] = self._edges_at(slice(start, stop), [edge_type], (0, stop - start))
-        return self._relations[edge_type]
+            self._views[edge_type] = self._edges_at(slice(start, stop), [edge_type], (0, stop - start))
+        return self._views[edge_type]
 
     @cached_property
-    def _relations(self) -> dict[EdgeType, Graph]:
-        """Views of one relation that `only` has made."""
+    def _views(self) -> dict[EdgeType | Literal["single"], Graph]:
+        """Views that `only` has made of one relation, and `single`."""
         return {}
 
     def without(self, *names: str | EdgeType) -> Graph:
@@ -370,41 +376,48 @@ class Graph:
 
     def both_ways(self) -> Graph:
         """Every edge also backwards, as relation `rev_<name>`, but where the graph states the inverse itself."""
-        stated = {(t, schema.inverse_of, s) for (s, _, t), schema in self.schema.edges.items()}
-        single = [e for e, schema in self.schema.edges.items() if schema.inverse_of is None and e not in stated]
-        if not single:
+        single = self.single()
+        if not single.edge_types:
             return self
-        return self._joined(self._only_types(single).reversed())
-
-    def reversed(self) -> Graph:
-        """Every edge backwards, as relation `rev_<name>`."""
-        edges = {
-            (t, f"rev_{r}", s): EdgeSchema(label=f"reverse of {schema.label or r}", inverse_of=r)
-            for (s, r, t), schema in self.schema.edges.items()
-        }
+        edges, other = self.two_way_edges(), single.reversed()
         return replace(
             self,
             schema=replace(self.schema, edges=edges),
-            edge_index=self.edge_index.flip(0),
-            edge_features={},
+            edge_index=torch.cat([self.edge_index, other.edge_index], dim=1),
+            relation_ptr=(*self.relation_ptr, *(self.num_edges + stop for stop in other.relation_ptr[1:])),
+            time=torch.cat([self.time, other.time]),
+            weight=torch.cat([self.weight, other.weight]),
             splits={},
             candidates={},
         )
 
-    def _joined(self, other: Graph) -> Graph:
-        twice = [edge[1] for edge in other.edge_types if edge in self.schema.edges]
+    def single(self) -> Graph:
+        """The relations whose inverse the graph does not state: those that `both_ways` adds backwards."""
+        stated = {(t, schema.inverse_of, s) for (s, _, t), schema in self.schema.edges.items()}
+        single = [e for e, schema in self.schema.edges.items() if schema.inverse_of is None and e not in stated]
+        if len(single) == len(self.edge_types):
+            return self
+        if "single" not in self._views:
+            self._views["single"] = self._only_types(single)
+        return self._views["single"]
+
+    def two_way_edges(self) -> dict[EdgeType, EdgeSchema]:
+        """The edge types of `both_ways`, in order, without its edges. Raises KgrecError where a name is taken."""
+        other = _reversed(self.single().schema)
+        twice = [edge[1] for edge in other if edge in self.schema.edges]
         if twice:
             raise KgrecError(
                 f"the graph has relations {some(twice)} already; say which relation each is the inverse_of"
             )
-        ptr = (*self.relation_ptr, *(self.num_edges + stop for stop in other.relation_ptr[1:]))
+        return {**self.schema.edges, **other}
+
+    def reversed(self) -> Graph:
+        """Every edge backwards, as relation `rev_<name>`."""
         return replace(
             self,
-            schema=replace(self.schema, edges={**self.schema.edges, **other.schema.edges}),
-            edge_index=torch.cat([self.edge_index, other.edge_index], dim=1),
-            relation_ptr=ptr,
-            time=torch.cat([self.time, other.time]),
-            weight=torch.cat([self.weight, other.weight]),
+            schema=replace(self.schema, edges=_reversed(self.schema)),
+            edge_index=self.edge_index.flip(0),
+            edge_features={},
             splits={},
             candidates={},
         )
@@ -552,6 +565,13 @@ class Graph:
         for tensor in (self.edge_index, self.time, self.weight):
             digest.update(np.ascontiguousarray(tensor.cpu().numpy()).data)
         return digest.hexdigest()
+
+
+def _reversed(schema: Schema) -> dict[EdgeType, EdgeSchema]:
+    return {
+        (t, f"rev_{r}", s): EdgeSchema(label=f"reverse of {edge.label or r}", inverse_of=r)
+        for (s, r, t), edge in schema.edges.items()
+    }
 
 
 def _appended(feature: Feature, name: str, frame: pd.DataFrame) -> Feature:

@@ -255,8 +255,33 @@ def negatives(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict
     return {"test": {"negatives_per_second": drawn / (time.perf_counter() - begun)}, "edges": number}
 
 
+def neighbors(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Edges of neighborhoods sampled per second on one thread, seed pairs left out: the best of nine batches."""
+    import torch
+
+    from kgrec.samplers import Edges, Loader, Neighbors, Stream
+
+    torch.set_num_threads(1)
+    number = benchmark["edges"] // (20 if options.quick else 1)
+    graph = random_graph(number // 32, number // 130, number)
+    loader = Loader(Edges(graph), Neighbors(graph, benchmark["fanouts"]), batch_size=1024)  # 2,048 nodes or less
+    batches, rates, sizes = loader.epoch(Stream()), [], []
+    next(batches)  # the indices are built, the kernel is compiled
+    for _ in range(9):
+        begun = time.perf_counter()
+        around = next(batches).neighborhood
+        assert around is not None
+        rates.append(len(around.edge) / (time.perf_counter() - begun))
+        sizes.append(len(around.edge))
+    return {
+        "test": {"edges_per_second": max(rates), "median_edges_per_second": float(np.median(rates))},
+        "edges": number,
+        "edges_of_a_batch": float(np.mean(sizes)),
+    }
+
+
 MEASURES: dict[str, Callable[[Mapping[str, Any], argparse.Namespace], dict[str, Any]]] = {
-    function.__name__: function for function in (build, build_csv, read_ntriples, full_ranking, negatives)
+    function.__name__: function for function in (build, build_csv, read_ntriples, full_ranking, negatives, neighbors)
 }
 
 

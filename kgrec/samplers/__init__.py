@@ -3,8 +3,10 @@
 from kgrec.samplers.batch import Batch, Stream
 from kgrec.samplers.loader import Batches, Both, Loader, Seeds, Stage
 from kgrec.samplers.negatives import Negatives
+from kgrec.samplers.neighbors import Neighborhood, Neighbors
 from kgrec.samplers.seeds import Edges, Nodes
 from kgrec.samplers.sequences import History, Sequences
+from kgrec.samplers.ways import Ways
 
 __all__ = [
     "Batch",
@@ -14,9 +16,12 @@ __all__ = [
     "History",
     "Loader",
     "Negatives",
+    "Neighborhood",
+    "Neighbors",
     "Nodes",
     "Seeds",
     "Sequences",
     "Stage",
     "Stream",
+    "Ways",
 ]

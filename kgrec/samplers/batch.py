@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from kgrec.samplers.neighbors import Neighborhood
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Batch:
     ptr: Tensor | None = None  #: LongTensor [B + 1], by Nodes: neighbors of example b are tail[ptr[b] : ptr[b + 1]]
     negative: Tensor | None = None  #: LongTensor [B, *S, K], by Negatives; [K] where they are shared
     log_q: Tensor | None = None  #: FloatTensor like negative, log-probability of each draw, by Negatives
+    neighborhood: Neighborhood | None = None  #: around heads, tails and negatives, by Neighbors
 
     def __len__(self) -> int:
         return len(self.head)

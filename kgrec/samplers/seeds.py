@@ -7,11 +7,15 @@ from torch import Tensor
 
 from kgrec.graph import Graph
 from kgrec.samplers.batch import Batch
+from kgrec.samplers.ways import Ways
 
 
 class Edges:
-    """One example is one edge: interactions for matrix factorization, facts for TransR. label: a numeric edge feature
-    that becomes `batch.label`. Raises UnknownName where the graph's edges have none of that name.
+    """One example is one edge: interactions for matrix factorization, facts for TransR.
+
+    label: a numeric edge feature that becomes `batch.label`. both_ways: each edge also backwards, with ends changed,
+    and numbers of relations and edges as in `graph.both_ways()`, of which it gives the examples without making it.
+    Raises UnknownName where the graph's edges have no label of that name.
 
     >>> import pandas as pd
     >>> rated = pd.DataFrame({"source": ["ann", "bob"], "target": ["Alien", "Brazil"], "weight": [4.0, 5.0]})
@@ -23,8 +27,8 @@ class Edges:
 
     by_example = True
 
-    def __init__(self, graph: Graph, label: str | None = None) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, label: str | None = None, *, both_ways: bool = False) -> None:
+        self.graph, self.ways = graph, Ways(graph, both=both_ways)
         self.label = None if label is None else _labels(graph, label)
 
     @property
@@ -32,19 +36,19 @@ class Edges:
         return self.graph.device
 
     def __len__(self) -> int:
-        return self.graph.num_edges
+        return self.ways.num_edges
 
     def __getitem__(self, index: Tensor) -> Batch:
-        graph = self.graph
-        head = graph.head[index]
+        graph, edge = self.graph, self.ways.edge(index)
+        head, tail = self.ways.ends(index)
         return Batch(
             head=head,
-            tail=graph.tail[index],
-            relation=torch.zeros_like(head) if len(graph.edge_types) == 1 else graph.relation[index],
-            time=graph.time[index],
-            weight=graph.weight[index],
+            tail=tail,
+            relation=self.ways.relation(index),
+            time=graph.time[edge],
+            weight=graph.weight[edge],
             edge=index,
-            label=None if self.label is None else self.label[index],
+            label=None if self.label is None else self.label[edge],
         )
 
 

@@ -1,0 +1,287 @@
+"""Compiled neighbor sampling on the CPU: a loop over the nodes to expand, whose cost does not depend on the graph."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+SCANNED = 32  #: so many draws are compared one by one; more of them go into a table
+LIST = 8  #: a row with excluded edges is read whole where it has less than so many times the edges wanted
+
+Rows = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  #: of a CSR: ptr, edge, other; and time by edge
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def _below(state: np.ndarray, bound: int) -> np.int64:
+    """A number in 0 .. bound - 1, bound < 2 ** 31, each as likely (splitmix64; Lemire 2019). Moves `state` [1] on."""
+    limit = np.uint64(bound)
+    while True:
+        state[0] += GOLDEN
+        word = state[0]
+        word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        product = ((word ^ (word >> np.uint64(31))) >> np.uint64(32)) * limit
+        rest = product & np.uint64(0xFFFFFFFF)
+        if rest >= limit or rest >= (np.uint64(1 << 32) - limit) % limit:
+            return np.int64(product >> np.uint64(32))
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def _slot(table: np.ndarray, key: int) -> np.int64:
+    """Where a key stands in an open table, or the free place where it is to stand. table: int64 [2 ** n, 2], pairs of
+    a key, -1 where free, and a value."""
+    mask = np.int64(len(table) - 1)
+    word = np.uint64(key) * GOLDEN
+    place = np.int64(word ^ (word >> np.uint64(32))) & mask
+    while table[place, 0] != key and table[place, 0] != -1:
+        place = (place + 1) & mask
+    return place
+
+
+@numba.njit(nogil=True, cache=True)
+def _table(number: int) -> np.ndarray:
+    """A free table for so many keys: int64 [at least twice as many, 2]."""
+    size = 16
+    while size < 2 * number:
+        size *= 2
+    return np.full((size, 2), -1, np.int64)
+
+
+@numba.njit(nogil=True, cache=True)
+def _doubled(table: np.ndarray) -> np.ndarray:
+    larger = _table(len(table))
+    for row in range(len(table)):
+        if table[row, 0] != -1:
+            larger[_slot(larger, table[row, 0])] = table[row]
+    return larger
+
+
+@numba.njit(nogil=True, cache=True)
+def _grown(values: np.ndarray, number: int) -> np.ndarray:
+    """The same values with room for so many at least."""
+    if number <= len(values):
+        return values
+    larger = np.empty(max(number, 2 * len(values)), values.dtype)
+    larger[: len(values)] = values
+    return larger
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def _is_new(position: int, drawn: np.ndarray, count: int, seen: np.ndarray) -> bool:
+    """Whether a position is not among those drawn; it is to be the next, so the table learns it."""
+    if len(seen) == 0:
+        known = False
+        for earlier in range(count):
+            known |= drawn[earlier] == position
+        return not known
+    place = _slot(seen, position)
+    if seen[place, 0] == position:
+        return False
+    seen[place, 0] = position
+    return True
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def _draw(degree: int, want: int, drawn: np.ndarray, seen: np.ndarray, state: np.ndarray) -> None:
+    """`want` of `degree` positions, every set as likely (Floyd's algorithm, Bentley and Floyd 1987)."""
+    for count in range(want):
+        last = degree - want + count
+        position = _below(state, last + 1)
+        if not _is_new(position, drawn, count, seen):
+            position = last
+            _is_new(position, drawn, count, seen)
+        drawn[count] = position
+    seen[:] = -1
+
+
+@numba.njit(nogil=True, cache=True)
+def _is_among(values: np.ndarray, value: int) -> bool:
+    """Whether a value is one of these, which rise."""
+    place = np.searchsorted(values, value)
+    return bool(place < len(values) and values[place] == value)
+
+
+@numba.njit(nogil=True, cache=True)
+def _draw_allowed(
+    start: int,
+    inward: Rows,
+    other_start: int,
+    outward: Rows,
+    in_degree: int,
+    degree: int,
+    want: int,
+    excluded: np.ndarray,
+    drawn: np.ndarray,
+    seen: np.ndarray,
+    state: np.ndarray,
+) -> np.ndarray:
+    """Up to `want` of the positions of a row whose other end is not excluded, every set as likely; -1: all of them.
+
+    A long row is drawn from until enough are allowed. Where that takes long the row is read whole and drawn from anew:
+    whether it does depends on how many are excluded and drawn, not on which ones are taken, so sets stay as likely.
+    """
+    if want >= 0 and degree > LIST * want:
+        count = 0
+        for _ in range(LIST * want):
+            position = _below(state, degree)
+            if position < in_degree:
+                other = inward[2][start + position]
+            else:
+                other = outward[2][other_start + position - in_degree]
+            if not _is_among(excluded, other) and _is_new(position, drawn, count, seen):
+                drawn[count] = position
+                count += 1
+                if count == want:
+                    break
+        seen[:] = -1
+        if count == want:
+            return drawn[:want]
+    allowed = np.empty(degree, np.int64)
+    count = 0
+    for position in range(degree):
+        if position < in_degree:
+            other = inward[2][start + position]
+        else:
+            other = outward[2][other_start + position - in_degree]
+        if not _is_among(excluded, other):
+            allowed[count] = position
+            count += 1
+    if want < 0 or count <= want:
+        return allowed[:count]
+    _draw(count, want, drawn, seen, state)
+    return allowed[drawn[:want]]
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def _stop(rows: Rows, node: int, cut: int) -> int:
+    """The place past the last edge of a node's row that is before a time; rows are in order of time."""
+    low, high = rows[0][node], rows[0][node + 1]
+    while low < high:
+        middle = (low + high) >> 1
+        if rows[3][rows[1][middle]] < cut:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@numba.njit(nogil=True, cache=True)
+def neighborhood(
+    seed: np.ndarray,
+    seed_example: np.ndarray,
+    cut: np.ndarray,
+    fanouts: np.ndarray,
+    inward: Rows,
+    outward: Rows,
+    relation_ptr: np.ndarray,
+    excluded_ptr: np.ndarray,
+    excluded: np.ndarray,
+    seed_of_draws: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The k-hop neighborhoods of seeds: for every node first reached at hop h, fanouts[h] of its neighbors.
+
+    seed: int64 [S], distinct. seed_example: int64 [S], rising, where every example has a neighborhood of its own, and
+    int64 [0] where they share one. cut: int64 [examples], only edges before that time; [0]: all. inward, outward: the
+    edges to read from their targets and from their sources, a row each; an outward ptr of [0]: inward only. Excluded
+    of seed s are the neighbors excluded[excluded_ptr[s] : excluded_ptr[s + 1]], rising.
+
+    Returns node int64 [n], example int64 [n] or [0], nodes after each hop int64 [k + 1], edges after each hop
+    int64 [k], ptr int64 [targets + 1], and of each edge the local source, the relation, and the position, int64 [e].
+    """
+    state = np.array([seed_of_draws], np.uint64)
+    apart, both, timed = len(seed_example) > 0, len(outward[0]) > 0, len(cut) > 0
+    num_nodes, num_edges, num_relations = len(inward[0]), len(inward[1]), len(relation_ptr) - 1
+    node, example, table = seed.copy(), seed_example.copy(), _table(4 * len(seed))
+    number = len(seed)
+    for local in range(number):
+        key = example[local] * num_nodes + node[local] if apart else node[local]
+        place = _slot(table, key)
+        table[place, 0], table[place, 1] = key, local
+    nodes_after, edges_after = np.empty(len(fanouts) + 1, np.int64), np.empty(len(fanouts), np.int64)
+    nodes_after[0], first = number, 0
+    ptr = np.zeros(1, np.int64)
+    source = relation = edge = np.empty(0, np.int64)
+    taken = 0
+    for hop in range(len(fanouts)):
+        fanout, last = fanouts[hop], number
+        in_degree, out_degree = np.empty(last - first, np.int64), np.zeros(last - first, np.int64)
+        most, widest = taken, 1
+        for row in range(last - first):
+            n = node[first + row]
+            if timed:
+                before = cut[example[first + row]]
+                in_degree[row] = _stop(inward, n, before) - inward[0][n]
+                if both:
+                    out_degree[row] = _stop(outward, n, before) - outward[0][n]
+            else:
+                in_degree[row] = inward[0][n + 1] - inward[0][n]
+                if both:
+                    out_degree[row] = outward[0][n + 1] - outward[0][n]
+            degree = in_degree[row] + out_degree[row]
+            most += degree if fanout < 0 else min(degree, fanout)
+            if fanout >= 0:
+                widest = max(widest, min(degree, fanout))
+        source, relation, edge = _grown(source, most), _grown(relation, most), _grown(edge, most)
+        ptr, node = _grown(ptr, last + 1), _grown(node, number + most - taken)
+        if apart:
+            example = _grown(example, number + most - taken)
+        drawn = np.empty(widest, np.int64)
+        seen = _table(widest) if widest > SCANNED else np.empty((0, 2), np.int64)
+        for row in range(last - first):
+            target = first + row
+            n, degree = node[target], in_degree[row] + out_degree[row]
+            in_start, out_start = inward[0][n], outward[0][n] if both else 0
+            banned = excluded[excluded_ptr[target] : excluded_ptr[target + 1]] if hop == 0 else excluded[:0]
+            positions, count, whole = drawn, fanout, False
+            if len(banned):
+                positions = _draw_allowed(
+                    in_start, inward, out_start, outward, in_degree[row], degree, fanout, banned, drawn, seen, state
+                )
+                count = len(positions)
+            elif fanout < 0 or degree <= fanout:
+                count, whole = degree, True
+            else:
+                _draw(degree, fanout, drawn, seen, state)
+            for draw in range(count):
+                position = draw if whole else positions[draw]
+                if position < in_degree[row]:
+                    at = inward[1][in_start + position]
+                    neighbor = np.int64(inward[2][in_start + position])
+                else:
+                    at = num_edges + outward[1][out_start + position - in_degree[row]]
+                    neighbor = np.int64(outward[2][out_start + position - in_degree[row]])
+                key = example[target] * num_nodes + neighbor if apart else neighbor
+                place = _slot(table, key)
+                if table[place, 0] == -1:
+                    if 2 * number >= len(table):
+                        table = _doubled(table)
+                        place = _slot(table, key)
+                    table[place, 0], table[place, 1] = key, number
+                    node[number] = neighbor
+                    if apart:
+                        example[number] = example[target]
+                    number += 1
+                source[taken], edge[taken] = table[place, 1], at
+                low, high = 0, num_relations
+                while high - low > 1:
+                    middle = (low + high) >> 1
+                    if relation_ptr[middle] <= at:
+                        low = middle
+                    else:
+                        high = middle
+                relation[taken] = low
+                taken += 1
+            ptr[target + 1] = taken
+        nodes_after[hop + 1], edges_after[hop] = number, taken
+        first = last
+    return (
+        node[:number],
+        example[:number] if apart else example,
+        nodes_after,
+        edges_after,
+        ptr[: nodes_after[len(fanouts) - 1] + 1],
+        source[:taken],
+        relation[:taken],
+        edge[:taken],
+    )

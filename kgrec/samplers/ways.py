@@ -1,0 +1,80 @@
+"""Every edge forwards and backwards, numbered as in `graph.both_ways()`, and never copied."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from kgrec.graph import Graph
+from kgrec.schema import EdgeType
+
+
+class Ways:
+    """The edges of `graph.both_ways()` by their positions there, read from the graph's own tensors.
+
+    Position p < E is the graph's edge p; E + p is the p-th edge of `outward` backwards: of the graph itself, or, where
+    it states the inverses of some relations, of its other relations. So whoever holds one number an edge, as attention
+    does, has a tensor [num_edges]. both=False: forwards only. Raises KgrecError where `both_ways` does.
+
+    >>> import pandas as pd
+    >>> rated = pd.DataFrame({"source": ["ann", "bob"], "target": ["Alien", "Brazil"]})
+    >>> ways = Ways(Graph.from_frames(edges={("user", "rated", "film"): rated}))
+    >>> ways.num_edges, ways.relation(torch.tensor([1, 2])).tolist()
+    (4, [0, 1])
+    >>> ways.ends(torch.tensor([1, 2]))
+    (tensor([1, 2]), tensor([3, 0]))
+    """
+
+    def __init__(self, graph: Graph, both: bool = True) -> None:
+        self.graph = graph
+        self.outward = graph.single() if both else None  #: what is read backwards
+        self.edge_types: list[EdgeType] = list(graph.two_way_edges() if both else graph.schema.edges)
+        self.relation_ptr = graph.relation_ptr  #: as in `graph.both_ways()`
+        if self.outward is not None:
+            self.relation_ptr += tuple(graph.num_edges + stop for stop in self.outward.relation_ptr[1:])
+
+    @property
+    def num_relations(self) -> int:
+        return len(self.edge_types)
+
+    @property
+    def num_edges(self) -> int:
+        return self.relation_ptr[-1]
+
+    def relation(self, position: Tensor) -> Tensor:
+        """Number of the edge type at each position, LongTensor like `position`."""
+        if self.num_relations == 1:
+            return torch.zeros_like(position)
+        return torch.searchsorted(self._ptr, position, right=True) - 1
+
+    def ends(self, position: Tensor) -> tuple[Tensor, Tensor]:
+        """Flat source and flat target of the edge at each position: backwards, those of the edge it reads, changed."""
+        edge = self.edge(position)
+        head, tail = self.graph.head[edge], self.graph.tail[edge]
+        if self.num_edges == self.graph.num_edges:
+            return head, tail
+        forwards = position < self.graph.num_edges
+        return torch.where(forwards, head, tail), torch.where(forwards, tail, head)
+
+    def edge(self, position: Tensor) -> Tensor:
+        """Position in `graph` of the edge that is read at each position, forwards or backwards."""
+        if self.outward is None or not self.outward.num_edges:
+            return position
+        if self.outward is self.graph:
+            return torch.where(position < self.graph.num_edges, position, position - self.graph.num_edges)
+        return position - self._shift[self.relation(position)]
+
+    @cached_property
+    def _ptr(self) -> Tensor:
+        return torch.tensor(self.relation_ptr, device=self.graph.device)
+
+    @cached_property
+    def _shift(self) -> Tensor:
+        """From a position to that of the edge it reads, by relation: LongTensor [num_relations]."""
+        assert self.outward is not None
+        number = {edge: n for n, edge in enumerate(self.graph.edge_types)}
+        read = [*self.graph.edge_types, *self.outward.edge_types]
+        starts = [self.graph.relation_ptr[number[edge]] for edge in read]
+        return self._ptr[:-1] - torch.tensor(starts, device=self.graph.device)
