@@ -94,15 +94,19 @@ def test_steps_of_one_path_are_the_same_among_others(name: str):
 def test_attention_over_each_steps_past_equals_a_plain_loop():
     model, steps, length = built("gruatt", shop()), steps_of(9), [4, 5]
     found = model.encode(steps, Paths(torch.tensor(length)))
-    state, energy = model.states(steps, Paths(torch.tensor(length)))
+    state, energy = model.encoder.states(steps, Paths(torch.tensor(length)))
     for start, stop in ((0, 4), (4, 9)):
-        h, _ = model.gru.gru(steps[None, start:stop])
+        h, _ = model.encoder.gru.gru(steps[None, start:stop])
         torch.testing.assert_close(state[start:stop], h[0])
         for last in range(start, stop):
             weights = []
             for j in range(start, last + 1):
-                inner = model.of_state.weight @ state[j] + model.of_state.bias + model.of_item.weight @ steps[j]
-                weights.append(torch.exp(model.energy.weight[0] @ torch.tanh(inner)))
+                inner = (
+                    model.encoder.of_state.weight @ state[j]
+                    + model.encoder.of_state.bias
+                    + model.encoder.of_item.weight @ steps[j]
+                )
+                weights.append(torch.exp(model.encoder.energy.weight[0] @ torch.tanh(inner)))
                 assert energy[j].item() == pytest.approx(math.log(weights[-1].item()), abs=1e-4)
             c = sum(weight * state[start + j] for j, weight in enumerate(weights)) / sum(weights)
             torch.testing.assert_close(found[last], c, rtol=1e-4, atol=1e-5)
@@ -112,7 +116,7 @@ def test_attention_of_energies_that_lie_far_apart_is_finite():
     """exp(-200), of the first step against the last, is no float32."""
     model, paths = built("gruatt", shop()), Paths(torch.tensor([3]))
     state, energy = steps_of(3), torch.tensor([[-100.0], [-99.0], [100.0]])
-    model.states = lambda steps, paths: (state, energy)
+    model.encoder.states = lambda steps, paths: (state, energy)
     found = model.encode(state, paths)
     share = 1 / (1 + math.e)
     torch.testing.assert_close(found[:2], torch.stack([state[0], share * state[0] + (1 - share) * state[1]]))
@@ -142,8 +146,8 @@ def test_attention_is_over_the_steps_that_are_read_and_makes_the_vector():
     read = torch.tensor([[0] * 2 + [1] * 6, [0] * 6 + [1] * 2, [0] * 8, [0] * 7 + [1]]).bool()
     assert (alpha[read] > 0).all() and (alpha[~read] == 0).all()
     torch.testing.assert_close(alpha.sum(1), torch.tensor([1.0, 1.0, 0.0, 1.0]))
-    steps, paths = model._of_query(query)
-    state = model.states(steps, paths)[0]
+    steps, paths = model._of_query(model.item.vectors(), query)
+    state = model.encoder.states(steps, paths)[0]
     torch.testing.assert_close(model.vector(query)[0], alpha[0, 2:] @ state[:6], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(model.vector(query)[1], alpha[1, 6:] @ state[6:8], rtol=1e-4, atol=1e-5)
     nobody = query_of(graph, [], [])
@@ -245,7 +249,7 @@ def test_sasrec_normalises_before_or_after():
     before, after = built("sasrec", graph), built("sasrec", graph, pre_norm=False)
     steps, paths = steps_of(4), Paths(torch.tensor([4]))
     assert (before.encode(steps, paths) - after.encode(steps, paths)).abs().max() > 0.1
-    last = after.blocks[-1].norm_feedforward  # the last thing done: each step has its mean and spread
+    last = after.encoder.blocks[-1].norm_feedforward  # the last thing done: each step has its mean and spread
     normal = (after.encode(steps, paths) - last.bias) / last.weight
     torch.testing.assert_close(normal.mean(1), torch.zeros(4), rtol=0, atol=1e-4)
     torch.testing.assert_close(normal.var(1, unbiased=False), torch.ones(4), rtol=1e-3, atol=1e-3)

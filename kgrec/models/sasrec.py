@@ -2,85 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from torch import Tensor
 
-import torch
-from pydantic import Field, PositiveInt
-from torch import Tensor, nn
-from torch.nn import functional
-
-from kgrec.errors import KgrecError
 from kgrec.graph import Graph
-from kgrec.nn import Dropout, NextItem, NextItemConfig, Paths
+from kgrec.nn import NextItem, NextItemConfig, Paths, SelfAttention, SelfAttentionConfig
 from kgrec.settings import settings
 
 
 @settings
-class SASRecConfig(NextItemConfig):
+class SASRecConfig(SelfAttentionConfig, NextItemConfig):
     """Settings of SASRec."""
-
-    blocks: PositiveInt = 2
-    heads: PositiveInt = 1
-    feedforward: PositiveInt = 1  #: width of the feed-forward layers, in dims
-    pre_norm: bool = True  #: normalise what a layer reads, and the last block's output; else what it adds up to
-    attention_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
 class SASRec(NextItem):
-    """Self-attentive sequential recommendation (Kang & McAuley 2018): learned positions counted from the path's end,
-    blocks of causal self-attention and a feed-forward layer with residuals.
-
-    Dropout is on the input, on what each layer adds, and with `attention_dropout` on the attention. Raises KgrecError
-    where dim is no multiple of heads.
-    """
+    """Self-attentive sequential recommendation (Kang & McAuley 2018): see SelfAttention."""
 
     Config = SASRecConfig
 
     def __init__(self, graph: Graph, config: SASRecConfig) -> None:
         super().__init__(graph, config)
-        if config.dim % config.heads:
-            raise KgrecError(f"dim {config.dim} is no multiple of heads {config.heads}; each head has an equal part")
-        self.position = nn.Parameter(torch.empty(config.length, config.dim).normal_(std=config.init_std))
-        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.blocks))
-        self.norm = nn.LayerNorm(config.dim)
-        self.dropout = Dropout(config.dropout)
+        self.encoder = SelfAttention(config, config.dim, config.length, config.dropout, config.init_std)
 
     def encode(self, steps: Tensor, paths: Paths) -> Tensor:
-        from_end = (paths.length[paths.row] - paths.step).clamp(max=len(self.position))
-        x = steps * steps.shape[-1] ** 0.5 + self.position[len(self.position) - from_end]
-        x = self.dropout(x) if self.config.pre_norm else self.norm(self.dropout(x))
-        for block in self.blocks:
-            x = block(x, paths)
-        return self.norm(x) if self.config.pre_norm else x
-
-
-class _Block(nn.Module):
-    """x + attention, then x + feed-forward; x: [n, D], packed."""
-
-    def __init__(self, config: SASRecConfig) -> None:
-        super().__init__()
-        self.heads, self.pre_norm, self.drop_attention = config.heads, config.pre_norm, config.attention_dropout
-        self.project = nn.Linear(config.dim, 3 * config.dim)
-        self.mix = nn.Linear(config.dim, config.dim)
-        self.first = nn.Linear(config.dim, config.feedforward * config.dim)
-        self.second = nn.Linear(config.feedforward * config.dim, config.dim)
-        self.norm_attention, self.norm_feedforward = nn.LayerNorm(config.dim), nn.LayerNorm(config.dim)
-        self.dropout = Dropout(config.dropout)
-
-    def forward(self, x: Tensor, paths: Paths) -> Tensor:
-        if self.pre_norm:
-            x = x + self.dropout(self.attend(self.norm_attention(x), paths))
-            return x + self.dropout(self.feed(self.norm_feedforward(x)))
-        x = self.norm_attention(x + self.dropout(self.attend(x, paths)))
-        return self.norm_feedforward(x + self.dropout(self.feed(x)))
-
-    def attend(self, x: Tensor, paths: Paths) -> Tensor:
-        """Each step over itself and those before; paths are padded on the right, where nothing is looked at."""
-        rows = paths.padded(self.project(x)).unflatten(-1, (3, self.heads, -1))  # [B, L, 3, H, D / H]
-        query, key, value = rows.permute(2, 0, 3, 1, 4)
-        drop = self.drop_attention if self.training else 0.0
-        found = functional.scaled_dot_product_attention(query, key, value, dropout_p=drop, is_causal=True)
-        return self.mix(paths.packed(found.transpose(1, 2).flatten(2)))
-
-    def feed(self, x: Tensor) -> Tensor:
-        return self.second(self.dropout(functional.gelu(self.first(x))))
+        found: Tensor = self.encoder(steps, paths)
+        return found

@@ -1,6 +1,7 @@
 """Layers that several models share."""
 
 from kgrec.nn.aggregator import Aggregator, AggregatorName
+from kgrec.nn.attentive_gru import AttentiveGRU
 from kgrec.nn.dropout import Dropout
 from kgrec.nn.edge_model import EdgeModel, EdgeModelConfig
 from kgrec.nn.embedding import NodeEmbedding, cosine, dot
@@ -10,15 +11,18 @@ from kgrec.nn.gru import GRU
 from kgrec.nn.label_loss import label_loss, label_of, mean_score, squares
 from kgrec.nn.next_item import NextItem, NextItemConfig, Paths
 from kgrec.nn.pair_mlp import PairMLP, PairMLPConfig
-from kgrec.nn.propagation import Adjacency, Vectors, symmetric
+from kgrec.nn.propagation import Adjacency, symmetric
 from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfig
+from kgrec.nn.self_attention import SelfAttention, SelfAttentionConfig
 from kgrec.nn.transr import TransR
+from kgrec.nn.vectors import Vectors
 
 __all__ = [
     "GRU",
     "Adjacency",
     "Aggregator",
     "AggregatorName",
+    "AttentiveGRU",
     "Drawn",
     "Dropout",
     "EdgeModel",
@@ -33,6 +37,8 @@ __all__ = [
     "Paths",
     "RankingLoss",
     "RankingLossConfig",
+    "SelfAttention",
+    "SelfAttentionConfig",
     "TransR",
     "Vectors",
     "cosine",

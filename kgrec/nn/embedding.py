@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kgrec.graph import Graph
+from kgrec.nn.vectors import Vectors
 
 TINY = 1e-12  #: the least length that a vector is divided by
 
@@ -32,6 +33,10 @@ class NodeEmbedding(nn.Module):
         nn.init.normal_(self.weight, std=std)
         with torch.no_grad():
             self.weight[self.count].zero_()
+
+    def vectors(self) -> NodeEmbedding:
+        """What the vectors of a batch are read from."""
+        return self
 
     def row(self, node: Tensor) -> Tensor:
         """Rows of `weight` for flat nodes [*S]: LongTensor [*S]."""
@@ -56,7 +61,7 @@ class NodeEmbedding(nn.Module):
         return self.weight.square().sum(-1) @ times.to(self.weight.dtype)
 
 
-def dot(vector: Tensor, table: NodeEmbedding, node: Tensor) -> Tensor:
+def dot(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor) -> Tensor:
     """Dot products of vectors with nodes' own. vector: [B, D]; node: LongTensor [C], the same for all, or [B, C], each
     vector's own list. Returns [B, C].
 
@@ -71,7 +76,7 @@ def dot(vector: Tensor, table: NodeEmbedding, node: Tensor) -> Tensor:
     return product
 
 
-def cosine(vector: Tensor, table: NodeEmbedding, node: Tensor) -> Tensor:
+def cosine(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor) -> Tensor:
     """Cosines, as `dot`; 0 where either vector is zero."""
     return dot(functional.normalize(vector, dim=-1), table, node) / table.norm(node).clamp(min=TINY)
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 from kgrec.graph import Graph
 from kgrec.nn.edge_model import EdgeModel
 from kgrec.nn.embedding import cosine, dot
-from kgrec.nn.propagation import Vectors
+from kgrec.nn.vectors import Vectors
 
 
 class GraphEdgeModel(EdgeModel, ABC):

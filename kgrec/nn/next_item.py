@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, ClassVar
@@ -16,6 +17,7 @@ from kgrec.graph import Graph
 from kgrec.model import Objective, Query, Recommender
 from kgrec.nn.embedding import NodeEmbedding, cosine, dot
 from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfig
+from kgrec.nn.vectors import Vectors
 from kgrec.samplers import Batch, Loader, Sequences
 from kgrec.settings import settings
 
@@ -100,10 +102,12 @@ class NextItem(Recommender, ABC):
     reads_history = True
     Config: ClassVar[type]
 
-    def __init__(self, graph: Graph, config: Any) -> None:
+    def __init__(self, graph: Graph, config: Any, item: nn.Module | None = None) -> None:
+        """item: what makes the items' vectors, as `vectors()` of a NodeEmbedding; None: a NodeEmbedding."""
         super().__init__(graph, config)
-        self.item = NodeEmbedding(graph, graph.target[2], config.dim, config.init_std)
+        self.item: Any = item or NodeEmbedding(graph, graph.target[2], config.dim, config.init_std)
         self.item_bias = NodeEmbedding(graph, graph.target[2], 1, std=0.0) if config.item_bias else None
+        self.items = graph.range(graph.target[2])
         self.behaviours = _behaviours(graph, config.behaviours)
         self.target = self.behaviours.index(graph.target[1])
         several = len(self.behaviours) > 1
@@ -130,17 +134,18 @@ class NextItem(Recommender, ABC):
         pad = self.ranking.known.pad
         there = batch.history != pad
         tail = batch.tail[there]
-        steps = self.steps(batch.history, batch.behaviour, there)
+        item = self.item.vectors()
+        steps = self.steps(item, batch.history, batch.behaviour, there)
         vector = self.encode(steps, Paths(there.sum(1)))
         negative, log_q, target = batch.negative, batch.log_q, tail != pad
         if negative is not None and log_q is not None and not self.config.shared:
             negative, log_q = negative[there][target], log_q[there][target]
         vector = vector[target] if len(self.behaviours) > 1 else vector
-        return self.ranking.of_vectors(vector, self.item, Drawn(tail[target], negative, log_q), self.item_bias)
+        return self.ranking.of_vectors(vector, item, Drawn(tail[target], negative, log_q), self.item_bias)
 
-    def steps(self, history: Tensor, behaviour: Tensor | None, there: Tensor) -> Tensor:
+    def steps(self, item: NodeEmbedding | Vectors, history: Tensor, behaviour: Tensor | None, there: Tensor) -> Tensor:
         """Vectors of the steps that are there (BoolTensor [B, L]), packed: [n, D]."""
-        steps: Tensor = self.item(history[there])
+        steps: Tensor = item(history[there])
         if self.behaviour is not None:
             assert behaviour is not None
             steps = steps + self.behaviour(behaviour[there])
@@ -148,25 +153,38 @@ class NextItem(Recommender, ABC):
 
     def vector(self, query: Query) -> Tensor:
         """What each user's history says of the next item: [B, D]."""
-        steps, paths = self._of_query(query)
-        return paths.last(self.encode(steps, paths) if len(steps) else steps)
+        return self._vector(self.item.vectors(), query)
+
+    def score(self, query: Query, items: Tensor) -> Tensor:
+        product, item = cosine if self.config.cosine else dot, self.item.vectors()
+        score = product(self._vector(item, query), item, items) / self.config.temperature
+        return score if self.item_bias is None else score + self.item_bias(items).squeeze(-1)
+
+    def spread(self, query: Query, weights: Callable[[Tensor, Paths], Tensor]) -> Tensor:
+        """Weights of the steps that are read, in the places of the whole histories, 0 elsewhere: FloatTensor [B, L].
+        weights: steps [n, D], packed, and their paths -> [n]."""
+        steps, paths = self._of_query(self.item.vectors(), query)
+        found = steps.new_zeros(query.history.shape)
+        if len(steps):
+            found[:, -self.config.length :][self.read(query)] = weights(steps, paths)
+        return found
 
     def read(self, query: Query) -> Tensor:
         """Which of the last `length` steps are read, BoolTensor [B, length or less]: items that are known."""
-        return query.history[:, -self.config.length :] < self.item.start + self.item.count
+        return query.history[:, -self.config.length :] < self.items.stop
 
-    def _of_query(self, query: Query) -> tuple[Tensor, Paths]:
+    def _vector(self, item: NodeEmbedding | Vectors, query: Query) -> Tensor:
+        steps, paths = self._of_query(item, query)
+        return paths.last(self.encode(steps, paths) if len(steps) else steps)
+
+    def _of_query(self, item: NodeEmbedding | Vectors, query: Query) -> tuple[Tensor, Paths]:
         length, there = self.config.length, self.read(query)
         history = query.history[:, -length:]
         behaviour = query.behaviour
         if self.behaviour is not None and behaviour is None:
             behaviour = torch.full_like(query.history, self.target)
-        return self.steps(history, None if behaviour is None else behaviour[:, -length:], there), Paths(there.sum(1))
-
-    def score(self, query: Query, items: Tensor) -> Tensor:
-        product = cosine if self.config.cosine else dot
-        score = product(self.vector(query), self.item, items) / self.config.temperature
-        return score if self.item_bias is None else score + self.item_bias(items).squeeze(-1)
+        steps = self.steps(item, history, None if behaviour is None else behaviour[:, -length:], there)
+        return steps, Paths(there.sum(1))
 
 
 def _behaviours(graph: Graph, names: tuple[str, ...]) -> tuple[str, ...]:

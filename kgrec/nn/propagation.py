@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kgrec.graph import CSR, Graph
+from kgrec.graph import Graph
 
 
 class Adjacency(nn.Module):
@@ -92,35 +92,3 @@ def symmetric(known: Graph) -> Adjacency:
     return Adjacency(
         functional.pad(degree.cumsum(0), (1, 0)), column, share[row] * share[column], num_users + num_items
     )
-
-
-def mean_of(csr: CSR) -> Adjacency:
-    """The mean over each node's other ends: [N, N]."""
-    degree = csr.degree()
-    share = (1.0 / degree.clamp(min=1)).repeat_interleave(degree)
-    return Adjacency(csr.ptr, csr.other.long(), share, len(degree))
-
-
-class Vectors:
-    """Vectors that a model made for the nodes of a range, read by flat numbers as a NodeEmbedding is; any number past
-    the last has the zero vector."""
-
-    def __init__(self, start: int, vector: Tensor) -> None:
-        """vector: [N + 1, D], the last row zeros."""
-        self.start, self.count, self.weight = start, len(vector) - 1, vector
-
-    def row(self, node: Tensor) -> Tensor:
-        """Rows of `weight` for flat nodes [*S]: LongTensor [*S]."""
-        return (node - self.start).clamp(max=self.count)
-
-    def __call__(self, node: Tensor) -> Tensor:
-        """node: LongTensor [*S], flat. Returns [*S, D]."""
-        return functional.embedding(self.row(node), self.weight)
-
-    def table(self) -> Tensor:
-        """The vectors of all nodes of the range: [N, D]."""
-        return self.weight[:-1]
-
-    def norm(self, node: Tensor) -> Tensor:
-        """|v| of nodes [*S], FloatTensor [*S]."""
-        return functional.embedding(self.row(node), self.weight.norm(dim=-1, keepdim=True)).squeeze(-1)

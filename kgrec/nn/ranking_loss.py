@@ -15,6 +15,7 @@ from torch.nn import functional
 from kgrec import losses
 from kgrec.graph import Graph
 from kgrec.nn.embedding import NodeEmbedding, cosine, dot
+from kgrec.nn.vectors import Vectors
 from kgrec.samplers import Negatives
 from kgrec.settings import settings
 
@@ -98,7 +99,7 @@ class RankingLoss:
         return self.config.loss == "softmax"
 
     def of_vectors(
-        self, vector: Tensor, item: NodeEmbedding, batch: Drawn, bias: NodeEmbedding | None = None
+        self, vector: Tensor, item: NodeEmbedding | Vectors, batch: Drawn, bias: NodeEmbedding | None = None
     ) -> Tensor:
         """The loss where a score is a product: vector [R, D], of users or of steps; bias: of items."""
         c = self.config
@@ -138,7 +139,7 @@ class RankingLoss:
         return self._loss(scores[:, 0], scores[:, 1:], batch.negative == tail, log_count)
 
     def _with_bias(
-        self, vector: Tensor, item: NodeEmbedding, items: Tensor, bias: NodeEmbedding | None
+        self, vector: Tensor, item: NodeEmbedding | Vectors, items: Tensor, bias: NodeEmbedding | None
     ) -> tuple[Tensor, Tensor]:
         """Vectors [R, D] and items [C, D] whose products are the scores; a bias is one number more of both."""
         classes = item.table() if len(items) == item.count else item(items)

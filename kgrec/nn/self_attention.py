@@ -1,0 +1,86 @@
+"""Causal self-attention over packed paths."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kgrec.errors import KgrecError
+from kgrec.nn.dropout import Dropout
+from kgrec.nn.next_item import Paths
+from kgrec.settings import settings
+
+
+@settings
+class SelfAttentionConfig:
+    """Settings of blocks of self-attention."""
+
+    blocks: PositiveInt = 2
+    heads: PositiveInt = 1
+    feedforward: PositiveInt = 1  #: width of the feed-forward layers, in dims
+    pre_norm: bool = True  #: normalise what a layer reads, and the last block's output; else what it adds up to
+    attention_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class SelfAttention(nn.Module):
+    """Blocks of causal self-attention and a feed-forward layer with residuals, over steps to which learned positions,
+    counted from the path's end, are added (Kang & McAuley 2018).
+
+    Dropout is on the input, on what each layer adds, and with `attention_dropout` on the attention. Raises KgrecError
+    where dim is no multiple of heads.
+    """
+
+    def __init__(self, config: SelfAttentionConfig, dim: int, length: int, dropout: float, init_std: float) -> None:
+        super().__init__()
+        if dim % config.heads:
+            raise KgrecError(f"dim {dim} is no multiple of heads {config.heads}; each head has an equal part")
+        self.pre_norm = config.pre_norm
+        self.position = nn.Parameter(torch.empty(length, dim).normal_(std=init_std))
+        self.blocks = nn.ModuleList(_Block(config, dim, dropout) for _ in range(config.blocks))
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, steps: Tensor, paths: Paths) -> Tensor:
+        """What each step and those before it in its path say, [n, D], of steps [n, D], packed."""
+        from_end = (paths.length[paths.row] - paths.step).clamp(max=len(self.position))
+        x = steps * steps.shape[-1] ** 0.5 + self.position[len(self.position) - from_end]
+        x = self.dropout(x) if self.pre_norm else self.norm(self.dropout(x))
+        for block in self.blocks:
+            x = block(x, paths)
+        return self.norm(x) if self.pre_norm else x
+
+
+class _Block(nn.Module):
+    """x + attention, then x + feed-forward; x: [n, D], packed."""
+
+    def __init__(self, config: SelfAttentionConfig, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.pre_norm, self.drop_attention = config.heads, config.pre_norm, config.attention_dropout
+        self.project = nn.Linear(dim, 3 * dim)
+        self.mix = nn.Linear(dim, dim)
+        self.first = nn.Linear(dim, config.feedforward * dim)
+        self.second = nn.Linear(config.feedforward * dim, dim)
+        self.norm_attention, self.norm_feedforward = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor, paths: Paths) -> Tensor:
+        if self.pre_norm:
+            x = x + self.dropout(self.attend(self.norm_attention(x), paths))
+            return x + self.dropout(self.feed(self.norm_feedforward(x)))
+        x = self.norm_attention(x + self.dropout(self.attend(x, paths)))
+        return self.norm_feedforward(x + self.dropout(self.feed(x)))
+
+    def attend(self, x: Tensor, paths: Paths) -> Tensor:
+        """Each step over itself and those before; paths are padded on the right, where nothing is looked at."""
+        rows = paths.padded(self.project(x)).unflatten(-1, (3, self.heads, -1))  # [B, L, 3, H, D / H]
+        query, key, value = rows.permute(2, 0, 3, 1, 4)
+        drop = self.drop_attention if self.training else 0.0
+        found = functional.scaled_dot_product_attention(query, key, value, dropout_p=drop, is_causal=True)
+        return self.mix(paths.packed(found.transpose(1, 2).flatten(2)))
+
+    def feed(self, x: Tensor) -> Tensor:
+        return self.second(self.dropout(functional.gelu(self.first(x))))
