@@ -8,6 +8,7 @@ from kgrec.nn.embedding import NodeEmbedding, cosine, dot
 from kgrec.nn.graph_edge_model import GraphEdgeModel
 from kgrec.nn.grouped import grouped_product
 from kgrec.nn.gru import GRU
+from kgrec.nn.kg_encoder import KGEncoder, KGEncoderConfig
 from kgrec.nn.label_loss import label_loss, label_of, mean_score, squares
 from kgrec.nn.next_item import NextItem, NextItemConfig, Paths
 from kgrec.nn.pair_mlp import PairMLP, PairMLPConfig
@@ -28,6 +29,8 @@ __all__ = [
     "EdgeModel",
     "EdgeModelConfig",
     "GraphEdgeModel",
+    "KGEncoder",
+    "KGEncoderConfig",
     "LossName",
     "NextItem",
     "NextItemConfig",
