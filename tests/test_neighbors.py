@@ -1,5 +1,6 @@
-"""Neighborhoods by hand and by chance, of the compiled and of the vectorised form alike."""
+"""Neighborhoods by hand and by chance, of the compiled and of the vectorised form alike; batches drawn ahead."""
 
+import threading
 from collections import Counter
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from kgrec.errors import KgrecError
 from kgrec.graph import NO_TIME, Graph
-from kgrec.samplers import Batch, Edges, Loader, Negatives, Neighborhood, Neighbors, Nodes, Stream, Ways
+from kgrec.samplers import Batch, Both, Edges, Loader, Negatives, Neighborhood, Neighbors, Nodes, Stream, Ways
 from kgrec.schema import EdgeSchema
 
 RATED, VIEWED, IN = ("user", "rated", "item"), ("user", "viewed", "item"), ("item", "in", "genre")
@@ -421,3 +422,75 @@ def test_neighbors_on_cuda(before: bool):
     there = full[0](batch, torch.Generator("cuda").manual_seed(0)).neighborhood
     here = full[1](Edges(random_graph())[torch.arange(0, 600, 40)], seeded()).neighborhood
     assert there.hops == here.hops and sorted(there.edge.tolist()) == sorted(here.edge.tolist())
+
+
+# ---------------------------------------------------------------- batches drawn ahead
+
+
+def prefetching() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]
+
+
+def same(a: Batch, b: Batch) -> bool:
+    drawn = (a.head, b.head), (a.negative, b.negative), (a.neighborhood.edge, b.neighborhood.edge)
+    return all(torch.equal(one, two) for one, two in drawn)
+
+
+def loader(graph: Graph, prefetch: int, size: int = 50) -> Loader:
+    stages = Negatives(graph, 2, reject=graph), Neighbors(graph, [3, 3])
+    return Loader(Edges(graph), *stages, batch_size=size, prefetch=prefetch)
+
+
+@pytest.mark.parametrize("prefetch", [1, 3, 40])
+def test_batches_drawn_ahead_are_the_same(prefetch: int):
+    graph, stream = random_graph(), Stream(epoch=2)
+    plain, ahead = (list(loader(graph, number).epoch(stream)) for number in (0, prefetch))
+    assert len(plain) == len(ahead) == 12 and all(map(same, plain, ahead))
+    assert not prefetching()
+
+
+def test_both_with_batches_drawn_ahead():
+    graph, stream = random_graph(), Stream(epoch=2)
+    plain, ahead = (
+        list(Both(loader(graph, number), loader(graph, number, size=200)).epoch(stream)) for number in (0, 2)
+    )
+    assert len(plain) == len(ahead) == 12
+    assert all(same(a, c) and same(b, d) for (a, b), (c, d) in zip(plain, ahead))
+    assert not prefetching()
+
+
+class Counted:
+    """A stage that counts its batches, and refuses one of them."""
+
+    by_example = False
+
+    def __init__(self, refused: int = -1) -> None:
+        self.number, self.refused = 0, refused
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
+        self.number += 1
+        if self.number == self.refused:
+            raise KgrecError("no more")
+        return batch
+
+
+def test_an_error_of_a_batch_drawn_ahead_reaches_who_asks_for_it():
+    batches = Loader(Edges(random_graph()), Counted(refused=3), batch_size=50, prefetch=2).epoch(Stream())
+    assert len(next(batches)) == len(next(batches)) == 50
+    with pytest.raises(KgrecError, match="no more"):
+        next(batches)
+    assert not prefetching() and not list(batches)
+
+
+def test_leaving_early_ends_the_thread():
+    stage = Counted()
+    ahead = Loader(Edges(random_graph()), stage, batch_size=10, prefetch=2)  # 60 batches
+    for number, _ in enumerate(ahead.epoch(Stream())):
+        assert prefetching()
+        if number == 4:
+            break
+    assert not prefetching() and stage.number <= 5 + 2
+    ahead.epoch(Stream())  # not begun: there is no thread to end
+    assert not prefetching()
+    with pytest.raises(KgrecError, match="prefetch is -1 batches, 0"):
+        Loader(Edges(random_graph()), batch_size=10, prefetch=-1)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import torch
@@ -52,7 +54,10 @@ class Loader:
     """Batches of seeds, each passed through the stages in order.
 
     batch_size is of all processes together: a rank takes its share of every batch, and all ranks take the same number
-    of batches. Iterating gives a new epoch each time; `epoch(stream)` gives the batches of one that is named.
+    of batches. Iterating gives a new epoch each time; `epoch(stream)` gives the batches of one that is named. prefetch:
+    so many batches are drawn ahead, by a thread, while one is in use; they are the same batches.
+
+    Raises KgrecError where batch_size or prefetch is too small.
 
     >>> import pandas as pd
     >>> from kgrec.graph import Graph
@@ -63,11 +68,15 @@ class Loader:
     [(2, 4), (1, 4)]
     """
 
-    def __init__(self, seeds: Seeds, *stages: Stage, batch_size: int, seed: int = 0, shuffle: bool = True) -> None:
+    def __init__(
+        self, seeds: Seeds, *stages: Stage, batch_size: int, seed: int = 0, shuffle: bool = True, prefetch: int = 0
+    ) -> None:
         if batch_size < 1:
             raise KgrecError(f"batch_size is {batch_size}, 1 or more is wanted")
+        if prefetch < 0:
+            raise KgrecError(f"prefetch is {prefetch} batches, 0 (none are drawn ahead) or more is wanted")
         self.seeds, self.stages, self.batch_size = seeds, stages, batch_size
-        self.seed, self.shuffle = seed, shuffle
+        self.seed, self.shuffle, self.prefetch = seed, shuffle, prefetch
         self._next_epoch = 0
 
     def __len__(self) -> int:
@@ -80,6 +89,10 @@ class Loader:
 
     def epoch(self, stream: Stream) -> Iterator[Batch]:
         """The batches of one epoch, objective and rank: always the same for the same stream."""
+        batches = self._drawn(stream)
+        return _ahead(batches, self.prefetch) if self.prefetch else batches
+
+    def _drawn(self, stream: Stream) -> Iterator[Batch]:
         generator = stream.generator(self.seeds.device)
         size = max(1, self.batch_size // stream.world)
         at_once = self.seeds.by_example and all(stage.by_example for stage in self.stages)
@@ -101,6 +114,22 @@ class Loader:
             return order
         short = -number % stream.world
         return torch.cat([order, order[:short]])[stream.rank :: stream.world]
+
+
+def _ahead(batches: Iterator[Batch], number: int) -> Iterator[Batch]:
+    """The same batches, of which so many are drawn by one thread before they are asked for.
+
+    An error there is raised where its batch was to be. The thread ends with the batches, or when this is closed.
+    """
+    with ThreadPoolExecutor(1, "prefetch") as thread:
+        drawn = deque(thread.submit(next, batches, None) for _ in range(number))
+        try:
+            while (batch := drawn.popleft().result()) is not None:
+                drawn.append(thread.submit(next, batches, None))
+                yield batch
+        finally:
+            for waiting in drawn:
+                waiting.cancel()
 
 
 class Both:
