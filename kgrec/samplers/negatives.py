@@ -17,8 +17,10 @@ class Negatives:
 
     alpha: 0 draws uniformly, else in proportion to (edges into the node in `graph`) ** alpha (1: as in-batch negatives
     come; .75: word2vec). shared: one draw of [count] serves the whole batch. reject: a graph whose edges from the head
-    are not drawn; a draw that is one is drawn again, up to `rounds` times, so a head that knows everything keeps its
-    last. Withheld nodes (cold items of a split) are never drawn.
+    are not drawn, whatever their relation; where it has the same several relations as `graph` and a batch says each
+    example's, only those of the example's own are not (filtered negatives, Bordes et al. 2013, sec. 4.1). A draw that
+    is one is drawn again, up to `rounds` times, so a head that knows everything keeps its last. Withheld nodes (cold
+    items of a split) are never drawn.
 
     Raises KgrecError for settings that exclude each other.
     """
@@ -39,6 +41,7 @@ class Negatives:
             raise KgrecError("negatives that a batch shares cannot be rejected for one head; leave out `reject`")
         self.count, self.shared, self.reject, self.rounds = count, shared, reject, rounds
         self.device, self.by_example = graph.device, not shared
+        self.by_triple = reject is not None and len(graph.edge_types) > 1 and reject.edge_types == graph.edge_types
         tail_types = dict.fromkeys(edge[2] for edge in graph.edge_types)
         starts = sorted(graph.range(name).start for name in tail_types)
         self.one_type = graph.range(next(iter(tail_types))) if len(tail_types) == 1 else None
@@ -79,14 +82,13 @@ class Negatives:
     def _redraw_known(
         self, batch: Batch, negative: Tensor, low: Tensor | int, high: Tensor | int, generator: torch.Generator
     ) -> Tensor:
-        assert self.reject is not None
-        head = batch.head
+        head, relation = batch.head, batch.relation
         flat = negative.reshape(len(head), -1)
         bounds = [
             bound if isinstance(bound, int) else bound.expand_as(negative).reshape(len(head), -1)
             for bound in (low, high)
         ]
-        known = self.reject.is_edge(head, flat)
+        known = self._is_known(head, relation, flat)
         for _ in range(self.rounds):
             row, column = known.nonzero(as_tuple=True)
             if not len(row):
@@ -95,8 +97,16 @@ class Negatives:
             again = self._draw((len(row),), first, last, generator)
             flat[row, column] = again
             known = torch.zeros_like(known)
-            known[row, column] = self.reject.is_edge(head[row], again.unsqueeze(1)).squeeze(1)
+            own = None if relation is None else relation[row]
+            known[row, column] = self._is_known(head[row], own, again.unsqueeze(1)).squeeze(1)
         return flat.reshape(negative.shape)
+
+    def _is_known(self, head: Tensor, relation: Tensor | None, tail: Tensor) -> Tensor:
+        """Whether each of a head's tails [n, K] is one that must not be drawn. BoolTensor [n, K]."""
+        assert self.reject is not None
+        if relation is None or not self.by_triple:
+            return self.reject.is_edge(head, tail)
+        return self.reject.is_triple(head, relation, tail)
 
     def log_probability(self, node: Tensor, low: Tensor | int, high: Tensor | int) -> Tensor:
         """log q of drawn nodes, before rejection. FloatTensor like `node`."""

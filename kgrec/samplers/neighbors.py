@@ -122,20 +122,15 @@ class Neighborhood:
         """Of each edge type: its name, the position of its first edge, and which edges are of it, LongTensor."""
         yield from zip(self.ways.edge_types, self.ways.relation_ptr, _parts(self.relation, self.ways.num_relations))
 
-    def edge_index_by_type(self) -> Tensor:
-        """`edge_index` with nodes known by their places among those of their type, LongTensor [2, e]."""
-        place = torch.empty_like(self.node)
-        for _, _, rows in self.nodes_by_type():
-            place[rows] = torch.arange(len(rows), device=rows.device)
-        return place[self.edge_index]
-
     def hetero(self) -> HeteroData:
         """The neighborhood as PyG's HeteroData: of each node type `n_id` (local numbers) and the features that
         `graph.data` has, of each edge type `edge_index`, `e_id` (positions in the type), `time` and `weight`."""
         from torch_geometric.data import HeteroData
 
         data, whole, graph = HeteroData(), self.ways.graph.data, self.ways.graph
+        place = torch.empty_like(self.node)  # among the nodes of the type
         for name, numbers, rows in self.nodes_by_type():
+            place[rows] = torch.arange(len(rows), device=rows.device)
             local = self.node[rows] - numbers.start
             data[name].n_id, data[name].num_nodes = local, len(local)
             for column, values in whole[name].items():
@@ -143,7 +138,7 @@ class Neighborhood:
                     data[name][column] = values[local.to(values.device)]
             if self.example is not None:
                 data[name].batch = self.example[rows]
-        ends, position = self.edge_index_by_type(), self.ways.edge(self.edge)
+        ends, position = place[self.edge_index], self.ways.edge(self.edge)
         for edge_type, start, part in self.edges_by_type():
             data[edge_type].edge_index, data[edge_type].e_id = ends[:, part], self.edge[part] - start
             data[edge_type].time, data[edge_type].weight = graph.time[position[part]], graph.weight[position[part]]
@@ -216,18 +211,30 @@ class Neighbors:
         pairs = (head, tail, whose) if self.exclude else None
         return replace(batch, neighborhood=self._around(seed, generator, example, cut, pairs))
 
-    def around(self, nodes: Tensor, generator: torch.Generator, time: Tensor | None = None) -> Neighborhood:
+    def around(
+        self,
+        nodes: Tensor,
+        generator: torch.Generator,
+        time: Tensor | None = None,
+        *,
+        exclude: tuple[Tensor, Tensor] | None = None,
+    ) -> Neighborhood:
         """The neighborhood of these nodes (flat; pads are left out), LongTensor [S].
 
-        time: LongTensor [S], where edges before one are asked for; every node is an example then. Raises KgrecError
-        where it is missing, or not asked for.
+        time: LongTensor [S], where edges before one are asked for; every node is an example then. exclude: heads and
+        tails of pairs whose edges are not to be seen, LongTensors [P], which are seeds as well. Raises KgrecError where
+        times are missing, or not asked for, or come with pairs.
         """
         if self.before != (time is not None):
             raise KgrecError(
                 "neighbors with before=True want a time for each node" if self.before else "times want before=True"
             )
-        example = torch.arange(len(nodes), device=nodes.device) if self.before else None
-        return self._around(nodes, generator, example, time, None)
+        if exclude is None:
+            example = torch.arange(len(nodes), device=nodes.device) if self.before else None
+            return self._around(nodes, generator, example, time, None)
+        if self.before:
+            raise KgrecError("around nodes, each at its own time, no pairs are left out; the time leaves out theirs")
+        return self._around(torch.cat([nodes, *exclude]), generator, None, None, (*exclude, exclude[0]))
 
     def _pairs(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Heads and tails of all true pairs, and the example each is of, LongTensors [P]; pads have none."""
