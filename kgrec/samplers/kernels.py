@@ -104,12 +104,8 @@ def _is_among(values: np.ndarray, value: int) -> bool:
 
 @numba.njit(nogil=True, cache=True)
 def _draw_allowed(
-    start: int,
-    inward: Rows,
-    other_start: int,
-    outward: Rows,
-    in_degree: int,
-    degree: int,
+    sources: np.ndarray,
+    targets: np.ndarray,
     want: int,
     excluded: np.ndarray,
     drawn: np.ndarray,
@@ -118,17 +114,16 @@ def _draw_allowed(
 ) -> np.ndarray:
     """Up to `want` of the positions of a row whose other end is not excluded, every set as likely; -1: all of them.
 
-    A long row is drawn from until enough are allowed. Where that takes long the row is read whole and drawn from anew:
-    whether it does depends on how many are excluded and drawn, not on which ones are taken, so sets stay as likely.
+    The other ends are those of edges into the node, then of edges out of it. A long row is drawn from until enough are
+    allowed. Where that takes long the row is read whole and drawn from anew: whether it does depends on how many are
+    excluded, not on which of the allowed ones are drawn, so sets stay as likely.
     """
+    inward, degree = len(sources), len(sources) + len(targets)
     if want >= 0 and degree > LIST * want:
         count = 0
         for _ in range(LIST * want):
             position = _below(state, degree)
-            if position < in_degree:
-                other = inward[2][start + position]
-            else:
-                other = outward[2][other_start + position - in_degree]
+            other = sources[position] if position < inward else targets[position - inward]
             if not _is_among(excluded, other) and _is_new(position, drawn, count, seen):
                 drawn[count] = position
                 count += 1
@@ -137,13 +132,9 @@ def _draw_allowed(
         seen[:] = -1
         if count == want:
             return drawn[:want]
-    allowed = np.empty(degree, np.int64)
-    count = 0
+    allowed, count = np.empty(degree, np.int64), 0
     for position in range(degree):
-        if position < in_degree:
-            other = inward[2][start + position]
-        else:
-            other = outward[2][other_start + position - in_degree]
+        other = sources[position] if position < inward else targets[position - inward]
         if not _is_among(excluded, other):
             allowed[count] = position
             count += 1
@@ -154,13 +145,40 @@ def _draw_allowed(
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
-def _stop(rows: Rows, node: int, cut: int) -> int:
-    """The place past the last edge of a node's row that is before a time; rows are in order of time."""
+def _degree_before(rows: Rows, node: int, cut: int) -> int:
+    """How many edges of a node's row are before a time; rows are in order of time."""
     low, high = rows[0][node], rows[0][node + 1]
     while low < high:
         middle = (low + high) >> 1
         if rows[3][rows[1][middle]] < cut:
             low = middle + 1
+        else:
+            high = middle
+    return low - rows[0][node]
+
+
+@numba.njit(nogil=True, cache=True)
+def _degrees(rows: Rows, node: np.ndarray, example: np.ndarray, cut: np.ndarray) -> np.ndarray:
+    """How many edges of each node's row may be seen: int64 like `node`; none where there are no rows."""
+    degree = np.zeros(len(node), np.int64)
+    if len(rows[0]) == 0:
+        return degree
+    for row in range(len(node)):
+        if len(cut):
+            degree[row] = _degree_before(rows, node[row], cut[example[row]])
+        else:
+            degree[row] = rows[0][node[row] + 1] - rows[0][node[row]]
+    return degree
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def _part(ptr: np.ndarray, position: int) -> int:
+    """The last r with ptr[r] <= position: of which part a position is."""
+    low, high = 0, len(ptr) - 1
+    while high - low > 1:
+        middle = (low + high) >> 1
+        if ptr[middle] <= position:
+            low = middle
         else:
             high = middle
     return low
@@ -190,8 +208,8 @@ def neighborhood(
     int64 [k], ptr int64 [targets + 1], and of each edge the local source, the relation, and the position, int64 [e].
     """
     state = np.array([seed_of_draws], np.uint64)
-    apart, both, timed = len(seed_example) > 0, len(outward[0]) > 0, len(cut) > 0
-    num_nodes, num_edges, num_relations = len(inward[0]), len(inward[1]), len(relation_ptr) - 1
+    apart, both = len(seed_example) > 0, len(outward[0]) > 0
+    num_nodes, num_edges = len(inward[0]), len(inward[1])
     node, example, table = seed.copy(), seed_example.copy(), _table(4 * len(seed))
     number = len(seed)
     for local in range(number):
@@ -199,33 +217,28 @@ def neighborhood(
         place = _slot(table, key)
         table[place, 0], table[place, 1] = key, local
     nodes_after, edges_after = np.empty(len(fanouts) + 1, np.int64), np.empty(len(fanouts), np.int64)
-    nodes_after[0], first = number, 0
+    nodes_after[0] = number
     ptr = np.zeros(1, np.int64)
     source = relation = edge = np.empty(0, np.int64)
-    taken = 0
+    first = taken = 0
     for hop in range(len(fanouts)):
         fanout, last = fanouts[hop], number
-        in_degree, out_degree = np.empty(last - first, np.int64), np.zeros(last - first, np.int64)
-        most, widest = taken, 1
+        in_degree = _degrees(inward, node[first:last], example[first:last], cut)
+        out_degree = _degrees(outward, node[first:last], example[first:last], cut)
+        most = widest = 0  # edges of the hop, and of one node where not all are taken
         for row in range(last - first):
-            n = node[first + row]
-            if timed:
-                before = cut[example[first + row]]
-                in_degree[row] = _stop(inward, n, before) - inward[0][n]
-                if both:
-                    out_degree[row] = _stop(outward, n, before) - outward[0][n]
-            else:
-                in_degree[row] = inward[0][n + 1] - inward[0][n]
-                if both:
-                    out_degree[row] = outward[0][n + 1] - outward[0][n]
             degree = in_degree[row] + out_degree[row]
-            most += degree if fanout < 0 else min(degree, fanout)
-            if fanout >= 0:
-                widest = max(widest, min(degree, fanout))
-        source, relation, edge = _grown(source, most), _grown(relation, most), _grown(edge, most)
-        ptr, node = _grown(ptr, last + 1), _grown(node, number + most - taken)
+            count = degree if fanout < 0 else min(degree, fanout)
+            most += count
+            widest = max(widest, count if fanout >= 0 else 0)
+        source, relation, edge = (
+            _grown(source, taken + most),
+            _grown(relation, taken + most),
+            _grown(edge, taken + most),
+        )
+        ptr, node = _grown(ptr, last + 1), _grown(node, number + most)
         if apart:
-            example = _grown(example, number + most - taken)
+            example = _grown(example, number + most)
         drawn = np.empty(widest, np.int64)
         seen = _table(widest) if widest > SCANNED else np.empty((0, 2), np.int64)
         for row in range(last - first):
@@ -235,9 +248,9 @@ def neighborhood(
             banned = excluded[excluded_ptr[target] : excluded_ptr[target + 1]] if hop == 0 else excluded[:0]
             positions, count, whole = drawn, fanout, False
             if len(banned):
-                positions = _draw_allowed(
-                    in_start, inward, out_start, outward, in_degree[row], degree, fanout, banned, drawn, seen, state
-                )
+                sources = inward[2][in_start : in_start + in_degree[row]]
+                targets = outward[2][out_start : out_start + out_degree[row]]
+                positions = _draw_allowed(sources, targets, fanout, banned, drawn, seen, state)
                 count = len(positions)
             elif fanout < 0 or degree <= fanout:
                 count, whole = degree, True
@@ -257,30 +270,20 @@ def neighborhood(
                     if 2 * number >= len(table):
                         table = _doubled(table)
                         place = _slot(table, key)
-                    table[place, 0], table[place, 1] = key, number
-                    node[number] = neighbor
+                    table[place, 0], table[place, 1], node[number] = key, number, neighbor
                     if apart:
                         example[number] = example[target]
                     number += 1
-                source[taken], edge[taken] = table[place, 1], at
-                low, high = 0, num_relations
-                while high - low > 1:
-                    middle = (low + high) >> 1
-                    if relation_ptr[middle] <= at:
-                        low = middle
-                    else:
-                        high = middle
-                relation[taken] = low
+                source[taken], edge[taken], relation[taken] = table[place, 1], at, _part(relation_ptr, at)
                 taken += 1
             ptr[target + 1] = taken
-        nodes_after[hop + 1], edges_after[hop] = number, taken
-        first = last
+        nodes_after[hop + 1], edges_after[hop], first = number, taken, last
     return (
         node[:number],
-        example[:number] if apart else example,
+        example[: number if apart else 0],
         nodes_after,
         edges_after,
-        ptr[: nodes_after[len(fanouts) - 1] + 1],
+        ptr[: first + 1],
         source[:taken],
         relation[:taken],
         edge[:taken],

@@ -75,7 +75,7 @@ class Neighborhood:
             key = example * (self.ways.graph.num_nodes + 1) + node
         if not self.hops[0]:
             return torch.full_like(key, -1)
-        row = torch.searchsorted(self._seeds, key).clamp_(max=self.hops[0] - 1)
+        row = torch.searchsorted(self._seeds, key.contiguous()).clamp_(max=self.hops[0] - 1)
         return row.masked_fill_(self._seeds[row] != key, -1)
 
     @cached_property
@@ -297,7 +297,7 @@ class Neighbors:
             none if cut is None else cut.numpy(),
             np.array(self.fanouts),
             *self._rows,
-            np.array(self.ways.relation_ptr),
+            self.ways.ptr.numpy(),
             torch.searchsorted(excluded, starts).numpy(),
             (excluded % stride).numpy(),
             int(torch.randint(FOREVER, (), generator=generator)),

@@ -47,7 +47,7 @@ class Ways:
         """Number of the edge type at each position, LongTensor like `position`."""
         if self.num_relations == 1:
             return torch.zeros_like(position)
-        return torch.searchsorted(self._ptr, position, right=True) - 1
+        return torch.searchsorted(self.ptr, position.contiguous(), right=True) - 1
 
     def ends(self, position: Tensor) -> tuple[Tensor, Tensor]:
         """Flat source and flat target of the edge at each position: backwards, those of the edge it reads, changed."""
@@ -67,7 +67,8 @@ class Ways:
         return position - self._shift[self.relation(position)]
 
     @cached_property
-    def _ptr(self) -> Tensor:
+    def ptr(self) -> Tensor:
+        """`relation_ptr` as LongTensor [num_relations + 1]."""
         return torch.tensor(self.relation_ptr, device=self.graph.device)
 
     @cached_property
@@ -77,4 +78,4 @@ class Ways:
         number = {edge: n for n, edge in enumerate(self.graph.edge_types)}
         read = [*self.graph.edge_types, *self.outward.edge_types]
         starts = [self.graph.relation_ptr[number[edge]] for edge in read]
-        return self._ptr[:-1] - torch.tensor(starts, device=self.graph.device)
+        return self.ptr[:-1] - torch.tensor(starts, device=self.graph.device)
