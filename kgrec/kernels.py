@@ -97,3 +97,28 @@ def add_pair_gradients(
             for d in range(mine.shape[0]):
                 of_mine[d] += factor * other[d]
                 of_other[d] += factor * mine[d]
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def add_rows(ptr: np.ndarray, column: np.ndarray, value: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
+    """out[t] = the sum over row t of value * x[column]: a CSR matrix times x. ptr: int64 [T + 1]; column: int64 [E];
+    value: float32 [E]; x: float32 [n, D]; out: float32 [T, D], zeros."""
+    for t in range(len(ptr) - 1):
+        total = out[t]
+        for e in range(ptr[t], ptr[t + 1]):
+            share, other = value[e], x[column[e]]
+            for d in range(total.shape[0]):
+                total[d] += share * other[d]
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def add_rows_back(
+    ptr: np.ndarray, column: np.ndarray, value: np.ndarray, gradient: np.ndarray, of_x: np.ndarray
+) -> None:
+    """The gradient of `add_rows`, added to of_x (float32 [n, D]). gradient: float32 [T, D]."""
+    for t in range(len(ptr) - 1):
+        mine = gradient[t]
+        for e in range(ptr[t], ptr[t + 1]):
+            share, other = value[e], of_x[column[e]]
+            for d in range(mine.shape[0]):
+                other[d] += share * mine[d]

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from kgrec.graph import Graph
 from kgrec.samplers import Batches
 
-Task = Literal["ranking", "rating", "ctr"]
+Task = Literal["ranking", "rating", "ctr"]  #: of a user and an item
+AnyTask = Literal["ranking", "rating", "ctr", "link"]  #: link: which facts hold, over any relation
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,31 @@ def fused_adam(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Opt
     return torch.optim.Adam(parameters, lr=lr, fused=True)
 
 
+class SparseAndDense:
+    """SparseAdam for a table whose gradients are sparse, and Adam for all other parameters, as one optimizer."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, table: nn.Parameter) -> None:
+        rest = [parameter for parameter in parameters if parameter is not table]
+        self.parts: list[torch.optim.Optimizer] = [torch.optim.SparseAdam([table], lr=lr)]
+        if rest:
+            self.parts.append(fused_adam(rest, lr))
+        self.state: dict[Any, Any] = self.parts[0].state  # one for both: they have no parameter in common
+        for part in self.parts:
+            part.state = self.parts[0].state
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        return [group for part in self.parts for group in part.param_groups]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for part in self.parts:
+            part.zero_grad(set_to_none=set_to_none)
+
+    def step(self) -> None:
+        for part in self.parts:
+            part.step()
+
+
 @dataclass
 class Objective:
     """One loss, the batches that it is taken over, and the parameters that it moves."""
@@ -50,7 +76,9 @@ class Objective:
     batches: Batches  #: a Loader or Both, iterated anew each epoch
     loss: Callable[[Any], Tensor]  #: batch -> float32 scalar, a mean over the batch
     parameters: Sequence[nn.Parameter]
-    optimizer: Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer] = fused_adam  #: (parameters, lr)
+    optimizer: Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer | SparseAndDense] = (
+        fused_adam  #: (parameters, lr)
+    )
     lr: float = 1e-3
     epochs: range | None = None  #: the epochs (from 1) in which it is active, a phase; None: all
     turn: str | None = None  #: objectives of one turn alternate batch by batch; else they follow epoch by epoch
@@ -64,7 +92,7 @@ class Recommender(nn.Module, ABC):
     """
 
     Config: ClassVar[type]  #: the frozen settings class beside the model
-    task: Task = "ranking"  #: what its scores are: an order, a rating, a probability's logit
+    task: AnyTask = "ranking"  #: what its scores are: an order, a rating, a probability's logit; or an order of facts
     reads_history: ClassVar[bool] = False  #: whether a new user is served by a history alone
     behaviours: tuple[str, ...] = ()  #: relations whose edges are the history, in the graph's order; (): the target
 

@@ -35,9 +35,9 @@ class KGATSeqConfig(KGEncoderConfig, SelfAttentionConfig, NextItemConfig):
 
 
 class KGATSeq(NextItem):
-    """An item's vector is e0 + W [e1 || e2 || ...]: its own, and what the layers of KGEncoder say of it, projected by W,
-    which is 0 at the start. A user's path of these is read by self-attention or a GRU with additive attention, and all is
-    trained jointly: next items by the sequence loss, facts by TransR."""
+    """An item's vector is e0 + W [e1 || e2 || ...]: its own, and what the layers of KGEncoder say of it, projected by
+    W, which is 0 at the start. A user's path of these is read by self-attention or a GRU with additive attention, and
+    all is trained jointly: next items by the sequence loss, facts by TransR."""
 
     Config = KGATSeqConfig
 

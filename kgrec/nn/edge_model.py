@@ -62,9 +62,16 @@ class EdgeModel(Recommender, ABC):
         return [self.objective(graph, self.task, list(self.parameters()))]
 
     def objective(
-        self, graph: Graph, name: str, parameters: list[torch.nn.Parameter], stages: Sequence[Stage] = (), **how: Any
+        self,
+        graph: Graph,
+        name: str,
+        parameters: list[torch.nn.Parameter],
+        stages: Sequence[Stage] = (),
+        prefetch: int = 0,
+        **how: Any,
     ) -> Objective:
-        """The task's objective over the target edges. stages: further ones of its loader; how: further fields of it."""
+        """The task's objective over the target edges. stages: further ones of its loader; prefetch: see Loader; how:
+        further fields of the objective."""
         c, known = self.config, graph.only(graph.target)
         how = {"lr": c.lr, "loss": self.edge_loss, **how}
         if c.task != "ranking":
@@ -72,7 +79,7 @@ class EdgeModel(Recommender, ABC):
             return Objective(name, Loader(edges, *stages, batch_size=c.batch_size), parameters=parameters, **how)
         self.ranking = RankingLoss(c, known)
         seeds = Nodes(known, known.target[0]) if self.ranking.over_all else Edges(known)
-        pairs = Loader(seeds, *self.ranking.stages(), *stages, batch_size=c.batch_size)
+        pairs = Loader(seeds, *self.ranking.stages(), *stages, batch_size=c.batch_size, prefetch=prefetch)
         return Objective(name, pairs, parameters=parameters, **how)
 
     def edge_loss(self, batch: Batch) -> Tensor:

@@ -25,8 +25,13 @@ class NodeEmbedding(nn.Module):
     torch.Size([2, 1, 2])
     """
 
-    def __init__(self, graph: Graph, node_type: str | None, dim: int, std: float = 0.1) -> None:
+    def __init__(
+        self, graph: Graph, node_type: str | None, dim: int, std: float = 0.1, *, sparse: bool = False
+    ) -> None:
+        """std: of the vectors at the start. sparse: gradients hold the rows that were looked up alone, for SparseAdam
+        and tables that are large beside a batch; `table()` has none then."""
         super().__init__()
+        self.sparse = sparse
         nodes = range(graph.num_nodes) if node_type is None else graph.range(node_type)
         self.start, self.count = nodes.start, len(nodes)
         self.weight = nn.Parameter(torch.empty(self.count + 1, dim))  #: [N + 1, D], the last row is zero
@@ -44,11 +49,11 @@ class NodeEmbedding(nn.Module):
 
     def forward(self, node: Tensor) -> Tensor:
         """node: LongTensor [*S], flat. Returns [*S, D]."""
-        return functional.embedding(self.row(node), self.weight, padding_idx=self.count)
+        return functional.embedding(self.row(node), self.weight, padding_idx=self.count, sparse=self.sparse)
 
     def table(self) -> Tensor:
         """The vectors of all nodes of the type, in their order: [N, D]."""
-        return self.weight[:-1]
+        return self.weight[:-1].detach() if self.sparse else self.weight[:-1]
 
     def norm(self, node: Tensor) -> Tensor:
         """|v| of nodes [*S], read from the table's own: FloatTensor [*S]."""
@@ -56,7 +61,9 @@ class NodeEmbedding(nn.Module):
 
     def squares(self, node: Tensor) -> Tensor:
         """The sum of |v|^2 over nodes [*S], each as often as it stands there: a scalar. Read from the table by counts,
-        which costs less than looking the vectors up."""
+        which costs less than looking the vectors up where gradients are dense."""
+        if self.sparse:
+            return self(node).square().sum()
         times = torch.bincount(self.row(node).reshape(-1), minlength=self.count + 1)
         return self.weight.square().sum(-1) @ times.to(self.weight.dtype)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import torch
@@ -14,13 +15,16 @@ from torch.nn import functional
 from kgrec import losses
 from kgrec.errors import KgrecError, some
 from kgrec.graph import Graph
-from kgrec.model import Objective
+from kgrec.model import Objective, SparseAndDense, fused_adam
 from kgrec.nn.aggregator import Aggregator, AggregatorName
 from kgrec.nn.embedding import NodeEmbedding
-from kgrec.nn.propagation import Adjacency
+from kgrec.nn.propagation import Adjacency, csr_matrix, row_sums
 from kgrec.nn.transr import TransR
-from kgrec.samplers import Batch, Edges, Loader, Negatives
+from kgrec.samplers import Batch, Edges, Loader, Negatives, Neighborhood, Ways
 from kgrec.settings import settings
+
+AT_ONCE = 1 << 20  #: edges that attention is made of at once
+TINY = 1e-30
 
 
 @settings
@@ -41,49 +45,62 @@ class KGEncoder(nn.Module):
     state the inverse itself.
 
     A layer adds up a node's neighbors by pi = (W_r e_t)' tanh(W_r e_h + e_r), softmax over the node's edges (eqs. 3 to
-    5), and aggregates. `attend` makes pi of the vectors at hand, with no gradient through it; before that all edges of
-    a node weigh the same. What a layer reads is not normalised; outputs are, and stand side by side behind the nodes'
-    own vectors (eq. 11).
+    5), and aggregates; h is the node, and t the neighbor, from which the edge comes. `attend` makes pi of the vectors
+    at hand, with no gradient through it; before that all edges of a node weigh the same. What a layer reads is not
+    normalised; outputs are, and stand side by side behind the nodes' own vectors (eq. 11).
+
+    sampled: vectors are made for neighborhoods (`around`) and edges backwards are never made, so that what a batch
+    costs does not depend on the size of the graph; else for the whole graph at once.
     """
 
-    def __init__(self, graph: Graph, config: Any, ends: Sequence[str]) -> None:
+    def __init__(
+        self, graph: Graph, config: Any, ends: Sequence[str], *, sampled: bool = False, sparse: bool = False
+    ) -> None:
         """config: a KGEncoderConfig with `dim` and `init_std`. ends: the node types whose final vectors are wanted.
+        sparse: see NodeEmbedding.
 
         Raises KgrecError for a graph without edge types, and for one with facts none of which is about an item."""
         super().__init__()
         _must_reach_items(graph)
-        self.config, both = config, graph.both_ways()
+        self.config, self.sampled = config, sampled
         self.width = config.dim + sum(config.layers)  #: numbers of a final vector
-        self.node = NodeEmbedding(graph, None, config.dim, config.init_std)
-        self.transr = TransR(len(both.edge_types), config.dim, config.relation_dim)
+        self.ways = Ways(graph)
+        self.node = NodeEmbedding(graph, None, config.dim, config.init_std, sparse=sparse)
+        self.transr = TransR(self.ways.num_relations, config.dim, config.relation_dim)
         self.aggregators = nn.ModuleList(
             Aggregator(config.aggregator, dim, out, config.message_dropout)
             for dim, out in itertools.pairwise((config.dim, *config.layers))
         )
-        csr = both.csr
-        degree, tail = csr.degree(), csr.other.long()
-        self.head: Tensor  #: LongTensor [E of both ways], row by row of the adjacency
-        self.relation: Tensor  #: LongTensor [E of both ways]
         self.ends: Tensor  #: LongTensor [nodes of the ends], flat
+        self.register_buffer("ends", torch.cat([graph.nodes(node_type) for node_type in ends]), persistent=False)
+        self.energy: Tensor  #: FloatTensor [edges both ways], pi before the softmax; zeros before the first `attend`
+        self.register_buffer("energy", torch.zeros(self.ways.num_edges, device=graph.device), persistent=False)
+        if not sampled:
+            self._index(graph)
+
+    def _index(self, graph: Graph) -> None:
+        """What the whole graph is read by: rows are the nodes that edges lead to."""
+        csr = graph.both_ways().csc
+        degree, tail = csr.degree(), csr.other.long()
+        self.edge: Tensor  #: LongTensor [edges both ways], the position of each of the adjacency's
         self.at_ends: Tensor  #: LongTensor [edges of the ends], where they stand in the adjacency
-        wanted = torch.cat([graph.nodes(node_type) for node_type in ends])
-        ptr = functional.pad(degree[wanted].cumsum(0), (1, 0))
-        shift = (csr.ptr[wanted] - ptr[:-1]).repeat_interleave(degree[wanted])
-        self.register_buffer("ends", wanted, persistent=False)
+        ptr = functional.pad(degree[self.ends].cumsum(0), (1, 0))
+        shift = (csr.ptr[self.ends] - ptr[:-1]).repeat_interleave(degree[self.ends])
         self.register_buffer("at_ends", torch.arange(len(shift), device=shift.device) + shift, persistent=False)
-        head = torch.arange(len(degree), device=degree.device).repeat_interleave(degree)
-        self.register_buffer("head", head, persistent=False)
-        self.register_buffer("relation", both.relation[csr.edge], persistent=False)
-        alike = 1.0 / degree.clamp(min=1)[head]
+        self.register_buffer("edge", csr.edge, persistent=False)
+        alike = softmax_in_rows(self.energy, csr.ptr)
         self.adjacency = Adjacency(csr.ptr, tail, alike, len(degree))
         self.last_adjacency = Adjacency(ptr, tail[self.at_ends], alike[self.at_ends], len(degree))  # of what is wanted
 
     def forward(self) -> Tensor:
-        """Final vectors of the ends, type after type: [nodes of the ends, width]."""
+        """Final vectors of the ends, type after type, by the whole graph: [nodes of the ends, width]."""
         vector = self.node.table()
         outputs = [vector[self.ends]]
         for number, aggregator in enumerate(self.aggregators, 1):
-            if number < len(self.aggregators):
+            if self.sampled:
+                vector = aggregator(vector, self._added_up(vector))
+                output = vector[self.ends]
+            elif number < len(self.aggregators):
                 vector = aggregator(vector, self.adjacency(vector))
                 output = vector[self.ends]
             else:
@@ -91,21 +108,69 @@ class KGEncoder(nn.Module):
             outputs.append(functional.normalize(output, dim=-1))
         return torch.cat(outputs, -1)
 
+    def around(self, neighborhood: Neighborhood) -> Tensor:
+        """Final vectors of a neighborhood's seeds, with attention as at the last `attend`, over those edges that are in
+        the sample: [seeds, width]. Its hops are as many as there are layers."""
+        vector, seeds = self.node(neighborhood.node), neighborhood.hops[0]
+        outputs = [vector[:seeds]]
+        attention = softmax_in_rows(self.energy[neighborhood.edge], neighborhood.ptr)
+        for number, aggregator in enumerate(self.aggregators):
+            part = neighborhood.trim(len(self.aggregators) - number)
+            targets = len(part.ptr) - 1
+            neighbors = row_sums(part.ptr, part.source, attention[: part.edges[-1]], vector)
+            vector = aggregator(vector[:targets], neighbors)
+            outputs.append(functional.normalize(vector[:seeds], dim=-1))
+        return torch.cat(outputs, -1)
+
     @torch.no_grad()
     def attend(self) -> None:
         """Make pi of the vectors at hand."""
         vector = self.node.table()
-        energy = self.transr.attention(vector[self.head], self.relation, vector[self.adjacency.column.long()])
-        attention = softmax_in_rows(energy, self.adjacency.ptr.long())
-        self.adjacency.set_values(attention)
-        self.last_adjacency.set_values(attention[self.at_ends])
+        for start in range(0, self.ways.num_edges, AT_ONCE):
+            position = torch.arange(start, min(start + AT_ONCE, self.ways.num_edges), device=vector.device)
+            tail, head = (vector.index_select(0, end) for end in self.ways.ends(position))
+            self.energy[start : start + AT_ONCE] = self.transr.attention(head, self.ways.relation(position), tail)
+        if not self.sampled:
+            attention = softmax_in_rows(self.energy[self.edge], self.adjacency.ptr.long())
+            self.adjacency.set_values(attention)
+            self.last_adjacency.set_values(attention[self.at_ends])
+
+    def _added_up(self, vector: Tensor) -> Tensor:
+        """What the neighbors of all nodes say, without a gradient: [N, D] of vectors [N, D]. Edges are read forwards,
+        then backwards, where they lie."""
+        graph, outward = self.ways.graph, self.ways.outward
+        sides = [(graph.csc, 0)]
+        if outward is not None and outward.num_edges:
+            sides.append((outward.csr, graph.num_edges))
+        highest = vector.new_full((len(vector),), -torch.inf)
+        energies = [self.energy[csr.edge + shift] for csr, shift in sides]
+        for (csr, _), energy in zip(sides, energies):
+            highest = torch.maximum(highest, torch.segment_reduce(energy, "max", offsets=csr.ptr, initial=-torch.inf))
+        total, found = torch.zeros_like(highest), torch.zeros_like(vector)
+        for (csr, _), energy in zip(sides, energies):
+            share = energy.sub_(highest.repeat_interleave(csr.degree())).exp_()
+            total += torch.segment_reduce(share, "sum", offsets=csr.ptr, initial=0)
+            found += csr_matrix(csr.ptr.int(), csr.other, share, (len(vector), len(vector))) @ vector
+        return found / total.clamp(min=TINY).unsqueeze(1)
 
     def objective(self, graph: Graph) -> Objective:
-        """-log sigmoid(g(h, r, t') - g(h, r, t)) over all edges both ways (eq. 2), with t' of t's type and no fact."""
-        both = graph.both_ways()
-        facts = Loader(Edges(both), Negatives(both, reject=both), batch_size=self.config.facts_batch_size)
+        """-log sigmoid(g(h, r, t') - g(h, r, t)) over all edges both ways (eq. 2), with t' of t's type and, but for the
+        sampled form, no fact: in graphs of that size few draws are."""
+        if self.sampled:
+            edges, types = Edges(graph, both_ways=True), replace(graph.schema, edges=graph.two_way_edges())
+            drawn = Negatives(replace(Graph.empty(types).to(graph.device), withheld=graph.withheld))
+        else:
+            both = graph.both_ways().reversed()
+            edges, drawn = Edges(graph.both_ways()), Negatives(both, reject=both)
+        facts = Loader(edges, _Turned(), drawn, batch_size=self.config.facts_batch_size)
         parameters = [*self.node.parameters(), *self.transr.parameters()]
-        return Objective("transr", facts, self.facts_loss, parameters, lr=self.config.facts_lr)
+        return Objective(
+            "transr", facts, self.facts_loss, parameters, optimizer=self.optimizer, lr=self.config.facts_lr
+        )
+
+    def optimizer(self, parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer | SparseAndDense:
+        """Adam, by the rows where the nodes' gradients are sparse."""
+        return SparseAndDense(parameters, lr, self.node.weight) if self.node.sparse else fused_adam(parameters, lr)
 
     def facts_loss(self, batch: Batch) -> Tensor:
         """TransR's loss of edges and what was drawn beside their tails."""
@@ -116,6 +181,15 @@ class KGEncoder(nn.Module):
         relation = self.transr.relation.square().sum(1).index_select(0, batch.relation)
         squares = (ends.square().sum() + relation.sum()) / len(batch)
         return losses.bpr(-energy[:, 0], -energy[:, 1:]) + self.config.facts_l2 * squares
+
+
+class _Turned:
+    """Stage: edges' ends changed, as a node's neighbors are where its edges come from."""
+
+    by_example = True
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
+        return replace(batch, head=batch.tail, tail=batch.head)
 
 
 def _must_reach_items(graph: Graph) -> None:

@@ -50,13 +50,14 @@ class Adjacency(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The product with x [M, D]: float32 [N, D], whatever autocast says, as sparse products know no bf16."""
-        forth = _csr(self.ptr, self.column, self.value, self.shape)
-        back = _csr(self.back_ptr, self.back_column, self.back_value, self.shape[::-1])
+        forth = csr_matrix(self.ptr, self.column, self.value, self.shape)
+        back = csr_matrix(self.back_ptr, self.back_column, self.back_value, self.shape[::-1])
         product: Tensor = _Product.apply(forth, back, x.float())
         return product
 
 
-def _csr(ptr: Tensor, column: Tensor, value: Tensor, shape: tuple[int, ...]) -> Tensor:
+def csr_matrix(ptr: Tensor, column: Tensor, value: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """torch's CSR matrix of IntTensors ptr and column, without its warning that such are in beta."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
         return torch.sparse_csr_tensor(ptr, column, value, shape, check_invariants=False)
@@ -75,6 +76,44 @@ class _Product(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor]:
         with torch.autocast(gradient.device.type, enabled=False):
             return None, None, ctx.transpose @ gradient.float().contiguous()
+
+
+def row_sums(ptr: Tensor, column: Tensor, value: Tensor, x: Tensor) -> Tensor:
+    """A CSR matrix that is used once times x [n, D], with no transpose made: float32 [T, D]. ptr: LongTensor [T + 1];
+    column: LongTensor [E]; value: FloatTensor [E], without a gradient.
+
+    >>> row_sums(torch.tensor([0, 2, 2]), torch.tensor([0, 2]), torch.tensor([1.0, 0.5]), torch.eye(3)).tolist()
+    [[1.0, 0.0, 0.5], [0.0, 0.0, 0.0]]
+    """
+    total: Tensor = _RowSums.apply(ptr, column, value.float(), x.float())
+    return total
+
+
+class _RowSums(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, ptr: Tensor, column: Tensor, value: Tensor, x: Tensor) -> Tensor:
+        ctx.save_for_backward(ptr, column, value)
+        ctx.size = x.shape
+        out = x.new_zeros(len(ptr) - 1, x.shape[1])
+        if x.device.type == "cpu":
+            from kgrec import kernels
+
+            kernels.add_rows(*(t.detach().contiguous().numpy() for t in (ptr, column, value, x, out)))
+            return out
+        row = torch.arange(len(out), device=x.device).repeat_interleave(ptr.diff())
+        return out.index_add_(0, row, x[column] * value.unsqueeze(1))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, None, Tensor]:
+        ptr, column, value = ctx.saved_tensors
+        of_x = gradient.new_zeros(ctx.size)
+        if gradient.device.type == "cpu":
+            from kgrec import kernels
+
+            kernels.add_rows_back(*(t.detach().contiguous().numpy() for t in (ptr, column, value, gradient, of_x)))
+            return None, None, None, of_x
+        row = torch.arange(len(gradient), device=gradient.device).repeat_interleave(ptr.diff())
+        return None, None, None, of_x.index_add_(0, column, gradient[row] * value.unsqueeze(1))
 
 
 def symmetric(known: Graph) -> Adjacency:
