@@ -280,6 +280,50 @@ class Graph:
         pairs = head[:, None] * (self.num_nodes + 1) + tail
         return self._sorted_pairs[torch.searchsorted(self._sorted_pairs, pairs)] == pairs
 
+    @cached_property
+    def _triple_rows(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The tails of each (relation, head): the rows' keys relation * (N + 1) + head, rising, LongTensor [P]; ptr,
+        LongTensor [P + 1]; and the tails, sorted within each row, IntTensor [E]."""
+        key, row = torch.unique(self.relation * (self.num_nodes + 1) + self.head, return_inverse=True)
+        order = self.tail.argsort()
+        order = order[row[order].argsort(stable=True)]
+        ptr = torch.cat([row.new_zeros(1), torch.bincount(row, minlength=len(key)).cumsum(0)])
+        return key, ptr, self.tail[order].int()
+
+    def is_triple(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
+        """Whether there is an edge of each relation [n] (number of the edge type) from each head [n] to each of its
+        tails [n, K] (flat numbers). BoolTensor [n, K].
+
+        `pad` has no edges. Raises KgrecError where, on a GPU, rows and nodes are too many for one key of 64 bits.
+        """
+        key, ptr, tails = self._triple_rows
+        wanted = relation * (self.num_nodes + 1) + head
+        row = torch.searchsorted(key, wanted).clamp(max=max(0, len(key) - 1))
+        row = row.masked_fill(key[row] != wanted, len(key)) if len(key) else torch.zeros_like(wanted)
+        if head.device.type != "cpu":
+            return self._is_in_row_by_search(row, tail)
+        from kgrec import kernels
+
+        rows = ptr.numpy(), tails.numpy()
+        return torch.from_numpy(kernels.is_member(*rows, row.contiguous().numpy(), tail.contiguous().numpy()))
+
+    @cached_property
+    def _sorted_triples(self) -> Tensor:
+        """For vectorised search: row * (N + 1) + tail of every edge, rising, and one past all. LongTensor [E + 1]."""
+        _, ptr, tails = self._triple_rows
+        most, base = torch.iinfo(torch.int64).max, self.num_nodes + 1
+        if len(ptr) * base > most:
+            raise KgrecError(
+                f"{self.num_edges:,} edges over {self.num_nodes:,} nodes are too many for one key; train on the CPU"
+            )
+        row = torch.arange(len(ptr) - 1, device=ptr.device).repeat_interleave(ptr.diff())
+        return torch.cat([row * base + tails, ptr.new_full((1,), most)])
+
+    def _is_in_row_by_search(self, row: Tensor, tail: Tensor) -> Tensor:
+        """The vectorised form of `is_triple`, of rows [n] of `_triple_rows`; one past the last is none."""
+        wanted = row[:, None] * (self.num_nodes + 1) + tail
+        return self._sorted_triples[torch.searchsorted(self._sorted_triples, wanted)] == wanted
+
     def count_edges(self, head: Tensor, tail: Tensor) -> Tensor:
         """How many edges there are from each head to its tail (flat numbers), LongTensor of their shape."""
         pairs = head * (self.num_nodes + 1) + tail
