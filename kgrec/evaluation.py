@@ -15,7 +15,7 @@ from torch import Tensor
 from kgrec.errors import KgrecError, some
 from kgrec.graph import Candidates, Graph
 from kgrec.metrics import OF_A_USERS_CLICKS, OF_CLICKS, OF_RATINGS, Metric, Ranking, coverage, parse
-from kgrec.model import Recommender, Task
+from kgrec.model import AnyTask, Recommender
 from kgrec.ranking import Ranker, Scorer, as_edges, scoring
 from kgrec.samplers.histories import Histories
 
@@ -36,12 +36,14 @@ class Evaluation:
     #: `item`, external ids, `truth` and `prediction`, the rating or the probability, float32
 
 
-def default_metrics(task: Task) -> tuple[str, ...]:
+def default_metrics(task: AnyTask) -> tuple[str, ...]:
     """The metrics of a task where none are named.
 
     >>> default_metrics("rating"), default_metrics("ctr")
     (('rmse', 'mae'), ('auc', 'gauc', 'logloss', 'ece'))
     """
+    if task == "link":
+        return ("mrr", "hits@1", "hits@3", "hits@10")
     if task != "ranking":
         return tuple(OF_RATINGS if task == "rating" else OF_CLICKS)
     kinds = ("recall", "precision", "ndcg", "hit_rate", "mrr", "map")
@@ -119,10 +121,17 @@ def _check_graphs(known: Graph, held: Graph) -> None:
 def check_metrics(model: Recommender, held: Graph, metrics: Sequence[str]) -> None:
     """Whether the held-out edges give these metrics of this model a value, before anything is scored.
 
-    Raises KgrecError where ratings or clicks are asked of a model of another task, where edges have no labels of
-    clicks, and where AUC is undefined: all edges, or those of each user for GAUC, are of one class.
+    Raises KgrecError where metrics of facts are asked for, ratings or clicks of a model of another task, where edges
+    have no labels of clicks, and where AUC is undefined: all edges, or those of each user for GAUC, are of one class.
     """
     wanted = [parse(name) for name in metrics]
+    facts = [metric.name for metric in wanted if metric.of == "facts"]
+    if facts:
+        lists = "; the mrr of lists has a cut-off, mrr@10" if "mrr" in facts else ""
+        raise KgrecError(
+            f"{', '.join(facts)} measure held-out facts, and these are held-out {held.target[1]!r} edges{lists}; ask "
+            "for metrics such as ndcg@10, or train a model of facts with --task link"
+        )
     for what, task in (("ratings", "rating"), ("clicks", "ctr")):
         names = [metric.name for metric in wanted if metric.of == what]
         if names and model.task != task:

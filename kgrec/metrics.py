@@ -1,4 +1,4 @@
-"""Metrics: each is its formula over the facts of one relevance matrix. Names are `ndcg@10`, `rmse`, `auc`."""
+"""Metrics: each is its formula over the facts of one relevance matrix. Names are `ndcg@10`, `rmse`, `hits@10`."""
 
 from __future__ import annotations
 
@@ -171,6 +171,16 @@ def ece(score: Tensor, label: Tensor) -> Tensor:
     return gap.abs().sum() / len(label)
 
 
+def reciprocal_rank(rank: Tensor, k: int = 0) -> Tensor:
+    """1 / rank of each held-out fact, DoubleTensor [n]; their mean is mrr. rank: Tensor [n], from 1."""
+    return 1 / rank.double()
+
+
+def hits(rank: Tensor, k: int) -> Tensor:
+    """1 where the rank of a held-out fact is k or better, else 0: DoubleTensor [n] (Bordes et al. 2013, sec. 4.2)."""
+    return (rank <= k).double()
+
+
 #: Metrics of one user's list: (lists, k) -> DoubleTensor [B]
 OF_LISTS: Mapping[str, Callable[[Ranking, int], Tensor]] = {
     "recall": _recall,
@@ -193,10 +203,12 @@ OF_CLICKS: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "logloss": lambda score, label, user: logloss(score, label),
     "ece": lambda score, label, user: ece(score, label),
 }
+#: Metrics of held-out facts: (rank [n], k) -> DoubleTensor [n]
+OF_FACTS: Mapping[str, Callable[[Tensor, int], Tensor]] = {"mrr": reciprocal_rank, "hits": hits}
 #: Those of them that a user has: (score [n], label [n], user [n]) -> DoubleTensor [U]
 OF_A_USERS_CLICKS: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"gauc": auc, "logloss": logloss}
 
-NAMES = (*OF_LISTS, *OF_CATALOG, *OF_RATINGS, *OF_CLICKS)
+NAMES = (*OF_LISTS, *OF_CATALOG, *OF_RATINGS, *OF_CLICKS, "hits")
 LOWER_IS_BETTER = frozenset({"rmse", "mae", "popularity", "logloss", "ece"})
 
 
@@ -205,7 +217,7 @@ class Metric:
     """A metric by name and cut-off."""
 
     kind: str  #: one of NAMES
-    k: int = 0  #: ranks that count; 0 for metrics of ratings and clicks
+    k: int = 0  #: ranks that count; 0 for metrics of ratings and clicks, and for the mrr of held-out facts
 
     @property
     def name(self) -> str:
@@ -213,8 +225,11 @@ class Metric:
         return f"{self.kind}@{self.k}" if self.k else self.kind
 
     @property
-    def of(self) -> Literal["lists", "catalog", "ratings", "clicks"]:
-        """What it measures: each user's list, all lists together, predicted ratings, or predicted clicks."""
+    def of(self) -> Literal["lists", "catalog", "ratings", "clicks", "facts"]:
+        """What it measures: each user's list, all lists together, predicted ratings, predicted clicks, or the ranks of
+        held-out facts."""
+        if self.kind == "hits" or (self.kind == "mrr" and not self.k):
+            return "facts"
         if self.kind in OF_LISTS:
             return "lists"
         if self.kind in OF_CATALOG:
@@ -247,6 +262,8 @@ def parse(name: str) -> Metric:
     kind, at, cut = name.strip().partition("@")
     if kind not in NAMES:
         raise unknown_name("metric", kind, NAMES)
+    if kind == "mrr" and not at:
+        return Metric(kind)  # of facts; that of lists has a cut-off
     if kind in (*OF_RATINGS, *OF_CLICKS):
         if at:
             raise KgrecError(f"metric {name!r}: {kind} takes no cut-off; write {kind}")

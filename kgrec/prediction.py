@@ -18,12 +18,13 @@ from torch import Tensor
 
 from kgrec.errors import BadData, KgrecError, unknown_name
 from kgrec.files import refuse_existing, whole
-from kgrec.model import Task
+from kgrec.model import AnyTask
 from kgrec.ranking import Scorer, as_edges, scoring
 from kgrec.run import Run
 from kgrec.vocabulary import as_strings
 
-PREDICTED: dict[Task, str] = {"ranking": "score", "rating": "rating", "ctr": "probability"}  #: the column, by task
+#: The column, by task
+PREDICTED: dict[AnyTask, str] = {"ranking": "score", "rating": "rating", "ctr": "probability", "link": "score"}
 CELLS = 262_144  #: scores of users' own lists that are held at once; a model may hold a vector for each
 MOST = 20  #: unknown ids that are listed; the rest are counted
 

@@ -30,6 +30,7 @@ OF_MODEL = {
     "ials": {"reg": 0.03},
     "gru4rec": {"lr": 0.03},
     "gruatt": {"lr": 0.03},
+    "transr": {"relation_dim": 8},
 }
 EPOCHS = 20
 

@@ -10,6 +10,7 @@ from kgrec.nn.grouped import grouped_product
 from kgrec.nn.gru import GRU
 from kgrec.nn.kg_encoder import KGEncoder, KGEncoderConfig
 from kgrec.nn.label_loss import label_loss, label_of, mean_score, squares
+from kgrec.nn.link_model import KGELinkModel, LinkModel, LinkModelConfig
 from kgrec.nn.next_item import NextItem, NextItemConfig, Paths
 from kgrec.nn.pair_mlp import PairMLP, PairMLPConfig
 from kgrec.nn.propagation import Adjacency, symmetric
@@ -29,8 +30,11 @@ __all__ = [
     "EdgeModel",
     "EdgeModelConfig",
     "GraphEdgeModel",
+    "KGELinkModel",
     "KGEncoder",
     "KGEncoderConfig",
+    "LinkModel",
+    "LinkModelConfig",
     "LossName",
     "NextItem",
     "NextItemConfig",

@@ -7,17 +7,17 @@ from torch import Tensor, nn
 
 from kgrec.graph import Graph
 from kgrec.losses import logistic, squared_error
-from kgrec.model import Task
+from kgrec.model import AnyTask
 from kgrec.samplers import Batch
 from kgrec.schema import CLICK
 
 
-def label_of(task: Task) -> str | None:
+def label_of(task: AnyTask) -> str | None:
     """The edge feature that seeds must carry for a task."""
     return CLICK if task == "ctr" else None
 
 
-def mean_score(known: Graph, task: Task) -> Tensor:
+def mean_score(known: Graph, task: AnyTask) -> Tensor:
     """What is predicted of an edge of which nothing is known: the mean rating, or the logit of the share of clicks; 0
     in a ranking, and without edges. FloatTensor []. Raises KgrecError where clicks are asked for and edges have no
     labels."""
@@ -26,7 +26,7 @@ def mean_score(known: Graph, task: Task) -> Tensor:
     return known.clicks().mean().logit(eps=1e-6) if task == "ctr" else known.weight.mean()
 
 
-def label_loss(task: Task, score: Tensor, batch: Batch) -> Tensor:
+def label_loss(task: AnyTask, score: Tensor, batch: Batch) -> Tensor:
     """The mean squared error of scores [n] as ratings, or their cross-entropy as clicks' logits."""
     if task == "ctr":
         assert batch.label is not None

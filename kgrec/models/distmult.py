@@ -1,0 +1,23 @@
+"""DistMult: a fact's head and tail agree in the dimensions that its relation weighs."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from kgrec.graph import Graph
+from kgrec.nn import KGELinkModel, LinkModelConfig
+
+
+class DistMult(KGELinkModel):
+    """The score is the sum of e_h * e_r * e_t (Yang et al. 2015, eq. 2), as torch_geometric.nn.kge.DistMult. It is the
+    same both ways; but a relation's inverse has a vector of its own."""
+
+    Config = LinkModelConfig
+
+    def __init__(self, graph: Graph, config: LinkModelConfig) -> None:
+        from torch_geometric.nn.kge import DistMult as Kge
+
+        super().__init__(graph, config, Kge)
+
+    def catalog_scores(self, head: Tensor, relation: int, tails: Tensor) -> Tensor:
+        return (self.node(head) * self.relation(relation)) @ self.node(tails).T

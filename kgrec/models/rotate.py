@@ -1,0 +1,37 @@
+"""RotatE: a fact turns its head to its tail."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kgrec.graph import Graph
+from kgrec.nn import KGELinkModel, LinkModelConfig
+from kgrec.settings import settings
+
+
+@settings
+class RotatEConfig(LinkModelConfig):
+    """Settings of RotatE."""
+
+    margin: float = 6.0  #: gamma, which `loss: bce` adds to every score
+
+
+class RotatE(KGELinkModel):
+    """The score is gamma - |e_h * e_r - e_t| over complex numbers with |e_r| = 1 in each dimension (Sun et al. 2019,
+    eqs. 4 and 5), in the 2-norm, as torch_geometric.nn.kge.RotatE. `dim` complex numbers are 2 dim real ones; `l2`
+    weighs nodes alone, as relations are angles."""
+
+    Config = RotatEConfig
+
+    def __init__(self, graph: Graph, config: RotatEConfig) -> None:
+        from torch_geometric.nn.kge import RotatE as Kge
+
+        super().__init__(graph, config, Kge, angles=True, margin=config.margin)
+
+    def catalog_scores(self, head: Tensor, relation: int, tails: Tensor) -> Tensor:
+        head_re, head_im = self.node(head), self.node(head, "_im")
+        re, im = self.relation(relation).cos(), self.relation(relation).sin()
+        turned = torch.cat([head_re * re - head_im * im, head_re * im + head_im * re], -1)
+        there = torch.cat([self.node(tails), self.node(tails, "_im")], -1)
+        return self.config.margin - torch.cdist(turned, there)

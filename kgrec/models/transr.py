@@ -1,0 +1,42 @@
+"""TransR: a fact moves its head to its tail, in a space of its relation's own."""
+
+from __future__ import annotations
+
+from pydantic import PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from kgrec.graph import Graph
+from kgrec.nn import LinkModel, LinkModelConfig, NodeEmbedding
+from kgrec.nn import TransR as Translations
+from kgrec.settings import settings
+
+
+@settings
+class TransRConfig(LinkModelConfig):
+    """Settings of TransR."""
+
+    relation_dim: PositiveInt = 64
+    init_std: PositiveFloat = 0.1  #: of the nodes' vectors at the start
+
+
+class TransR(LinkModel):
+    """The score is -|W_r e_h + e_r - W_r e_t|^2 (Lin et al. 2015, eq. 8)."""
+
+    Config = TransRConfig
+
+    def __init__(self, graph: Graph, config: TransRConfig) -> None:
+        super().__init__(graph, config)
+        self.node = NodeEmbedding(graph, None, config.dim, config.init_std)
+        self.transr = Translations(len(self.edge_types), config.dim, config.relation_dim)
+
+    def triple_scores(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
+        return -self.transr.energies(self.node(head), relation, self.node(tail).unsqueeze(1)).squeeze(1)
+
+    def catalog_scores(self, head: Tensor, relation: int, tails: Tensor) -> Tensor:
+        matrix = self.transr.projection[relation]
+        moved = self.node(head) @ matrix + self.transr.relation[relation]  # [B, K]
+        there = self.node(tails) @ matrix  # [C, K]
+        return 2 * moved @ there.T - moved.square().sum(1, keepdim=True) - there.square().sum(1)
+
+    def weighed(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        return [self.node.weight], [self.transr.relation]
