@@ -159,6 +159,9 @@ def train(
     metric: Chooser = None,
     metrics: Metrics = None,
     refit: Refit = False,
+    init: Annotated[
+        Path | None, typer.Option("--init", help="A run folder to start from: vectors by id, layers that fit.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from OUT.checkpoint.")] = False,
     seed: Annotated[int | None, typer.Option("--seed")] = None,
     device: TrainingDevice = None,
@@ -191,6 +194,7 @@ def train(
         training=settings,
         metrics=_names(metrics),
         refit=refit,
+        init=init,
         out=out,
         resume=resume,
         overwrite=overwrite,

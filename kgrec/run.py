@@ -29,6 +29,7 @@ from kgrec.metrics import higher_is_better, parse
 from kgrec.model import Recommender
 from kgrec.split import split as split_graph
 from kgrec.training import Epoch, Trainer, TrainingConfig, choose_device, make_fabric
+from kgrec.transfer import initialise
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -111,6 +112,7 @@ def train(
     training: TrainingConfig | None = None,
     metrics: Sequence[str] | None = None,
     refit: bool = False,
+    init: str | Path | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -120,7 +122,9 @@ def train(
 
     model: a name of `kgrec.models.names()`, or the dotted path of your own. split, candidates: see `kgrec.split.split`.
     config: the model's fields. metrics: names such as "ndcg@10"; else the usual ones of the model's task. refit: train
-    anew on train + valid, for as many epochs as validation chose. out: the run folder to write; while training goes on,
+    anew on train + valid, for as many epochs as validation chose. init: a run folder whose vectors of nodes, by
+    external id, and layers, where they fit, are the start; `metrics["init"]` says what was taken. out: the run folder
+    to write; while training goes on,
     `OUT.checkpoint` holds the state, and `resume` goes on from it to exactly the weights of an uninterrupted run.
 
     Raises KgrecError for unknown names and wrong fields, an existing `out`, and a loss that is not finite.
@@ -130,7 +134,7 @@ def train(
     check_names(model, metrics, training)
     job = _Job(
         model, dict(config or {}), training, tuple(metrics or ()), split, candidates, refit,
-        Path(out) if out is not None else None, resume, overwrite,
+        Path(out) if out is not None else None, resume, overwrite, None if init is None else str(init),
     )  # fmt: skip
     if job.out is not None:
         refuse_existing(job.out, overwrite)
@@ -168,6 +172,7 @@ class _Job:
     out: Path | None
     resume: bool
     overwrite: bool
+    init: str | None = None
 
     @property
     def checkpoint(self) -> Path:
@@ -189,6 +194,8 @@ class _Job:
             "refit": self.refit,
             "graph": graph_hash,
         }
+        if self.init is not None:
+            parts["init"] = self.init
         return json.loads(json.dumps(parts, default=str))
 
 
@@ -224,6 +231,7 @@ class _Session:
         self.graph = graph
         self.state, self.best_weights = _State(), dict[str, Tensor]()
         self.evaluation_seconds = 0.0
+        self.taken: dict[str, Any] = {}  #: what the model starts from, where it is another run
         self.events = _events(job.training.tensorboard) if fabric.is_global_zero else None
 
     @functools.cached_property
@@ -253,6 +261,8 @@ class _Session:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.job.training.seed)
             model = models.build(self.job.model, graph, self.job.config)
+        if self.job.init is not None:
+            self.taken = _taken_from(self.job.init, model, graph, self.split.spec)
         return model.to(self.fabric.device).eval()
 
     def _phase(
@@ -374,8 +384,23 @@ class _Session:
             "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
             "seed": self.job.training.seed,
             "processes": self.fabric.world_size,
+            **({"init": self.taken} if self.taken else {}),
         }
         return json.loads(json.dumps(summary))
+
+
+def _taken_from(path: str, model: Recommender, graph: Graph, spec: str) -> dict[str, Any]:
+    """Start a model from a run folder. Raises KgrecError where nothing fits, or the run was split otherwise, so that it
+    may have seen what is held out here."""
+    run = Run.load(path)
+    if run.split != spec and (run.split or "").split(",valid")[0] != spec.split(",valid")[0]:
+        raise KgrecError(
+            f"{path} was trained by the split {run.split}, and this is {spec}: it may have seen what is held out here; "
+            "train it by the same --split"
+        )
+    known = dataclasses.replace(Graph.empty(read_schema(Path(path))), vocabulary=run.graph.vocabulary)
+    taken = initialise(model, graph, run.model, known)
+    return {"run": path, "model": run.name, **taken.to_json()}
 
 
 def _events(folder: str | None) -> Any:

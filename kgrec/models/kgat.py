@@ -91,6 +91,6 @@ def _check(config: KGATConfig) -> None:
         raise KgrecError(f"there are {len(config.fanouts)} fanouts and {len(config.layers)} layers; each wants one")
     if config.loss == "softmax" or config.task != "ranking":
         raise KgrecError(
-            "with fanouts only some items have vectors, so a loss over drawn ones is wanted, as bpr or sampled_softmax; it "
-            f"is {config.loss!r}, of task {config.task!r}"
+            "with fanouts only some items have vectors, so a loss over drawn ones is wanted, such as bpr; "
+            f"it is {config.loss!r}, of task {config.task!r}"
         )

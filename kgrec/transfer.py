@@ -1,0 +1,120 @@
+"""Initialisation from a trained model: vectors of nodes by their external ids, and layers where they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kgrec.errors import KgrecError, some
+from kgrec.graph import Graph
+from kgrec.model import Recommender
+from kgrec.nn import NodeEmbedding
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What was taken over, and what was not."""
+
+    vectors: Mapping[str, Mapping[str, Any]]  #: by table and node type: `from`, the table there, `found` of `nodes`
+    layers: tuple[str, ...]  #: other parameters, by name
+    left: tuple[str, ...]  #: parameters that start as they would without
+
+    def to_json(self) -> dict[str, Any]:
+        return {"vectors": dict(self.vectors), "layers": list(self.layers), "left": list(self.left)}
+
+
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """Vectors of one node type in a trained model."""
+
+    name: str
+    role: str  #: user or item, or the node type's name
+    vector: Tensor  #: FloatTensor [N, D]
+    node_type: str
+
+
+def initialise(model: Recommender, graph: Graph, trained: Recommender, known: Graph) -> Taken:
+    """Start a model's node vectors from those of a trained one, node by node as external ids say, and other parameters
+    of the same name and shape. graph: what the model was built of; known: the trained one's, with its ids.
+
+    Users and items go together whatever their types are called, other types by name. Where several tables of the
+    trained model fit, one of the same name is taken, else the first of the same width. Raises KgrecError where nothing
+    can be taken.
+    """
+    sources = list(_sources(trained, known))
+    vectors: dict[str, dict[str, Any]] = {}
+    tables = set()
+    with torch.no_grad():
+        for name, table in _tables(model):
+            tables |= {id(parameter) for parameter in table.parameters()}
+            for node_type, nodes in graph.ranges.items():
+                if not _covers(table, nodes):
+                    continue
+                source = _best(sources, name, _role(graph, node_type), table.weight.shape[1])
+                if source is not None:
+                    found = torch.from_numpy(
+                        known.vocabulary[source.node_type].find(graph.vocabulary[node_type].id_array)
+                    )
+                    rows = (found >= 0).nonzero().squeeze(1)
+                    values = source.vector[found[rows].to(source.vector.device)].to(table.weight)
+                    table.weight[rows.to(table.weight.device) + nodes.start - table.start] = values
+                    key = name if len(nodes) == table.count else f"{name}/{node_type}"
+                    vectors[key] = {"from": source.name, "found": len(rows), "nodes": len(nodes)}
+        theirs = dict(trained.named_parameters())
+        layers, left = [], []
+        for name, parameter in model.named_parameters():
+            if id(parameter) in tables:
+                if not any(key.split("/")[0] == name.rpartition(".")[0] for key in vectors):
+                    left.append(name)
+            elif name in theirs and theirs[name].shape == parameter.shape:
+                parameter.copy_(theirs[name])
+                layers.append(name)
+            else:
+                left.append(name)
+    if not any(one["found"] for one in vectors.values()) and not layers:
+        widths = sorted({source.vector.shape[1] for source in sources})
+        raise KgrecError(
+            f"nothing of {type(trained).__name__} can start {type(model).__name__}: it has vectors of "
+            f"{some(widths) if widths else 'no'} numbers, for ids such as {_ids(known)}, where the graph has {_ids(graph)}"
+            "; set the same `dim`, and take a run over the same ids"
+        )
+    return Taken(vectors, tuple(layers), tuple(left))
+
+
+def _tables(model: Recommender) -> Iterator[tuple[str, NodeEmbedding]]:
+    """Tables of vectors by name; biases are none."""
+    for name, module in model.named_modules():
+        if isinstance(module, NodeEmbedding) and module.weight.shape[1] > 1:
+            yield name, module
+
+
+def _sources(model: Recommender, known: Graph) -> Iterator[_Source]:
+    for name, table in _tables(model):
+        for node_type, nodes in known.ranges.items():
+            if _covers(table, nodes):
+                vector = table.weight[nodes.start - table.start : nodes.stop - table.start].detach()
+                yield _Source(name, _role(known, node_type), vector, node_type)
+
+
+def _covers(table: NodeEmbedding, nodes: range) -> bool:
+    return table.start <= nodes.start and nodes.stop <= table.start + table.count and len(nodes) > 0
+
+
+def _role(graph: Graph, node_type: str) -> str:
+    """What goes with what: users with users, items with items, other types by name."""
+    return {graph.target[0]: "user of the target", graph.target[2]: "item of the target"}.get(node_type, node_type)
+
+
+def _best(sources: list[_Source], name: str, role: str, width: int) -> _Source | None:
+    fitting = [source for source in sources if source.role == role and source.vector.shape[1] == width]
+    named = [source for source in fitting if source.name == name]
+    return next(iter(named or fitting), None)
+
+
+def _ids(graph: Graph) -> str:
+    node_type = graph.target[2]
+    return f"{node_type} {some(graph.vocabulary[node_type].ids(range(2)))}"

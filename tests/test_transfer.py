@@ -1,0 +1,96 @@
+"""Starting a model from another run: by external id, by role and name, and what is said of it."""
+
+import pandas as pd
+import pytest
+import torch
+
+from kgrec import models
+from kgrec.errors import KgrecError
+from kgrec.graph import Graph
+from kgrec.run import Run, train
+from kgrec.settings import configure
+from kgrec.training import TrainingConfig
+from kgrec.transfer import initialise
+
+
+def graph_of(*pairs: tuple[str, str], item: str = "item") -> Graph:
+    rated = pd.DataFrame(pairs, columns=["source", "target"])
+    return Graph.from_frames(edges={("user", "rated", item): rated})
+
+
+THERE = graph_of(("ann", "a"), ("bob", "b"), ("cem", "c"))
+HERE = graph_of(("cem", "d"), ("ann", "c"), ("dan", "a"), item="film")
+
+
+def test_vectors_go_by_id_and_role() -> None:
+    """Users ann and cem, and items a and c, are known there; films are items here."""
+    torch.manual_seed(0)
+    trained, model = models.build("mf", THERE, {"dim": 4}), models.build("mf", HERE, {"dim": 4})
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    taken = initialise(model, HERE, trained, THERE)
+    assert taken.vectors == {
+        "user": {"from": "user", "found": 2, "nodes": 3},
+        "item": {"from": "item", "found": 2, "nodes": 3},
+    }
+    assert torch.equal(model.user.weight[0], trained.user.weight[2])  # cem
+    assert torch.equal(model.user.weight[1], trained.user.weight[0])  # ann
+    assert torch.equal(model.user.weight[2], before["user.weight"][2])  # dan
+    assert torch.equal(model.item.weight[1:3], trained.item.weight[[2, 0]])  # c, a
+    assert torch.equal(model.item.weight[0], before["item.weight"][0])  # d
+    assert (taken.layers, taken.left) == ((), ())
+
+
+def test_a_table_of_all_nodes_is_filled_type_by_type() -> None:
+    trained, model = models.build("mf", THERE, {"dim": 4}), models.build("kgat", THERE, {"dim": 4})
+    taken = initialise(model, THERE, trained, THERE)
+    table = model.encoder.node.weight
+    assert torch.equal(table[:3], trained.user.weight[:3]) and torch.equal(table[3:6], trained.item.weight[:3])
+    assert set(taken.vectors) == {"encoder.node/user", "encoder.node/item"}
+    assert "encoder.aggregators.0.first.weight" in taken.left
+    assert not any(name.startswith("encoder.node") for name in taken.left)
+
+
+def test_layers_that_fit_are_taken_and_the_others_named() -> None:
+    trained = models.build("neumf", THERE, {"dim": 4, "mlp_dim": 8, "layers": (6, 5)})
+    model = models.build("neumf", THERE, {"dim": 4, "mlp_dim": 8, "layers": (6, 7)})
+    taken = initialise(model, THERE, trained, THERE)
+    assert taken.vectors["mlp_user"]["from"] == "mlp_user"
+    assert torch.equal(model.mlp_item.weight[:-1], trained.mlp_item.weight[:-1])
+    assert "weight" in taken.layers and torch.equal(model.weight, trained.weight)
+    theirs = dict(trained.named_parameters())
+    for name, parameter in model.named_parameters():
+        if name in taken.layers:
+            assert torch.equal(parameter, theirs[name])
+    assert taken.left and all(theirs[name].shape != dict(model.named_parameters())[name].shape for name in taken.left)
+
+
+def test_nothing_to_take_is_an_error() -> None:
+    with pytest.raises(KgrecError, match=r"vectors of 5 numbers.*set the same `dim`"):
+        initialise(models.build("mf", HERE, {"dim": 4}), HERE, models.build("mf", THERE, {"dim": 5}), THERE)
+    other = graph_of(("x", "y"))
+    with pytest.raises(KgrecError, match="ids such as item 'y'"):
+        initialise(models.build("mf", HERE, {"dim": 4}), HERE, models.build("mf", other, {"dim": 4}), other)
+
+
+def quick(**fields: object) -> TrainingConfig:
+    return configure(TrainingConfig, {"epochs": 2, "device": "cpu", **fields})
+
+
+def test_a_run_starts_from_another(planted: Graph, tmp_path) -> None:
+    config = {"dim": 8, "batch_size": 32, "lr": 0.01}
+    first = train("mf", planted, split="last_n:1,valid=1", config=config, training=quick(), out=tmp_path / "mf.run")
+    still = {**config, "lr": 1e-12}
+    run = train(
+        "mf", planted, split="last_n:1,valid=1", config=still, training=quick(epochs=1), init=tmp_path / "mf.run"
+    )
+    torch.testing.assert_close(run.model.user.weight, first.model.user.weight)
+    assert run.metrics["init"]["model"] == "mf"
+    assert run.metrics["init"]["vectors"]["item"] == {"from": "item", "found": 40, "nodes": 40}
+    assert Run.load(tmp_path / "mf.run").metrics.get("init") is None
+
+
+def test_a_run_that_may_have_seen_the_test_edges_is_refused(planted: Graph, tmp_path) -> None:
+    config = {"dim": 8, "batch_size": 32}
+    train("mf", planted, split="ratio:0.2,seed=1", config=config, training=quick(), out=tmp_path / "mf.run")
+    with pytest.raises(KgrecError, match=r"trained by the split ratio:0.2,seed=1, and this is last_n:1"):
+        train("mf", planted, split="last_n:1", config=config, training=quick(), init=tmp_path / "mf.run")
