@@ -49,10 +49,11 @@ def save_artifact(
     *,
     per_user: pa.Table | None = None,
     predictions: pa.Table | None = None,
+    ranks: pa.Table | None = None,
     log: str = "",
     overwrite: bool = False,
 ) -> None:
-    """Write a run folder whole or not at all, with the test's values by user and by edge where they are given.
+    """Write a run folder whole or not at all, with the test's values by user, by edge and by fact where given.
 
     Raises KgrecError where `path` exists or the disk refuses.
     """
@@ -77,7 +78,7 @@ def save_artifact(
                 columns["label"] = vocabulary.label_array
             pq.write_table(pa.table(columns), folder / "vocabulary" / f"{name}.parquet", compression="zstd")
         pq.write_table(_history(graph, artifact.behaviours), folder / "history.parquet", compression="zstd")
-        for name, table in (("per_user", per_user), ("predictions", predictions)):
+        for name, table in (("per_user", per_user), ("predictions", predictions), ("ranks", ranks)):
             if table is not None:
                 pq.write_table(table, folder / f"{name}.parquet", compression="zstd")
         if log:

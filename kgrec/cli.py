@@ -147,6 +147,9 @@ def train(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of `kgrec models`, or a dotted path.")],
     graph: GraphFolder,
     out: Annotated[Path | None, typer.Option("--out", help="The run folder to write.")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", help="ranking, rating, ctr, or link: hold out facts, not interactions.")
+    ] = None,
     split: Annotated[str | None, typer.Option("--split", help="A SPEC such as last_n:1,valid=1.")] = None,
     candidates: Annotated[
         str | None, typer.Option("--candidates", help="Items to rank at test: a list in the graph, or all.")
@@ -188,6 +191,7 @@ def train(
     run = train_model(
         model,
         graph,
+        task=task,
         split=split,
         candidates=candidates,
         config=fields,

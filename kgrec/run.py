@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import numpy as np
 import torch
@@ -21,18 +21,25 @@ from torch import Tensor
 
 from kgrec import models
 from kgrec.artifact import Artifact, load_artifact, load_tensors, read_schema, save_artifact, save_tensors, versions
-from kgrec.errors import KgrecError
+from kgrec.errors import KgrecError, unknown_name
 from kgrec.evaluation import Evaluation, check_metrics, default_metrics, evaluate
 from kgrec.files import refuse_existing, whole
 from kgrec.graph import Candidates, Graph
+from kgrec.linking import LinkEvaluation, check_link_metrics, evaluate_links
 from kgrec.metrics import higher_is_better, parse
 from kgrec.model import Recommender
+from kgrec.nn import LinkModel
+from kgrec.settings import configure
+from kgrec.split import Split, split_facts
 from kgrec.split import split as split_graph
 from kgrec.training import Epoch, Trainer, TrainingConfig, choose_device, make_fabric
 from kgrec.transfer import initialise
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+#: The metric that chooses the epoch where none is named, by task
+CHOOSERS: Mapping[str, str] = {"ranking": "ndcg@10", "rating": "rmse", "ctr": "auc", "link": "mrr"}
 
 Report = Callable[[Epoch, Mapping[str, float]], None]  #: called after each epoch with the validation metrics, if any
 
@@ -77,10 +84,11 @@ def measure(
     candidates: str | None = None,
     metrics: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Measure a run on the test edges of a graph with the same nodes. split, candidates: else those of the run.
+    """Measure a run on the test edges of a graph with the same nodes, or on its held-out facts where it was trained for
+    task `link`. split, candidates: else those of the run.
 
-    Returns `model`, `protocol`, `test`, `test_cold` and `test_warm` where there are cold items, `num_users` and
-    `evaluation_seconds`. Raises KgrecError where the graph's ids are not the run's.
+    Returns `model`, `protocol`, `test`, `test_cold` and `test_warm` where there are cold items, `num_users` (of facts
+    `num_facts`) and `evaluation_seconds`. Raises KgrecError where the graph's ids are not the run's.
     """
     graph = graph if isinstance(graph, Graph) else Graph.load(graph)
     for node_type, vocabulary in run.graph.vocabulary.items():
@@ -91,21 +99,72 @@ def measure(
         if not there.id_array.equals(vocabulary.id_array):
             raise KgrecError(f"the graph's {node_type} ids are not the run's; train again on this graph")
     place = next(iter(run.model.state_dict().values())).device
-    divided = split_graph(graph.to(place), split or run.split, candidates or (None if split else run.candidates))
+    lists = candidates or (None if split else run.candidates)
+    divided = _divided(graph.to(place), run.model.task, split or run.split, lists)
     names = metrics or default_metrics(run.model.task)
-    test = evaluate(run.model, divided.train_valid, divided.test, metrics=names, candidates=divided.candidates)
+    test = _evaluated(run.model, divided, divided.train_valid, divided.test, names, divided.candidates)
     return {"model": run.name, "protocol": divided.protocol, **_measured(test), "evaluation_seconds": test.seconds}
 
 
-def _measured(test: Evaluation) -> dict[str, Any]:
+def _divided(graph: Graph, task: str, spec: str | None, candidates: str | None) -> Split:
+    """The split of a task: of facts, or of interactions."""
+    if task != "link":
+        return split_graph(graph, spec, candidates)
+    if candidates not in (None, "all"):
+        raise KgrecError(f"candidates {candidates!r} are of users; held-out facts are ranked among all nodes")
+    return split_facts(graph, spec)
+
+
+def _evaluated(
+    model: Recommender,
+    divided: Split,
+    known: Graph,
+    held: Graph,
+    metrics: Sequence[str],
+    candidates: Candidates | None = None,
+) -> Evaluation | LinkEvaluation:
+    """A model measured on what a split holds out."""
+    if divided.whole is None:
+        return evaluate(model, known, held, metrics=metrics, candidates=candidates)
+    assert isinstance(model, LinkModel)
+    return evaluate_links(model, divided.whole, held, metrics=metrics)
+
+
+def _measured(test: Evaluation | LinkEvaluation) -> dict[str, Any]:
+    if isinstance(test, LinkEvaluation):
+        return {"test": dict(test.metrics), "num_facts": test.num_facts}
     apart = {"test_cold": dict(test.cold), "test_warm": dict(test.warm)} if test.cold else {}
     return {"test": dict(test.metrics), **apart, "num_users": test.num_users}
+
+
+def tasks_of(model: str) -> tuple[str, ...]:
+    """The tasks that a model can be trained for: the values of its field `task`, or the one that it has."""
+    kind = models.find(model)
+    return get_args(get_type_hints(kind.Config).get("task")) or (kind.task,)
+
+
+def _for_task(model: str, task: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The model's fields with its `task`. Raises KgrecError where it has another there, or has no such task."""
+    if task not in tasks_of(model):
+        able = [name for name in models.names() if task in tasks_of(name)]
+        if not able:
+            known = dict.fromkeys(task for name in models.names() for task in tasks_of(name))
+            raise unknown_name("task", task, known)
+        raise KgrecError(
+            f"model {model!r} has no task {task!r}, only {', '.join(tasks_of(model))}; those that have it: "
+            f"{', '.join(able)}"
+        )
+    if config.get("task", task) != task:
+        raise KgrecError(f"task {task!r} is asked for, and {config['task']!r} by the field `task`; name one")
+    fixed = "task" not in {field.name for field in dataclasses.fields(models.find(model).Config)}
+    return dict(config) if fixed else {**config, "task": task}
 
 
 def train(
     model: str,
     graph: Graph | str | Path,
     *,
+    task: str | None = None,
     split: str | None = None,
     candidates: str | None = None,
     config: Mapping[str, Any] | None = None,
@@ -120,20 +179,23 @@ def train(
 ) -> Run:
     """Train a model, choose its epoch on validation, measure it once on test, and keep it.
 
-    model: a name of `kgrec.models.names()`, or the dotted path of your own. split, candidates: see `kgrec.split.split`.
-    config: the model's fields. metrics: names such as "ndcg@10"; else the usual ones of the model's task. refit: train
-    anew on train + valid, for as many epochs as validation chose. init: a run folder whose vectors of nodes, by
-    external id, and layers, where they fit, are the start; `metrics["init"]` says what was taken. out: the run folder
-    to write; while training goes on,
-    `OUT.checkpoint` holds the state, and `resume` goes on from it to exactly the weights of an uninterrupted run.
+    model: a name of `kgrec.models.names()`, or the dotted path of your own. task: sets the model's field of this name;
+    `link` holds out facts, not interactions. split, candidates: see `kgrec.split.split`, and of facts
+    `kgrec.split.split_facts`. config: the model's fields. metrics: names such as "ndcg@10"; else the usual ones of the
+    model's task. refit: train anew on train + valid, for as many epochs as validation chose. init: a run folder whose
+    vectors of nodes, by external id, and layers, where they fit, are the start; `metrics["init"]` says what was taken.
+    out: the run folder to write; while training goes on, `OUT.checkpoint` holds the state, and `resume` goes on from it
+    to exactly the weights of an uninterrupted run.
 
-    Raises KgrecError for unknown names and wrong fields, an existing `out`, and a loss that is not finite.
+    Raises KgrecError for unknown names and wrong fields, a task that the model does not have, an existing `out`, and a
+    loss that is not finite.
     """
     training = training or TrainingConfig()
     graph = graph if isinstance(graph, Graph) else Graph.load(graph)
     check_names(model, metrics, training)
+    fields = dict(config or {}) if task is None else _for_task(model, task, config or {})
     job = _Job(
-        model, dict(config or {}), training, tuple(metrics or ()), split, candidates, refit,
+        model, fields, training, tuple(metrics or ()), split, candidates, refit,
         Path(out) if out is not None else None, resume, overwrite, None if init is None else str(init),
     )  # fmt: skip
     if job.out is not None:
@@ -173,6 +235,13 @@ class _Job:
     resume: bool
     overwrite: bool
     init: str | None = None
+
+    @property
+    def task(self) -> str:
+        """What is trained for: the model's field `task`, or its only one."""
+        kind = models.find(self.model)
+        config: Any = configure(kind.Config, self.config, what=f"model {self.model!r}")
+        return str(getattr(config, "task", kind.task))
 
     @property
     def checkpoint(self) -> Path:
@@ -227,7 +296,7 @@ class _Session:
 
     def __init__(self, fabric: Fabric, job: _Job, graph: Graph, report: Report | None) -> None:
         self.fabric, self.job, self.report = fabric, job, report
-        self.split = split_graph(graph.to(fabric.device), job.split, job.candidates)
+        self.split = _divided(graph.to(fabric.device), job.task, job.split, job.candidates)
         self.graph = graph
         self.state, self.best_weights = _State(), dict[str, Tensor]()
         self.evaluation_seconds = 0.0
@@ -272,7 +341,7 @@ class _Session:
         model = self._build(known)
         for part in (held, self.split.test):
             if part is not None:
-                check_metrics(model, part, self._metrics(model))
+                self._check(model, part)
         trainer = Trainer(model, known, config, self.fabric)
         if saved is not None:
             model.load_state_dict(saved.model)
@@ -297,6 +366,13 @@ class _Session:
                 )
         return model
 
+    def _check(self, model: Recommender, held: Graph) -> None:
+        """Raise KgrecError for metrics that what is held out does not give."""
+        if isinstance(model, LinkModel) and self.split.whole is not None:
+            check_link_metrics(model, self._metrics(model))
+        else:
+            check_metrics(model, held, self._metrics(model))
+
     def _choose(self, model: Recommender, known: Graph, held: Graph, epoch: int) -> Mapping[str, float]:
         """Validate on rank 0; all ranks learn whether it is the best so far. Returns the metrics."""
         measured = self._measure(model, known, held).metrics if self.fabric.is_global_zero else {}
@@ -311,15 +387,15 @@ class _Session:
         return measured
 
     def _metric(self, model: Recommender) -> str:
-        return self.job.training.metric or {"ranking": "ndcg@10", "rating": "rmse", "ctr": "auc"}[model.task]
+        return self.job.training.metric or CHOOSERS[model.task]
 
     def _metrics(self, model: Recommender) -> tuple[str, ...]:
         return tuple(dict.fromkeys([*(self.job.metrics or default_metrics(model.task)), self._metric(model)]))
 
     def _measure(
         self, model: Recommender, known: Graph, held: Graph, candidates: Candidates | None = None
-    ) -> Evaluation:
-        evaluation = evaluate(model, known, held, metrics=self._metrics(model), candidates=candidates)
+    ) -> Evaluation | LinkEvaluation:
+        evaluation = _evaluated(model, self.split, known, held, self._metrics(model), candidates)
         self.evaluation_seconds = evaluation.seconds
         return evaluation
 
@@ -362,13 +438,17 @@ class _Session:
                 },
                 behaviours=model.behaviours,
             )
-            tables = {"per_user": test.per_user, "predictions": test.predictions}
+            tables: dict[str, Any] = (
+                {"ranks": test.ranks}
+                if isinstance(test, LinkEvaluation)
+                else {"per_user": test.per_user, "predictions": test.predictions}
+            )
             save_artifact(artifact, job.out, **tables, log=_csv(state.rows), overwrite=job.overwrite)
             _Checkpoint.remove(job)
         self.fabric.barrier()
         return run
 
-    def _summary(self, model: Recommender, test: Evaluation) -> dict[str, Any]:
+    def _summary(self, model: Recommender, test: Evaluation | LinkEvaluation) -> dict[str, Any]:
         state = self.state
         seconds = [row["seconds"] for row in state.rows if row["phase"] == state.phase]
         summary = {

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kgrec.errors import KgrecError, unknown_name
+from kgrec.errors import KgrecError, some, unknown_name
 from kgrec.graph import NO_TIME, Candidates, Graph
 
 TRAIN, VALID, TEST = 0, 1, 2
@@ -21,6 +21,7 @@ SPECS = {
     "cold_items": "cold_items:F[,valid=F][,seed=S]",
     "NAME": "NAME[,valid=M or F][,seed=S], NAME being a split stored in the graph",
 }
+OF_FACTS = "ratio:0.1,valid=0.05,seed=0"  #: how facts are divided where no SPEC is given
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +35,13 @@ class Split:
     test: Graph  #: target edges that are measured once
     candidates: Candidates | None = None  #: items to rank at test; None: all that a user has not seen
     candidates_name: str | None = None
+    whole: Graph | None = None  #: where facts are held out: the graph, with train, valid and test
 
     @property
     def protocol(self) -> str:
         """The name under which results may be compared."""
+        if self.whole is not None:
+            return f"{self.spec} of facts; filtered ranks"
         return f"{self.spec}; {'candidates ' + self.candidates_name if self.candidates_name else 'full ranking'}"
 
 
@@ -72,6 +76,54 @@ def split(graph: Graph, spec: str | None = None, candidates: str | None = None) 
         listed = None
     divided = _divide(graph, _Words(spec))
     return replace(divided, spec=spec, candidates=lists, candidates_name=listed)
+
+
+def split_facts(graph: Graph, spec: str | None = None) -> Split:
+    """Divide a graph's facts, and leave all interactions in train: for link prediction.
+
+    SPEC: `ratio:F[,valid=F][,seed=S]` (default `ratio:0.1,valid=0.05,seed=0`). What is divided are pairs of nodes: all
+    that is said of a pair, by whatever relation and in either direction, is in one part, so that neither a stated
+    inverse nor a repetition gives a held-out fact away. Test are the pairs, in order of their flat numbers, where
+    `numpy.random.default_rng(seed).random(n) < F`; a relation that would have no fact left in train, such as one with a
+    single fact, keeps its first there.
+
+    Raises KgrecError for a SPEC that cannot be read or leaves test empty, and for a graph without facts.
+    """
+    words = _Words(spec or OF_FACTS)
+    if words.kind != "ratio" or len(words.positional) != 1 or not {"valid", "seed"}.issuperset(words.options):
+        raise KgrecError(f"split {words.spec!r}: facts are held out by ratio:F[,valid=F][,seed=S]; say {OF_FACTS!r}")
+    is_fact = ~torch.tensor(_is_behaviour(graph), device=graph.device)[graph.relation]
+    if not is_fact.any():
+        found = some(dict.fromkeys(edge[1] for edge in graph.edge_types))
+        raise KgrecError(
+            f"this graph has no facts to hold out; all its relations, {found}, join users and items: add tables or "
+            "triples to the recipe, or leave out --task link"
+        )
+    part = torch.full((graph.num_edges,), TRAIN, dtype=torch.int8, device=graph.device)
+    part[is_fact] = _parts_of_facts(graph.where(is_fact), words)
+    valid, test = graph.where(part == VALID), graph.where(part == TEST)
+    if not test.num_edges:
+        raise KgrecError(f"split {words.spec!r} leaves none of {int(is_fact.sum()):,} facts to test on; hold out more")
+    return Split(
+        words.spec,
+        train=graph.where(part == TRAIN),
+        train_valid=graph.where(part != TEST),
+        valid=valid if valid.num_edges else None,
+        test=test,
+        whole=graph,
+    )
+
+
+def _parts_of_facts(facts: Graph, words: _Words) -> Tensor:
+    """The part of each fact, CharTensor [facts]."""
+    low, high = torch.minimum(facts.head, facts.tail), torch.maximum(facts.head, facts.tail)
+    pairs, pair = torch.unique(low * (facts.num_nodes + 1) + high, return_inverse=True)
+    draw = np.random.default_rng(words.seed).random(len(pairs))
+    part = torch.from_numpy(_cut(draw, *_shares(words))).to(facts.device)
+    ptr = torch.tensor(facts.relation_ptr, device=facts.device)
+    trained = torch.bincount(facts.relation[part[pair] == TRAIN], minlength=len(facts.edge_types))
+    part[pair[ptr[:-1][(trained == 0) & (ptr.diff() > 0)]]] = TRAIN
+    return part[pair]
 
 
 class _Words:
@@ -168,13 +220,7 @@ def _last_of_each(target: Graph, number: int, valid: int) -> np.ndarray:
 
 
 def _ratio(target: Graph, words: _Words) -> np.ndarray:
-    shares = [word for word in words.positional if word != "per_user"]
-    if len(shares) != 1:
-        raise words.wrong("one share is wanted after ratio:")
-    test = words.share(shares[0], "F")
-    valid = words.share(words.options["valid"], "valid") if "valid" in words.options else 0.0
-    if test + valid >= 1:
-        raise words.wrong("test and valid leave nothing to train on")
+    test, valid = _shares(words)
     draw = np.random.default_rng(words.seed).random(target.num_edges)
     if "per_user" in words.positional:  # a user's rows in the order of their draws, cut at exact shares
         head = target.head.cpu().numpy()
@@ -183,6 +229,23 @@ def _ratio(target: Graph, words: _Words) -> np.ndarray:
         place = np.arange(len(head)) - np.repeat(np.cumsum(counts) - counts, counts)
         draw = np.empty(len(head))
         draw[order] = (place + 0.5) / counts[head[order]]
+    return _cut(draw, test, valid)
+
+
+def _shares(words: _Words) -> tuple[float, float]:
+    """Of test and of valid, by `ratio`."""
+    shares = [word for word in words.positional if word != "per_user"]
+    if len(shares) != 1:
+        raise words.wrong("one share is wanted after ratio:")
+    test = words.share(shares[0], "F")
+    valid = words.share(words.options["valid"], "valid") if "valid" in words.options else 0.0
+    if test + valid >= 1:
+        raise words.wrong("test and valid leave nothing to train on")
+    return test, valid
+
+
+def _cut(draw: np.ndarray, test: float, valid: float) -> np.ndarray:
+    """Parts by draws between 0 and 1: int8 like `draw`."""
     return np.where(draw < test, TEST, np.where(draw < test + valid, VALID, TRAIN)).astype(np.int8)
 
 
@@ -194,7 +257,7 @@ def _cold_items(graph: Graph, target: Graph, words: _Words) -> Split:
     valid = words.share(words.options["valid"], "valid") if "valid" in words.options else 0.0
     items = graph.range(graph.target[2])
     draw = np.random.default_rng(words.seed).random(len(items))
-    part_of_item = np.where(draw < test, TEST, np.where(draw < test + valid, VALID, TRAIN)).astype(np.int8)
+    part_of_item = _cut(draw, test, valid)
     result = _of_parts(graph, part_of_item[target.tail.cpu().numpy() - items.start], words)
 
     def without(known: Graph, parts: tuple[int, ...]) -> Graph:
