@@ -280,8 +280,74 @@ def neighbors(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict
     }
 
 
+def scale_kgat(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Milliseconds a batch of KGAT over sampled neighborhoods, and the peak of memory through training and the making
+    of what scoring reads, on synthetic graphs of two sizes, each in a process of its own."""
+    measured = {}
+    for name, number in (("small", benchmark["edges"] // 10), ("", benchmark["edges"])):
+        number //= 20 if options.quick else 1
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "measured.json"
+            child = os.fork()
+            if child == 0:
+                out.write_text(json.dumps(_train_kgat(benchmark, number)))
+                os._exit(0)
+            os.waitpid(child, 0)
+            if not out.exists():
+                raise KgrecError(f"the process that trained on {number:,} edges failed")
+            measured |= {f"{name}_{key}".strip("_"): value for key, value in json.loads(out.read_text()).items()}
+    return {"test": measured, "edges": benchmark["edges"], "nodes": benchmark["edges"] // 10}
+
+
+def _train_kgat(benchmark: Mapping[str, Any], edges: int) -> dict[str, float]:
+    """Of a graph with a node for ten edges: half of the edges interactions, half facts of 20 relations."""
+    import pyarrow as pa
+
+    from kgrec import models
+    from kgrec.assembly import EdgePart, NodePart, assemble
+    from kgrec.training import Trainer, make_fabric
+    from kgrec.vocabulary import Vocabulary
+
+    rng, nodes = np.random.default_rng(0), edges // 10
+    sizes = {"user": 2 * nodes // 5, "item": nodes // 5, "entity": 2 * nodes // 5}
+    parts = {name: NodePart(Vocabulary(pa.array(range(size)))) for name, size in sizes.items()}
+
+    def drawn(source: str, target: str, number: int) -> EdgePart:
+        tail = (rng.random(number) ** 2 * sizes[target]).astype(np.int64)
+        return EdgePart(rng.integers(0, sizes[source], number), tail)
+
+    target = ("user", "rated", "item")
+    of_edges = {target: drawn("user", "item", edges // 2)}
+    of_edges |= {("item", f"fact{i}", "entity"): drawn("item", "entity", edges // 40) for i in range(20)}
+    graph = assemble(parts, of_edges, target=target)
+    del parts, of_edges
+    model = models.build("kgat", graph, benchmark["set"])
+    training = TrainingConfig(device="cpu")
+    trainer = Trainer(model, graph, training, make_fabric(training))
+    found = {}
+    model.train()
+    for index, objective in enumerate(trainer.objectives):
+        stream = trainer._batches(index, 1)
+        for _ in range(5):  # indices are built, kernels are compiled
+            trainer._step(*next(stream))
+        begun = time.perf_counter()
+        for _ in range(benchmark["batches"]):
+            trainer._step(*next(stream))
+        found[f"{objective.name}_ms"] = (time.perf_counter() - begun) / benchmark["batches"] * 1000
+        stream.close()  # type: ignore[attr-defined]
+    found["training_peak_mb"] = peak_mb()
+    begun = time.perf_counter()
+    model.eval()
+    import torch
+
+    with torch.no_grad():
+        model.refresh()
+    return {**found, "refresh_seconds": time.perf_counter() - begun, "peak_mb": peak_mb()}
+
+
 MEASURES: dict[str, Callable[[Mapping[str, Any], argparse.Namespace], dict[str, Any]]] = {
-    function.__name__: function for function in (build, build_csv, read_ntriples, full_ranking, negatives, neighbors)
+    function.__name__: function
+    for function in (build, build_csv, read_ntriples, full_ranking, negatives, neighbors, scale_kgat)
 }
 
 
