@@ -96,6 +96,7 @@ def _multi(column: pa.Array, schema: FeatureSchema) -> Feature:
     schema, codes = _codes(pc.list_flatten(column), schema)
     row = np.repeat(np.arange(len(column)), lengths)[(codes >= 0).numpy()]  # values that are no category are dropped
     ptr = np.concatenate([[0], np.bincount(row, minlength=len(column)).cumsum()])
+    schema = FeatureSchema("multi", schema.categories, entries=len(row))
     return Feature(schema, codes[codes >= 0], torch.from_numpy(ptr.astype(np.int64)))
 
 

@@ -497,7 +497,8 @@ class Graph:
             features[node_type] = {
                 name: _appended(feature, name, frame) for name, feature in self.features.get(node_type, {}).items()
             }
-            nodes[node_type] = replace(schema, count=schema.count + len(frame))
+            columns = {name: feature.schema for name, feature in features[node_type].items()}
+            nodes[node_type] = replace(schema, count=schema.count + len(frame), features=columns)
         bigger = replace(
             self, schema=replace(self.schema, nodes=nodes), vocabulary=vocabulary, features=features, withheld=None
         )

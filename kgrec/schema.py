@@ -36,6 +36,7 @@ class FeatureSchema:
     kind: FeatureKind
     categories: tuple[str, ...] = ()  #: of categorical and multi, in the order of their codes
     dim: int = 0  #: of a vector
+    entries: int = 0  #: of multi, all codes of all rows when the graph was made
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,9 @@ def _features(data: Mapping[str, Any]) -> dict[str, FeatureSchema]:
         if feature["kind"] not in FEATURE_KINDS:
             raise unknown_name("feature kind", feature["kind"], FEATURE_KINDS)
         features[name] = FeatureSchema(
-            feature["kind"], tuple(feature.get("categories", ())), int(feature.get("dim", 0))
+            feature["kind"],
+            tuple(feature.get("categories", ())),
+            int(feature.get("dim", 0)),
+            int(feature.get("entries", 0)),
         )
     return features

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -140,7 +142,7 @@ def test_take_gives_rows_in_the_order_asked_and_missing_for_minus_one(kind):
     missing = {"multi": [], "vector": [0, 0]}.get(kind)
     taken = feature.take(torch.tensor([2, -1, 0, 2]))
     assert listed(taken) == [WANTED[kind][2], missing, WANTED[kind][0], WANTED[kind][2]]
-    assert taken.schema == feature.schema
+    assert replace(taken.schema, entries=feature.schema.entries) == feature.schema
     assert len(feature.take(torch.tensor([], dtype=torch.long))) == 0
     assert len(feature) == 3
 
@@ -159,6 +161,7 @@ def test_categories_that_are_given_keep_their_codes_and_others_are_missing():
     given = FeatureSchema("multi", categories=("x", "y"))
     multi = Feature.from_arrow(pa.array([["z", "y"], ["z"]]), given)
     assert (multi.values.tolist(), multi.ptr.tolist()) == ([1], [0, 1, 1])
+    assert multi.schema.entries == 1
 
 
 def test_numbers_as_categories_and_whole_numbers_as_float32():

@@ -58,14 +58,19 @@ def build(name: str, graph: Graph, config: object = None) -> Recommender:
     """A model, built from the training graph. config: its settings, or a mapping of some of them; None: the defaults.
     It is the only way by which one model may use another.
 
-    Raises UnknownName for a model or a setting that is not there, KgrecError for a value of the wrong type.
+    Raises UnknownName for a model or a setting that is not there, KgrecError for a value of the wrong type and for
+    features that the model does not take.
     """
+    from kgrec.nn.node_features import require_features
+
     kind = find(name)
     if config is None or isinstance(config, Mapping):
         config = configure(kind.Config, config or {}, what=f"model {name!r}")
     elif not isinstance(config, kind.Config):
         raise KgrecError(f"model {name!r} is set by {kind.Config.__name__}, not by {type(config).__name__}")
-    return kind(graph, config)
+    model = kind(graph, config)
+    require_features(model, config, f"model {name!r}")
+    return model
 
 
 def _model_of(module: ModuleType, wanted: str) -> type[Recommender]:

@@ -28,9 +28,9 @@ class MF(EdgeModel):
 
     def __init__(self, graph: Graph, config: MFConfig) -> None:
         super().__init__(graph, config, centred=config.biases)
-        source, _, target = graph.target
-        self.user = NodeEmbedding(graph, source, config.dim, config.init_std)
-        self.item = NodeEmbedding(graph, target, config.dim, config.init_std)
+        known, (source, _, target) = graph.only(graph.target), graph.target
+        self.user = NodeEmbedding(known, source, config.dim, config.init_std, config)
+        self.item = NodeEmbedding(known, target, config.dim, config.init_std, config)
         ranks = config.task == "ranking"
         self.user_bias = NodeEmbedding(graph, source, 1, std=0.0) if config.biases and not ranks else None
         self.item_bias = NodeEmbedding(graph, target, 1, std=0.0) if config.biases else None

@@ -21,9 +21,9 @@ class NCF(EdgeModel):
 
     def __init__(self, graph: Graph, config: NCFConfig) -> None:
         super().__init__(graph, config)
-        source, _, target = graph.target
-        self.user = NodeEmbedding(graph, source, config.dim, config.init_std)
-        self.item = NodeEmbedding(graph, target, config.dim, config.init_std)
+        known, (source, _, target) = graph.only(graph.target), graph.target
+        self.user = NodeEmbedding(known, source, config.dim, config.init_std, config)
+        self.item = NodeEmbedding(known, target, config.dim, config.init_std, config)
         self.mlp = PairMLP(config.dim, config.layers, config.dropout)
 
     def ranking_loss(self, ranking: RankingLoss, user: Tensor, drawn: Drawn) -> Tensor:

@@ -40,12 +40,12 @@ class NeuMF(EdgeModel):
 
     def __init__(self, graph: Graph, config: NeuMFConfig) -> None:
         super().__init__(graph, config)
-        source, _, target = graph.target
-        self.user = NodeEmbedding(graph, source, config.dim, config.init_std)
-        self.item = NodeEmbedding(graph, target, config.dim, config.init_std)
+        known, (source, _, target) = graph.only(graph.target), graph.target
+        self.user = NodeEmbedding(known, source, config.dim, config.init_std, config)
+        self.item = NodeEmbedding(known, target, config.dim, config.init_std, config)
         self.weight = nn.Parameter(torch.empty(config.dim).uniform_(-1, 1) * (3 / config.dim) ** 0.5)  # h
-        self.mlp_user = NodeEmbedding(graph, source, config.mlp_dim, config.init_std)
-        self.mlp_item = NodeEmbedding(graph, target, config.mlp_dim, config.init_std)
+        self.mlp_user = NodeEmbedding(known, source, config.mlp_dim, config.init_std, config)
+        self.mlp_item = NodeEmbedding(known, target, config.mlp_dim, config.init_std, config)
         self.mlp = PairMLP(config.mlp_dim, config.layers, config.dropout)
         self.halves: tuple[str, ...] = ("factorization", "perceptron")  #: those that make up the score now
 

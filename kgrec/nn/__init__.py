@@ -12,6 +12,7 @@ from kgrec.nn.kg_encoder import KGEncoder, KGEncoderConfig
 from kgrec.nn.label_loss import label_loss, label_of, mean_score, squares
 from kgrec.nn.link_model import KGELinkModel, LinkModel, LinkModelConfig
 from kgrec.nn.next_item import NextItem, NextItemConfig, Paths
+from kgrec.nn.node_features import NodeFeatures, NodeFeaturesConfig, require_features
 from kgrec.nn.pair_mlp import PairMLP, PairMLPConfig
 from kgrec.nn.propagation import Adjacency, symmetric
 from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfig
@@ -39,6 +40,8 @@ __all__ = [
     "NextItem",
     "NextItemConfig",
     "NodeEmbedding",
+    "NodeFeatures",
+    "NodeFeaturesConfig",
     "PairMLP",
     "PairMLPConfig",
     "Paths",
@@ -54,6 +57,7 @@ __all__ = [
     "label_loss",
     "label_of",
     "mean_score",
+    "require_features",
     "squares",
     "symmetric",
 ]

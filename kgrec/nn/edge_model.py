@@ -14,13 +14,14 @@ from kgrec.graph import Graph
 from kgrec.model import Objective, Query, Recommender, Task
 from kgrec.nn.embedding import NodeEmbedding
 from kgrec.nn.label_loss import label_loss, label_of, mean_score, squares
+from kgrec.nn.node_features import NodeFeaturesConfig
 from kgrec.nn.ranking_loss import Drawn, RankingLoss, RankingLossConfig
 from kgrec.samplers import Batch, Edges, Loader, Nodes, Stage
 from kgrec.settings import settings
 
 
 @settings
-class EdgeModelConfig(RankingLossConfig):
+class EdgeModelConfig(NodeFeaturesConfig, RankingLossConfig):
     """Settings that all edge models have."""
 
     task: Task = "ranking"
@@ -35,10 +36,11 @@ class EdgeModel(Recommender, ABC):
     """The score of a pair is `pair_scores`, plus a mean where it is a rating or a click.
 
     `task: ranking` minimises the ranking loss + l2 (|u|^2 + |v|^2 + |v'|^2), the mean over interactions, with v' the
-    vectors of the items drawn for each (their mean). With `loss: softmax` a batch is of users with all their items, and
-    batch_size counts users. `task: rating` minimises the sum over known edges of (r - score)^2
-    + l2 |all parameters|^2, where the mean of all ratings is part of the score if `centred`; `task: ctr` the same with
-    binary cross-entropy of the edges' labels, where a score is a click's logit and that of the clicks' share is part.
+    vectors of the items drawn for each (their mean), all without the parts that features give. With `loss: softmax` a
+    batch is of users with all their items, and batch_size counts users. `task: rating` minimises the sum over known
+    edges of (r - score)^2 + l2 |all parameters|^2, where the mean of all ratings is part of the score if `centred`;
+    `task: ctr` the same with binary cross-entropy of the edges' labels, where a score is a click's logit and that of
+    the clicks' share is part.
     """
 
     def __init__(self, graph: Graph, config: Any, *, centred: bool = True) -> None:

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kgrec.errors import KgrecError
 from kgrec.graph import Graph
+from kgrec.nn.node_features import NodeFeatures, NodeFeaturesConfig, has_edge
 from kgrec.nn.vectors import Vectors
 
 TINY = 1e-12  #: the least length that a vector is divided by
@@ -19,25 +21,50 @@ class NodeEmbedding(nn.Module):
     """A vector for every node of one type, or of all types (None), looked up by flat numbers; any number past the last
     (`graph.pad`, a node added later) has the zero vector.
 
+    With features (see NodeFeatures) a node's vector is made of its columns as well. Then one that no edge of `graph`
+    touches has an id part of zero, which no gradient moves, so that only its features speak; `id_dropout` makes others
+    such for a while. Vectors are made once for each distinct node of a look-up.
+
     >>> import pandas as pd
     >>> graph = Graph.from_frames(edges={("user", "rated", "film"): pd.DataFrame({"source": ["a"], "target": ["x"]})})
     >>> NodeEmbedding(graph, "film", dim=2)(torch.tensor([[1], [graph.pad]])).shape
     torch.Size([2, 1, 2])
     """
 
+    weight: nn.Parameter  #: [N + 1, D], of the ids, the last row zeros; without ids [1, D], zeros and no parameter
+
     def __init__(
-        self, graph: Graph, node_type: str | None, dim: int, std: float = 0.1, *, sparse: bool = False
+        self,
+        graph: Graph,
+        node_type: str | None,
+        dim: int,
+        std: float = 0.1,
+        features: NodeFeaturesConfig | None = None,
+        *,
+        sparse: bool = False,
     ) -> None:
-        """std: of the vectors at the start. sparse: gradients hold the rows that were looked up alone, for SparseAdam
-        and tables that are large beside a batch; `table()` has none then."""
+        """graph: with features, the edges that training sees. std: of the vectors at the start. sparse: gradients hold
+        the rows that were looked up alone, for SparseAdam and tables that are large beside a batch; `table()` has none
+        of the ids then. Raises what NodeFeatures raises."""
         super().__init__()
         self.sparse = sparse
         nodes = range(graph.num_nodes) if node_type is None else graph.range(node_type)
         self.start, self.count = nodes.start, len(nodes)
-        self.weight = nn.Parameter(torch.empty(self.count + 1, dim))  #: [N + 1, D], the last row is zero
-        nn.init.normal_(self.weight, std=std)
-        with torch.no_grad():
-            self.weight[self.count].zero_()
+        self.has_ids = features is None or features.id_embedding
+        if self.has_ids:
+            self.weight = nn.Parameter(torch.empty(self.count + 1, dim))
+            nn.init.normal_(self.weight, std=std)
+            with torch.no_grad():
+                self.weight[self.count].zero_()
+        else:
+            self.register_buffer("weight", torch.zeros(1, dim), persistent=False)
+        self.features: NodeFeatures | None = None
+        if features is not None and features.features:
+            types = graph.node_types if node_type is None else [node_type]
+            self.features, self.id_dropout = NodeFeatures(graph, types, dim, std, features), features.id_dropout
+            self.is_trained: Tensor  #: BoolTensor [N + 1], which nodes have an id part
+            seen = functional.pad(has_edge(graph)[nodes.start : nodes.stop], (0, 1))
+            self.register_buffer("is_trained", seen)
 
     def vectors(self) -> NodeEmbedding:
         """What the vectors of a batch are read from."""
@@ -49,23 +76,73 @@ class NodeEmbedding(nn.Module):
 
     def forward(self, node: Tensor) -> Tensor:
         """node: LongTensor [*S], flat. Returns [*S, D]."""
+        if self.features is not None:
+            vectors, place = self.distinct(node)
+            return functional.embedding(place, vectors)
         return functional.embedding(self.row(node), self.weight, padding_idx=self.count, sparse=self.sparse)
+
+    def distinct(self, node: Tensor) -> tuple[Tensor, Tensor]:
+        """The vectors of nodes [*S], each made once, and a row of zeros behind them: [R + 1, D]; and where each node's
+        own stands there: LongTensor [*S]."""
+        row = self.row(node)
+        if row.numel() > self.count:
+            return self._made(torch.arange(self.count + 1, device=row.device)), row
+        rows, place = torch.unique(row, return_inverse=True)
+        return self._made(functional.pad(rows, (0, 1), value=self.count)), place
 
     def table(self) -> Tensor:
         """The vectors of all nodes of the type, in their order: [N, D]."""
+        if self.features is not None:
+            return self._made(torch.arange(self.count, device=self.weight.device))
         return self.weight[:-1].detach() if self.sparse else self.weight[:-1]
 
     def norm(self, node: Tensor) -> Tensor:
         """|v| of nodes [*S], read from the table's own: FloatTensor [*S]."""
+        if self.features is not None:
+            vectors, place = self.distinct(node)
+            return vectors.norm(dim=-1)[place]
         return functional.embedding(self.row(node), self.weight.norm(dim=-1, keepdim=True)).squeeze(-1)
 
     def squares(self, node: Tensor) -> Tensor:
         """The sum of |v|^2 over nodes [*S], each as often as it stands there: a scalar. Read from the table by counts,
-        which costs less than looking the vectors up where gradients are dense."""
+        which costs less than looking the vectors up where gradients are dense. With features it is of the id parts
+        alone."""
+        row = self.row(node)
+        if self.features is not None:
+            if not self.has_ids:
+                return self.weight.sum()
+            row = row.masked_fill(~self.is_trained[row], self.count)
         if self.sparse:
-            return self(node).square().sum()
-        times = torch.bincount(self.row(node).reshape(-1), minlength=self.count + 1)
+            return self._of_ids(row).square().sum()
+        times = torch.bincount(row.reshape(-1), minlength=self.count + 1)
         return self.weight.square().sum(-1) @ times.to(self.weight.dtype)
+
+    def feature_weights(self, node: Tensor) -> dict[str, Tensor]:
+        """What each part of nodes [n] counts for in their vectors, by name (`id`, and the columns): FloatTensor [n], of
+        sum 1 over the parts; 0 where a node lacks one. Raises KgrecError where there are no features, or none that
+        attention weighs."""
+        if self.features is None:
+            raise KgrecError("these vectors are made of no features; set features and combine=attention")
+        row = self.row(node)
+        return self.features.weights(row, *self._ids(row))
+
+    def _of_ids(self, row: Tensor) -> Tensor:
+        return functional.embedding(row, self.weight, padding_idx=self.count, sparse=self.sparse)
+
+    def _ids(self, row: Tensor) -> tuple[Tensor | None, Tensor]:
+        """The id parts of rows [n], [n, D] (None: there are none), and which have one: BoolTensor [n]."""
+        there = self.is_trained[row]
+        if not self.has_ids:
+            return None, there
+        if self.training and self.id_dropout:
+            there = there & (torch.rand(len(row), device=row.device) >= self.id_dropout)
+        return self._of_ids(row.masked_fill(~there, self.count)), there
+
+    def _made(self, row: Tensor) -> Tensor:
+        """The vectors of distinct rows [n] of ids and features: [n, D]."""
+        assert self.features is not None
+        vectors: Tensor = self.features(row, *self._ids(row))
+        return vectors
 
 
 def dot(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor) -> Tensor:
@@ -77,15 +154,34 @@ def dot(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor) -> Tensor:
     """
     if node.dim() == 1:
         return vector @ table(node).T
-    if vector.device.type != "cpu" or vector.dtype != torch.float32 or table.weight.dtype != torch.float32:
-        return (vector.unsqueeze(1) * table(node)).sum(-1)
-    product: Tensor = _Dot.apply(vector, table.weight, table.row(node))
-    return product
+    if isinstance(table, NodeEmbedding) and table.features is not None:
+        return _product(vector, *table.distinct(node))
+    if _has_kernel(vector, table.weight):
+        product: Tensor = _Dot.apply(vector, table.weight, table.row(node))
+        return product
+    return (vector.unsqueeze(1) * table(node)).sum(-1)
 
 
 def cosine(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor) -> Tensor:
     """Cosines, as `dot`; 0 where either vector is zero."""
+    if isinstance(table, NodeEmbedding) and table.features is not None:
+        vectors, place = table.distinct(node)
+        return _product(functional.normalize(vector, dim=-1), functional.normalize(vectors, dim=-1), place)
     return dot(functional.normalize(vector, dim=-1), table, node) / table.norm(node).clamp(min=TINY)
+
+
+def _product(vector: Tensor, table: Tensor, row: Tensor) -> Tensor:
+    """`dot` with rows of a table [R + 1, D], the last of them zeros. row: LongTensor [C] or [B, C]."""
+    if row.dim() == 1:
+        return vector @ functional.embedding(row, table).T
+    if _has_kernel(vector, table):
+        product: Tensor = _Dot.apply(vector, table, row)
+        return product
+    return (vector.unsqueeze(1) * functional.embedding(row, table)).sum(-1)
+
+
+def _has_kernel(vector: Tensor, table: Tensor) -> bool:
+    return vector.device.type == "cpu" and vector.dtype == torch.float32 and table.dtype == torch.float32
 
 
 class _Dot(torch.autograd.Function):

@@ -16,6 +16,7 @@ from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.model import Objective, Query, Recommender
 from kgrec.nn.embedding import NodeEmbedding, cosine, dot
+from kgrec.nn.node_features import NodeFeaturesConfig
 from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfig
 from kgrec.nn.vectors import Vectors
 from kgrec.samplers import Batch, Loader, Sequences
@@ -25,7 +26,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 @settings
-class NextItemConfig(RankingLossConfig):
+class NextItemConfig(NodeFeaturesConfig, RankingLossConfig):
     """Settings that all sequence models have."""
 
     loss: LossName = "softmax"
@@ -105,10 +106,11 @@ class NextItem(Recommender, ABC):
     def __init__(self, graph: Graph, config: Any, item: nn.Module | None = None) -> None:
         """item: what makes the items' vectors, as `vectors()` of a NodeEmbedding; None: a NodeEmbedding."""
         super().__init__(graph, config)
-        self.item: Any = item or NodeEmbedding(graph, graph.target[2], config.dim, config.init_std)
+        self.behaviours = _behaviours(graph, config.behaviours)
+        along = graph.along(self.behaviours)
+        self.item: Any = item or NodeEmbedding(along, graph.target[2], config.dim, config.init_std, config)
         self.item_bias = NodeEmbedding(graph, graph.target[2], 1, std=0.0) if config.item_bias else None
         self.items = graph.range(graph.target[2])
-        self.behaviours = _behaviours(graph, config.behaviours)
         self.target = self.behaviours.index(graph.target[1])
         several = len(self.behaviours) > 1
         self.behaviour = nn.Embedding(len(self.behaviours), config.dim) if several else None

@@ -1,0 +1,75 @@
+"""Texts to vectors of a fixed length: TF-IDF and a truncated SVD, or a sentence encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from kgrec.errors import KgrecError
+
+CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  #: scripts without spaces, of which each sign is a word
+TOKEN = rf"[{CJK}]|[^\W{CJK}]+"  #: a word, or one Chinese or Japanese sign
+
+
+def text_vectors(texts: Sequence[str | None], fitted: np.ndarray, dim: int, encoder: str = "tfidf") -> np.ndarray:
+    """float32 [N, dim]: a vector for each text; zeros for one that is None or blank, and behind what the texts give.
+
+    encoder: `tfidf` weighs words, in any language, by how rare they are; else the name or folder of a model of
+    sentence-transformers. Words, weights and the SVD are of the texts that are fitted (bool [N]) alone; words that none
+    of these has say nothing. Raises KgrecError where sentence-transformers is not installed or has no such model.
+    """
+    vectors = np.zeros((len(texts), dim), np.float32)
+    there = np.array([text is not None and bool(text.strip()) for text in texts], bool)
+    if not (there & fitted).any():
+        return vectors
+    known = [text for text, is_there in zip(texts, there) if text is not None and is_there]
+    of_fitted = fitted[there]
+    matrix = _tfidf(known, of_fitted) if encoder == "tfidf" else _sentences(known, encoder)
+    if matrix is not None:
+        found = _reduced(matrix, of_fitted, dim)
+        vectors[there, : found.shape[1]] = found
+    return vectors
+
+
+def _tfidf(texts: list[str], fitted: np.ndarray) -> Any:
+    """A sparse matrix [n, words]; None where the fitted texts have no word."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    words = TfidfVectorizer(token_pattern=TOKEN, sublinear_tf=True, dtype=np.float32)
+    tokens = words.build_tokenizer()
+    own = [text for text, is_fitted in zip(texts, fitted) if is_fitted]
+    if not any(tokens(text) for text in own):
+        return None
+    return words.fit(own).transform(texts)
+
+
+def _sentences(texts: list[str], encoder: str) -> np.ndarray:
+    """float32 [n, the model's own dim]."""
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise KgrecError(
+            f"text_encoder={encoder!r} is a model of sentence-transformers, which is not installed; "
+            "pip install 'kgrec[text]', or take text_encoder=tfidf"
+        ) from error
+    try:
+        model = SentenceTransformer(encoder)
+    except (OSError, ValueError) as error:
+        raise KgrecError(
+            f"text_encoder={encoder!r} is no model that sentence-transformers can load: {error}"
+        ) from error
+    return np.asarray(model.encode(texts, convert_to_numpy=True, show_progress_bar=False), np.float32)
+
+
+def _reduced(matrix: Any, fitted: np.ndarray, dim: int) -> np.ndarray:
+    """[n, dim or less]: the matrix as it is where it is dense and narrow enough, else on the fitted rows' first right
+    singular vectors."""
+    if isinstance(matrix, np.ndarray) and matrix.shape[1] <= dim:
+        return matrix
+    from sklearn.utils.extmath import randomized_svd
+
+    own = matrix[np.flatnonzero(fitted)]
+    _, _, directions = randomized_svd(own, min(dim, *own.shape), random_state=0)
+    return np.asarray(matrix @ directions.T, np.float32)
