@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from pydantic import PositiveFloat
 from torch import Tensor
 from torch.nn import functional
 
@@ -18,11 +19,13 @@ class TransEConfig(LinkModelConfig):
     """Settings of TransE."""
 
     p: Literal[1, 2] = 2  #: of the norm
+    temperature: PositiveFloat = 0.1  #: scores lie between 0 and about -3
+    lr: PositiveFloat = 3e-2  #: vectors are as long as sqrt(12) at the start, and only their directions count
 
 
 class TransE(KGELinkModel):
     """The score is -|e_h + e_r - e_t|_p with |e_h|_p = |e_t|_p = 1 (Bordes et al. 2013, sec. 2), as
-    torch_geometric.nn.kge.TransE. Scores lie between 0 and about -3, so that a `temperature` far below 1 is wanted."""
+    torch_geometric.nn.kge.TransE."""
 
     Config = TransEConfig
 
