@@ -122,3 +122,52 @@ def add_rows_back(
             share, other = value[e], of_x[column[e]]
             for d in range(mine.shape[0]):
                 other[d] += share * mine[d]
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True, parallel=True)
+def sum_and_product(own: np.ndarray, other: np.ndarray, total: np.ndarray, product: np.ndarray) -> None:
+    """total = own + other and product = own * other in one pass. All float32 [n]."""
+    for i in numba.prange(len(own)):
+        total[i] = own[i] + other[i]
+        product[i] = own[i] * other[i]
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True, parallel=True)
+def sum_and_product_back(own: np.ndarray, other: np.ndarray, of_total: np.ndarray, of_product: np.ndarray) -> None:
+    """The gradients of `sum_and_product`, written in place of those that came: own's into of_total, other's into
+    of_product. All float32 [n]."""
+    for i in numba.prange(len(own)):
+        total, product = of_total[i], of_product[i]
+        of_total[i] = total + product * other[i]
+        of_product[i] = total + product * own[i]
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True, parallel=True)
+def leaky_sum(
+    first: np.ndarray, second: np.ndarray, slope: float, draw: np.ndarray, dropped: int, scale: float, out: np.ndarray
+) -> None:
+    """out = scale * (LeakyReLU(first) + LeakyReLU(second)) where the byte drawn is `dropped` or more, else 0. first,
+    second, out: float32 [n]; draw: uint8 [n]."""
+    for i in numba.prange(len(out)):
+        a, b = first[i], second[i]
+        value = (a if a > 0 else np.float32(slope) * a) + (b if b > 0 else np.float32(slope) * b)
+        out[i] = np.float32(scale) * value if draw[i] >= dropped else np.float32(0)
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True, parallel=True)
+def leaky_sum_back(
+    first: np.ndarray,
+    second: np.ndarray,
+    slope: float,
+    draw: np.ndarray,
+    dropped: int,
+    scale: float,
+    gradient: np.ndarray,
+    of_first: np.ndarray,
+    of_second: np.ndarray,
+) -> None:
+    """The gradients of `leaky_sum`. All float32 [n], but draw."""
+    for i in numba.prange(len(gradient)):
+        g = np.float32(scale) * gradient[i] if draw[i] >= dropped else np.float32(0)
+        of_first[i] = g if first[i] > 0 else np.float32(slope) * g
+        of_second[i] = g if second[i] > 0 else np.float32(slope) * g

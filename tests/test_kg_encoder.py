@@ -161,6 +161,36 @@ def test_aggregators(name: str) -> None:
     torch.testing.assert_close(layer(own, said)[0], expected)
 
 
+def test_fused_aggregation_has_the_values_and_gradients_of_the_plain_one() -> None:
+    from kgrec.nn import Aggregator
+
+    layer, generator = Aggregator("bi-interaction", 3, 2, 0.0), torch.Generator().manual_seed(0)
+    own, said = (torch.randn(40, 3, generator=generator, requires_grad=True) for _ in range(2))
+    inputs = (own, said, *layer.parameters())
+    fused = layer(own, said)
+    plain = functional.leaky_relu(layer.first(own + said), 0.2) + functional.leaky_relu(layer.second(own * said), 0.2)
+    torch.testing.assert_close(fused, plain)
+    found = torch.autograd.grad(fused.square().sum(), inputs, retain_graph=True)
+    for one, other in zip(found, torch.autograd.grad(plain.square().sum(), inputs)):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_fused_dropout_keeps_the_mean_and_drops_gradients_alike() -> None:
+    from kgrec.nn import Aggregator
+
+    layer = Aggregator("bi-interaction", 4, 64, 0.25)
+    own, said = torch.randn(2000, 4), torch.randn(2000, 4)
+    plain, first = layer.eval()(own, said), layer.first.bias
+    dropped = layer.train()(own, said)
+    kept = dropped != 0
+    assert abs(float(kept.float().mean()) - 0.75) < 0.01
+    torch.testing.assert_close(dropped[kept], plain[kept] / 0.75)
+    (gradient,) = torch.autograd.grad(dropped.sum(), first)
+    inner = layer.first(own + said)
+    expected = ((inner > 0).float() + 0.2 * (inner <= 0).float()) * kept / 0.75
+    torch.testing.assert_close(gradient, expected.sum(0), rtol=1e-3, atol=1e-2)
+
+
 def test_energies_of_transr() -> None:
     """|W_r e_h + e_r - W_r e_t|^2 with W_1 = [[1, 0], [0, 2]], e_1 = [1, 1]: h = [1, 1], t = [0, 1] or [2, 2]."""
     transr = TransR(2, 2, 2)
@@ -292,9 +322,7 @@ def test_facts_that_are_not_about_items_are_named(name: str) -> None:
             ("entity", "capital_of", "entity"): frame(("paris", "france"), ("rome", "italy")),
         }
     )
-    with pytest.raises(
-        KgrecError, match=r"none of the 2 facts is about an item.*'paris'.*are such as 'i0', 'i1'"
-    ):
+    with pytest.raises(KgrecError, match=r"none of the 2 facts is about an item.*'paris'.*are such as 'i0', 'i1'"):
         models.build(name, graph)
 
 

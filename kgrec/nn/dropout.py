@@ -18,12 +18,20 @@ class Dropout(nn.Module):
         super().__init__()
         self.p = p
 
+    def levels_dropped(self) -> int:
+        """How many of 256 bytes mean that a number is dropped; 0 outside training."""
+        return min(round(self.p * LEVELS), LEVELS - 1) if self.training else 0  # p is less than 1: something is kept
+
     def forward(self, x: Tensor) -> Tensor:
-        dropped = min(round(self.p * LEVELS), LEVELS - 1)  # p is less than 1: something is kept
-        if not self.training or not dropped:
+        dropped = self.levels_dropped()
+        if not dropped:
             return x
         if x.device.type != "cpu":
             return functional.dropout(x, self.p)
-        draws = torch.randint(INT64.min, INT64.max, (-(-x.numel() // 8),))
-        kept = draws.view(torch.uint8)[: x.numel()].view(x.shape) >= dropped
+        kept = draw_bytes(x.numel()).view(x.shape) >= dropped
         return x * (kept * (LEVELS / (LEVELS - dropped))).to(x.dtype)
+
+
+def draw_bytes(number: int) -> Tensor:
+    """Random bytes on the CPU, eight of each draw: uint8 [number]."""
+    return torch.randint(INT64.min, INT64.max, (-(-number // 8),)).view(torch.uint8)[:number]
