@@ -28,6 +28,42 @@ class Feature:
     def __len__(self) -> int:
         return len(self.ptr) - 1 if self.ptr is not None else len(self.values)
 
+    @property
+    def missing(self) -> Tensor:
+        """Which nodes or edges have no value: BoolTensor [N]."""
+        match self.schema.kind:
+            case "numeric":
+                found: Tensor = self.values.isnan()
+            case "categorical":
+                found = self.values < 0
+            case "vector":
+                found = (self.values == 0).all(1)
+            case "text":
+                blank = pc.equal(pc.utf8_trim_whitespace(self.values), "")
+                found = torch.from_numpy(np.array(pc.fill_null(blank, True).to_numpy(zero_copy_only=False)))
+            case "multi":
+                assert self.ptr is not None
+                found = self.ptr.diff() == 0
+        return found
+
+    @property
+    def infinite(self) -> Tensor:
+        """Which have an infinite number, or in a vector one that is none: BoolTensor [N]."""
+        if self.schema.kind == "numeric":
+            found: Tensor = self.values.isinf()
+        elif self.schema.kind == "vector":
+            found = ~self.values.isfinite().all(1)
+        else:
+            found = torch.zeros(len(self), dtype=torch.bool)
+        return found
+
+    def is_constant(self, rows: Tensor) -> bool:
+        """Whether a number is the same wherever the rows (BoolTensor [N]) have one, or a category in all of them."""
+        if self.schema.kind not in ("numeric", "categorical"):
+            return False
+        values = self.values[rows & ~self.missing] if self.schema.kind == "numeric" else self.values[rows]
+        return bool(len(values)) and bool(values.min() == values.max())
+
     def take(self, index: Tensor) -> Feature:
         """The rows `index` (LongTensor [n]); -1 gives a missing value."""
         return Feature.from_arrow(self.to_arrow().take(_nullable(index)), self.schema)

@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -385,3 +386,33 @@ def test_shop_and_movielens_have_no_errors() -> None:
         pytest.skip(f"{DATA / 'ml-1m'} is not there; say where the data is with KGREC_DATA")
     recipe = Path(__file__).parents[1] / "graphs/ml-1m.yaml"
     assert [problem for problem in check(recipe, DATA) if problem.severity == "error"] == []
+
+
+def test_columns_with_infinity_or_nothing_to_learn(tmp_path: Path) -> None:
+    items = pd.DataFrame(
+        {
+            "id": ["x", "y", "z"],
+            "price": [1.0, np.inf, -np.inf],
+            "size": [2.0, 2.0, np.nan],
+            "kind": ["p", "p", None],
+            "colour": ["red", "red", "red"],
+            "plot": [None, " ", None],
+            "image": [[1.0], [np.nan], [0.0]],
+        }
+    )
+    graph = Graph.from_frames(
+        nodes={"item": items},
+        edges={("user", "rated", "item"): pd.DataFrame({"source": ["a"] * 3, "target": ["x", "y", "z"]})},
+        features={"item": {"plot": "text", "image": "vector"}},
+    )
+    graph.save(tmp_path / "g")
+    nothing = "there is nothing to learn from it"
+    assert [str(problem) for problem in check(tmp_path / "g")] == [
+        "error: nodes/item.parquet: column 'price' has 2 infinite values, such as that of 'y'; leave them empty where "
+        "none is known",
+        "error: nodes/item.parquet: column 'image' has 1 vectors with NaN or infinity, such as that of 'y'; leave them "
+        "empty where none is known",
+        f"note: nodes/item.parquet: column 'size' has the same value everywhere: {nothing}",
+        f"note: nodes/item.parquet: column 'colour' has the same value everywhere: {nothing}",
+        f"note: nodes/item.parquet: column 'plot' has no value: {nothing}",
+    ]

@@ -13,7 +13,7 @@ from kgrec import models
 from kgrec.errors import KgrecError, UnknownName
 from kgrec.graph import Graph
 from kgrec.model import Query
-from kgrec.nn import NodeEmbedding, NodeFeaturesConfig, cosine, dot
+from kgrec.nn import NodeEmbedding, NodeFeaturesConfig, cosine, dot, require_features
 from kgrec.nn.text_vectors import text_vectors
 from kgrec.samplers.histories import Histories
 from kgrec.settings import configure
@@ -129,7 +129,7 @@ def test_infinity_names_column_count_and_ids():
     with pytest.raises(KgrecError, match=r"'price' of item has an infinite value at 2 nodes: 'x', 'z'; mend them"):
         table(graph)
     graph = graph_of({"image": [[1.0], [np.nan], [2.0], [np.inf]]}, {"image": "vector"})
-    with pytest.raises(KgrecError, match=r"'image' of item has NaN or infinity in it at 2 nodes: 'x', 'z'"):
+    with pytest.raises(KgrecError, match=r"'image' of item has NaN or infinity at 2 nodes: 'x', 'z'"):
         table(graph)
 
 
@@ -185,12 +185,11 @@ def test_settings_are_written_as_text():
         configure(NodeFeaturesConfig, {"id_embedding": "false"})
 
 
-def test_a_model_that_looks_no_features_up_refuses_them(planted: Graph):
-    for name in models.names():
-        fields = {field.name for field in dataclasses.fields(models.find(name).Config)}
-        if "features" in fields and name not in TAKERS:
-            with pytest.raises(KgrecError, match=f"model '{name}' takes no features"):
-                models.build(name, planted, {"features": "all"})
+def test_features_that_a_model_does_not_look_up_are_refused():
+    config = NodeFeaturesConfig(features="all")
+    with pytest.raises(KgrecError, match="model 'linear' takes no features of nodes"):
+        require_features(torch.nn.Linear(1, 1), config, "model 'linear'")
+    require_features(torch.nn.Linear(1, 1), NodeFeaturesConfig(), "model 'linear'")
 
 
 # ---------------------------------------------------------------- the table

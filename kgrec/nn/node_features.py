@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal
 
-import numpy as np
 import torch
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 from torch import Tensor, nn
@@ -161,9 +160,8 @@ class Column(nn.Module, ABC):
         """The vectors of rows [n]: [n, D], zeros where there is no value."""
 
     @abstractmethod
-    def fill(self, feature: Feature, fitted: Tensor) -> str:
-        """Take the values over; fitted: BoolTensor [N], nodes that training sees. Returns why there is nothing to learn
-        of them, in which case it stays empty, or nothing."""
+    def fill(self, feature: Feature, fitted: Tensor) -> None:
+        """Take the values over; fitted: BoolTensor [N], nodes that training sees, some of which have one."""
 
 
 class Numbers(Column):
@@ -179,17 +177,12 @@ class Numbers(Column):
     def forward(self, row: Tensor) -> Tensor:
         return self.value[row].unsqueeze(1) * self.weight
 
-    def fill(self, feature: Feature, fitted: Tensor) -> str:
+    def fill(self, feature: Feature, fitted: Tensor) -> None:
         value = feature.values.double()
         there = ~value.isnan()
         known = value[there & fitted]
-        if not len(known):
-            return MISSING
-        if known.min() == known.max():
-            return CONSTANT
         self.value[:-1] = ((value - known.mean()) / known.std(correction=0)).masked_fill(~there, 0).float()
         self.there[:-1] = there
-        return ""
 
 
 class Categories(Column):
@@ -205,17 +198,10 @@ class Categories(Column):
     def forward(self, row: Tensor) -> Tensor:
         return functional.embedding(self.code[row], self.weight, padding_idx=len(self.weight) - 1)
 
-    def fill(self, feature: Feature, fitted: Tensor) -> str:
-        code = feature.values
-        known = code[fitted]
-        if not (known >= 0).any():
-            return MISSING
-        if known.min() == known.max():
-            return CONSTANT
-        code = _seen(code, known, len(self.weight) - 1)
+    def fill(self, feature: Feature, fitted: Tensor) -> None:
+        code = _seen(feature.values, feature.values[fitted], len(self.weight) - 1)
         self.code[:-1] = code
         self.there[:-1] = code < len(self.weight) - 1
-        return ""
 
 
 class CategorySets(Column):
@@ -238,17 +224,13 @@ class CategorySets(Column):
         none = len(self.weight) - 1
         return functional.embedding_bag(code, self.weight, ptr[:-1], mode="mean", padding_idx=none)
 
-    def fill(self, feature: Feature, fitted: Tensor) -> str:
+    def fill(self, feature: Feature, fitted: Tensor) -> None:
         assert feature.ptr is not None
         node = torch.arange(len(feature)).repeat_interleave(feature.ptr.diff())
-        known = feature.values[fitted[node]]
-        if not len(known):
-            return MISSING
-        code = _seen(feature.values, known, len(self.weight) - 1)
+        code = _seen(feature.values, feature.values[fitted[node]], len(self.weight) - 1)
         self.code[:] = code
         self.ptr[:-1], self.ptr[-1] = feature.ptr, feature.ptr[-1]
         self.there[node[code < len(self.weight) - 1]] = True
-        return ""
 
 
 class Dense(Column):
@@ -266,21 +248,16 @@ class Dense(Column):
     def forward(self, row: Tensor) -> Tensor:
         return functional.linear(self.value[row], self.weight)
 
-    def fill(self, feature: Feature, fitted: Tensor) -> str:
+    def fill(self, feature: Feature, fitted: Tensor) -> None:
         value = feature.values
         if feature.schema.kind == "text":
             texts, width = value.to_pylist(), self.value.shape[1]
             value = torch.from_numpy(text_vectors(texts, fitted.numpy(), width, self.encoder))
         length = value.norm(dim=1)
         known = length[fitted & (length > 0)]
-        if not len(known):
-            return MISSING
-        self.value[:-1] = value / known.mean()
+        if len(known):  # texts may be of signs alone
+            self.value[:-1] = value / known.mean()
         self.there[:-1] = length > 0
-        return ""
-
-
-MISSING, CONSTANT = "is missing for all", "is the same for all"
 
 
 def require_features(model: nn.Module, config: object, what: str) -> None:
@@ -341,34 +318,33 @@ def _column(feature: FeatureSchema, count: int, dim: int, std: float, config: No
 
 
 def _fill(column: Column, graph: Graph, node_type: str, name: str, fitted: Tensor, is_named: bool) -> None:
-    """Fill a column where the graph has its values (`Graph.empty` has none)."""
+    """Fill a column where the graph has its values (`Graph.empty` has none) and there is something to learn of them."""
     feature = graph.features.get(node_type, {}).get(name)
     if feature is None:
         return
     _require_finite(feature, graph, node_type, name)
-    nothing = column.fill(feature, fitted)
-    if nothing and is_named and graph.num_edges:
+    is_missing = not (fitted & ~feature.missing).any()
+    if not is_missing and not feature.is_constant(fitted):
+        column.fill(feature, fitted)
+    elif is_named and graph.num_edges:
         raise KgrecError(
-            f"feature {name!r} of {node_type} {nothing} {int(fitted.sum()):,} nodes that training sees, so there is "
-            "nothing to learn from it; take it out of `features`"
+            f"feature {name!r} of {node_type} is {'missing' if is_missing else 'the same'} for all "
+            f"{int(fitted.sum()):,} nodes that training sees, so there is nothing to learn from it; take it out of "
+            "`features`"
         )
 
 
 def _require_finite(feature: Feature, graph: Graph, node_type: str, name: str) -> None:
-    kind, values = feature.schema.kind, feature.values
-    if kind not in ("numeric", "vector"):
+    at = feature.infinite.nonzero().squeeze(1).numpy()
+    if not len(at):
         return
-    wrong = values.isinf() if kind == "numeric" else ~values.isfinite().all(1)
-    if wrong.any():
-        at = wrong.nonzero().squeeze(1).numpy()
-        ids = graph.vocabulary[node_type].ids(at[:5]) if node_type in graph.vocabulary else at[:5]
-        what, wanted = ("an infinite value", "NaN") if kind == "numeric" else ("NaN or infinity in it", "zeros")
-        more = f" and {len(at) - 5:,} more" if len(at) > 5 else ""
-        shown = ", ".join(repr(str(one)) for one in np.asarray(ids).tolist())
-        raise KgrecError(
-            f"feature {name!r} of {node_type} has {what} at {len(at):,} nodes: {shown}{more}; "
-            f"mend them, or write {wanted} where the value is not known"
-        )
+    ids = graph.vocabulary[node_type].ids(at[:5]) if node_type in graph.vocabulary else at[:5]
+    shown = ", ".join(repr(str(one)) for one in ids) + (f" and {len(at) - 5:,} more" if len(at) > 5 else "")
+    what, wanted = ("an infinite value", "NaN") if feature.schema.kind == "numeric" else ("NaN or infinity", "zeros")
+    raise KgrecError(
+        f"feature {name!r} of {node_type} has {what} at {len(at):,} nodes: {shown}; mend them, or write {wanted} where "
+        "the value is not known"
+    )
 
 
 def _category_vectors(categories: int, dim: int, std: float) -> nn.Parameter:

@@ -26,6 +26,7 @@ from kgrec.sources.rdf import facts_of, read_rdf
 from kgrec.sources.recipe import Recipe
 from kgrec.sources.report import BuildReport
 from kgrec.sources.triples import read_triples
+from kgrec.sources.vectors import place_images, place_vectors
 
 if TYPE_CHECKING:
     import rdflib
@@ -61,6 +62,11 @@ def build(
     splits = given_splits(recipe, folder, problems, drafts, report)
     candidates = given_candidates(recipe, folder, drafts)
     place_node_rows(rows, drafts, report)
+    for node_type, nodes in recipe.nodes.items():
+        for name, file in nodes.vectors.items():
+            place_vectors(node_type, name, file, folder, rows, drafts)
+        for name, images in nodes.images.items():
+            place_images(node_type, name, images, folder, drafts, report)
     _add_knowledge(recipe, folder, problems, drafts, report, rdf)
     report.added = {name: more for name, count in listed.items() if (more := len(drafts.of(name)) - count)}
     graph = assemble(

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import torch
 
 from kgrec.assembly import unix_seconds
 from kgrec.errors import KgrecError, some
@@ -112,9 +113,31 @@ class _GraphCheck:
         for column, feature in features.items():
             if column in table.column_names:
                 try:
-                    Feature.from_arrow(table[column], feature)
+                    found = Feature.from_arrow(table[column], feature)
                 except KgrecError as error:
                     self._say(file, f"column {column!r}: {error}; {AGAIN}", "bad feature", column)
+                else:
+                    self._values(file, column, found, table)
+
+    def _values(self, file: str, column: str, feature: Feature, table: pa.Table) -> None:
+        """Of a column: infinite values, which no model takes, and one of which there is nothing to learn."""
+        wrong = feature.infinite.nonzero().squeeze(1).tolist()
+        if wrong:
+            of = f" of {table['id'][wrong[0]].as_py()!r}" if "id" in table.column_names else f" in row {wrong[0] + 1}"
+            is_number = feature.schema.kind == "numeric"
+            what = f"{len(wrong):,} {'infinite values' if is_number else 'vectors with NaN or infinity'}, such as that"
+            self._say(file, f"column {column!r} has {what}{of}; leave them empty where none is known", "bad feature")
+        nothing = "" if not len(feature) else "no value" if feature.missing.all() else ""
+        if not nothing and len(feature) > 1 and feature.is_constant(torch.ones(len(feature), dtype=torch.bool)):
+            nothing = "the same value everywhere"
+        if nothing:
+            self._say(
+                file,
+                f"column {column!r} has {nothing}: there is nothing to learn from it",
+                "empty feature",
+                column,
+                "note",
+            )
 
     def edges(self) -> None:
         """Of the edge files."""

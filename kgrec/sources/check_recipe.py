@@ -17,6 +17,7 @@ from kgrec.sources.drafts import Drafts
 from kgrec.sources.facts import FactOptions, Facts
 from kgrec.sources.findings import Problem, Severity, problem_of, problems_of
 from kgrec.sources.given import given_candidates, given_splits
+from kgrec.sources.images import image_files
 from kgrec.sources.interactions import add_interactions
 from kgrec.sources.link import EntityNodes, add_facts
 from kgrec.sources.literals import add_literals
@@ -27,6 +28,7 @@ from kgrec.sources.rdf import RdfSource, read_rdf
 from kgrec.sources.recipe import Interactions, Recipe
 from kgrec.sources.report import BuildReport
 from kgrec.sources.triples import read_triples
+from kgrec.sources.vectors import place_vectors
 
 
 def check_recipe(path: Path, data: Path | None) -> list[Problem]:
@@ -90,6 +92,17 @@ class _RecipeCheck:
         if self.recipe.target_type in self.drafts.edges:
             self._given()
         place_node_rows(rows, self.drafts, self.report)
+        self._vectors(rows)
+
+    def _vectors(self, rows: list[NodeRows]) -> None:
+        """Matrices, and folders of images, which are not looked into."""
+        for node_type, part in self.recipe.nodes.items():
+            for name, file in part.vectors.items():
+                with self._step([file.file]):
+                    place_vectors(node_type, name, file, self.folder, rows, self.drafts)
+            for images in part.images.values():
+                with self._step([images.folder]):
+                    image_files(self.folder / images.folder)
 
     def _node_tables(self) -> tuple[list[NodeRows], set[str]]:
         """The rows of each table, and the node types of which one could not be read."""

@@ -19,7 +19,15 @@ from kgrec.sources.problems import Problems
 from kgrec.sources.recipe import AttributeEdge, NodeTable, Recipe
 from kgrec.sources.report import BuildReport
 from kgrec.sources.tables import Columns, read_table
-from kgrec.sources.values import combined, feature_column, feature_values, flag_lists, lists, vectors_in
+from kgrec.sources.values import (
+    combined,
+    feature_column,
+    feature_values,
+    flag_lists,
+    lists,
+    require_one_length,
+    vectors_in,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +72,7 @@ def _read(node_type: str, table: NodeTable, folder: Path, problems: Problems) ->
         table,
         ids,
         None if label is None else combined(read[label]),
-        _features(table, features, read, lists_of, folder),
+        _features(table, ids, features, read, lists_of, folder),
         {
             relation: lists(_column(edges[relation], read, lists_of), edge.split)
             for relation, edge in table.edges.items()
@@ -78,19 +86,21 @@ def _column(column: Column, read: Columns, lists_of: Mapping[str, pa.ChunkedArra
 
 def _features(
     table: NodeTable,
+    ids: pa.Array,
     columns: Mapping[str, Column],
     read: Columns,
     lists_of: Mapping[str, pa.ChunkedArray],
     folder: Path,
 ) -> dict[str, tuple[FeatureKind, pa.Array]]:
-    rows = len(next(iter(read.values())))
     features: dict[str, tuple[FeatureKind, pa.Array]] = {}
     for name, feature in table.features.items():
         what = f"{table.file[0]} column {feature.column or name!r}"
         if feature.file is not None:
-            values = vectors_in(folder / feature.file, rows, what)
+            values = vectors_in(folder / feature.file, len(ids), what)
         else:
             values = feature_values(feature.kind, _column(columns[name], read, lists_of), feature.split, what)
+        if feature.kind == "vector":
+            require_one_length(values, ids, what)
         features[name] = (feature.kind, values)
     return features
 

@@ -125,6 +125,22 @@ class NodeTable(TableFile):
     describes_only: bool = Field(False, description="rows about nodes that nothing else lists are left out")
 
 
+class VectorFile(RecipePart):
+    """A .npy matrix with a vector a row."""
+
+    file: str = Field(description="path relative to the data folder")
+    ids: str | None = Field(
+        None, description="a text file of one id a line, the rows' own; default: the rows are those of the first table"
+    )
+
+
+class ImageFolder(RecipePart):
+    """A folder of images, each called by its node's id: 42.jpg. A node without one has no vector."""
+
+    folder: str = Field(description="path relative to the data folder")
+    encoder: str = Field("resnet18", description="a network of timm (the extra `image`), which makes the vectors")
+
+
 class Nodes(RecipePart):
     """The nodes of one type. A single table may be written without `tables:`."""
 
@@ -132,6 +148,8 @@ class Nodes(RecipePart):
     complete: bool = Field(False, description="an id that no table lists is an error; else it is added and counted")
     only_interacted: bool = Field(False, description="tables describe the nodes that interactions name, and add none")
     iri: str = Field("", description="the type's own name, an IRI for instance")
+    vectors: dict[Name, VectorFile] = Field({}, description="a feature's name -> the matrix of its vectors")
+    images: dict[Name, ImageFolder] = Field({}, description="a feature's name -> the images that become its vectors")
 
     @model_validator(mode="before")
     @classmethod
@@ -139,7 +157,8 @@ class Nodes(RecipePart):
         if isinstance(value, list):
             return {"tables": value}
         if isinstance(value, dict) and "tables" not in value and "file" in value:
-            own = {key: value[key] for key in ("complete", "only_interacted", "iri") if key in value}
+            own_keys = ("complete", "only_interacted", "iri", "vectors", "images")
+            own = {key: value[key] for key in own_keys if key in value}
             return own | {"tables": [{key: v for key, v in value.items() if key not in own}]}
         return value
 

@@ -72,13 +72,31 @@ def flag_lists(columns: dict[str, pa.ChunkedArray]) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), names.take(pa.array(position)))
 
 
-def vectors_in(file: Path, rows: int, what: str) -> pa.Array:
-    """The rows of a .npy matrix as lists. Raises BadData where it is missing or has another number of rows."""
+def vectors_in(file: Path, rows: int, what: str, whose: str = "the table's ") -> pa.Array:
+    """The rows of a .npy matrix as lists. whose: what the rows are held against. Raises BadData where it is missing or
+    has another number of rows."""
     try:
         matrix = np.load(file, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise BadData([f"{what}: {file} is no .npy matrix: {error}"]) from error
     if matrix.ndim != 2 or len(matrix) != rows:
-        raise BadData([f"{what}: {file} has shape {matrix.shape}; it must have the table's {rows} rows"])
-    flat = pa.array(matrix.astype(np.float32).reshape(-1))
-    return pa.ListArray.from_arrays(pa.array(np.arange(rows + 1) * matrix.shape[1], pa.int32()), flat)
+        raise BadData([f"{what}: {file} has shape {matrix.shape}; it must have {whose}{rows} rows"])
+    return matrix_lists(matrix)
+
+
+def matrix_lists(matrix: np.ndarray) -> pa.FixedSizeListArray:
+    """The rows of a matrix [n, D] as lists of float32."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(matrix.astype(np.float32).reshape(-1)), matrix.shape[1])
+
+
+def require_one_length(vectors: pa.Array, ids: pa.Array, what: str) -> None:
+    """Raises BadData with the ids of vectors that are not as long as most; null and empty ones are none."""
+    length = pc.fill_null(pc.list_value_length(vectors), 0).to_numpy(zero_copy_only=False)
+    if not length.any():
+        return
+    most = int(np.bincount(length[length > 0]).argmax())
+    wrong = np.flatnonzero((length > 0) & (length != most))
+    if len(wrong):
+        found = f"{ids[int(wrong[0])].as_py()!r} has {length[wrong[0]]} numbers"
+        more = f", and {len(wrong) - 1:,} more are of another length" if len(wrong) > 1 else ""
+        raise BadData([f"{what}: the vector of {found}, most have {most}{more}; mend the row, or leave it empty"])

@@ -1,0 +1,75 @@
+"""A folder of images to vectors, by a pretrained network of timm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from kgrec.errors import BadData, KgrecError, some
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
+BATCH = 64  #: images that are held at once
+
+Encoder = Callable[[Sequence[Path]], np.ndarray]  #: files [n] -> float32 [n, D]
+
+
+def image_files(folder: Path) -> dict[str, Path]:
+    """The images of a folder by id, which is a file's name without its suffix, in order of the ids. Raises BadData
+    where there are none, or two of one id."""
+    if not folder.is_dir():
+        raise BadData([f"{folder} is not there; it must be a folder of images called by id, such as 42.jpg"])
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in SUFFIXES:
+            continue
+        if path.stem in files:
+            raise BadData([f"{folder}: {files[path.stem].name} and {path.name} are of one id; take one away"])
+        files[path.stem] = path
+    if not files:
+        raise BadData([f"{folder} has no images; names such as 42.jpg are wanted, ending in {some(SUFFIXES, 9)}"])
+    return files
+
+
+def image_vectors(folder: Path, encoder: str) -> tuple[pa.Array, np.ndarray]:
+    """The ids of a folder's images, strings [n], and what the encoder makes of each, float32 [n, D].
+
+    Raises BadData for a folder or a file that is none, KgrecError where timm is not there or has no such network."""
+    files = image_files(folder)
+    encode, paths = image_encoder(encoder), list(files.values())
+    parts = [encode(paths[start : start + BATCH]) for start in range(0, len(paths), BATCH)]
+    return pa.array(files, pa.string()), np.concatenate(parts).astype(np.float32)
+
+
+def image_encoder(name: str) -> Encoder:
+    """A network of timm, pretrained, without its last layer."""
+    try:
+        import timm
+        from PIL import Image
+    except ImportError as error:
+        raise KgrecError(f"encoder {name!r} is a network of timm, not installed; pip install 'kgrec[image]'") from error
+    import torch
+
+    if name not in timm.list_models():
+        raise KgrecError(f"timm has no network {name!r}; `timm.list_models()` lists them, resnet18 is one")
+    try:
+        network = timm.create_model(name, pretrained=True, num_classes=0).eval()
+    except (RuntimeError, OSError) as error:
+        raise KgrecError(f"the weights of encoder {name!r} cannot be had: {error}") from error
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network))
+
+    def encode(paths: Sequence[Path]) -> np.ndarray:
+        images = []
+        for path in paths:
+            try:
+                with Image.open(path) as image:
+                    images.append(transform(image.convert("RGB")))
+            except OSError as error:
+                raise BadData([f"{path} is no image: {error}; mend it or take it away"]) from error
+        with torch.inference_mode():
+            vectors: np.ndarray = network(torch.stack(images)).numpy()
+        return vectors
+
+    return encode
