@@ -42,7 +42,7 @@ class KGATSeq(NextItem):
     Config = KGATSeqConfig
 
     def __init__(self, graph: Graph, config: KGATSeqConfig) -> None:
-        items = EncodedItems(graph if config.interactions else graph.facts(), config)
+        items = EncodedItems(graph if config.interactions else graph.facts(), graph, config)
         super().__init__(graph, config, items)
         if config.over == "gru":
             self.encoder: nn.Module = AttentiveGRU(config.dim, 1, config.dropout)
@@ -75,10 +75,11 @@ class KGATSeq(NextItem):
 class EncodedItems(nn.Module):
     """Items' vectors from the graph around them; what scoring reads is made once an epoch, as a buffer."""
 
-    def __init__(self, graph: Graph, config: KGATSeqConfig) -> None:
+    def __init__(self, graph: Graph, known: Graph, config: KGATSeqConfig) -> None:
+        """graph: what is propagated over; known: all edges that training sees."""
         super().__init__()
         node_type = graph.target[2]
-        self.encoder = KGEncoder(graph, config, (node_type,))
+        self.encoder = KGEncoder(graph, config, (node_type,), known=known)
         self.start, self.dim = graph.range(node_type).start, config.dim
         self.project = nn.Linear(self.encoder.width - config.dim, config.dim, bias=False)
         nn.init.zeros_(self.project.weight)

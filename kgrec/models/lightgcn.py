@@ -26,10 +26,10 @@ class LightGCN(GraphEdgeModel):
 
     def __init__(self, graph: Graph, config: LightGCNConfig) -> None:
         super().__init__(graph, config, config.dim)
-        source, _, target = graph.target
-        self.user = NodeEmbedding(graph, source, config.dim, config.init_std)
-        self.item = NodeEmbedding(graph, target, config.dim, config.init_std)
-        self.adjacency = symmetric(graph.only(graph.target))
+        known, (source, _, target) = graph.only(graph.target), graph.target
+        self.user = NodeEmbedding(known, source, config.dim, config.init_std, config)
+        self.item = NodeEmbedding(known, target, config.dim, config.init_std, config)
+        self.adjacency = symmetric(known)
 
     def encode(self) -> tuple[Tensor, Tensor]:
         layers = [torch.cat([self.user.table(), self.item.table()])]

@@ -37,10 +37,10 @@ class XSimGCL(GraphEdgeModel):
         super().__init__(graph, config, config.dim)
         if config.contrast_layer > config.layers:
             raise KgrecError(f"contrast_layer is {config.contrast_layer}, and there are {config.layers} layers")
-        source, _, target = graph.target
-        self.user = NodeEmbedding(graph, source, config.dim, config.init_std)
-        self.item = NodeEmbedding(graph, target, config.dim, config.init_std)
-        self.adjacency = symmetric(graph.only(graph.target))
+        known, (source, _, target) = graph.only(graph.target), graph.target
+        self.user = NodeEmbedding(known, source, config.dim, config.init_std, config)
+        self.item = NodeEmbedding(known, target, config.dim, config.init_std, config)
+        self.adjacency = symmetric(known)
 
     def encode(self) -> tuple[Tensor, Tensor]:
         return self.split(torch.stack(self.propagate()).mean(0))

@@ -54,10 +54,18 @@ class KGEncoder(nn.Module):
     """
 
     def __init__(
-        self, graph: Graph, config: Any, ends: Sequence[str], *, sampled: bool = False, sparse: bool = False
+        self,
+        graph: Graph,
+        config: Any,
+        ends: Sequence[str],
+        *,
+        known: Graph | None = None,
+        sampled: bool = False,
+        sparse: bool = False,
     ) -> None:
-        """config: a KGEncoderConfig with `dim` and `init_std`. ends: the node types whose final vectors are wanted.
-        sparse: see NodeEmbedding.
+        """config: a KGEncoderConfig with `dim`, `init_std` and features. ends: the node types whose final vectors are
+        wanted. known: the edges by which a node's own vector is learned, where they are more. sparse: see
+        NodeEmbedding.
 
         Raises KgrecError for a graph without edge types, and for one with facts none of which is about an item."""
         super().__init__()
@@ -65,7 +73,7 @@ class KGEncoder(nn.Module):
         self.config, self.sampled = config, sampled
         self.width = config.dim + sum(config.layers)  #: numbers of a final vector
         self.ways = Ways(graph)
-        self.node = NodeEmbedding(graph, None, config.dim, config.init_std, sparse=sparse)
+        self.node = NodeEmbedding(known or graph, None, config.dim, config.init_std, config, sparse=sparse)
         self.transr = TransR(self.ways.num_relations, config.dim, config.relation_dim)
         self.aggregators = nn.ModuleList(
             Aggregator(config.aggregator, dim, out, config.message_dropout)
