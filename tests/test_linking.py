@@ -175,8 +175,8 @@ class Fake(LinkModel):
             number[graph.flat("person" if node in "xy" else "film", [node])] = own
         self.register_buffer("number", number)
 
-    def triple_scores(self, head, relation, tail):
-        return self.number[tail]
+    def list_scores(self, head, relation, tails):
+        return self.number[tails]
 
     def catalog_scores(self, head, relation, tails):
         return self.number[tails].repeat(len(head), 1)

@@ -29,8 +29,8 @@ class TransR(LinkModel):
         self.node = NodeEmbedding(graph, None, config.dim, config.init_std)
         self.transr = Translations(len(self.edge_types), config.dim, config.relation_dim)
 
-    def triple_scores(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
-        return -self.transr.energies(self.node(head), relation, self.node(tail).unsqueeze(1)).squeeze(1)
+    def list_scores(self, head: Tensor, relation: Tensor, tails: Tensor) -> Tensor:
+        return -self.transr.energies(self.node(head), relation, self.node(tails))
 
     def catalog_scores(self, head: Tensor, relation: int, tails: Tensor) -> Tensor:
         matrix = self.transr.projection[relation]

@@ -51,13 +51,13 @@ class LinkModel(Recommender, ABC):
         self.num_nodes = graph.num_nodes
 
     @abstractmethod
-    def triple_scores(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
-        """Scores of facts, FloatTensor [n]. head, tail: LongTensor [n], flat, where `num_nodes` stands for any node
-        that is not known; relation: LongTensor [n], numbers of `edge_types`."""
+    def list_scores(self, head: Tensor, relation: Tensor, tails: Tensor) -> Tensor:
+        """Scores of each head [B] by its relation [B] with each of its own tails [B, C]: FloatTensor [B, C]. Nodes are
+        flat, where `num_nodes` stands for any that is not known; relations are numbers of `edge_types`."""
 
     @abstractmethod
     def catalog_scores(self, head: Tensor, relation: int, tails: Tensor) -> Tensor:
-        """The same scores of each head [B] with all tails [C], by products: FloatTensor [B, C]."""
+        """The same scores of each head [B] by one relation with all of the same tails [C]: FloatTensor [B, C]."""
 
     @abstractmethod
     def weighed(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
@@ -75,9 +75,7 @@ class LinkModel(Recommender, ABC):
         assert batch.negative is not None
         assert batch.log_q is not None
         tails = torch.cat([batch.tail.unsqueeze(1), batch.negative], 1)
-        size = tails.shape[1]
-        heads, relations = (x.repeat_interleave(size) for x in (batch.head, batch.relation))
-        scores = self.triple_scores(heads, relations, tails.flatten()).view(-1, size) / c.temperature
+        scores = self.list_scores(batch.head, batch.relation, tails) / c.temperature
         positive = scores[:, 0]
         negative = scores[:, 1:].masked_fill(batch.negative == batch.tail.unsqueeze(1), losses.NO_LOGIT)
         match c.loss:
@@ -86,7 +84,7 @@ class LinkModel(Recommender, ABC):
             case "bce":
                 loss = losses.bce(positive, negative)
             case _:
-                loss = losses.sampled_softmax(positive, negative, batch.log_q + math.log(size - 1))
+                loss = losses.sampled_softmax(positive, negative, batch.log_q + math.log(c.negatives))
         return loss + c.l2 * self._squares(batch) / len(batch) if c.l2 else loss
 
     def _squares(self, batch: Batch) -> Tensor:
@@ -106,16 +104,10 @@ class LinkModel(Recommender, ABC):
         user, items = query.user.clamp(max=self.num_nodes), items.clamp(max=self.num_nodes)
         if items.dim() == 1:
             return self.catalog_scores(user, self.target_number, items)
-        number, size = items.shape
-        rows = max(1, FLOATS // (self.config.dim * max(1, size)))
-        scores = [
-            self.triple_scores(
-                some_user.repeat_interleave(size), torch.full_like(some_items, self.target_number).flatten(),
-                some_items.flatten(),
-            )
-            for some_user, some_items in zip(user.split(rows), items.split(rows))
-        ]  # fmt: skip
-        return torch.cat(scores).view(number, size) if scores else torch.empty(items.shape, device=items.device)
+        rows = max(1, FLOATS // (self.config.dim * max(1, items.shape[1])))
+        relation = torch.full_like(user, self.target_number)
+        parts = zip(user.split(rows), relation.split(rows), items.split(rows))
+        return torch.cat([self.list_scores(*part) for part in parts])
 
 
 class KGELinkModel(LinkModel, ABC):
@@ -123,7 +115,13 @@ class KGELinkModel(LinkModel, ABC):
     are ours. A node that is not known has the zero vector."""
 
     def __init__(
-        self, graph: Graph, config: Any, kge: type[nn.Module], *, angles: bool = False, **settings: Any
+        self,
+        graph: Graph,
+        config: Any,
+        kge: type[nn.Module],
+        *,
+        angles: bool = False,
+        **settings: Any,
     ) -> None:
         """kge: the class; angles: whether relations are angles, which l2 does not weigh; settings: of the class, beside
         its sizes."""
@@ -134,8 +132,13 @@ class KGELinkModel(LinkModel, ABC):
             for weight in self.weighed()[0]:
                 weight[-1].zero_()
 
-    def triple_scores(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
-        scores: Tensor = self.kge(head, relation, tail)
+    def list_scores(self, head: Tensor, relation: Tensor, tails: Tensor) -> Tensor:
+        head, relation = head.unsqueeze(1), relation.unsqueeze(1)
+        if self.angles:  # RotatE takes one fact a row; the others broadcast
+            facts = (node.flatten() for node in torch.broadcast_tensors(head, relation, tails))
+            flat: Tensor = self.kge(*facts)
+            return flat.view_as(tails)
+        scores: Tensor = self.kge(head, relation, tails)
         return scores
 
     def weighed(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
