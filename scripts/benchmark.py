@@ -108,6 +108,7 @@ def train_once(
     outcome = train(
         benchmark["model"],
         graph,
+        task=benchmark.get("task"),
         split=spec,
         candidates=benchmark.get("candidates"),
         config=benchmark.get("set", {}),
@@ -283,7 +284,7 @@ def neighbors(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict
 def scale_kgat(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """Milliseconds a batch of KGAT over sampled neighborhoods, and the peak of memory through training and the making
     of what scoring reads, on synthetic graphs of two sizes, each in a process of its own."""
-    measured = {}
+    measured: dict[str, float] = {}
     for name, number in (("small", benchmark["edges"] // 10), ("", benchmark["edges"])):
         number //= 20 if options.quick else 1
         with tempfile.TemporaryDirectory() as folder:

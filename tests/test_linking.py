@@ -1,12 +1,18 @@
 """Facts by hand: which triples are known, which tails are drawn, how facts are split, and what ranks they get."""
 
+import json
+import shutil
+
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from kgrec import models
+from kgrec.cli import app
+from kgrec.comparison import compare
 from kgrec.errors import KgrecError, UnknownName
 from kgrec.evaluation import evaluate
 from kgrec.graph import Graph
@@ -286,3 +292,17 @@ def test_a_task_is_set_and_a_model_without_it_is_refused(films):
     rated = train("mf", films, task="rating", split="ratio:0.2", training=few, config={"dim": 4})
     assert set(rated.metrics["test"]) == {"rmse", "mae"}
     assert train("popularity", films, task="ranking", split="ratio:0.2").metrics["model"] == "popularity"
+
+
+def test_the_command_line(films, tmp_path):
+    graph, run = tmp_path / "films.graph", tmp_path / "run"
+    films.save(graph)
+    words = ["--epochs", "1", "--set", "dim=4", "--device", "cpu", "--json"]
+    done = CliRunner().invoke(app, ["train", "complex", str(graph), "--task", "link", "--out", str(run), *words])
+    assert done.exit_code == 0
+    test = json.loads(done.stdout.splitlines()[-1])["test"]
+    assert list(test) == ["mrr", "hits@1", "hits@3", "hits@10"]
+    again = CliRunner().invoke(app, ["evaluate", str(run), str(graph), "--metrics", "mrr", "--json"])
+    assert json.loads(again.stdout)["test"] == {"mrr": pytest.approx(test["mrr"])}
+    with pytest.raises(KgrecError, match="measured by the ranks of held-out facts, which no user owns"):
+        compare([run, shutil.copytree(run, tmp_path / "same")])
