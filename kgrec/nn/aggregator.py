@@ -76,8 +76,8 @@ class _LeakySum(torch.autograd.Function):
         draw = draw_bytes(first.numel()) if dropped else torch.zeros(1, dtype=torch.uint8).expand(first.numel())
         ctx.save_for_backward(first, second, draw)
         ctx.dropped, out = dropped, torch.empty_like(first)
-        first, second, bytes_, flat = *_flat(first, second), draw.numpy(), *_flat(out)
-        kernels.leaky_sum(first, second, SLOPE, bytes_, dropped, LEVELS / (LEVELS - dropped), flat)
+        a, b, flat = _flat(first, second, out)
+        kernels.leaky_sum(a, b, SLOPE, draw.numpy(), dropped, LEVELS / (LEVELS - dropped), flat)
         return out
 
     @staticmethod

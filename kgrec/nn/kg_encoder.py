@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from kgrec import losses
 from kgrec.errors import KgrecError, some
-from kgrec.graph import Graph
+from kgrec.graph import CSR, Graph
 from kgrec.model import Objective, SparseAndDense, fused_adam
 from kgrec.nn.aggregator import Aggregator, AggregatorName
 from kgrec.nn.embedding import NodeEmbedding
@@ -24,7 +24,6 @@ from kgrec.samplers import Batch, Edges, Loader, Negatives, Neighborhood, Ways
 from kgrec.settings import settings
 
 AT_ONCE = 1 << 20  #: edges that attention is made of at once
-TINY = 1e-30
 
 
 @settings
@@ -104,9 +103,12 @@ class KGEncoder(nn.Module):
         """Final vectors of the ends, type after type, by the whole graph: [nodes of the ends, width]."""
         vector = self.node.table()
         outputs = [vector[self.ends]]
+        sides = self._shares() if self.sampled else []
         for number, aggregator in enumerate(self.aggregators, 1):
             if self.sampled:
-                vector = aggregator(vector, self._added_up(vector))
+                size = (len(vector), len(vector))
+                said = [csr_matrix(csr.ptr.int(), csr.other, share, size) @ vector.detach() for csr, share in sides]
+                vector = aggregator(vector, torch.stack(said).sum(0) if len(said) > 1 else said[0])
                 output = vector[self.ends]
             elif number < len(self.aggregators):
                 vector = aggregator(vector, self.adjacency(vector))
@@ -134,32 +136,30 @@ class KGEncoder(nn.Module):
     def attend(self) -> None:
         """Make pi of the vectors at hand."""
         vector = self.node.table()
-        for start in range(0, self.ways.num_edges, AT_ONCE):
-            position = torch.arange(start, min(start + AT_ONCE, self.ways.num_edges), device=vector.device)
-            tail, head = (vector.index_select(0, end) for end in self.ways.ends(position))
-            self.energy[start : start + AT_ONCE] = self.transr.attention(head, self.ways.relation(position), tail)
+        for relation, (first, stop) in enumerate(itertools.pairwise(self.ways.relation_ptr)):
+            for start in range(first, stop, AT_ONCE):
+                position = torch.arange(start, min(start + AT_ONCE, stop), device=vector.device)
+                tail, head = (vector.index_select(0, end) for end in self.ways.ends(position))
+                self.energy[position[0] : position[-1] + 1] = self.transr.attention(head, relation, tail)
         if not self.sampled:
             attention = softmax_in_rows(self.energy[self.edge], self.adjacency.ptr.long())
             self.adjacency.set_values(attention)
             self.last_adjacency.set_values(attention[self.at_ends])
 
-    def _added_up(self, vector: Tensor) -> Tensor:
-        """What the neighbors of all nodes say, without a gradient: [N, D] of vectors [N, D]. Edges are read forwards,
-        then backwards, where they lie."""
+    def _shares(self) -> list[tuple[CSR, Tensor]]:
+        """For edges read forwards and those read backwards, where they lie, the attention of each to the node that it
+        leads to: FloatTensor in the order of the CSR."""
         graph, outward = self.ways.graph, self.ways.outward
-        sides = [(graph.csc, 0)]
+        sides = [(graph.csc, self.energy[graph.csc.edge])]
         if outward is not None and outward.num_edges:
-            sides.append((outward.csr, graph.num_edges))
-        highest = vector.new_full((len(vector),), -torch.inf)
-        energies = [self.energy[csr.edge + shift] for csr, shift in sides]
-        for (csr, _), energy in zip(sides, energies):
-            highest = torch.maximum(highest, torch.segment_reduce(energy, "max", offsets=csr.ptr, initial=-torch.inf))
-        total, found = torch.zeros_like(highest), torch.zeros_like(vector)
-        for (csr, _), energy in zip(sides, energies):
-            share = energy.sub_(highest.repeat_interleave(csr.degree())).exp_()
-            total += torch.segment_reduce(share, "sum", offsets=csr.ptr, initial=0)
-            found += csr_matrix(csr.ptr.int(), csr.other, share, (len(vector), len(vector))) @ vector
-        return found / total.clamp(min=TINY).unsqueeze(1)
+            sides.append((outward.csr, self.energy[outward.csr.edge + graph.num_edges]))
+        highest = torch.stack([_reduced(csr, energy, "max", -torch.inf) for csr, energy in sides]).amax(0)
+        for csr, energy in sides:
+            energy.sub_(highest.repeat_interleave(csr.degree())).exp_()
+        total = torch.stack([_reduced(csr, share, "sum", 0.0) for csr, share in sides]).sum(0)
+        for csr, share in sides:
+            share.div_(total.repeat_interleave(csr.degree()))
+        return sides
 
     def objective(self, graph: Graph) -> Objective:
         """-log sigmoid(g(h, r, t') - g(h, r, t)) over all edges both ways (eq. 2), with t' of t's type and, but for the
@@ -189,6 +189,11 @@ class KGEncoder(nn.Module):
         relation = self.transr.relation.square().sum(1).index_select(0, batch.relation)
         squares = (ends.square().sum() + relation.sum()) / len(batch)
         return losses.bpr(-energy[:, 0], -energy[:, 1:]) + self.config.facts_l2 * squares
+
+
+def _reduced(csr: CSR, value: Tensor, how: str, initial: float) -> Tensor:
+    """A number for each row of a CSR, of those of its edges: FloatTensor [N]."""
+    return torch.segment_reduce(value, how, offsets=csr.ptr, initial=initial)
 
 
 class _Turned:

@@ -30,8 +30,8 @@ class TransR(nn.Module):
         moved = apart.unflatten(0, (-1, size)) + self.relation.index_select(0, relation).unsqueeze(1)
         return moved.square().sum(-1)
 
-    def attention(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
-        """pi = (W_r e_t)' tanh(W_r e_h + e_r) before the softmax, of edges [E]: head and tail [E, D]. Returns [E] (Wang
-        et al. 2019, eq. 4)."""
-        moved = torch.tanh(self.project(head, relation) + self.relation[relation])
-        return (self.project(tail, relation) * moved).sum(-1)
+    def attention(self, head: Tensor, relation: int, tail: Tensor) -> Tensor:
+        """pi = (W_r e_t)' tanh(W_r e_h + e_r) before the softmax, of edges [E] of one relation: head and tail [E, D].
+        Returns [E] (Wang et al. 2019, eq. 4)."""
+        weight = self.projection[relation]
+        return ((tail @ weight) * torch.tanh(head @ weight + self.relation[relation])).sum(-1)
