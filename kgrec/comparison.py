@@ -178,8 +178,8 @@ class _Tested:
                     raise KgrecError(f"{path / file} lacks {name!r}, which a comparison needs; train again")
         if "num_facts" in metrics:
             raise KgrecError(
-                f"{path} was measured by the ranks of held-out facts, which no user owns, and runs are compared user by "
-                f"user; the ranks are in {path / 'ranks.parquet'}"
+                f"{path} was measured by the ranks of held-out facts, which no user owns, and runs are compared user "
+                f"by user; the ranks are in {path / 'ranks.parquet'}"
             )
         values = read_table(path / "per_user.parquet", ("user",)).to_pandas().set_index("user")
         if not values.index.is_unique:
