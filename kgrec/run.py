@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import io
 import json
+import re
 import resource
 import shutil
 import sys
@@ -331,7 +332,7 @@ class _Session:
             torch.manual_seed(self.job.training.seed)
             model = models.build(self.job.model, graph, self.job.config)
         if self.job.init is not None:
-            self.taken = _taken_from(self.job.init, model, graph, self.split.spec)
+            self.taken = _taken_from(self.job.init, model, graph, self.split)
         return model.to(self.fabric.device).eval()
 
     def _phase(
@@ -469,14 +470,20 @@ class _Session:
         return json.loads(json.dumps(summary))
 
 
-def _taken_from(path: str, model: Recommender, graph: Graph, spec: str) -> dict[str, Any]:
-    """Start a model from a run folder. Raises KgrecError where nothing fits, or the run was split otherwise, so that it
-    may have seen what is held out here."""
+def _taken_from(path: str, model: Recommender, graph: Graph, parts: Split) -> dict[str, Any]:
+    """Start a model from a run folder. Raises KgrecError where nothing fits, or the run has seen, or may have seen, what
+    is held out here."""
     run = Run.load(path)
-    if run.split != spec and (run.split or "").split(",valid")[0] != spec.split(",valid")[0]:
+    theirs, ours = (re.sub(",valid=[^,]*", "", spec or "") for spec in (run.split, parts.spec))
+    if theirs != ours:
         raise KgrecError(
-            f"{path} was trained by the split {run.split}, and this is {spec}: it may have seen what is held out here; "
-            "train it by the same --split"
+            f"{path} was trained by the split {run.split}, and this is {parts.spec}: it may have seen what is held out "
+            "here; train it by the same --split"
+        )
+    if parts.valid is not None and "refit" in str(run.metrics.get("protocol")):
+        raise KgrecError(
+            f"{path} was refit on train + valid, so valid could not choose an epoch of what starts from it; train it "
+            "without --refit"
         )
     known = dataclasses.replace(Graph.empty(read_schema(Path(path))), vocabulary=run.graph.vocabulary)
     taken = initialise(model, graph, run.model, known)

@@ -115,6 +115,7 @@ def train_once(
         training=configure(TrainingConfig, training),
         metrics=benchmark.get("metrics"),
         refit=benchmark.get("refit", False),
+        init=folder.with_name(f"{benchmark['init']}-seed{seed}.run") if "init" in benchmark else None,
         out=folder,
         overwrite=True,
         report=lambda epoch, metrics: print(epoch, dict(metrics), file=sys.stderr, flush=True),

@@ -94,3 +94,12 @@ def test_a_run_that_may_have_seen_the_test_edges_is_refused(planted: Graph, tmp_
     train("mf", planted, split="ratio:0.2,seed=1", config=config, training=quick(), out=tmp_path / "mf.run")
     with pytest.raises(KgrecError, match=r"trained by the split ratio:0.2,seed=1, and this is last_n:1"):
         train("mf", planted, split="last_n:1", config=config, training=quick(), init=tmp_path / "mf.run")
+
+
+def test_a_run_that_was_refit_cannot_start_one_that_valid_chooses(planted: Graph, tmp_path) -> None:
+    config, split = {"dim": 8, "batch_size": 32}, "last_n:1,valid=1"
+    train("mf", planted, split=split, config=config, training=quick(), refit=True, out=tmp_path / "mf.run")
+    with pytest.raises(KgrecError, match="was refit on train"):
+        train("mf", planted, split=split, config=config, training=quick(), init=tmp_path / "mf.run")
+    again = train("mf", planted, split="last_n:1", config=config, training=quick(), init=tmp_path / "mf.run")
+    assert again.metrics["init"]["vectors"]["user"]["found"] == 60
