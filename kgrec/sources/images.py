@@ -52,7 +52,7 @@ def image_encoder(name: str) -> Encoder:
         raise KgrecError(f"encoder {name!r} is a network of timm, not installed; pip install 'kgrec[image]'") from error
     import torch
 
-    if name not in timm.list_models():
+    if not timm.is_model(name):
         raise KgrecError(f"timm has no network {name!r}; `timm.list_models()` lists them, resnet18 is one")
     try:
         network = timm.create_model(name, pretrained=True, num_classes=0).eval()
