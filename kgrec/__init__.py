@@ -20,7 +20,20 @@ if TYPE_CHECKING:
     from kgrec.prediction import predict
     from kgrec.recommendation import recommend
     from kgrec.run import Run, train
-    from kgrec.samplers import Batch, Both, Edges, History, Loader, Negatives, Nodes, Sequences, Stream
+    from kgrec.samplers import (
+        Batch,
+        Both,
+        Edges,
+        History,
+        Loader,
+        Negatives,
+        Neighborhood,
+        Neighbors,
+        Nodes,
+        Sequences,
+        Stream,
+        Ways,
+    )
     from kgrec.schema import Schema
     from kgrec.sources.build import build
     from kgrec.split import Split
@@ -51,9 +64,12 @@ _HOMES = {
     "History": "samplers",
     "Loader": "samplers",
     "Negatives": "samplers",
+    "Neighborhood": "samplers",
+    "Neighbors": "samplers",
     "Nodes": "samplers",
     "Sequences": "samplers",
     "Stream": "samplers",
+    "Ways": "samplers",
     "Schema": "schema",
     "build": "sources.build",
     "Split": "split",
