@@ -10,7 +10,6 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from kgrec import losses
 from kgrec.errors import KgrecError, unknown_name
 from kgrec.graph import Graph
 from kgrec.model import Objective
@@ -98,10 +97,7 @@ class CKE(GraphEdgeModel):
         assert self.entity is not None
         assert self.transr is not None
         ends = self.entity(torch.cat([batch.head.unsqueeze(1), batch.tail.unsqueeze(1), batch.negative], 1))
-        energy = self.transr.energies(ends[:, 0], batch.relation, ends[:, 1:])
-        relation = self.transr.relation.square().sum(1).index_select(0, batch.relation)
-        squares = (ends.square().sum() + relation.sum()) / len(batch)
-        return losses.bpr(-energy[:, 0], -energy[:, 1:]) + self.config.facts_l2 * squares
+        return self.transr.loss(ends, batch.relation, self.config.facts_l2)
 
     def encode(self) -> tuple[Tensor, Tensor]:
         item = self.item.table() * self.rated

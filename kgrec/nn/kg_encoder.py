@@ -12,7 +12,6 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kgrec import losses
 from kgrec.errors import KgrecError, some
 from kgrec.graph import CSR, Graph
 from kgrec.model import Objective, SparseAndDense, fused_adam
@@ -185,10 +184,7 @@ class KGEncoder(nn.Module):
         assert batch.relation is not None
         assert batch.negative is not None
         ends = self.node(torch.cat([batch.head.unsqueeze(1), batch.tail.unsqueeze(1), batch.negative], 1))
-        energy = self.transr.energies(ends[:, 0], batch.relation, ends[:, 1:])
-        relation = self.transr.relation.square().sum(1).index_select(0, batch.relation)
-        squares = (ends.square().sum() + relation.sum()) / len(batch)
-        return losses.bpr(-energy[:, 0], -energy[:, 1:]) + self.config.facts_l2 * squares
+        return self.transr.loss(ends, batch.relation, self.config.facts_l2)
 
 
 def _reduced(csr: CSR, value: Tensor, how: str, initial: float) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from kgrec import losses
 from kgrec.nn.grouped import grouped_product
 
 
@@ -29,6 +30,13 @@ class TransR(nn.Module):
         apart = self.project((head.unsqueeze(1) - tails).flatten(0, 1), relation.repeat_interleave(size))
         moved = apart.unflatten(0, (-1, size)) + self.relation.index_select(0, relation).unsqueeze(1)
         return moved.square().sum(-1)
+
+    def loss(self, ends: Tensor, relation: Tensor, l2: float) -> Tensor:
+        """-log sigmoid(g(h, r, t') - g(h, r, t)), mean (Wang et al. 2019, eq. 2), + l2 times the squares of the vectors
+        behind each fact. ends: [B, 2 + K, D], of the head, the tail and K tails drawn; relation: LongTensor [B]."""
+        energy = self.energies(ends[:, 0], relation, ends[:, 1:])
+        squares = ends.square().sum() + self.relation.square().sum(1).index_select(0, relation).sum()
+        return losses.bpr(-energy[:, 0], -energy[:, 1:]) + l2 * squares / len(relation)
 
     def attention(self, head: Tensor, relation: int, tail: Tensor) -> Tensor:
         """pi = (W_r e_t)' tanh(W_r e_h + e_r) before the softmax, of edges [E] of one relation: head and tail [E, D].
