@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -13,6 +14,7 @@ from kgrec.graph import Graph
 from kgrec.nn import KGEncoder, TransR, grouped_product
 from kgrec.nn.kg_encoder import softmax_in_rows
 from kgrec.nn.propagation import Adjacency, row_sums, symmetric
+from kgrec.run import train as run_train
 from kgrec.samplers import Neighbors
 from kgrec.training import Trainer, TrainingConfig, make_fabric
 
@@ -340,3 +342,38 @@ def test_kgatseq_begins_as_the_sequence_model_alone(planted: Graph) -> None:
     with torch.no_grad():
         model.item.project.weight.normal_()
     assert not torch.allclose(model.item.vectors().table(), own)
+
+
+@pytest.mark.parametrize("name", ["kgat", "kgatseq", "cke", "transr", "distmult"])
+def test_a_relation_of_one_triple_and_a_node_without_edges_are_no_hindrance(name: str, graph: Graph) -> None:
+    """`follows` has one triple, i3 has no user and m2 nothing at all."""
+    times = torch.arange(graph.num_edges)
+    timed = dataclasses.replace(graph, time=times)
+    torch.manual_seed(0)
+    model = models.build(name, timed, {"dim": 4})
+    training = TrainingConfig(epochs=2, device="cpu")
+    found = [e.losses for e in Trainer(model, timed, training, make_fabric(training)).epochs()]
+    assert all(np.isfinite(value) for losses in found for value in losses.values())
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("kgat", {}),
+        ("kgat", {"fanouts": (5, 3), "layers": (8, 4)}),
+        ("kgat", {"fanouts": (5, 3), "layers": (8, 4), "sparse": True}),
+        ("kgatseq", {}),
+        ("lightgcn", {}),
+        ("xsimgcl", {}),
+        ("cke", {}),
+        ("transr", {}),
+        ("rotate", {}),
+    ],
+)
+def test_graph_models_train_on_cuda_too(name: str, fields: dict[str, object], planted: Graph) -> None:
+    training = TrainingConfig(epochs=3, device="cuda")
+    run = run_train(name, planted, split="last_n:1,valid=1", config={"dim": 8, **fields}, training=training)
+    assert np.isfinite(run.metrics["test"]["ndcg@10"])
+    assert next(run.model.parameters()).is_cuda
