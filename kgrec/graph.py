@@ -151,10 +151,14 @@ class Graph:
         return torch.arange(len(sizes), device=self.device).repeat_interleave(sizes, output_size=self.num_edges)
 
     def _flat_end(self, end: int) -> Tensor:
-        starts = torch.tensor([self.ranges[edge[2 * end]].start for edge in self.edge_types], device=self.device)
-        if len(starts) == 1:
-            return self.edge_index[end] + starts
-        return self.edge_index[end] + starts[self.relation] if len(starts) else self.edge_index[end]
+        """Flat sources (0) or targets (1) of all edges, LongTensor [E]."""
+        starts = [self.ranges[edge[2 * end]].start for edge in self.edge_types]
+        if len(set(starts)) == 1:
+            return self.edge_index[end] + starts[0]
+        flat = self.edge_index[end].clone()
+        for start, (first, stop) in zip(starts, itertools.pairwise(self.relation_ptr)):
+            flat[first:stop] += start
+        return flat
 
     @cached_property
     def head(self) -> Tensor:
@@ -222,14 +226,16 @@ class Graph:
     @cached_property
     def csr(self) -> CSR:
         """Edges by their source, in order of time: what each node did."""
-        return self._grouped(self.head, self.tail)
+        return self._grouped(0)
 
     @cached_property
     def csc(self) -> CSR:
         """Edges by their target, in order of time: the same edges read backwards."""
-        return self._grouped(self.tail, self.head)
+        return self._grouped(1)
 
-    def _grouped(self, by: Tensor, other: Tensor) -> CSR:
+    def _grouped(self, end: int) -> CSR:
+        """Edges by one end. Flat numbers of large graphs are made for it and not kept."""
+        by, other = self._flat_end(end), self._flat_end(1 - end)
         if by.is_cuda:
             ptr, order = self._group_by_sorting(by)
         else:

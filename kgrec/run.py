@@ -471,8 +471,8 @@ class _Session:
 
 
 def _taken_from(path: str, model: Recommender, graph: Graph, parts: Split) -> dict[str, Any]:
-    """Start a model from a run folder. Raises KgrecError where nothing fits, or the run has seen, or may have seen, what
-    is held out here."""
+    """Start a model from a run folder. Raises KgrecError where nothing fits, or the run may have seen what is held out
+    here."""
     run = Run.load(path)
     theirs, ours = (re.sub(",valid=[^,]*", "", spec or "") for spec in (run.split, parts.spec))
     if theirs != ours:

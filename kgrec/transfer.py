@@ -77,10 +77,11 @@ def initialise(model: Recommender, graph: Graph, trained: Recommender, known: Gr
                 left.append(name)
     if not any(one["found"] for one in vectors.values()) and not layers:
         widths = sorted({source.vector.shape[1] for source in sources})
+        there, here = _ids(known), _ids(graph)
         raise KgrecError(
             f"nothing of {type(trained).__name__} can start {type(model).__name__}: it has vectors of "
-            f"{some(widths) if widths else 'no'} numbers, for ids such as {_ids(known)}, where the graph has {_ids(graph)}"
-            "; set the same `dim`, and take a run over the same ids"
+            f"{some(widths) if widths else 'no'} numbers, for ids such as {there}, where the graph has {here}; "
+            "set the same `dim`, and take a run over the same ids"
         )
     return Taken(vectors, tuple(layers), tuple(left))
 

@@ -99,6 +99,9 @@ class CKE(GraphEdgeModel):
         ends = self.entity(torch.cat([batch.head.unsqueeze(1), batch.tail.unsqueeze(1), batch.negative], 1))
         return self.transr.loss(ends, batch.relation, self.config.facts_l2)
 
+    def refresh(self) -> None:
+        self.keep(*self.encode())
+
     def encode(self) -> tuple[Tensor, Tensor]:
         item = self.item.table() * self.rated
         if self.entity is not None:

@@ -60,8 +60,12 @@ class KGAT(GraphEdgeModel):
             self.encoder.attend()
 
     def refresh(self) -> None:
+        """Make attention, and layer by layer the vectors that scoring reads."""
         self.encoder.attend()
-        super().refresh()
+        first = 0
+        for output in self.encoder.outputs():
+            user, item = output.split([len(self.users), len(self.items)])
+            first = self.keep(user, item, first)
 
     def encode(self) -> tuple[Tensor, Tensor]:
         user, item = self.encoder().split([len(self.users), len(self.items)])

@@ -31,6 +31,9 @@ class LightGCN(GraphEdgeModel):
         self.item = NodeEmbedding(known, target, config.dim, config.init_std, config)
         self.adjacency = symmetric(known)
 
+    def refresh(self) -> None:
+        self.keep(*self.encode())
+
     def encode(self) -> tuple[Tensor, Tensor]:
         layers = [torch.cat([self.user.table(), self.item.table()])]
         for _ in range(self.config.layers):

@@ -42,6 +42,9 @@ class XSimGCL(GraphEdgeModel):
         self.item = NodeEmbedding(known, target, config.dim, config.init_std, config)
         self.adjacency = symmetric(known)
 
+    def refresh(self) -> None:
+        self.keep(*self.encode())
+
     def encode(self) -> tuple[Tensor, Tensor]:
         return self.split(torch.stack(self.propagate()).mean(0))
 

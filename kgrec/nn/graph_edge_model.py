@@ -16,8 +16,8 @@ from kgrec.nn.vectors import Vectors
 
 
 class GraphEdgeModel(EdgeModel, ABC):
-    """A score is the product (or cosine / temperature) of vectors that `encode` makes. What scoring reads is made once
-    an epoch, as buffers; `l2` weighs the vectors that a batch begins with."""
+    """A score is the product (or cosine / temperature) of vectors that `encode` makes. What scoring reads is kept once
+    an epoch, by `refresh`; `l2` weighs the vectors that a batch begins with."""
 
     def __init__(self, graph: Graph, config: Any, width: int) -> None:
         """width: numbers of a final vector, D."""
@@ -36,10 +36,12 @@ class GraphEdgeModel(EdgeModel, ABC):
         """Vectors of all users [U, D] and items [I, D], to be read by flat numbers."""
         return _padded(self.users, user), _padded(self.items, item)
 
-    def refresh(self) -> None:
-        user, item = self.encode()
-        self.user_vector[:-1] = user
-        self.item_vector[:-1] = item
+    def keep(self, user: Tensor, item: Tensor, first: int = 0) -> int:
+        """What scoring is to read: some numbers of all users' vectors, [U, K], and items', [I, K], from the first-th on.
+        Returns where the next ones go."""
+        stop = first + user.shape[1]
+        self.user_vector[:-1, first:stop], self.item_vector[:-1, first:stop] = user, item
+        return stop
 
     def pair_scores(self, user: Tensor, items: Tensor) -> Tensor:
         if self.training:

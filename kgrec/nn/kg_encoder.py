@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -23,6 +23,7 @@ from kgrec.samplers import Batch, Edges, Loader, Negatives, Neighborhood, Ways
 from kgrec.settings import settings
 
 AT_ONCE = 1 << 20  #: edges that attention is made of at once
+ROWS = 1 << 17  #: nodes of a large graph that are aggregated at once
 
 
 @settings
@@ -100,22 +101,32 @@ class KGEncoder(nn.Module):
 
     def forward(self) -> Tensor:
         """Final vectors of the ends, type after type, by the whole graph: [nodes of the ends, width]."""
+        return torch.cat(list(self.outputs()), -1)
+
+    def outputs(self) -> Iterator[Tensor]:
+        """The ends' own vectors, then what each layer says of them: [nodes of the ends, its width] each."""
         vector = self.node.table()
-        outputs = [vector[self.ends]]
+        yield vector[self.ends]
         sides = self._shares() if self.sampled else []
         for number, aggregator in enumerate(self.aggregators, 1):
             if self.sampled:
-                size = (len(vector), len(vector))
-                said = [csr_matrix(csr.ptr.int(), csr.other, share, size) @ vector.detach() for csr, share in sides]
-                vector = aggregator(vector, torch.stack(said).sum(0) if len(said) > 1 else said[0])
+                vector = self._aggregated(aggregator, vector, sides)
                 output = vector[self.ends]
             elif number < len(self.aggregators):
                 vector = aggregator(vector, self.adjacency(vector))
                 output = vector[self.ends]
             else:
                 output = aggregator(vector[self.ends], self.last_adjacency(vector))
-            outputs.append(functional.normalize(output, dim=-1))
-        return torch.cat(outputs, -1)
+            yield functional.normalize(output, dim=-1)
+
+    @torch.no_grad()
+    def _aggregated(self, aggregator: nn.Module, vector: Tensor, sides: list[tuple[CSR, Tensor]]) -> Tensor:
+        """A layer's output for all nodes, [N, K] of [N, D], some rows at a time and without a gradient."""
+        said = torch.zeros_like(vector)
+        for csr, share in sides:
+            said += csr_matrix(csr.ptr.int(), csr.other, share, (len(vector), len(vector))) @ vector
+        rows = zip(vector.split(ROWS), said.split(ROWS))
+        return torch.cat([aggregator(own, neighbors) for own, neighbors in rows])
 
     def around(self, neighborhood: Neighborhood) -> Tensor:
         """Final vectors of a neighborhood's seeds, with attention as at the last `attend`, over those edges that are in

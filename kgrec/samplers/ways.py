@@ -51,12 +51,12 @@ class Ways:
 
     def ends(self, position: Tensor) -> tuple[Tensor, Tensor]:
         """Flat source and flat target of the edge at each position: backwards, those of the edge it reads, changed."""
-        edge = self.edge(position)
-        head, tail = self.graph.head[edge], self.graph.tail[edge]
-        if self.num_edges == self.graph.num_edges:
-            return head, tail
-        forwards = position < self.graph.num_edges
-        return torch.where(forwards, head, tail), torch.where(forwards, tail, head)
+        source, target = self.graph.edge_index[:, self.edge(position)]
+        if self.num_edges > self.graph.num_edges:
+            forwards = position < self.graph.num_edges
+            source, target = torch.where(forwards, source, target), torch.where(forwards, target, source)
+        start = self._starts[:, self.relation(position)]
+        return source + start[0], target + start[1]
 
     def edge(self, position: Tensor) -> Tensor:
         """Position in `graph` of the edge that is read at each position, forwards or backwards."""
@@ -70,6 +70,12 @@ class Ways:
     def ptr(self) -> Tensor:
         """`relation_ptr` as LongTensor [num_relations + 1]."""
         return torch.tensor(self.relation_ptr, device=self.graph.device)
+
+    @cached_property
+    def _starts(self) -> Tensor:
+        """The first flat number of each relation's sources and targets: LongTensor [2, num_relations]."""
+        starts = [[self.graph.range(edge[end]).start for edge in self.edge_types] for end in (0, 2)]
+        return torch.tensor(starts, device=self.graph.device)
 
     @cached_property
     def _shift(self) -> Tensor:
