@@ -37,8 +37,8 @@ class GraphEdgeModel(EdgeModel, ABC):
         return _padded(self.users, user), _padded(self.items, item)
 
     def keep(self, user: Tensor, item: Tensor, first: int = 0) -> int:
-        """What scoring is to read: some numbers of all users' vectors, [U, K], and items', [I, K], from the first-th on.
-        Returns where the next ones go."""
+        """What scoring is to read: some numbers of all users' vectors, [U, K], and items', [I, K], from the first-th
+        on. Returns where the next ones go."""
         stop = first + user.shape[1]
         self.user_vector[:-1, first:stop], self.item_vector[:-1, first:stop] = user, item
         return stop
