@@ -133,13 +133,18 @@ def sum_and_product(own: np.ndarray, other: np.ndarray, total: np.ndarray, produ
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True, parallel=True)
-def sum_and_product_back(own: np.ndarray, other: np.ndarray, of_total: np.ndarray, of_product: np.ndarray) -> None:
-    """The gradients of `sum_and_product`, written in place of those that came: own's into of_total, other's into
-    of_product. All float32 [n]."""
+def sum_and_product_back(
+    own: np.ndarray,
+    other: np.ndarray,
+    of_total: np.ndarray,
+    of_product: np.ndarray,
+    of_own: np.ndarray,
+    of_other: np.ndarray,
+) -> None:
+    """The gradients of `sum_and_product`, of_own and of_other. All float32 [n]."""
     for i in numba.prange(len(own)):
-        total, product = of_total[i], of_product[i]
-        of_total[i] = total + product * other[i]
-        of_product[i] = total + product * own[i]
+        of_own[i] = of_total[i] + of_product[i] * other[i]
+        of_other[i] = of_total[i] + of_product[i] * own[i]
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True, parallel=True)

@@ -320,3 +320,14 @@ def test_wrong_names_are_refused_before_anything_is_written(tmp_path, arguments,
     with pytest.raises(KgrecError, match=message):
         train(arguments.pop("model"), tastes(), out=tmp_path / "run", **arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["kgat", "kgatseq", "lightgcn"])
+def test_a_graph_model_goes_on_to_the_bit(name, planted, tmp_path):
+    """KGAT's attention is made of the weights at hand and is in no checkpoint."""
+    config = {"dim": 8, "batch_size": 32, "lr": 0.01}
+    how = {"split": "last_n:1,valid=1", "config": config}
+    whole = train(name, planted, training=training(epochs=4), **how)
+    with pytest.raises(Interrupt):
+        train(name, planted, training=training(epochs=4), out=tmp_path / "r", report=stop_after(2), **how)
+    assert same(train(name, planted, training=training(epochs=4), out=tmp_path / "r", resume=True, **how), whole)

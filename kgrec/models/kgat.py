@@ -44,6 +44,7 @@ class KGAT(GraphEdgeModel):
     def __init__(self, graph: Graph, config: KGATConfig) -> None:
         super().__init__(graph, config, config.dim + sum(config.layers))
         _check(config)
+        self.has_attended = False  #: in this process
         ends = graph.target[0], graph.target[2]
         self.encoder = KGEncoder(graph, config, ends, sampled=bool(config.fanouts), sparse=config.sparse)
 
@@ -56,12 +57,14 @@ class KGAT(GraphEdgeModel):
         return [self.objective(graph, self.task, parameters, **how), self.encoder.objective(graph)]
 
     def begin(self, epoch: int) -> None:
-        if epoch > 1:
+        """Make the attention that the last epoch left, where a run goes on in a new process."""
+        if epoch > 1 and not self.has_attended:
             self.encoder.attend()
 
     def refresh(self) -> None:
         """Make attention, and layer by layer the vectors that scoring reads."""
         self.encoder.attend()
+        self.has_attended = True
         first = 0
         for output in self.encoder.outputs():
             user, item = output.split([len(self.users), len(self.items)])

@@ -61,9 +61,10 @@ class _SumAndProduct(torch.autograd.Function):
     def backward(ctx: Any, of_total: Tensor, of_product: Tensor) -> tuple[Tensor, Tensor]:
         from kgrec import kernels
 
-        of_total, of_product = of_total.clone(), of_product.clone()
-        kernels.sum_and_product_back(*_flat(*ctx.saved_tensors, of_total, of_product))
-        return of_total, of_product
+        of_own, of_other = torch.empty_like(of_total), torch.empty_like(of_total)
+        gradients = of_total.contiguous(), of_product.contiguous()
+        kernels.sum_and_product_back(*_flat(*ctx.saved_tensors, *gradients, of_own, of_other))
+        return of_own, of_other
 
 
 class _LeakySum(torch.autograd.Function):
