@@ -25,7 +25,7 @@ class Aggregator(nn.Module):
 
     def __init__(self, name: AggregatorName, dim: int, out: int, dropout: float) -> None:
         super().__init__()
-        self.name, self.dropout = name, Dropout(dropout)
+        self.name, self.width, self.dropout = name, out, Dropout(dropout)
         self.first = nn.Linear(2 * dim if name == "graphsage" else dim, out)
         self.second = nn.Linear(dim, out) if name == "bi-interaction" else None
 

@@ -109,6 +109,7 @@ class KGEncoder(nn.Module):
         yield vector[self.ends]
         sides = self._shares() if self.sampled else []
         for number, aggregator in enumerate(self.aggregators, 1):
+            assert isinstance(aggregator, Aggregator)
             if self.sampled:
                 vector = self._aggregated(aggregator, vector, sides)
                 output = vector[self.ends]
@@ -120,13 +121,18 @@ class KGEncoder(nn.Module):
             yield functional.normalize(output, dim=-1)
 
     @torch.no_grad()
-    def _aggregated(self, aggregator: nn.Module, vector: Tensor, sides: list[tuple[CSR, Tensor]]) -> Tensor:
+    def _aggregated(self, aggregator: Aggregator, vector: Tensor, sides: list[tuple[CSR, Tensor]]) -> Tensor:
         """A layer's output for all nodes, [N, K] of [N, D], some rows at a time and without a gradient."""
-        said = torch.zeros_like(vector)
-        for csr, share in sides:
-            said += csr_matrix(csr.ptr.int(), csr.other, share, (len(vector), len(vector))) @ vector
-        rows = zip(vector.split(ROWS), said.split(ROWS))
-        return torch.cat([aggregator(own, neighbors) for own, neighbors in rows])
+        found = vector.new_empty(len(vector), aggregator.width)
+        for first in range(0, len(vector), ROWS):
+            own = vector[first : first + ROWS]
+            said = torch.zeros_like(own)
+            for csr, share in sides:
+                ptr = csr.ptr[first : first + len(own) + 1]
+                edges, shape = slice(ptr[0], ptr[-1]), (len(own), len(vector))
+                said += csr_matrix((ptr - ptr[0]).int(), csr.other[edges], share[edges], shape) @ vector
+            found[first : first + ROWS] = aggregator(own, said)
+        return found
 
     def around(self, neighborhood: Neighborhood) -> Tensor:
         """Final vectors of a neighborhood's seeds, with attention as at the last `attend`, over those edges that are in
