@@ -423,7 +423,8 @@ def test_cold_items_are_ranked_by_their_features(trained):
     query, scores = scores_of(model, parts, cold)
     taken = parts.test.is_edge(query.user, cold.expand(len(query), -1))
     tables = [table for table in model.modules() if isinstance(table, NodeEmbedding) and table.features is not None]
-    assert min(float(table(cold).norm(dim=1).min()) for table in tables if table.start + table.count > cold.max()) > 0.01
+    of_items = [table for table in tables if table.start + table.count > cold.max()]
+    assert min(float(table(cold).norm(dim=1).min()) for table in of_items) > 0.01
     has = taken.any(1) & ~taken.all(1)
     better = [(row[mine][:, None] > row[~mine][None, :]).float().mean() for row, mine in zip(scores[has], taken[has])]
     assert torch.stack(better).mean() > 0.65  # chance: 0.5
