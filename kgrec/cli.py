@@ -464,6 +464,18 @@ def _show_metrics(metrics: Mapping[str, Any]) -> None:
             f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in rest.items()
         )
     )
+    if "init" in metrics:
+        console.print(_shown_start(metrics["init"]))
+
+
+def _shown_start(start: Mapping[str, Any]) -> str:
+    """What a model started from: vectors by table, layers, and what was left as it was."""
+    vectors = [
+        f"{name} {one['found']:,} of {one['nodes']:,} from {one['from']}" for name, one in start["vectors"].items()
+    ]
+    parts = {"vectors": vectors, "layers": start["layers"], "not taken": start["left"]}
+    said = "; ".join(f"{name}: {', '.join(part) if part else 'none'}" for name, part in parts.items())
+    return f"started from {start['run']} ({start['model']}): {said}"
 
 
 def main() -> None:

@@ -103,3 +103,15 @@ def test_a_run_that_was_refit_cannot_start_one_that_valid_chooses(planted: Graph
         train("mf", planted, split=split, config=config, training=quick(), init=tmp_path / "mf.run")
     again = train("mf", planted, split="last_n:1", config=config, training=quick(), init=tmp_path / "mf.run")
     assert again.metrics["init"]["vectors"]["user"]["found"] == 60
+
+
+def test_the_command_says_what_was_taken(planted: Graph, tmp_path, capsys) -> None:
+    from kgrec.cli import app
+
+    planted.save(tmp_path / "graph")
+    how = ["--epochs", "1", "--set", "dim=8", "--split", "last_n:1"]
+    app(["train", "mf", str(tmp_path / "graph"), "--out", str(tmp_path / "mf.run"), *how], standalone_mode=False)
+    start = ["--init", str(tmp_path / "mf.run")]
+    app(["train", "lightgcn", str(tmp_path / "graph"), *how, *start], standalone_mode=False)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "(mf): vectors: user 60 of 60 from user, item 40 of 40 from item; layers: none; not taken: none" in shown
