@@ -76,9 +76,8 @@ class Objective:
     batches: Batches  #: a Loader or Both, iterated anew each epoch
     loss: Callable[[Any], Tensor]  #: batch -> float32 scalar, a mean over the batch
     parameters: Sequence[nn.Parameter]
-    optimizer: Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer | SparseAndDense] = (
-        fused_adam  #: (parameters, lr)
-    )
+    #: (parameters, lr) -> an optimizer
+    optimizer: Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer | SparseAndDense] = fused_adam
     lr: float = 1e-3
     epochs: range | None = None  #: the epochs (from 1) in which it is active, a phase; None: all
     turn: str | None = None  #: objectives of one turn alternate batch by batch; else they follow epoch by epoch

@@ -20,10 +20,8 @@ from kgrec.settings import settings
 class KGATConfig(KGEncoderConfig, EdgeModelConfig):
     """Settings of KGAT. `dim`, `loss`, `lr`, `l2` and `batch_size` are those of the interactions."""
 
-    fanouts: tuple[
-        int, ...
-    ] = ()  #: edges drawn for a node at each hop, as many hops as layers, -1 for all; (): vectors
-    #: are made by the whole graph
+    #: edges drawn for a node at each hop, as many hops as layers, -1 for all; (): vectors are made by the whole graph
+    fanouts: tuple[int, ...] = ()
     exclude: bool = True  #: in neighborhoods, whether the edges that a batch is to predict are not seen
     sparse: bool = False  #: with fanouts, gradients by the rows and SparseAdam: for large graphs
     prefetch: NonNegativeInt = 2  #: with fanouts, batches that are drawn ahead in a thread
@@ -44,7 +42,6 @@ class KGAT(GraphEdgeModel):
     def __init__(self, graph: Graph, config: KGATConfig) -> None:
         super().__init__(graph, config, config.dim + sum(config.layers))
         _check(config)
-        self.has_attended = False  #: in this process
         ends = graph.target[0], graph.target[2]
         self.encoder = KGEncoder(graph, config, ends, sampled=bool(config.fanouts), sparse=config.sparse)
 
@@ -57,14 +54,11 @@ class KGAT(GraphEdgeModel):
         return [self.objective(graph, self.task, parameters, **how), self.encoder.objective(graph)]
 
     def begin(self, epoch: int) -> None:
-        """Make the attention that the last epoch left, where a run goes on in a new process."""
-        if epoch > 1 and not self.has_attended:
-            self.encoder.attend()
+        self.encoder.begin(epoch)
 
     def refresh(self) -> None:
         """Make attention, and layer by layer the vectors that scoring reads."""
         self.encoder.attend()
-        self.has_attended = True
         first = 0
         for output in self.encoder.outputs():
             user, item = output.split([len(self.users), len(self.items)])

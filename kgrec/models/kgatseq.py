@@ -62,8 +62,7 @@ class KGATSeq(NextItem):
         return [next_item, facts]
 
     def begin(self, epoch: int) -> None:
-        if epoch > 1:
-            self.item.encoder.attend()
+        self.item.encoder.begin(epoch)
 
     def refresh(self) -> None:
         self.item.refresh()

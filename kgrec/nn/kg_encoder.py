@@ -70,6 +70,7 @@ class KGEncoder(nn.Module):
         super().__init__()
         _must_reach_items(graph)
         self.config, self.sampled = config, sampled
+        self.has_attended = False  #: in this process
         self.width = config.dim + sum(config.layers)  #: numbers of a final vector
         self.ways = Ways(graph)
         self.node = NodeEmbedding(known or graph, None, config.dim, config.init_std, config, sparse=sparse)
@@ -148,9 +149,15 @@ class KGEncoder(nn.Module):
             outputs.append(functional.normalize(vector[:seeds], dim=-1))
         return torch.cat(outputs, -1)
 
+    def begin(self, epoch: int) -> None:
+        """Make the pi that the last epoch left, where a run goes on in a new process."""
+        if epoch > 1 and not self.has_attended:
+            self.attend()
+
     @torch.no_grad()
     def attend(self) -> None:
         """Make pi of the vectors at hand."""
+        self.has_attended = True
         vector = self.node.table()
         for relation, (first, stop) in enumerate(itertools.pairwise(self.ways.relation_ptr)):
             for start in range(first, stop, AT_ONCE):
@@ -181,12 +188,13 @@ class KGEncoder(nn.Module):
         """-log sigmoid(g(h, r, t') - g(h, r, t)) over all edges both ways (eq. 2), with t' of t's type and, but for the
         sampled form, no fact: in graphs of that size few draws are."""
         if self.sampled:
-            edges, types = Edges(graph, both_ways=True), replace(graph.schema, edges=graph.two_way_edges())
+            types = replace(graph.schema, edges=graph.two_way_edges())
             drawn = Negatives(replace(Graph.empty(types).to(graph.device), withheld=graph.withheld))
+            facts = Loader(Edges(graph, both_ways=True), _Turned(), drawn, batch_size=self.config.facts_batch_size)
         else:
-            both = graph.both_ways().reversed()
-            edges, drawn = Edges(graph.both_ways()), Negatives(both, reject=both)
-        facts = Loader(edges, _Turned(), drawn, batch_size=self.config.facts_batch_size)
+            turned = graph.both_ways().reversed()
+            drawn = Negatives(turned, reject=turned)
+            facts = Loader(Edges(turned), drawn, batch_size=self.config.facts_batch_size)
         parameters = [*self.node.parameters(), *self.transr.parameters()]
         return Objective(
             "transr", facts, self.facts_loss, parameters, optimizer=self.optimizer, lr=self.config.facts_lr
