@@ -210,9 +210,11 @@ def train(
 def _settings(config: Path | None, assignments: list[str], **given: Any) -> tuple[dict[str, Any], TrainingConfig]:
     """The model's fields and the training: those of the file, over them those of --set, over them options given."""
     from kgrec.settings import configure
-    from kgrec.training import TrainingConfig
+    from kgrec.training import AdversarialConfig, TrainingConfig
 
     fields, training = _fields(config, assignments)
+    if "adversarial" in training:
+        training["adversarial"] = configure(AdversarialConfig, training["adversarial"], "adversarial")
     training |= {name: value for name, value in given.items() if value is not None}
     return fields, configure(TrainingConfig, training, "training")
 
@@ -229,9 +231,13 @@ def _fields(config: Path | None, assignments: list[str]) -> tuple[dict[str, Any]
     training = fields.pop("training", {})
     for name, value in parse_assignments(assignments).items():
         group, dot, field = name.partition(".")
-        if dot and group != "training":
-            raise KgrecError(f"--set {name}: no group {group!r}; fields stand alone, or as training.field")
-        if dot:
+        if dot and group not in ("training", "adversarial"):
+            raise KgrecError(
+                f"--set {name}: no group {group!r}; fields stand alone, or as training.field or adversarial.field"
+            )
+        if group == "adversarial":
+            training["adversarial"] = {**training.get("adversarial", {}), field: value}
+        elif dot:
             training[field] = value
         else:
             fields[name] = value
@@ -442,6 +448,8 @@ def _report(epoch: Epoch, metrics: Mapping[str, float]) -> None:
     losses = ", ".join(f"{name} {value:.4f}" for name, value in epoch.losses.items())
     measured = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
     print(f"epoch {epoch.number}  {epoch.seconds:.2f} s  {losses}  {measured}".rstrip(), file=sys.stderr, flush=True)
+    for concern in epoch.concerns:
+        _tell(concern)
 
 
 def _report_window(window: Window) -> None:

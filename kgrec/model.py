@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -81,6 +81,8 @@ class Objective:
     lr: float = 1e-3
     epochs: range | None = None  #: the epochs (from 1) in which it is active, a phase; None: all
     turn: str | None = None  #: objectives of one turn alternate batch by batch; else they follow epoch by epoch
+    #: what of a batch's loss is regularisation, which training against moved vectors leaves out; None: nothing
+    penalty: Callable[[Any], Tensor] | None = None
 
 
 class Recommender(nn.Module, ABC):
@@ -119,3 +121,11 @@ class Recommender(nn.Module, ABC):
 
     def refresh(self) -> None:
         """Recompute the buffers that `score` reads. Called after each epoch, in eval mode and without gradients."""
+
+    def signs(self) -> Mapping[str, float]:
+        """How the last epoch went beside its losses, numbers by name, for the log. Called once, after `refresh`."""
+        return {}
+
+    def concerns(self) -> list[str]:
+        """What seems amiss with training, each with a hint, as `signs` has just shown it (a collapsed generator)."""
+        return []

@@ -402,10 +402,17 @@ class _Session:
 
     def _log(self, epoch: Epoch, metrics: Mapping[str, float]) -> None:
         losses = {f"loss {name}": value for name, value in epoch.losses.items()}
-        row = {"phase": self.state.phase, "epoch": epoch.number, "seconds": epoch.seconds, **losses, **metrics}
+        row = {
+            "phase": self.state.phase,
+            "epoch": epoch.number,
+            "seconds": epoch.seconds,
+            **losses,
+            **epoch.signs,
+            **metrics,
+        }
         self.state.rows.append(row)
         if self.events is not None:
-            for name, value in {**losses, **metrics}.items():
+            for name, value in {**losses, **epoch.signs, **metrics}.items():
                 self.events.add_scalar(f"{self.state.phase}/{name}", value, epoch.number)
             self.events.flush()
         if self.report is not None and self.fabric.is_global_zero:

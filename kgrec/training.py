@@ -6,7 +6,7 @@ import ctypes
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby, zip_longest
@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
-from kgrec.model import Recommender
+from kgrec.model import Objective, Recommender
+from kgrec.nn import NodeEmbedding
 from kgrec.samplers import Stream
 from kgrec.settings import settings
 
@@ -29,6 +30,18 @@ if TYPE_CHECKING:
 STEPS_BETWEEN_TRIMS = 50
 
 Precision = Literal["32-true", "bf16-mixed", "64-true"]
+
+
+@settings
+class AdversarialConfig:
+    """Settings of adversarial regularisation; with weight 0 there is none."""
+
+    epsilon: NonNegativeFloat = 0.5  #: how far each node's vector is moved
+    weight: NonNegativeFloat = 0.0  #: of the loss at the moved vectors, lambda
+    begin: PositiveInt = 1  #: the first epoch with it
+
+    def is_on(self, epoch: int) -> bool:
+        return self.weight > 0 and epoch >= self.begin
 
 
 @settings
@@ -47,6 +60,7 @@ class TrainingConfig:
     lr_decay: Literal["none", "linear", "cosine"] = "none"  #: of every lr, step by step from its value to 0 at the last
     #: of `epochs`, or of an objective's own
     tensorboard: str | None = None  #: a folder for TensorBoard's events, written as training goes (an extra)
+    adversarial: AdversarialConfig = AdversarialConfig()  #: losses also at vectors moved against the model
 
 
 @dataclass
@@ -56,6 +70,8 @@ class Epoch:
     number: int  #: from 1
     seconds: float  #: of training alone
     losses: dict[str, float] = field(default_factory=dict)  #: mean over batches, by objective
+    signs: dict[str, float] = field(default_factory=dict)  #: what else the model says of it, by name
+    concerns: list[str] = field(default_factory=list)  #: what seems amiss, with hints
 
 
 class Trainer:
@@ -70,7 +86,9 @@ class Trainer:
     @property
     def last_phase(self) -> int:
         """The first epoch of the last phase: from there on epochs are compared."""
-        return max((o.epochs.start for o in self.objectives if o.epochs is not None), default=1)
+        adversarial = self.config.adversarial
+        first = adversarial.begin if adversarial.weight else 1
+        return max([first, *(o.epochs.start for o in self.objectives if o.epochs is not None)])
 
     def epochs(self) -> Iterator[Epoch]:
         """Train epoch by epoch, up to `config.epochs` in all. Early stopping is a `break` in the caller.
@@ -95,14 +113,18 @@ class Trainer:
         losses = {self.objectives[i].name: float(torch.stack(parts).mean()) for i, parts in totals.items()}
         for name, value in losses.items():
             if not np.isfinite(value):
-                raise KgrecError(f"epoch {number}: the loss {name!r} is {value}; lower the learning rate or clip_norm")
+                raise KgrecError(
+                    f"epoch {number}: the loss {name!r} is {value}; lower the learning rate or clip_norm. The "
+                    f"checkpoint of epoch {number - 1}, if there is one, stays"
+                )
         self.model.eval()
         with torch.no_grad():
             self.model.refresh()
         if self.fabric.world_size > 1:
             _must_agree(self.model, self.fabric)
         self.epoch = number
-        return Epoch(number, time.perf_counter() - begun, losses)
+        signs = dict(self.model.signs())
+        return Epoch(number, time.perf_counter() - begun, losses, signs, self.model.concerns())
 
     def _turns(self, number: int) -> Iterator[tuple[int, Any]]:
         """(objective, batch) in an epoch's order: one objective after another, those of one turn batch by batch."""
@@ -131,17 +153,42 @@ class Trainer:
             group["lr"] = objective.lr * left
 
     def _step(self, index: int, batch: Any) -> Tensor:
-        objective, optimizer = self.objectives[index], self.optimizers[index]
+        objective, optimizer, adversarial = self.objectives[index], self.optimizers[index], self.config.adversarial
         optimizer.zero_grad(set_to_none=True)
-        with self.fabric.autocast():
-            loss = objective.loss(batch).float()
-        self.fabric.backward(loss)
+        if adversarial.is_on(self.epoch + 1):
+            loss = self._adversarial_gradient(objective, batch, adversarial)
+        else:
+            loss = self._loss(objective.loss, batch)
+            self.fabric.backward(loss)
         if self.fabric.world_size > 1:
             _average_gradients(objective.parameters, self.fabric)
         if self.config.clip_norm is not None:
             nn.utils.clip_grad_norm_(objective.parameters, self.config.clip_norm)
         optimizer.step()
         return loss.detach()
+
+    def _loss(self, loss: Callable[[Any], Tensor], batch: Any) -> Tensor:
+        with self.fabric.autocast():
+            return loss(batch).float()
+
+    def _adversarial_gradient(self, objective: Objective, batch: Any, adversarial: AdversarialConfig) -> Tensor:
+        """The gradient of l(v) + weight l(v + moved) + penalty, with l the loss less its penalty; returns its value."""
+
+        def data_loss(batch: Any) -> Tensor:
+            loss = objective.loss(batch)
+            return loss if objective.penalty is None else loss - objective.penalty(batch)
+
+        loss = self._loss(data_loss, batch)
+        self.fabric.backward(loss)
+        with moved_vectors(self.model, objective.parameters, adversarial.epsilon):
+            moved = adversarial.weight * self._loss(data_loss, batch)
+            self.fabric.backward(moved)
+        total = loss.detach() + moved.detach()
+        if objective.penalty is not None:
+            penalty = self._loss(objective.penalty, batch)
+            self.fabric.backward(penalty)
+            total = total + penalty.detach()
+        return total
 
     # ------------------------------------------------------------------ state
 
@@ -166,6 +213,40 @@ class Trainer:
                 raise KgrecError(f"the checkpoint holds {path!r}, which this model does not have; start anew")
             place = "cpu" if key == "step" and parameters[name].device.type == "cpu" else parameters[name].device
             self.optimizers[int(index)].state[parameters[name]][key] = value.to(place)
+
+
+@contextmanager
+def moved_vectors(model: nn.Module, parameters: Sequence[nn.Parameter], epsilon: float) -> Iterator[None]:
+    """Node vectors moved to where the loss rises most, each by epsilon along its own gradient as it is now; after, they
+    are what they were to the last bit (adversarial personalized ranking, He et al. 2018, eq. 8).
+
+    parameters: only vectors among these are moved; biases are not.
+    """
+    ours = {id(parameter) for parameter in parameters}
+    tables: list[Tensor] = [
+        module.weight
+        for module in model.modules()
+        if isinstance(module, NodeEmbedding) and module.weight.shape[1] > 1 and id(module.weight) in ours
+    ]
+    before: list[tuple[Tensor, Tensor | None, Tensor]] = []  #: weight, the rows that move (None: all), what they were
+    with torch.no_grad():
+        for weight in tables:
+            gradient = weight.grad
+            if gradient is None:
+                continue
+            rows = None
+            if gradient.is_sparse:
+                gradient = gradient.coalesce()
+                rows, gradient = gradient.indices()[0], gradient.values()
+            step = epsilon * nn.functional.normalize(gradient, dim=-1)
+            before.append((weight, rows, weight.clone() if rows is None else weight[rows]))
+            weight.add_(step) if rows is None else weight.index_add_(0, rows, step)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for weight, rows, values in before:
+                weight.copy_(values) if rows is None else weight.index_copy_(0, rows, values)
 
 
 def _trim_heap() -> None:

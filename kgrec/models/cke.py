@@ -71,18 +71,31 @@ class CKE(GraphEdgeModel):
 
     def objectives(self, graph: Graph) -> list[Objective]:
         facts, c = graph.facts(), self.config
-        joint = self.objective(graph, self.task, list(self.parameters()), loss=self.loss)
+        joint = self.objective(graph, self.task, list(self.parameters()), loss=self.loss, penalty=self.penalty)
         if not facts.num_edges:
             return [joint]
         both = facts.both_ways()
         stream = Loader(Edges(both), Negatives(both, reject=both), batch_size=c.facts_batch_size)
         assert isinstance(joint.batches, Loader)
-        return [replace(joint, batches=Both(joint.batches, stream), loss=self.joint_loss)]
+        return [replace(joint, batches=Both(joint.batches, stream), loss=self.joint_loss, penalty=self.joint_penalty)]
 
     def joint_loss(self, batches: tuple[Batch, Batch]) -> Tensor:
         """The loss of a batch of interactions and one of facts."""
         interactions, facts = batches
         return self.loss(interactions) + self.config.facts_weight * self.facts_loss(facts)
+
+    def joint_penalty(self, batches: tuple[Batch, Batch]) -> Tensor:
+        """What of `joint_loss` is regularisation."""
+        (interactions, facts), c = batches, self.config
+        assert facts.relation is not None
+        assert self.transr is not None
+        of_facts = self.transr.penalty(self._ends(facts), facts.relation, c.facts_l2)
+        return self.penalty(interactions) + c.facts_weight * of_facts
+
+    def penalty(self, batch: Batch) -> Tensor:
+        """What of `loss` is regularisation."""
+        parts = [code.penalty() for code in self.codes if isinstance(code, Autoencoder)]
+        return sum(parts, self.edge_penalty(batch))
 
     def loss(self, batch: Batch) -> Tensor:
         """The loss of interactions, and of rebuilding what is known of their items."""
@@ -93,11 +106,14 @@ class CKE(GraphEdgeModel):
     def facts_loss(self, batch: Batch) -> Tensor:
         """TransR's loss of facts and what was drawn beside their tails."""
         assert batch.relation is not None
+        assert self.transr is not None
+        return self.transr.loss(self._ends(batch), batch.relation, self.config.facts_l2)
+
+    def _ends(self, batch: Batch) -> Tensor:
+        """Vectors of facts' heads and tails and of what was drawn beside them: [B, 2 + K, D]."""
         assert batch.negative is not None
         assert self.entity is not None
-        assert self.transr is not None
-        ends = self.entity(torch.cat([batch.head.unsqueeze(1), batch.tail.unsqueeze(1), batch.negative], 1))
-        return self.transr.loss(ends, batch.relation, self.config.facts_l2)
+        return self.entity(torch.cat([batch.head.unsqueeze(1), batch.tail.unsqueeze(1), batch.negative], 1))
 
     def refresh(self) -> None:
         self.keep(*self.encode())
@@ -149,8 +165,12 @@ class Autoencoder(nn.Module):
         for number, layer in enumerate(self.decoder, 1):
             found = layer(found) if number == len(self.decoder) else torch.tanh(layer(found))
         error = (found - wanted).square().mean(1, keepdim=True)[self.is_there[row]]
+        return c.rebuilding * error.sum() / max(1, len(row)) + self.penalty()
+
+    def penalty(self) -> Tensor:
+        """What of `loss` is regularisation: the weights' squares."""
         squares = torch.stack([p.square().sum() for p in self.parameters() if p.dim() == 2]).sum()
-        return c.rebuilding * error.sum() / max(1, len(row)) + c.weights_l2 * squares
+        return self.config.weights_l2 * squares
 
 
 def _layers(widths: tuple[int, ...]) -> nn.ModuleList:

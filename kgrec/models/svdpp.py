@@ -58,7 +58,8 @@ class SVDPP(Recommender):
     def objectives(self, graph: Graph) -> list[Objective]:
         c, known = self.config, graph.only(graph.target)
         users = Nodes(known, known.target[0], label=label_of(c.task))
-        return [Objective(c.task, Loader(users, batch_size=c.batch_size), self.loss, list(self.parameters()), lr=c.lr)]
+        batches, parameters = Loader(users, batch_size=c.batch_size), list(self.parameters())
+        return [Objective(c.task, batches, self.loss, parameters, lr=c.lr, penalty=self.penalty if c.l2 else None)]
 
     def loss(self, batch: Batch) -> Tensor:
         assert batch.ptr is not None
@@ -71,7 +72,12 @@ class SVDPP(Recommender):
         vector = self.user(batch.head)[row] + others
         score = (vector * self.item(batch.tail)).sum(-1) + self.item_bias(batch.tail).squeeze(1) + self.mean
         score = score + self.user_bias(batch.head).squeeze(1)[row]
-        return label_loss(self.task, score, batch) + self.config.l2 * squares(self) / self.num_known
+        loss = label_loss(self.task, score, batch)
+        return loss + self.penalty(batch) if self.config.l2 else loss
+
+    def penalty(self, batch: Batch) -> Tensor:
+        """What of `loss` is regularisation."""
+        return self.config.l2 * squares(self) / self.num_known
 
     def score(self, query: Query, items: Tensor) -> Tensor:
         score = dot(self.user(query.user) + self._of_history(query), self.item, items)

@@ -75,7 +75,7 @@ class EdgeModel(Recommender, ABC):
         """The task's objective over the target edges. stages: further ones of its loader; prefetch: see Loader; how:
         further fields of the objective."""
         c, known = self.config, graph.only(graph.target)
-        how = {"lr": c.lr, "loss": self.edge_loss, **how}
+        how = {"lr": c.lr, "loss": self.edge_loss, "penalty": self.edge_penalty if c.l2 else None, **how}
         if c.task != "ranking":
             edges = Edges(known, label=label_of(c.task))
             return Objective(name, Loader(edges, *stages, batch_size=c.batch_size), parameters=parameters, **how)
@@ -87,17 +87,24 @@ class EdgeModel(Recommender, ABC):
     def edge_loss(self, batch: Batch) -> Tensor:
         """The loss of a batch of edges, by the task."""
         if self.task == "ranking":
-            return self._ranking_loss(batch)
-        score = self.pair_scores(batch.head, batch.tail.unsqueeze(1)).squeeze(1) + self.mean
-        return label_loss(self.task, score, batch) + self.config.l2 * squares(self) / self.num_known
-
-    def _ranking_loss(self, batch: Batch) -> Tensor:
-        if batch.ptr is None:
-            drawn, head = Drawn(batch.tail, batch.negative, batch.log_q), batch.head
+            loss = self.ranking_loss(self.ranking, batch.head, self._drawn(batch)[0])
         else:
-            drawn, head = Drawn(batch.tail, ptr=batch.ptr), batch.head.repeat_interleave(batch.ptr.diff())
-        loss = self.ranking_loss(self.ranking, batch.head, drawn)
-        return loss + self.config.l2 * self._squares(head, drawn) / len(head) if self.config.l2 else loss
+            score = self.pair_scores(batch.head, batch.tail.unsqueeze(1)).squeeze(1) + self.mean
+            loss = label_loss(self.task, score, batch)
+        return loss + self.edge_penalty(batch) if self.config.l2 else loss
+
+    def edge_penalty(self, batch: Batch) -> Tensor:
+        """What of `edge_loss` is regularisation: all that `l2` weighs."""
+        if self.task != "ranking":
+            return self.config.l2 * squares(self) / self.num_known
+        drawn, head = self._drawn(batch)
+        return self.config.l2 * self._squares(head, drawn) / len(head)
+
+    def _drawn(self, batch: Batch) -> tuple[Drawn, Tensor]:
+        """True items and what was drawn beside them, and the user of each, LongTensor [n]."""
+        if batch.ptr is None:
+            return Drawn(batch.tail, batch.negative, batch.log_q), batch.head
+        return Drawn(batch.tail, ptr=batch.ptr), batch.head.repeat_interleave(batch.ptr.diff())
 
     def _squares(self, head: Tensor, drawn: Drawn) -> Tensor:
         """The sum over examples of the squares of the vectors behind each; biases are free."""

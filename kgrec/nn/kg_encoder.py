@@ -197,7 +197,13 @@ class KGEncoder(nn.Module):
             facts = Loader(Edges(turned), drawn, batch_size=self.config.facts_batch_size)
         parameters = [*self.node.parameters(), *self.transr.parameters()]
         return Objective(
-            "transr", facts, self.facts_loss, parameters, optimizer=self.optimizer, lr=self.config.facts_lr
+            "transr",
+            facts,
+            self.facts_loss,
+            parameters,
+            optimizer=self.optimizer,
+            lr=self.config.facts_lr,
+            penalty=self.facts_penalty if self.config.facts_l2 else None,
         )
 
     def optimizer(self, parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer | SparseAndDense:
@@ -207,9 +213,17 @@ class KGEncoder(nn.Module):
     def facts_loss(self, batch: Batch) -> Tensor:
         """TransR's loss of edges and what was drawn beside their tails."""
         assert batch.relation is not None
+        return self.transr.loss(self._ends(batch), batch.relation, self.config.facts_l2)
+
+    def facts_penalty(self, batch: Batch) -> Tensor:
+        """What of `facts_loss` is regularisation."""
+        assert batch.relation is not None
+        return self.transr.penalty(self._ends(batch), batch.relation, self.config.facts_l2)
+
+    def _ends(self, batch: Batch) -> Tensor:
+        """Vectors of facts' heads and tails and of what was drawn beside them: [B, 2 + K, D]."""
         assert batch.negative is not None
-        ends = self.node(torch.cat([batch.head.unsqueeze(1), batch.tail.unsqueeze(1), batch.negative], 1))
-        return self.transr.loss(ends, batch.relation, self.config.facts_l2)
+        return self.node(torch.cat([batch.head.unsqueeze(1), batch.tail.unsqueeze(1), batch.negative], 1))
 
 
 def _reduced(csr: CSR, value: Tensor, how: str, initial: float) -> Tensor:

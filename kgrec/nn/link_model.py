@@ -66,7 +66,16 @@ class LinkModel(Recommender, ABC):
     def objectives(self, graph: Graph) -> list[Objective]:
         c, both = self.config, graph.both_ways()
         facts = Loader(Edges(both), Negatives(both, c.negatives, reject=both), batch_size=c.batch_size)
-        return [Objective("facts", facts, self.loss, list(self.parameters()), lr=c.lr)]
+        return [
+            Objective(
+                "facts",
+                facts,
+                self.loss,
+                list(self.parameters()),
+                lr=c.lr,
+                penalty=self.penalty if c.l2 else None,
+            )
+        ]
 
     def loss(self, batch: Batch) -> Tensor:
         """The loss of edges and what was drawn beside their tails; a draw that is the true tail is no negative."""
@@ -85,7 +94,11 @@ class LinkModel(Recommender, ABC):
                 loss = losses.bce(positive, negative)
             case _:
                 loss = losses.sampled_softmax(positive, negative, batch.log_q + math.log(c.negatives))
-        return loss + c.l2 * self._squares(batch) / len(batch) if c.l2 else loss
+        return loss + self.penalty(batch) if c.l2 else loss
+
+    def penalty(self, batch: Batch) -> Tensor:
+        """What of `loss` is regularisation."""
+        return self.config.l2 * self._squares(batch) / len(batch)
 
     def _squares(self, batch: Batch) -> Tensor:
         """The sum over edges of the squares of the vectors behind each."""

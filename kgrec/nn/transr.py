@@ -35,8 +35,12 @@ class TransR(nn.Module):
         """-log sigmoid(g(h, r, t') - g(h, r, t)), mean (Wang et al. 2019, eq. 2), + l2 times the squares of the vectors
         behind each fact. ends: [B, 2 + K, D], of the head, the tail and K tails drawn; relation: LongTensor [B]."""
         energy = self.energies(ends[:, 0], relation, ends[:, 1:])
+        return losses.bpr(-energy[:, 0], -energy[:, 1:]) + self.penalty(ends, relation, l2)
+
+    def penalty(self, ends: Tensor, relation: Tensor, l2: float) -> Tensor:
+        """What of `loss` is regularisation."""
         squares = ends.square().sum() + self.relation.square().sum(1).index_select(0, relation).sum()
-        return losses.bpr(-energy[:, 0], -energy[:, 1:]) + l2 * squares / len(relation)
+        return l2 * squares / len(relation)
 
     def attention(self, head: Tensor, relation: int, tail: Tensor) -> Tensor:
         """pi = (W_r e_t)' tanh(W_r e_h + e_r) before the softmax, of edges [E] of one relation: head and tail [E, D].
