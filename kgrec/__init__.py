@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kgrec.model import Objective, Query, Recommender
     from kgrec.prediction import predict
     from kgrec.recommendation import recommend
+    from kgrec.robustness import measure_robustness
     from kgrec.run import Run, train
     from kgrec.samplers import (
         Batch,
@@ -56,6 +57,7 @@ _HOMES = {
     "Recommender": "model",
     "predict": "prediction",
     "recommend": "recommendation",
+    "measure_robustness": "robustness",
     "Run": "run",
     "train": "run",
     "Batch": "samplers",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kgrec.backtesting import Window
+    from kgrec.robustness import Trial
     from kgrec.training import Epoch, TrainingConfig
 
 
@@ -350,6 +351,61 @@ def backtest(
 
 
 @app.command()
+def robustness(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of `kgrec models`, or a dotted path.")],
+    graph: GraphFolder,
+    noise: Annotated[str, typer.Option("--noise", help="Rates; 0 is always there.")] = "0,0.05,0.1,0.2,0.4",
+    kinds: Annotated[
+        str, typer.Option("--kinds", help="Of add, drop, swap, shilling, bandwagon and embedding.")
+    ] = "add,drop",
+    seeds: Annotated[int, typer.Option("--seeds", help="How many, from --seed on.")] = 3,
+    targets: Annotated[int, typer.Option("--targets", help="Items that fake users push.")] = 5,
+    out: Annotated[Path | None, typer.Option("--out", help="A folder to write, with JSON and a plot.")] = None,
+    split: Annotated[str | None, typer.Option("--split", help="A SPEC such as last_n:1,valid=1.")] = None,
+    candidates: Annotated[
+        str | None, typer.Option("--candidates", help="Items to rank at test: a list in the graph, or all.")
+    ] = None,
+    assignments: Assignments = None,
+    config: ConfigFile = None,
+    epochs: Epochs = None,
+    patience: Patience = None,
+    metric: Chooser = None,
+    metrics: Metrics = None,
+    refit: Refit = False,
+    seed: Annotated[int | None, typer.Option("--seed")] = None,
+    device: TrainingDevice = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Measure how much a model loses where what it learns from has noise in it: false, lost and disordered edges, fake
+    users, moved vectors."""
+    from kgrec.robustness import measure_robustness, read_rates, show
+
+    fields, settings = _settings(
+        config, assignments or [], epochs=epochs, patience=patience, metric=metric, seed=seed, device=device
+    )
+    result = measure_robustness(
+        model,
+        graph,
+        noise=read_rates(noise),
+        kinds=_names(kinds) or [],
+        seeds=seeds,
+        targets=targets,
+        split=split,
+        candidates=candidates,
+        config=fields,
+        training=settings,
+        metrics=_names(metrics),
+        refit=refit,
+        out=out,
+        overwrite=overwrite,
+        report=_report,
+        tell=_report_trial,
+    )
+    _print_json(result.to_json()) if as_json else show(result, _console())
+
+
+@app.command()
 def recommend(
     run: RunFolder,
     user: Annotated[list[str] | None, typer.Option("--user", help="A user's id; may be given several times.")] = None,
@@ -455,6 +511,11 @@ def _report(epoch: Epoch, metrics: Mapping[str, float]) -> None:
 def _report_window(window: Window) -> None:
     measured = window.skipped or ", ".join(f"{name} {value:.4f}" for name, value in window.test.items())
     print(f"window {window.number}, {window.span}: {measured}", file=sys.stderr, flush=True)
+
+
+def _report_trial(trial: Trial) -> None:
+    measured = ", ".join(f"{name} {value:.4f}" for name, value in trial.test.items())
+    print(f"{trial.kind} {trial.rate:g}, seed {trial.seed}: {measured}", file=sys.stderr, flush=True)
 
 
 def _show_metrics(metrics: Mapping[str, Any]) -> None:
