@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kgrec.comparison import compare
     from kgrec.errors import BadData, KgrecError, UnknownName
     from kgrec.evaluation import Evaluation, evaluate
+    from kgrec.generation import generate
     from kgrec.graph import NO_TIME, Candidates, Graph
     from kgrec.model import Objective, Query, Recommender
     from kgrec.prediction import predict
@@ -49,6 +50,7 @@ _HOMES = {
     "UnknownName": "errors",
     "Evaluation": "evaluation",
     "evaluate": "evaluation",
+    "generate": "generation",
     "NO_TIME": "graph",
     "Candidates": "graph",
     "Graph": "graph",

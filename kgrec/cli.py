@@ -483,6 +483,28 @@ def predict(
         print(as_csv(predictions.table), end="")
 
 
+@app.command()
+def generate(
+    run: RunFolder,
+    users: Annotated[int, typer.Option("--users", help="How many synthetic users.")],
+    out: Annotated[Path, typer.Option("--out", help="The .csv or .parquet file to write: user, item, synthetic.")],
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Sample synthetic users from a trained gan, and say how they compare with the real ones."""
+    from kgrec.generation import generate as sample
+    from kgrec.generation import refuse_out, show, write
+    from kgrec.run import Run
+
+    refuse_out(out, overwrite)
+    generated = sample(Run.load(run, device=device), users, seed=seed)
+    write(generated.table, out, overwrite=overwrite)
+    print(f"{len(generated.table):,} rows in {out}", file=sys.stderr)
+    _print_json(generated.to_json()) if as_json else show(generated, _console())
+
+
 # ---------------------------------------------------------------------- printing
 
 

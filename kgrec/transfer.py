@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kgrec.errors import KgrecError, some
+from kgrec.errors import KgrecError, some, unknown_name
 from kgrec.graph import Graph
 from kgrec.model import Recommender
 from kgrec.nn import NodeEmbedding
+
+MADE = ("user_vector", "item_vector")  #: buffers of vectors that a model made, of users and items
 
 
 @dataclass(frozen=True)
@@ -37,15 +39,18 @@ class _Source:
     node_type: str
 
 
-def initialise(model: Recommender, graph: Graph, trained: Recommender, known: Graph) -> Taken:
+def initialise(model: Recommender, graph: Graph, trained: Recommender, known: Graph, part: str | None = None) -> Taken:
     """Start a model's node vectors from those of a trained one, node by node as external ids say, and other parameters
-    of the same name and shape. graph: what the model was built of; known: the trained one's, with its ids.
+    of the same name and shape. graph: what the model was built of; known: the trained one's, with its ids. part:
+    take only what stands under this name in the trained model, such as `generator`.
 
     Users and items go together whatever their types are called, other types by name. Where several tables of the
-    trained model fit, one of the same name is taken, else the first of the same width. Raises KgrecError where nothing
-    can be taken.
+    trained model fit, one of the same name is taken, else the first of the same width; where none does, vectors that
+    it made and keeps (`user_vector`, `item_vector`). Raises KgrecError where nothing can be taken, UnknownName for a
+    part that is not there.
     """
-    sources = list(_sources(trained, known))
+    _require_part(trained, part)
+    sources = [source for source in _sources(trained, known) if _is_in(source.name, part)]
     vectors: dict[str, dict[str, Any]] = {}
     tables = set()
     with torch.no_grad():
@@ -64,7 +69,7 @@ def initialise(model: Recommender, graph: Graph, trained: Recommender, known: Gr
                     table.weight[rows.to(table.weight.device) + nodes.start - table.start] = values
                     key = name if len(nodes) == table.count else f"{name}/{node_type}"
                     vectors[key] = {"from": source.name, "found": len(rows), "nodes": len(nodes)}
-        theirs = dict(trained.named_parameters())
+        theirs = {name: parameter for name, parameter in trained.named_parameters() if _is_in(name, part)}
         layers, left = [], []
         for name, parameter in model.named_parameters():
             if id(parameter) in tables:
@@ -78,8 +83,9 @@ def initialise(model: Recommender, graph: Graph, trained: Recommender, known: Gr
     if not any(one["found"] for one in vectors.values()) and not layers:
         widths = sorted({source.vector.shape[1] for source in sources})
         there, here = _ids(known), _ids(graph)
+        what = type(trained).__name__ if part is None else f"{type(trained).__name__}'s {part}"
         raise KgrecError(
-            f"nothing of {type(trained).__name__} can start {type(model).__name__}: it has vectors of "
+            f"nothing of {what} can start {type(model).__name__}: it has vectors of "
             f"{some(widths) if widths else 'no'} numbers, for ids such as {there}, where the graph has {here}; "
             "set the same `dim`, and take a run over the same ids"
         )
@@ -87,18 +93,34 @@ def initialise(model: Recommender, graph: Graph, trained: Recommender, known: Gr
 
 
 def _tables(model: Recommender) -> Iterator[tuple[str, NodeEmbedding]]:
-    """Tables of vectors by name; biases are none."""
+    """Tables of vectors of ids by name; biases are none."""
     for name, module in model.named_modules():
-        if isinstance(module, NodeEmbedding) and module.weight.shape[1] > 1:
+        if isinstance(module, NodeEmbedding) and module.has_ids and module.weight.shape[1] > 1:
             yield name, module
 
 
+def _require_part(model: Recommender, part: str | None) -> None:
+    parts = dict.fromkeys(name.partition(".")[0] for name in model.state_dict())
+    if part is not None and part.partition(".")[0] not in parts:
+        raise unknown_name("part", part, parts, f"of {type(model).__name__}")
+
+
+def _is_in(name: str, part: str | None) -> bool:
+    return part is None or name == part or name.startswith(f"{part}.")
+
+
 def _sources(model: Recommender, known: Graph) -> Iterator[_Source]:
+    """What holds vectors of one node type, tables before what was made of them."""
     for name, table in _tables(model):
         for node_type, nodes in known.ranges.items():
             if _covers(table, nodes):
                 vector = table.weight[nodes.start - table.start : nodes.stop - table.start].detach()
                 yield _Source(name, _role(known, node_type), vector, node_type)
+    for name, vector in model.named_buffers():
+        kind = name.rpartition(".")[2]
+        if kind in MADE:
+            node_type = known.target[0 if kind == MADE[0] else 2]
+            yield _Source(name, _role(known, node_type), vector[:-1].detach(), node_type)
 
 
 def _covers(table: NodeEmbedding, nodes: range) -> bool:

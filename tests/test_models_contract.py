@@ -31,6 +31,7 @@ OF_MODEL = {
     "gru4rec": {"lr": 0.03},
     "gruatt": {"lr": 0.03},
     "transr": {"relation_dim": 8},
+    "gan": {"g_lr": 0.02, "d_lr": 0.02, "batch_size": 8},
 }
 EPOCHS = 20
 

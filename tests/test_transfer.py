@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from kgrec import models
-from kgrec.errors import KgrecError
+from kgrec.errors import KgrecError, UnknownName
 from kgrec.graph import Graph
 from kgrec.run import Run, train
 from kgrec.settings import configure
@@ -70,6 +70,66 @@ def test_nothing_to_take_is_an_error() -> None:
     other = graph_of(("x", "y"))
     with pytest.raises(KgrecError, match="ids such as item 'y'"):
         initialise(models.build("mf", HERE, {"dim": 4}), HERE, models.build("mf", other, {"dim": 4}), other)
+
+
+def test_vectors_that_a_model_made_start_users_that_it_has_no_table_of() -> None:
+    """A gan has a table of items, and of users what it made of their histories."""
+    torch.manual_seed(0)
+    trained, model = models.build("gan", THERE, {"dim": 4}), models.build("mf", HERE, {"dim": 4})
+    trained.generator.user_vector.normal_()
+    taken = initialise(model, HERE, trained, THERE)
+    assert taken.vectors == {
+        "user": {"from": "generator.user_vector", "found": 2, "nodes": 3},
+        "item": {"from": "generator.item", "found": 2, "nodes": 3},
+    }
+    assert torch.equal(model.user.weight[:2], trained.generator.user_vector[[2, 0]])  # cem, ann
+    assert torch.equal(model.item.weight[1:3], trained.generator.item.weight[[2, 0]])  # c, a
+
+
+def test_tables_are_taken_before_what_was_made_of_them() -> None:
+    """A layer of LightGCN makes vectors as wide as its tables; those of KGAT are wider, and fit a wider model."""
+    trained, model = models.build("lightgcn", THERE, {"dim": 4}), models.build("mf", THERE, {"dim": 4})
+    assert not initialise(model, THERE, trained, THERE).vectors["user"]["from"].endswith("user_vector")
+    trained = models.build("kgat", THERE, {"dim": 4})
+    trained.user_vector.normal_()
+    model = models.build("mf", THERE, {"dim": trained.user_vector.shape[1]})
+    assert initialise(model, THERE, trained, THERE).vectors["user"]["from"] == "user_vector"
+    assert torch.equal(model.user.weight[:-1], trained.user_vector[:-1])
+
+
+def test_a_part_alone_is_taken() -> None:
+    trained = models.build("gan", THERE, {"dim": 4, "d_hidden": (4,)})
+    model = models.build("mf", THERE, {"dim": 4})
+    taken = initialise(model, THERE, trained, THERE, part="discriminator")
+    assert taken.vectors == {"item": {"from": "discriminator.item", "found": 3, "nodes": 3}}
+    assert taken.left == ("user.weight",)
+    assert torch.equal(model.item.weight, trained.discriminator.item.weight)
+    again = models.build("gan", THERE, {"dim": 4, "d_hidden": (5,)})
+    taken = initialise(again, THERE, trained, THERE, part="generator")
+    assert "generator.noise.weight" in taken.layers
+    assert not any(name.startswith("discriminator") for name in taken.layers)
+    assert torch.equal(again.generator.condition.table.weight, trained.generator.condition.table.weight)
+
+
+def test_a_part_that_is_not_there_is_refused_with_those_that_are() -> None:
+    trained, model = models.build("gan", THERE, {"dim": 4}), models.build("mf", THERE, {"dim": 4})
+    with pytest.raises(UnknownName, match=r"no part 'generato' of GAN; did you mean 'generator'\? .*discriminator"):
+        initialise(model, THERE, trained, THERE, part="generato")
+    with pytest.raises(KgrecError, match=r"nothing of GAN's discriminator can start MF: it has vectors of 64 numbers"):
+        initialise(model, THERE, trained, THERE, part="discriminator")
+
+
+def test_a_table_of_features_alone_has_no_vectors_of_ids() -> None:
+    rated = pd.DataFrame({"source": ["ann", "bob"], "target": ["a", "b"]})
+    graph = Graph.from_frames(
+        nodes={"user": pd.DataFrame({"id": ["ann", "bob"], "age": [1.0, 2.0]})},
+        edges={("user", "rated", "item"): rated},
+        features={"user": {"age": "numeric"}},
+    )
+    told = models.build("gan", graph, {"dim": 4, "condition": "features", "features": "age"})
+    model = models.build("mf", graph, {"dim": 4})
+    assert initialise(model, graph, told, graph).vectors["user"]["from"] == "generator.user_vector"
+    assert "generator.item" in initialise(told, graph, model, graph).vectors
 
 
 def quick(**fields: object) -> TrainingConfig:

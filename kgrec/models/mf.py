@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from kgrec.graph import Graph
-from kgrec.nn import Drawn, EdgeModel, EdgeModelConfig, NodeEmbedding, RankingLoss, cosine, dot
+from kgrec.nn import Drawn, EdgeModel, EdgeModelConfig, NodeEmbedding, RankingLoss, product
 from kgrec.settings import settings
 
 
@@ -39,8 +39,7 @@ class MF(EdgeModel):
         return ranking.of_vectors(self.user(user), self.item, drawn, self.item_bias)
 
     def pair_scores(self, user: Tensor, items: Tensor) -> Tensor:
-        product = cosine if self.config.cosine else dot
-        score = product(self.user(user), self.item, items) / self.config.temperature
+        score = product(self.config, self.user(user), self.item, items, serves=not self.training)
         if self.user_bias is not None:
             score = score + self.user_bias(user)
         return score if self.item_bias is None else score + self.item_bias(items).squeeze(-1)

@@ -1,5 +1,6 @@
 """Layers that several models share."""
 
+from kgrec.nn.adversarial import AdversarialRanking, AdversarialRankingConfig, End, base_fields
 from kgrec.nn.aggregator import Aggregator, AggregatorName
 from kgrec.nn.attentive_gru import AttentiveGRU
 from kgrec.nn.dropout import Dropout
@@ -15,7 +16,7 @@ from kgrec.nn.next_item import NextItem, NextItemConfig, Paths
 from kgrec.nn.node_features import NodeFeatures, NodeFeaturesConfig, require_features
 from kgrec.nn.pair_mlp import PairMLP, PairMLPConfig
 from kgrec.nn.propagation import Adjacency, symmetric
-from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfig
+from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfig, product
 from kgrec.nn.self_attention import SelfAttention, SelfAttentionConfig
 from kgrec.nn.transr import TransR
 from kgrec.nn.vectors import Vectors
@@ -23,6 +24,8 @@ from kgrec.nn.vectors import Vectors
 __all__ = [
     "GRU",
     "Adjacency",
+    "AdversarialRanking",
+    "AdversarialRankingConfig",
     "Aggregator",
     "AggregatorName",
     "AttentiveGRU",
@@ -30,6 +33,7 @@ __all__ = [
     "Dropout",
     "EdgeModel",
     "EdgeModelConfig",
+    "End",
     "GraphEdgeModel",
     "KGELinkModel",
     "KGEncoder",
@@ -51,12 +55,14 @@ __all__ = [
     "SelfAttentionConfig",
     "TransR",
     "Vectors",
+    "base_fields",
     "cosine",
     "dot",
     "grouped_product",
     "label_loss",
     "label_of",
     "mean_score",
+    "product",
     "require_features",
     "squares",
     "symmetric",

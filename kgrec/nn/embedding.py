@@ -162,12 +162,18 @@ def dot(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor) -> Tensor:
     return (vector.unsqueeze(1) * table(node)).sum(-1)
 
 
-def cosine(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor) -> Tensor:
-    """Cosines, as `dot`; 0 where either vector is zero."""
+def cosine(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor, magnitude: float = 0.0) -> Tensor:
+    """Cosines times |v|^magnitude of the table's vectors v, as `dot`; 0 where either vector is zero."""
+    vector = functional.normalize(vector, dim=-1)
     if isinstance(table, NodeEmbedding) and table.features is not None:
         vectors, place = table.distinct(node)
-        return _product(functional.normalize(vector, dim=-1), functional.normalize(vectors, dim=-1), place)
-    return dot(functional.normalize(vector, dim=-1), table, node) / table.norm(node).clamp(min=TINY)
+        return _product(vector, vectors * _scale(vectors.norm(dim=-1, keepdim=True), magnitude), place)
+    return dot(vector, table, node) * _scale(table.norm(node), magnitude)
+
+
+def _scale(norm: Tensor, magnitude: float) -> Tensor:
+    """What brings vectors of these lengths to the length |v|^magnitude."""
+    return norm.clamp(min=TINY) ** (magnitude - 1)
 
 
 def _product(vector: Tensor, table: Tensor, row: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from kgrec.graph import Graph
 from kgrec.nn.edge_model import EdgeModel
-from kgrec.nn.embedding import cosine, dot
+from kgrec.nn.ranking_loss import product
 from kgrec.nn.vectors import Vectors
 
 
@@ -48,8 +48,7 @@ class GraphEdgeModel(EdgeModel, ABC):
             of_user, of_item = self.tables(*self.encode())
         else:
             of_user, of_item = Vectors(self.users.start, self.user_vector), Vectors(self.items.start, self.item_vector)
-        product = cosine if self.config.cosine else dot
-        return product(of_user(user), of_item, items) / self.config.temperature
+        return product(self.config, of_user(user), of_item, items, serves=not self.training)
 
 
 def _padded(nodes: range, vector: Tensor) -> Vectors:

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.model import Objective, Query, Recommender
-from kgrec.nn.embedding import NodeEmbedding, cosine, dot
+from kgrec.nn.embedding import NodeEmbedding
 from kgrec.nn.node_features import NodeFeaturesConfig
-from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfig
+from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfig, product
 from kgrec.nn.vectors import Vectors
 from kgrec.samplers import Batch, Loader, Sequences
 from kgrec.settings import settings
@@ -158,8 +158,8 @@ class NextItem(Recommender, ABC):
         return self._vector(self.item.vectors(), query)
 
     def score(self, query: Query, items: Tensor) -> Tensor:
-        product, item = cosine if self.config.cosine else dot, self.item.vectors()
-        score = product(self._vector(item, query), item, items) / self.config.temperature
+        item = self.item.vectors()
+        score = product(self.config, self._vector(item, query), item, items, serves=not self.training)
         return score if self.item_bias is None else score + self.item_bias(items).squeeze(-1)
 
     def spread(self, query: Query, weights: Callable[[Tensor, Paths], Tensor]) -> Tensor:

@@ -36,6 +36,8 @@ class RankingLossConfig:
     hard: NonNegativeInt = 0  #: of the negatives only so many, the best scored, are kept (dynamic); 0: all
     cosine: bool = False  #: scores are cosines / temperature, not dot products
     temperature: PositiveFloat = 1.0
+    #: of cosines, when they serve: each times |v|^magnitude of the item's vector v, which is longer where more is known
+    magnitude: NonNegativeFloat = 0.0
     gbce_t: NonNegativeFloat = 0.75  #: of gbce: 0 is bce, 1 calibrated
     ccl_margin: float = 0.8  #: of ccl
     ccl_weight: PositiveFloat = 150.0  #: of the negatives in ccl
@@ -49,7 +51,23 @@ class RankingLossConfig:
             raise ValueError(f"hard negatives do not estimate a sum over all items, so {self.loss} cannot take them")
         if self.loss == "ccl" and not self.cosine:
             raise ValueError("ccl is a loss of cosines: set cosine=true")
+        if self.magnitude and not self.cosine:
+            raise ValueError(
+                "magnitude is of cosines; products have the whole length: set cosine=true, or leave it out"
+            )
         return self
+
+
+def product(
+    config: RankingLossConfig, vector: Tensor, item: NodeEmbedding | Vectors, items: Tensor, *, serves: bool = False
+) -> Tensor:
+    """Scores of vectors [B, D] with items [C], or [B, C] for lists of each one's own, as the settings say: [B, C].
+    serves: recommends, and does not learn."""
+    if config.cosine:
+        scores = cosine(vector, item, items, config.magnitude if serves else 0.0)
+    else:
+        scores = dot(vector, item, items)
+    return scores / config.temperature
 
 
 @dataclass(frozen=True)
@@ -103,10 +121,9 @@ class RankingLoss:
     ) -> Tensor:
         """The loss where a score is a product: vector [R, D], of users or of steps; bias: of items."""
         c = self.config
-        product = cosine if c.cosine else dot
 
         def score(items: Tensor) -> Tensor:
-            scores = product(vector, item, items) / c.temperature
+            scores = product(c, vector, item, items)
             return scores if bias is None else scores + bias(items).squeeze(-1)
 
         if c.loss == "softmax":

@@ -1,0 +1,326 @@
+"""Adversarial ranking: a generator draws what goes with a node, and judges tell it from what is true."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from kgrec import losses
+from kgrec.errors import KgrecError
+from kgrec.graph import Graph
+from kgrec.model import Objective, Query, Recommender, fused_adam
+from kgrec.nn.edge_model import EdgeModelConfig
+from kgrec.nn.embedding import NodeEmbedding
+from kgrec.samplers import Batch, Loader, Nodes
+from kgrec.settings import settings
+
+FOREVER = 1 << 30
+End = Literal["items", "users"]  #: what is drawn: items for a user, or users for an item
+
+
+@settings
+class AdversarialRankingConfig(EdgeModelConfig):
+    """Settings of adversarial ranking. `loss`, `negatives`, `hard`, `lr`, `l2` and `batch_size` are those of the phase
+    before it, in which the generator learns as its base does: by default from the best scored of the items drawn
+    (dynamic negative sampling, Zhang et al. 2013)."""
+
+    task: Literal["ranking"] = "ranking"
+    base: str = "mf"  #: what generator and judges are: a model that scores users and items and learns by gradients
+    base_config: dict[str, Any] = field(default_factory=dict)  #: its further settings
+    negatives: NonNegativeInt = 8
+    hard: NonNegativeInt = 1
+    pretrain_epochs: NonNegativeInt = 20
+    judge_epochs: NonNegativeInt = 0  #: after those, in which the judges learn alone
+    judge_start: Literal["scratch", "pretrained"] = "scratch"  #: or from the generator as pre-training left it
+    rows: PositiveInt = 64  #: users, or items, of an adversarial batch
+    generator_lr: PositiveFloat = 1e-3
+    generator_l2: NonNegativeFloat = 0.0
+    judge_lr: PositiveFloat = 1e-3
+    judge_l2: NonNegativeFloat = 0.0
+    generator_optimizer: Literal["sgd", "adam"] = (
+        "sgd"  #: Adam makes much of the small gradients of what is rarely drawn
+    )
+    judge_optimizer: Literal["adam", "sgd"] = "adam"
+    generator_temperature: PositiveFloat = 1.0  #: of the generator's softmax: its scores are divided by it
+    drawn_temperature: PositiveFloat = 0.2  #: and by this one where judges learn: low draws what is scored best
+    draws: NonNegativeInt = 2  #: for each true edge, in the generator's step; 0: the expectation over all, no draws
+    true_share: Annotated[float, Field(ge=0, lt=1)] = 0.2  #: lambda, of those draws so many are true
+    baseline: bool = True  #: less the mean reward of the head's other draws: less variance, the same expectation
+    serve: Literal["generator", "discriminator"] = "generator"  #: whose scores recommend
+
+
+@dataclass(frozen=True)
+class View:
+    """One conditional distribution of a generator, over items given a user or over users given an item."""
+
+    end: End  #: what is drawn
+    judge: Recommender  #: learns to tell what is drawn from what is true
+    heads: Nodes  #: what is drawn for, with its true others
+    drawable: Tensor  #: LongTensor [C], flat nodes that may be drawn, rising
+
+    @staticmethod
+    def of(known: Graph, end: End, judge: Recommender) -> View:
+        """A view of the target's edges."""
+        source, _, target = known.target
+        if end == "items":
+            return View(end, judge, Nodes(known, source), known.drawable(target))
+        return View(end, judge, Nodes(known.reversed(), target), known.drawable(source))
+
+    def pairs(self, scorer: Recommender, head: Tensor, other: Tensor) -> Tensor:
+        """Scores of heads [n] with one other each [n]: FloatTensor [n]."""
+        user, item = (head, other) if self.end == "items" else (other, head)
+        return scorer.score(_alone(user), item.unsqueeze(1)).squeeze(1)
+
+    def rows(self, scorer: Recommender, head: Tensor) -> Tensor:
+        """Scores of heads [B] with all that may be drawn: FloatTensor [B, C]."""
+        if self.end == "items":
+            return scorer.score(_alone(head), self.drawable)
+        return scorer.score(_alone(self.drawable), head).T
+
+    def columns(self, other: Tensor) -> Tensor:
+        """Where others [n] stand among those that may be drawn: LongTensor [n]."""
+        return torch.searchsorted(self.drawable, other)
+
+
+@dataclass
+class _Tally:
+    """What an epoch's batches showed."""
+
+    right: list[Tensor] = field(default_factory=list)  #: shares of pairs that a judge took for what they are
+    entropy: list[Tensor] = field(default_factory=list)  #: of the generator's rows, over log C
+    drawn: list[Tensor] = field(default_factory=list)  #: flat nodes that were drawn for the judges
+
+
+class AdversarialRanking(Recommender, ABC):
+    """A generator p(other | head), the softmax of its scores over all others, and a judge D for each of its views.
+
+    A judge minimises binary cross-entropy between true edges and as many that the generator draws. The generator
+    ascends E_p[reward] by policy gradient: `draws` others a true edge are drawn from (1 - lambda) p + lambda (the
+    head's true ones, uniformly), and each counts by p over that probability; with `draws: 0` the expectation is taken
+    over all others instead. The reward of a pair is 2 sigmoid(D) - 1 (Wang et al. 2017, eqs. 1 to 5, and the authors'
+    code).
+    """
+
+    config: AdversarialRankingConfig
+
+    def __init__(self, graph: Graph, config: AdversarialRankingConfig, generator: Recommender) -> None:
+        super().__init__(graph, config)
+        if generator.reads_history or not list(generator.parameters()):
+            why = "reads histories" if generator.reads_history else "has nothing that gradients move"
+            raise KgrecError(
+                f"base {config.base!r} {why}; generator and judges are models of users and items such as mf, neumf, "
+                "lightgcn or kgat"
+            )
+        self.generator = generator
+        self.tally = _Tally()
+
+    @abstractmethod
+    def judges(self) -> Mapping[End, Recommender]:
+        """The judge of each view, by what the view draws."""
+
+    @abstractmethod
+    def combined(self, logits: list[Tensor]) -> Tensor:
+        """One logit of what the judges say of the same pairs, FloatTensors [*S]."""
+
+    @abstractmethod
+    def reward(self, logits: list[Tensor]) -> Tensor:
+        """What the generator gets for pairs of which the judges say this: from -1 to 1, FloatTensor [*S]."""
+
+    # ------------------------------------------------------------------ training
+
+    def objectives(self, graph: Graph) -> list[Objective]:
+        c, known = self.config, graph.only(graph.target)
+        views = [View.of(known, end, judge) for end, judge in self.judges().items()]
+        self.num_drawable = sum(len(view.drawable) for view in views)
+        first = c.pretrain_epochs + 1
+        optimizers: dict[str, Any] = {"adam": fused_adam, "sgd": _sgd}
+        judging = [
+            Objective(
+                f"judge of {view.end}",
+                Loader(view.heads, batch_size=c.rows),
+                partial(self.judge_loss, view),
+                list(view.judge.parameters()),
+                lr=c.judge_lr,
+                penalty=partial(self._penalty, view, view.judge, c.judge_l2),
+                optimizer=optimizers[c.judge_optimizer],
+                epochs=range(first, FOREVER),
+            )
+            for view in views
+        ]
+        generating = [
+            Objective(
+                f"generator of {view.end}",
+                Loader(view.heads, batch_size=c.rows),
+                partial(self.generator_loss, view),
+                list(self.generator.parameters()),
+                lr=c.generator_lr,
+                turn="generator",
+                penalty=partial(self._penalty, view, self.generator, c.generator_l2),
+                optimizer=optimizers[c.generator_optimizer],
+                epochs=range(first + c.judge_epochs, FOREVER),
+            )
+            for view in views
+        ]
+        return [*self._pretraining(graph), *judging, *generating]
+
+    def _pretraining(self, graph: Graph) -> list[Objective]:
+        """The generator's own objectives, in the epochs before."""
+        if not self.config.pretrain_epochs:
+            return []
+        own = self.generator.objectives(graph)
+        if any(objective.epochs is not None for objective in own):
+            raise KgrecError(
+                f"base {self.config.base!r} has phases of its own, where this has one before; switch them off"
+            )
+        before = range(1, self.config.pretrain_epochs + 1)
+        return [dataclasses.replace(o, name=f"pretrain {o.name}", epochs=before) for o in own]
+
+    def judge_loss(self, view: View, batch: Batch) -> Tensor:
+        """-log sigmoid(D) of true pairs and -log(1 - sigmoid(D)) of as many that the generator draws, their mean."""
+        assert batch.ptr is not None
+        degree = batch.ptr.diff()
+        with torch.no_grad():
+            temperature = self.config.generator_temperature * self.config.drawn_temperature
+            share = (view.rows(self.generator, batch.head) / temperature).softmax(-1)
+            column = draw(share, degree)[1]
+        drawn = view.drawable[column]
+        head = batch.head.repeat_interleave(degree)  # of the true ones, and row by row of the drawn ones
+        logit = view.pairs(view.judge, torch.cat([head, head]), torch.cat([batch.tail, drawn]))
+        label = torch.cat([torch.ones(len(head), device=logit.device), torch.zeros(len(head), device=logit.device)])
+        self.tally.right.append(((logit.detach() > 0) == (label > 0)).float().mean())
+        self.tally.drawn.append(drawn)
+        return losses.logistic(logit, label) + self._penalty(view, view.judge, self.config.judge_l2, batch)
+
+    def generator_loss(self, view: View, batch: Batch) -> Tensor:
+        """Less the expected reward, the mean over true edges' heads; its gradient is the policy's."""
+        assert batch.ptr is not None
+        c, degree = self.config, batch.ptr.diff()
+        log_share = (view.rows(self.generator, batch.head) / c.generator_temperature).log_softmax(-1)
+        share = log_share.detach().exp()
+        self.tally.entropy.append(-(share * log_share.detach()).sum(1).mean() / max(1.0, math.log(share.shape[1])))
+        if c.draws == 0:
+            with torch.no_grad():
+                reward = self.reward([view.rows(judge, batch.head) for judge in self.judges().values()])
+            loss = -(log_share.exp() * reward).sum(1) @ degree.float() / degree.sum()
+        else:
+            loss = self._drawn_loss(view, batch, log_share)
+        return loss + self._penalty(view, self.generator, c.generator_l2, batch)
+
+    def _drawn_loss(self, view: View, batch: Batch, log_share: Tensor) -> Tensor:
+        """The policy gradient's loss by draws from the mixture of p and the true ones. log_share: log p, [B, C]."""
+        assert batch.ptr is not None
+        c, degree = self.config, batch.ptr.diff()
+        with torch.no_grad():
+            share, true = log_share.exp(), torch.arange(len(batch), device=degree.device).repeat_interleave(degree)
+            proposal = (1 - c.true_share) * share
+            proposal.index_put_((true, view.columns(batch.tail)), (c.true_share / degree)[true], accumulate=True)
+            row, column = draw(proposal, c.draws * degree)
+            weight = share[row, column] / proposal[row, column]
+            head, other = batch.head[row], view.drawable[column]
+            reward = self.reward([view.pairs(judge, head, other) for judge in self.judges().values()])
+            gain = weight * (reward - others_mean(weight * reward, row, c.draws * degree) if c.baseline else reward)
+        return -(gain * log_share[row, column]).mean()
+
+    def _penalty(self, view: View, scorer: Recommender, l2: float, batch: Batch) -> Tensor:
+        """l2 times the squares of the vectors behind each true pair, their mean."""
+        if not l2:
+            return torch.zeros((), device=batch.head.device)
+        assert batch.ptr is not None
+        ends = torch.cat([batch.head.repeat_interleave(batch.ptr.diff()), batch.tail])
+        return l2 * squares_of(scorer, ends) / len(batch.tail)
+
+    # ------------------------------------------------------------------ phases and what is kept
+
+    def begin(self, epoch: int) -> None:
+        """The judges may start from what pre-training made of the generator."""
+        self.tally = _Tally()
+        judges = self.judges().values()
+        if epoch == self.config.pretrain_epochs + 1 and self.config.judge_start == "pretrained":
+            for judge in judges:
+                judge.load_state_dict(self.generator.state_dict())
+        for part in (self.generator, *judges):
+            part.begin(epoch)
+
+    def refresh(self) -> None:
+        for part in (self.generator, *self.judges().values()):
+            part.refresh()
+
+    def score(self, query: Query, items: Tensor) -> Tensor:
+        if self.config.serve == "generator":
+            return self.generator.score(query, items)
+        return self.combined([judge.score(query, items) for judge in self.judges().values()])
+
+    def signs(self) -> Mapping[str, float]:
+        """`judge accuracy`, of true and drawn pairs together; `entropy` of the generator's rows as a share of that of
+        an even choice; `distinct`, the share of what may be drawn that was drawn."""
+        tally = self.tally
+        if not tally.entropy:
+            return {}
+        return {
+            "judge accuracy": float(torch.stack(tally.right).mean()),
+            "entropy": float(torch.stack(tally.entropy).mean()),
+            "distinct": len(torch.unique(torch.cat(tally.drawn))) / self.num_drawable,
+        }
+
+
+def base_fields(config: AdversarialRankingConfig, kind: type) -> dict[str, Any]:
+    """The settings of the base that generator and judges are: all that the two have in common, and `base_config` over
+    them. kind: the base's settings class."""
+    there = {one.name for one in dataclasses.fields(kind)}
+    common = {one.name: getattr(config, one.name) for one in dataclasses.fields(EdgeModelConfig)}
+    return {name: value for name, value in common.items() if name in there} | config.base_config
+
+
+def draw(share: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
+    """Draws with replacement, `number` of each row (LongTensor [B]) in proportion to its shares (FloatTensor [B, C]):
+    which row, LongTensor [n], rising, has which column, LongTensor [n]. From torch's own generator.
+
+    >>> share = torch.tensor([[0.0, 1.0], [2.0, 0.0]])
+    >>> [drawn.tolist() for drawn in draw(share, torch.tensor([1, 2]))]
+    [[0, 1, 1], [1, 0, 0]]
+    """
+    below = share.double().cumsum(1)
+    place = torch.arange(len(share), device=share.device)
+    below = (below / below[:, -1:]).clamp(max=1.0) + place.unsqueeze(1)  # rises through all rows
+    row = place.repeat_interleave(number)
+    point = row + torch.rand(len(row), dtype=torch.float64, device=share.device)
+    column = torch.searchsorted(below.flatten(), point, right=True) - row * share.shape[1]
+    return row, column.clamp(max=share.shape[1] - 1)
+
+
+def others_mean(value: Tensor, row: Tensor, number: Tensor) -> Tensor:
+    """The mean of the other values of each one's row, 0 where it is alone. value: FloatTensor [n]; row: LongTensor [n];
+    number: LongTensor [B], how many each row has. Returns [n].
+
+    >>> others_mean(torch.tensor([1.0, 2.0, 6.0, 5.0]), torch.tensor([0, 0, 0, 1]), torch.tensor([3, 1])).tolist()
+    [4.0, 3.5, 1.5, 0.0]
+    """
+    total = torch.zeros(len(number), device=value.device).index_add_(0, row, value)
+    return (total[row] - value) / (number[row] - 1).clamp(min=1) * (number[row] > 1)
+
+
+def squares_of(model: nn.Module, node: Tensor) -> Tensor:
+    """The sum of the squares of the vectors of nodes [n] in a model's tables, each as often as it stands there."""
+    found = torch.zeros((), device=node.device)
+    for table in model.modules():
+        if isinstance(table, NodeEmbedding) and table.weight.shape[1] > 1:
+            found = found + table.squares(node[(node >= table.start) & (node < table.start + table.count)])
+    return found
+
+
+def _alone(user: Tensor) -> Query:
+    """Users as a model knows them that reads no history."""
+    return Query(user, user.new_empty(len(user), 0))
+
+
+def _sgd(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, lr=lr)
