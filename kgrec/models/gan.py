@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from itertools import pairwise
@@ -16,7 +15,7 @@ from torch.nn import functional
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.model import Objective, Query, Recommender
-from kgrec.nn import NodeEmbedding, NodeFeaturesConfig, dot, squares
+from kgrec.nn import NodeEmbedding, NodeFeaturesConfig, Watch, distinct_share, dot, entropy_share, squares
 from kgrec.samplers import Batch, Loader, Nodes
 from kgrec.settings import settings
 
@@ -27,6 +26,11 @@ CHUNK = 1024  #: users whose vectors of interactions are held at once
 WATCHED = 2048  #: users at most whose generated lists are looked at after each epoch
 TOP = 10  #: items of a list that is looked at
 SLOPE = 0.2  #: of the discriminator's leaky ReLU below 0
+HINTS = {
+    "collapsed": "lower g_lr, raise zr_weight, or set value=wasserstein",
+    "blind": "raise d_lr, or widen d_hidden",
+    "perfect": "lower d_lr, raise d_l2, or set value=wasserstein",
+}
 
 
 @settings
@@ -242,7 +246,7 @@ class GAN(Recommender):
             count += row.sum(0).cpu()
             first = row.topk(min(TOP, len(self.items)))
             lists.append(first.indices[first.values > 0].cpu())
-        return Watch(entropy_share(count), distinct_share(torch.cat(lists), len(self.items)))
+        return Watch(entropy_share(count), distinct_share(torch.cat(lists), len(self.items)), HINTS)
 
 
 def _spread(number: int, device: torch.device) -> Tensor:
@@ -392,73 +396,6 @@ def zero_reconstruction(made: Tensor, drawn: Tensor) -> Tensor:
     return (made.square() * drawn).sum(1).mean()
 
 
-# ---------------------------------------------------------------------- signs of failure
-
-
 def num_right(of_real: Tensor, of_made: Tensor) -> Tensor:
     """How many rows D knows for what they are: LongTensor []. of_real, of_made: its logits, [B]."""
     return (of_real > 0).sum() + (of_made < 0).sum()
-
-
-def entropy_share(weight: Tensor) -> float:
-    """The entropy of items in proportion to their weights [I], a share of log I, the most there can be.
-
-    >>> entropy_share(torch.tensor([1.0, 1.0, 0.0, 0.0]))  # log 2 / log 4
-    0.5
-    """
-    share = weight.double() / weight.double().sum().clamp(min=1e-12)
-    return float(-torch.xlogy(share, share).sum()) / math.log(max(2, len(weight)))
-
-
-def distinct_share(item: Tensor, num_items: int) -> float:
-    """How much of a catalog lists hold. item: LongTensor [n], all lists' items.
-
-    >>> distinct_share(torch.tensor([3, 3, 1]), 8)
-    0.25
-    """
-    return len(item.unique()) / max(1, num_items)
-
-
-class Watch:
-    """Tells, epoch by epoch, whether a generator has collapsed or its discriminator is of no use to it."""
-
-    NARROW = 0.02  #: of the catalog in all lists
-    FAR = 0.25  #: of what the data's own lists hold
-    FLAT = 0.5  #: of the data's entropy
-    BLIND, PERFECT = 0.01, 0.995  #: how near to .5 an accuracy is no use, and how high
-    COLLAPSED_FOR, STUCK_FOR = 5, 10  #: epochs in a row
-
-    def __init__(self, entropy: float, distinct: float) -> None:
-        """Both of the real rows, as `entropy_share` and `distinct_share` give them."""
-        self.entropy, self.distinct = entropy, distinct
-        self.epochs: dict[str, int] = {}  #: for how many in a row each thing has been amiss
-
-    def concerns(self, entropy: float, distinct: float, accuracy: float | None) -> list[str]:
-        """What has been amiss for long enough by this epoch, with hints; each once, until it goes away. accuracy: of
-        the discriminator; None for a critic, which has none."""
-        narrow = distinct < self.NARROW and distinct < self.FAR * self.distinct
-        collapsed = narrow or entropy < self.FLAT * self.entropy
-        blind = accuracy is not None and abs(accuracy - 0.5) <= self.BLIND
-        perfect = accuracy is not None and accuracy >= self.PERFECT
-        found = []
-        if self._lasts("collapsed", collapsed, self.COLLAPSED_FOR):
-            found.append(
-                f"the generator has collapsed: lists for all users hold {distinct:.1%} of the catalog, where the "
-                f"data's hold {self.distinct:.1%}, and what it makes has {entropy:.2f} of the most entropy, where the "
-                f"data has {self.entropy:.2f}; lower g_lr, raise zr_weight, or set value=wasserstein"
-            )
-        if self._lasts("blind", blind, self.STUCK_FOR):
-            found.append(
-                f"the discriminator has told nothing apart for {self.STUCK_FOR} epochs; raise d_lr, or widen d_hidden"
-            )
-        if self._lasts("perfect", perfect, self.STUCK_FOR):
-            found.append(
-                f"the discriminator has made next to no error for {self.STUCK_FOR} epochs, so the generator learns "
-                "little from it; lower d_lr, raise d_l2, or set value=wasserstein"
-            )
-        return found
-
-    def _lasts(self, what: str, holds: bool, epochs: int) -> bool:
-        """Whether this is the epoch by which something has been amiss for so many in a row."""
-        self.epochs[what] = self.epochs.get(what, 0) + 1 if holds else 0
-        return self.epochs[what] == epochs

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from kgrec import models
@@ -32,13 +31,10 @@ class IRGAN(AdversarialRanking):
     def __init__(self, graph: Graph, config: IRGANConfig) -> None:
         fields = base_fields(config, models.find(config.base).Config)
         super().__init__(graph, config, models.build(config.base, graph, fields))
-        self.discriminator = models.build(config.base, graph, fields)
+        self.discriminator = models.build(config.base, graph, fields | config.d_config)
 
     def judges(self) -> Mapping[End, Recommender]:
         return {"items": self.discriminator}
 
     def combined(self, logits: list[Tensor]) -> Tensor:
         return logits[0]
-
-    def reward(self, logits: list[Tensor]) -> Tensor:
-        return 2 * torch.sigmoid(logits[0]) - 1

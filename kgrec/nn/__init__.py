@@ -20,6 +20,7 @@ from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfi
 from kgrec.nn.self_attention import SelfAttention, SelfAttentionConfig
 from kgrec.nn.transr import TransR
 from kgrec.nn.vectors import Vectors
+from kgrec.nn.watch import Watch, distinct_share, entropy_share
 
 __all__ = [
     "GRU",
@@ -55,9 +56,12 @@ __all__ = [
     "SelfAttentionConfig",
     "TransR",
     "Vectors",
+    "Watch",
     "base_fields",
     "cosine",
+    "distinct_share",
     "dot",
+    "entropy_share",
     "grouped_product",
     "label_loss",
     "label_of",

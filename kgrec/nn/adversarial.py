@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,10 +19,16 @@ from kgrec.graph import Graph
 from kgrec.model import Objective, Query, Recommender, fused_adam
 from kgrec.nn.edge_model import EdgeModelConfig
 from kgrec.nn.embedding import NodeEmbedding
+from kgrec.nn.watch import Watch, distinct_share, entropy_share
 from kgrec.samplers import Batch, Loader, Nodes
 from kgrec.settings import settings
 
 FOREVER = 1 << 30
+HINTS = {
+    "collapsed": "lower g_lr, raise g_l2 or g_temperature",
+    "blind": "raise d_lr, or give the judges d_epochs of their own",
+    "perfect": "lower d_lr, raise d_l2, or lower d_temperature",
+}
 End = Literal["items", "users"]  #: what is drawn: items for a user, or users for an item
 
 
@@ -36,22 +41,22 @@ class AdversarialRankingConfig(EdgeModelConfig):
     task: Literal["ranking"] = "ranking"
     base: str = "mf"  #: what generator and judges are: a model that scores users and items and learns by gradients
     base_config: dict[str, Any] = field(default_factory=dict)  #: its further settings
+    d_config: dict[str, Any] = field(default_factory=dict)  #: settings of the judges that are not the generator's
     negatives: NonNegativeInt = 8
     hard: NonNegativeInt = 1
     pretrain_epochs: NonNegativeInt = 20
-    judge_epochs: NonNegativeInt = 0  #: after those, in which the judges learn alone
-    judge_start: Literal["scratch", "pretrained"] = "scratch"  #: or from the generator as pre-training left it
+    d_epochs: NonNegativeInt = 0  #: after those, in which the judges learn alone
+    d_start: Literal["scratch", "pretrained"] = "scratch"  #: or from what pre-training made of the generator; with
+    #: d_config of the judges themselves
     rows: PositiveInt = 64  #: users, or items, of an adversarial batch
-    generator_lr: PositiveFloat = 1e-3
-    generator_l2: NonNegativeFloat = 0.0
-    judge_lr: PositiveFloat = 1e-3
-    judge_l2: NonNegativeFloat = 0.0
-    generator_optimizer: Literal["sgd", "adam"] = (
-        "sgd"  #: Adam makes much of the small gradients of what is rarely drawn
-    )
-    judge_optimizer: Literal["adam", "sgd"] = "adam"
-    generator_temperature: PositiveFloat = 1.0  #: of the generator's softmax: its scores are divided by it
-    drawn_temperature: PositiveFloat = 0.2  #: and by this one where judges learn: low draws what is scored best
+    g_lr: PositiveFloat = 1e-3
+    g_l2: NonNegativeFloat = 0.0
+    d_lr: PositiveFloat = 1e-3
+    d_l2: NonNegativeFloat = 0.0
+    g_optimizer: Literal["sgd", "adam"] = "sgd"  #: Adam makes much of small gradients, of what is rarely drawn
+    d_optimizer: Literal["adam", "sgd"] = "adam"
+    g_temperature: PositiveFloat = 1.0  #: of the generator's softmax: its scores are divided by it
+    d_temperature: PositiveFloat = 0.2  #: and by this one where judges learn: low draws what is scored best
     draws: NonNegativeInt = 2  #: for each true edge, in the generator's step; 0: the expectation over all, no draws
     true_share: Annotated[float, Field(ge=0, lt=1)] = 0.2  #: lambda, of those draws so many are true
     baseline: bool = True  #: less the mean reward of the head's other draws: less variance, the same expectation
@@ -90,14 +95,19 @@ class View:
         """Where others [n] stand among those that may be drawn: LongTensor [n]."""
         return torch.searchsorted(self.drawable, other)
 
+    def real(self) -> tuple[float, float]:
+        """How even true edges are over what may be drawn, as `entropy_share`, and what share of it has any."""
+        count = torch.bincount(self.heads.graph.tail, minlength=self.heads.graph.num_nodes)[self.drawable]
+        return entropy_share(count), float((count > 0).float().mean())
+
 
 @dataclass
 class _Tally:
-    """What an epoch's batches showed."""
+    """What an epoch's batches showed, by what was drawn."""
 
     right: list[Tensor] = field(default_factory=list)  #: shares of pairs that a judge took for what they are
-    entropy: list[Tensor] = field(default_factory=list)  #: of the generator's rows, over log C
-    drawn: list[Tensor] = field(default_factory=list)  #: flat nodes that were drawn for the judges
+    share: dict[End, Tensor] = field(default_factory=dict)  #: the sum of the generator's rows, DoubleTensor [C]
+    drawn: dict[End, list[Tensor]] = field(default_factory=dict)  #: columns that were drawn for the judges
 
 
 class AdversarialRanking(Recommender, ABC):
@@ -131,16 +141,17 @@ class AdversarialRanking(Recommender, ABC):
     def combined(self, logits: list[Tensor]) -> Tensor:
         """One logit of what the judges say of the same pairs, FloatTensors [*S]."""
 
-    @abstractmethod
     def reward(self, logits: list[Tensor]) -> Tensor:
         """What the generator gets for pairs of which the judges say this: from -1 to 1, FloatTensor [*S]."""
+        return 2 * torch.sigmoid(self.combined(logits)) - 1
 
     # ------------------------------------------------------------------ training
 
     def objectives(self, graph: Graph) -> list[Objective]:
         c, known = self.config, graph.only(graph.target)
         views = [View.of(known, end, judge) for end, judge in self.judges().items()]
-        self.num_drawable = sum(len(view.drawable) for view in views)
+        entropy, distinct = zip(*(view.real() for view in views))
+        self.watch = Watch(min(entropy), min(distinct), HINTS)
         first = c.pretrain_epochs + 1
         optimizers: dict[str, Any] = {"adam": fused_adam, "sgd": _sgd}
         judging = [
@@ -149,9 +160,9 @@ class AdversarialRanking(Recommender, ABC):
                 Loader(view.heads, batch_size=c.rows),
                 partial(self.judge_loss, view),
                 list(view.judge.parameters()),
-                lr=c.judge_lr,
-                penalty=partial(self._penalty, view, view.judge, c.judge_l2),
-                optimizer=optimizers[c.judge_optimizer],
+                lr=c.d_lr,
+                penalty=partial(self._penalty, view, view.judge, c.d_l2),
+                optimizer=optimizers[c.d_optimizer],
                 epochs=range(first, FOREVER),
             )
             for view in views
@@ -162,11 +173,11 @@ class AdversarialRanking(Recommender, ABC):
                 Loader(view.heads, batch_size=c.rows),
                 partial(self.generator_loss, view),
                 list(self.generator.parameters()),
-                lr=c.generator_lr,
+                lr=c.g_lr,
                 turn="generator",
-                penalty=partial(self._penalty, view, self.generator, c.generator_l2),
-                optimizer=optimizers[c.generator_optimizer],
-                epochs=range(first + c.judge_epochs, FOREVER),
+                penalty=partial(self._penalty, view, self.generator, c.g_l2),
+                optimizer=optimizers[c.g_optimizer],
+                epochs=range(first + c.d_epochs, FOREVER),
             )
             for view in views
         ]
@@ -177,6 +188,12 @@ class AdversarialRanking(Recommender, ABC):
         if not self.config.pretrain_epochs:
             return []
         own = self.generator.objectives(graph)
+        if self.config.d_start == "pretrained" and self.config.d_config:
+            own += [
+                dataclasses.replace(objective, name=f"{objective.name} of the judge of {end}")
+                for end, judge in self.judges().items()
+                for objective in judge.objectives(graph)
+            ]
         if any(objective.epochs is not None for objective in own):
             raise KgrecError(
                 f"base {self.config.base!r} has phases of its own, where this has one before; switch them off"
@@ -189,7 +206,7 @@ class AdversarialRanking(Recommender, ABC):
         assert batch.ptr is not None
         degree = batch.ptr.diff()
         with torch.no_grad():
-            temperature = self.config.generator_temperature * self.config.drawn_temperature
+            temperature = self.config.g_temperature * self.config.d_temperature
             share = (view.rows(self.generator, batch.head) / temperature).softmax(-1)
             column = draw(share, degree)[1]
         drawn = view.drawable[column]
@@ -197,23 +214,23 @@ class AdversarialRanking(Recommender, ABC):
         logit = view.pairs(view.judge, torch.cat([head, head]), torch.cat([batch.tail, drawn]))
         label = torch.cat([torch.ones(len(head), device=logit.device), torch.zeros(len(head), device=logit.device)])
         self.tally.right.append(((logit.detach() > 0) == (label > 0)).float().mean())
-        self.tally.drawn.append(drawn)
-        return losses.logistic(logit, label) + self._penalty(view, view.judge, self.config.judge_l2, batch)
+        self.tally.drawn.setdefault(view.end, []).append(column)
+        return losses.logistic(logit, label) + self._penalty(view, view.judge, self.config.d_l2, batch)
 
     def generator_loss(self, view: View, batch: Batch) -> Tensor:
         """Less the expected reward, the mean over true edges' heads; its gradient is the policy's."""
         assert batch.ptr is not None
         c, degree = self.config, batch.ptr.diff()
-        log_share = (view.rows(self.generator, batch.head) / c.generator_temperature).log_softmax(-1)
-        share = log_share.detach().exp()
-        self.tally.entropy.append(-(share * log_share.detach()).sum(1).mean() / max(1.0, math.log(share.shape[1])))
+        log_share = (view.rows(self.generator, batch.head) / c.g_temperature).log_softmax(-1)
+        total = log_share.detach().exp().sum(0, dtype=torch.float64)
+        self.tally.share[view.end] = self.tally.share.get(view.end, 0) + total
         if c.draws == 0:
             with torch.no_grad():
                 reward = self.reward([view.rows(judge, batch.head) for judge in self.judges().values()])
             loss = -(log_share.exp() * reward).sum(1) @ degree.float() / degree.sum()
         else:
             loss = self._drawn_loss(view, batch, log_share)
-        return loss + self._penalty(view, self.generator, c.generator_l2, batch)
+        return loss + self._penalty(view, self.generator, c.g_l2, batch)
 
     def _drawn_loss(self, view: View, batch: Batch, log_share: Tensor) -> Tensor:
         """The policy gradient's loss by draws from the mixture of p and the true ones. log_share: log p, [B, C]."""
@@ -244,7 +261,8 @@ class AdversarialRanking(Recommender, ABC):
         """The judges may start from what pre-training made of the generator."""
         self.tally = _Tally()
         judges = self.judges().values()
-        if epoch == self.config.pretrain_epochs + 1 and self.config.judge_start == "pretrained":
+        c = self.config
+        if epoch == c.pretrain_epochs + 1 and c.d_start == "pretrained" and not c.d_config:
             for judge in judges:
                 judge.load_state_dict(self.generator.state_dict())
         for part in (self.generator, *judges):
@@ -260,21 +278,29 @@ class AdversarialRanking(Recommender, ABC):
         return self.combined([judge.score(query, items) for judge in self.judges().values()])
 
     def signs(self) -> Mapping[str, float]:
-        """`judge accuracy`, of true and drawn pairs together; `entropy` of the generator's rows as a share of that of
-        an even choice; `distinct`, the share of what may be drawn that was drawn."""
+        """`d_accuracy` of the judges, over true and drawn pairs; `entropy` of the generator's mean row as a share of
+        that of an even choice, and `distinct`, the share of what may be drawn that was: of the view with the least."""
         tally = self.tally
-        if not tally.entropy:
+        if not tally.right:
             return {}
-        return {
-            "judge accuracy": float(torch.stack(tally.right).mean()),
-            "entropy": float(torch.stack(tally.entropy).mean()),
-            "distinct": len(torch.unique(torch.cat(tally.drawn))) / self.num_drawable,
-        }
+        found = {"d_accuracy": float(torch.stack(tally.right).mean())}
+        if tally.share:
+            found["entropy"] = min(entropy_share(share) for share in tally.share.values())
+            found["distinct"] = min(
+                distinct_share(torch.cat(tally.drawn[end]), len(share)) for end, share in tally.share.items()
+            )
+        return found
+
+    def concerns(self) -> list[str]:
+        signs = self.signs()
+        if "entropy" not in signs:
+            return []
+        return self.watch.concerns(signs["entropy"], signs["distinct"], signs["d_accuracy"])
 
 
 def base_fields(config: AdversarialRankingConfig, kind: type) -> dict[str, Any]:
-    """The settings of the base that generator and judges are: all that the two have in common, and `base_config` over
-    them. kind: the base's settings class."""
+    """The settings of the base that a generator is, and with `d_config` over them its judges: all that the two have in
+    common, and `base_config` over them. kind: the base's settings class."""
     there = {one.name for one in dataclasses.fields(kind)}
     common = {one.name: getattr(config, one.name) for one in dataclasses.fields(EdgeModelConfig)}
     return {name: value for name, value in common.items() if name in there} | config.base_config
