@@ -13,7 +13,7 @@ from kgrec.errors import KgrecError, UnknownName
 from kgrec.graph import Graph
 from kgrec.model import Query
 from kgrec.models.gan import (
-    Watch,
+    HINTS,
     gradient_penalty,
     judges_loss,
     makers_loss,
@@ -21,6 +21,7 @@ from kgrec.models.gan import (
     some_unobserved,
     zero_reconstruction,
 )
+from kgrec.nn import Watch
 from kgrec.samplers import Batch, Nodes
 from kgrec.samplers.histories import Histories
 from kgrec.split import split
@@ -285,7 +286,7 @@ def test_vectors_of_users_are_kept() -> None:
 
 def test_a_collapse_is_told_once_it_lasts() -> None:
     """The data's lists hold half of the catalog; five epochs at 1 % are a collapse, and so they are told anew."""
-    watch, again = Watch(entropy=0.9, distinct=0.5), Watch(entropy=0.9, distinct=0.5)
+    watch, again = Watch(0.9, 0.5, HINTS), Watch(0.9, 0.5, HINTS)
     narrow, fine = (0.6, 0.01, 0.7), (0.8, 0.3, 0.7)
     said = [len(watch.concerns(*epoch)) for epoch in [narrow] * 7 + [fine] + [narrow] * 5]
     assert said == [0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1]
@@ -297,23 +298,23 @@ def test_a_collapse_is_told_once_it_lasts() -> None:
 def test_what_is_no_collapse() -> None:
     """Lists as narrow as the data's own, lists of 2 %, and half of the data's entropy."""
     for watch, epoch in (
-        (Watch(0.9, 0.03), (0.8, 0.01, 0.7)),
-        (Watch(0.9, 0.5), (0.8, 0.02, 0.7)),
-        (Watch(0.9, 0.5), (0.45, 0.3, 0.7)),
+        (Watch(0.9, 0.03, HINTS), (0.8, 0.01, 0.7)),
+        (Watch(0.9, 0.5, HINTS), (0.8, 0.02, 0.7)),
+        (Watch(0.9, 0.5, HINTS), (0.45, 0.3, 0.7)),
     ):
         assert not any(watch.concerns(*epoch) for _ in range(20))
-    low = Watch(0.9, 0.5)
+    low = Watch(0.9, 0.5, HINTS)
     assert [bool(low.concerns(0.44, 0.3, 0.7)) for _ in range(5)] == [False] * 4 + [True]
 
 
 def test_a_discriminator_of_no_use_is_told() -> None:
     for accuracy, hint in ((0.509, "raise d_lr"), (0.491, "raise d_lr"), (0.996, "lower d_lr")):
-        watch = Watch(0.9, 0.5)
+        watch = Watch(0.9, 0.5, HINTS)
         said = [watch.concerns(0.8, 0.3, accuracy) for _ in range(11)]
         assert [len(one) for one in said] == [0] * 9 + [1, 0]
         assert hint in said[9][0]
     for accuracy in (0.52, 0.994, None):
-        watch = Watch(0.9, 0.5)
+        watch = Watch(0.9, 0.5, HINTS)
         assert not any(watch.concerns(0.8, 0.3, accuracy) for _ in range(20))
 
 

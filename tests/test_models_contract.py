@@ -32,6 +32,8 @@ OF_MODEL = {
     "gruatt": {"lr": 0.03},
     "transr": {"relation_dim": 8},
     "gan": {"g_lr": 0.02, "d_lr": 0.02, "batch_size": 8},
+    "irgan": {"pretrain_epochs": 10, "rows": 16},
+    "dnen": {"pretrain_epochs": 10, "rows": 16},
 }
 EPOCHS = 20
 

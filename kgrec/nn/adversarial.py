@@ -29,6 +29,7 @@ HINTS = {
     "blind": "raise d_lr, or give the judges d_epochs of their own",
     "perfect": "lower d_lr, raise d_l2, or lower d_temperature",
 }
+WANTED = "generator and judges are models of users and items such as mf, neumf, lightgcn or kgat"
 End = Literal["items", "users"]  #: what is drawn: items for a user, or users for an item
 
 
@@ -83,13 +84,13 @@ class View:
     def pairs(self, scorer: Recommender, head: Tensor, other: Tensor) -> Tensor:
         """Scores of heads [n] with one other each [n]: FloatTensor [n]."""
         user, item = (head, other) if self.end == "items" else (other, head)
-        return scorer.score(_alone(user), item.unsqueeze(1)).squeeze(1)
+        return scorer.score(_alone(user), item.unsqueeze(1)).squeeze(1).float()
 
     def rows(self, scorer: Recommender, head: Tensor) -> Tensor:
         """Scores of heads [B] with all that may be drawn: FloatTensor [B, C]."""
         if self.end == "items":
-            return scorer.score(_alone(head), self.drawable)
-        return scorer.score(_alone(self.drawable), head).T
+            return scorer.score(_alone(head), self.drawable).float()
+        return scorer.score(_alone(self.drawable), head).T.float()
 
     def columns(self, other: Tensor) -> Tensor:
         """Where others [n] stand among those that may be drawn: LongTensor [n]."""
@@ -126,10 +127,7 @@ class AdversarialRanking(Recommender, ABC):
         super().__init__(graph, config)
         if generator.reads_history or not list(generator.parameters()):
             why = "reads histories" if generator.reads_history else "has nothing that gradients move"
-            raise KgrecError(
-                f"base {config.base!r} {why}; generator and judges are models of users and items such as mf, neumf, "
-                "lightgcn or kgat"
-            )
+            raise KgrecError(f"base {config.base!r} {why}; {WANTED}")
         self.generator = generator
         self.tally = _Tally()
 
@@ -161,7 +159,7 @@ class AdversarialRanking(Recommender, ABC):
                 partial(self.judge_loss, view),
                 list(view.judge.parameters()),
                 lr=c.d_lr,
-                penalty=partial(self._penalty, view, view.judge, c.d_l2),
+                penalty=partial(self._penalty, view, view.judge, c.d_l2) if c.d_l2 else None,
                 optimizer=optimizers[c.d_optimizer],
                 epochs=range(first, FOREVER),
             )
@@ -175,7 +173,7 @@ class AdversarialRanking(Recommender, ABC):
                 list(self.generator.parameters()),
                 lr=c.g_lr,
                 turn="generator",
-                penalty=partial(self._penalty, view, self.generator, c.g_l2),
+                penalty=partial(self._penalty, view, self.generator, c.g_l2) if c.g_l2 else None,
                 optimizer=optimizers[c.g_optimizer],
                 epochs=range(first + c.d_epochs, FOREVER),
             )
@@ -184,21 +182,22 @@ class AdversarialRanking(Recommender, ABC):
         return [*self._pretraining(graph), *judging, *generating]
 
     def _pretraining(self, graph: Graph) -> list[Objective]:
-        """The generator's own objectives, in the epochs before."""
-        if not self.config.pretrain_epochs:
+        """The generator's own objectives, in the epochs before; with `d_start` perhaps the judges' too."""
+        c, own = self.config, self.generator.objectives(graph)
+        of_judges = [
+            dataclasses.replace(objective, name=f"{objective.name} of the judge of {end}")
+            for end, judge in self.judges().items()
+            for objective in judge.objectives(graph)
+        ]
+        if any(objective.epochs is not None for objective in [*own, *of_judges]):
+            raise KgrecError(f"base {c.base!r} has phases of its own, where this has one before; switch them off")
+        if any(table.sparse for table in self.modules() if isinstance(table, NodeEmbedding)):
+            raise KgrecError(f"base {c.base!r} has gradients of some rows, where all are scored; set sparse: false")
+        if not c.pretrain_epochs:
             return []
-        own = self.generator.objectives(graph)
-        if self.config.d_start == "pretrained" and self.config.d_config:
-            own += [
-                dataclasses.replace(objective, name=f"{objective.name} of the judge of {end}")
-                for end, judge in self.judges().items()
-                for objective in judge.objectives(graph)
-            ]
-        if any(objective.epochs is not None for objective in own):
-            raise KgrecError(
-                f"base {self.config.base!r} has phases of its own, where this has one before; switch them off"
-            )
-        before = range(1, self.config.pretrain_epochs + 1)
+        if c.d_start == "pretrained" and c.d_config:
+            own += of_judges
+        before = range(1, c.pretrain_epochs + 1)
         return [dataclasses.replace(o, name=f"pretrain {o.name}", epochs=before) for o in own]
 
     def judge_loss(self, view: View, batch: Batch) -> Tensor:
@@ -239,7 +238,8 @@ class AdversarialRanking(Recommender, ABC):
         with torch.no_grad():
             share, true = log_share.exp(), torch.arange(len(batch), device=degree.device).repeat_interleave(degree)
             proposal = (1 - c.true_share) * share
-            proposal.index_put_((true, view.columns(batch.tail)), (c.true_share / degree)[true], accumulate=True)
+            even = (c.true_share / degree).to(proposal.dtype)
+            proposal.index_put_((true, view.columns(batch.tail)), even[true], accumulate=True)
             row, column = draw(proposal, c.draws * degree)
             weight = share[row, column] / proposal[row, column]
             head, other = batch.head[row], view.drawable[column]
@@ -300,8 +300,11 @@ class AdversarialRanking(Recommender, ABC):
 
 def base_fields(config: AdversarialRankingConfig, kind: type) -> dict[str, Any]:
     """The settings of the base that a generator is, and with `d_config` over them its judges: all that the two have in
-    common, and `base_config` over them. kind: the base's settings class."""
+    common, and `base_config` over them. kind: the base's settings class. Raises KgrecError where it has no learning
+    rate."""
     there = {one.name for one in dataclasses.fields(kind)}
+    if "lr" not in there:
+        raise KgrecError(f"base {config.base!r} takes no lr; {WANTED}")
     common = {one.name: getattr(config, one.name) for one in dataclasses.fields(EdgeModelConfig)}
     return {name: value for name, value in common.items() if name in there} | config.base_config
 
@@ -330,7 +333,7 @@ def others_mean(value: Tensor, row: Tensor, number: Tensor) -> Tensor:
     >>> others_mean(torch.tensor([1.0, 2.0, 6.0, 5.0]), torch.tensor([0, 0, 0, 1]), torch.tensor([3, 1])).tolist()
     [4.0, 3.5, 1.5, 0.0]
     """
-    total = torch.zeros(len(number), device=value.device).index_add_(0, row, value)
+    total = value.new_zeros(len(number)).index_add_(0, row, value)
     return (total[row] - value) / (number[row] - 1).clamp(min=1) * (number[row] > 1)
 
 
