@@ -166,6 +166,9 @@ def train(
     init: Annotated[
         Path | None, typer.Option("--init", help="A run folder to start from: vectors by id, layers that fit.")
     ] = None,
+    init_part: Annotated[
+        str | None, typer.Option("--init-part", help="Only of this part of it: generator or discriminator, say.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from OUT.checkpoint.")] = False,
     seed: Annotated[int | None, typer.Option("--seed")] = None,
     device: TrainingDevice = None,
@@ -200,6 +203,7 @@ def train(
         metrics=_names(metrics),
         refit=refit,
         init=init,
+        init_part=init_part,
         out=out,
         resume=resume,
         overwrite=overwrite,
@@ -566,7 +570,10 @@ def _shown_start(start: Mapping[str, Any]) -> str:
     ]
     parts = {"vectors": vectors, "layers": start["layers"], "not taken": start["left"]}
     said = "; ".join(f"{name}: {', '.join(part) if part else 'none'}" for name, part in parts.items())
-    return f"started from {start['run']} ({start['model']}): {said}"
+    if start.get("other_graph"):
+        said += "; it is of another graph, so whether it has seen what is held out here cannot be told"
+    part = f", its {start['part']}" if "part" in start else ""
+    return f"started from {start['run']} ({start['model']}{part}): {said}"
 
 
 def main() -> None:

@@ -173,6 +173,7 @@ def train(
     metrics: Sequence[str] | None = None,
     refit: bool = False,
     init: str | Path | None = None,
+    init_part: str | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -185,6 +186,7 @@ def train(
     `kgrec.split.split_facts`. config: the model's fields. metrics: names such as "ndcg@10"; else the usual ones of the
     model's task. refit: train anew on train + valid, for as many epochs as validation chose. init: a run folder whose
     vectors of nodes, by external id, and layers, where they fit, are the start; `metrics["init"]` says what was taken.
+    init_part: of that run only what is named so, such as an adversarial model's `generator` or `discriminator`.
     out: the run folder to write; while training goes on, `OUT.checkpoint` holds the state, and `resume` goes on from it
     to exactly the weights of an uninterrupted run.
 
@@ -197,8 +199,10 @@ def train(
     fields = dict(config or {}) if task is None else _for_task(model, task, config or {})
     job = _Job(
         model, fields, training, tuple(metrics or ()), split, candidates, refit,
-        Path(out) if out is not None else None, resume, overwrite, None if init is None else str(init),
+        Path(out) if out is not None else None, resume, overwrite, None if init is None else str(init), init_part,
     )  # fmt: skip
+    if init_part is not None and init is None:
+        raise KgrecError(f"init_part {init_part!r} is of a run to start from, and none is named; give --init RUN too")
     if job.out is not None:
         refuse_existing(job.out, overwrite)
     if resume and (job.out is None or not job.checkpoint.is_dir()):
@@ -236,6 +240,7 @@ class _Job:
     resume: bool
     overwrite: bool
     init: str | None = None
+    init_part: str | None = None
 
     @property
     def task(self) -> str:
@@ -265,7 +270,7 @@ class _Job:
             "graph": graph_hash,
         }
         if self.init is not None:
-            parts["init"] = self.init
+            parts["init"], parts["init_part"] = self.init, self.init_part
         return json.loads(json.dumps(parts, default=str))
 
 
@@ -332,8 +337,33 @@ class _Session:
             torch.manual_seed(self.job.training.seed)
             model = models.build(self.job.model, graph, self.job.config)
         if self.job.init is not None:
-            self.taken = _taken_from(self.job.init, model, graph, self.split)
+            self.taken = self._taken_from(self.job.init, model, graph)
         return model.to(self.fabric.device).eval()
+
+    def _taken_from(self, path: str, model: Recommender, graph: Graph) -> dict[str, Any]:
+        """Start a model from a run folder, node by node as external ids say.
+
+        Raises KgrecError where nothing fits, or where the run, of the same graph, may have seen what is held out here;
+        of a run over another graph that cannot be told.
+        """
+        run, parts = Run.load(path), self.split
+        theirs, ours = (re.sub(",valid=[^,]*", "", spec or "") for spec in (run.split, parts.spec))
+        seen = theirs != ours or (parts.valid is not None and "refit" in str(run.metrics.get("protocol")))
+        other = seen and load_artifact(path).provenance.get("graph") != self.hash
+        if seen and not other and theirs != ours:
+            raise KgrecError(
+                f"{path} was trained by the split {run.split}, and this is {parts.spec}: it may have seen what is held "
+                "out here; train it by the same --split"
+            )
+        if seen and not other:
+            raise KgrecError(
+                f"{path} was refit on train + valid, so valid could not choose an epoch of what starts from it; train "
+                "it without --refit"
+            )
+        known = dataclasses.replace(Graph.empty(read_schema(Path(path))), vocabulary=run.graph.vocabulary)
+        taken = initialise(model, graph, run.model, known, self.job.init_part).to_json()
+        part = {} if self.job.init_part is None else {"part": self.job.init_part}
+        return {"run": path, "model": run.name, **part, **({"other_graph": True} if other else {}), **taken}
 
     def _phase(
         self, known: Graph, held: Graph | None, config: TrainingConfig, saved: _Checkpoint | None
@@ -475,26 +505,6 @@ class _Session:
             **({"init": self.taken} if self.taken else {}),
         }
         return json.loads(json.dumps(summary))
-
-
-def _taken_from(path: str, model: Recommender, graph: Graph, parts: Split) -> dict[str, Any]:
-    """Start a model from a run folder. Raises KgrecError where nothing fits, or the run may have seen what is held out
-    here."""
-    run = Run.load(path)
-    theirs, ours = (re.sub(",valid=[^,]*", "", spec or "") for spec in (run.split, parts.spec))
-    if theirs != ours:
-        raise KgrecError(
-            f"{path} was trained by the split {run.split}, and this is {parts.spec}: it may have seen what is held out "
-            "here; train it by the same --split"
-        )
-    if parts.valid is not None and "refit" in str(run.metrics.get("protocol")):
-        raise KgrecError(
-            f"{path} was refit on train + valid, so valid could not choose an epoch of what starts from it; train it "
-            "without --refit"
-        )
-    known = dataclasses.replace(Graph.empty(read_schema(Path(path))), vocabulary=run.graph.vocabulary)
-    taken = initialise(model, graph, run.model, known)
-    return {"run": path, "model": run.name, **taken.to_json()}
 
 
 def _events(folder: str | None) -> Any:
