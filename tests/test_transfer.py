@@ -165,6 +165,31 @@ def test_a_run_that_was_refit_cannot_start_one_that_valid_chooses(planted: Graph
     assert again.metrics["init"]["vectors"]["user"]["found"] == 60
 
 
+def test_a_part_of_a_run_is_taken_by_name(planted: Graph, tmp_path) -> None:
+    config, split = {"dim": 8, "batch_size": 32, "pretrain_epochs": 1}, "last_n:1"
+    first = train("irgan", planted, split=split, config=config, training=quick(), out=tmp_path / "irgan.run")
+    still = {"dim": 8, "batch_size": 32, "lr": 1e-12}
+    for part in ("generator", "discriminator"):
+        run = train(
+            "mf", planted, split=split, config=still, training=quick(epochs=1), init=tmp_path / "irgan.run",
+            init_part=part,
+        )  # fmt: skip
+        torch.testing.assert_close(run.model.user.weight, getattr(first.model, part).user.weight)
+        assert run.metrics["init"]["part"] == part
+    with pytest.raises(KgrecError, match="give --init RUN too"):
+        train("mf", planted, split=split, config=still, init_part="generator")
+
+
+def test_a_run_of_another_graph_is_mapped_by_ids_whatever_its_split(planted: Graph, tmp_path) -> None:
+    config = {"dim": 8, "batch_size": 32}
+    some = planted.where(planted.edge_index[0] < 30) if len(planted.edge_types) == 1 else None
+    other = some if some is not None else planted.only(planted.target)
+    train("mf", other, split="ratio:0.2,seed=1", config=config, training=quick(), out=tmp_path / "mf.run")
+    run = train("mf", planted, split="last_n:1", config=config, training=quick(), init=tmp_path / "mf.run")
+    assert run.metrics["init"]["other_graph"] is True
+    assert run.metrics["init"]["vectors"]["item"]["found"] == 40
+
+
 def test_the_command_says_what_was_taken(planted: Graph, tmp_path, capsys) -> None:
     from kgrec.cli import app
 
