@@ -45,7 +45,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON alone to stdout; 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what --out names.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Assignments = Annotated[
-    list[str] | None, typer.Option("--set", help="field=value; training.x=... for the training's fields.")
+    list[str] | None,
+    typer.Option("--set", help="field=value; training.x=... and adversarial.x=... for the training's fields."),
 ]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="A YAML file of fields, with `training:` for the training's.")
@@ -240,6 +241,8 @@ def _fields(config: Path | None, assignments: list[str]) -> tuple[dict[str, Any]
             raise KgrecError(
                 f"--set {name}: no group {group!r}; fields stand alone, or as training.field or adversarial.field"
             )
+        if group == "training" and field.partition(".")[0] == "adversarial":
+            raise KgrecError(f"--set {name}: its fields are set alone, as adversarial.epsilon and adversarial.weight")
         if group == "adversarial":
             training["adversarial"] = {**training.get("adversarial", {}), field: value}
         elif dot:
@@ -258,6 +261,8 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise KgrecError(f"--config {path}: {error}") from error
     if not isinstance(fields, dict) or not isinstance(fields.get("training", {}), dict):
         raise KgrecError(f"--config {path}: a mapping of fields is wanted, with a mapping under `training:`")
+    if not isinstance(fields.get("training", {}).get("adversarial", {}), dict):
+        raise KgrecError(f"--config {path}: a mapping of fields is wanted under `adversarial:`, such as weight: 1")
     return fields
 
 

@@ -21,7 +21,16 @@ import torch
 from torch import Tensor
 
 from kgrec import models
-from kgrec.artifact import Artifact, load_artifact, load_tensors, read_schema, save_artifact, save_tensors, versions
+from kgrec.artifact import (
+    Artifact,
+    load_artifact,
+    load_tensors,
+    read_json,
+    read_schema,
+    save_artifact,
+    save_tensors,
+    versions,
+)
 from kgrec.errors import KgrecError, unknown_name
 from kgrec.evaluation import Evaluation, check_metrics, default_metrics, evaluate
 from kgrec.files import refuse_existing, whole
@@ -268,9 +277,9 @@ class _Job:
             "split": self.split,
             "refit": self.refit,
             "graph": graph_hash,
+            "init": self.init,
+            "init_part": self.init_part,
         }
-        if self.init is not None:
-            parts["init"], parts["init_part"] = self.init, self.init_part
         return json.loads(json.dumps(parts, default=str))
 
 
@@ -349,7 +358,9 @@ class _Session:
         run, parts = Run.load(path), self.split
         theirs, ours = (re.sub(",valid=[^,]*", "", spec or "") for spec in (run.split, parts.spec))
         seen = theirs != ours or (parts.valid is not None and "refit" in str(run.metrics.get("protocol")))
-        other = seen and load_artifact(path).provenance.get("graph") != self.hash
+        other = not _same_ids(run.graph, self.graph)
+        if seen and not other:  # only then, as a hash takes a while for a large graph
+            other = read_json(Path(path) / "config.json").get("graph") != self.hash
         if seen and not other and theirs != ours:
             raise KgrecError(
                 f"{path} was trained by the split {run.split}, and this is {parts.spec}: it may have seen what is held "
@@ -505,6 +516,12 @@ class _Session:
             **({"init": self.taken} if self.taken else {}),
         }
         return json.loads(json.dumps(summary))
+
+
+def _same_ids(one: Graph, other: Graph) -> bool:
+    """Whether two graphs have the same nodes, by type, external id and order."""
+    there, here = one.vocabulary, other.vocabulary
+    return there.keys() == here.keys() and all(there[name].id_array.equals(here[name].id_array) for name in here)
 
 
 def _events(folder: str | None) -> Any:

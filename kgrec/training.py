@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.model import Objective, Recommender
-from kgrec.nn import NodeEmbedding
+from kgrec.nn import LinkModel, NodeEmbedding
 from kgrec.samplers import Stream
 from kgrec.settings import settings
 
@@ -222,15 +222,9 @@ def moved_vectors(model: nn.Module, parameters: Sequence[nn.Parameter], epsilon:
 
     parameters: only vectors among these are moved; biases are not.
     """
-    ours = {id(parameter) for parameter in parameters}
-    tables: list[Tensor] = [
-        module.weight
-        for module in model.modules()
-        if isinstance(module, NodeEmbedding) and module.weight.shape[1] > 1 and id(module.weight) in ours
-    ]
     before: list[tuple[Tensor, Tensor | None, Tensor]] = []  #: weight, the rows that move (None: all), what they were
     with torch.no_grad():
-        for weight in tables:
+        for weight in _vectors_among(model, parameters):
             gradient = weight.grad
             if gradient is None:
                 continue
@@ -247,6 +241,14 @@ def moved_vectors(model: nn.Module, parameters: Sequence[nn.Parameter], epsilon:
         with torch.no_grad():
             for weight, rows, values in before:
                 weight.copy_(values) if rows is None else weight.index_copy_(0, rows, values)
+
+
+def _vectors_among(model: nn.Module, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    """Those parameters that hold a vector for each node, each once; biases are none."""
+    found = [module.weight for module in model.modules() if isinstance(module, NodeEmbedding)]
+    found += [weight for module in model.modules() if isinstance(module, LinkModel) for weight in module.weighed()[0]]
+    vectors = {id(weight) for weight in found if weight.shape[1] > 1}
+    return [parameter for parameter in parameters if id(parameter) in vectors]
 
 
 def _trim_heap() -> None:

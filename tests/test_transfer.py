@@ -180,14 +180,127 @@ def test_a_part_of_a_run_is_taken_by_name(planted: Graph, tmp_path) -> None:
         train("mf", planted, split=split, config=still, init_part="generator")
 
 
-def test_a_run_of_another_graph_is_mapped_by_ids_whatever_its_split(planted: Graph, tmp_path) -> None:
-    config = {"dim": 8, "batch_size": 32}
-    some = planted.where(planted.edge_index[0] < 30) if len(planted.edge_types) == 1 else None
-    other = some if some is not None else planted.only(planted.target)
-    train("mf", other, split="ratio:0.2,seed=1", config=config, training=quick(), out=tmp_path / "mf.run")
-    run = train("mf", planted, split="last_n:1", config=config, training=quick(), init=tmp_path / "mf.run")
+def test_a_checkpoint_goes_on_from_the_same_start_alone(planted: Graph, tmp_path) -> None:
+    """Its refit begins at the start again."""
+    how = {"split": "last_n:1", "config": {"dim": 8, "batch_size": 32}, "training": quick()}
+    init, out = tmp_path / "mf.run", tmp_path / "r"
+    train("mf", planted, out=init, **how)
+
+    def stop(epoch, metrics) -> None:
+        if epoch.number == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        train("mf", planted, init=init, init_part="user", out=out, report=stop, **how)
+    with pytest.raises(KgrecError, match="was made with another init and init_part"):
+        train("mf", planted, out=out, resume=True, **how)
+    with pytest.raises(KgrecError, match="was made with another init_part"):
+        train("mf", planted, init=init, init_part="item", out=out, resume=True, **how)
+    run = train("mf", planted, init=init, init_part="user", out=out, resume=True, **how)
+    assert set(run.metrics["init"]["vectors"]) == {"user"}
+
+
+def others(*users: int) -> Graph:
+    """Users who have three items each of the planted graph's 40 and of 20 more, backwards."""
+    rows = [(f"u{user}", f"i{59 - (user + step) % 60}") for user in users for step in (0, 20, 40)]
+    return graph_of(*rows)
+
+
+def test_a_run_over_another_graph_starts_one_by_ids_whatever_its_split(planted: Graph, tmp_path, capsys) -> None:
+    """Users 40 to 79 there, 0 to 59 here: 20 in common; and all of the 40 items."""
+    from kgrec.cli import app
+
+    there, config = others(*range(40, 80)), {"dim": 8, "batch_size": 32}
+    first = train(
+        "mf", there, split="ratio:0.2,seed=1", config=config, training=quick(), refit=True, out=tmp_path / "r"
+    )
+    still = {**config, "lr": 1e-12}
+    split = "last_n:1,valid=1"
+    run = train("mf", planted, split=split, config=still, training=quick(epochs=1), init=tmp_path / "r")
     assert run.metrics["init"]["other_graph"] is True
-    assert run.metrics["init"]["vectors"]["item"]["found"] == 40
+    assert run.metrics["init"]["vectors"]["user"] == {"from": "user", "found": 20, "nodes": 60}
+    assert run.metrics["init"]["vectors"]["item"] == {"from": "item", "found": 40, "nodes": 40}
+    theirs, ours = there.vocabulary["item"].numbers(["i7"]), planted.vocabulary["item"].numbers(["i7"])
+    torch.testing.assert_close(run.model.item.weight[ours], first.model.item.weight[theirs])
+
+    planted.save(tmp_path / "graph")
+    how = ["--epochs", "1", "--set", "dim=8", "--split", "last_n:1", "--init", str(tmp_path / "r")]
+    app(["train", "mf", str(tmp_path / "graph"), *how, "--init-part", "item"], standalone_mode=False)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "(mf, its item): vectors: item 40 of 40 from item" in shown and "not taken: user.weight" in shown
+    assert "of another graph, so whether it has seen what is held out here cannot be told" in shown
+
+
+def test_a_run_over_other_edges_of_the_same_ids_is_one_over_another_graph(planted: Graph, tmp_path) -> None:
+    """Its hash is asked for where the splits differ; by the same split nothing more is known, and nothing said."""
+    config = {"dim": 8, "batch_size": 32}
+    later = planted.where(torch.arange(planted.num_edges) != 0)
+    train("mf", later, split="last_n:2", config=config, training=quick(), out=tmp_path / "mf.run")
+    for split, found in (("last_n:1", True), ("last_n:2", None)):
+        run = train("mf", planted, split=split, config=config, training=quick(), init=tmp_path / "mf.run")
+        assert run.metrics["init"].get("other_graph") is found
+
+
+def test_a_run_over_a_graph_without_a_common_id_is_refused(planted: Graph, tmp_path) -> None:
+    config = {"dim": 8, "batch_size": 32}
+    strangers = graph_of(("x", "p"), ("x", "q"), ("y", "p"))
+    train("mf", strangers, split="last_n:1", config=config, training=quick(), out=tmp_path / "mf.run")
+    with pytest.raises(KgrecError, match=r"nothing of MF can start MF: .* for ids such as item 'p', 'q', where the"):
+        train("mf", planted, split="last_n:1", config=config, training=quick(), init=tmp_path / "mf.run")
+
+
+def test_biases_go_by_id_too() -> None:
+    """As many users and items there as here, in another order."""
+    trained, model = models.build("svdpp", THERE, {"dim": 4}), models.build("svdpp", HERE, {"dim": 4})
+    with torch.no_grad():
+        trained.item_bias.weight[:3] = torch.tensor([[1.0], [2.0], [3.0]])
+    taken = initialise(model, HERE, trained, THERE)
+    assert model.item_bias.weight.flatten().tolist() == [0, 3, 1, 0]  # d, c, a
+    assert taken.vectors["item_bias"] == {"from": "item_bias", "found": 2, "nodes": 3} and taken.layers == ()
+    strangers = graph_of(("x", "p"), ("y", "q"), ("z", "r"))
+    with pytest.raises(KgrecError, match="it has vectors of 4 numbers"):
+        initialise(models.build("svdpp", strangers, {"dim": 4}), strangers, trained, THERE)
+
+
+@pytest.mark.parametrize("name", ["transe", "complex", "transr"])
+def test_models_of_facts_go_by_id_and_relations_only_where_they_are_the_same(name: str) -> None:
+    """HERE, whose items are films, has another relation between other types."""
+    same = graph_of(("cem", "d"), ("ann", "c"), ("dan", "a"))
+    trained = models.build(name, THERE, {"dim": 4})
+    for graph, relations in ((same, True), (HERE, False)):
+        model = models.build(name, graph, {"dim": 4})
+        taken = initialise(model, graph, trained, THERE)
+        for table, other in zip(model.weighed()[0], trained.weighed()[0]):
+            assert torch.equal(table[:2], other[[2, 0]])  # cem, ann
+            assert torch.equal(table[4:6], other[[5, 3]])  # c, a
+        assert bool(taken.layers) is relations
+        assert any("rel" in one for one in taken.left) is not relations
+
+
+def test_vectors_of_facts_start_a_model_of_another_kind() -> None:
+    trained, model = models.build("transe", THERE, {"dim": 4}), models.build("mf", HERE, {"dim": 4})
+    taken = initialise(model, HERE, trained, THERE)
+    assert taken.vectors["item"] == {"from": "kge.node_emb", "found": 2, "nodes": 3}
+    assert torch.equal(model.user.weight[:2], trained.kge.node_emb.weight[[2, 0]])
+
+
+def test_columns_are_taken_where_they_say_the_same() -> None:
+    def told(*genres: str) -> Graph:
+        items = pd.DataFrame({"id": ["a", "b"], "genre": list(genres), "year": [1.0, 2.0]})
+        rated = pd.DataFrame({"source": ["ann", "bob"], "target": ["a", "b"]})
+        kinds = {"item": {"genre": "categorical", "year": "numeric"}}
+        return Graph.from_frames(edges={("user", "rated", "item"): rated}, nodes={"item": items}, features=kinds)
+
+    there, config = told("drama", "war"), {"dim": 4, "features": ("genre", "year")}
+    trained = models.build("mf", there, config)
+    for graph, genres in ((there, True), (told("drama", "noir"), False)):
+        model = models.build("mf", graph, config)
+        taken = initialise(model, graph, trained, there)
+        of = {name: index for index, (_, name) in enumerate(model.item.features.names)}
+        assert (f"item.features.columns.{of['genre']}.weight" in taken.layers) is genres
+        assert f"item.features.columns.{of['year']}.weight" in taken.layers
+        column, other = (part.item.features.columns[of["year"]] for part in (model, trained))
+        assert torch.equal(column.weight, other.weight)
 
 
 def test_the_command_says_what_was_taken(planted: Graph, tmp_path, capsys) -> None:
