@@ -189,6 +189,18 @@ def test_what_is_withheld_is_never_drawn(planted: Graph, monkeypatch: pytest.Mon
     assert view.rows(model.generator, batch.head[:2]).shape == (2, 40 - len(known.withheld))
 
 
+def test_withheld_users_are_never_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """dan has nothing and is withheld, so that an item has one of the other three; the generator would have him."""
+    people = pd.DataFrame({"id": ["ann", "dan", "bob", "cem"]})
+    graph = Graph.from_frames(nodes={"user": people}, edges={("user", "rated", "item"): RATED})
+    graph = dataclasses.replace(graph, withheld=graph.flat("user", ["dan"]))
+    model = model_of("dnen", graph, pretrain_epochs=0)
+    with torch.no_grad():
+        model.generator.user.weight[1], model.generator.item.weight[:-1] = 100.0, 1.0
+    head, other = pairs_judged(model, graph, monkeypatch)
+    assert set(torch.cat([head, other]).tolist()) == {0, 2, 3, 4, 5, 6}
+
+
 def test_users_alone_are_drawn_where_users_alone_are_judged(planted: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of("dnen", planted, judges="users", pretrain_epochs=0)
     assert model.item_judge is None and list(model.judges()) == ["users"]
@@ -274,6 +286,23 @@ def test_the_gradient_without_draws_is_that_of_the_expectation(name: str, end: s
         assert exact.abs().max() > 0.01
     loss.backward()
     assert all(p.grad is None for judge in model.judges().values() for p in judge.parameters())
+
+
+@pytest.mark.parametrize("baseline", [True, False])
+def test_the_loss_by_draws_by_hand(baseline: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of ann a, d, b, d are drawn, of bob c and a, of cem a and c. p over .8 p + .2 / (her two) is .1 / .18 for ann's
+    a, .2 / .26 for her b, .1 / .28 for cem's c, and 1 / .8 for what is not true."""
+    row, column = torch.tensor([0, 0, 0, 0, 1, 1, 2, 2]), torch.tensor([0, 3, 1, 3, 2, 0, 0, 2])
+    monkeypatch.setattr(adversarial, "draw", lambda share, number: (row, column))
+    model = said("irgan", draws=2, true_share=0.2, baseline=baseline)
+    weight = [0.1 / 0.18, 1.25, 0.2 / 0.26, 1.25, 1.25, 1.25, 1.25, 0.1 / 0.28]
+    reward = [0.5, 0.8, 0.0, 0.8, 0.0, -0.6, -0.2, 0.4]
+    chance = [0.1, 0.4, 0.2, 0.4, 0.4, 0.25, 0.7, 0.1]
+    total = 0.0
+    for one, (w, r, p) in enumerate(zip(weight, reward, chance)):
+        others = [weight[k] * reward[k] for k in range(8) if row[k] == row[one] and k != one]
+        total += w * (r - sum(others) / len(others) * baseline) * log(p)
+    assert model.generator_loss(*whole(model)).item() == pytest.approx(-total / 8, rel=1e-4)
 
 
 def gradients(times: int, end: str = "items", **config: object) -> tuple[Tensor, Tensor]:
@@ -576,6 +605,8 @@ def test_signs_are_of_what_is_generated_and_drawn() -> None:
     narrow = said("irgan", 1000 * torch.tensor([[0.0, 0, 0, 1]]).expand(3, -1))
     narrow.judge_loss(*whole(narrow)), narrow.generator_loss(*whole(narrow))
     assert (narrow.signs()["entropy"], narrow.signs()["distinct"]) == (pytest.approx(0, abs=1e-6), 1 / 4)
+    narrow.begin(50)
+    assert narrow.signs() == {}  # they are of one epoch
     view, _ = whole(model)
     even, distinct = view.real()  # a and c have one edge, b has two, d none
     assert even == pytest.approx(-(0.5 * log(0.25) + 0.5 * log(0.5)) / log(4)) and distinct == 3 / 4
