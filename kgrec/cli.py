@@ -475,8 +475,9 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Predict the rating, the probability of a click or the score of each pair of a user and an item."""
-    from kgrec.prediction import as_csv, predict_file, refuse_out, write
+    from kgrec.prediction import predict_file
     from kgrec.run import Run
+    from kgrec.table_files import as_csv, refuse_out, write
 
     if out is not None:
         refuse_out(out, overwrite)
@@ -504,8 +505,9 @@ def generate(
 ) -> None:
     """Sample synthetic users from a trained gan, and say how they compare with the real ones."""
     from kgrec.generation import generate as sample
-    from kgrec.generation import refuse_out, show, write
+    from kgrec.generation import show
     from kgrec.run import Run
+    from kgrec.table_files import refuse_out, write
 
     refuse_out(out, overwrite)
     generated = sample(Run.load(run, device=device), users, seed=seed)

@@ -5,20 +5,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.parquet as pq
 import torch
 from scipy.sparse import csr_array
 from scipy.stats import rankdata
 from torch import Tensor
 
 from kgrec.errors import KgrecError
-from kgrec.files import refuse_existing, whole
 from kgrec.models.gan import GAN
 from kgrec.ranking import Scorer, scoring
 from kgrec.run import Run
@@ -243,24 +240,6 @@ def _correlation(one: np.ndarray, other: np.ndarray) -> float | None:
 
 
 # ---------------------------------------------------------------------- files and printing
-
-
-def refuse_out(out: Path, overwrite: bool) -> None:
-    """Raise KgrecError where interactions could not be written to `out`, before they are made."""
-    if out.suffix not in (".parquet", ".csv"):
-        raise KgrecError(f"--out {out}: a .parquet or .csv file is wanted")
-    refuse_existing(out, overwrite)
-
-
-def write(table: pa.Table, out: Path, *, overwrite: bool = False) -> None:
-    """Write a table as .parquet or .csv, whole or not at all. Raises KgrecError as `refuse_out`, and where the disk
-    refuses."""
-    refuse_out(out, overwrite)
-    with whole(out, overwrite) as draft:
-        if out.suffix == ".parquet":
-            pq.write_table(table, draft, compression="zstd")
-        else:
-            pa.csv.write_csv(table, draft)
 
 
 def show(generated: Generated, console: Console) -> None:

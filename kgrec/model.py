@@ -17,6 +17,9 @@ Task = Literal["ranking", "rating", "ctr"]  #: of a user and an item
 AnyTask = Literal["ranking", "rating", "ctr", "link"]  #: link: which facts hold, over any relation
 
 
+FOREVER = 1 << 30  #: the end of a phase that has none
+
+
 @dataclass(frozen=True)
 class Query:
     """Whom to recommend to: B users, and what each did so far."""
@@ -41,6 +44,11 @@ class Query:
 def fused_adam(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
     """Adam in one fused kernel, on CPU and CUDA alike."""
     return torch.optim.Adam(parameters, lr=lr, fused=True)
+
+
+def sgd(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+    """Plain gradient descent."""
+    return torch.optim.SGD(parameters, lr=lr)
 
 
 class SparseAndDense:

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from kgrec.errors import BadData, KgrecError, unknown_name
-from kgrec.files import refuse_existing, whole
 from kgrec.model import AnyTask
 from kgrec.ranking import Scorer, as_edges, scoring
 from kgrec.run import Run
@@ -132,31 +131,3 @@ def _unknown(run: Run, pairs: Path, table: pa.Table, user: np.ndarray, item: np.
                 what = f"no {name} {table[column][int(row)].as_py()!r} among the {len(run.graph.range(name)):,} known"
                 problems.append(f"{pairs} {where}: {what}; mend the row, or say --skip-unknown")
     return problems + ([f"and {len(rows) - MOST:,} more rows of unknown ids"] if len(rows) > MOST else [])
-
-
-def refuse_out(out: Path, overwrite: bool) -> None:
-    """Raise KgrecError where predictions could not be written to `out`, before they are made."""
-    if out.suffix not in (".parquet", ".csv"):
-        raise KgrecError(f"--out {out}: a .parquet or .csv file is wanted")
-    refuse_existing(out, overwrite)
-
-
-def write(table: pa.Table, out: Path, *, overwrite: bool = False) -> None:
-    """Write a table as .parquet or .csv, whole or not at all. Raises KgrecError as `refuse_out`, and where the disk
-    refuses or a column has no form in a CSV file."""
-    refuse_out(out, overwrite)
-    with whole(out, overwrite) as draft:
-        if out.suffix == ".parquet":
-            pq.write_table(table, draft, compression="zstd")
-        else:
-            draft.write_text(as_csv(table), encoding="utf-8")
-
-
-def as_csv(table: pa.Table) -> str:
-    """The table as CSV, with a line of names. Raises KgrecError where a column has no form in it, such as lists."""
-    text = pa.BufferOutputStream()
-    try:
-        pa.csv.write_csv(table, text)
-    except pa.ArrowException as error:
-        raise KgrecError(f"the table has no form as CSV: {error}; write it to a .parquet file with --out") from error
-    return text.getvalue().to_pybytes().decode()

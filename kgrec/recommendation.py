@@ -21,6 +21,7 @@ from kgrec.graph import NO_TIME
 from kgrec.model import Query
 from kgrec.ranking import Best, Ranker, Scorer, scoring
 from kgrec.run import Run
+from kgrec.table_files import refuse_out
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -285,9 +286,8 @@ def wanted_users(run: Run, ids: Sequence[str], users: str | None) -> Sequence[st
 
 def write_lists(lists: Iterable[list[Recommendations]], out: Path, *, overwrite: bool = False) -> int:
     """Write lists as .parquet or .csv, chunk by chunk, and the file whole or not at all. Returns the number of rows."""
+    refuse_out(out, overwrite)
     writers = {".parquet": pq.ParquetWriter, ".csv": pa.csv.CSVWriter}
-    if out.suffix not in writers:
-        raise KgrecError(f"--out {out}: a .parquet or .csv file is wanted")
     rows = 0
     with whole(out, overwrite) as draft, writers[out.suffix](draft, SCHEMA) as writer:
         for chunk in lists:

@@ -23,7 +23,7 @@ from kgrec.files import refuse_existing, whole
 from kgrec.graph import Graph
 from kgrec.metrics import higher_is_better, parse
 from kgrec.model import AnyTask, Recommender
-from kgrec.nn import NodeEmbedding
+from kgrec.nn import vector_tables
 from kgrec.noise import ATTACKS, Clean, divide, noisy, pushed_items
 from kgrec.noise import KINDS as OF_GRAPHS
 from kgrec.ranking import Ranker, Scorer, scoring
@@ -280,7 +280,7 @@ def vectors_moved(model: Recommender, rate: float, generator: torch.Generator) -
     state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     try:
         with scoring(model):
-            for table in _tables(model):
+            for table in vector_tables(model):
                 direction = functional.normalize(torch.randn(table.weight.shape, generator=generator), dim=1)
                 table.weight.add_(rate * table.weight.norm(dim=1, keepdim=True) * direction.to(table.weight))
             model.refresh()
@@ -289,18 +289,12 @@ def vectors_moved(model: Recommender, rate: float, generator: torch.Generator) -
         model.load_state_dict(state)
 
 
-def _tables(model: Recommender) -> list[NodeEmbedding]:
-    """What `embedding` moves: tables of vectors by ids; those of one column are biases."""
-    tables = [module for module in model.modules() if isinstance(module, NodeEmbedding)]
-    return [table for table in tables if table.has_ids and table.weight.shape[1] > 1]
-
-
 def _must_have_vectors(model: str, graph: Graph, config: Mapping[str, Any] | None) -> None:
     """Raise KgrecError for a model without tables that `embedding` moves; it is built for one node a type to see."""
     few = {name: replace(node, count=min(node.count, 1)) for name, node in graph.schema.nodes.items()}
     with torch.random.fork_rng(devices=[]):
         built = models.build(model, Graph.empty(replace(graph.schema, nodes=few)), config)
-    if not _tables(built):
+    if not vector_tables(built):
         raise KgrecError(
             f"noise of kind 'embedding' moves the vectors of a NodeEmbedding, and {model!r} has none; take other "
             f"kinds: {', '.join(OF_GRAPHS)}"

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.model import Objective, Recommender
-from kgrec.nn import LinkModel, NodeEmbedding
+from kgrec.nn import LinkModel, vector_tables
 from kgrec.samplers import Stream
 from kgrec.settings import settings
 
@@ -245,9 +245,10 @@ def moved_vectors(model: nn.Module, parameters: Sequence[nn.Parameter], epsilon:
 
 def _vectors_among(model: nn.Module, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
     """Those parameters that hold a vector for each node, each once; biases are none."""
-    found = [module.weight for module in model.modules() if isinstance(module, NodeEmbedding)]
-    found += [weight for module in model.modules() if isinstance(module, LinkModel) for weight in module.weighed()[0]]
-    vectors = {id(weight) for weight in found if weight.shape[1] > 1}
+    facts = [module for module in model.modules() if isinstance(module, LinkModel)]
+    found: list[Tensor] = [table.weight for table in vector_tables(model)]
+    found += [weight for module in facts for weight in module.weighed()[0] if weight.shape[1] > 1]
+    vectors = {id(weight) for weight in found}
     return [parameter for parameter in parameters if id(parameter) in vectors]
 
 

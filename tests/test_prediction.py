@@ -12,8 +12,9 @@ import torch
 from kgrec import models
 from kgrec.errors import BadData, KgrecError, UnknownName
 from kgrec.graph import Graph
-from kgrec.prediction import Predictions, as_csv, predict, predict_file, write
+from kgrec.prediction import Predictions, predict, predict_file
 from kgrec.run import Run, train
+from kgrec.table_files import as_csv, write
 from kgrec.training import TrainingConfig
 
 RATED = pd.DataFrame(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
@@ -10,12 +10,10 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from kgrec.graph import Graph
-from kgrec.model import Objective, fused_adam
+from kgrec.model import FOREVER, Objective, fused_adam, sgd
 from kgrec.nn import Drawn, EdgeModel, NodeEmbedding, PairMLP, PairMLPConfig, RankingLoss, dot
 from kgrec.samplers import Batch
 from kgrec.settings import settings
-
-FOREVER = 1 << 30
 
 
 @settings
@@ -56,7 +54,6 @@ class NeuMF(EdgeModel):
         first = range(1, c.pretrain_epochs + 1)
         factors = [self.weight, *self.user.parameters(), *self.item.parameters()]
         rest = [*self.mlp_user.parameters(), *self.mlp_item.parameters(), *self.mlp.parameters()]
-        sgd = c.fused_optimizer == "sgd"
         return [
             self.objective(graph, "factorization", factors, epochs=first, loss=self._half("factorization")),
             self.objective(graph, "perceptron", rest, epochs=first, loss=self._half("perceptron")),
@@ -66,7 +63,7 @@ class NeuMF(EdgeModel):
                 [*factors, *rest],
                 epochs=range(first.stop, FOREVER),
                 lr=c.fused_lr,
-                optimizer=_sgd if sgd else fused_adam,
+                optimizer=sgd if c.fused_optimizer == "sgd" else fused_adam,
             ),
         ]
 
@@ -111,7 +108,3 @@ class NeuMF(EdgeModel):
                 self.halves = both
 
         return loss
-
-
-def _sgd(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
-    return torch.optim.SGD(parameters, lr=lr)

@@ -5,7 +5,7 @@ from kgrec.nn.aggregator import Aggregator, AggregatorName
 from kgrec.nn.attentive_gru import AttentiveGRU
 from kgrec.nn.dropout import Dropout
 from kgrec.nn.edge_model import EdgeModel, EdgeModelConfig
-from kgrec.nn.embedding import NodeEmbedding, cosine, dot
+from kgrec.nn.embedding import NodeEmbedding, cosine, dot, vector_tables
 from kgrec.nn.graph_edge_model import GraphEdgeModel
 from kgrec.nn.grouped import grouped_product
 from kgrec.nn.gru import GRU
@@ -70,4 +70,5 @@ __all__ = [
     "require_features",
     "squares",
     "symmetric",
+    "vector_tables",
 ]

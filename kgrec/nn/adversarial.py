@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -16,14 +16,13 @@ from torch import Tensor, nn
 from kgrec import losses
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
-from kgrec.model import Objective, Query, Recommender, fused_adam
+from kgrec.model import FOREVER, Objective, Query, Recommender, fused_adam, sgd
 from kgrec.nn.edge_model import EdgeModelConfig
-from kgrec.nn.embedding import NodeEmbedding
+from kgrec.nn.embedding import NodeEmbedding, vector_tables
 from kgrec.nn.watch import Watch, distinct_share, entropy_share
 from kgrec.samplers import Batch, Loader, Nodes
 from kgrec.settings import settings
 
-FOREVER = 1 << 30
 HINTS = {
     "collapsed": "lower g_lr, raise g_l2 or g_temperature",
     "blind": "raise d_lr, or give the judges d_epochs of their own",
@@ -130,6 +129,7 @@ class AdversarialRanking(Recommender, ABC):
             raise KgrecError(f"base {config.base!r} {why}; {WANTED}")
         self.generator = generator
         self.tally = _Tally()
+        self.shown: dict[str, float] = {}  #: the signs as they were last asked for
 
     @abstractmethod
     def judges(self) -> Mapping[End, Recommender]:
@@ -151,7 +151,7 @@ class AdversarialRanking(Recommender, ABC):
         entropy, distinct = zip(*(view.real() for view in views))
         self.watch = Watch(min(entropy), min(distinct), HINTS)
         first = c.pretrain_epochs + 1
-        optimizers: dict[str, Any] = {"adam": fused_adam, "sgd": _sgd}
+        optimizers: dict[str, Any] = {"adam": fused_adam, "sgd": sgd}
         judging = [
             Objective(
                 f"judge of {view.end}",
@@ -186,7 +186,7 @@ class AdversarialRanking(Recommender, ABC):
         c, own = self.config, self.generator.objectives(graph)
         of_judges = [
             dataclasses.replace(objective, name=f"{objective.name} of the judge of {end}")
-            for end, judge in self.judges().items()
+            for end, judge in (self.judges().items() if c.d_config else ())  # else they are as the generator
             for objective in judge.objectives(graph)
         ]
         if any(objective.epochs is not None for objective in [*own, *of_judges]):
@@ -195,7 +195,7 @@ class AdversarialRanking(Recommender, ABC):
             raise KgrecError(f"base {c.base!r} has gradients of some rows, where all are scored; set sparse: false")
         if not c.pretrain_epochs:
             return []
-        if c.d_start == "pretrained" and c.d_config:
+        if c.d_start == "pretrained":
             own += of_judges
         before = range(1, c.pretrain_epochs + 1)
         return [dataclasses.replace(o, name=f"pretrain {o.name}", epochs=before) for o in own]
@@ -280,19 +280,19 @@ class AdversarialRanking(Recommender, ABC):
     def signs(self) -> Mapping[str, float]:
         """`d_accuracy` of the judges, over true and drawn pairs; `entropy` of the generator's mean row as a share of
         that of an even choice, and `distinct`, the share of what may be drawn that was: of the view with the least."""
-        tally = self.tally
-        if not tally.right:
-            return {}
-        found = {"d_accuracy": float(torch.stack(tally.right).mean())}
+        tally, found = self.tally, dict[str, float]()
+        if tally.right:
+            found["d_accuracy"] = float(torch.stack(tally.right).mean())
         if tally.share:
             found["entropy"] = min(entropy_share(share) for share in tally.share.values())
             found["distinct"] = min(
                 distinct_share(torch.cat(tally.drawn[end]), len(share)) for end, share in tally.share.items()
             )
+        self.shown = found
         return found
 
     def concerns(self) -> list[str]:
-        signs = self.signs()
+        signs = self.shown
         if "entropy" not in signs:
             return []
         return self.watch.concerns(signs["entropy"], signs["distinct"], signs["d_accuracy"])
@@ -340,16 +340,11 @@ def others_mean(value: Tensor, row: Tensor, number: Tensor) -> Tensor:
 def squares_of(model: nn.Module, node: Tensor) -> Tensor:
     """The sum of the squares of the vectors of nodes [n] in a model's tables, each as often as it stands there."""
     found = torch.zeros((), device=node.device)
-    for table in model.modules():
-        if isinstance(table, NodeEmbedding) and table.weight.shape[1] > 1:
-            found = found + table.squares(node[(node >= table.start) & (node < table.start + table.count)])
+    for table in vector_tables(model):
+        found = found + table.squares(node[(node >= table.start) & (node < table.start + table.count)])
     return found
 
 
 def _alone(user: Tensor) -> Query:
     """Users as a model knows them that reads no history."""
     return Query(user, user.new_empty(len(user), 0))
-
-
-def _sgd(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
-    return torch.optim.SGD(parameters, lr=lr)

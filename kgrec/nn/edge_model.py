@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kgrec.graph import Graph
 from kgrec.model import Objective, Query, Recommender, Task
-from kgrec.nn.embedding import NodeEmbedding
+from kgrec.nn.embedding import NodeEmbedding, vector_tables
 from kgrec.nn.label_loss import label_loss, label_of, mean_score, squares
 from kgrec.nn.node_features import NodeFeaturesConfig
 from kgrec.nn.ranking_loss import Drawn, RankingLoss, RankingLossConfig
@@ -87,7 +87,7 @@ class EdgeModel(Recommender, ABC):
     def edge_loss(self, batch: Batch) -> Tensor:
         """The loss of a batch of edges, by the task."""
         if self.task == "ranking":
-            loss = self.ranking_loss(self.ranking, batch.head, self._drawn(batch)[0])
+            loss = self.ranking_loss(self.ranking, batch.head, _drawn(batch))
         else:
             score = self.pair_scores(batch.head, batch.tail.unsqueeze(1)).squeeze(1) + self.mean
             loss = label_loss(self.task, score, batch)
@@ -97,22 +97,14 @@ class EdgeModel(Recommender, ABC):
         """What of `edge_loss` is regularisation: all that `l2` weighs."""
         if self.task != "ranking":
             return self.config.l2 * squares(self) / self.num_known
-        drawn, head = self._drawn(batch)
-        return self.config.l2 * self._squares(head, drawn) / len(head)
-
-    def _drawn(self, batch: Batch) -> tuple[Drawn, Tensor]:
-        """True items and what was drawn beside them, and the user of each, LongTensor [n]."""
-        if batch.ptr is None:
-            return Drawn(batch.tail, batch.negative, batch.log_q), batch.head
-        return Drawn(batch.tail, ptr=batch.ptr), batch.head.repeat_interleave(batch.ptr.diff())
+        head = batch.head if batch.ptr is None else batch.head.repeat_interleave(batch.ptr.diff())
+        return self.config.l2 * self._squares(head, _drawn(batch)) / len(head)
 
     def _squares(self, head: Tensor, drawn: Drawn) -> Tensor:
         """The sum over examples of the squares of the vectors behind each; biases are free."""
         squares = torch.zeros((), device=head.device)
         users, items = self.ranking.known.range(self.ranking.known.target[0]), self.ranking.items
-        for table in self.modules():
-            if not isinstance(table, NodeEmbedding) or table.weight.shape[1] == 1:
-                continue
+        for table in vector_tables(self):
             if _covers(table, users):
                 squares = squares + table.squares(head)
             if _covers(table, items):
@@ -123,6 +115,11 @@ class EdgeModel(Recommender, ABC):
 
     def score(self, query: Query, items: Tensor) -> Tensor:
         return self.pair_scores(query.user, items) + self.mean
+
+
+def _drawn(batch: Batch) -> Drawn:
+    """A batch's true items and what was drawn beside them."""
+    return Drawn(batch.tail, batch.negative, batch.log_q, batch.ptr)
 
 
 def _covers(table: NodeEmbedding, nodes: range) -> bool:

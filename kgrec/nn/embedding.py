@@ -162,6 +162,12 @@ def dot(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor) -> Tensor:
     return (vector.unsqueeze(1) * table(node)).sum(-1)
 
 
+def vector_tables(model: nn.Module) -> list[NodeEmbedding]:
+    """A model's tables of vectors by ids; those of one column are biases."""
+    tables = [module for module in model.modules() if isinstance(module, NodeEmbedding)]
+    return [table for table in tables if table.has_ids and table.weight.shape[1] > 1]
+
+
 def cosine(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor, magnitude: float = 0.0) -> Tensor:
     """Cosines times |v|^magnitude of the table's vectors v, as `dot`; 0 where either vector is zero."""
     vector = functional.normalize(vector, dim=-1)
