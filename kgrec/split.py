@@ -19,7 +19,7 @@ SPECS = {
     "ratio": "ratio:F[,valid=F][,per_user][,seed=S]",
     "by_time": "by_time:T1,T2",
     "cold_items": "cold_items:F[,valid=F][,seed=S]",
-    "NAME": "NAME[,valid=M or F][,seed=S], NAME being a split stored in the graph",
+    "NAME": "NAME[,valid=M or F][,users=F][,seed=S], NAME being a split stored in the graph",
 }
 OF_FACTS = "ratio:0.1,valid=0.05,seed=0"  #: how facts are divided where no SPEC is given
 
@@ -48,7 +48,8 @@ class Split:
 def split(graph: Graph, spec: str | None = None, candidates: str | None = None) -> Split:
     """Divide a graph's target edges by a SPEC, or by the split that its recipe names as standard.
 
-    SPEC: `NAME` (stored in the graph; `NAME,valid=M` holds out each user's last M train edges, `NAME,valid=F` a share),
+    SPEC: `NAME` (stored in the graph; `NAME,valid=M` holds out each user's last M train edges, `NAME,valid=F` a share,
+    with `users=F` all of it of a share F of the users, as a test set is that has many edges of few users),
     `last_n:N[,valid=M]` (each user's last N by time, then file order; users keep at least one edge in train),
     `ratio:F[,valid=F][,per_user][,seed=S]` (test are the rows where `numpy.random.default_rng(seed).random(n) < F`),
     `by_time:T1,T2` (unix seconds or ISO dates, or shares such as 80%,90% of the target edges: valid from T1, test from
@@ -187,12 +188,14 @@ def _divide(graph: Graph, words: _Words) -> Split:
 
 
 def _named(graph: Graph, target: Graph, words: _Words) -> Split:
-    words.allow("valid", "seed")
+    words.allow("valid", "users", "seed")
     if words.positional:
-        raise words.wrong(f"{words.positional[0]!r} is none of valid=, seed=")
+        raise words.wrong(f"{words.positional[0]!r} is none of valid=, users=, seed=")
     part = graph.splits[words.kind].cpu().numpy().copy()
-    wanted = words.options.get("valid")
-    if wanted is not None and wanted != "0":
+    wanted = words.options.get("valid", "0")
+    if "users" in words.options and (wanted == "0" or wanted.isdecimal()):
+        raise words.wrong("users= is of a share, such as valid=0.1,users=0.2")
+    if wanted != "0":
         if (part == VALID).any():
             raise words.wrong("it has validation edges of its own")
         rows = np.flatnonzero(part == TRAIN)
@@ -201,9 +204,22 @@ def _named(graph: Graph, target: Graph, words: _Words) -> Split:
             inner = _last_of_each(train, int(wanted), 0)
             part[rows[inner == TEST]] = VALID
         else:
-            draw = np.random.default_rng(words.seed).random(len(rows))
-            part[rows[draw < words.share(wanted, "valid")]] = VALID
+            part[rows[_drawn(target.head.cpu().numpy()[rows], wanted, words)]] = VALID
     return _of_parts(graph, part, words)
+
+
+def _drawn(head: np.ndarray, wanted: str, words: _Words) -> np.ndarray:
+    """Which train edges a share of them takes for valid; with `users`, the users are drawn after the edges. head: the
+    edges' users."""
+    share, random = words.share(wanted, "valid"), np.random.default_rng(words.seed)
+    draw = random.random(len(head))
+    if "users" not in words.options:
+        return draw < share
+    of_users = words.share(words.options["users"], "users")
+    if share >= of_users:
+        raise words.wrong(f"{of_users:g} of the users have no {share:g} of the edges to spare")
+    users = np.unique(head)
+    return (draw < share / of_users) & np.isin(head, users[random.random(len(users)) < of_users])
 
 
 def _last_of_each(target: Graph, number: int, valid: int) -> np.ndarray:

@@ -82,6 +82,11 @@ class Trainer:
         self.objectives = model.objectives(graph)
         self.optimizers = [o.optimizer(o.parameters, o.lr) for o in self.objectives]
         self.epoch = 0  #: epochs done
+        if self.objectives and self.last_phase > config.epochs:
+            raise KgrecError(
+                f"the last phase of training begins in epoch {self.last_phase}, and {config.epochs} epochs are asked for; "
+                "set more epochs, or let it begin earlier"
+            )
 
     @property
     def last_phase(self) -> int:

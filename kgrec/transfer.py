@@ -56,7 +56,7 @@ def initialise(model: Recommender, graph: Graph, trained: Recommender, known: Gr
 
     Users and items go together whatever their types are called, other types by name. Where several tables of the
     trained model fit, one of the same name is taken, else the first of the same width; where none does, vectors that
-    it made and keeps (`user_vector`, `item_vector`). Biases are taken by id as well, from a table of the same name.
+    it made and keeps (`user_vector`, `item_vector`). Biases are taken by id as well, from a table of the same name, or of one in a part of the model.
     What has a row for each relation or category is taken where these are the same in both graphs. Raises KgrecError
     where nothing can be taken, UnknownName for a part that is not there.
     """
@@ -172,7 +172,13 @@ def _best(sources: list[_Source], table: _Table, role: str) -> _Source | None:
     width = table.weight.shape[1]
     fitting = [source for source in sources if source.role == role and source.vector.shape[1] == width]
     named = [source for source in fitting if source.name == table.name]
-    return next(iter(named or (fitting if width > 1 else [])), None)  # a bias is part of one score alone
+    alike = [source for source in fitting if _last(source.name) == _last(table.name)]
+    return next(iter(named or alike or (fitting if width > 1 else [])), None)  # a bias is part of one score alone
+
+
+def _last(name: str) -> str:
+    """A parameter's name in the module that has it: `item_bias` of `generator.item_bias`."""
+    return name.rpartition(".")[2]
 
 
 def _ids(graph: Graph) -> str:

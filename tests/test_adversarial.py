@@ -76,8 +76,12 @@ def query_of(*users: int) -> Query:
 
 
 def epochs_of(model: Recommender, graph: Graph, epochs: int, **fields: object) -> list[Epoch]:
+    return list(running(model, graph, epochs, **fields))
+
+
+def running(model: Recommender, graph: Graph, epochs: int, **fields: object) -> Iterator[Epoch]:
     training = TrainingConfig(epochs=epochs, device="cpu", **fields)
-    return list(Trainer(model, graph, training, make_fabric(training)).epochs())
+    return Trainer(model, graph, training, make_fabric(training)).epochs()
 
 
 def weights_of(model: torch.nn.Module) -> dict[str, Tensor]:
@@ -271,6 +275,23 @@ def test_the_expected_reward_by_hand() -> None:
         assert model.generator_loss(*whole(model)).item() == pytest.approx(-(2 * ann + bob + cem) / 4, rel=1e-4)
 
 
+def test_entropy_is_worth_what_its_weight_says() -> None:
+    """The entropies of the rows of SHARE, ann's twice, are added with their weight to what is expected."""
+    entropy = -(SHARE * SHARE.log()).sum(1)[USER].mean().item()
+    without, weighed = (said("irgan", draws=0, entropy=weight) for weight in (0.0, 0.3))
+    losses = [model.generator_loss(*whole(model)).item() for model in (without, weighed)]
+    assert losses[0] - losses[1] == pytest.approx(0.3 * entropy, rel=1e-4)
+
+
+def test_the_best_generator_has_shares_of_the_exponents_of_its_rewards() -> None:
+    """p in proportion to exp(reward / alpha) has a gradient of 0, and no other."""
+    best = ((2 * TRUE - 1) / 0.5).log_softmax(1)
+    for scores, is_best in ((best, True), (SHARE.log(), False)):
+        model = said("irgan", scores, draws=0, entropy=0.5)
+        model.generator_loss(*whole(model)).backward()
+        assert bool(model.generator.item.weight.grad.abs().max() < 1e-6) is is_best
+
+
 @pytest.mark.parametrize(("name", "end"), [("irgan", "items"), ("dnen", "items"), ("dnen", "users")])
 def test_the_gradient_without_draws_is_that_of_the_expectation(name: str, end: str) -> None:
     """Both of DNEN's judges judge each pair of either view: the reward is that of the mean of their logits."""
@@ -320,10 +341,12 @@ def gradients(times: int, end: str = "items", **config: object) -> tuple[Tensor,
 
 @pytest.mark.parametrize("end", ["items", "users"])
 @pytest.mark.parametrize("baseline", [True, False])
-@pytest.mark.parametrize("true_share", [0.0, 0.2, 0.8])
-def test_the_gradient_by_draws_is_right_in_the_mean(true_share: float, baseline: bool, end: str) -> None:
+@pytest.mark.parametrize(("true_share", "entropy"), [(0.0, 0.0), (0.2, 0.0), (0.8, 0.0), (0.2, 0.3)])
+def test_the_gradient_by_draws_is_right_in_the_mean(
+    true_share: float, entropy: float, baseline: bool, end: str
+) -> None:
     """It is within 4.5 standard errors of the exact one, which are a twentieth of it or less."""
-    found, exact = gradients(150, end, draws=100, true_share=true_share, baseline=baseline)
+    found, exact = gradients(150, end, draws=100, true_share=true_share, entropy=entropy, baseline=baseline)
     error = found.std(0) / 150**0.5
     assert ((found.mean(0) - exact).abs() <= 4.5 * error + 1e-6).all()
     assert error.norm() < exact.norm() / 20
@@ -448,11 +471,12 @@ def test_judges_with_settings_of_their_own_are_pretrained_themselves(planted: Gr
         model = model_of("dnen", planted, pretrain_epochs=1, d_start=start, d_config={"dim": 2})
         assert [part.user.weight.shape[1] for part in (model.generator, *model.judges().values())] == [3, 2, 2]
         before = {end: weights_of(judge) for end, judge in model.judges().items()}
-        (epoch,) = epochs_of(model, planted, 1)
+        epochs = running(model, planted, 2)
+        epoch = next(epochs)
         own = ["pretrain ranking of the judge of items", "pretrain ranking of the judge of users"]
         assert list(epoch.losses) == ["pretrain ranking", *(own if moved else [])]
         assert all(same(weights_of(judge), before[end]) != moved for end, judge in model.judges().items())
-        assert next(iter(epochs_of(model, planted, 2)[1].losses)) == "judge of items"
+        assert next(iter(next(epochs).losses)) == "judge of items"
 
 
 @both

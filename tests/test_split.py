@@ -262,6 +262,23 @@ def test_valid_of_a_stored_split_as_a_share_is_drawn_over_its_train_rows(stored)
     assert edges(result.test) == "va ud"
 
 
+def test_valid_of_a_stored_split_may_be_of_few_users():
+    """A tenth of the edges is half of what a fifth of the users have; the others lose none."""
+    graph = many(users=400, items=50)
+    graph = replace(graph, splits={"plain": torch.zeros(graph.num_edges, dtype=torch.int8)})
+    graph.splits["plain"][::7] = 2
+    result = split(graph, "plain,valid=0.1,users=0.2,seed=3")
+    chosen = torch.unique(result.valid.head)
+    before = torch.bincount(split(graph, "plain").train.head, minlength=graph.num_nodes)
+    after = torch.bincount(result.train.head, minlength=graph.num_nodes)
+    others = torch.ones(graph.num_nodes, dtype=torch.bool)
+    others[chosen] = False
+    assert 50 < len(chosen) < 110 and torch.equal(before[others], after[others])
+    assert 0.4 < result.valid.num_edges / int(before[chosen].sum()) < 0.6
+    assert torch.equal(split(graph, "plain,valid=0.1,users=0.2,seed=3").valid.tail, result.valid.tail)
+    assert not torch.equal(torch.unique(split(graph, "plain,valid=0.1,users=0.2").valid.head), chosen)
+
+
 def test_the_standard_split_and_its_candidates(stored):
     result = split(stored)
     assert parts(result) == ("ua ub uc vb ue", "wa", "va ud")
@@ -315,7 +332,11 @@ def test_a_graph_with_no_standard_split_says_so(graph):
         ("by_time:1,2,valid=3", r"no option 'valid'"),
         ("given,valid=1", r"it has validation edges of its own"),
         ("plain,valid=1.5", r"valid is 1.5, a share"),
-        ("plain,last", r"'last' is none of valid=, seed="),
+        ("plain,last", r"'last' is none of valid=, users=, seed="),
+        ("plain,users=0.5", r"users= is of a share, such as valid=0.1,users=0.2"),
+        ("plain,valid=1,users=0.5", r"users= is of a share"),
+        ("plain,valid=0.5,users=0.5", r"0.5 of the users have no 0.5 of the edges to spare"),
+        ("plain,valid=0.1,users=2", r"users is 2, a share between 0 and 1"),
         ("", r"the forms are|names no standard split"),
     ],
 )

@@ -262,6 +262,19 @@ def test_biases_go_by_id_too() -> None:
         initialise(models.build("svdpp", strangers, {"dim": 4}), strangers, trained, THERE)
 
 
+def test_biases_of_a_part_go_to_those_of_the_same_name() -> None:
+    """The generator's, which stands first; a part may be named."""
+    fields = {"dim": 4, "base_config": {"biases": True}}
+    trained, model = models.build("irgan", THERE, fields), models.build("mf", HERE, {"dim": 4, "biases": True})
+    with torch.no_grad():
+        trained.generator.item_bias.weight[:3] = torch.tensor([[1.0], [2.0], [3.0]])
+        trained.discriminator.item_bias.weight[:3] = torch.tensor([[4.0], [5.0], [6.0]])
+    for part, expected in ((None, [0, 3, 1, 0]), ("discriminator", [0, 6, 4, 0])):
+        taken = initialise(model, HERE, trained, THERE, part)
+        assert model.item_bias.weight.flatten().tolist() == expected  # d, c, a
+        assert taken.vectors["item_bias"]["from"] == f"{part or 'generator'}.item_bias"
+
+
 @pytest.mark.parametrize("name", ["transe", "complex", "transr"])
 def test_models_of_facts_go_by_id_and_relations_only_where_they_are_the_same(name: str) -> None:
     """HERE, whose items are films, has another relation between other types."""

@@ -59,6 +59,8 @@ class AdversarialRankingConfig(EdgeModelConfig):
     d_temperature: PositiveFloat = 0.2  #: and by this one where judges learn: low draws what is scored best
     draws: NonNegativeInt = 2  #: for each true edge, in the generator's step; 0: the expectation over all, no draws
     true_share: Annotated[float, Field(ge=0, lt=1)] = 0.2  #: lambda, of those draws so many are true
+    entropy: NonNegativeFloat = 0.0  #: alpha; what the generator ascends is E_p[reward] + alpha H(p), which keeps it
+    #: from giving all to what the judges like best: at the optimum p is in proportion to exp(reward / alpha)
     baseline: bool = True  #: less the mean reward of the head's other draws: less variance, the same expectation
     serve: Literal["generator", "discriminator"] = "generator"  #: whose scores recommend
 
@@ -226,7 +228,8 @@ class AdversarialRanking(Recommender, ABC):
         if c.draws == 0:
             with torch.no_grad():
                 reward = self.reward([view.rows(judge, batch.head) for judge in self.judges().values()])
-            loss = -(log_share.exp() * reward).sum(1) @ degree.float() / degree.sum()
+            gain = log_share.exp() * (reward - c.entropy * log_share)
+            loss = -gain.sum(1) @ degree.float() / degree.sum()
         else:
             loss = self._drawn_loss(view, batch, log_share)
         return loss + self._penalty(view, self.generator, c.g_l2, batch)
@@ -244,6 +247,7 @@ class AdversarialRanking(Recommender, ABC):
             weight = share[row, column] / proposal[row, column]
             head, other = batch.head[row], view.drawable[column]
             reward = self.reward([view.pairs(judge, head, other) for judge in self.judges().values()])
+            reward = reward - c.entropy * log_share[row, column]
             gain = weight * (reward - others_mean(weight * reward, row, c.draws * degree) if c.baseline else reward)
         return -(gain * log_share[row, column]).mean()
 
