@@ -84,8 +84,8 @@ class Trainer:
         self.epoch = 0  #: epochs done
         if self.objectives and self.last_phase > config.epochs:
             raise KgrecError(
-                f"the last phase of training begins in epoch {self.last_phase}, and {config.epochs} epochs are asked for; "
-                "set more epochs, or let it begin earlier"
+                f"the last phase of training begins in epoch {self.last_phase}, and {config.epochs} epochs are asked "
+                "for; set more epochs, or let it begin earlier"
             )
 
     @property
