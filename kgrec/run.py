@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import io
 import json
-import re
 import resource
 import shutil
 import sys
@@ -40,7 +39,7 @@ from kgrec.metrics import higher_is_better, parse
 from kgrec.model import Recommender
 from kgrec.nn import LinkModel
 from kgrec.settings import configure
-from kgrec.split import Split, split_facts
+from kgrec.split import Split, spec_of_test, split_facts
 from kgrec.split import split as split_graph
 from kgrec.training import Epoch, Trainer, TrainingConfig, choose_device, make_fabric
 from kgrec.transfer import initialise
@@ -356,12 +355,13 @@ class _Session:
         of a run over another graph that cannot be told.
         """
         run, parts = Run.load(path), self.split
-        theirs, ours = (re.sub(",valid=[^,]*", "", spec or "") for spec in (run.split, parts.spec))
-        seen = theirs != ours or (parts.valid is not None and "refit" in str(run.metrics.get("protocol")))
+        theirs, ours = (spec_of_test(spec or "") for spec in (run.split, parts.spec))
+        refit = "refit" in str(run.metrics.get("protocol"))
+        seen = theirs != ours or (parts.valid is not None and (refit or run.split != parts.spec))
         other = not _same_ids(run.graph, self.graph)
         if seen and not other:  # only then, as a hash takes a while for a large graph
             other = read_json(Path(path) / "config.json").get("graph") != self.hash
-        if seen and not other and theirs != ours:
+        if seen and not other and (theirs != ours or not refit):
             raise KgrecError(
                 f"{path} was trained by the split {run.split}, and this is {parts.spec}: it may have seen what is held "
                 "out here; train it by the same --split"

@@ -79,6 +79,18 @@ def split(graph: Graph, spec: str | None = None, candidates: str | None = None) 
     return replace(divided, spec=spec, candidates=lists, candidates_name=listed)
 
 
+def spec_of_test(spec: str) -> str:
+    """What of a SPEC says which edges are test: of two that differ in the rest alone, both hold out the same.
+
+    >>> spec_of_test("given,valid=0.1,users=0.2,seed=3"), spec_of_test("ratio:0.2,valid=0.1,seed=3")
+    ('given', 'ratio:0.2,seed=3')
+    """
+    words = _Words(spec)
+    stored = ":" not in spec
+    kept = [f"{name}={value}" for name, value in words.options.items() if name == "seed" and not stored]
+    return words.kind + ":" * (not stored) + ",".join([*words.positional, *kept])
+
+
 def split_facts(graph: Graph, spec: str | None = None) -> Split:
     """Divide a graph's facts, and leave all interactions in train: for link prediction.
 

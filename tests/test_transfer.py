@@ -1,5 +1,7 @@
 """Starting a model from another run: by external id, by role and name, and what is said of it."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 import torch
@@ -154,6 +156,20 @@ def test_a_run_that_may_have_seen_the_test_edges_is_refused(planted: Graph, tmp_
     train("mf", planted, split="ratio:0.2,seed=1", config=config, training=quick(), out=tmp_path / "mf.run")
     with pytest.raises(KgrecError, match=r"trained by the split ratio:0.2,seed=1, and this is last_n:1"):
         train("mf", planted, split="last_n:1", config=config, training=quick(), init=tmp_path / "mf.run")
+
+
+def test_a_run_of_another_valid_may_have_seen_this_one(planted: Graph, tmp_path) -> None:
+    """Where valid chooses nothing, only what is test must be the same."""
+    config = {"dim": 8, "batch_size": 32}
+    stored = replace(planted, splits={"given": (torch.arange(planted.only(planted.target).num_edges) % 9 == 0) * 2})
+    first = "given,valid=0.1,seed=1"
+    train("mf", stored, split=first, config=config, training=quick(), out=tmp_path / "mf.run")
+    for spec in ("given,valid=0.1", "given,valid=0.2,users=0.4,seed=1"):
+        with pytest.raises(KgrecError, match=f"by the split {first}, and this is {spec}: it may have seen"):
+            train("mf", stored, split=spec, config=config, training=quick(), init=tmp_path / "mf.run")
+    for spec in (first, "given"):
+        run = train("mf", stored, split=spec, config=config, training=quick(), init=tmp_path / "mf.run")
+        assert run.metrics["init"]["vectors"]["user"]["found"] == 60
 
 
 def test_a_run_that_was_refit_cannot_start_one_that_valid_chooses(planted: Graph, tmp_path) -> None:
