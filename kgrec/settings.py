@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar, cast, dataclass_transform
+from typing import Any, TypeVar, cast, dataclass_transform, get_args, get_type_hints
 
 import pydantic
 from pydantic import ConfigDict
@@ -40,7 +40,8 @@ def configure(kind: type[T], values: Mapping[str, Any], what: str = "") -> T:
         if name not in fields:
             raise unknown_name("field", name, fields, where)
     try:
-        return kind(**{name: _from_text(value) for name, value in values.items()})
+        hints = get_type_hints(kind)
+        return kind(**{name: _from_text(value, hints[name]) for name, value in values.items()})
     except pydantic.ValidationError as error:
         lines = []
         for problem in error.errors():
@@ -52,8 +53,8 @@ def configure(kind: type[T], values: Mapping[str, Any], what: str = "") -> T:
         raise KgrecError("\n".join(dict.fromkeys(lines))) from error
 
 
-def _from_text(value: Any) -> Any:
-    if isinstance(value, str) and value.lower() in ("none", "null"):
+def _from_text(value: Any, hint: Any) -> Any:
+    if isinstance(value, str) and value.lower() in ("none", "null") and value not in get_args(hint):
         return None
     if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
         return [part.strip() for part in value[1:-1].split(",") if part.strip()]

@@ -19,6 +19,7 @@ class Config:
     layers: tuple[int, ...] = (64, 32)
     patience: int | None = 10
     bias: bool = True
+    decay: Literal["none", "linear"] = "linear"
 
 
 @settings
@@ -36,6 +37,7 @@ def test_text_becomes_what_the_field_is():
     assert (made.dim, made.lr, made.layers, made.patience, made.bias) == (32, 0.01, (8, 4), None, False)
     assert configure(Config, {}) == Config()
     assert configure(Config, {"dim": 8, "layers": (1,)}) == Config(dim=8, layers=(1,))
+    assert configure(Config, {"decay": "none"}).decay == "none"
 
 
 def test_settings_do_not_change():
