@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -126,6 +126,10 @@ class Recommender(nn.Module, ABC):
 
     def begin(self, epoch: int) -> None:
         """Called before each epoch (from 1): a phase's start may copy or freeze something."""
+
+    def start_from(self, taken: Collection[str]) -> None:
+        """Called, without gradients, where parameters of another model are the start: sets what goes with them. taken:
+        their names here, of tables without `.weight`."""
 
     def refresh(self) -> None:
         """Recompute the buffers that `score` reads. Called after each epoch, in eval mode and without gradients."""

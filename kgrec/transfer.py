@@ -94,6 +94,7 @@ def initialise(model: Recommender, graph: Graph, trained: Recommender, known: Gr
                 layers.append(name)
             else:
                 left.append(name)
+        model.start_from({key.split("/")[0] for key, one in vectors.items() if one["found"]} | set(layers))
     if not any(one["found"] for one in vectors.values()) and not layers:
         widths = sorted({source.vector.shape[1] for source in sources} - {1})
         there, here = _ids(known), _ids(graph)

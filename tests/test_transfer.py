@@ -9,6 +9,7 @@ import torch
 from kgrec import models
 from kgrec.errors import KgrecError, UnknownName
 from kgrec.graph import Graph
+from kgrec.model import Query
 from kgrec.run import Run, train
 from kgrec.settings import configure
 from kgrec.training import TrainingConfig
@@ -289,6 +290,19 @@ def test_biases_of_a_part_go_to_those_of_the_same_name() -> None:
         taken = initialise(model, HERE, trained, THERE, part)
         assert model.item_bias.weight.flatten().tolist() == expected  # d, c, a
         assert taken.vectors["item_bias"]["from"] == f"{part or 'generator'}.item_bias"
+
+
+def test_neumf_starts_as_the_product_that_its_vectors_had() -> None:
+    """From MF; from a NeuMF, whose h is taken too, as that is."""
+    graph = THERE
+    query, items = Query(torch.tensor([0, 1]), torch.empty(2, 0, dtype=torch.long)), torch.tensor([3, 4, 5])
+    for name in ("mf", "neumf"):
+        trained, model = models.build(name, graph, {"dim": 4}), models.build("neumf", graph, {"dim": 4, "mlp_dim": 4})
+        if name == "neumf":
+            trained = models.build(name, graph, {"dim": 4, "mlp_dim": 4})
+        initialise(model, graph, trained, graph)
+        torch.testing.assert_close(model.score(query, items), trained.score(query, items))
+    assert not (model.weight == 1).any()
 
 
 @pytest.mark.parametrize("name", ["transe", "complex", "transr"])

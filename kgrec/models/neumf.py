@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Annotated, Literal
 
 import torch
@@ -66,6 +66,13 @@ class NeuMF(EdgeModel):
                 optimizer=sgd if c.fused_optimizer == "sgd" else fused_adam,
             ),
         ]
+
+    def start_from(self, taken: Collection[str]) -> None:
+        """Vectors of a model that has no h go on as their product: h is 1, and what the perceptron says begins at 0."""
+        if {"user", "item"} <= set(taken) and "weight" not in taken:
+            self.weight.fill_(1.0)
+            self.mlp.out.weight.zero_()
+            self.mlp.out.bias.zero_()
 
     def begin(self, epoch: int) -> None:
         """Weigh the halves' last layers where they are fused."""
