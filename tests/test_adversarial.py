@@ -451,6 +451,17 @@ def test_rates_and_optimizers_are_of_each(planted: Graph) -> None:
     assert kinds == ["Adam", "SGD", "Adam"]
 
 
+@pytest.mark.parametrize(("share", "rates"), [(0.5, {"items": 0.2, "users": 0.1}), (0, {"items": 0.2})])
+def test_users_may_be_learned_from_more_slowly_or_not_at_all(share: float, rates: dict, planted: Graph) -> None:
+    """Both are judged all the same, and what users are drawn for the judge counts in no sign of the generator."""
+    model = model_of("dnen", planted, pretrain_epochs=0, g_lr=0.2, users_lr=share)
+    found = {o.name: o.lr for o in model.objectives(planted) if o.name.startswith("generator")}
+    assert found == {f"generator of {end}": rate for end, rate in rates.items()}
+    (epoch,) = epochs_of(model, planted, 1)
+    assert [name for name in epoch.losses if "judge" in name] == ["judge of items", "judge of users"]
+    assert set(model.tally.share) == set(rates) and set(epoch.signs) == {"d_accuracy", "entropy", "distinct"}
+
+
 @both
 def test_judges_start_from_what_pretraining_made(name: str) -> None:
     for start, equal in (("scratch", False), ("pretrained", True)):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 import torch
+from pydantic import NonNegativeFloat
 from torch import Tensor
 from torch.nn import functional
 
@@ -24,6 +25,8 @@ class DNENConfig(AdversarialRankingConfig):
 
     judges: Literal["both", "items", "users"] = "both"  #: which there are: of items for a user, of users for an item
     combination: Literal["mean", "min", "product"] = "mean"  #: of what both say of a pair
+    users_lr: NonNegativeFloat = 1.0  #: times g_lr, what the generator learns by as p(user | item); 0: only as p(item |
+    #: user), while D_user still judges
 
 
 class DNEN(AdversarialRanking):
@@ -50,6 +53,9 @@ class DNEN(AdversarialRanking):
     def judges(self) -> Mapping[End, Recommender]:
         both: dict[End, Recommender | None] = {"items": self.item_judge, "users": self.user_judge}
         return {end: judge for end, judge in both.items() if judge is not None}
+
+    def generator_lr(self, end: End) -> float:
+        return self.config.g_lr * (self.config.users_lr if end == "users" else 1.0)
 
     def combined(self, logits: list[Tensor]) -> Tensor:
         if len(logits) == 1:

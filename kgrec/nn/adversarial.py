@@ -173,15 +173,20 @@ class AdversarialRanking(Recommender, ABC):
                 Loader(view.heads, batch_size=c.rows),
                 partial(self.generator_loss, view),
                 list(self.generator.parameters()),
-                lr=c.g_lr,
+                lr=self.generator_lr(view.end),
                 turn="generator",
                 penalty=partial(self._penalty, view, self.generator, c.g_l2) if c.g_l2 else None,
                 optimizer=optimizers[c.g_optimizer],
                 epochs=range(first + c.d_epochs, FOREVER),
             )
             for view in views
+            if self.generator_lr(view.end)
         ]
         return [*self._pretraining(graph), *judging, *generating]
+
+    def generator_lr(self, end: End) -> float:
+        """The generator's learning rate where this end is drawn; 0: it does not learn from it."""
+        return self.config.g_lr
 
     def _pretraining(self, graph: Graph) -> list[Objective]:
         """The generator's own objectives, in the epochs before; with `d_start` perhaps the judges' too."""
