@@ -82,6 +82,11 @@ class Trainer:
         self.objectives = model.objectives(graph)
         self.optimizers = [o.optimizer(o.parameters, o.lr) for o in self.objectives]
         self.epoch = 0  #: epochs done
+        if config.adversarial.weight and not any(_vectors_among(model, o.parameters) for o in self.objectives):
+            raise KgrecError(
+                f"{type(model).__name__} has no vectors of nodes that training moves, so adversarial.weight="
+                f"{config.adversarial.weight:g} cannot move them against it; leave it at 0"
+            )
         if self.objectives and self.last_phase > config.epochs:
             raise KgrecError(
                 f"the last phase of training begins in epoch {self.last_phase}, and {config.epochs} epochs are asked "
