@@ -24,7 +24,7 @@ from kgrec.samplers import Batch, Loader, Nodes
 from kgrec.settings import settings
 
 HINTS = {
-    "collapsed": "lower g_lr, raise g_l2 or g_temperature",
+    "collapsed": "raise entropy (0.05, say), g_temperature or g_l2, or lower g_lr",
     "blind": "raise d_lr, or give the judges d_epochs of their own",
     "perfect": "lower d_lr, raise d_l2, or lower d_temperature",
 }
