@@ -119,8 +119,8 @@ class AdversarialRanking(Recommender, ABC):
     ascends E_p[reward] + alpha H(p) by policy gradient: `draws` others a true edge are drawn from (1 - lambda) p +
     lambda (the head's true ones, uniformly), and each counts by p over that probability; with `draws: 0` the
     expectation is taken over all others instead. The reward of a pair is 2 sigmoid(D) - 1 (Wang et al. 2017, eqs. 1 to
-    5, and the authors' code). Alpha, `entropy`, is 0 there (Williams & Peng 1991): then all of p goes to what the judges
-    like best, which are mostly true edges that the head has already.
+    5, and the authors' code). Alpha, `entropy`, is 0 there (Williams & Peng 1991): then all of p goes to what judges
+    like best, mostly true edges that the head has already.
     """
 
     config: AdversarialRankingConfig
