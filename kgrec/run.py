@@ -39,7 +39,7 @@ from kgrec.metrics import higher_is_better, parse
 from kgrec.model import Recommender
 from kgrec.nn import LinkModel
 from kgrec.settings import configure
-from kgrec.split import Split, spec_of_test, split_facts
+from kgrec.split import Split, spec_of_parts, spec_of_test, split_facts
 from kgrec.split import split as split_graph
 from kgrec.training import Epoch, Trainer, TrainingConfig, choose_device, make_fabric
 from kgrec.transfer import initialise
@@ -357,7 +357,8 @@ class _Session:
         run, parts = Run.load(path), self.split
         theirs, ours = (spec_of_test(spec or "") for spec in (run.split, parts.spec))
         refit = "refit" in str(run.metrics.get("protocol"))
-        seen = theirs != ours or (parts.valid is not None and (refit or run.split != parts.spec))
+        others = spec_of_parts(run.split or "") != spec_of_parts(parts.spec)  # edges are valid
+        seen = theirs != ours or (parts.valid is not None and (refit or others))
         other = not _same_ids(run.graph, self.graph)
         if seen and not other:  # only then, as a hash takes a while for a large graph
             other = read_json(Path(path) / "config.json").get("graph") != self.hash

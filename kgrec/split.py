@@ -82,13 +82,26 @@ def split(graph: Graph, spec: str | None = None, candidates: str | None = None) 
 def spec_of_test(spec: str) -> str:
     """What of a SPEC says which edges are test: of two that differ in the rest alone, both hold out the same.
 
-    >>> spec_of_test("given,valid=0.1,users=0.2,seed=3"), spec_of_test("ratio:0.2,valid=0.1,seed=3")
-    ('given', 'ratio:0.2,seed=3')
+    >>> spec_of_test("given,valid=0.1,users=0.2,seed=3"), spec_of_test("ratio:0.2,valid=0.1")
+    ('given:', 'ratio:0.2,seed=0')
     """
     words = _Words(spec)
-    stored = ":" not in spec
-    kept = [f"{name}={value}" for name, value in words.options.items() if name == "seed" and not stored]
-    return words.kind + ":" * (not stored) + ",".join([*words.positional, *kept])
+    return _spelled(words, *(() if ":" not in spec else ("seed",)))
+
+
+def spec_of_parts(spec: str) -> str:
+    """A SPEC as all spell it that divide alike.
+
+    >>> spec_of_parts("given,seed=0,valid=0.1") == spec_of_parts("given,valid=0.1")
+    True
+    """
+    return _spelled(_Words(spec), "valid", "users", "seed")
+
+
+def _spelled(words: _Words, *names: str) -> str:
+    """A SPEC's kind, its positional words and the options of these names, where they are given or are 0 if not."""
+    options = {"valid": "0", "seed": "0"} | words.options
+    return f"{words.kind}:" + ",".join([*words.positional, *(f"{n}={options[n]}" for n in names if n in options)])
 
 
 def split_facts(graph: Graph, spec: str | None = None) -> Split:

@@ -168,7 +168,7 @@ def test_a_run_of_another_valid_may_have_seen_this_one(planted: Graph, tmp_path)
     for spec in ("given,valid=0.1", "given,valid=0.2,users=0.4,seed=1"):
         with pytest.raises(KgrecError, match=f"by the split {first}, and this is {spec}: it may have seen"):
             train("mf", stored, split=spec, config=config, training=quick(), init=tmp_path / "mf.run")
-    for spec in (first, "given"):
+    for spec in (first, "given,seed=1,valid=0.1", "given"):
         run = train("mf", stored, split=spec, config=config, training=quick(), init=tmp_path / "mf.run")
         assert run.metrics["init"]["vectors"]["user"]["found"] == 60
 
