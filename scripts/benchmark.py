@@ -102,16 +102,20 @@ def train_once(
     benchmark: Mapping[str, Any], graph: Graph, spec: str | None, seed: int, quick: bool, folder: Path
 ) -> dict[str, Any]:
     """One training and its metrics, as `kgrec train --json` prints them; its run folder is kept for `kgrec compare`."""
-    training = dict(benchmark.get("training", {}), seed=seed)
-    if quick:
+    training, config = dict(benchmark.get("training", {}), seed=seed), dict(benchmark.get("set", {}))
+    if quick:  # one of each phase, where there are two
         training["epochs"] = 2
+        if "pretrain_epochs" in config:
+            config["pretrain_epochs"] = 1
+        if "adversarial" in training:
+            training["adversarial"] = {**training["adversarial"], "begin": 2}
     outcome = train(
         benchmark["model"],
         graph,
         task=benchmark.get("task"),
         split=spec,
         candidates=benchmark.get("candidates"),
-        config=benchmark.get("set", {}),
+        config=config,
         training=configure(TrainingConfig, training),
         metrics=benchmark.get("metrics"),
         refit=benchmark.get("refit", False),
