@@ -33,7 +33,7 @@ LESS_IS_BETTER = ("rmse", "mae", "seconds", "load_seconds", "peak_mb")
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run, in this order")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run, or the beginnings of names")
     parser.add_argument("--list", action="store_true", help="list the benchmarks")
     parser.add_argument("--quick", action="store_true", help="two epochs only, for the time of one")
     parser.add_argument("--seeds", type=int, default=1, help="run seeds 0 to N - 1")
@@ -46,18 +46,32 @@ def main() -> int:
         if options.list:
             for name, benchmark in benchmarks.items():
                 print(f"{name:26s} {benchmark['against']}")
-        for name in options.names:
-            if name not in benchmarks:
-                raise unknown_name("benchmark", name, benchmarks)
+        for name in [one for given in options.names for one in named(given, benchmarks)]:
             for seed in range(options.seeds):
-                result = run(name, benchmarks[name], seed, options)
-                print(json.dumps(result), flush=True)
+                start = benchmarks[name].get("init")
+                if start is not None and not run_folder(start, seed, options).is_dir():
+                    print(json.dumps(run(start, benchmarks[start], seed, options)), flush=True)
+                print(json.dumps(run(name, benchmarks[name], seed, options)), flush=True)
         if options.table:
             print(results_table(benchmarks, options.out / "results.jsonl"))
     except KgrecError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def named(given: str, benchmarks: Mapping[str, Any]) -> list[str]:
+    """The benchmark of a name, or those whose names go on from it after a hyphen."""
+    found = [given] if given in benchmarks else [name for name in benchmarks if name.startswith(f"{given}-")]
+    if not found:
+        raise unknown_name("benchmark", given, benchmarks)
+    return found
+
+
+def run_folder(name: str, seed: int, options: argparse.Namespace, suffix: str = "") -> Path:
+    """Where a benchmark's run is kept."""
+    folder: Path = options.out / f"{name}-seed{seed}{suffix}.run"
+    return folder
 
 
 def run(name: str, benchmark: Mapping[str, Any], seed: int, options: argparse.Namespace) -> dict[str, Any]:
@@ -69,7 +83,7 @@ def run(name: str, benchmark: Mapping[str, Any], seed: int, options: argparse.Na
     else:
         graph = Graph.load(graph_folder(benchmark["recipe"], options))
         specs = benchmark.get("splits") or [benchmark.get("split")]
-        folders = [options.out / f"{name}-seed{seed}{f'-{i}' if len(specs) > 1 else ''}.run" for i in range(len(specs))]
+        folders = [run_folder(name, seed, options, f"-{i}" if len(specs) > 1 else "") for i in range(len(specs))]
         results = [
             train_once(benchmark, graph, spec, seed, options.quick, folder) for spec, folder in zip(specs, folders)
         ]
