@@ -355,14 +355,14 @@ class _Session:
         of a run over another graph that cannot be told.
         """
         run, parts = Run.load(path), self.split
-        theirs, ours = (spec_of_test(spec or "") for spec in (run.split, parts.spec))
-        refit = "refit" in str(run.metrics.get("protocol"))
-        others = spec_of_parts(run.split or "") != spec_of_parts(parts.spec)  # edges are valid
-        seen = theirs != ours or (parts.valid is not None and (refit or others))
+        chooses = parts.valid is not None
+        held = spec_of_parts if chooses else spec_of_test
+        differs = held(run.split or "") != held(parts.spec)
+        seen = differs or (chooses and "refit" in str(run.metrics.get("protocol")))
         other = not _same_ids(run.graph, self.graph)
         if seen and not other:  # only then, as a hash takes a while for a large graph
             other = read_json(Path(path) / "config.json").get("graph") != self.hash
-        if seen and not other and (theirs != ours or not refit):
+        if seen and not other and differs:
             raise KgrecError(
                 f"{path} was trained by the split {run.split}, and this is {parts.spec}: it may have seen what is held "
                 "out here; train it by the same --split"

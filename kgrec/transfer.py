@@ -55,9 +55,9 @@ def initialise(model: Recommender, graph: Graph, trained: Recommender, known: Gr
     take only what stands under this name in the trained model, such as `generator`.
 
     Users and items go together whatever their types are called, other types by name. Where several tables of the
-    trained model fit, one of the same name is taken, else the first of the same width; where none does, vectors that
-    it made and keeps (`user_vector`, `item_vector`). Biases are taken by id as well, from a table of the same name, be
-    it in a part of the model. What has a row for each relation or category is taken where these are the same in both
+    trained model fit, one of the same name is taken, be it in a part of the model, else the first of the same width;
+    where none does, vectors that it made and keeps (`user_vector`, `item_vector`). Biases are taken by id as well, from
+    a table of the same name. What has a row for each relation or category is taken where these are the same in both
     graphs. Raises KgrecError where nothing can be taken, UnknownName for a part that is not there.
     """
     _require_part(trained, part)

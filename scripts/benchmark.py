@@ -69,8 +69,8 @@ def named(given: str, benchmarks: Mapping[str, Any]) -> list[str]:
 
 
 def run_folder(name: str, seed: int, options: argparse.Namespace, suffix: str = "") -> Path:
-    """Where a benchmark's run is kept."""
-    folder: Path = options.out / f"{name}-seed{seed}{suffix}.run"
+    """Where a benchmark's run is kept: a quick one apart, so that nothing starts from it in earnest."""
+    folder: Path = options.out / f"{name}-seed{seed}{suffix}{'-quick' if options.quick else ''}.run"
     return folder
 
 
@@ -84,8 +84,10 @@ def run(name: str, benchmark: Mapping[str, Any], seed: int, options: argparse.Na
         graph = Graph.load(graph_folder(benchmark["recipe"], options))
         specs = benchmark.get("splits") or [benchmark.get("split")]
         folders = [run_folder(name, seed, options, f"-{i}" if len(specs) > 1 else "") for i in range(len(specs))]
+        start = run_folder(benchmark["init"], seed, options) if "init" in benchmark else None
         results = [
-            train_once(benchmark, graph, spec, seed, options.quick, folder) for spec, folder in zip(specs, folders)
+            train_once(benchmark, graph, spec, seed, options.quick, folder, start)
+            for spec, folder in zip(specs, folders)
         ]
         result = mean_of(results)
     result = {
@@ -113,7 +115,13 @@ def graph_folder(recipe: str, options: argparse.Namespace) -> Path:
 
 
 def train_once(
-    benchmark: Mapping[str, Any], graph: Graph, spec: str | None, seed: int, quick: bool, folder: Path
+    benchmark: Mapping[str, Any],
+    graph: Graph,
+    spec: str | None,
+    seed: int,
+    quick: bool,
+    folder: Path,
+    start: Path | None,
 ) -> dict[str, Any]:
     """One training and its metrics, as `kgrec train --json` prints them; its run folder is kept for `kgrec compare`."""
     training, config = dict(benchmark.get("training", {}), seed=seed), dict(benchmark.get("set", {}))
@@ -133,7 +141,7 @@ def train_once(
         training=configure(TrainingConfig, training),
         metrics=benchmark.get("metrics"),
         refit=benchmark.get("refit", False),
-        init=folder.with_name(f"{benchmark['init']}-seed{seed}.run") if "init" in benchmark else None,
+        init=start,
         out=folder,
         overwrite=True,
         report=lambda epoch, metrics: print(epoch, dict(metrics), file=sys.stderr, flush=True),
