@@ -90,7 +90,7 @@ class Trainer:
         if self.objectives and self.last_phase > config.epochs:
             raise KgrecError(
                 f"the last phase of training begins in epoch {self.last_phase}, and {config.epochs} epochs are asked "
-                "for; set more epochs, or let it begin earlier"
+                "for; set more epochs, or let it begin earlier (by pretrain_epochs or adversarial.begin, say)"
             )
 
     @property
