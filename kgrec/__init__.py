@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         Ways,
     )
     from kgrec.schema import Schema
-    from kgrec.sources.build import build
+    from kgrec.sources.building import build
     from kgrec.split import Split
     from kgrec.training import TrainingConfig
     from kgrec.vocabulary import Vocabulary
@@ -75,7 +75,7 @@ _HOMES = {
     "Stream": "samplers",
     "Ways": "samplers",
     "Schema": "schema",
-    "build": "sources.build",
+    "build": "sources.building",
     "Split": "split",
     "TrainingConfig": "training",
     "Vocabulary": "vocabulary",

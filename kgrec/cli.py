@@ -71,7 +71,7 @@ def build(
     as_json: Json = False,
 ) -> None:
     """Build a graph folder from the files that a recipe names."""
-    from kgrec.sources.build import build_to
+    from kgrec.sources.building import build_to
 
     report = build_to(recipe, data, out, overwrite=overwrite)
     _print_json(report.to_json()) if as_json else print(report)
@@ -97,7 +97,7 @@ def check(
     """Report every problem of the files behind a recipe, or of a graph folder; exit code 1 if anything is wrong."""
     from dataclasses import asdict
 
-    from kgrec.sources.check import check as find_problems
+    from kgrec.sources.checking import check as find_problems
 
     problems = find_problems(path, data)
     if as_json:

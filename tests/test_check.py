@@ -15,8 +15,8 @@ import torch
 
 from kgrec.errors import KgrecError
 from kgrec.graph import Candidates, Graph
-from kgrec.sources.check import Problem, check
-from kgrec.sources.findings import problem_of
+from kgrec.sources.checking import Problem, check
+from kgrec.sources.checking.findings import problem_of
 
 DATA = Path(os.environ.get("KGREC_DATA", Path(__file__).parents[1] / "../shared/data"))
 

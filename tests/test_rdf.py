@@ -17,11 +17,10 @@ import pyarrow as pa
 import pytest
 
 from kgrec.errors import BadData, KgrecError
-from kgrec.sources import ntriples
-from kgrec.sources.facts import Facts
-from kgrec.sources.numbering import Numbering
-from kgrec.sources.rdf import RdfSource, facts_of, read_rdf
-from kgrec.sources.sparql import construct, select
+from kgrec.sources.rdf import RdfSource, facts_of, ntriples, read_rdf
+from kgrec.sources.rdf.facts import Facts
+from kgrec.sources.rdf.numbering import Numbering
+from kgrec.sources.rdf.sparql import construct, select
 
 DATA = Path(os.environ.get("KGREC_DATA", Path(__file__).parents[1] / "../shared/data"))
 

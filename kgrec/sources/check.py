@@ -1,28 +1,5 @@
-"""What is wrong with a recipe and its files, or with a graph folder: all of it, not only the first."""
+"""The former home of `check`: it is `kgrec.sources.checking` now."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
-from kgrec.errors import KgrecError
-from kgrec.sources.check_graph import check_graph
-from kgrec.sources.check_recipe import check_recipe
-from kgrec.sources.findings import Problem
+from kgrec.sources.checking import Problem, check
 
 __all__ = ["Problem", "check"]
-
-
-def check(path: Path | str, data: Path | str | None = None) -> list[Problem]:
-    """Every problem of a recipe (a YAML file) and its files, or of a graph folder; errors first, then notes.
-
-    data: the folder of a recipe's files; else the recipe's own. Errors are what stops a build or a load, or makes the
-    graph other than the recipe says: missing and broken files, bad rows, unknown predicates, links to the wrong type
-    of entity. Notes are what is allowed and worth knowing: isolated nodes, repeated edges, what a build leaves out.
-
-    Raises KgrecError where nothing is at `path`.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise KgrecError(f"{path} is not there; name a recipe such as graphs/ml-1m.yaml, or a graph folder")
-    problems = check_graph(path) if path.is_dir() else check_recipe(path, None if data is None else Path(data))
-    return sorted(problems, key=lambda problem: problem.severity != "error")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from kgrec import Graph
-from kgrec.sources.build import build
-from kgrec.sources.report import BuildReport
+from kgrec.sources.building import build
+from kgrec.sources.building.report import BuildReport
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kgrec.errors import BadData, KgrecError
-from kgrec.sources.build import build_to
+from kgrec.sources.building import build_to
 
 HEAD = "user,item,rating,time\n"
 RECIPE = """
@@ -313,7 +313,7 @@ def test_bad_recipes(build_of, recipe, message, tmp_path):
 
 
 def test_no_recipe_and_no_data_folder(build_of, tmp_path):
-    from kgrec.sources.build import build
+    from kgrec.sources.building import build
 
     with pytest.raises(KgrecError, match=r"nowhere\.yaml is not there; name a recipe such as graphs/ml-1m\.yaml"):
         build(tmp_path / "nowhere.yaml")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kgrec.errors import BadData, KgrecError
-from kgrec.sources.facts import FactOptions
-from kgrec.sources.report import LinkCoverage
+from kgrec.sources.building.report import LinkCoverage
+from kgrec.sources.rdf.facts import FactOptions
 
 RATED = {"r.csv": "user,item\nu,a\nu,b\nu,c\nu,d\n"}
 TTL = """
@@ -214,7 +214,7 @@ interactions: {file: r.csv, relation: rated}
 def test_an_rdflib_graph_in_memory_is_as_good_as_a_file(build_of, tmp_path):
     from rdflib import Graph as RDF
 
-    from kgrec.sources.build import build
+    from kgrec.sources.building import build
 
     from_file, _ = build_of(RECIPE, FILES)
     (tmp_path / "no_rdf.yaml").write_text(RECIPE.partition("rdf:")[0])

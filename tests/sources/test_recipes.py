@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from kgrec import Graph
-from kgrec.sources.build import build
+from kgrec.sources.building import build
+from kgrec.sources.building.report import BuildReport, LinkCoverage
 from kgrec.sources.recipe import Recipe
-from kgrec.sources.report import BuildReport, LinkCoverage
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "graphs").rglob("*.yaml"))

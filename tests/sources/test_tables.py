@@ -54,7 +54,7 @@ def test_any_separator(build_of, separator):
 
 
 def test_a_separator_is_found_across_the_blocks_that_are_read(build_of, monkeypatch):
-    from kgrec.sources import separated
+    from kgrec.sources.tables import separated
 
     monkeypatch.setattr(separated, "BLOCK", 64)
     rows = [(f"u{n}", "i" * (n % 9 + 1), n % 5, n) for n in range(200)]
@@ -155,7 +155,7 @@ def test_lists_have_their_order_as_time(build_of):
 
 
 def test_many_rows_over_many_blocks_give_what_pandas_gives(build_of, monkeypatch):
-    from kgrec.sources import separated
+    from kgrec.sources.tables import separated
 
     monkeypatch.setattr(separated, "BLOCK", 1 << 12)
     rows = [(f"u{n * 7919 % 211}", f"i{n * 104729 % 97}", n % 5 + 1, n) for n in range(5000)]

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from kgrec.errors import BadData, KgrecError
-from kgrec.sources import images
-from kgrec.sources.check import check
+from kgrec.sources.checking import check
+from kgrec.sources.tables import images
 
 RECIPE = "name: r\nnodes:\n  item: {{{}}}\ninteractions: {{file: e.csv}}\n"
 FILES = {"e.csv": "user,item\nu1,a\nu1,x\n", "i.csv": "id\na\nb\n"}

@@ -12,7 +12,7 @@ from urllib.request import Request, urlopen
 import pandas as pd
 
 from kgrec.errors import BadData, KgrecError
-from kgrec.sources.rdf import RdfSource, rdf_files
+from kgrec.sources.rdf.source import RdfSource, rdf_files
 
 if TYPE_CHECKING:
     import pyoxigraph

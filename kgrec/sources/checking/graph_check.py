@@ -20,8 +20,8 @@ from kgrec.errors import KgrecError, some
 from kgrec.features import Feature
 from kgrec.graph import NO_TIME
 from kgrec.schema import EdgeType, FeatureSchema, Schema
-from kgrec.sources.columns import DAY
-from kgrec.sources.findings import Problem, Severity
+from kgrec.sources.checking.findings import Problem, Severity
+from kgrec.sources.tables.columns import DAY
 from kgrec.storage import FORMAT, PARTS, edge_file
 
 AGAIN = "build the graph again"

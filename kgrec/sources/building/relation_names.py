@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from kgrec.errors import BadData
 from kgrec.schema import clean_name
-from kgrec.sources.facts import FactOptions
+from kgrec.sources.rdf.facts import FactOptions
 
 
 class RelationNames:

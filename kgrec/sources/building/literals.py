@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec.schema import FeatureKind, clean_name
-from kgrec.sources.drafts import Drafts, FeatureDraft
-from kgrec.sources.facts import FactOptions, Facts, Literals
-from kgrec.sources.link import Places
-from kgrec.sources.report import BuildReport
+from kgrec.sources.building.graph_builder import Drafts, FeatureDraft
+from kgrec.sources.building.links import Places
+from kgrec.sources.building.report import BuildReport
+from kgrec.sources.rdf.facts import FactOptions, Facts, Literals
 
 
 def add_literals(

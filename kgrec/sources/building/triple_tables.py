@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from kgrec.sources.collector import EXCLUDED
-from kgrec.sources.columns import Ids
-from kgrec.sources.facts import Facts, Literals
-from kgrec.sources.problems import Problems
-from kgrec.sources.recipe import Triples
-from kgrec.sources.tables import read_table
-from kgrec.sources.values import combined
+from kgrec.sources.rdf.collector import EXCLUDED
+from kgrec.sources.rdf.facts import Facts, Literals
+from kgrec.sources.recipe.knowledge_part import Triples
+from kgrec.sources.tables.bad_rows import Problems
+from kgrec.sources.tables.columns import Ids
+from kgrec.sources.tables.typed_columns import read_table
+from kgrec.sources.tables.values import combined
 
 STRING = "http://www.w3.org/2001/XMLSchema#string"
 

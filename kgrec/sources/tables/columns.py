@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.sources.problems import MEND
+from kgrec.sources.tables.bad_rows import MEND
 
 CODED = pa.dictionary(pa.int32(), pa.string())  #: ids as they come from a file: codes and the distinct ids
 

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec.errors import BadData, some
-from kgrec.sources.drafts import Drafts, FeatureDraft
-from kgrec.sources.images import image_vectors
-from kgrec.sources.nodes import NodeRows
-from kgrec.sources.recipe import ImageFolder, VectorFile
-from kgrec.sources.report import BuildReport
-from kgrec.sources.values import matrix_lists, vectors_in
+from kgrec.sources.building.graph_builder import Drafts, FeatureDraft
+from kgrec.sources.building.nodes import NodeRows
+from kgrec.sources.building.report import BuildReport
+from kgrec.sources.recipe.node_part import ImageFolder, VectorFile
+from kgrec.sources.tables.images import image_vectors
+from kgrec.sources.tables.values import matrix_lists, vectors_in
 
 
 def place_vectors(

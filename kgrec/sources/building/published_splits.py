@@ -13,15 +13,18 @@ import torch
 from kgrec.errors import BadData, some
 from kgrec.graph import Candidates
 from kgrec.schema import EdgeType
-from kgrec.sources.columns import Ids
-from kgrec.sources.drafts import Drafts, EdgeDraft
-from kgrec.sources.interactions import PART_CODE
-from kgrec.sources.problems import Problems
-from kgrec.sources.recipe import GivenCandidates, GivenSplit, Interactions, Recipe, TableFormat
-from kgrec.sources.report import BuildReport
-from kgrec.sources.separated import lines_of
-from kgrec.sources.tables import files_of, read_table
-from kgrec.sources.values import combined
+from kgrec.sources.building.graph_builder import Drafts, EdgeDraft
+from kgrec.sources.building.interactions import PART_CODE
+from kgrec.sources.building.report import BuildReport
+from kgrec.sources.packed_files import lines_of
+from kgrec.sources.recipe.interaction_part import Interactions
+from kgrec.sources.recipe.published_part import PublishedCandidates, PublishedSplit
+from kgrec.sources.recipe.recipe import Recipe
+from kgrec.sources.recipe.table_part import TableFormat
+from kgrec.sources.tables.bad_rows import Problems
+from kgrec.sources.tables.columns import Ids
+from kgrec.sources.tables.typed_columns import files_of, read_table
+from kgrec.sources.tables.values import combined
 
 
 class PublishedNumbers:
@@ -58,7 +61,13 @@ class _Matched:
     """A split's files, matched by pairs of user and item."""
 
     def __init__(
-        self, name: str, split: GivenSplit, interactions: Interactions, edge: EdgeType, draft: EdgeDraft, drafts: Drafts
+        self,
+        name: str,
+        split: PublishedSplit,
+        interactions: Interactions,
+        edge: EdgeType,
+        draft: EdgeDraft,
+        drafts: Drafts,
     ) -> None:
         self.name, self.split, self.interactions = name, split, interactions
         self.numbers = PublishedNumbers(edge, draft, drafts)
@@ -122,7 +131,7 @@ def given_candidates(recipe: Recipe, folder: Path, drafts: Drafts) -> dict[str, 
     return {name: _candidates(given, folder, numbers) for name, given in recipe.candidates.items()}
 
 
-def _candidates(given: GivenCandidates, folder: Path, numbers: PublishedNumbers) -> Candidates:
+def _candidates(given: PublishedCandidates, folder: Path, numbers: PublishedNumbers) -> Candidates:
     users: list[str] = []
     lists: list[list[str]] = []
     for name, path in files_of([given.file], folder):

@@ -10,14 +10,15 @@ import numpy as np
 import pyarrow as pa
 
 from kgrec.schema import CLICK, FeatureKind
-from kgrec.sources.columns import Column, Flags, Ids, Numbers, Times
-from kgrec.sources.drafts import Drafts, EdgeDraft
-from kgrec.sources.events import Events, as_sessions, kept, numbers_by_appearance
-from kgrec.sources.problems import Problems
-from kgrec.sources.recipe import Interactions, Recipe
-from kgrec.sources.report import BuildReport
-from kgrec.sources.tables import Columns, read_table
-from kgrec.sources.values import combined, feature_column, feature_values
+from kgrec.sources.building.events import Events, as_sessions, kept, numbers_by_appearance
+from kgrec.sources.building.graph_builder import Drafts, EdgeDraft
+from kgrec.sources.building.report import BuildReport
+from kgrec.sources.recipe.interaction_part import Interactions
+from kgrec.sources.recipe.recipe import Recipe
+from kgrec.sources.tables.bad_rows import Problems
+from kgrec.sources.tables.columns import Column, Flags, Ids, Numbers, Times
+from kgrec.sources.tables.typed_columns import Columns, read_table
+from kgrec.sources.tables.values import combined, feature_column, feature_values
 
 PART_CODE = {"train": 0, "valid": 1, "test": 2}
 

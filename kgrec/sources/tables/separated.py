@@ -15,32 +15,13 @@ import pyarrow as pa
 import pyarrow.csv
 
 from kgrec.errors import BadData
-from kgrec.sources.columns import Column
-from kgrec.sources.problems import MEND
+from kgrec.sources.packed_files import lines_of, open_bytes
+from kgrec.sources.tables.bad_rows import MEND
+from kgrec.sources.tables.columns import Column
 
-COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 BLOCK = 1 << 24  #: bytes that are read at a time
 UNIT_SEPARATOR = "\x1f"  #: stands for a separator of several characters while pyarrow reads
 SEPARATORS = ("::", "\t", "|", ";", ",", " ")
-
-
-def open_bytes(path: Path) -> pa.NativeFile:
-    """The bytes of a file, unpacked by its suffix."""
-    return pa.input_stream(str(path), compression=COMPRESSIONS.get(path.suffix))
-
-
-def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Line numbers from 1, and lines without their end."""
-    rest, number = b"", 0
-    with open_bytes(path) as stream:
-        while block := stream.read(BLOCK):
-            lines = (rest + block).split(b"\n")
-            rest = lines.pop()
-            for line in lines:
-                number += 1
-                yield number, line.removesuffix(b"\r")
-    if rest:
-        yield number + 1, rest.removesuffix(b"\r")
 
 
 @dataclass(frozen=True)

@@ -3,52 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import BeforeValidator, Field, model_validator
 
 from kgrec.errors import BadData
-from kgrec.sources.collector import QUOTED, UNWANTED, FactCollector, Use
-from kgrec.sources.facts import FactOptions, Facts
-from kgrec.sources.ntriples import FACT, OTHER, VALUE, Lines, read_lines
-from kgrec.sources.numbering import as_spans
-from kgrec.sources.rdf_file import FORMATS, RdfFile, RdfFormat, format_of
+from kgrec.sources.rdf.collector import QUOTED, UNWANTED, FactCollector, Use
+from kgrec.sources.rdf.facts import FactOptions, Facts
+from kgrec.sources.rdf.ntriples import FACT, OTHER, VALUE, Lines, read_lines
+from kgrec.sources.rdf.numbering import as_spans
+from kgrec.sources.rdf.rdf_file import RdfFile
+from kgrec.sources.rdf.source import RdfSource, rdf_files
+from kgrec.sources.rdf.sparql import construct
 
 if TYPE_CHECKING:
     import pyoxigraph
     import rdflib
-
-
-def _as_list(value: Any) -> Any:
-    return value if isinstance(value, list) or value is None else [value]
-
-
-class RdfSource(FactOptions):
-    """RDF in files, or behind a SPARQL endpoint."""
-
-    files: Annotated[list[str], BeforeValidator(_as_list)] = Field(
-        [], description="path relative to the data folder, a pattern such as dump-*.nt.gz, or a list of them"
-    )
-    format: Literal["auto"] | RdfFormat = Field("auto", description="auto: by the suffix, less .gz, .bz2, .zst")
-    base: str | None = Field(None, description="the IRI to which relative ones are relative")
-    lenient: bool = Field(False, description="take IRIs that break the rules, as old DBpedia dumps have some")
-    contexts: dict[str, str] = Field(
-        {}, description="URL of a JSON-LD context -> a local file of it; schema.org's is built in. Nothing is fetched"
-    )
-    query: str | None = Field(None, description="SPARQL over the files or endpoint: CONSTRUCT, or SELECT of a table")
-    endpoint: str | None = Field(None, description="URL of a SPARQL endpoint, instead of files")
-    timeout: float = Field(300, description="seconds to wait for the endpoint")
-
-    @model_validator(mode="after")
-    def _fits(self) -> RdfSource:
-        if bool(self.files) == bool(self.endpoint):
-            raise ValueError("say either `files` or `endpoint`")
-        if self.endpoint and not self.endpoint.startswith(("http://", "https://")):
-            raise ValueError(f"`endpoint` {self.endpoint!r} is no http URL")
-        if self.endpoint and not self.query:
-            raise ValueError("`endpoint` needs `query`: a CONSTRUCT that says which facts")
-        return self
 
 
 def read_rdf(source: RdfSource, folder: Path) -> Facts:
@@ -61,8 +31,6 @@ def read_rdf(source: RdfSource, folder: Path) -> Facts:
     Raises BadData where a file is missing, empty, of unknown form, or wrong: with line and column, and what to do.
     """
     if source.query:
-        from kgrec.sources.sparql import construct
-
         return facts_of(construct(source, folder), source)
     collector = FactCollector(source)
     for file in rdf_files(source, folder):
@@ -71,32 +39,6 @@ def read_rdf(source: RdfSource, folder: Path) -> Facts:
         if collector.num_triples == before:
             raise BadData([f"{file.name} has no triples; take it out of `files`, or mend it"])
     return collector.facts()
-
-
-def rdf_files(source: RdfSource, folder: Path) -> list[RdfFile]:
-    """The files that names and patterns mean, in order. Raises BadData with all that are missing or of unknown form."""
-    found: list[RdfFile] = []
-    problems = []
-    contexts = {url: folder / name for url, name in source.contexts.items()}
-    for name in source.files:
-        is_pattern = any(sign in name for sign in "*?[") and not (folder / name).exists()
-        paths = sorted(folder.glob(name)) if is_pattern else [folder / name]
-        if not paths or not all(path.is_file() for path in paths):
-            problems.append(f"{folder / name} is not there; mend `files` in the recipe, or say the folder with --data")
-            continue
-        for path in paths:
-            format = format_of(path) if source.format == "auto" else source.format
-            if format is None:
-                problems.append(
-                    f"{path.name}: its suffix is none of {', '.join(FORMATS)}; say `format:`, one of "
-                    f"{', '.join(get_args(RdfFormat))}"
-                )
-                continue
-            shown = str(path.relative_to(folder)) if is_pattern else name
-            found.append(RdfFile(path, shown, format, source.base, source.lenient, contexts))
-    if problems:
-        raise BadData(problems)
-    return found
 
 
 def facts_of(graph: rdflib.Graph, options: FactOptions) -> Facts:

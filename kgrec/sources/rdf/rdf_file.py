@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 
 from kgrec.errors import BadData
-from kgrec.sources.contexts import NO_BASE, read_json_ld
-from kgrec.sources.separated import COMPRESSIONS, open_bytes
+from kgrec.sources.packed_files import COMPRESSIONS, open_bytes
+from kgrec.sources.rdf.contexts import NO_BASE, read_json_ld
 
 if TYPE_CHECKING:
     import pyoxigraph

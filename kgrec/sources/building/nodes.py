@@ -13,13 +13,14 @@ import pyarrow.compute as pc
 
 from kgrec.errors import BadData, some
 from kgrec.schema import FeatureKind
-from kgrec.sources.columns import Column, Flags, Ids, Texts
-from kgrec.sources.drafts import Drafts, EdgeDraft, FeatureDraft
-from kgrec.sources.problems import Problems
-from kgrec.sources.recipe import AttributeEdge, NodeTable, Recipe
-from kgrec.sources.report import BuildReport
-from kgrec.sources.tables import Columns, read_table
-from kgrec.sources.values import (
+from kgrec.sources.building.graph_builder import Drafts, EdgeDraft, FeatureDraft
+from kgrec.sources.building.report import BuildReport
+from kgrec.sources.recipe.node_part import AttributeEdge, NodeTable
+from kgrec.sources.recipe.recipe import Recipe
+from kgrec.sources.tables.bad_rows import Problems
+from kgrec.sources.tables.columns import Column, Flags, Ids, Texts
+from kgrec.sources.tables.typed_columns import Columns, read_table
+from kgrec.sources.tables.values import (
     combined,
     feature_column,
     feature_values,

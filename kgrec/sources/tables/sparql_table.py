@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from kgrec.sources.columns import Column
-from kgrec.sources.rdf import RdfSource
-from kgrec.sources.sparql import select
+from kgrec.sources.rdf.source import RdfSource
+from kgrec.sources.rdf.sparql import select
+from kgrec.sources.tables.columns import Column
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ import pyarrow.json
 import pyarrow.parquet as pq
 
 from kgrec.errors import BadData
-from kgrec.sources.columns import Column
-from kgrec.sources.problems import MEND
-from kgrec.sources.separated import lines_of, not_decoded, open_bytes
+from kgrec.sources.packed_files import lines_of, open_bytes
+from kgrec.sources.tables.bad_rows import MEND
+from kgrec.sources.tables.columns import Column
+from kgrec.sources.tables.separated import not_decoded
 
 Row = tuple[int, dict[str, Any] | str]  #: a line's or row's number, and its values or what is wrong with it
 

@@ -11,15 +11,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.sources.columns import Ids
-from kgrec.sources.drafts import Drafts, EdgeDraft
-from kgrec.sources.facts import FactOptions, Facts
-from kgrec.sources.naming import RelationNames
-from kgrec.sources.problems import Problems
-from kgrec.sources.recipe import Link
-from kgrec.sources.report import BuildReport, LinkCoverage
-from kgrec.sources.tables import read_table
-from kgrec.sources.values import combined
+from kgrec.sources.building.graph_builder import Drafts, EdgeDraft
+from kgrec.sources.building.relation_names import RelationNames
+from kgrec.sources.building.report import BuildReport, LinkCoverage
+from kgrec.sources.rdf.facts import FactOptions, Facts
+from kgrec.sources.recipe.knowledge_part import Link
+from kgrec.sources.tables.bad_rows import Problems
+from kgrec.sources.tables.columns import Ids
+from kgrec.sources.tables.typed_columns import read_table
+from kgrec.sources.tables.values import combined
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,12 +10,13 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from kgrec.errors import BadData, KgrecError, unknown_name
-from kgrec.sources.columns import Column, Unfit
-from kgrec.sources.formats import JsonLines, JsonLists, Lists, Parquet
-from kgrec.sources.problems import MEND, Problems
-from kgrec.sources.recipe import TableFormat
-from kgrec.sources.separated import COMPRESSIONS, Separated, require_encoding
-from kgrec.sources.sparql_table import SparqlTable, is_endpoint
+from kgrec.sources.packed_files import COMPRESSIONS
+from kgrec.sources.recipe.table_part import TableFormat
+from kgrec.sources.tables.bad_rows import MEND, Problems
+from kgrec.sources.tables.columns import Column, Unfit
+from kgrec.sources.tables.formats import JsonLines, JsonLists, Lists, Parquet
+from kgrec.sources.tables.separated import Separated, require_encoding
+from kgrec.sources.tables.sparql_table import SparqlTable, is_endpoint
 
 Columns = Mapping[Column, pa.ChunkedArray]  #: each of the same length
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec.errors import BadData
-from kgrec.sources.recipe import Interactions
-from kgrec.sources.report import BuildReport
+from kgrec.sources.building.report import BuildReport
+from kgrec.sources.recipe.interaction_part import Interactions
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,22 +13,24 @@ import pyarrow.compute as pc
 
 from kgrec.errors import KgrecError, some
 from kgrec.schema import clean_name
-from kgrec.sources.drafts import Drafts
-from kgrec.sources.facts import FactOptions, Facts
-from kgrec.sources.findings import Problem, Severity, problem_of, problems_of
-from kgrec.sources.given import given_candidates, given_splits
-from kgrec.sources.images import image_files
-from kgrec.sources.interactions import add_interactions
-from kgrec.sources.link import EntityNodes, add_facts
-from kgrec.sources.literals import add_literals
-from kgrec.sources.naming import RelationNames
-from kgrec.sources.nodes import NodeRows, place_node_rows, read_node_tables
-from kgrec.sources.problems import Problems
-from kgrec.sources.rdf import RdfSource, read_rdf
-from kgrec.sources.recipe import Interactions, Recipe
-from kgrec.sources.report import BuildReport
-from kgrec.sources.triples import read_triples
-from kgrec.sources.vectors import place_vectors
+from kgrec.sources.building.graph_builder import Drafts
+from kgrec.sources.building.interactions import add_interactions
+from kgrec.sources.building.links import EntityNodes, add_facts
+from kgrec.sources.building.literals import add_literals
+from kgrec.sources.building.node_vectors import place_vectors
+from kgrec.sources.building.nodes import NodeRows, place_node_rows, read_node_tables
+from kgrec.sources.building.published_splits import given_candidates, given_splits
+from kgrec.sources.building.relation_names import RelationNames
+from kgrec.sources.building.report import BuildReport
+from kgrec.sources.building.triple_tables import read_triples
+from kgrec.sources.checking.findings import Problem, Severity, problem_of, problems_of
+from kgrec.sources.rdf.facts import FactOptions, Facts
+from kgrec.sources.rdf.reading import read_rdf
+from kgrec.sources.rdf.source import RdfSource
+from kgrec.sources.recipe.interaction_part import Interactions
+from kgrec.sources.recipe.recipe import Recipe
+from kgrec.sources.tables.bad_rows import Problems
+from kgrec.sources.tables.images import image_files
 
 
 def check_recipe(path: Path, data: Path | None) -> list[Problem]:

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 
 from kgrec.errors import BadData
 from kgrec.schema import FeatureKind
-from kgrec.sources.columns import Column, Numbers, Texts
-from kgrec.sources.recipe import FeatureColumn
+from kgrec.sources.recipe.table_part import FeatureColumn
+from kgrec.sources.tables.columns import Column, Numbers, Texts
 
 
 def feature_column(name: str, feature: FeatureColumn) -> Column:

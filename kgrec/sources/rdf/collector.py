@@ -10,8 +10,8 @@ from enum import IntFlag
 import numpy as np
 import pyarrow as pa
 
-from kgrec.sources.facts import FactOptions, Facts, Literals
-from kgrec.sources.numbering import Numbering, as_spans
+from kgrec.sources.rdf.facts import FactOptions, Facts, Literals
+from kgrec.sources.rdf.numbering import Numbering, as_spans
 
 RDF_TYPE = "http://www.w3.org/1999/02/22-rdf-syntax-ns#type"
 BATCH = 1 << 14  #: triples that wait as Python strings to be numbered together

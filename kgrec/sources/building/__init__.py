@@ -1,0 +1,5 @@
+"""Columns and facts to one graph, by one list of steps."""
+
+from kgrec.sources.building.pipeline import build, build_to
+
+__all__ = ["build", "build_to"]

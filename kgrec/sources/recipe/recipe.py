@@ -1,0 +1,114 @@
+"""What the columns and predicates of a data set's files mean: a recipe, read from YAML.
+
+A recipe is to be read as a sentence: nodes are listed in these tables, interactions stand in that file, this column is
+the user and that one the item; `item has_genre genre`, by the column `genres` split at `|`. Every key is a field of one
+of the models in this folder, and its description says what it does.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from kgrec.errors import unknown_name
+from kgrec.schema import EdgeType
+from kgrec.sources.rdf.source import RdfSource
+from kgrec.sources.recipe.document import load_document
+from kgrec.sources.recipe.interaction_part import Interactions
+from kgrec.sources.recipe.knowledge_part import Link, Triples
+from kgrec.sources.recipe.node_part import Nodes
+from kgrec.sources.recipe.published_part import PublishedCandidates, PublishedSplit
+from kgrec.sources.recipe.recipe_part import Name, RecipePart, as_list
+
+
+class Standard(RecipePart):
+    """The protocol that the data set is known by."""
+
+    split: str | None = Field(None, description="the name of a given split, or a spec such as `last_n:1,valid=1`")
+    candidates: str | None = Field(None, description="the name of given candidates; none: all items")
+
+
+class Recipe(RecipePart):
+    """What the files of one data set mean."""
+
+    name: str = Field(description="the data set's name")
+    about: str = Field("", description="what it is and where it comes from")
+    data: str = Field(".", description="the data folder, relative to the recipe; `--data` overrides it")
+    nodes: dict[Name, Nodes] = Field({}, description="node types and their tables")
+    interactions: Annotated[list[Interactions], BeforeValidator(as_list)] = Field(description="what users did")
+    links: dict[Name, Link] = Field({}, description="node type -> which entity each of its nodes is")
+    rdf: Annotated[list[RdfSource], BeforeValidator(as_list)] = Field([], description="facts in RDF files")
+    triples: Annotated[list[Triples], BeforeValidator(as_list)] = Field([], description="facts in tables of triples")
+    target: str | EdgeType | None = Field(None, description="the relation to recommend; default: the first one")
+    standard: Standard = Field(Standard(split=None, candidates=None), description="the protocol it is known by")
+    splits: dict[Name, PublishedSplit] = Field({}, description="published splits")
+    candidates: dict[Name, PublishedCandidates] = Field({}, description="published candidate lists")
+    on_bad_rows: Literal["error", "report"] = Field("error", description="report: bad rows are listed and left out")
+
+    @staticmethod
+    def load(path: str | Path) -> Recipe:
+        """Read a recipe; its `data` becomes the folder to read from. Raises KgrecError and BadData that name the file,
+        the key and the near one."""
+        path = Path(path)
+        recipe = load_document(path, Recipe)
+        return recipe.model_copy(update={"data": str(path.parent / recipe.data)})
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Recipe:
+        given = [*self.splits, *(table.split for table in self.interactions if table.parts)]
+        split = (self.standard.split or "").partition(",")[0]
+        if split and ":" not in split and split not in given:
+            raise unknown_name("given split", split, given, "for `standard`")
+        if self.standard.candidates and self.standard.candidates not in self.candidates:
+            raise unknown_name("given candidates", self.standard.candidates, self.candidates, "for `standard`")
+        for node_type in self.links:
+            if node_type not in self.node_types:
+                raise unknown_name("node type", node_type, self.node_types, "for `links`")
+        self._clicks_are_of_the_target()
+        return self
+
+    def _clicks_are_of_the_target(self) -> None:
+        """Raises UnknownName where `target` or a behaviour is not among the relations."""
+        target = self.target_type
+        tables = [table for table in self.interactions if target in table.edge_types]
+        if any(table.click for table in self.interactions if table not in tables):
+            raise ValueError(f"`click` is of the target relation, {target[1]!r}; take it away from other interactions")
+        ways = {table.click and (table.click.behaviour or "by the row") for table in tables}
+        if len(ways) > 1:
+            raise ValueError(
+                f"all interactions of {target[1]!r} must say the same kind of `click`, or none of them any"
+            )
+        behaviour = tables[0].click.behaviour if tables[0].click else None
+        others = [edge for table in self.interactions for edge in table.edge_types if edge != target]
+        known = [relation for source, relation, end in others if (source, end) == (target[0], target[2])]
+        if behaviour is not None and behaviour not in known:
+            raise unknown_name("behaviour", behaviour, known, f"beside {target[1]!r}, for `click`")
+
+    @property
+    def node_types(self) -> list[str]:
+        """The node types of tables, interactions and attributes; facts may bring more."""
+        tables = [table for nodes in self.nodes.values() for table in nodes.tables]
+        ends = [end for table in self.interactions for end in table.between]
+        return list(
+            dict.fromkeys([*self.nodes, *ends, *(edge.to for table in tables for edge in table.edges.values())])
+        )
+
+    @property
+    def target_type(self) -> EdgeType:
+        """The edge type to recommend. Raises UnknownName where no interactions are of it."""
+        table = self.target_interactions
+        relation = self.target[1] if isinstance(self.target, tuple) else self.target or table.relation_names[0]
+        return (table.between[0], relation, table.between[1])
+
+    @property
+    def target_interactions(self) -> Interactions:
+        """The interactions that the target relation stands in. Raises UnknownName."""
+        for table in self.interactions:
+            for name in table.relation_names:
+                if self.target in (None, name, (table.between[0], name, table.between[1])):
+                    return table
+        known = [name for table in self.interactions for name in table.relation_names]
+        wanted = self.target if isinstance(self.target, str) else "-".join(self.target or ())
+        raise unknown_name("relation", wanted, known, "for `target`")

@@ -1,0 +1,1 @@
+"""Bytes of a table to typed columns, one way for every format."""
