@@ -8,23 +8,23 @@ one loop trains, one evaluator ranks, one folder keeps the result. Names are imp
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from kgrec import _moved
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from kgrec.backtesting import backtest
-    from kgrec.comparison import compare
+    from kgrec import models
     from kgrec.errors import BadData, KgrecError, UnknownName
-    from kgrec.evaluation import Evaluation, evaluate
-    from kgrec.generation import generate
+    from kgrec.evaluation.evaluation import Evaluation, evaluate
     from kgrec.graph import NO_TIME, Candidates, Graph
+    from kgrec.graph.schema import Schema
+    from kgrec.graph.vocabulary import Vocabulary
     from kgrec.model import Objective, Query, Recommender
-    from kgrec.prediction import predict
-    from kgrec.recommendation import recommend
-    from kgrec.robustness import measure_robustness
     from kgrec.run import Run, train
     from kgrec.samplers import (
         Batch,
-        Both,
+        CombinedLoader,
+        Directions,
         Edges,
         History,
         Loader,
@@ -34,36 +34,40 @@ if TYPE_CHECKING:
         Nodes,
         Sequences,
         Stream,
-        Ways,
     )
-    from kgrec.schema import Schema
+    from kgrec.serving.prediction import predict
+    from kgrec.serving.recommendation import recommend
     from kgrec.sources.building import build
-    from kgrec.split import Split
-    from kgrec.training import TrainingConfig
-    from kgrec.vocabulary import Vocabulary
+    from kgrec.splits.split import Split
+    from kgrec.studies.backtesting import backtest
+    from kgrec.studies.comparison import compare
+    from kgrec.studies.generation import generate
+    from kgrec.studies.robustness import measure_robustness
+    from kgrec.training.config import TrainingConfig
+    from kgrec.training.job import TrainingJob
 
 _HOMES = {
-    "backtest": "backtesting",
-    "compare": "comparison",
+    "backtest": "studies.backtesting",
+    "compare": "studies.comparison",
     "BadData": "errors",
     "KgrecError": "errors",
     "UnknownName": "errors",
-    "Evaluation": "evaluation",
-    "evaluate": "evaluation",
-    "generate": "generation",
+    "Evaluation": "evaluation.evaluation",
+    "evaluate": "evaluation.evaluation",
+    "generate": "studies.generation",
     "NO_TIME": "graph",
     "Candidates": "graph",
     "Graph": "graph",
     "Objective": "model",
     "Query": "model",
     "Recommender": "model",
-    "predict": "prediction",
-    "recommend": "recommendation",
-    "measure_robustness": "robustness",
+    "predict": "serving.prediction",
+    "recommend": "serving.recommendation",
+    "measure_robustness": "studies.robustness",
     "Run": "run",
     "train": "run",
     "Batch": "samplers",
-    "Both": "samplers",
+    "CombinedLoader": "samplers",
     "Edges": "samplers",
     "History": "samplers",
     "Loader": "samplers",
@@ -73,18 +77,28 @@ _HOMES = {
     "Nodes": "samplers",
     "Sequences": "samplers",
     "Stream": "samplers",
-    "Ways": "samplers",
-    "Schema": "schema",
+    "Directions": "samplers",
+    "Schema": "graph.schema",
     "build": "sources.building",
-    "Split": "split",
-    "TrainingConfig": "training",
-    "Vocabulary": "vocabulary",
+    "Split": "splits.split",
+    "TrainingConfig": "training.config",
+    "TrainingJob": "training.job",
+    "Vocabulary": "graph.vocabulary",
 }
 
-__all__ = [*_HOMES, "__version__"]
+_FORMER = {"Ways": "Directions", "Both": "CombinedLoader"}  #: names that were called otherwise -> the present ones
+
+__all__ = [*_HOMES, "__version__", "models"]
+
+_moved.install()
 
 
 def __getattr__(name: str) -> Any:
+    if name == "models":
+        return import_module("kgrec.models")
+    if name in _FORMER:
+        _moved.deprecated(f"kgrec.{name}", f"kgrec.{_FORMER[name]}")
+        name = _FORMER[name]
     if name not in _HOMES:
         raise AttributeError(f"module 'kgrec' has no attribute {name!r}")
     return getattr(import_module(f"kgrec.{_HOMES[name]}"), name)

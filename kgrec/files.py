@@ -12,30 +12,30 @@ from pathlib import Path
 from kgrec.errors import KgrecError
 
 
-def refuse_existing(path: Path, overwrite: bool, sign: str | None = None) -> None:
+def refuse_existing(path: Path, overwrite: bool, marker: str | None = None) -> None:
     """Raise where `path` exists and may not be replaced: without `overwrite`, or a folder that holds other things than
-    ours, which has files but not the file `sign`."""
+    ours, which has files but not the file `marker`."""
     if path.exists() and not overwrite:
         raise KgrecError(f"{path} exists already; name another --out, or say --overwrite to replace it")
-    if sign and path.is_dir() and not (path / sign).exists() and any(path.iterdir()):
+    if marker and path.is_dir() and not (path / marker).exists() and any(path.iterdir()):
         raise KgrecError(
-            f"{path} is a folder without {sign}, so it holds other things and is not replaced; name another"
+            f"{path} is a folder without {marker}, so it holds other things and is not replaced; name another"
         )
 
 
 @contextmanager
-def whole(path: str | Path, overwrite: bool = False, sign: str | None = None) -> Iterator[Path]:
+def whole(path: str | Path, overwrite: bool = False, marker: str | None = None) -> Iterator[Path]:
     """A path beside `path` to write a file or folder at; it takes the place of `path` when the block ends well.
 
     On an error, on Ctrl-C and on a full disk the half-written one is removed; after a `kill -9` it stays under a hidden
-    name, and the next writer of the same path removes it. `path` itself never holds part of a result. sign: a file by
+    name, and the next writer of the same path removes it. `path` itself never holds part of a result. marker: a file by
     which a folder is known to be one of ours; one without it is not replaced, whatever `overwrite` says.
 
     Raises KgrecError where `path` exists and may not be replaced, or where the disk refuses.
     """
     path = Path(path)
     _clear_abandoned(path)
-    refuse_existing(path, overwrite, sign)
+    refuse_existing(path, overwrite, marker)
     draft = path.parent / f".{path.name}.part-{os.getpid()}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from kgrec._moved import deprecated
 from kgrec.graph import Graph
+from kgrec.optimizers import SparseAndDense, fused_adam
 from kgrec.samplers import Batches
 
 Task = Literal["ranking", "rating", "ctr"]  #: of a user and an item
@@ -41,56 +43,27 @@ class Query:
         return rows
 
 
-def fused_adam(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
-    """Adam in one fused kernel, on CPU and CUDA alike."""
-    return torch.optim.Adam(parameters, lr=lr, fused=True)
-
-
-def sgd(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
-    """Plain gradient descent."""
-    return torch.optim.SGD(parameters, lr=lr)
-
-
-class SparseAndDense:
-    """SparseAdam for a table whose gradients are sparse, and Adam for all other parameters, as one optimizer."""
-
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, table: nn.Parameter) -> None:
-        rest = [parameter for parameter in parameters if parameter is not table]
-        self.parts: list[torch.optim.Optimizer] = [torch.optim.SparseAdam([table], lr=lr)]
-        if rest:
-            self.parts.append(fused_adam(rest, lr))
-        self.state: dict[Any, Any] = self.parts[0].state  # one for both: they have no parameter in common
-        for part in self.parts:
-            part.state = self.parts[0].state
-
-    @property
-    def param_groups(self) -> list[dict[str, Any]]:
-        return [group for part in self.parts for group in part.param_groups]
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        for part in self.parts:
-            part.zero_grad(set_to_none=set_to_none)
-
-    def step(self) -> None:
-        for part in self.parts:
-            part.step()
-
-
 @dataclass
 class Objective:
     """One loss, the batches that it is taken over, and the parameters that it moves."""
 
     name: str
-    batches: Batches  #: a Loader or Both, iterated anew each epoch
+    batches: Batches  #: a Loader or CombinedLoader, iterated anew each epoch
     loss: Callable[[Any], Tensor]  #: batch -> float32 scalar, a mean over the batch
     parameters: Sequence[nn.Parameter]
     #: (parameters, lr) -> an optimizer
     optimizer: Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer | SparseAndDense] = fused_adam
     lr: float = 1e-3
     epochs: range | None = None  #: the epochs (from 1) in which it is active, a phase; None: all
-    turn: str | None = None  #: objectives of one turn alternate batch by batch; else they follow epoch by epoch
+    interleave: str | None = None  #: objectives of one group alternate batch by batch; else they follow epoch by epoch
     #: what of a batch's loss is regularisation, which training against moved vectors leaves out; None: nothing
     penalty: Callable[[Any], Tensor] | None = None
+    turn: InitVar[str | None] = None  #: the former name of `interleave`
+
+    def __post_init__(self, turn: str | None) -> None:
+        if turn is not None:
+            deprecated("Objective's `turn`", "`interleave`")
+            self.interleave = turn
 
 
 class Recommender(nn.Module, ABC):
@@ -134,10 +107,17 @@ class Recommender(nn.Module, ABC):
     def refresh(self) -> None:
         """Recompute the buffers that `score` reads. Called after each epoch, in eval mode and without gradients."""
 
-    def signs(self) -> Mapping[str, float]:
+    def diagnostics(self) -> Mapping[str, float]:
         """How the last epoch went beside its losses, numbers by name, for the log. Called once, after `refresh`."""
         return {}
 
-    def concerns(self) -> list[str]:
-        """What seems amiss with training, each with a hint, as `signs` has just shown it (a collapsed generator)."""
+    def warnings(self) -> list[str]:
+        """What seems wrong with training, each with a hint, as `diagnostics` has just shown (a collapsed generator)."""
         return []
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for former, present in (("signs", "diagnostics"), ("concerns", "warnings")):
+            if former in vars(cls):
+                deprecated(f"{cls.__name__}.{former}", f"`{present}`")
+                setattr(cls, present, vars(cls)[former])

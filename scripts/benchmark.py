@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 import yaml
 
-from kgrec.cli import wait_briefly
+from kgrec.cli.entry import wait_briefly
 
 wait_briefly()  # before torch starts, as the kgrec command does
 
-from kgrec.artifact import versions
 from kgrec.errors import KgrecError, unknown_name
 from kgrec.graph import Graph
 from kgrec.run import peak_mb, train
 from kgrec.settings import configure
-from kgrec.training import TrainingConfig
+from kgrec.training.config import TrainingConfig
+from kgrec.training.run_folder import versions
 
 ROOT = Path(__file__).parent.parent
 LESS_IS_BETTER = ("rmse", "mae", "seconds", "load_seconds", "peak_mb")
@@ -237,20 +237,20 @@ def random_graph(users: int, items: int, edges: int, seed: int = 0) -> Graph:
     """A graph of random interactions, popularity falling off as in real catalogs."""
     import pyarrow as pa
 
-    from kgrec.assembly import EdgePart, NodePart, assemble
-    from kgrec.vocabulary import Vocabulary
+    from kgrec.graph.assembly import EdgePart, NodePart, assemble
+    from kgrec.graph.vocabulary import Vocabulary
 
     rng = np.random.default_rng(seed)
     nodes = {"user": NodePart(Vocabulary(pa.array(range(users)))), "item": NodePart(Vocabulary(pa.array(range(items))))}
     rated = EdgePart(rng.integers(0, users, edges), (rng.random(edges) ** 2 * items).astype(np.int64))
     target = ("user", "rated", "item")
-    return assemble(nodes, {target: rated}, target=target)
+    return Graph.of(assemble(nodes, {target: rated}, target=target))
 
 
 def full_ranking(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """Seconds to rank the whole catalog for every user, six metrics at 10 and 20: the best of five."""
     from kgrec import models
-    from kgrec.evaluation import evaluate
+    from kgrec.evaluation.evaluation import evaluate
 
     known = random_graph(benchmark["users"], benchmark["items"], 1_000_000)
     held = random_graph(benchmark["users"], benchmark["items"], benchmark["users"] * 10, seed=1)
@@ -332,9 +332,10 @@ def _train_kgat(benchmark: Mapping[str, Any], edges: int) -> dict[str, float]:
     import pyarrow as pa
 
     from kgrec import models
-    from kgrec.assembly import EdgePart, NodePart, assemble
-    from kgrec.training import Trainer, make_fabric
-    from kgrec.vocabulary import Vocabulary
+    from kgrec.graph.assembly import EdgePart, NodePart, assemble
+    from kgrec.graph.vocabulary import Vocabulary
+    from kgrec.training.processes import make_fabric
+    from kgrec.training.trainer import Trainer
 
     rng = np.random.default_rng(0)
     sizes = {"user": edges // 25, "item": edges // 50, "entity": edges // 25}
@@ -347,7 +348,7 @@ def _train_kgat(benchmark: Mapping[str, Any], edges: int) -> dict[str, float]:
     target = ("user", "rated", "item")
     of_edges = {target: drawn("user", "item", edges // 2)}
     of_edges |= {("item", f"fact{i}", "entity"): drawn("item", "entity", edges // 40) for i in range(20)}
-    graph = assemble(parts, of_edges, target=target)
+    graph = Graph.of(assemble(parts, of_edges, target=target))
     del parts, of_edges
     model = models.build("kgat", graph, benchmark["set"])
     training = TrainingConfig(device="cpu")

@@ -18,8 +18,10 @@ from kgrec.nn import AdversarialRanking, adversarial
 from kgrec.nn.adversarial import View, draw, others_mean, squares_of
 from kgrec.run import train
 from kgrec.samplers import Batch
-from kgrec.split import split
-from kgrec.training import AdversarialConfig, Epoch, Trainer, TrainingConfig, make_fabric
+from kgrec.splits.split import split
+from kgrec.training.config import AdversarialConfig, TrainingConfig
+from kgrec.training.processes import make_fabric
+from kgrec.training.trainer import Epoch, Trainer
 
 #: ann has a and b, bob has b, cem has c, and d is nobody's; users are 0 to 2, items 3 to 6
 RATED = pd.DataFrame({"source": ["ann", "ann", "bob", "cem"], "target": ["a", "b", "b", "c"]})
@@ -224,7 +226,9 @@ def test_a_judges_loss_is_the_cross_entropy_of_true_and_drawn_pairs() -> None:
     model = said("irgan", ONE_HOT)
     loss = model.judge_loss(*whole(model))
     assert loss.item() == pytest.approx(-(sum(map(log, OF_TRUE)) + sum(log(1 - p) for p in OF_DRAWN)) / 8, rel=1e-5)
-    assert model.signs() == {"d_accuracy": 5 / 8}  # ann's b is at a half and so no, and her d is taken for true twice
+    assert model.diagnostics() == {
+        "d_accuracy": 5 / 8
+    }  # ann's b is at a half and so no, and her d is taken for true twice
     loss.backward()
     assert all(parameter.grad is None for parameter in model.generator.parameters())
 
@@ -414,7 +418,7 @@ def test_without_users_dnen_is_irgan(config: dict, planted: Graph) -> None:
     irgan, dnen = model_of("irgan", planted, **how), model_of("dnen", planted, judges="items", **how)
     one, other = epochs_of(irgan, planted, 4), epochs_of(dnen, planted, 4)
     assert [epoch.losses for epoch in one] == [epoch.losses for epoch in other]
-    assert [epoch.signs for epoch in one] == [epoch.signs for epoch in other]
+    assert [epoch.diagnostics for epoch in one] == [epoch.diagnostics for epoch in other]
     renamed = {name.replace("item_judge", "discriminator"): one for name, one in weights_of(dnen).items()}
     assert same(weights_of(irgan), renamed)
 
@@ -432,12 +436,15 @@ def test_the_three_phases(planted: Graph) -> None:
         now = weights_of(model)
         moved.append({name.split(".")[0] for name in now if not torch.equal(now[name], before[name])})
         before = now
-        assert ("d_accuracy" in epoch.signs, "entropy" in epoch.signs) == (epoch.number > 2, epoch.number > 3)
+        assert ("d_accuracy" in epoch.diagnostics, "entropy" in epoch.diagnostics) == (
+            epoch.number > 2,
+            epoch.number > 3,
+        )
     judges = ["judge of items", "judge of users"]
     assert names == [["pretrain ranking"]] * 2 + [judges, [*judges, "generator of items", "generator of users"]]
     assert moved == [{"generator"}] * 2 + [{"item_judge", "user_judge"}, {"generator", "item_judge", "user_judge"}]
     assert trainer.last_phase == 4
-    assert [o.turn for o in trainer.objectives] == [None] * 3 + ["generator"] * 2  # its two take turns
+    assert [o.interleave for o in trainer.objectives] == [None] * 3 + ["generator"] * 2  # its two take turns
 
 
 def test_rates_and_optimizers_are_of_each(planted: Graph) -> None:
@@ -453,13 +460,13 @@ def test_rates_and_optimizers_are_of_each(planted: Graph) -> None:
 
 @pytest.mark.parametrize(("share", "rates"), [(0.5, {"items": 0.2, "users": 0.1}), (0, {"items": 0.2})])
 def test_users_may_be_learned_from_more_slowly_or_not_at_all(share: float, rates: dict, planted: Graph) -> None:
-    """Both are judged all the same, and what users are drawn for the judge counts in no sign of the generator."""
+    """Both are judged all the same, and what users are drawn for the judge counts in no diagnostic of the generator."""
     model = model_of("dnen", planted, pretrain_epochs=0, g_lr=0.2, users_lr=share)
     found = {o.name: o.lr for o in model.objectives(planted) if o.name.startswith("generator")}
     assert found == {f"generator of {end}": rate for end, rate in rates.items()}
     (epoch,) = epochs_of(model, planted, 1)
     assert [name for name in epoch.losses if "judge" in name] == ["judge of items", "judge of users"]
-    assert set(model.tally.share) == set(rates) and set(epoch.signs) == {"d_accuracy", "entropy", "distinct"}
+    assert set(model.tally.share) == set(rates) and set(epoch.diagnostics) == {"d_accuracy", "entropy", "distinct"}
 
 
 @both
@@ -628,7 +635,7 @@ def test_a_base_with_gradients_of_some_rows_is_refused(planted: Graph) -> None:
         model_of("irgan", planted, base="kgat", base_config=sampled).objectives(planted)
 
 
-# ---------------------------------------------------------------- signs of failure
+# ---------------------------------------------------------------- warnings
 
 
 def test_signs_are_of_what_is_generated_and_drawn() -> None:
@@ -636,12 +643,12 @@ def test_signs_are_of_what_is_generated_and_drawn() -> None:
     model = said("irgan")
     model.judge_loss(*whole(model)), model.generator_loss(*whole(model))
     mean = [0.35, 0.55 / 3, 0.8 / 3, 0.2]
-    assert model.signs()["entropy"] == pytest.approx(-sum(p * log(p) for p in mean) / log(4), rel=1e-5)
+    assert model.diagnostics()["entropy"] == pytest.approx(-sum(p * log(p) for p in mean) / log(4), rel=1e-5)
     narrow = said("irgan", 1000 * torch.tensor([[0.0, 0, 0, 1]]).expand(3, -1))
     narrow.judge_loss(*whole(narrow)), narrow.generator_loss(*whole(narrow))
-    assert (narrow.signs()["entropy"], narrow.signs()["distinct"]) == (pytest.approx(0, abs=1e-6), 1 / 4)
+    assert (narrow.diagnostics()["entropy"], narrow.diagnostics()["distinct"]) == (pytest.approx(0, abs=1e-6), 1 / 4)
     narrow.begin(50)
-    assert narrow.signs() == {}  # they are of one epoch
+    assert narrow.diagnostics() == {}  # they are of one epoch
     view, _ = whole(model)
     even, distinct = view.real()  # a and c have one edge, b has two, d none
     assert even == pytest.approx(-(0.5 * log(0.25) + 0.5 * log(0.5)) / log(4)) and distinct == 3 / 4
@@ -652,8 +659,8 @@ def test_signs_are_of_the_view_with_the_least() -> None:
     model = said("dnen", 1000 * torch.tensor([[0.0], [1], [0]]).expand(-1, 4))
     for end in ("items", "users"):
         model.judge_loss(*whole(model, end)), model.generator_loss(*whole(model, end))
-    assert model.signs()["entropy"] == pytest.approx(0, abs=1e-6)
-    assert model.signs()["distinct"] == 1 / 3
+    assert model.diagnostics()["entropy"] == pytest.approx(0, abs=1e-6)
+    assert model.diagnostics()["distinct"] == 1 / 3
 
 
 @both
@@ -665,14 +672,14 @@ def test_a_collapsed_generator_is_told_once(name: str, planted: Graph) -> None:
         model.generator.item.weight[:-1] = 0.0
         model.generator.item.weight[7] = 50.0
     epochs = epochs_of(model, planted, 7)
-    assert [len(epoch.concerns) for epoch in epochs] == [0, 0, 0, 0, 1, 0, 0]
-    assert "the generator has collapsed" in epochs[4].concerns[0] and "lower g_lr" in epochs[4].concerns[0]
-    assert epochs[4].signs["distinct"] == 1 / 40
+    assert [len(epoch.warnings) for epoch in epochs] == [0, 0, 0, 0, 1, 0, 0]
+    assert "the generator has collapsed" in epochs[4].warnings[0] and "lower g_lr" in epochs[4].warnings[0]
+    assert epochs[4].diagnostics["distinct"] == 1 / 40
 
 
 def test_a_fair_generator_is_no_concern(planted: Graph) -> None:
     model = model_of("dnen", planted, pretrain_epochs=2)
-    assert not [concern for epoch in epochs_of(model, planted, 9) for concern in epoch.concerns]
+    assert not [warning for epoch in epochs_of(model, planted, 9) for warning in epoch.warnings]
 
 
 @both

@@ -16,7 +16,10 @@ from kgrec.model import Objective, Recommender
 from kgrec.nn import NodeEmbedding
 from kgrec.samplers import Edges, Loader, Stream
 from kgrec.settings import configure
-from kgrec.training import AdversarialConfig, Trainer, TrainingConfig, make_fabric, moved_vectors
+from kgrec.training.config import AdversarialConfig, TrainingConfig
+from kgrec.training.perturbation import moved_vectors
+from kgrec.training.processes import make_fabric
+from kgrec.training.trainer import Trainer
 
 RATED = pd.DataFrame({"source": ["ann", "bob"], "target": ["x", "y"]})
 LR = 0.5
@@ -318,7 +321,7 @@ def test_a_run_with_it_goes_on_to_the_bit_and_only_with_the_same_settings(plante
 
 
 def test_the_command_sets_it_by_name() -> None:
-    from kgrec.cli import _settings
+    from kgrec.cli.entry import _settings
 
     _, training = _settings(None, ["adversarial.epsilon=0.3", "adversarial.weight=1", "training.epochs=2"])
     assert training.adversarial == AdversarialConfig(epsilon=0.3, weight=1.0)
@@ -327,7 +330,7 @@ def test_the_command_sets_it_by_name() -> None:
 
 
 def test_what_is_no_field_of_it_is_said(tmp_path) -> None:
-    from kgrec.cli import _settings
+    from kgrec.cli.entry import _settings
 
     (tmp_path / "fields.yaml").write_text("training: {epochs: 3, adversarial: {weight: 1, epsilon: 0.1}}")
     _, training = _settings(tmp_path / "fields.yaml", ["adversarial.epsilon=0.3"])

@@ -6,12 +6,12 @@ from math import sqrt
 import pandas as pd
 import pytest
 
-from kgrec import backtesting
-from kgrec.backtesting import backtest, duration, iso
 from kgrec.errors import KgrecError, UnknownName
 from kgrec.graph import Graph
 from kgrec.run import train
-from kgrec.training import TrainingConfig
+from kgrec.studies import backtesting
+from kgrec.studies.backtesting import backtest, duration, iso
+from kgrec.training.config import TrainingConfig
 
 RATED = [
     ("ann", "a", 0),

@@ -9,11 +9,13 @@ import torch
 
 from kgrec import models
 from kgrec.errors import KgrecError, UnknownName
-from kgrec.evaluation import evaluate
+from kgrec.evaluation.evaluation import evaluate
 from kgrec.graph import Graph
 from kgrec.model import Query
-from kgrec.split import Split, split
-from kgrec.training import Trainer, TrainingConfig, make_fabric
+from kgrec.splits.split import Split, split
+from kgrec.training.config import TrainingConfig
+from kgrec.training.processes import make_fabric
+from kgrec.training.trainer import Trainer
 
 SMALL = {"dim": 8, "batch_size": 64, "lr": 0.01, "l2": 1e-3, "hidden": (16,), "relation_dim": 8}
 WORDS = ("space alien ship", "love kiss wedding", "horse sheriff gun", "ghost blood night")

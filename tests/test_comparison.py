@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from scipy.stats import wilcoxon
 
-from kgrec.comparison import compare
 from kgrec.errors import KgrecError
+from kgrec.studies.comparison import compare
 
 USERS = ["ann", "bob", "cem", "dan", "eve"]
 

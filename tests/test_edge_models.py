@@ -16,7 +16,9 @@ from kgrec.model import Query, Recommender
 from kgrec.nn import EdgeModel, NodeEmbedding, pair_mlp
 from kgrec.run import Run, train
 from kgrec.samplers import Batch
-from kgrec.training import Trainer, TrainingConfig, make_fabric
+from kgrec.training.config import TrainingConfig
+from kgrec.training.processes import make_fabric
+from kgrec.training.trainer import Trainer
 
 USERS, ITEMS = 6, 9
 RATED = ("user", "rated", "item")

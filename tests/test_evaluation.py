@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kgrec.errors import KgrecError, UnknownName
-from kgrec.evaluation import default_metrics, evaluate
+from kgrec.evaluation.evaluation import default_metrics, evaluate
 from kgrec.graph import NO_TIME, Candidates, Graph
 from kgrec.model import Query, Recommender
 from kgrec.samplers.histories import Histories

@@ -1,4 +1,4 @@
-"""GAN from noise: the losses of each value by hand, what is masked, what a score is, and signs of failure."""
+"""GAN from noise: the losses of each value by hand, what is masked, what a score is, and warnings."""
 
 import dataclasses
 from math import log
@@ -24,8 +24,10 @@ from kgrec.models.gan import (
 from kgrec.nn import Watch
 from kgrec.samplers import Batch, Nodes
 from kgrec.samplers.histories import Histories
-from kgrec.split import split
-from kgrec.training import Trainer, TrainingConfig, make_fabric
+from kgrec.splits.split import split
+from kgrec.training.config import TrainingConfig
+from kgrec.training.processes import make_fabric
+from kgrec.training.trainer import Trainer
 
 #: ann has a and b, bob has b, and c is nobody's; ann and cem are 20 years old
 RATED = pd.DataFrame({"source": ["ann", "ann", "bob", "cem"], "target": ["a", "b", "b", "b"]})
@@ -241,17 +243,17 @@ def test_an_epoch_moves_all_and_says_how_it_went(condition: str, value: str) -> 
     (epoch,) = epochs_of(model, GRAPH)
     assert [name for name, one in model.named_parameters() if torch.equal(one, before[name])] == []
     assert list(epoch.losses) == ["discriminator", "generator"]
-    assert list(epoch.signs) == ["entropy", "distinct", "distance" if value == "wasserstein" else "d_accuracy"]
-    assert epoch.signs["distinct"] == 1  # the first 10 of 3 items
+    assert list(epoch.diagnostics) == ["entropy", "distinct", "distance" if value == "wasserstein" else "d_accuracy"]
+    assert epoch.diagnostics["distinct"] == 1  # the first 10 of 3 items
     if value != "wasserstein":
-        assert epoch.signs["d_accuracy"] * 6 == pytest.approx(round(epoch.signs["d_accuracy"] * 6))
+        assert epoch.diagnostics["d_accuracy"] * 6 == pytest.approx(round(epoch.diagnostics["d_accuracy"] * 6))
 
 
 def test_objectives_share_no_parameter_and_take_turns() -> None:
     for turn, expected in (("batch", "adversaries"), ("epoch", None)):
         judge, maker = model_of(turn=turn).objectives(GRAPH)
         assert (judge.name, maker.name) == ("discriminator", "generator")
-        assert judge.turn == maker.turn == expected
+        assert judge.interleave == maker.interleave == expected
         assert not {id(p) for p in judge.parameters} & {id(p) for p in maker.parameters}
 
 
@@ -281,16 +283,16 @@ def test_vectors_of_users_are_kept() -> None:
     torch.testing.assert_close(vector[user], expected)
 
 
-# ---------------------------------------------------------------- signs of failure
+# ---------------------------------------------------------------- warnings
 
 
 def test_a_collapse_is_told_once_it_lasts() -> None:
     """The data's lists hold half of the catalog; five epochs at 1 % are a collapse, and so they are told anew."""
     watch, again = Watch(0.9, 0.5, HINTS), Watch(0.9, 0.5, HINTS)
     narrow, fine = (0.6, 0.01, 0.7), (0.8, 0.3, 0.7)
-    said = [len(watch.concerns(*epoch)) for epoch in [narrow] * 7 + [fine] + [narrow] * 5]
+    said = [len(watch.warnings(*epoch)) for epoch in [narrow] * 7 + [fine] + [narrow] * 5]
     assert said == [0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1]
-    (told,) = [message for _ in range(5) for message in again.concerns(*narrow)]
+    (told,) = [message for _ in range(5) for message in again.warnings(*narrow)]
     assert "hold 1.0% of the catalog, where the data's hold 50.0%" in told
     assert "lower g_lr" in told
 
@@ -302,20 +304,20 @@ def test_what_is_no_collapse() -> None:
         (Watch(0.9, 0.5, HINTS), (0.8, 0.02, 0.7)),
         (Watch(0.9, 0.5, HINTS), (0.45, 0.3, 0.7)),
     ):
-        assert not any(watch.concerns(*epoch) for _ in range(20))
+        assert not any(watch.warnings(*epoch) for _ in range(20))
     low = Watch(0.9, 0.5, HINTS)
-    assert [bool(low.concerns(0.44, 0.3, 0.7)) for _ in range(5)] == [False] * 4 + [True]
+    assert [bool(low.warnings(0.44, 0.3, 0.7)) for _ in range(5)] == [False] * 4 + [True]
 
 
 def test_a_discriminator_of_no_use_is_told() -> None:
     for accuracy, hint in ((0.509, "raise d_lr"), (0.491, "raise d_lr"), (0.996, "lower d_lr")):
         watch = Watch(0.9, 0.5, HINTS)
-        said = [watch.concerns(0.8, 0.3, accuracy) for _ in range(11)]
+        said = [watch.warnings(0.8, 0.3, accuracy) for _ in range(11)]
         assert [len(one) for one in said] == [0] * 9 + [1, 0]
         assert hint in said[9][0]
     for accuracy in (0.52, 0.994, None):
         watch = Watch(0.9, 0.5, HINTS)
-        assert not any(watch.concerns(0.8, 0.3, accuracy) for _ in range(20))
+        assert not any(watch.warnings(0.8, 0.3, accuracy) for _ in range(20))
 
 
 def test_a_generator_that_makes_one_item_alone_is_a_concern_of_the_model(planted: Graph) -> None:
@@ -323,12 +325,12 @@ def test_a_generator_that_makes_one_item_alone_is_a_concern_of_the_model(planted
     model.objectives(planted)
     with torch.no_grad():
         model.refresh()
-        assert model.signs()["entropy"] > 0.9
+        assert model.diagnostics()["entropy"] > 0.9
         model.generator.bias.weight[:-1] = -20.0
         model.generator.bias.weight[3] = 20.0
         said = []
         for _ in range(6):
             model.refresh()
-            said.append(len(model.concerns()))
-    assert model.signs()["entropy"] < 0.01
+            said.append(len(model.warnings()))
+    assert model.diagnostics()["entropy"] < 0.01
     assert said == [0, 0, 0, 0, 1, 0]

@@ -13,13 +13,13 @@ from scipy.sparse import csr_array
 
 import kgrec
 from kgrec import models
-from kgrec.cli import app
+from kgrec.cli.entry import app
 from kgrec.errors import KgrecError
-from kgrec.generation import compare_rows, divergence, draw, generate, gini, jaccard
 from kgrec.graph import Graph
-from kgrec.recommendation import new_user_lists
 from kgrec.run import Run, train
-from kgrec.training import TrainingConfig
+from kgrec.serving.recommendation import new_user_lists
+from kgrec.studies.generation import compare_rows, divergence, draw, generate, gini, jaccard
+from kgrec.training.config import TrainingConfig
 
 PAIRS = [("ann", "x"), ("ann", "y"), ("bob", "y"), ("bob", "z"), ("cem", "x"), ("cem", "z"), ("dan", "w"), ("dan", "x")]
 SMALL = {"dim": 4, "noise_dim": 3, "draws": 2, "d_hidden": (5,), "batch_size": 8}

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from kgrec import doctor
 from kgrec.graph import Candidates, Graph
-from kgrec.info import info, show
+from kgrec.graph.description import info, show
 
 
 @pytest.fixture

@@ -16,7 +16,9 @@ from kgrec.nn.kg_encoder import softmax_in_rows
 from kgrec.nn.propagation import Adjacency, row_sums, symmetric
 from kgrec.run import train as run_train
 from kgrec.samplers import Neighbors
-from kgrec.training import Trainer, TrainingConfig, make_fabric
+from kgrec.training.config import TrainingConfig
+from kgrec.training.processes import make_fabric
+from kgrec.training.trainer import Trainer
 
 
 def frame(*pairs: tuple[str, str]) -> pd.DataFrame:

@@ -11,18 +11,18 @@ import torch
 from typer.testing import CliRunner
 
 from kgrec import models
-from kgrec.cli import app
-from kgrec.comparison import compare
+from kgrec.cli.entry import app
 from kgrec.errors import KgrecError, UnknownName
-from kgrec.evaluation import evaluate
+from kgrec.evaluation.evaluation import evaluate
+from kgrec.evaluation.link_evaluation import evaluate_links
 from kgrec.graph import Graph
-from kgrec.linking import evaluate_links
 from kgrec.nn import LinkModel, LinkModelConfig
-from kgrec.recommendation import lists_for, wanted_users
 from kgrec.run import Run, measure, tasks_of, train
 from kgrec.samplers import Edges, Negatives
-from kgrec.split import split_facts
-from kgrec.training import TrainingConfig
+from kgrec.serving.recommendation import lists_for, wanted_users
+from kgrec.splits.split import split_facts
+from kgrec.studies.comparison import compare
+from kgrec.training.config import TrainingConfig
 
 
 def graph_of(*triples: tuple[str, str, str], rated: str = "u1-a") -> Graph:
@@ -66,10 +66,10 @@ def test_triples_by_kernel_by_search_and_by_a_set():
     wanted = [[(h, r, t) in known for t in range(number)] for h, r in zip(head.tolist(), relation.tolist())]
     assert sum(map(sum, wanted)) == GRAPH.num_edges - 1  # one is stated twice
     assert GRAPH.is_triple(head, relation, tail).tolist() == wanted
-    key, _, _ = GRAPH._triple_rows
+    key, _, _ = GRAPH.index._triple_rows
     row_of = {k: row for row, k in enumerate(key.tolist())}
     row = torch.tensor([row_of.get(k, len(key)) for k in (relation * number + head).tolist()])
-    assert GRAPH._is_in_row_by_search(row, tail).tolist() == wanted
+    assert GRAPH.index._is_in_row_by_search(row, tail).tolist() == wanted
 
 
 def test_an_empty_graph_knows_no_triple():

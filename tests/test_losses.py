@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kgrec import losses
+from kgrec.nn import losses
 
 
 def sigmoid(x: float) -> float:
@@ -219,7 +219,7 @@ def test_no_more_than_a_chunk_of_logits_is_held(monkeypatch: pytest.MonkeyPatch)
 
 LARGE = """
 import torch
-from kgrec.losses import softmax_over
+from kgrec.nn.losses import softmax_over
 vector, classes = torch.randn(20_000, 8, requires_grad=True), torch.randn(20_000, 8, requires_grad=True)
 own = torch.randint(20_000, (20_000,))
 softmax_over(vector[:64], classes, own[:64]).backward()

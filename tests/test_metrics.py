@@ -17,7 +17,20 @@ from torch_geometric.metrics import (
 )
 
 from kgrec.errors import KgrecError, UnknownName
-from kgrec.metrics import NAMES, Metric, Ranking, auc, coverage, ece, gauc, higher_is_better, logloss, mae, parse, rmse
+from kgrec.evaluation.metrics import (
+    NAMES,
+    Metric,
+    Ranking,
+    auc,
+    coverage,
+    ece,
+    gauc,
+    higher_is_better,
+    logloss,
+    mae,
+    parse,
+    rmse,
+)
 
 # Ann has four relevant items, of which the first and the third are hits; Bob has one, in the last place.
 LISTS = Ranking(

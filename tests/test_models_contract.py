@@ -16,12 +16,14 @@ from torch import Tensor
 from kgrec import models
 from kgrec.errors import KgrecError, UnknownName
 from kgrec.graph import Graph
-from kgrec.losses import logistic, squared_error
 from kgrec.model import Query, Recommender, Task
 from kgrec.nn import EdgeModel
+from kgrec.nn.losses import logistic, squared_error
 from kgrec.samplers.histories import Histories
-from kgrec.split import Split, split
-from kgrec.training import Trainer, TrainingConfig, make_fabric
+from kgrec.splits.split import Split, split
+from kgrec.training.config import TrainingConfig
+from kgrec.training.processes import make_fabric
+from kgrec.training.trainer import Trainer
 
 #: Settings for a graph of 60 users, for those models that have a field of the name
 SMALL = {"dim": 16, "batch_size": 32, "lr": 0.01, "l2": 1e-3, "length": 10}

@@ -13,8 +13,19 @@ from torch import Tensor
 
 from kgrec.errors import KgrecError
 from kgrec.graph import NO_TIME, Graph
-from kgrec.samplers import Batch, Both, Edges, Loader, Negatives, Neighborhood, Neighbors, Nodes, Stream, Ways
-from kgrec.schema import EdgeSchema
+from kgrec.graph.schema import EdgeSchema
+from kgrec.samplers import (
+    Batch,
+    CombinedLoader,
+    Directions,
+    Edges,
+    Loader,
+    Negatives,
+    Neighborhood,
+    Neighbors,
+    Nodes,
+    Stream,
+)
 
 RATED, VIEWED, IN = ("user", "rated", "item"), ("user", "viewed", "item"), ("item", "in", "genre")
 
@@ -99,7 +110,7 @@ def test_edges_both_ways_are_those_of_the_graph_both_ways(graph: Graph):
     here, there = seeds[index], Edges(made)[index]
     for name in ("head", "tail", "relation", "time", "weight", "edge"):
         assert torch.equal(getattr(here, name), getattr(there, name)), name
-    assert seeds.ways.edge_types == made.edge_types and seeds.ways.relation_ptr == made.relation_ptr
+    assert seeds.directions.edge_types == made.edge_types and seeds.directions.relation_ptr == made.relation_ptr
 
 
 def test_labels_go_both_ways():
@@ -113,8 +124,8 @@ def test_ways_refuse_a_name_that_is_taken():
     back = pd.DataFrame({"source": ["a"], "target": ["u"]})
     graph = Graph.from_frames(edges={RATED: frame, ("item", "rev_rated", "user"): back})
     with pytest.raises(KgrecError, match=r"'rev_rated'.* already; say which relation each is the inverse_of"):
-        Ways(graph)
-    assert Ways(graph, both=False).num_edges == 2
+        Directions(graph)
+    assert Directions(graph, both=False).num_edges == 2
 
 
 # ---------------------------------------------------------------- by hand
@@ -339,7 +350,7 @@ def stars(number: int, neighbors: int, repeated: int = 0) -> Graph:
 
 def drawn_of_stars(around: Neighborhood, neighbors: int, fanout: int) -> Counter:
     """How often each of 0 .. neighbors - 1 is drawn, over all stars; each has `fanout`."""
-    items = around.ways.graph.range("item")
+    items = around.directions.graph.range("item")
     centre = (around.node[: around.hops[0]] >= items.start) & (around.node[: around.hops[0]] < items.stop - 1)
     assert (around.ptr.diff()[centre] == fanout).all()
     user = around.node[around.source[centre[around.target]]]
@@ -454,7 +465,7 @@ def test_batches_drawn_ahead_are_the_same(prefetch: int):
 def test_both_with_batches_drawn_ahead():
     graph, stream = random_graph(), Stream(epoch=2)
     plain, ahead = (
-        list(Both(loader(graph, number), loader(graph, number, size=200)).epoch(stream)) for number in (0, 2)
+        list(CombinedLoader(loader(graph, number), loader(graph, number, size=200)).epoch(stream)) for number in (0, 2)
     )
     assert len(plain) == len(ahead) == 12
     assert all(same(a, c) and same(b, d) for (a, b), (c, d) in zip(plain, ahead))

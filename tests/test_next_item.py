@@ -13,7 +13,9 @@ from kgrec.errors import KgrecError, UnknownName
 from kgrec.graph import Graph
 from kgrec.model import Query
 from kgrec.nn import NextItem, Paths
-from kgrec.training import Trainer, TrainingConfig, make_fabric
+from kgrec.training.config import TrainingConfig
+from kgrec.training.processes import make_fabric
+from kgrec.training.trainer import Trainer
 
 NAMES = ("gru4rec", "gruatt", "sasrec")
 DIM, LENGTH, ITEMS = 8, 6, 12

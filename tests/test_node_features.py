@@ -17,8 +17,10 @@ from kgrec.nn import NodeEmbedding, NodeFeaturesConfig, cosine, dot, require_fea
 from kgrec.nn.text_vectors import text_vectors
 from kgrec.samplers.histories import Histories
 from kgrec.settings import configure
-from kgrec.split import split
-from kgrec.training import Trainer, TrainingConfig, make_fabric
+from kgrec.splits.split import split
+from kgrec.training.config import TrainingConfig
+from kgrec.training.processes import make_fabric
+from kgrec.training.trainer import Trainer
 
 RATED = pd.DataFrame({"source": ["a", "b", "c"], "target": ["x", "y", "x"]})
 

@@ -11,8 +11,8 @@ import torch
 
 from kgrec.errors import KgrecError, UnknownName
 from kgrec.graph import Graph
-from kgrec.noise import KINDS, divide, noisy, pushed_items
-from kgrec.split import split
+from kgrec.splits.split import split
+from kgrec.studies.noise import KINDS, divide, noisy, pushed_items
 
 USERS, ITEMS, TARGET = 6, 14, ("user", "rated", "item")
 #: user u rates items u to u + 7, the first at 100 + u; the weight of every edge is its own

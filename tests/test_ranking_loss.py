@@ -10,13 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kgrec import losses
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
-from kgrec.nn import Drawn, LossName, NodeEmbedding, RankingLoss, RankingLossConfig
+from kgrec.nn import Drawn, LossName, NodeEmbedding, RankingLoss, RankingLossConfig, losses
 from kgrec.samplers import Batch, Edges, Loader
 from kgrec.settings import configure
-from kgrec.split import split
+from kgrec.splits.split import split
 
 NAMES = get_args(LossName)
 WAYS = {

@@ -12,11 +12,13 @@ import pytest
 import torch
 from rich.console import Console
 
-from kgrec import cli, robustness
+from kgrec.cli.entry import main as cli
 from kgrec.errors import KgrecError, UnknownName
 from kgrec.graph import Graph
-from kgrec.noise import divide, noisy
-from kgrec.robustness import (
+from kgrec.run import train
+from kgrec.studies import robustness
+from kgrec.studies.noise import divide, noisy
+from kgrec.studies.robustness import (
     Trial,
     estimate,
     hit_rate,
@@ -27,8 +29,7 @@ from kgrec.robustness import (
     table,
     vectors_moved,
 )
-from kgrec.run import train
-from kgrec.training import TrainingConfig
+from kgrec.training.config import TrainingConfig
 
 SPEC = "last_n:1,valid=1"
 TARGET = ("user", "rated", "item")

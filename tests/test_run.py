@@ -14,7 +14,7 @@ from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.run import Run, measure, train
 from kgrec.settings import configure
-from kgrec.training import TrainingConfig
+from kgrec.training.config import TrainingConfig
 
 SMALL = {"dim": 8, "batch_size": 64, "lr": 0.01}
 

@@ -8,8 +8,8 @@ import torch
 
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
-from kgrec.samplers import Both, Edges, Loader, Negatives, Nodes, Stream
-from kgrec.split import split
+from kgrec.samplers import CombinedLoader, Edges, Loader, Negatives, Nodes, Stream
+from kgrec.splits.split import split
 
 RATED = ("user", "rated", "item")
 
@@ -80,7 +80,7 @@ def test_ranks_take_disjoint_shares_and_as_many_batches():
 def test_both_is_as_long_as_the_first_and_the_second_goes_round():
     graph = ring()
     rated, facts = graph.only("rated"), graph.only("in")
-    pairs = list(Both(Loader(Edges(rated), batch_size=3), Loader(Edges(facts), batch_size=4)))
+    pairs = list(CombinedLoader(Loader(Edges(rated), batch_size=3), Loader(Edges(facts), batch_size=4)))
     assert [len(a) for a, _ in pairs] == [3] * 6
     rounds = [torch.cat([pairs[i][1].head, pairs[i + 1][1].head]) for i in (0, 2, 4)]
     assert all(sorted(heads.tolist()) == list(range(6, 14)) for heads in rounds)

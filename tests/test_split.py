@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kgrec.errors import KgrecError, UnknownName
 from kgrec.graph import NO_TIME, Candidates, Graph
-from kgrec.split import Split, split
+from kgrec.splits.split import Split, split
 
 RATED, VIEWED, GENRE = ("user", "rated", "item"), ("user", "viewed", "item"), ("item", "has_genre", "genre")
 
@@ -455,7 +455,7 @@ def all_that(graph: Graph) -> set:
     """Every value within reach of `graph`, with all that it makes on demand made."""
     held: list[object] = [graph]
     for view in (graph, graph.both_ways(), graph.reversed(), graph.interactions(), graph.only("purchased")):
-        _ = view.head, view.tail, view.csr, view.csc, view.data, view._sorted_rows, view._sorted_pairs
+        _ = view.head, view.tail, view.csr, view.csc, view.data, view.index._sorted_rows, view.index._sorted_pairs
         held.append(view)
     held += [graph.to_networkx(), graph.edge_feature(PURCHASED, "review")]
     return set(reached(held))

@@ -18,12 +18,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from kgrec import storage
-from kgrec.assembly import EdgePart, NodePart, assemble
 from kgrec.errors import BadData, KgrecError, UnknownName
-from kgrec.features import Feature
-from kgrec.graph import NO_TIME, Candidates, Graph
-from kgrec.vocabulary import Vocabulary
+from kgrec.graph import NO_TIME, Candidates, Graph, storage
+from kgrec.graph.assembly import EdgePart, NodePart, assemble
+from kgrec.graph.features import Feature
+from kgrec.graph.vocabulary import Vocabulary
 
 RATED, GENRE = ("user", "rated", "item"), ("item", "has_genre", "genre")
 
@@ -51,7 +50,7 @@ def graph() -> Graph:
     )
     genre = EdgePart(np.array([0, 2]), np.array([0, 0]))
     back = EdgePart(np.array([0]), np.array([0]), inverse_of="has_genre")
-    return assemble(
+    parts = assemble(
         {
             "user": NodePart(Vocabulary(["007", "7"])),
             "item": NodePart(Vocabulary(["a", "東", "c"], labels=["Alien", None, "C"]), items, label="http://x/Film"),
@@ -63,6 +62,7 @@ def graph() -> Graph:
         splits={"given": np.array([0, 1, 2, 0], np.int8)},
         candidates={"few": Candidates(torch.tensor([0, 1]), torch.tensor([0, 2, 3]), torch.tensor([2, 1, 0]))},
     )
+    return Graph.of(parts)
 
 
 @pytest.fixture
@@ -363,7 +363,8 @@ def test_a_save_that_fails_leaves_nothing_and_the_old_graph(graph, folder, monke
 KILLED = """
 import sys, time
 from pathlib import Path
-from kgrec import Graph, storage
+from kgrec import Graph
+from kgrec.graph import storage
 write = storage._write
 def slow(path, columns):
     write(path, columns)

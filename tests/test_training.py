@@ -10,7 +10,9 @@ from kgrec.graph import Graph
 from kgrec.model import Objective, Recommender
 from kgrec.samplers import Edges, Loader
 from kgrec.settings import configure
-from kgrec.training import Trainer, TrainingConfig, make_fabric
+from kgrec.training.config import TrainingConfig
+from kgrec.training.processes import make_fabric
+from kgrec.training.trainer import Trainer
 
 EDGES = pd.DataFrame({"source": ["a", "b", "c", "d"], "target": ["x", "y", "x", "y"]})
 
@@ -69,7 +71,7 @@ def test_objectives_follow_epoch_by_epoch_and_each_moves_its_own():
 
 def test_objectives_of_one_turn_alternate_batch_by_batch():
     known = graph()
-    model = Two(known, {"first": {"turn": "both"}, "second": {"turn": "both"}})
+    model = Two(known, {"first": {"interleave": "both"}, "second": {"interleave": "both"}})
     list(trainer(model, known, epochs=1).epochs())
     assert model.calls == ["begin 1", "first", "second", "first", "refresh"]
 

@@ -12,8 +12,8 @@ from kgrec.graph import Graph
 from kgrec.model import Query
 from kgrec.run import Run, train
 from kgrec.settings import configure
-from kgrec.training import TrainingConfig
-from kgrec.transfer import initialise
+from kgrec.training.config import TrainingConfig
+from kgrec.training.transfer import initialise
 
 
 def graph_of(*pairs: tuple[str, str], item: str = "item") -> Graph:
@@ -225,7 +225,7 @@ def others(*users: int) -> Graph:
 
 def test_a_run_over_another_graph_starts_one_by_ids_whatever_its_split(planted: Graph, tmp_path, capsys) -> None:
     """Users 40 to 79 there, 0 to 59 here: 20 in common; and all of the 40 items."""
-    from kgrec.cli import app
+    from kgrec.cli.entry import app
 
     there, config = others(*range(40, 80)), {"dim": 8, "batch_size": 32}
     first = train(
@@ -347,7 +347,7 @@ def test_columns_are_taken_where_they_say_the_same() -> None:
 
 
 def test_the_command_says_what_was_taken(planted: Graph, tmp_path, capsys) -> None:
-    from kgrec.cli import app
+    from kgrec.cli.entry import app
 
     planted.save(tmp_path / "graph")
     how = ["--epochs", "1", "--set", "dim=8", "--split", "last_n:1"]

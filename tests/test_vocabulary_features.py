@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from kgrec.errors import BadData, KgrecError, UnknownName
-from kgrec.features import Feature
-from kgrec.schema import EdgeSchema, FeatureSchema, NodeSchema, Schema, clean_name
-from kgrec.vocabulary import Vocabulary, as_strings
+from kgrec.graph.features import Feature
+from kgrec.graph.schema import EdgeSchema, FeatureSchema, NodeSchema, Schema, clean_name
+from kgrec.graph.vocabulary import Vocabulary, as_strings
 
 # ---------------------------------------------------------------------- vocabulary
 

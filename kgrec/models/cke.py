@@ -15,7 +15,7 @@ from kgrec.graph import Graph
 from kgrec.model import Objective
 from kgrec.nn import Drawn, EdgeModelConfig, GraphEdgeModel, NodeEmbedding, RankingLoss, TransR
 from kgrec.nn.text_vectors import text_vectors
-from kgrec.samplers import Batch, Both, Edges, Loader, Negatives
+from kgrec.samplers import Batch, CombinedLoader, Edges, Loader, Negatives
 from kgrec.settings import settings
 
 
@@ -77,7 +77,11 @@ class CKE(GraphEdgeModel):
         both = facts.both_ways()
         stream = Loader(Edges(both), Negatives(both, reject=both), batch_size=c.facts_batch_size)
         assert isinstance(joint.batches, Loader)
-        return [replace(joint, batches=Both(joint.batches, stream), loss=self.joint_loss, penalty=self.joint_penalty)]
+        return [
+            replace(
+                joint, batches=CombinedLoader(joint.batches, stream), loss=self.joint_loss, penalty=self.joint_penalty
+            )
+        ]
 
     def joint_loss(self, batches: tuple[Batch, Batch]) -> Tensor:
         """The loss of a batch of interactions and one of facts."""

@@ -98,14 +98,14 @@ class GAN(Recommender):
         )
         self.judged = 0  #: all rows of this epoch, or pairs of a real and a generated one
         self.found: dict[str, float] = {}
-        self.amiss: list[str] = []
+        self.problems: list[str] = []
 
     def objectives(self, graph: Graph) -> list[Objective]:
         c, known = self.config, graph.only(graph.target)
         self.known = Nodes(known, known.target[0])
         self.watch = self._watch()
         users = Loader(self.known, batch_size=c.batch_size)
-        turn = "adversaries" if c.turn == "batch" else None
+        interleave = "adversaries" if c.turn == "batch" else None
         return [
             Objective(
                 "discriminator",
@@ -114,7 +114,7 @@ class GAN(Recommender):
                 list(self.discriminator.parameters()),
                 calm_adam,
                 c.d_lr,
-                turn=turn,
+                interleave=interleave,
                 penalty=self.discriminator_penalty if c.d_l2 else None,
             ),
             Objective(
@@ -124,7 +124,7 @@ class GAN(Recommender):
                 list(self.generator.parameters()),
                 calm_adam,
                 c.g_lr,
-                turn=turn,
+                interleave=interleave,
                 penalty=self.generator_penalty if c.g_l2 else None,
             ),
         ]
@@ -222,20 +222,20 @@ class GAN(Recommender):
             self.found["distance"] = float(self.told) / max(1, self.judged)
         else:
             accuracy = self.found["d_accuracy"] = float(self.told) / max(1, self.judged)
-        self.amiss = self.watch.concerns(entropy, distinct, accuracy)
+        self.problems = self.watch.warnings(entropy, distinct, accuracy)
 
     def begin(self, epoch: int) -> None:
         self.told, self.judged = 0.0, 0
 
-    def signs(self) -> Mapping[str, float]:
+    def diagnostics(self) -> Mapping[str, float]:
         """`entropy`: of the mean generated row, a share of the most there can be; `distinct`: share of the catalog in
         the lists of the first 10 generated for users in training, each by one noise vector; `d_accuracy`: share of the
         real and generated rows of the epoch that D knew for what they are, or, of a critic, `distance`: its mean on
         real rows less that on generated ones."""
         return self.found
 
-    def concerns(self) -> list[str]:
-        return self.amiss
+    def warnings(self) -> list[str]:
+        return self.problems
 
     def _watch(self) -> Watch:
         """What the real rows look like, to hold the generated ones against."""

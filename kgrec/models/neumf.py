@@ -10,8 +10,9 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from kgrec.graph import Graph
-from kgrec.model import FOREVER, Objective, fused_adam, sgd
+from kgrec.model import FOREVER, Objective
 from kgrec.nn import Drawn, EdgeModel, NodeEmbedding, PairMLP, PairMLPConfig, RankingLoss, dot
+from kgrec.optimizers import fused_adam, sgd
 from kgrec.samplers import Batch
 from kgrec.settings import settings
 

@@ -14,12 +14,12 @@ from kgrec.nn.label_loss import label_loss, label_of, mean_score, squares
 from kgrec.nn.link_model import KGELinkModel, LinkModel, LinkModelConfig
 from kgrec.nn.next_item import NextItem, NextItemConfig, Paths
 from kgrec.nn.node_features import NodeFeatures, NodeFeaturesConfig, require_features
+from kgrec.nn.node_vectors import Vectors
 from kgrec.nn.pair_mlp import PairMLP, PairMLPConfig
 from kgrec.nn.propagation import Adjacency, symmetric
 from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfig, product
+from kgrec.nn.relation_space import TransR
 from kgrec.nn.self_attention import SelfAttention, SelfAttentionConfig
-from kgrec.nn.transr import TransR
-from kgrec.nn.vectors import Vectors
 from kgrec.nn.watch import Watch, distinct_share, entropy_share
 
 __all__ = [

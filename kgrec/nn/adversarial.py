@@ -13,13 +13,14 @@ import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from kgrec import losses
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
-from kgrec.model import FOREVER, Objective, Query, Recommender, fused_adam, sgd
+from kgrec.model import FOREVER, Objective, Query, Recommender
+from kgrec.nn import losses
 from kgrec.nn.edge_model import EdgeModelConfig
 from kgrec.nn.embedding import NodeEmbedding, vector_tables
 from kgrec.nn.watch import Watch, distinct_share, entropy_share
+from kgrec.optimizers import fused_adam, sgd
 from kgrec.samplers import Batch, Loader, Nodes
 from kgrec.settings import settings
 
@@ -132,7 +133,7 @@ class AdversarialRanking(Recommender, ABC):
             raise KgrecError(f"base {config.base!r} {why}; {WANTED}")
         self.generator = generator
         self.tally = _Tally()
-        self.shown: dict[str, float] = {}  #: the signs as they were last asked for
+        self.shown: dict[str, float] = {}  #: the diagnostics as they were last asked for
 
     @abstractmethod
     def judges(self) -> Mapping[End, Recommender]:
@@ -175,7 +176,7 @@ class AdversarialRanking(Recommender, ABC):
                 partial(self.generator_loss, view),
                 list(self.generator.parameters()),
                 lr=self.generator_lr(view.end),
-                turn="generator",
+                interleave="generator",
                 penalty=partial(self._penalty, view, self.generator, c.g_l2) if c.g_l2 else None,
                 optimizer=optimizers[c.g_optimizer],
                 epochs=range(first + c.d_epochs, FOREVER),
@@ -287,7 +288,7 @@ class AdversarialRanking(Recommender, ABC):
             return self.generator.score(query, items)
         return self.combined([judge.score(query, items) for judge in self.judges().values()])
 
-    def signs(self) -> Mapping[str, float]:
+    def diagnostics(self) -> Mapping[str, float]:
         """`d_accuracy` of the judges, over true and drawn pairs; `entropy` of the generator's mean row as a share of
         that of an even choice, and `distinct`, the share of what may be drawn that was: of the view with the least."""
         tally, found = self.tally, dict[str, float]()
@@ -301,11 +302,11 @@ class AdversarialRanking(Recommender, ABC):
         self.shown = found
         return found
 
-    def concerns(self) -> list[str]:
-        signs = self.shown
-        if "entropy" not in signs:
+    def warnings(self) -> list[str]:
+        shown = self.shown
+        if "entropy" not in shown:
             return []
-        return self.watch.concerns(signs["entropy"], signs["distinct"], signs["d_accuracy"])
+        return self.watch.warnings(shown["entropy"], shown["distinct"], shown["d_accuracy"])
 
 
 def base_fields(config: AdversarialRankingConfig, kind: type) -> dict[str, Any]:

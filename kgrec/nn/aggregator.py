@@ -49,21 +49,21 @@ class _SumAndProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, own: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-        from kgrec import kernels
+        from kgrec.nn import vector_kernels
 
         own, other = own.contiguous(), other.contiguous()
         ctx.save_for_backward(own, other)
         total, product = torch.empty_like(own), torch.empty_like(own)
-        kernels.sum_and_product(*_flat(own, other, total, product))
+        vector_kernels.sum_and_product(*_flat(own, other, total, product))
         return total, product
 
     @staticmethod
     def backward(ctx: Any, of_total: Tensor, of_product: Tensor) -> tuple[Tensor, Tensor]:
-        from kgrec import kernels
+        from kgrec.nn import vector_kernels
 
         of_own, of_other = torch.empty_like(of_total), torch.empty_like(of_total)
         gradients = of_total.contiguous(), of_product.contiguous()
-        kernels.sum_and_product_back(*_flat(*ctx.saved_tensors, *gradients, of_own, of_other))
+        vector_kernels.sum_and_product_back(*_flat(*ctx.saved_tensors, *gradients, of_own, of_other))
         return of_own, of_other
 
 
@@ -72,24 +72,24 @@ class _LeakySum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, first: Tensor, second: Tensor, dropped: int) -> Tensor:
-        from kgrec import kernels
+        from kgrec.nn import vector_kernels
 
         draw = draw_bytes(first.numel()) if dropped else torch.zeros(1, dtype=torch.uint8).expand(first.numel())
         ctx.save_for_backward(first, second, draw)
         ctx.dropped, out = dropped, torch.empty_like(first)
         a, b, flat = _flat(first, second, out)
-        kernels.leaky_sum(a, b, SLOPE, draw.numpy(), dropped, LEVELS / (LEVELS - dropped), flat)
+        vector_kernels.leaky_sum(a, b, SLOPE, draw.numpy(), dropped, LEVELS / (LEVELS - dropped), flat)
         return out
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-        from kgrec import kernels
+        from kgrec.nn import vector_kernels
 
         first, second, draw = ctx.saved_tensors
         of_first, of_second = torch.empty_like(first), torch.empty_like(second)
         scale = LEVELS / (LEVELS - ctx.dropped)
         a, b, g, of_a, of_b = _flat(first, second, gradient.contiguous(), of_first, of_second)
-        kernels.leaky_sum_back(a, b, SLOPE, draw.numpy(), ctx.dropped, scale, g, of_a, of_b)
+        vector_kernels.leaky_sum_back(a, b, SLOPE, draw.numpy(), ctx.dropped, scale, g, of_a, of_b)
         return of_first, of_second, None
 
 

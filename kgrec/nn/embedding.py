@@ -12,7 +12,7 @@ from torch.nn import functional
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.nn.node_features import NodeFeatures, NodeFeaturesConfig, has_edge
-from kgrec.nn.vectors import Vectors
+from kgrec.nn.node_vectors import Vectors
 
 TINY = 1e-12  #: the least length that a vector is divided by
 
@@ -201,20 +201,20 @@ class _Dot(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, vector: Tensor, table: Tensor, column: Tensor) -> Tensor:
-        from kgrec import kernels
+        from kgrec.nn import vector_kernels
 
         ctx.save_for_backward(vector, table, column)
         out = torch.empty(column.shape)
-        kernels.pair_products(*_arrays(vector, table, column, out))
+        vector_kernels.pair_products(*_arrays(vector, table, column, out))
         return out
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-        from kgrec import kernels
+        from kgrec.nn import vector_kernels
 
         vector, table, column = ctx.saved_tensors
         of_vector, of_table = torch.zeros_like(vector), torch.zeros_like(table)
-        kernels.add_pair_gradients(*_arrays(vector, table, column, gradient, of_vector, of_table))
+        vector_kernels.add_pair_gradients(*_arrays(vector, table, column, gradient, of_vector, of_table))
         of_table[-1] = 0
         return of_vector, of_table, None
 

@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from kgrec.graph import Graph
 from kgrec.nn.edge_model import EdgeModel
+from kgrec.nn.node_vectors import Vectors
 from kgrec.nn.ranking_loss import product
-from kgrec.nn.vectors import Vectors
 
 
 class GraphEdgeModel(EdgeModel, ABC):

@@ -14,12 +14,13 @@ from torch.nn import functional
 
 from kgrec.errors import KgrecError, some
 from kgrec.graph import CSR, Graph
-from kgrec.model import Objective, SparseAndDense, fused_adam
+from kgrec.model import Objective
 from kgrec.nn.aggregator import Aggregator, AggregatorName
 from kgrec.nn.embedding import NodeEmbedding
 from kgrec.nn.propagation import Adjacency, csr_matrix, row_sums
-from kgrec.nn.transr import TransR
-from kgrec.samplers import Batch, Edges, Loader, Negatives, Neighborhood, Ways
+from kgrec.nn.relation_space import TransR
+from kgrec.optimizers import SparseAndDense, fused_adam
+from kgrec.samplers import Batch, Directions, Edges, Loader, Negatives, Neighborhood
 from kgrec.settings import settings
 
 AT_ONCE = 1 << 20  #: edges that attention is made of at once
@@ -72,9 +73,9 @@ class KGEncoder(nn.Module):
         self.config, self.sampled = config, sampled
         self.has_attended = False  #: in this process
         self.width = config.dim + sum(config.layers)  #: numbers of a final vector
-        self.ways = Ways(graph)
+        self.directions = Directions(graph)
         self.node = NodeEmbedding(known or graph, None, config.dim, config.init_std, config, sparse=sparse)
-        self.transr = TransR(self.ways.num_relations, config.dim, config.relation_dim)
+        self.transr = TransR(self.directions.num_relations, config.dim, config.relation_dim)
         self.aggregators = nn.ModuleList(
             Aggregator(config.aggregator, dim, out, config.message_dropout)
             for dim, out in itertools.pairwise((config.dim, *config.layers))
@@ -82,7 +83,7 @@ class KGEncoder(nn.Module):
         self.ends: Tensor  #: LongTensor [nodes of the ends], flat
         self.register_buffer("ends", torch.cat([graph.nodes(node_type) for node_type in ends]), persistent=False)
         self.energy: Tensor  #: FloatTensor [edges both ways], pi before the softmax; zeros before the first `attend`
-        self.register_buffer("energy", torch.zeros(self.ways.num_edges, device=graph.device), persistent=False)
+        self.register_buffer("energy", torch.zeros(self.directions.num_edges, device=graph.device), persistent=False)
         if not sampled:
             self._index(graph)
 
@@ -159,10 +160,10 @@ class KGEncoder(nn.Module):
         """Make pi of the vectors at hand."""
         self.has_attended = True
         vector = self.node.table()
-        for relation, (first, stop) in enumerate(itertools.pairwise(self.ways.relation_ptr)):
+        for relation, (first, stop) in enumerate(itertools.pairwise(self.directions.relation_ptr)):
             for start in range(first, stop, AT_ONCE):
                 position = torch.arange(start, min(start + AT_ONCE, stop), device=vector.device)
-                tail, head = (vector.index_select(0, end) for end in self.ways.ends(position))
+                tail, head = (vector.index_select(0, end) for end in self.directions.ends(position))
                 self.energy[position[0] : position[-1] + 1] = self.transr.attention(head, relation, tail)
         if not self.sampled:
             attention = softmax_in_rows(self.energy[self.edge], self.adjacency.ptr.long())
@@ -172,7 +173,7 @@ class KGEncoder(nn.Module):
     def _shares(self) -> list[tuple[CSR, Tensor]]:
         """For edges read forwards and those read backwards, where they lie, the attention of each to the node that it
         leads to: FloatTensor in the order of the CSR."""
-        graph, outward = self.ways.graph, self.ways.outward
+        graph, outward = self.directions.graph, self.directions.outward
         sides = [(graph.csc, self.energy[graph.csc.edge])]
         if outward is not None and outward.num_edges:
             sides.append((outward.csr, self.energy[outward.csr.edge + graph.num_edges]))

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from kgrec.graph import Graph
-from kgrec.losses import logistic, squared_error
+from kgrec.graph.schema import CLICK
 from kgrec.model import AnyTask
+from kgrec.nn.losses import logistic, squared_error
 from kgrec.samplers import Batch
-from kgrec.schema import CLICK
 
 
 def label_of(task: AnyTask) -> str | None:

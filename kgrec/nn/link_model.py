@@ -11,9 +11,9 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kgrec import losses
 from kgrec.graph import Graph
 from kgrec.model import Objective, Query, Recommender
+from kgrec.nn import losses
 from kgrec.samplers import Batch, Edges, Loader, Negatives
 from kgrec.settings import settings
 

@@ -17,8 +17,8 @@ from kgrec.graph import Graph
 from kgrec.model import Objective, Query, Recommender
 from kgrec.nn.embedding import NodeEmbedding
 from kgrec.nn.node_features import NodeFeaturesConfig
+from kgrec.nn.node_vectors import Vectors
 from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfig, product
-from kgrec.nn.vectors import Vectors
 from kgrec.samplers import Batch, Loader, Sequences
 from kgrec.settings import settings
 

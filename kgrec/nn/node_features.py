@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kgrec.errors import KgrecError, some, unknown_name
-from kgrec.features import Feature
 from kgrec.graph import Graph
+from kgrec.graph.features import Feature
+from kgrec.graph.schema import FeatureSchema, NodeSchema
 from kgrec.nn.text_vectors import text_vectors
-from kgrec.schema import FeatureSchema, NodeSchema
 from kgrec.settings import settings
 
 FeatureNames = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
@@ -255,7 +255,7 @@ class Dense(Column):
             value = torch.from_numpy(text_vectors(texts, fitted.numpy(), width, self.encoder))
         length = value.norm(dim=1)
         known = length[fitted & (length > 0)]
-        if len(known):  # texts may be of signs alone
+        if len(known):  # texts may be of punctuation alone
             self.value[:-1] = value / known.mean()
         self.there[:-1] = length > 0
 

@@ -96,9 +96,9 @@ class _RowSums(torch.autograd.Function):
         ctx.size = x.shape
         out = x.new_zeros(len(ptr) - 1, x.shape[1])
         if x.device.type == "cpu":
-            from kgrec import kernels
+            from kgrec.nn import vector_kernels
 
-            kernels.add_rows(*(t.detach().contiguous().numpy() for t in (ptr, column, value, x, out)))
+            vector_kernels.add_rows(*(t.detach().contiguous().numpy() for t in (ptr, column, value, x, out)))
             return out
         row = torch.arange(len(out), device=x.device).repeat_interleave(ptr.diff())
         return out.index_add_(0, row, x[column] * value.unsqueeze(1))
@@ -108,9 +108,11 @@ class _RowSums(torch.autograd.Function):
         ptr, column, value = ctx.saved_tensors
         of_x = gradient.new_zeros(ctx.size)
         if gradient.device.type == "cpu":
-            from kgrec import kernels
+            from kgrec.nn import vector_kernels
 
-            kernels.add_rows_back(*(t.detach().contiguous().numpy() for t in (ptr, column, value, gradient, of_x)))
+            vector_kernels.add_rows_back(
+                *(t.detach().contiguous().numpy() for t in (ptr, column, value, gradient, of_x))
+            )
             return None, None, None, of_x
         row = torch.arange(len(gradient), device=gradient.device).repeat_interleave(ptr.diff())
         return None, None, None, of_x.index_add_(0, column, gradient[row] * value.unsqueeze(1))

@@ -12,10 +12,10 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, model_vali
 from torch import Tensor
 from torch.nn import functional
 
-from kgrec import losses
 from kgrec.graph import Graph
+from kgrec.nn import losses
 from kgrec.nn.embedding import NodeEmbedding, cosine, dot
-from kgrec.nn.vectors import Vectors
+from kgrec.nn.node_vectors import Vectors
 from kgrec.samplers import Negatives
 from kgrec.settings import settings
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from kgrec.errors import KgrecError
 
-CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  #: scripts without spaces, of which each sign is a word
-TOKEN = rf"[{CJK}]|[^\W{CJK}]+"  #: a word, or one Chinese or Japanese sign
+CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  #: scripts without spaces: each character is a word
+TOKEN = rf"[{CJK}]|[^\W{CJK}]+"  #: a word, or one Chinese or Japanese character
 
 
 def text_vectors(texts: Sequence[str | None], fitted: np.ndarray, dim: int, encoder: str = "tfidf") -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Signs that a generator and its discriminator no longer learn from each other."""
+"""Diagnostics that tell when a generator and its discriminator no longer learn from each other."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Watch:
         self.entropy, self.distinct, self.hints = entropy, distinct, hints
         self.epochs: dict[str, int] = {}  #: for how many in a row each thing has been amiss
 
-    def concerns(self, entropy: float, distinct: float, accuracy: float | None) -> list[str]:
+    def warnings(self, entropy: float, distinct: float, accuracy: float | None) -> list[str]:
         """What has been amiss for long enough by this epoch, with hints; each once, until it goes away. accuracy: of
         the discriminator; None for a critic, which has none."""
         narrow = distinct < self.NARROW and distinct < self.FAR * self.distinct

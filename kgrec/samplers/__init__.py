@@ -1,17 +1,20 @@
 """Samplers: graph to batches. Seeds say what one example is, stages add what a model wants to see."""
 
+from kgrec._moved import renamed
 from kgrec.samplers.batch import Batch, Stream
-from kgrec.samplers.loader import Batches, Both, Loader, Seeds, Stage
+from kgrec.samplers.directions import Directions
+from kgrec.samplers.loader import Batches, CombinedLoader, Loader, Seeds, Stage
 from kgrec.samplers.negatives import Negatives
-from kgrec.samplers.neighbors import Neighborhood, Neighbors
+from kgrec.samplers.neighborhood import Neighborhood
+from kgrec.samplers.neighbors import Neighbors
 from kgrec.samplers.seeds import Edges, Nodes
 from kgrec.samplers.sequences import History, Sequences
-from kgrec.samplers.ways import Ways
 
 __all__ = [
     "Batch",
     "Batches",
-    "Both",
+    "CombinedLoader",
+    "Directions",
     "Edges",
     "History",
     "Loader",
@@ -23,5 +26,6 @@ __all__ = [
     "Sequences",
     "Stage",
     "Stream",
-    "Ways",
 ]
+
+__getattr__ = renamed(__name__, {"Ways": "Directions", "Both": "CombinedLoader"})

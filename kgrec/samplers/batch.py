@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from kgrec.samplers.neighbors import Neighborhood
+from kgrec.samplers.neighborhood import Neighborhood
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class Seeds(Protocol):
 
 
 class Batches(Protocol):
-    """What an objective is taken over: a Loader, or Both."""
+    """What an objective is taken over: a Loader, or a CombinedLoader."""
 
     def __len__(self) -> int: ...
 
@@ -132,7 +132,7 @@ def _ahead(batches: Iterator[Batch], number: int) -> Iterator[Batch]:
                 waiting.cancel()
 
 
-class Both:
+class CombinedLoader:
     """Two streams as one, as long as the first: the second goes round, or ends early, to keep pace (joint losses)."""
 
     def __init__(self, first: Loader, second: Loader) -> None:

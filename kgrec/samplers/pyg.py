@@ -17,7 +17,8 @@ from torch_geometric.sampler.neighbor_sampler import edge_sample, node_sample
 
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
-from kgrec.samplers.neighbors import Neighborhood, Neighbors
+from kgrec.samplers.neighborhood import Neighborhood
+from kgrec.samplers.neighbors import Neighbors
 
 
 class PyGSampler(BaseSampler):

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from kgrec.graph import Graph
 from kgrec.samplers.batch import Batch
-from kgrec.samplers.ways import Ways
+from kgrec.samplers.directions import Directions
 
 
 class Edges:
@@ -28,7 +28,7 @@ class Edges:
     by_example = True
 
     def __init__(self, graph: Graph, label: str | None = None, *, both_ways: bool = False) -> None:
-        self.graph, self.ways = graph, Ways(graph, both=both_ways)
+        self.graph, self.directions = graph, Directions(graph, both=both_ways)
         self.label = None if label is None else _labels(graph, label)
 
     @property
@@ -36,15 +36,15 @@ class Edges:
         return self.graph.device
 
     def __len__(self) -> int:
-        return self.ways.num_edges
+        return self.directions.num_edges
 
     def __getitem__(self, index: Tensor) -> Batch:
-        graph, edge = self.graph, self.ways.edge(index)
-        head, tail = self.ways.ends(index)
+        graph, edge = self.graph, self.directions.edge(index)
+        head, tail = self.directions.ends(index)
         return Batch(
             head=head,
             tail=tail,
-            relation=self.ways.relation(index),
+            relation=self.directions.relation(index),
             time=graph.time[edge],
             weight=graph.weight[edge],
             edge=index,

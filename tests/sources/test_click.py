@@ -9,7 +9,7 @@ import torch
 from kgrec.errors import BadData, KgrecError
 from kgrec.graph import Graph
 from kgrec.sources.checking import check
-from kgrec.split import split
+from kgrec.splits.split import split
 
 SHOWN = "name: t\ninteractions:\n  file: r.csv\n  relation: shown\n"
 EVENTS = """

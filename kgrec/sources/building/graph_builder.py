@@ -10,11 +10,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.assembly import EdgePart, NodePart
 from kgrec.errors import KgrecError
-from kgrec.features import Feature
-from kgrec.schema import EdgeType, FeatureKind
-from kgrec.vocabulary import Vocabulary
+from kgrec.graph.assembly import EdgePart, NodePart
+from kgrec.graph.features import Feature
+from kgrec.graph.schema import EdgeType, FeatureKind
+from kgrec.graph.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, eq=False)

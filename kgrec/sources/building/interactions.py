@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from kgrec.schema import CLICK, FeatureKind
+from kgrec.graph.schema import CLICK, FeatureKind
 from kgrec.sources.building.events import Events, as_sessions, kept, numbers_by_appearance
 from kgrec.sources.building.graph_builder import Drafts, EdgeDraft
 from kgrec.sources.building.report import BuildReport

@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.schema import FeatureKind, clean_name
+from kgrec.graph.schema import FeatureKind, clean_name
 from kgrec.sources.building.graph_builder import Drafts, FeatureDraft
 from kgrec.sources.building.links import Places
 from kgrec.sources.building.report import BuildReport

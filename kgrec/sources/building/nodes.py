@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec.errors import BadData, some
-from kgrec.schema import FeatureKind
+from kgrec.graph.schema import FeatureKind
 from kgrec.sources.building.graph_builder import Drafts, EdgeDraft, FeatureDraft
 from kgrec.sources.building.report import BuildReport
 from kgrec.sources.recipe.node_part import AttributeEdge, NodeTable

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from kgrec.assembly import assemble
 from kgrec.errors import KgrecError
 from kgrec.files import refuse_existing
 from kgrec.graph import Graph
+from kgrec.graph.assembly import assemble
 from kgrec.sources.building.graph_builder import Drafts
 from kgrec.sources.building.interactions import add_clicks, add_interactions
 from kgrec.sources.building.links import EntityNodes, add_facts, coverage

@@ -12,7 +12,7 @@ import torch
 
 from kgrec.errors import BadData, some
 from kgrec.graph import Candidates
-from kgrec.schema import EdgeType
+from kgrec.graph.schema import EdgeType
 from kgrec.sources.building.graph_builder import Drafts, EdgeDraft
 from kgrec.sources.building.interactions import PART_CODE
 from kgrec.sources.building.report import BuildReport

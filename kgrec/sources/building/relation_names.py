@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from kgrec.errors import BadData
-from kgrec.schema import clean_name
+from kgrec.graph.schema import clean_name
 from kgrec.sources.rdf.facts import FactOptions
 
 

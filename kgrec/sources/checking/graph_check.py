@@ -15,14 +15,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
-from kgrec.assembly import unix_seconds
 from kgrec.errors import KgrecError, some
-from kgrec.features import Feature
 from kgrec.graph import NO_TIME
-from kgrec.schema import EdgeType, FeatureSchema, Schema
+from kgrec.graph.assembly import unix_seconds
+from kgrec.graph.features import Feature
+from kgrec.graph.schema import EdgeType, FeatureSchema, Schema
+from kgrec.graph.storage import FORMAT, PARTS, edge_file
 from kgrec.sources.checking.findings import Problem, Severity
 from kgrec.sources.tables.columns import DAY
-from kgrec.storage import FORMAT, PARTS, edge_file
 
 AGAIN = "build the graph again"
 

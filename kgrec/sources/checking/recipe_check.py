@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec.errors import KgrecError, some
-from kgrec.schema import clean_name
+from kgrec.graph.schema import clean_name
 from kgrec.sources.building.graph_builder import Drafts
 from kgrec.sources.building.interactions import add_interactions
 from kgrec.sources.building.links import EntityNodes, add_facts

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from kgrec.schema import FeatureKind
+from kgrec.graph.schema import FeatureKind
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from kgrec.schema import CLICK, EdgeType
+from kgrec.graph.schema import CLICK, EdgeType
 from kgrec.sources.recipe.recipe_part import Files, Name, PartName, RecipePart
 from kgrec.sources.recipe.table_part import FeatureColumn, TableFormat
 

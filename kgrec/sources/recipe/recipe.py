@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from kgrec.errors import unknown_name
-from kgrec.schema import EdgeType
+from kgrec.graph.schema import EdgeType
 from kgrec.sources.rdf.source import RdfSource
 from kgrec.sources.recipe.document import load_document
 from kgrec.sources.recipe.interaction_part import Interactions

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from kgrec.schema import clean_name
+from kgrec.graph.schema import clean_name
 
 PartName = Literal["train", "valid", "test"]
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from kgrec.schema import FeatureKind
+from kgrec.graph.schema import FeatureKind
 from kgrec.sources.recipe.recipe_part import Files, RecipePart
 
 

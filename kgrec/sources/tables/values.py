@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec.errors import BadData
-from kgrec.schema import FeatureKind
+from kgrec.graph.schema import FeatureKind
 from kgrec.sources.recipe.table_part import FeatureColumn
 from kgrec.sources.tables.columns import Column, Numbers, Texts
 

@@ -1,0 +1,5 @@
+"""`python -m kgrec`: the kgrec command."""
+
+from kgrec.cli.entry import main
+
+main()

@@ -1,0 +1,5 @@
+"""`python -m kgrec.cli`."""
+
+from kgrec.cli.entry import main
+
+main()

@@ -1,0 +1,370 @@
+"""Rank, mask, measure: a model's scores against held-out edges, in fixed memory and in the same way for every model."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from kgrec.errors import KgrecError, some
+from kgrec.evaluation.metrics import OF_A_USERS_CLICKS, OF_CLICKS, OF_RATINGS, Metric, Ranking, coverage, parse
+from kgrec.evaluation.ranking import Ranker, Scorer, as_edges, scoring
+from kgrec.graph import Candidates, Graph
+from kgrec.model import AnyTask, Recommender
+from kgrec.samplers.histories import Histories
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What came out: means over users, and the values that they are means of."""
+
+    metrics: dict[str, float]  #: by name, as asked
+    per_user: pa.Table  #: one row a user: `user`, the external id, and a column for each metric that a user has; null
+    #: where this one has none (gauc, the user's own AUC, needs both classes)
+    num_users: int  #: users with at least one held-out item: those that the means are over
+    num_unrankable: int  #: distinct held-out pairs that no model could rank: seen before, or not on the user's list
+    seconds: float
+    warm: dict[str, float] = field(default_factory=dict)  #: among items with a known interaction; empty if `cold` is
+    cold: dict[str, float] = field(default_factory=dict)  #: among items without one; empty where none is held out
+    predictions: pa.Table | None = None  #: where ratings or clicks were measured, one row a held-out edge: `user` and
+    #: `item`, external ids, `truth` and `prediction`, the rating or the probability, float32
+
+
+def default_metrics(task: AnyTask) -> tuple[str, ...]:
+    """The metrics of a task where none are named.
+
+    >>> default_metrics("rating"), default_metrics("ctr")
+    (('rmse', 'mae'), ('auc', 'gauc', 'logloss', 'ece'))
+    """
+    if task == "link":
+        return ("mrr", "hits@1", "hits@3", "hits@10")
+    if task != "ranking":
+        return tuple(OF_RATINGS if task == "rating" else OF_CLICKS)
+    kinds = ("recall", "precision", "ndcg", "hit_rate", "mrr", "map")
+    return tuple(f"{kind}@{k}" for k in (10, 20) for kind in kinds)
+
+
+def evaluate(
+    model: Recommender,
+    known: Graph,
+    held: Graph,
+    *,
+    metrics: Sequence[str] | None = None,
+    candidates: Candidates | None = None,
+    seed: int = 0,
+    batch_size: int = 2048,
+    cells: int = 4_194_304,
+) -> Evaluation:
+    """How well a model ranks what was held out, or predicts its ratings or clicks: one protocol for all models.
+
+    known: its target edges are each user's history, and are seen. held: its target edges are to be predicted. metrics:
+    names such as `ndcg@10`; None: those of `default_metrics`. candidates: for each user the items to rank, a set; None:
+    all that the user has not seen. seed: of the order among equal scores. batch_size: most users scored at once. cells:
+    most scores held at once; they take up to some 40 bytes each, whatever the number of users and items.
+
+    - Candidates are all nodes of the target's tail type, less those seen. Lists are ranked as published: what is seen
+      is not taken from them; an item that stands twice on one counts once.
+    - Means are over users with at least one distinct held-out item; an item held out twice counts once.
+    - A held-out item that cannot be ranked, because the user has seen it (a repeat) or because it is not on the user's
+      list, stays among the relevant and is missed, as in LensKit; `num_unrankable` tells how many there are.
+    - Equal scores are ordered by a random number of each user and item, so a constant scorer is at chance.
+    - Where cold items (those without a known interaction) are held out, `cold` and `warm` rank each kind among its own
+      kind alone, over the users with a held-out item of that kind.
+    - Metrics of ratings and clicks are over held-out edges, as often as they stand there; a user's own are over that
+      user's edges. A score's sigmoid is the probability of a click. Where all warm or all cold edges are of one class,
+      the AUC of these alone is left out.
+
+    The model is scored in eval mode, without gradients and on its own device; it is left in the mode it was in.
+
+    Raises UnknownName for a metric that is not there; KgrecError where nothing is held out, the graphs differ in nodes
+    or target, a user has no list, scores are not finite, and as `check_metrics`.
+    """
+    start = time.perf_counter()
+    wanted = list(dict.fromkeys(parse(name) for name in (default_metrics(model.task) if metrics is None else metrics)))
+    _check_graphs(known, held)
+    trial = _Trial(model, known, held, candidates, batch_size, cells)
+    check_metrics(model, trial.held, [metric.name for metric in wanted])
+    of_lists = [metric for metric in wanted if metric.of in ("lists", "catalog")]
+    of_edges = [metric for metric in wanted if metric.of in ("ratings", "clicks")]
+    with scoring(model):
+        ranked = _rank(trial, of_lists, seed) if of_lists else {}
+        score = trial.scorer.of_edges(trial.held) if of_edges else None
+    predicted = {} if score is None else _predicted(trial, of_edges, score)
+    found = {scope: _joined(ranked.get(scope), predicted.get(scope), wanted) for scope in trial.scopes}
+    columns = {name: pa.array(own.cpu().numpy(), from_pandas=True) for name, own in found["all"].columns.items()}
+    return Evaluation(
+        metrics=found["all"].means,
+        warm=found["warm"].means if "warm" in found else {},
+        cold=found["cold"].means if "cold" in found else {},
+        per_user=pa.table({"user": trial.ids(trial.seen.target[0], trial.user), **columns}),
+        predictions=None if score is None else trial.predictions(score),
+        num_users=len(trial.user),
+        num_unrankable=trial.num_unrankable(),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _check_graphs(known: Graph, held: Graph) -> None:
+    if known.target != held.target or known.num_nodes != held.num_nodes:
+        raise KgrecError(
+            f"held-out edges are of another graph: {'-'.join(held.target)} over {held.num_nodes:,} nodes, "
+            f"where {'-'.join(known.target)} over {known.num_nodes:,} nodes is known"
+        )
+
+
+def check_metrics(model: Recommender, held: Graph, metrics: Sequence[str]) -> None:
+    """Whether the held-out edges give these metrics of this model a value, before anything is scored.
+
+    Raises KgrecError where metrics of facts are asked for, ratings or clicks of a model of another task, where edges
+    have no labels of clicks, and where AUC is undefined: all edges, or those of each user for GAUC, are of one class.
+    """
+    wanted = [parse(name) for name in metrics]
+    facts = [metric.name for metric in wanted if metric.of == "facts"]
+    if facts:
+        lists = "; the mrr of lists has a cut-off, mrr@10" if "mrr" in facts else ""
+        raise KgrecError(
+            f"{', '.join(facts)} measure held-out facts, and these are held-out {held.target[1]!r} edges{lists}; ask "
+            "for metrics such as ndcg@10, or train a model of facts with --task link"
+        )
+    for what, task in (("ratings", "rating"), ("clicks", "ctr")):
+        names = [metric.name for metric in wanted if metric.of == what]
+        if names and model.task != task:
+            raise KgrecError(
+                f"{', '.join(names)} measure predicted {what}, and the scores of {type(model).__name__} are of task "
+                f"{model.task!r}; ask for metrics such as ndcg@10"
+            )
+    kinds = [metric.kind for metric in wanted if metric.of == "clicks"]
+    if kinds:
+        _check_classes(held.only(held.target), kinds)
+
+
+def _check_classes(held: Graph, kinds: Sequence[str]) -> None:
+    label = held.clicks()
+    undefined = [kind for kind in ("auc", "gauc") if kind in kinds]
+    if undefined and label.min() == label.max():
+        raise KgrecError(
+            f"{' and '.join(undefined)} undefined: the {len(label):,} held-out {held.target[1]!r} edges are all "
+            f"{'clicks' if label[0] else 'without a click'}, and both are wanted; mend `click:` in the recipe, take "
+            "another --split, or ask for --metrics logloss,ece and --metric logloss"
+        )
+    edges, clicks = torch.bincount(held.head), torch.bincount(held.head, weights=label)
+    if "gauc" in kinds and not ((clicks > 0) & (clicks < edges)).any():
+        raise KgrecError(
+            f"gauc undefined: no user has both clicks and others among the {len(label):,} held-out edges; hold out "
+            "more of each user with --split, or ask for --metrics auc,logloss,ece"
+        )
+
+
+# ---------------------------------------------------------------------- who is ranked what, and what is true
+
+
+class _Trial:
+    """What is known, what is true and what is to rank, made once: everything but the model's scores."""
+
+    def __init__(
+        self,
+        model: Recommender,
+        known: Graph,
+        held: Graph,
+        candidates: Candidates | None,
+        batch_size: int,
+        cells: int,
+    ) -> None:
+        self.scorer = Scorer(model, known, batch_size, cells)
+        self.seen, self.pad, place = self.scorer.seen, known.pad, self.scorer.device
+        self.held = held.only(held.target).to(place)
+        if not self.held.num_edges:
+            raise KgrecError(f"no {held.target[1]!r} edge is held out; there is nothing to measure")
+        self.pair = torch.unique(self.held.head * (self.pad + 1) + self.held.tail)  #: LongTensor [n], rising
+        self.pair_item = self.pair % (self.pad + 1)  #: LongTensor [n]
+        self.user, self.pair_row = torch.unique_consecutive(
+            self.pair // (self.pad + 1), return_inverse=True
+        )  #: [U], [n]
+        self.interactions = torch.bincount(self.seen.tail, minlength=self.pad + 1)  #: LongTensor [N + 1]
+        self.lists = None if candidates is None else Histories(_as_graph(candidates, self.seen))
+        if self.lists is not None:
+            self._check_lists(self.lists)
+        self.groups = self._groups()
+
+    def _groups(self) -> dict[str, Tensor]:
+        """The items that are ranked among their own kind, LongTensor [items of the kind] each."""
+        items = self.seen.nodes(self.seen.target[2])
+        cold = self.interactions[items] == 0
+        if bool((self.interactions[self.pair_item] > 0).all()):
+            return {"all": items}
+        groups = {"warm": items[~cold], "cold": items[cold]}
+        return {kind: group for kind, group in groups.items() if len(group)}
+
+    @cached_property
+    def scopes(self) -> dict[str, Tensor]:
+        """The items of each set of metrics: all, and where cold items are held out also warm and cold."""
+        return {"all": torch.cat(list(self.groups.values())), **self.groups}
+
+    def is_in(self, scope: str, item: Tensor) -> Tensor:
+        """Whether each item belongs to the scope: BoolTensor of the same shape."""
+        if scope == "all":
+            return torch.ones_like(item, dtype=torch.bool)
+        return (self.interactions[item] == 0) == (scope == "cold")
+
+    def relevant(self, scope: str) -> Tensor:
+        """Distinct held-out items of each user: LongTensor [U]."""
+        return torch.bincount(self.pair_row[self.is_in(scope, self.pair_item)], minlength=len(self.user))
+
+    def find(self, user: Tensor, item: Tensor) -> Tensor:
+        """Where each (user, item) stands in `pair`, -1 where it is not held out: LongTensor of the broadcast shape."""
+        wanted = user * (self.pad + 1) + item
+        place = torch.searchsorted(self.pair, wanted).clamp_(max=len(self.pair) - 1)
+        return place.masked_fill_(self.pair[place] != wanted, -1)
+
+    def num_unrankable(self) -> int:
+        """Distinct held-out pairs that were seen, or with lists those that are on none."""
+        graph = self.seen if self.lists is None else self.lists.graph
+        found = self.find(graph.head, graph.tail)
+        num_found = len(torch.unique(found[found >= 0]))
+        return num_found if self.lists is None else len(self.pair) - num_found
+
+    def ids(self, node_type: str, node: Tensor) -> pa.Array:
+        """External ids of flat nodes of a type, strings [n]."""
+        local = node.cpu() - self.seen.range(node_type).start
+        return self.seen.vocabulary[node_type].id_array.take(pa.array(local.numpy()))
+
+    @cached_property
+    def truth(self) -> Tensor:
+        """What held-out edges say: a click or none, or the rating; FloatTensor [held-out edges]."""
+        return self.held.clicks() if self.scorer.model.task == "ctr" else self.held.weight
+
+    def predictions(self, score: Tensor) -> pa.Table:
+        """Truth and prediction of each held-out edge. score: FloatTensor [held-out edges]."""
+        source, _, target = self.held.target
+        prediction = score.sigmoid() if self.scorer.model.task == "ctr" else score
+        columns = {"user": self.ids(source, self.held.head), "item": self.ids(target, self.held.tail)}
+        return pa.table({**columns, "truth": self.truth.cpu().numpy(), "prediction": prediction.cpu().numpy()})
+
+    def _check_lists(self, lists: Histories) -> None:
+        without = self.user[lists.lengths(self.user) == 0].cpu()
+        if len(without):
+            source = self.seen.target[0]
+            names = self.seen.vocabulary[source].ids(without - self.seen.range(source).start)
+            raise KgrecError(f"no candidates for {source} {some(names)}, who have held-out items; add their lists")
+
+
+def _as_graph(candidates: Candidates, seen: Graph) -> Graph:
+    """The lists as edges from users to items, each once."""
+    user = candidates.user.repeat_interleave(candidates.ptr.diff()).to(seen.device)
+    width = len(seen.range(seen.target[2]))
+    pair = torch.unique(user * width + candidates.item.to(seen.device))
+    return as_edges(seen, pair // width, pair % width)
+
+
+# ---------------------------------------------------------------------- ranking
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """Metrics of one scope: means by name, and the users' own values, DoubleTensor [users of the scope]."""
+
+    means: dict[str, float]
+    columns: dict[str, Tensor]
+
+
+def _joined(ranked: _Found | None, rated: _Found | None, wanted: Sequence[Metric]) -> _Found:
+    """Both kinds of metrics in the order in which they were asked for."""
+    parts = [part for part in (ranked, rated) if part is not None]
+    means = {name: value for part in parts for name, value in part.means.items()}
+    columns = {name: value for part in parts for name, value in part.columns.items()}
+    names = [metric.name for metric in wanted]
+    return _Found({n: means[n] for n in names if n in means}, {n: columns[n] for n in names if n in columns})
+
+
+class _Tally:
+    """Values of the users of one scope, batch by batch, and what is recommended at all."""
+
+    def __init__(self, trial: _Trial, scope: str, wanted: Sequence[Metric]) -> None:
+        self.interactions, self.catalog = trial.interactions, trial.scopes[scope]
+        self.relevant = trial.relevant(scope)
+        self.of_lists = [metric for metric in wanted if metric.of == "lists"]
+        self.recommended = {
+            metric: torch.zeros(trial.pad + 1, dtype=torch.bool, device=trial.user.device)
+            for metric in wanted
+            if metric.of == "catalog"
+        }
+        self.rows: list[Tensor] = []
+        self.values: dict[str, list[Tensor]] = {metric.name: [] for metric in self.of_lists}
+
+    def add(self, row: Tensor, item: Tensor, hit: Tensor) -> None:
+        """Lists of some users: row [B], item [B, K], hit [B, K]. Those without a relevant item do not count."""
+        counts = self.relevant[row] > 0
+        row, item, hit = row[counts], item[counts], hit[counts]
+        no_item = item == len(self.interactions) - 1
+        lists = Ranking(hit, self.relevant[row], self.interactions[item].float().masked_fill(no_item, torch.nan))
+        self.rows.append(row)
+        for metric in self.of_lists:
+            self.values[metric.name].append(metric.values(lists))
+        for metric, recommended in self.recommended.items():
+            recommended[item[:, : metric.k]] = True
+
+    def found(self) -> _Found:
+        """Means and values in the order of users, so that they do not depend on the batches; empty without users."""
+        order = torch.cat(self.rows).argsort()
+        if not len(order):
+            return _Found({}, {})
+        columns = {name: torch.cat(values)[order] for name, values in self.values.items()}
+        means = {name: float(values.mean()) for name, values in columns.items()}
+        covered = {metric.name: coverage(mask[self.catalog]) for metric, mask in self.recommended.items()}
+        return _Found({**means, **covered}, columns)
+
+
+def _rank(trial: _Trial, wanted: Sequence[Metric], seed: int) -> dict[str, _Found]:
+    """The metrics of lists, by scope."""
+    depth = max(metric.depth for metric in wanted)
+    ranker = Ranker(trial.scorer, trial.groups, depth, seed=seed, lists=trial.lists)
+    tallies = {scope: _Tally(trial, scope, wanted) for scope in trial.scopes}
+    for row in ranker.batches(trial.user):
+        user = trial.user[row]
+        best = ranker.best(user)
+        if "all" not in best:
+            best["all"] = ranker.merged(list(best.values()))
+        for scope, tally in tallies.items():
+            item = best[scope].item
+            tally.add(row, item, trial.find(user[:, None], item) >= 0)
+    return {scope: tally.found() for scope, tally in tallies.items()}
+
+
+# ---------------------------------------------------------------------- ratings and clicks
+
+
+def _predicted(trial: _Trial, wanted: Sequence[Metric], score: Tensor) -> dict[str, _Found]:
+    """The metrics of predicted ratings or clicks, by scope. score: FloatTensor [held-out edges]."""
+    user = torch.searchsorted(trial.user, trial.held.head)
+    measure = _of_clicks if trial.scorer.model.task == "ctr" else _of_ratings
+    inside = {scope: trial.is_in(scope, trial.held.tail) for scope in trial.scopes}
+    return {
+        scope: measure(wanted, score[edges], trial.truth[edges], user[edges]) if edges.any() else _Found({}, {})
+        for scope, edges in inside.items()
+    }
+
+
+def _of_ratings(wanted: Sequence[Metric], score: Tensor, rating: Tensor, user: Tensor) -> _Found:
+    """All Tensor [edges of the scope]; users by their rows."""
+    error = (score - rating).double()
+    formulas = {metric.name: OF_RATINGS[metric.kind] for metric in wanted}
+    return _Found(
+        {name: float(formula(error)) for name, formula in formulas.items()},
+        {name: formula(error, user) for name, formula in formulas.items()},
+    )
+
+
+def _of_clicks(wanted: Sequence[Metric], score: Tensor, label: Tensor, user: Tensor) -> _Found:
+    """All Tensor [edges of the scope]; users by their rows. What is undefined is left out."""
+    means = {metric.name: float(OF_CLICKS[metric.kind](score, label, user)) for metric in wanted}
+    own = {metric.name: OF_A_USERS_CLICKS[metric.kind] for metric in wanted if metric.kind in OF_A_USERS_CLICKS}
+    return _Found(
+        {name: value for name, value in means.items() if not math.isnan(value)},
+        {name: formula(score, label, user) for name, formula in own.items()},
+    )

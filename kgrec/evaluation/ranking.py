@@ -1,0 +1,250 @@
+"""Scores to lists: the best items of each user in fixed memory, by one total order, for the evaluator and for
+recommendations alike."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from kgrec.errors import KgrecError
+from kgrec.graph import NO_TIME, Graph
+from kgrec.model import Query, Recommender
+from kgrec.samplers.histories import Histories
+
+LEAST_USERS = 64  #: a catalog is cut into chunks of items before fewer users than these are scored at once
+LAST = torch.iinfo(torch.int64).max  #: after every other in the order of ties
+
+
+@contextmanager
+def scoring(model: Recommender) -> Iterator[None]:
+    """The model in eval mode and without gradients, and afterwards as it was."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+class Scorer:
+    """A model and what its users did: queries and checked scores, in batches of bounded size.
+
+    known: its target edges are what is seen, and those of the model's behaviours the histories. batch_size: most users
+    scored at once. cells: most scores held at once; they take up to some 40 bytes each.
+    """
+
+    def __init__(self, model: Recommender, known: Graph, batch_size: int = 2048, cells: int = 4_194_304) -> None:
+        self.model, self.batch_size, self.cells = model, batch_size, cells
+        self.device = next(itertools.chain(model.parameters(), model.buffers()), known.edge_index).device
+        self.seen = known.only(known.target).to(self.device)
+        self.histories, self.had = Histories(known.along(model.behaviours).to(self.device)), Histories(self.seen)
+        self.pad = known.pad
+
+    def batches(self, width: Tensor, most: int) -> Iterator[Tensor]:
+        """Rows of users, the widest first, so that a batch pads little and holds at most `cells` numbers.
+
+        width: LongTensor [U], numbers that a user takes; most: users a batch."""
+        width, order = width.sort(descending=True, stable=True)
+        start = 0
+        while start < len(order):
+            size = max(1, min(most, self.cells // max(1, int(width[start]))))
+            yield order[start : start + size]
+            start += size
+
+    def width(self, user: Tensor) -> Tensor:
+        """What each user's history takes in a query: LongTensor [U]."""
+        if not self.model.reads_history:
+            return torch.zeros_like(user)
+        return self.histories.lengths(user)
+
+    def query(self, user: Tensor) -> Query:
+        """The users with their whole histories, where the model reads them."""
+        if not self.model.reads_history:
+            return Query(user, user.new_empty(len(user), 0))
+        histories = self.histories
+        place = histories.places(user)
+        behaviour = histories.relations(place) if len(histories.graph.edge_types) > 1 else None
+        return Query(user, histories.tails(place), histories.times(place), histories.weights(place), behaviour)
+
+    def scores(self, query: Query, items: Tensor) -> Tensor:
+        """The model's scores as our own copy, since a model may return a view of its buffers: float32 [B, C]."""
+        scores = self.model.score(query, items)
+        name, wanted = type(self.model).__name__, (len(query), items.shape[-1])
+        if scores.shape != wanted:
+            raise KgrecError(f"{name}.score gave shape {list(scores.shape)}; {list(wanted)} is wanted, users x items")
+        if not (scores.sum().isfinite() or scores.isfinite().all()):  # the sum alone may overflow
+            wrong = int((~scores.isfinite()).sum())
+            raise KgrecError(
+                f"{name} gave {wrong:,} scores that are not finite, of {scores.numel():,}; "
+                "its training may have diverged: try a lower lr"
+            )
+        return torch.empty(wanted, device=scores.device).copy_(scores)
+
+    def of_edges(self, edges: Graph) -> Tensor:
+        """The score of each edge of a graph of one relation from users to items: float32 [E], in the edges' order."""
+        lists = Histories(edges)
+        user, found = edges.head.unique(), torch.empty(edges.num_edges, device=self.device)
+        for row in self.batches(torch.maximum(self.width(user), lists.lengths(user)), self.batch_size):
+            place = lists.places(user[row])
+            scores = self.scores(self.query(user[row]), filled(lists.tails(place), self.pad))
+            found[lists.edges(place)[place >= 0]] = scores[place >= 0]
+        return found
+
+
+def as_edges(known: Graph, user: Tensor, item: Tensor) -> Graph:
+    """Pairs of a user and an item, local numbers, LongTensor [n] each, as the edges of a graph with the nodes of
+    `known`, which has the target relation alone. They have no time."""
+    return replace(
+        known,
+        edge_index=torch.stack([user, item]),
+        relation_ptr=(0, len(user)),
+        time=torch.full_like(user, NO_TIME),
+        weight=torch.ones(len(user), device=user.device),
+        edge_features={},
+    )
+
+
+def filled(items: Tensor, pad: int) -> Tensor:
+    """Left-padded lists [B, C] with each one's last item in place of the pad, for models that know no pad."""
+    return torch.where(items == pad, items[:, -1:], items)
+
+
+@dataclass(frozen=True, eq=False)
+class Best:
+    """The best items of each user, by falling score; equal scores by rising tie_order."""
+
+    item: Tensor  #: LongTensor [B, K], flat; pad where there are fewer
+    score: Tensor  #: FloatTensor [B, K], -inf at a pad
+    tie_order: Tensor  #: LongTensor [B, K], each user's random order of the items
+
+    def first(self, k: int, pad: int) -> Best:
+        """The first k in order, filled up with pads to [B, k]."""
+        by_tie_order = self.tie_order.argsort(1)
+        order = by_tie_order.gather(1, self.score.gather(1, by_tie_order).argsort(stable=True, dim=1, descending=True))[
+            :, :k
+        ]
+        short = (0, k - order.shape[1])
+        return Best(
+            functional.pad(self.item.gather(1, order), short, value=pad),
+            functional.pad(self.score.gather(1, order), short, value=-torch.inf),
+            functional.pad(self.tie_order.gather(1, order), short, value=LAST),
+        )
+
+
+class Ranker:
+    """The first K candidates of each user in a total order, so that chunks of any size give the same lists.
+
+    groups: the items that are ranked among their own kind, LongTensor [items] each. depth: K. seed: of the order among
+    equal scores. lists: the candidates of each user, as edges; else all items of the groups, less those seen unless
+    `keep_seen`.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        groups: Mapping[str, Tensor],
+        depth: int,
+        *,
+        seed: int = 0,
+        lists: Histories | None = None,
+        keep_seen: bool = False,
+    ) -> None:
+        self.scorer, self.groups, self.depth = scorer, groups, depth
+        self.lists, self.keep_seen = lists, keep_seen
+        generator = torch.Generator().manual_seed(seed)
+        numbers = torch.iinfo(torch.int64)
+        draw = torch.randint(numbers.min, numbers.max, (2, scorer.pad + 1), generator=generator).to(scorer.device)
+        self.user_tie_order, self.item_tie_order = draw  #: LongTensor [N + 1]; their product, modulo 2^64, orders ties
+        self.catalog = torch.cat(list(groups.values()))
+        self.column = torch.full((scorer.pad + 1,), -1, device=draw.device)  #: of an item in the catalog
+        self.column[self.catalog] = torch.arange(len(self.catalog), device=draw.device)
+
+    def batches(self, user: Tensor) -> Iterator[Tensor]:
+        """Rows of users (LongTensor [U]) to rank at once."""
+        scorer = self.scorer
+        if self.lists is not None:
+            return scorer.batches(torch.maximum(scorer.width(user), self.lists.lengths(user)), scorer.batch_size)
+        most = min(scorer.batch_size, max(LEAST_USERS, scorer.cells // len(self.catalog)))
+        return scorer.batches(scorer.width(user), most)
+
+    def best(self, user: Tensor) -> dict[str, Best]:
+        """The first K of each group of items, [B, K] each."""
+        query = self.scorer.query(user)
+        if self.lists is not None:
+            return self._on_lists(query, self.lists)
+        return self.best_of(query, *self.scorer.had.flattened(user))
+
+    def best_of(self, query: Query, row: Tensor, seen: Tensor) -> dict[str, Best]:
+        """The first K of each group for any query. row, seen: LongTensor [n], which row has seen which item."""
+        column, found, start = self.column[seen], {}, 0
+        chunk = max(1, self.scorer.cells // len(query))
+        for group, items in self.groups.items():
+            best = []
+            for part in items.split(chunk):
+                scores = self.scorer.scores(query, part)
+                if not self.keep_seen:
+                    whole = len(part) == len(self.catalog)
+                    inside = slice(None) if whole else (column >= start) & (column < start + len(part))
+                    seen_cells = row[inside] * len(part) + (column[inside] - start)
+                    scores.view(-1).index_fill_(0, seen_cells, -torch.inf)
+                best.append(self._top(query.user, scores, part))
+                start += len(part)
+            found[group] = self.merged(best)
+        return found
+
+    def merged(self, parts: Sequence[Best]) -> Best:
+        """The first K of all parts."""
+        names = ("item", "score", "tie_order")
+        joined = Best(*(torch.cat([getattr(part, name) for part in parts], 1) for name in names))
+        return joined.first(self.depth, self.scorer.pad)
+
+    def _on_lists(self, query: Query, lists: Histories) -> dict[str, Best]:
+        items = lists.last(query.user)
+        scores = self.scorer.scores(query, filled(items, self.scorer.pad))
+        scores.masked_fill_(items == self.scorer.pad, -torch.inf)
+        column, found, start = self.column[items], {}, 0
+        for group, members in self.groups.items():
+            inside = (column >= start) & (column < start + len(members))
+            of_group = scores.masked_fill(~inside, -torch.inf)
+            found[group] = self.merged([self._top(query.user, of_group, items)])
+            start += len(members)
+        return found
+
+    def _top(self, user: Tensor, scores: Tensor, items: Tensor) -> Best:
+        """The first K by score and tie_order. scores [B, C], items [C] or [B, C]."""
+        num_items = scores.shape[1]
+        depth = min(self.depth, num_items)
+        score, place = scores.topk(min(depth + 1, num_items))
+        if num_items > depth:  # where equal scores go on past the last place, topk took any of them
+            going_on = (score[:, depth] == score[:, depth - 1]) & (score[:, depth] > -torch.inf)
+            row = going_on.nonzero().squeeze(1)
+            score, place = score[:, :depth], place[:, :depth]
+            if len(row):
+                tie_order = self._tie_order(user[row], items if items.dim() == 1 else items[row])
+                place = place.index_copy(0, row, _by_tie_order(scores[row], tie_order, score[row], place[row]))
+        item = items[place] if items.dim() == 1 else items.gather(1, place)
+        item = item.masked_fill(score == -torch.inf, self.scorer.pad)
+        return Best(item, score, self._tie_order(user, item))
+
+    def _tie_order(self, user: Tensor, items: Tensor) -> Tensor:
+        """Each user's random order of items [C] or [B, C]: LongTensor [B, C]."""
+        return self.user_tie_order[user][:, None] * self.item_tie_order[items]
+
+
+def _by_tie_order(scores: Tensor, tie_order: Tensor, score: Tensor, place: Tensor) -> Tensor:
+    """Places [R, K] of the best by score, and by tie_order among those that equal the last one's score.
+
+    scores, tie_order: [R, C]; score, place: [R, K], the best by score alone."""
+    last, k = score[:, -1:], score.shape[1]
+    tied = tie_order.masked_fill_(scores != last, LAST).topk(k, largest=False).indices
+    above = (score > last).sum(1, keepdim=True)
+    rank = torch.arange(k, device=score.device)
+    return torch.where(rank < above, place, tied.gather(1, (rank - above).clamp(min=0)))

@@ -1,0 +1,155 @@
+"""Numbered parts to a graph: the one place where flat tensors are laid out."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+
+from kgrec.errors import BadData
+from kgrec.graph.features import Feature
+from kgrec.graph.parts import NO_TIME, Candidates, GraphParts
+from kgrec.graph.schema import EdgeSchema, EdgeType, NodeSchema, Schema
+from kgrec.graph.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class NodePart:
+    """All nodes of one type, in the order of their local numbers."""
+
+    vocabulary: Vocabulary
+    features: Mapping[str, Feature] = field(default_factory=dict)  #: each of length N
+    label: str = ""  #: the type's name in the source, an IRI for instance
+
+
+@dataclass(frozen=True)
+class EdgePart:
+    """All edges of one type, in file order, which breaks ties in time."""
+
+    source: np.ndarray  #: integer [E], local numbers
+    target: np.ndarray  #: integer [E], local numbers
+    time: np.ndarray | None = None  #: int64 [E], unix seconds or NO_TIME
+    weight: np.ndarray | None = None  #: float32 [E]; None: 1
+    features: Mapping[str, Feature] = field(default_factory=dict)  #: each of length E
+    label: str = ""  #: the relation's name in the source, an IRI for instance
+    inverse_of: str | None = None
+
+
+def assemble(
+    nodes: Mapping[str, NodePart],
+    edges: Mapping[EdgeType, EdgePart],
+    *,
+    target: EdgeType | None = None,
+    standard: Mapping[str, str] | None = None,
+    splits: Mapping[str, np.ndarray] | None = None,
+    candidates: Mapping[str, Candidates] | None = None,
+) -> GraphParts:
+    """The parts of one graph, of node and edge parts.
+
+    Raises BadData where a number is past its type's last node, lengths differ, or a weight is not a number.
+    """
+    schema = Schema(
+        nodes={
+            name: NodeSchema(len(part.vocabulary), part.label, {c: f.schema for c, f in part.features.items()})
+            for name, part in nodes.items()
+        },
+        edges={
+            edge: EdgeSchema(part.label, part.inverse_of, {c: f.schema for c, f in part.features.items()})
+            for edge, part in edges.items()
+        },
+        target=target,
+        standard=dict(standard or {}),
+    )
+    if target is not None:
+        schema.edge_types(target)
+    for name, node_part in nodes.items():
+        _same_length(f"node type {name!r}", len(node_part.vocabulary), node_part.features)
+    ptr = (0, *itertools.accumulate(len(part.source) for part in edges.values()))
+    edge_index = torch.empty(2, ptr[-1], dtype=torch.long)
+    time = torch.empty(ptr[-1], dtype=torch.long)
+    weight = torch.empty(ptr[-1], dtype=torch.float32)
+    for (edge, part), start, stop in zip(edges.items(), ptr, ptr[1:]):
+        _same_length(f"relation {edge[1]!r}", len(part.source), part.features)
+        for end, numbers, node_type in ((0, part.source, edge[0]), (1, part.target, edge[2])):
+            _in_range(numbers, schema.nodes[node_type].count, edge, node_type)
+            edge_index[end, start:stop].numpy()[:] = numbers
+        time[start:stop].numpy()[:] = NO_TIME if part.time is None else part.time
+        weight[start:stop].numpy()[:] = 1.0 if part.weight is None else part.weight
+        missing = int(weight[start:stop].isnan().sum())
+        if missing:
+            raise BadData(
+                [f"{missing} edges of relation {edge[1]!r} have no weight; fill them, or leave the column out"]
+            )
+    for name, parts in (splits or {}).items():
+        if target is None or len(parts) != len(edges[target].source):
+            wanted = (
+                "there is no target relation" if target is None else f"{target[1]!r} has {len(edges[target].source)}"
+            )
+            raise BadData([f"split {name!r} has {len(parts)} rows; {wanted}, and each edge of it wants one"])
+        if len(parts) and not 0 <= parts.min() <= parts.max() <= 2:
+            raise BadData(
+                [f"split {name!r} has parts {parts.min()} to {parts.max()}; 0 train, 1 valid, 2 test are wanted"]
+            )
+    if target is not None:
+        for lists in (candidates or {}).values():
+            for numbers, node_type in ((lists.user.numpy(), target[0]), (lists.item.numpy(), target[2])):
+                _in_range(numbers, schema.nodes[node_type].count, target, node_type)
+    return GraphParts(
+        schema,
+        edge_index,
+        ptr,
+        time,
+        weight,
+        vocabulary={name: part.vocabulary for name, part in nodes.items()},
+        features={name: dict(part.features) for name, part in nodes.items()},
+        edge_features={edge: dict(part.features) for edge, part in edges.items() if part.features},
+        splits={name: _tensor(part).to(torch.int8) for name, part in (splits or {}).items()},
+        candidates=dict(candidates or {}),
+    )
+
+
+def unix_seconds(column: pa.Array | pa.ChunkedArray, relation: str) -> np.ndarray:
+    """Times of edges, int64 [E]: NO_TIME where empty; seconds, fractions cut off; moments are UTC if they name no zone.
+
+    Raises BadData for a column of another type, text among them.
+    """
+    kind = column.type
+    try:
+        if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+            column = column.cast(pa.timestamp("s", getattr(kind, "tz", None)), safe=False)
+        elif pa.types.is_floating(kind):
+            column = pc.floor(column)
+        elif not pa.types.is_integer(kind) and not pa.types.is_null(kind):
+            raise BadData(
+                [f"time of relation {relation!r} is a column of {kind}; unix seconds or timestamps are wanted"]
+            )
+        column = column.cast(pa.int64())
+        return (pc.fill_null(column, NO_TIME) if column.null_count else column).to_numpy()
+    except pa.ArrowException as error:
+        raise BadData([f"time of relation {relation!r} is not unix seconds: {error}"]) from error
+
+
+def _tensor(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.require(values, requirements=["C", "W"]))
+
+
+def _same_length(what: str, length: int, features: Mapping[str, Feature]) -> None:
+    wrong = {name: len(feature) for name, feature in features.items() if len(feature) != length}
+    if wrong:
+        raise BadData([f"{what} has {length} rows, and features of other lengths: {wrong}"])
+
+
+def _in_range(numbers: np.ndarray, count: int, edge: EdgeType, node_type: str) -> None:
+    if len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < count:
+        raise BadData(
+            [
+                f"relation {edge[1]!r} names {node_type} numbers {numbers.min()} to {numbers.max()}; "
+                f"there are {count} nodes of that type, 0 to {count - 1}"
+            ]
+        )

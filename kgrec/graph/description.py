@@ -1,0 +1,256 @@
+"""What a graph holds, as plain data and as tables to read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kgrec.graph.features import Feature
+from kgrec.graph.graph import Graph
+from kgrec.graph.parts import NO_TIME
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+def info(graph: Graph) -> dict[str, Any]:
+    """Types, relations, degrees, times, link coverage, features, splits: plain data that JSON can hold.
+
+    Shares are between 0 and 1. What needs a target relation is None where the graph names none.
+
+    >>> import pandas as pd
+    >>> rated = pd.DataFrame({"source": ["ann", "bob", "ann"], "target": ["Alien", "Alien", "Dune"], "time": [3, 5, 4]})
+    >>> facts = info(Graph.from_frames(edges={("user", "rated", "film"): rated}))
+    >>> facts["density"], facts["degrees"]["user"]["mean"], facts["time"]["last"]
+    (0.75, 1.5, '1970-01-01T00:00:05Z')
+    """
+    has_target = graph.schema.target is not None
+    return {
+        "nodes": {name: {"count": node.count, "label": node.label} for name, node in graph.schema.nodes.items()},
+        "relations": _relations(graph),
+        "target": list(graph.target) if has_target else None,
+        "degrees": _degrees(graph) if has_target else None,
+        "density": _density(graph) if has_target else None,
+        "time": _time_range(graph),
+        "links": _link_coverage(graph) if has_target else None,
+        "features": {
+            name: {column: _feature(feature) for column, feature in columns.items()}
+            for name, columns in graph.features.items()
+            if columns
+        },
+        "edge_features": {
+            "-".join(edge): {column: _feature(feature) for column, feature in columns.items()}
+            for edge, columns in graph.edge_features.items()
+        },
+        "splits": {
+            name: dict(zip(("train", "valid", "test"), part.long().bincount(minlength=3).tolist()))
+            for name, part in graph.splits.items()
+        },
+        "candidates": {
+            name: {"users": len(lists.user), "items_per_user": _summary(lists.ptr.diff())}
+            for name, lists in graph.candidates.items()
+        },
+        "standard": dict(graph.schema.standard),
+    }
+
+
+def _relations(graph: Graph) -> list[dict[str, Any]]:
+    sizes = zip(graph.schema.edges.items(), graph.relation_ptr, graph.relation_ptr[1:])
+    return [
+        {
+            "source": source,
+            "relation": relation,
+            "target": target,
+            "count": stop - start,
+            "label": edge.label,
+            "inverse_of": edge.inverse_of,
+            "items": _num_items(graph, number),
+        }
+        for number, (((source, relation, target), edge), start, stop) in enumerate(sizes)
+    ]
+
+
+def _num_items(graph: Graph, relation: int) -> int | None:
+    """How many items have an edge of a relation, by its number; None where it is about other nodes."""
+    source, _, target = graph.edge_types[relation]
+    item = graph.target[2] if graph.schema.target is not None else None
+    edges = slice(graph.relation_ptr[relation], graph.relation_ptr[relation + 1])
+    ends = [graph.edge_index[end, edges] for end, name in enumerate((source, target)) if name == item]
+    return len(torch.cat(ends).unique()) if ends else None
+
+
+def _degrees(graph: Graph) -> dict[str, dict[str, float]]:
+    """Edges of the target relation that each user and each item has; those without any count as 0."""
+    user, item = graph.only(graph.target).edge_index
+    num_users, num_items = (graph.schema.nodes[graph.target[end]].count for end in (0, 2))
+    return {
+        "user": _summary(user.bincount(minlength=num_users)),
+        "item": _summary(item.bincount(minlength=num_items)),
+    }
+
+
+def _summary(counts: Tensor) -> dict[str, float]:
+    """Least, median, mean and greatest of some counts, and how many are none. counts: LongTensor [n]."""
+    if not len(counts):
+        return {"min": 0, "median": 0, "mean": 0, "max": 0, "without": 0}
+    return {
+        "min": int(counts.min()),
+        "median": float(counts.double().quantile(0.5)) if len(counts) < 1 << 24 else float(counts.median()),
+        "mean": float(counts.double().mean()),
+        "max": int(counts.max()),
+        "without": int((counts == 0).sum()),
+    }
+
+
+def _density(graph: Graph) -> float:
+    """The share of pairs of user and item that have an edge of the target relation."""
+    target = graph.only(graph.target)
+    num_users, num_items = (graph.schema.nodes[graph.target[end]].count for end in (0, 2))
+    pairs = (target.edge_index[0] * num_items + target.edge_index[1]).unique()
+    return len(pairs) / max(1, num_users * num_items)
+
+
+def _time_range(graph: Graph) -> dict[str, Any] | None:
+    """First and last time of all edges that have one."""
+    times = graph.time[graph.time != NO_TIME]
+    if not len(times):
+        return None
+    first, last = int(times.min()), int(times.max())
+    return {
+        "first": f"{np.datetime64(first, 's')}Z",
+        "last": f"{np.datetime64(last, 's')}Z",
+        "first_unix": first,
+        "last_unix": last,
+        "edges_with_time": len(times),
+    }
+
+
+def _link_coverage(graph: Graph) -> dict[str, Any]:
+    """How many items have at least one fact: an edge, either way, that is no interaction."""
+    items, facts = graph.range(graph.target[2]), graph.facts()
+    has_fact = torch.zeros(graph.num_nodes + 1, dtype=torch.bool, device=graph.device)
+    has_fact[facts.head] = True
+    has_fact[facts.tail] = True
+    has_fact = has_fact[items.start : items.stop]
+    interacted = graph.only(graph.target).edge_index[1].bincount(minlength=len(items)) > 0
+    return {
+        "items": len(items),
+        "with_facts": int(has_fact.sum()),
+        "share": _share(has_fact),
+        "interacted": int(interacted.sum()),
+        "interacted_with_facts": int((has_fact & interacted).sum()),
+        "interacted_share": _share(has_fact[interacted]),
+    }
+
+
+def _share(mask: Tensor) -> float:
+    return float(mask.double().mean()) if len(mask) else 0.0
+
+
+def _feature(feature: Feature) -> dict[str, Any]:
+    """Kind, share of rows without a value (of a vector: all zeros), and categories or length where it has them."""
+    kind, values = feature.schema.kind, feature.values
+    if kind == "numeric":
+        missing = _share(values.isnan())
+    elif kind == "categorical":
+        missing = _share(values < 0)
+    elif kind == "multi":
+        assert feature.ptr is not None
+        missing = _share(feature.ptr.diff() == 0)
+    elif kind == "vector":
+        missing = _share((values == 0).all(dim=1))
+    else:
+        missing = values.null_count / max(1, len(values))
+    described: dict[str, Any] = {"kind": kind, "missing": missing}
+    if kind in ("categorical", "multi"):
+        described["categories"] = len(feature.schema.categories)
+    if kind == "vector":
+        described["dim"] = feature.schema.dim
+    return described
+
+
+def show(info: dict[str, Any], console: Console) -> None:
+    """The same as tables."""
+    for table in (
+        _node_table(info),
+        _relation_table(info["relations"]),
+        _interaction_table(info),
+        _feature_table(info),
+        _split_table(info),
+    ):
+        if table.row_count:
+            console.print(table)
+
+
+def _table(title: str, *columns: str, numbers: str = "") -> Table:
+    """An empty table. numbers: names of the columns that hold numbers, which are set flush right."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, box=box.SIMPLE, title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="right" if column in numbers.split() else "left", overflow="fold")
+    return table
+
+
+def _node_table(info: dict[str, Any]) -> Table:
+    table = _table("Nodes", "type", "count", "name in the source", numbers="count")
+    for name, node in info["nodes"].items():
+        table.add_row(name, f"{node['count']:,}", node["label"])
+    return table
+
+
+def _relation_table(relations: list[dict[str, Any]]) -> Table:
+    columns = ("source", "relation", "target", "edges", "items", "name in the source")
+    table = _table("Relations", *columns, numbers="edges items")
+    for edge in relations:
+        inverse = f" (inverse of {edge['inverse_of']})" if edge["inverse_of"] else ""
+        counts = (f"{edge[key]:,}" if edge[key] is not None else "" for key in ("count", "items"))
+        table.add_row(edge["source"], edge["relation"], edge["target"], *counts, edge["label"] + inverse)
+    return table
+
+
+def _interaction_table(info: dict[str, Any]) -> Table:
+    table = _table("Interactions", "", "")
+    if info["target"] is not None:
+        table.add_row("target", "-".join(info["target"]))
+        for end, name in (("user", info["target"][0]), ("item", info["target"][2])):
+            table.add_row(f"edges a {name}", _summary_text(info["degrees"][end]))
+        table.add_row("density", f"{info['density']:.4%}")
+        links = info["links"]
+        table.add_row("items with facts", f"{links['with_facts']:,} of {links['items']:,} ({links['share']:.1%})")
+        share = f"{links['interacted_with_facts']:,} of {links['interacted']:,} ({links['interacted_share']:.1%})"
+        table.add_row("items with interactions that have facts", share)
+    if info["time"] is not None:
+        time = info["time"]
+        table.add_row("times", f"{time['first']} ({time['first_unix']}) to {time['last']} ({time['last_unix']})")
+    return table
+
+
+def _summary_text(summary: dict[str, float]) -> str:
+    least, median, mean, most = (summary[name] for name in ("min", "median", "mean", "max"))
+    return f"{least:,} to {most:,}, median {median:g}, mean {mean:.1f}; {summary['without']:,} without"
+
+
+def _feature_table(info: dict[str, Any]) -> Table:
+    table = _table("Features", "of", "column", "kind", "missing", "categories", "dim", numbers="missing categories dim")
+    for owner, columns in {**info["features"], **info["edge_features"]}.items():
+        for name, feature in columns.items():
+            sizes = (str(feature.get(key, "")) for key in ("categories", "dim"))
+            table.add_row(owner, name, feature["kind"], f"{feature['missing']:.1%}", *sizes)
+    return table
+
+
+def _split_table(info: dict[str, Any]) -> Table:
+    table = _table("Splits and candidates", "name", "")
+    for name, parts in info["splits"].items():
+        table.add_row(name, ", ".join(f"{count:,} {part}" for part, count in parts.items()))
+    for name, lists in info["candidates"].items():
+        table.add_row(name, f"{lists['users']:,} users, items: {_summary_text(lists['items_per_user'])}")
+    for what, name in info["standard"].items():
+        table.add_row(f"standard {what}", name)
+    return table

@@ -1,0 +1,178 @@
+"""Edges by flat numbers: grouped by either end, and searched for pairs and triples."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from kgrec.errors import KgrecError
+
+
+@dataclass(frozen=True, eq=False)
+class CSR:
+    """Edges grouped by one end: those of flat node n are at positions `ptr[n]` to `ptr[n + 1]`, in order of time, and
+    of the file where times tie."""
+
+    ptr: Tensor  #: LongTensor [N + 1]
+    edge: Tensor  #: LongTensor [E], position in the graph
+    other: Tensor  #: IntTensor [E], flat number of the other end
+
+    def degree(self) -> Tensor:
+        """Edges of every node, LongTensor [N]."""
+        return self.ptr.diff()
+
+
+@dataclass(frozen=True, eq=False)
+class EdgeIndex:
+    """What is computed from a graph's edges, each part when it is first asked for, and kept. It holds the graph's own
+    tensors and no graph."""
+
+    edge_index: Tensor  #: LongTensor [2, E], local numbers
+    relation_ptr: tuple[int, ...]  #: [R + 1], where each relation's edges begin
+    starts: tuple[Sequence[int], Sequence[int]]  #: [R] twice, the flat number of the first source and first target
+    time: Tensor  #: LongTensor [E], unix seconds
+    num_nodes: int  #: N
+
+    @cached_property
+    def relation(self) -> Tensor:
+        """Number of each edge's type, LongTensor [E]."""
+        sizes = torch.tensor(self.relation_ptr, device=self.time.device).diff()
+        return torch.arange(len(sizes), device=self.time.device).repeat_interleave(sizes, output_size=len(self.time))
+
+    def flat_end(self, end: int) -> Tensor:
+        """Flat sources (0) or targets (1) of all edges, LongTensor [E]."""
+        starts = self.starts[end]
+        if len(set(starts)) == 1:
+            return self.edge_index[end] + starts[0]
+        flat = self.edge_index[end].clone()
+        for start, (first, stop) in zip(starts, itertools.pairwise(self.relation_ptr)):
+            flat[first:stop] += start
+        return flat
+
+    @cached_property
+    def head(self) -> Tensor:
+        """Flat source of each edge, LongTensor [E]."""
+        return self.flat_end(0)
+
+    @cached_property
+    def tail(self) -> Tensor:
+        """Flat target of each edge, LongTensor [E]."""
+        return self.flat_end(1)
+
+    @cached_property
+    def csr(self) -> CSR:
+        """Edges by their source, in order of time: what each node did."""
+        return self._grouped(0)
+
+    @cached_property
+    def csc(self) -> CSR:
+        """Edges by their target, in order of time: the same edges read backwards."""
+        return self._grouped(1)
+
+    def _grouped(self, end: int) -> CSR:
+        """Edges by one end. Flat numbers of large graphs are made for it and not kept."""
+        by, other = self.flat_end(end), self.flat_end(1 - end)
+        if by.is_cuda:
+            ptr, order = self._group_by_sorting(by)
+        else:
+            from kgrec.graph import edge_kernels
+
+            starts, edges = edge_kernels.group(by.numpy(), self.num_nodes)
+            edge_kernels.sort_rows_by_time(starts, edges, self.time.numpy())
+            ptr, order = torch.from_numpy(starts), torch.from_numpy(edges)
+        return CSR(ptr, order, other[order].int())
+
+    def _group_by_sorting(self, by: Tensor) -> tuple[Tensor, Tensor]:
+        """The vectorised form of the kernels' grouping: ptr [N + 1], and the edges' order [E]."""
+        order = torch.argsort(self.time, stable=True)
+        order = order[torch.argsort(by[order], stable=True)]
+        ptr = torch.zeros(self.num_nodes + 1, dtype=torch.long, device=by.device)
+        ptr[1:] = torch.bincount(by, minlength=self.num_nodes).cumsum(0)
+        return ptr, order
+
+    @cached_property
+    def _sorted_rows(self) -> Tensor:
+        """For the CPU: the targets of `csr`, sorted within each row. IntTensor [E]."""
+        from kgrec.graph import edge_kernels
+
+        tails = self.csr.other.clone()
+        edge_kernels.sort_rows(self.csr.ptr.numpy(), tails.numpy())
+        return tails
+
+    @cached_property
+    def _sorted_pairs(self) -> Tensor:
+        """For vectorised search: head * (N + 1) + tail of every edge, rising, and one past all. LongTensor [E + 1]."""
+        pairs = (self.head * (self.num_nodes + 1) + self.tail).sort().values
+        return torch.cat([pairs, pairs.new_full((1,), torch.iinfo(torch.int64).max)])
+
+    def is_edge(self, head: Tensor, tail: Tensor) -> Tensor:
+        """Whether there is an edge from each head [n] to each of its tails [n, K] (flat numbers). BoolTensor [n, K].
+
+        `pad` has no edges, as head or as tail.
+        """
+        if head.device.type != "cpu":
+            return self._is_edge_by_search(head, tail)
+        from kgrec.graph import edge_kernels
+
+        rows = self.csr.ptr.numpy(), self._sorted_rows.numpy()
+        return torch.from_numpy(edge_kernels.is_member(*rows, head.contiguous().numpy(), tail.contiguous().numpy()))
+
+    def _is_edge_by_search(self, head: Tensor, tail: Tensor) -> Tensor:
+        """The vectorised form of `is_edge`."""
+        pairs = head[:, None] * (self.num_nodes + 1) + tail
+        return self._sorted_pairs[torch.searchsorted(self._sorted_pairs, pairs)] == pairs
+
+    @cached_property
+    def _triple_rows(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The tails of each (relation, head): the rows' keys relation * (N + 1) + head, rising, LongTensor [P]; ptr,
+        LongTensor [P + 1]; and the tails, sorted within each row, IntTensor [E]."""
+        key, row = torch.unique(self.relation * (self.num_nodes + 1) + self.head, return_inverse=True)
+        order = self.tail.argsort()
+        order = order[row[order].argsort(stable=True)]
+        ptr = torch.cat([row.new_zeros(1), torch.bincount(row, minlength=len(key)).cumsum(0)])
+        return key, ptr, self.tail[order].int()
+
+    def is_triple(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
+        """Whether there is an edge of each relation [n] (number of the edge type) from each head [n] to each of its
+        tails [n, K] (flat numbers). BoolTensor [n, K].
+
+        `pad` has no edges. Raises KgrecError where, on a GPU, rows and nodes are too many for one key of 64 bits.
+        """
+        key, ptr, tails = self._triple_rows
+        wanted = relation * (self.num_nodes + 1) + head
+        row = torch.searchsorted(key, wanted).clamp(max=max(0, len(key) - 1))
+        row = row.masked_fill(key[row] != wanted, len(key)) if len(key) else torch.zeros_like(wanted)
+        if head.device.type != "cpu":
+            return self._is_in_row_by_search(row, tail)
+        from kgrec.graph import edge_kernels
+
+        rows = ptr.numpy(), tails.numpy()
+        return torch.from_numpy(edge_kernels.is_member(*rows, row.contiguous().numpy(), tail.contiguous().numpy()))
+
+    @cached_property
+    def _sorted_triples(self) -> Tensor:
+        """For vectorised search: row * (N + 1) + tail of every edge, rising, and one past all. LongTensor [E + 1]."""
+        _, ptr, tails = self._triple_rows
+        most, base = torch.iinfo(torch.int64).max, self.num_nodes + 1
+        if len(ptr) * base > most:
+            raise KgrecError(
+                f"{len(self.time):,} edges over {self.num_nodes:,} nodes are too many for one key; train on the CPU"
+            )
+        row = torch.arange(len(ptr) - 1, device=ptr.device).repeat_interleave(ptr.diff())
+        return torch.cat([row * base + tails, ptr.new_full((1,), most)])
+
+    def _is_in_row_by_search(self, row: Tensor, tail: Tensor) -> Tensor:
+        """The vectorised form of `is_triple`, of rows [n] of `_triple_rows`; one past the last is none."""
+        wanted = row[:, None] * (self.num_nodes + 1) + tail
+        return self._sorted_triples[torch.searchsorted(self._sorted_triples, wanted)] == wanted
+
+    def count_edges(self, head: Tensor, tail: Tensor) -> Tensor:
+        """How many edges there are from each head to its tail (flat numbers), LongTensor of their shape."""
+        pairs = head * (self.num_nodes + 1) + tail
+        first, last = (torch.searchsorted(self._sorted_pairs, pairs, right=right) for right in (False, True))
+        return last - first

@@ -1,0 +1,54 @@
+"""A graph for others: as networkx's multigraph, and as a hash of what it holds."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kgrec.graph.parts import NO_TIME
+
+if TYPE_CHECKING:
+    import networkx
+
+    from kgrec.graph.graph import Graph
+
+
+def to_networkx(graph: Graph) -> networkx.MultiDiGraph:
+    """A networkx MultiDiGraph; nodes are (type, external id) with a label, edges have relation, time and weight.
+
+    An edge's key is its relation; where that stands already between the two nodes, (relation, how many were there).
+    """
+    import networkx
+
+    result = networkx.MultiDiGraph()
+    names: list[tuple[str, str]] = []
+    for node_type, numbers in graph.ranges.items():
+        vocabulary = graph.vocabulary[node_type]
+        local = np.arange(len(numbers))
+        keys = [(node_type, name) for name in vocabulary.ids(local)]
+        names += keys
+        result.add_nodes_from((key, {"label": label}) for key, label in zip(keys, vocabulary.labels(local)))
+    relations = [edge[1] for edge in graph.edge_types]
+    for head, tail, relation, time, weight in zip(
+        graph.head.tolist(), graph.tail.tolist(), graph.relation.tolist(), graph.time.tolist(), graph.weight.tolist()
+    ):
+        source, target, name = names[head], names[tail], relations[relation]
+        key = (name, result.number_of_edges(source, target)) if result.has_edge(source, target, name) else name
+        when = None if time == NO_TIME else time
+        result.add_edge(source, target, key, relation=name, time=when, weight=weight)
+    return result
+
+
+def content_hash(graph: Graph) -> str:
+    """A hash of ids, edges, times and weights that does not depend on how they are stored."""
+    digest = hashlib.blake2b(digest_size=16)
+    for node_type in graph.node_types:
+        digest.update(node_type.encode())
+        if node_type in graph.vocabulary:
+            digest.update("\0".join(graph.vocabulary[node_type].id_array.to_pylist()).encode())
+    digest.update(repr((graph.edge_types, graph.relation_ptr)).encode())
+    for tensor in (graph.edge_index, graph.time, graph.weight):
+        digest.update(np.ascontiguousarray(tensor.cpu().numpy()).data)
+    return digest.hexdigest()

@@ -1,0 +1,151 @@
+"""Typed columns of nodes and edges: numeric, categorical, multi-categorical, text and dense vectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+
+from kgrec.errors import KgrecError
+from kgrec.graph.schema import FeatureKind, FeatureSchema
+
+
+@dataclass(frozen=True, eq=False)
+class Feature:
+    """One column. `values` by kind: numeric float32 [N] (NaN: missing); categorical int64 [N] (-1: missing);
+    multi int64 [all codes], node n's from `ptr[n]` to `ptr[n + 1]` (none: missing); vector float32 [N, D] (zeros:
+    missing); text a pyarrow string array [N] (null: missing)."""
+
+    schema: FeatureSchema
+    values: Any
+    ptr: Tensor | None = None  #: LongTensor [N + 1], of multi only
+
+    def __len__(self) -> int:
+        return len(self.ptr) - 1 if self.ptr is not None else len(self.values)
+
+    @property
+    def missing(self) -> Tensor:
+        """Which nodes or edges have no value: BoolTensor [N]."""
+        match self.schema.kind:
+            case "numeric":
+                found: Tensor = self.values.isnan()
+            case "categorical":
+                found = self.values < 0
+            case "vector":
+                found = (self.values == 0).all(1)
+            case "text":
+                blank = pc.equal(pc.utf8_trim_whitespace(self.values), "")
+                found = torch.from_numpy(np.array(pc.fill_null(blank, True).to_numpy(zero_copy_only=False)))
+            case "multi":
+                assert self.ptr is not None
+                found = self.ptr.diff() == 0
+        return found
+
+    @property
+    def infinite(self) -> Tensor:
+        """Which have an infinite number, or in a vector one that is none: BoolTensor [N]."""
+        if self.schema.kind == "numeric":
+            found: Tensor = self.values.isinf()
+        elif self.schema.kind == "vector":
+            found = ~self.values.isfinite().all(1)
+        else:
+            found = torch.zeros(len(self), dtype=torch.bool)
+        return found
+
+    def is_constant(self, rows: Tensor) -> bool:
+        """Whether a number is the same wherever the rows (BoolTensor [N]) have one, or a category in all of them."""
+        if self.schema.kind not in ("numeric", "categorical"):
+            return False
+        values = self.values[rows & ~self.missing] if self.schema.kind == "numeric" else self.values[rows]
+        return bool(len(values)) and bool(values.min() == values.max())
+
+    def take(self, index: Tensor) -> Feature:
+        """The rows `index` (LongTensor [n]); -1 gives a missing value."""
+        return Feature.from_arrow(self.to_arrow().take(_nullable(index)), self.schema)
+
+    def to_arrow(self) -> pa.Array:
+        """The column as it stands in a Parquet file: categories by name, missing values as nulls."""
+        kind, names = self.schema.kind, pa.array(self.schema.categories, pa.string())
+        if kind == "text":
+            return self.values
+        if kind == "numeric":
+            return pa.array(self.values.numpy(), pa.float32(), from_pandas=True)
+        if kind == "vector":
+            flat = pa.array(self.values.reshape(-1).numpy(), pa.float32())
+            return pa.FixedSizeListArray.from_arrays(flat, self.schema.dim)
+        codes = self.values.numpy()
+        column = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32(), mask=codes < 0), names)
+        if kind == "categorical":
+            return column
+        assert self.ptr is not None
+        return pa.ListArray.from_arrays(pa.array(self.ptr.numpy(), pa.int32()), column)
+
+    @staticmethod
+    def from_arrow(column: pa.Array | pa.ChunkedArray, schema: FeatureSchema | FeatureKind) -> Feature:
+        """Read a column as a feature of this kind. Categories not given are those found, sorted.
+
+        Raises KgrecError where the column's type does not fit the kind, or vectors differ in length.
+        """
+        if isinstance(schema, str):
+            schema = FeatureSchema(schema)
+        column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        try:
+            return _READERS[schema.kind](column, schema)
+        except (pa.ArrowException, ValueError, TypeError) as error:
+            raise KgrecError(f"a column of type {column.type} is not a {schema.kind} feature: {error}") from error
+
+
+def _nullable(index: Tensor) -> pa.Array:
+    rows = index.cpu().numpy()
+    return pa.array(rows, mask=rows < 0)
+
+
+def _numeric(column: pa.Array, schema: FeatureSchema) -> Feature:
+    values = column.cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False).astype(np.float32)
+    return Feature(schema, torch.from_numpy(np.array(values)))
+
+
+def _text(column: pa.Array, schema: FeatureSchema) -> Feature:
+    column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    return Feature(schema, column.cast(pa.string()))
+
+
+def _codes(column: pa.Array, schema: FeatureSchema) -> tuple[FeatureSchema, Tensor]:
+    column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    column = column.cast(pa.string())
+    names = schema.categories or tuple(sorted(pc.unique(column.drop_null()).to_pylist()))
+    codes = pc.fill_null(pc.index_in(column, value_set=pa.array(names, pa.string())), -1)
+    return FeatureSchema(schema.kind, names), torch.from_numpy(np.array(codes.to_numpy(zero_copy_only=False), np.int64))
+
+
+def _categorical(column: pa.Array, schema: FeatureSchema) -> Feature:
+    return Feature(*_codes(column, schema))
+
+
+def _multi(column: pa.Array, schema: FeatureSchema) -> Feature:
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+    schema, codes = _codes(pc.list_flatten(column), schema)
+    row = np.repeat(np.arange(len(column)), lengths)[(codes >= 0).numpy()]  # values that are no category are dropped
+    ptr = np.concatenate([[0], np.bincount(row, minlength=len(column)).cumsum()])
+    schema = FeatureSchema("multi", schema.categories, entries=len(row))
+    return Feature(schema, codes[codes >= 0], torch.from_numpy(ptr.astype(np.int64)))
+
+
+def _vector(column: pa.Array, schema: FeatureSchema) -> Feature:
+    lengths = pc.list_value_length(column).drop_null()
+    dim = schema.dim or (lengths[0].as_py() if len(lengths) else 0)
+    if len(lengths) and not pc.all(pc.equal(lengths, dim)).as_py():
+        found = pc.unique(lengths).to_pylist()
+        raise KgrecError(f"vectors must all have length {dim}; found lengths {found[:5]}")
+    values = np.zeros((len(column), dim), dtype=np.float32)
+    present = np.asarray(column.is_valid())
+    values[present] = pc.list_flatten(column).cast(pa.float32()).to_numpy(zero_copy_only=False).reshape(-1, dim)
+    return Feature(FeatureSchema("vector", dim=dim), torch.from_numpy(values))
+
+
+_READERS = {"numeric": _numeric, "text": _text, "categorical": _categorical, "multi": _multi, "vector": _vector}

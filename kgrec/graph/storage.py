@@ -1,0 +1,224 @@
+"""The graph folder: `graph.json` and Parquet files that any engine can write and read. No pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+
+from kgrec.errors import KgrecError, some
+from kgrec.files import whole
+from kgrec.graph.assembly import EdgePart, NodePart, assemble, unix_seconds
+from kgrec.graph.features import Feature
+from kgrec.graph.parts import NO_TIME, Candidates, GraphParts
+from kgrec.graph.schema import EdgeType, FeatureSchema, Schema
+from kgrec.graph.vocabulary import Vocabulary
+
+FORMAT = 1
+PARTS = ("train", "valid", "test")
+
+
+def edge_file(edge: EdgeType) -> str:
+    return "__".join(edge) + ".parquet"
+
+
+def save_graph(graph: GraphParts, path: Path, *, overwrite: bool = False) -> None:
+    """Write the folder of a graph that is on the CPU. `source` and `target` in an edge file are rows of the node files,
+    counted from 0.
+
+    Raises KgrecError where `path` exists and `overwrite` is false or it is no graph folder, or where the disk refuses.
+    """
+    with whole(path, overwrite, marker="graph.json") as folder:
+        for name in ("nodes", "edges", "splits"):
+            (folder / name).mkdir(parents=True)
+        for node_type in graph.node_types:
+            _write(folder / "nodes" / f"{node_type}.parquet", _node_columns(graph, node_type))
+        for number, edge in enumerate(graph.edge_types):
+            _write(folder / "edges" / edge_file(edge), _edge_columns(graph, number))
+        for name, part in graph.splits.items():
+            codes = pa.array(part.numpy())
+            _write(folder / "splits" / f"{name}.parquet", {"part": pa.DictionaryArray.from_arrays(codes, list(PARTS))})
+        for name, lists in graph.candidates.items():
+            items = pa.ListArray.from_arrays(
+                pa.array(lists.ptr.numpy(), pa.int32()), pa.array(lists.item.numpy(), pa.int32())
+            )
+            columns = {"user": pa.array(lists.user.numpy(), pa.int32()), "items": items}
+            _write(folder / "splits" / f"{name}.candidates.parquet", columns)
+        document = {
+            "format": FORMAT,
+            **graph.schema.to_json(),
+            "files": {f.relative_to(folder).as_posix(): _hash(f) for f in sorted(folder.rglob("*.parquet"))},
+        }
+        (folder / "graph.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _node_columns(graph: GraphParts, node_type: str) -> dict[str, pa.Array]:
+    vocabulary = graph.vocabulary[node_type]
+    columns = {"id": vocabulary.id_array}
+    if vocabulary.label_array is not None:
+        columns["label"] = vocabulary.label_array
+    return columns | {name: feature.to_arrow() for name, feature in graph.features.get(node_type, {}).items()}
+
+
+def _edge_columns(graph: GraphParts, number: int) -> dict[str, pa.Array]:
+    edge, rows = graph.edge_types[number], slice(graph.relation_ptr[number], graph.relation_ptr[number + 1])
+    ends = graph.edge_index[:, rows].int().numpy()
+    columns = {"source": pa.array(ends[0]), "target": pa.array(ends[1])}
+    time, weight = graph.time[rows].numpy(), graph.weight[rows].numpy()
+    missing = time == NO_TIME
+    if not missing.all():
+        columns["time"] = pa.array(time, mask=missing if missing.any() else None)
+    if not (weight == 1).all():
+        columns["weight"] = pa.array(weight)
+    return columns | {name: graph.edge_feature(edge, name).to_arrow() for name in graph.edge_features.get(edge, {})}
+
+
+def _write(path: Path, columns: Mapping[str, pa.Array]) -> None:
+    pq.write_table(pa.table(dict(columns)), path, compression="snappy")
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_parts(path: Path) -> GraphParts:
+    """Read a graph folder. See `Graph.load`."""
+    document = _read_document(path)
+    _verify(path, document.get("files") or {})
+    schema = Schema.from_json(document)
+    nodes = {name: _read_nodes(path, name, schema) for name in schema.nodes}
+    edges = {edge: _read_edges(path, edge, schema, nodes) for edge in schema.edges}
+    splits, candidates = {}, {}
+    for file in sorted((path / "splits").glob("*.parquet")):
+        name = file.name.removesuffix(".parquet")
+        if name.endswith(".candidates"):
+            candidates[name.removesuffix(".candidates")] = _read_candidates(file, schema, nodes)
+        else:
+            splits[name] = _read_split(file)
+    return assemble(nodes, edges, target=schema.target, standard=schema.standard, splits=splits, candidates=candidates)
+
+
+def _read_document(path: Path) -> dict[str, Any]:
+    file = path / "graph.json"
+    if not file.is_file():
+        what = "is no graph folder: it has no graph.json" if path.is_dir() else "is not there"
+        raise KgrecError(f"{path} {what}; make one with `kgrec build RECIPE --out {path}`")
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+        version = document["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise KgrecError(f"{file} is truncated or altered ({error!r}); build the graph again") from error
+    if not isinstance(version, int) or version > FORMAT:
+        raise KgrecError(f"{file} has format {version}; this kgrec reads up to {FORMAT}: update kgrec")
+    return document
+
+
+def _verify(path: Path, hashes: Mapping[str, str]) -> None:
+    for name, wanted in hashes.items():
+        file = path / name
+        if not file.exists():
+            raise KgrecError(f"{path} lacks its file {name}; build the graph again")
+        if file.is_file() and _hash(file) != wanted:
+            raise KgrecError(
+                f"{file} is truncated or altered: its hash is not the one in graph.json; build the graph again"
+            )
+
+
+def _read_table(file: Path) -> pa.Table:
+    """A Parquet file, or a folder of parts in the order of their names."""
+    if not file.exists():
+        raise KgrecError(f"{file.parent.parent} lacks its file {file.parent.name}/{file.name}; build the graph again")
+    parts = sorted(file.glob("*.parquet")) if file.is_dir() else [file]
+    try:
+        return pa.concat_tables(
+            [pq.read_table(part, partitioning=None) for part in parts], promote_options="permissive"
+        )
+    except (pa.ArrowException, OSError) as error:
+        raise KgrecError(f"{file} is truncated or altered: {error}; build the graph again") from error
+
+
+def _columns(table: pa.Table, wanted: Iterable[str], file: str) -> None:
+    for name in wanted:
+        if name not in table.column_names:
+            raise KgrecError(f"{file} has no column {name!r}; it has {some(table.column_names, 20)}")
+
+
+def _read_features(table: pa.Table, features: Mapping[str, FeatureSchema], file: str) -> dict[str, Feature]:
+    _columns(table, features, file)
+    return {name: Feature.from_arrow(table[name], feature) for name, feature in features.items()}
+
+
+def _read_nodes(path: Path, name: str, schema: Schema) -> NodePart:
+    file = f"nodes/{name}.parquet"
+    table = _read_table(path / file)
+    _columns(table, ["id"], file)
+    if len(table) != schema.nodes[name].count:
+        raise KgrecError(f"{path / file} has {len(table)} rows, graph.json says {schema.nodes[name].count}")
+    label = table["label"] if "label" in table.column_names else None
+    return NodePart(
+        Vocabulary(table["id"], label),
+        _read_features(table, schema.nodes[name].features, file),
+        schema.nodes[name].label,
+    )
+
+
+def _read_edges(path: Path, edge: EdgeType, schema: Schema, nodes: Mapping[str, NodePart]) -> EdgePart:
+    file = f"edges/{edge_file(edge)}"
+    table = _read_table(path / file)
+    _columns(table, ["source", "target"], file)
+    time = weight = None
+    if "time" in table.column_names:
+        time = unix_seconds(table["time"], edge[1])
+    if "weight" in table.column_names:
+        weight = table["weight"].cast(pa.float32(), safe=False).to_numpy()
+    edge_schema = schema.edges[edge]
+    return EdgePart(
+        source=_local_numbers(table["source"], nodes[edge[0]], file),
+        target=_local_numbers(table["target"], nodes[edge[2]], file),
+        time=time,
+        weight=weight,
+        features=_read_features(table, edge_schema.features, file),
+        label=edge_schema.label,
+        inverse_of=edge_schema.inverse_of,
+    )
+
+
+def _local_numbers(column: pa.Array | pa.ChunkedArray, node: NodePart, file: str) -> np.ndarray:
+    """Row numbers as they are; another engine may have written external ids, which are looked up."""
+    if column.null_count:
+        raise KgrecError(f"{file} has {column.null_count} empty ids or numbers; none may be empty")
+    if pa.types.is_integer(column.type):
+        return column.to_numpy()
+    return node.vocabulary.numbers(column, what=f"id of {file}").numpy()
+
+
+def _read_split(file: Path) -> np.ndarray:
+    table = _read_table(file)
+    _columns(table, ["part"], file.name)
+    column = table["part"].combine_chunks()
+    codes = pc.index_in(column.cast(pa.string()), value_set=pa.array(PARTS))
+    if codes.null_count:
+        raise KgrecError(f"{file} has parts other than {', '.join(PARTS)}")
+    return codes.to_numpy().astype(np.int8)
+
+
+def _read_candidates(file: Path, schema: Schema, nodes: Mapping[str, NodePart]) -> Candidates:
+    if schema.target is None:
+        raise KgrecError(f"{file} lists candidates, and graph.json names no target relation that they are of")
+    table = _read_table(file)
+    _columns(table, ["user", "items"], file.name)
+    user = _local_numbers(table["user"], nodes[schema.target[0]], file.name).astype(np.int64)
+    order = np.argsort(user, kind="stable")
+    items = table["items"].combine_chunks().take(pa.array(order))
+    ptr = np.concatenate([[0], np.cumsum(pc.list_value_length(items).to_numpy())])
+    flat = _local_numbers(pc.list_flatten(items), nodes[schema.target[2]], file.name).astype(np.int64)
+    return Candidates(torch.from_numpy(user[order]), torch.from_numpy(ptr.astype(np.int64)), torch.from_numpy(flat))

@@ -1,0 +1,117 @@
+"""Compiled loops over vectors on the CPU, where tensor code would lay out far more than it needs."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def pair_products(vector: np.ndarray, table: np.ndarray, column: np.ndarray, out: np.ndarray) -> None:
+    """out[b, c] = vector[b] . table[column[b, c]], read where the rows lie. vector: float32 [B, D]; table: float32
+    [*, D]; column: int64 [B, C]; out: float32 [B, C]."""
+    for b in range(len(vector)):
+        mine = vector[b]
+        for c in range(column.shape[1]):
+            other, total = table[column[b, c]], np.float32(0)
+            for d in range(mine.shape[0]):
+                total += mine[d] * other[d]
+            out[b, c] = total
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def add_pair_gradients(
+    vector: np.ndarray,
+    table: np.ndarray,
+    column: np.ndarray,
+    gradient: np.ndarray,
+    of_vector: np.ndarray,
+    of_table: np.ndarray,
+) -> None:
+    """The gradients of `pair_products`, added to of_vector and of_table (float32, of their shapes)."""
+    for b in range(len(vector)):
+        mine, of_mine = vector[b], of_vector[b]
+        for c in range(column.shape[1]):
+            other, of_other, factor = table[column[b, c]], of_table[column[b, c]], gradient[b, c]
+            for d in range(mine.shape[0]):
+                of_mine[d] += factor * other[d]
+                of_other[d] += factor * mine[d]
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def add_rows(ptr: np.ndarray, column: np.ndarray, value: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
+    """out[t] = the sum over row t of value * x[column]: a CSR matrix times x. ptr: int64 [T + 1]; column: int64 [E];
+    value: float32 [E]; x: float32 [n, D]; out: float32 [T, D], zeros."""
+    for t in range(len(ptr) - 1):
+        total = out[t]
+        for e in range(ptr[t], ptr[t + 1]):
+            share, other = value[e], x[column[e]]
+            for d in range(total.shape[0]):
+                total[d] += share * other[d]
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def add_rows_back(
+    ptr: np.ndarray, column: np.ndarray, value: np.ndarray, gradient: np.ndarray, of_x: np.ndarray
+) -> None:
+    """The gradient of `add_rows`, added to of_x (float32 [n, D]). gradient: float32 [T, D]."""
+    for t in range(len(ptr) - 1):
+        mine = gradient[t]
+        for e in range(ptr[t], ptr[t + 1]):
+            share, other = value[e], of_x[column[e]]
+            for d in range(mine.shape[0]):
+                other[d] += share * mine[d]
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True, parallel=True)
+def sum_and_product(own: np.ndarray, other: np.ndarray, total: np.ndarray, product: np.ndarray) -> None:
+    """total = own + other and product = own * other in one pass. All float32 [n]."""
+    for i in numba.prange(len(own)):
+        total[i] = own[i] + other[i]
+        product[i] = own[i] * other[i]
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True, parallel=True)
+def sum_and_product_back(
+    own: np.ndarray,
+    other: np.ndarray,
+    of_total: np.ndarray,
+    of_product: np.ndarray,
+    of_own: np.ndarray,
+    of_other: np.ndarray,
+) -> None:
+    """The gradients of `sum_and_product`, of_own and of_other. All float32 [n]."""
+    for i in numba.prange(len(own)):
+        of_own[i] = of_total[i] + of_product[i] * other[i]
+        of_other[i] = of_total[i] + of_product[i] * own[i]
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True, parallel=True)
+def leaky_sum(
+    first: np.ndarray, second: np.ndarray, slope: float, draw: np.ndarray, dropped: int, scale: float, out: np.ndarray
+) -> None:
+    """out = scale * (LeakyReLU(first) + LeakyReLU(second)) where the byte drawn is `dropped` or more, else 0. first,
+    second, out: float32 [n]; draw: uint8 [n]."""
+    for i in numba.prange(len(out)):
+        a, b = first[i], second[i]
+        value = (a if a > 0 else np.float32(slope) * a) + (b if b > 0 else np.float32(slope) * b)
+        out[i] = np.float32(scale) * value if draw[i] >= dropped else np.float32(0)
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True, parallel=True)
+def leaky_sum_back(
+    first: np.ndarray,
+    second: np.ndarray,
+    slope: float,
+    draw: np.ndarray,
+    dropped: int,
+    scale: float,
+    gradient: np.ndarray,
+    of_first: np.ndarray,
+    of_second: np.ndarray,
+) -> None:
+    """The gradients of `leaky_sum`. All float32 [n], but draw."""
+    for i in numba.prange(len(gradient)):
+        g = np.float32(scale) * gradient[i] if draw[i] >= dropped else np.float32(0)
+        of_first[i] = g if first[i] > 0 else np.float32(slope) * g
+        of_second[i] = g if second[i] > 0 else np.float32(slope) * g

@@ -1,0 +1,1 @@
+"""What one asks of a model: comparison, backtesting, robustness, noise, generation."""

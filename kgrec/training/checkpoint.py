@@ -1,0 +1,68 @@
+"""The state of a training after an epoch, as a folder that training goes on from."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from kgrec.errors import KgrecError
+from kgrec.files import whole
+from kgrec.training.job import TrainingJob
+from kgrec.training.run_folder import load_tensors, save_tensors
+
+
+@dataclass
+class TrainingState:
+    """Where training stands: with the tensors beside it, all that a checkpoint holds."""
+
+    phase: str = "train"  #: train, or refit
+    epoch: int = 0  #: epochs done in this phase
+    best: float | None = None  #: of the chosen metric on valid
+    best_epoch: int = 0
+    waited: int = 0  #: validations since the best
+    valid: dict[str, float] = field(default_factory=dict)  #: all metrics of the best epoch
+    rows: list[dict[str, Any]] = field(default_factory=list)  #: of log.csv
+
+
+@dataclass
+class Checkpoint:
+    """The state after an epoch. All randomness is seeded by seed, epoch and rank, so no generator's state is in it."""
+
+    state: TrainingState
+    model: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    best: dict[str, Tensor]
+
+    def write(self, job: TrainingJob, graph_hash: str) -> None:
+        with whole(job.checkpoint, overwrite=True) as folder:
+            folder.mkdir()
+            for name in ("model", "optimizer", "best"):
+                save_tensors(folder / f"{name}.safetensors", getattr(self, name))
+            document = {"job": job.identity(graph_hash), "state": dataclasses.asdict(self.state)}
+            (folder / "state.json").write_text(json.dumps(document), encoding="utf-8")
+
+    @staticmethod
+    def read(job: TrainingJob, graph_hash: str) -> Checkpoint:
+        """Raises KgrecError where it is of another job, or damaged."""
+        try:
+            document = json.loads((job.checkpoint / "state.json").read_text(encoding="utf-8"))
+            state = TrainingState(**document["state"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise KgrecError(f"{job.checkpoint} is damaged ({error}); remove it and start anew") from error
+        wanted = job.identity(graph_hash)
+        differ = [name for name in wanted if document["job"].get(name) != wanted[name]]
+        if differ:
+            raise KgrecError(
+                f"{job.checkpoint} was made with another {' and '.join(differ)}; start anew, or ask for the same"
+            )
+        tensors = [load_tensors(job.checkpoint / f"{name}.safetensors") for name in ("model", "optimizer", "best")]
+        return Checkpoint(state, *tensors)
+
+    @staticmethod
+    def remove(job: TrainingJob) -> None:
+        shutil.rmtree(job.checkpoint, ignore_errors=True)

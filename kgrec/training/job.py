@@ -1,0 +1,155 @@
+"""What training is asked for, as one object that every way of training shares."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+
+from pydantic import BeforeValidator
+
+from kgrec import models
+from kgrec.errors import KgrecError, unknown_name
+from kgrec.evaluation.metrics import parse
+from kgrec.settings import configure, settings
+from kgrec.training.config import TrainingConfig
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@settings
+class TrainingJob:
+    """All that a training is asked for but its graph. It is checked when it is made, and travels to every process.
+
+    Raises UnknownName for a model, a setting or a metric that is not there, KgrecError for a value of the wrong type,
+    for a task that the model does not have, and for `init_part` without `init`.
+    """
+
+    model: str  #: a name of `kgrec models`, or the dotted path of your own
+    task: str | None = None  #: sets the model's field of this name; `link` holds out facts, not interactions
+    split: str | None = None  #: a SPEC, see `kgrec.split`; None: the one that the graph's recipe names
+    candidates: str | None = None  #: items to rank at test: a list in the graph, or `all`
+    #: the model's settings
+    config: Annotated[dict[str, Any], BeforeValidator(lambda given: given or {})] = dataclasses.field(
+        default_factory=dict
+    )
+    #: how long and how it is trained
+    training: Annotated[TrainingConfig, BeforeValidator(lambda given: given or TrainingConfig())] = TrainingConfig()
+    #: what to measure, such as ndcg@10; (): the usual ones of the model's task
+    metrics: Annotated[tuple[str, ...], BeforeValidator(lambda given: tuple(given or ()))] = ()
+    refit: bool = False  #: train anew on train + valid, for as many epochs as validation chose
+    #: a run folder whose vectors of nodes, by external id, and layers, where they fit, are the start
+    init: Annotated[str | None, BeforeValidator(lambda given: str(given) if isinstance(given, Path) else given)] = None
+    init_part: str | None = None  #: of that run only what is named so, such as `generator` or `discriminator`
+    out: Path | None = None  #: where the result is kept; OUT.checkpoint holds the state while a training goes on
+    resume: bool = False  #: go on from OUT.checkpoint, to exactly the weights of an uninterrupted run
+    overwrite: bool = False  #: replace what `out` names
+
+    def __post_init__(self) -> None:
+        models.find(self.model)
+        for name in (*self.metrics, *([self.training.metric] if self.training.metric else [])):
+            parse(name)
+        configure(models.find(self.model).Config, self.fields, what=f"model {self.model!r}")
+        if self.init_part is not None and self.init is None:
+            raise KgrecError(
+                f"init_part {self.init_part!r} is of a run to start from, and none is named; give --init RUN too"
+            )
+
+    @staticmethod
+    def of(
+        model: str | TrainingJob, options: Mapping[str, Any], what: str, refused: Collection[str] = ()
+    ) -> TrainingJob:
+        """The job of a model's name and options, or a job with some options replaced. what: who asks, for messages;
+        refused: options that it does not take.
+
+        Raises UnknownName for an option that is not there, KgrecError for one that is refused or of the wrong type.
+        """
+        known = [field.name for field in dataclasses.fields(TrainingJob) if field.name not in ("model", *refused)]
+        for name in options:
+            if name not in known:
+                raise unknown_name("option", name, known, f"of {what}")
+        if isinstance(model, TrainingJob):
+            return dataclasses.replace(model, **options)
+        return configure(TrainingJob, {"model": model, **options}, what)
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The model's settings, with its task where one is asked for."""
+        return self.config if self.task is None else _for_task(self.model, self.task, self.config)
+
+    @property
+    def trained_for(self) -> str:
+        """What is trained for: the model's field `task`, or its only one."""
+        kind = models.find(self.model)
+        config: Any = configure(kind.Config, self.fields, what=f"model {self.model!r}")
+        return str(getattr(config, "task", kind.task))
+
+    @property
+    def checkpoint(self) -> Path:
+        """The folder that holds the state while training goes on."""
+        assert self.out is not None
+        return self.out.with_name(self.out.name + ".checkpoint")
+
+    def identity(self, graph_hash: str) -> dict[str, Any]:
+        """What a checkpoint must agree on to be gone on from; more epochs or patience may be asked for."""
+        training = dataclasses.asdict(self.training)
+        for free in ("patience", "device", "tensorboard"):
+            training.pop(free)
+        if self.training.lr_decay == "none":  # else it reaches 0 at the last
+            training.pop("epochs")
+        parts = {
+            "model": self.model,
+            "config": self.fields,
+            "training": training,
+            "split": self.split,
+            "refit": self.refit,
+            "graph": graph_hash,
+            "init": self.init,
+            "init_part": self.init_part,
+        }
+        return json.loads(json.dumps(parts, default=str))
+
+
+def takes_job_options(function: Function, refused: Collection[str] = ()) -> Function:
+    """The function with the options of a job in its signature, in place of `**options`, for help and editors."""
+    own = inspect.signature(function)
+    named = [one for one in own.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+    types = get_type_hints(TrainingJob)
+    options = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default if isinstance(field.default, bool) else None,
+            annotation=types[field.name],
+        )
+        for field in dataclasses.fields(TrainingJob)
+        if field.name not in ("model", *refused)
+    ]
+    function.__signature__ = own.replace(parameters=[*named, *options])  # type: ignore[attr-defined]
+    return function
+
+
+def tasks_of(model: str) -> tuple[str, ...]:
+    """The tasks that a model can be trained for: the values of its field `task`, or the one that it has."""
+    kind = models.find(model)
+    return get_args(get_type_hints(kind.Config).get("task")) or (kind.task,)
+
+
+def _for_task(model: str, task: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The model's fields with its `task`. Raises KgrecError where it has another there, or has no such task."""
+    if task not in tasks_of(model):
+        able = [name for name in models.names() if task in tasks_of(name)]
+        if not able:
+            known = dict.fromkeys(task for name in models.names() for task in tasks_of(name))
+            raise unknown_name("task", task, known)
+        raise KgrecError(
+            f"model {model!r} has no task {task!r}, only {', '.join(tasks_of(model))}; those that have it: "
+            f"{', '.join(able)}"
+        )
+    if config.get("task", task) != task:
+        raise KgrecError(f"task {task!r} is asked for, and {config['task']!r} by the field `task`; name one")
+    fixed = "task" not in {field.name for field in dataclasses.fields(models.find(model).Config)}
+    return dict(config) if fixed else {**config, "task": task}

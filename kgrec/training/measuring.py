@@ -1,0 +1,80 @@
+"""A trained model measured on what a split holds out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kgrec.errors import KgrecError
+from kgrec.evaluation.evaluation import Evaluation, default_metrics, evaluate
+from kgrec.evaluation.link_evaluation import LinkEvaluation, evaluate_links
+from kgrec.graph import Candidates, Graph
+from kgrec.model import Recommender
+from kgrec.nn import LinkModel
+from kgrec.splits.split import Split, split_facts
+from kgrec.splits.split import split as split_graph
+from kgrec.training.trained_model import TrainedModel
+
+#: The metric that chooses the epoch where none is named, by task
+CHOOSERS: Mapping[str, str] = {"ranking": "ndcg@10", "rating": "rmse", "ctr": "auc", "link": "mrr"}
+
+
+def measure(
+    run: TrainedModel,
+    graph: Graph | str | Path,
+    *,
+    split: str | None = None,
+    candidates: str | None = None,
+    metrics: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Measure a run on the test edges of a graph with the same nodes, or on its held-out facts where it was trained for
+    task `link`. split, candidates: else those of the run.
+
+    Returns `model`, `protocol`, `test`, `test_cold` and `test_warm` where there are cold items, `num_users` (of facts
+    `num_facts`) and `evaluation_seconds`. Raises KgrecError where the graph's ids are not the run's.
+    """
+    graph = graph if isinstance(graph, Graph) else Graph.load(graph)
+    for node_type, vocabulary in run.graph.vocabulary.items():
+        there = graph.vocabulary.get(node_type)
+        if there is None or len(there) != len(vocabulary):
+            found = f"{len(there):,}" if there is not None else "none"
+            raise KgrecError(f"the run knows {len(vocabulary):,} {node_type} ids, the graph has {found}; train again")
+        if not there.id_array.equals(vocabulary.id_array):
+            raise KgrecError(f"the graph's {node_type} ids are not the run's; train again on this graph")
+    lists = candidates or (None if split else run.candidates)
+    divided = divided_for(graph.to(run.device), run.model.task, split or run.split, lists)
+    names = metrics or default_metrics(run.model.task)
+    test = evaluated(run.model, divided, divided.train_valid, divided.test, names, divided.candidates)
+    return {"model": run.name, "protocol": divided.protocol, **measured(test), "evaluation_seconds": test.seconds}
+
+
+def divided_for(graph: Graph, task: str, spec: str | None, candidates: str | None) -> Split:
+    """The split of a task: of facts, or of interactions."""
+    if task != "link":
+        return split_graph(graph, spec, candidates)
+    if candidates not in (None, "all"):
+        raise KgrecError(f"candidates {candidates!r} are of users; held-out facts are ranked among all nodes")
+    return split_facts(graph, spec)
+
+
+def evaluated(
+    model: Recommender,
+    divided: Split,
+    known: Graph,
+    held: Graph,
+    metrics: Sequence[str],
+    candidates: Candidates | None = None,
+) -> Evaluation | LinkEvaluation:
+    """A model measured on what a split holds out."""
+    if divided.whole is None:
+        return evaluate(model, known, held, metrics=metrics, candidates=candidates)
+    assert isinstance(model, LinkModel)
+    return evaluate_links(model, divided.whole, held, metrics=metrics)
+
+
+def measured(test: Evaluation | LinkEvaluation) -> dict[str, Any]:
+    if isinstance(test, LinkEvaluation):
+        return {"test": dict(test.metrics), "num_facts": test.num_facts}
+    apart = {"test_cold": dict(test.cold), "test_warm": dict(test.warm)} if test.cold else {}
+    return {"test": dict(test.metrics), **apart, "num_users": test.num_users}

@@ -1,0 +1,48 @@
+"""Node vectors moved against a model, for adversarial regularisation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from kgrec.nn import LinkModel, vector_tables
+
+
+@contextmanager
+def moved_vectors(model: nn.Module, parameters: Sequence[nn.Parameter], epsilon: float) -> Iterator[None]:
+    """Node vectors moved to where the loss rises most, each by epsilon along its own gradient as it is now; after, they
+    are what they were to the last bit (adversarial personalized ranking, He et al. 2018, eq. 8).
+
+    parameters: only vectors among these are moved; biases are not.
+    """
+    before: list[tuple[Tensor, Tensor | None, Tensor]] = []  #: weight, the rows that move (None: all), what they were
+    with torch.no_grad():
+        for weight in vectors_among(model, parameters):
+            gradient = weight.grad
+            if gradient is None:
+                continue
+            rows = None
+            if gradient.is_sparse:
+                gradient = gradient.coalesce()
+                rows, gradient = gradient.indices()[0], gradient.values()
+            step = epsilon * nn.functional.normalize(gradient, dim=-1)
+            before.append((weight, rows, weight.clone() if rows is None else weight[rows]))
+            weight.add_(step) if rows is None else weight.index_add_(0, rows, step)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for weight, rows, values in before:
+                weight.copy_(values) if rows is None else weight.index_copy_(0, rows, values)
+
+
+def vectors_among(model: nn.Module, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    """Those parameters that hold a vector for each node, each once; biases are none."""
+    facts = [module for module in model.modules() if isinstance(module, LinkModel)]
+    found: list[Tensor] = [table.weight for table in vector_tables(model)]
+    found += [weight for module in facts for weight in module.weighed()[0] if weight.shape[1] > 1]
+    vectors = {id(weight) for weight in found}
+    return [parameter for parameter in parameters if id(parameter) in vectors]

@@ -1,0 +1,285 @@
+"""One training, from the split to the run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kgrec import models
+from kgrec.errors import KgrecError
+from kgrec.evaluation.evaluation import Evaluation, check_metrics, default_metrics
+from kgrec.evaluation.link_evaluation import LinkEvaluation, check_link_metrics
+from kgrec.evaluation.metrics import higher_is_better
+from kgrec.files import refuse_existing
+from kgrec.graph import Candidates, Graph
+from kgrec.model import Recommender
+from kgrec.nn import LinkModel
+from kgrec.splits.spec import spec_of_parts, spec_of_test
+from kgrec.training.checkpoint import Checkpoint, TrainingState
+from kgrec.training.config import TrainingConfig
+from kgrec.training.job import TrainingJob
+from kgrec.training.log import as_csv_text, event_writer, peak_mb
+from kgrec.training.measuring import CHOOSERS, divided_for, evaluated, measured
+from kgrec.training.processes import make_fabric
+from kgrec.training.run_folder import Artifact, read_json, read_schema, save_artifact, versions
+from kgrec.training.trained_model import TrainedModel
+from kgrec.training.trainer import Epoch, Trainer
+from kgrec.training.transfer import initialise
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+Report = Callable[[Epoch, Mapping[str, float]], None]  #: called after each epoch with the validation metrics, if any
+
+
+def run_job(job: TrainingJob, graph: Graph | str | Path, report: Report | None = None) -> TrainedModel:
+    """Do what a job asks for, in as many processes as it says. Raises KgrecError as `kgrec.train`."""
+    graph = graph if isinstance(graph, Graph) else Graph.load(graph)
+    if job.out is not None:
+        refuse_existing(job.out, job.overwrite)
+    if job.resume and not (job.out is not None and job.checkpoint.is_dir()):
+        raise KgrecError(
+            f"nothing to resume: there is no {job.checkpoint if job.out else 'out='}; start without --resume"
+        )
+    fabric = make_fabric(job.training)
+    if job.training.devices == 1:
+        return Session(fabric, job, graph, report).run()
+    if job.out is None:
+        raise KgrecError("several processes need an `out` to leave their result in")
+    fabric.launch(functools.partial(_in_process, job=job, graph=graph))
+    return TrainedModel.load(job.out, trust=job.model)
+
+
+def _in_process(fabric: Fabric, *, job: TrainingJob, graph: Graph) -> None:
+    """The same in a process of several: what comes of it is in the run folder."""
+    Session(fabric, job, graph, None).run()
+
+
+class Session:
+    """One training, from the split to the result."""
+
+    def __init__(self, fabric: Fabric, job: TrainingJob, graph: Graph, report: Report | None) -> None:
+        self.fabric, self.job, self.report = fabric, job, report
+        self.split = divided_for(graph.to(fabric.device), job.trained_for, job.split, job.candidates)
+        self.graph = graph
+        self.state, self.best_weights = TrainingState(), dict[str, Tensor]()
+        self.evaluation_seconds = 0.0
+        self.taken: dict[str, Any] = {}  #: what the model starts from, where it is another run
+        self.events = event_writer(job.training.tensorboard) if fabric.is_global_zero else None
+
+    @functools.cached_property
+    def hash(self) -> str:
+        """What the graph holds, for checkpoints and the run folder."""
+        return self.graph.content_hash()
+
+    def run(self) -> TrainedModel:
+        saved = Checkpoint.read(self.job, self.hash) if self.job.resume else None
+        if saved is not None:
+            self.state, self.best_weights = saved.state, saved.best
+        model = None
+        if self.state.phase == "train":
+            model = self._phase(self.split.train, self.split.valid, self.job.training, saved)
+            if self.best_weights:
+                model.load_state_dict(self.best_weights)
+            if self.job.refit and self.split.valid is not None:
+                self.state = dataclasses.replace(self.state, phase="refit", epoch=0, waited=0)
+                saved = None
+        if self.state.phase == "refit":
+            chosen = dataclasses.replace(self.job.training, epochs=max(self.state.best_epoch, 1))
+            model = self._phase(self.split.train_valid, None, chosen, saved)
+        assert model is not None
+        return self._finish(model)
+
+    def _build(self, graph: Graph) -> Recommender:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.job.training.seed)
+            model = models.build(self.job.model, graph, self.job.fields)
+        if self.job.init is not None:
+            self.taken = self._taken_from(self.job.init, model, graph)
+        return model.to(self.fabric.device).eval()
+
+    def _taken_from(self, path: str, model: Recommender, graph: Graph) -> dict[str, Any]:
+        """Start a model from a run folder, node by node as external ids say.
+
+        Raises KgrecError where nothing fits, or where the run, of the same graph, may have seen what is held out here;
+        of a run over another graph that cannot be told.
+        """
+        run, parts = TrainedModel.load(path), self.split
+        chooses = parts.valid is not None
+        held = spec_of_parts if chooses else spec_of_test
+        differs = held(run.split or "") != held(parts.spec)
+        seen = differs or (chooses and "refit" in str(run.metrics.get("protocol")))
+        other = not _same_ids(run.graph, self.graph)
+        if seen and not other:  # only then, as a hash takes a while for a large graph
+            other = read_json(Path(path) / "config.json").get("graph") != self.hash
+        if seen and not other and differs:
+            raise KgrecError(
+                f"{path} was trained by the split {run.split}, and this is {parts.spec}: it may have seen what is held "
+                "out here; train it by the same --split"
+            )
+        if seen and not other:
+            raise KgrecError(
+                f"{path} was refit on train + valid, so valid could not choose an epoch of what starts from it; train "
+                "it without --refit"
+            )
+        known = dataclasses.replace(Graph.empty(read_schema(Path(path))), vocabulary=run.graph.vocabulary)
+        taken = initialise(model, graph, run.model, known, self.job.init_part).to_json()
+        part = {} if self.job.init_part is None else {"part": self.job.init_part}
+        return {"run": path, "model": run.name, **part, **({"other_graph": True} if other else {}), **taken}
+
+    def _phase(self, known: Graph, held: Graph | None, config: TrainingConfig, saved: Checkpoint | None) -> Recommender:
+        """Train on `known` until `config.epochs` or until the metric on `held` no longer rises."""
+        model = self._build(known)
+        for part in (held, self.split.test):
+            if part is not None:
+                self._check(model, part)
+        trainer = Trainer(model, known, config, self.fabric)
+        if saved is not None:
+            model.load_state_dict(saved.model)
+            trainer.load_state(saved.optimizer, self.state.epoch)
+        if not trainer.objectives and held is not None:
+            self._choose(model, known, held, 0)
+        epochs = trainer.epochs()
+        while self.state.waited < config.patience and (epoch := next(epochs, None)) is not None:
+            self.state.epoch = epoch.number
+            last = epoch.number == config.epochs
+            metrics: Mapping[str, float] = {}
+            if (
+                held is not None
+                and epoch.number >= trainer.last_phase
+                and (last or epoch.number % config.validate_every == 0)
+            ):
+                metrics = self._choose(model, known, held, epoch.number)
+            self._log(epoch, metrics)
+            if self.job.out is not None and self.fabric.is_global_zero:
+                Checkpoint(self.state, model.state_dict(), trainer.state(), self.best_weights).write(
+                    self.job, self.hash
+                )
+        return model
+
+    def _check(self, model: Recommender, held: Graph) -> None:
+        """Raise KgrecError for metrics that what is held out does not give."""
+        if isinstance(model, LinkModel) and self.split.whole is not None:
+            check_link_metrics(model, self._metrics(model))
+        else:
+            check_metrics(model, held, self._metrics(model))
+
+    def _choose(self, model: Recommender, known: Graph, held: Graph, epoch: int) -> Mapping[str, float]:
+        """Validate on rank 0; all ranks learn whether it is the best so far. Returns the metrics."""
+        measured = self._measure(model, known, held).metrics if self.fabric.is_global_zero else {}
+        measured = self.fabric.broadcast(dict(measured))
+        name = self._metric(model)
+        value, state = measured[name], self.state
+        if state.best is None or ((value > state.best) == higher_is_better(name) and value != state.best):
+            state.best, state.best_epoch, state.waited, state.valid = value, epoch, 0, dict(measured)
+            self.best_weights = _copy(model)
+        else:
+            state.waited += 1
+        return measured
+
+    def _metric(self, model: Recommender) -> str:
+        return self.job.training.metric or CHOOSERS[model.task]
+
+    def _metrics(self, model: Recommender) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([*(self.job.metrics or default_metrics(model.task)), self._metric(model)]))
+
+    def _measure(
+        self, model: Recommender, known: Graph, held: Graph, candidates: Candidates | None = None
+    ) -> Evaluation | LinkEvaluation:
+        evaluation = evaluated(model, self.split, known, held, self._metrics(model), candidates)
+        self.evaluation_seconds = evaluation.seconds
+        return evaluation
+
+    def _log(self, epoch: Epoch, metrics: Mapping[str, float]) -> None:
+        losses = {f"loss {name}": value for name, value in epoch.losses.items()}
+        row = {
+            "phase": self.state.phase,
+            "epoch": epoch.number,
+            "seconds": epoch.seconds,
+            **losses,
+            **epoch.diagnostics,
+            **metrics,
+        }
+        self.state.rows.append(row)
+        if self.events is not None:
+            for name, value in {**losses, **epoch.diagnostics, **metrics}.items():
+                self.events.add_scalar(f"{self.state.phase}/{name}", value, epoch.number)
+            self.events.flush()
+        if self.report is not None and self.fabric.is_global_zero:
+            self.report(epoch, metrics)
+
+    # ------------------------------------------------------------------ the end
+
+    def _finish(self, model: Recommender) -> TrainedModel:
+        """Measure once on test, and write the run folder."""
+        test, job, state = None, self.job, self.state
+        run = TrainedModel(
+            job.model, model, self.split.train_valid, split=self.split.spec, candidates=self.split.candidates_name
+        )
+        if self.fabric.is_global_zero:
+            test = self._measure(model, self.split.train_valid, self.split.test, self.split.candidates)
+            run = dataclasses.replace(run, metrics=self._summary(model, test), path=job.out)
+        if job.out is not None and self.fabric.is_global_zero:
+            assert test is not None
+            artifact = Artifact(
+                model=job.model,
+                config=dataclasses.asdict(model.config),
+                graph=self.split.train_valid,
+                weights=model.state_dict(),
+                metrics=run.metrics,
+                training=dataclasses.asdict(job.training),
+                provenance={
+                    "graph": self.hash,
+                    "split": self.split.spec,
+                    "candidates": self.split.candidates_name,
+                    "versions": versions(),
+                },
+                behaviours=model.behaviours,
+            )
+            tables: dict[str, Any] = (
+                {"ranks": test.ranks}
+                if isinstance(test, LinkEvaluation)
+                else {"per_user": test.per_user, "predictions": test.predictions}
+            )
+            save_artifact(artifact, job.out, **tables, log=as_csv_text(state.rows), overwrite=job.overwrite)
+            Checkpoint.remove(job)
+        self.fabric.barrier()
+        return run
+
+    def _summary(self, model: Recommender, test: Evaluation | LinkEvaluation) -> dict[str, Any]:
+        state = self.state
+        seconds = [row["seconds"] for row in state.rows if row["phase"] == state.phase]
+        summary = {
+            "model": self.job.model,
+            "protocol": self.split.protocol + (", refit on train + valid" if state.phase == "refit" else ""),
+            "valid": state.valid,
+            **measured(test),
+            "epochs": len(seconds),
+            "best_epoch": state.best_epoch,
+            "seconds_per_epoch": float(np.mean(seconds)) if seconds else 0.0,
+            "evaluation_seconds": self.evaluation_seconds,
+            "peak_mb": peak_mb(),
+            "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "seed": self.job.training.seed,
+            "processes": self.fabric.world_size,
+            **({"init": self.taken} if self.taken else {}),
+        }
+        return json.loads(json.dumps(summary))
+
+
+def _same_ids(one: Graph, other: Graph) -> bool:
+    """Whether two graphs have the same nodes, by type, external id and order."""
+    there, here = one.vocabulary, other.vocabulary
+    return there.keys() == here.keys() and all(there[name].id_array.equals(here[name].id_array) for name in here)
+
+
+def _copy(model: Recommender) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}

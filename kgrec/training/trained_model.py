@@ -1,0 +1,54 @@
+"""A trained model with the ids that it knows and what was measured, as a run folder keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+
+from kgrec import models
+from kgrec.errors import KgrecError
+from kgrec.graph import Graph
+from kgrec.model import Recommender
+from kgrec.training.processes import choose_device
+from kgrec.training.run_folder import load_artifact, read_schema
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A trained model, the ids that it knows, and what was measured."""
+
+    name: str  #: the model's name
+    model: Recommender  #: in eval mode
+    graph: Graph  #: types, ids, labels and the known target edges; no facts where it was loaded from a folder
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    path: Path | None = None
+    split: str | None = None  #: the SPEC that it was trained by
+    candidates: str | None = None  #: the list that it was measured on
+
+    @classmethod
+    def load(cls, path: str | Path, *, trust: str | None = None, device: str = "cpu") -> Self:
+        """Read a run folder. A model that is not built in is imported only where `trust` names its dotted path again.
+
+        Raises KgrecError where the folder is incomplete, altered, holds a pickle, or names a foreign model.
+        """
+        artifact = load_artifact(path)
+        models.find(artifact.model, builtin_only=artifact.model != trust)
+        schema = read_schema(Path(path))
+        model = models.build(artifact.model, Graph.empty(schema), dict(artifact.config))
+        try:
+            model.load_state_dict(dict(artifact.weights))
+        except RuntimeError as error:
+            raise KgrecError(f"{path}: the weights do not fit the model; the folder is altered: {error}") from error
+        place = choose_device(device)
+        split, candidates = artifact.provenance.get("split"), artifact.provenance.get("candidates")
+        known = artifact.graph.to(place)
+        return cls(artifact.model, model.eval().to(place), known, artifact.metrics, Path(path), split, candidates)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's tensors are."""
+        return next(iter(self.model.state_dict().values())).device

@@ -1,0 +1,221 @@
+"""The one loop: a generator of epochs over a model's objectives, on Lightning Fabric."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import groupby, zip_longest
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kgrec._moved import deprecated
+from kgrec.errors import KgrecError
+from kgrec.graph import Graph
+from kgrec.model import Objective, Recommender
+from kgrec.samplers import Stream
+from kgrec.training.config import AdversarialConfig, TrainingConfig
+from kgrec.training.perturbation import moved_vectors, vectors_among
+from kgrec.training.processes import average_gradients, must_agree
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+STEPS_BETWEEN_TRIMS = 50
+
+
+@dataclass
+class Epoch:
+    """What one epoch did."""
+
+    number: int  #: from 1
+    seconds: float  #: of training alone
+    losses: dict[str, float] = field(default_factory=dict)  #: mean over batches, by objective
+    diagnostics: dict[str, float] = field(default_factory=dict)  #: what else the model says of it, by name
+    warnings: list[str] = field(default_factory=list)  #: what seems wrong, with hints
+
+    @property
+    def signs(self) -> dict[str, float]:
+        """The former name of `diagnostics`."""
+        deprecated("Epoch.signs", "Epoch.diagnostics")
+        return self.diagnostics
+
+    @property
+    def concerns(self) -> list[str]:
+        """The former name of `warnings`."""
+        deprecated("Epoch.concerns", "Epoch.warnings")
+        return self.warnings
+
+
+class Trainer:
+    """A model, its objectives and their optimizers; iterating `epochs()` trains."""
+
+    def __init__(self, model: Recommender, graph: Graph, config: TrainingConfig, fabric: Fabric) -> None:
+        self.model, self.config, self.fabric = model, config, fabric
+        self.objectives = model.objectives(graph)
+        self.optimizers = [o.optimizer(o.parameters, o.lr) for o in self.objectives]
+        self.epoch = 0  #: epochs done
+        if config.adversarial.weight and not any(vectors_among(model, o.parameters) for o in self.objectives):
+            raise KgrecError(
+                f"{type(model).__name__} has no vectors of nodes that training moves, so adversarial.weight="
+                f"{config.adversarial.weight:g} cannot move them against it; leave it at 0"
+            )
+        if self.objectives and self.last_phase > config.epochs:
+            raise KgrecError(
+                f"the last phase of training begins in epoch {self.last_phase}, and {config.epochs} epochs are asked "
+                "for; set more epochs, or let it begin earlier (by pretrain_epochs or adversarial.begin, say)"
+            )
+
+    @property
+    def last_phase(self) -> int:
+        """The first epoch of the last phase: from there on epochs are compared."""
+        adversarial = self.config.adversarial
+        first = adversarial.begin if adversarial.weight else 1
+        return max([first, *(o.epochs.start for o in self.objectives if o.epochs is not None)])
+
+    def epochs(self) -> Iterator[Epoch]:
+        """Train epoch by epoch, up to `config.epochs` in all. Early stopping is a `break` in the caller.
+
+        Raises KgrecError where a loss is not finite.
+        """
+        while self.objectives and self.epoch < self.config.epochs:
+            yield self._run_epoch(self.epoch + 1)
+
+    def _run_epoch(self, number: int) -> Epoch:
+        begun = time.perf_counter()
+        with _seeded(self.config.seed, number, self.fabric.global_rank):
+            self.model.begin(number)
+            self.model.train()
+            totals: dict[int, list[Tensor]] = {}
+            for steps, (index, batch) in enumerate(self._turns(number), 1):
+                losses_of = totals.setdefault(index, [])
+                self._set_lr(index, number, len(losses_of))
+                losses_of.append(self._step(index, batch))
+                if steps % STEPS_BETWEEN_TRIMS == 0:
+                    _trim_heap()
+        losses = {self.objectives[i].name: float(torch.stack(parts).mean()) for i, parts in totals.items()}
+        for name, value in losses.items():
+            if not np.isfinite(value):
+                raise KgrecError(
+                    f"epoch {number}: the loss {name!r} is {value}; lower the learning rate or clip_norm. The "
+                    f"checkpoint of epoch {number - 1}, if there is one, stays"
+                )
+        self.model.eval()
+        with torch.no_grad():
+            self.model.refresh()
+        if self.fabric.world_size > 1:
+            must_agree(self.model, self.fabric)
+        self.epoch = number
+        diagnostics = dict(self.model.diagnostics())
+        return Epoch(number, time.perf_counter() - begun, losses, diagnostics, self.model.warnings())
+
+    def _turns(self, number: int) -> Iterator[tuple[int, Any]]:
+        """(objective, batch) in an epoch's order: one objective after another, an interleave group batch by batch."""
+        active = [i for i, o in enumerate(self.objectives) if o.epochs is None or number in o.epochs]
+        for _, group in groupby(active, key=lambda i: self.objectives[i].interleave or f"\0{i}"):
+            streams = [self._batches(i, number) for i in group]
+            for round_ in zip_longest(*streams):
+                yield from (pair for pair in round_ if pair is not None)
+
+    def _batches(self, index: int, number: int) -> Iterator[tuple[int, Any]]:
+        stream = Stream(self.config.seed, index, number, self.fabric.global_rank, self.fabric.world_size)
+        for batch in self.objectives[index].batches.epoch(stream):
+            yield index, batch
+
+    def _set_lr(self, index: int, epoch: int, step: int) -> None:
+        """The lr of an objective at a step (from 0) of an epoch, a function of both alone: resuming is exact."""
+        if self.config.lr_decay == "none":
+            return
+        objective = self.objectives[index]
+        phase = range(1, self.config.epochs + 1)
+        if objective.epochs is not None:
+            phase = range(max(phase.start, objective.epochs.start), min(phase.stop, objective.epochs.stop))
+        done = (epoch - phase.start + step / max(1, len(objective.batches))) / len(phase)
+        left = 1 - done if self.config.lr_decay == "linear" else (1 + math.cos(math.pi * done)) / 2
+        for group in self.optimizers[index].param_groups:
+            group["lr"] = objective.lr * left
+
+    def _step(self, index: int, batch: Any) -> Tensor:
+        objective, optimizer, adversarial = self.objectives[index], self.optimizers[index], self.config.adversarial
+        optimizer.zero_grad(set_to_none=True)
+        if adversarial.is_on(self.epoch + 1):
+            loss = self._adversarial_gradient(objective, batch, adversarial)
+        else:
+            loss = self._loss(objective.loss, batch)
+            self.fabric.backward(loss)
+        if self.fabric.world_size > 1:
+            average_gradients(objective.parameters, self.fabric)
+        if self.config.clip_norm is not None:
+            nn.utils.clip_grad_norm_(objective.parameters, self.config.clip_norm)
+        optimizer.step()
+        return loss.detach()
+
+    def _loss(self, loss: Callable[[Any], Tensor], batch: Any) -> Tensor:
+        with self.fabric.autocast():
+            return loss(batch).float()
+
+    def _adversarial_gradient(self, objective: Objective, batch: Any, adversarial: AdversarialConfig) -> Tensor:
+        """The gradient of l(v) + weight l(v + moved) + penalty, with l the loss less its penalty; returns its value."""
+
+        def data_loss(batch: Any) -> Tensor:
+            loss = objective.loss(batch)
+            return loss if objective.penalty is None else loss - objective.penalty(batch)
+
+        loss = self._loss(data_loss, batch)
+        self.fabric.backward(loss)
+        with moved_vectors(self.model, objective.parameters, adversarial.epsilon):
+            moved = adversarial.weight * self._loss(data_loss, batch)
+            self.fabric.backward(moved)
+        total = loss.detach() + moved.detach()
+        if objective.penalty is not None:
+            penalty = self._loss(objective.penalty, batch)
+            self.fabric.backward(penalty)
+            total = total + penalty.detach()
+        return total
+
+    # ------------------------------------------------------------------ state
+
+    def state(self) -> dict[str, Tensor]:
+        """All optimizer tensors, not copies, by objective, parameter and name. With the model's state and the epoch's
+        number, which seeds all that is random, training goes on from it exactly."""
+        names = {parameter: name for name, parameter in self.model.named_parameters()}
+        tensors = {}
+        for index, (objective, optimizer) in enumerate(zip(self.objectives, self.optimizers)):
+            for parameter in objective.parameters:
+                for key, value in optimizer.state.get(parameter, {}).items():
+                    tensors[f"{index}/{names[parameter]}/{key}"] = torch.as_tensor(value)
+        return tensors
+
+    def load_state(self, tensors: dict[str, Tensor], epoch: int) -> None:
+        """Go on from what `state` gave after an epoch. Raises KgrecError where it is of other objectives."""
+        self.epoch = epoch
+        parameters = dict(self.model.named_parameters())
+        for path, value in tensors.items():
+            index, name, key = path.split("/")
+            if int(index) >= len(self.optimizers) or name not in parameters:
+                raise KgrecError(f"the checkpoint holds {path!r}, which this model does not have; start anew")
+            place = "cpu" if key == "step" and parameters[name].device.type == "cpu" else parameters[name].device
+            self.optimizers[int(index)].state[parameters[name]][key] = value.to(place)
+
+
+def _trim_heap() -> None:
+    """Give free memory back to the system. glibc finds little use for freed tensors where batches vary in size, and
+    grows by some 10 MB a step; other allocators have no need of it."""
+    if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+@contextmanager
+def _seeded(seed: int, epoch: int, rank: int) -> Iterator[None]:
+    """torch's own random numbers (dropout) by seed, epoch and rank; what they were before, after."""
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(int(np.random.SeedSequence((seed, epoch, rank)).generate_state(1, np.uint64)[0]) >> 1)
+        yield
