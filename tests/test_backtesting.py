@@ -12,6 +12,7 @@ from kgrec.run import train
 from kgrec.studies import backtesting
 from kgrec.studies.backtesting import backtest, duration, iso
 from kgrec.training.config import TrainingConfig
+from kgrec.training.session import run_job
 
 RATED = [
     ("ann", "a", 0),
@@ -68,11 +69,11 @@ def test_a_window_is_a_training_on_the_graph_cut_at_its_end():
 def test_nothing_from_a_windows_end_on_is_there_and_facts_stay(monkeypatch):
     given = []
 
-    def spy(model, graph, **arguments):
-        given.append((graph, arguments["split"]))
-        return train(model, graph, **arguments)
+    def spy(job, graph, report):
+        given.append((graph, job.split))
+        return run_job(job, graph, report)
 
-    monkeypatch.setattr(backtesting, "train", spy)
+    monkeypatch.setattr(backtesting, "run_job", spy)
     result = backtest("popularity", graph_of(RATED), **TWICE, valid=False)
     assert [split for _, split in given] == ["by_time:00080,00080", "by_time:00090,00090"]
     assert [int(graph.only("rated").time.max()) for graph, _ in given] == [85, 100]

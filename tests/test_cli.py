@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from kgrec.cli.entry import main as cli
+from kgrec import cli
 
 ROOT = Path(__file__).parent.parent
 SHOP = ROOT / "graphs/shop/shop.yaml"

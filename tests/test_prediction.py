@@ -11,11 +11,10 @@ import torch
 
 from kgrec import models
 from kgrec.errors import BadData, KgrecError, UnknownName
-from kgrec.files import write
 from kgrec.graph import Graph
 from kgrec.run import Run, train
 from kgrec.serving.prediction import Predictions, predict, predict_file
-from kgrec.table_files import as_csv
+from kgrec.table_files import as_csv, write
 from kgrec.training.config import TrainingConfig
 
 RATED = pd.DataFrame(

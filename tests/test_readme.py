@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from kgrec.cli.entry import main as cli
+from kgrec import cli
 from kgrec.sources.recipe import Recipe
 
 ROOT = Path(__file__).parent.parent

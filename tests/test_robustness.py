@@ -12,7 +12,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from kgrec.cli.entry import main as cli
+from kgrec import cli
 from kgrec.errors import KgrecError, UnknownName
 from kgrec.graph import Graph
 from kgrec.run import train
@@ -30,6 +30,7 @@ from kgrec.studies.robustness import (
     vectors_moved,
 )
 from kgrec.training.config import TrainingConfig
+from kgrec.training.session import run_job
 
 SPEC = "last_n:1,valid=1"
 TARGET = ("user", "rated", "item")
@@ -175,11 +176,11 @@ def test_biases_stay_where_they_are(planted):
 def test_moved_vectors_need_no_training(planted, monkeypatch):
     trained = []
 
-    def spy(model, graph, **arguments):
-        trained.append(arguments["training"].seed)
-        return train(model, graph, **arguments)
+    def spy(job, graph, report):
+        trained.append(job.training.seed)
+        return run_job(job, graph, report)
 
-    monkeypatch.setattr(robustness, "train", spy)
+    monkeypatch.setattr(robustness, "run_job", spy)
     result = measure_robustness(
         "mf", planted, kinds=["embedding"], noise=[1e-9, 100], seeds=2, split=SPEC, config={"dim": 4},
         training=training(20), metrics=["ndcg@10"],
@@ -210,7 +211,7 @@ def test_moved_vectors_need_no_training(planted, monkeypatch):
     ],
 )  # fmt: skip
 def test_bad_input_says_what_is_wanted_before_anything_is_trained(planted, monkeypatch, model, arguments, message):
-    monkeypatch.setattr(robustness, "train", None)
+    monkeypatch.setattr(robustness, "run_job", None)
     with pytest.raises(KgrecError, match=message):
         measure_robustness(model, planted, **{"noise": [0.1], "split": SPEC, **arguments})
 
@@ -222,7 +223,7 @@ def test_what_fails_in_training_names_the_noise(planted):
 
 def test_a_plot_without_matplotlib_is_refused_before_training(planted, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    monkeypatch.setattr(robustness, "train", None)
+    monkeypatch.setattr(robustness, "run_job", None)
     with pytest.raises(KgrecError, match=r"a plot needs an extra: pip install 'kgrec\[plot\]'"):
         measure_robustness("ease", planted, noise=[0.1], split=SPEC, out=tmp_path / "out")
 
