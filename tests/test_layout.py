@@ -86,4 +86,4 @@ def test_no_two_files_have_one_name() -> None:
 
 def test_files_fit_a_head() -> None:
     long = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in ROOT.rglob("*.py")}
-    assert {name: lines for name, lines in long.items() if lines > 450} == {}
+    assert {name: lines for name, lines in long.items() if lines > 600} == {}

@@ -3,6 +3,7 @@
 from kgrec.nn.adversarial import AdversarialRanking, AdversarialRankingConfig, End, base_fields
 from kgrec.nn.aggregator import Aggregator, AggregatorName
 from kgrec.nn.attentive_gru import AttentiveGRU
+from kgrec.nn.computed_vectors import Vectors
 from kgrec.nn.dropout import Dropout
 from kgrec.nn.edge_model import EdgeModel, EdgeModelConfig
 from kgrec.nn.embedding import NodeEmbedding, cosine, dot, vector_tables
@@ -14,7 +15,6 @@ from kgrec.nn.label_loss import label_loss, label_of, mean_score, squares
 from kgrec.nn.link_model import KGELinkModel, LinkModel, LinkModelConfig
 from kgrec.nn.next_item import NextItem, NextItemConfig, Paths
 from kgrec.nn.node_features import NodeFeatures, NodeFeaturesConfig, require_features
-from kgrec.nn.node_vectors import Vectors
 from kgrec.nn.pair_mlp import PairMLP, PairMLPConfig
 from kgrec.nn.propagation import Adjacency, symmetric
 from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfig, product

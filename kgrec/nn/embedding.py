@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
+from kgrec.nn.computed_vectors import Vectors
 from kgrec.nn.node_features import NodeFeatures, NodeFeaturesConfig, has_edge
-from kgrec.nn.node_vectors import Vectors
 
 TINY = 1e-12  #: the least length that a vector is divided by
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from kgrec.graph import Graph
+from kgrec.nn.computed_vectors import Vectors
 from kgrec.nn.edge_model import EdgeModel
-from kgrec.nn.node_vectors import Vectors
 from kgrec.nn.ranking_loss import product
 
 

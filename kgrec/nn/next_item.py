@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.model import Objective, Query, Recommender
+from kgrec.nn.computed_vectors import Vectors
 from kgrec.nn.embedding import NodeEmbedding
 from kgrec.nn.node_features import NodeFeaturesConfig
-from kgrec.nn.node_vectors import Vectors
 from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfig, product
 from kgrec.samplers import Batch, Loader, Sequences
 from kgrec.settings import settings

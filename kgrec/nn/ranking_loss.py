@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from kgrec.graph import Graph
 from kgrec.nn import losses
+from kgrec.nn.computed_vectors import Vectors
 from kgrec.nn.embedding import NodeEmbedding, cosine, dot
-from kgrec.nn.node_vectors import Vectors
 from kgrec.samplers import Negatives
 from kgrec.settings import settings
 

@@ -69,7 +69,7 @@ def build(
             place_images(node_type, name, images, folder, drafts, report)
     _add_knowledge(recipe, folder, problems, drafts, report, rdf)
     report.added = {name: more for name, count in listed.items() if (more := len(drafts.of(name)) - count)}
-    graph = assemble(
+    parts = assemble(
         {name: draft.finished() for name, draft in drafts.nodes.items()},
         {edge: draft.finished() for edge, draft in drafts.edges.items()},
         target=recipe.target_type,
@@ -77,6 +77,7 @@ def build(
         splits=splits,
         candidates=candidates,
     )
+    graph = Graph.of(parts)
     report.count(graph)
     report.problems = problems.lines
     report.drop("bad rows", problems.count)
