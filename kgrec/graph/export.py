@@ -1,4 +1,4 @@
-"""A graph for others: as networkx's multigraph, and as a hash of what it holds."""
+"""A graph for others: as PyG's HeteroData, as networkx's multigraph, and as a hash of what it holds."""
 
 from __future__ import annotations
 
@@ -6,13 +6,32 @@ import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
+from torch import Tensor
 
-from kgrec.graph.parts import NO_TIME
+from kgrec.graph.parts import NO_TIME, GraphParts
 
 if TYPE_CHECKING:
     import networkx
+    from torch_geometric.data import HeteroData
 
     from kgrec.graph.graph import Graph
+
+
+def to_hetero(parts: GraphParts) -> HeteroData:
+    """PyG's HeteroData, whose tensors are slices of the flat ones."""
+    from torch_geometric.data import HeteroData
+
+    data = HeteroData()
+    for name, node in parts.schema.nodes.items():
+        data[name].num_nodes = node.count
+        for column, feature in parts.features.get(name, {}).items():
+            if isinstance(feature.values, Tensor) and feature.ptr is None:
+                data[name][column] = feature.values
+    for edge, start, stop in zip(parts.edge_types, parts.relation_ptr, parts.relation_ptr[1:]):
+        data[edge].edge_index = parts.edge_index[:, start:stop]
+        data[edge].time = parts.time[start:stop]
+        data[edge].weight = parts.weight[start:stop]
+    return data
 
 
 def to_networkx(graph: Graph) -> networkx.MultiDiGraph:

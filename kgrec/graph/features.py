@@ -149,3 +149,23 @@ def _vector(column: pa.Array, schema: FeatureSchema) -> Feature:
 
 
 _READERS = {"numeric": _numeric, "text": _text, "categorical": _categorical, "multi": _multi, "vector": _vector}
+
+
+def click_labels(relation: str, feature: Feature | None) -> Tensor:
+    """The labels of a relation's edges, by their feature `click`: FloatTensor [E], 1 for a click or 0 for none.
+
+    Raises KgrecError where there is no such feature, or it has other values.
+    """
+    if feature is None or feature.schema.kind != "numeric":
+        raise KgrecError(
+            f"the {relation!r} edges have no label of clicks; say `click:` under `interactions` in the recipe, or "
+            f"features={{{relation!r}: {{'click': 'numeric'}}}} in Graph.from_frames"
+        )
+    labels: Tensor = feature.values
+    wrong = labels[(labels != 0) & (labels != 1)]
+    if len(wrong):
+        raise KgrecError(
+            f"{len(wrong):,} {relation!r} edges have a click of {float(wrong[0]):g} or the like; 1 is wanted, or 0 for "
+            "none; mend the column"
+        )
+    return labels

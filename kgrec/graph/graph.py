@@ -14,8 +14,9 @@ from torch import Tensor
 
 from kgrec.errors import KgrecError, some, unknown_name
 from kgrec.graph.edge_index import CSR, EdgeIndex
-from kgrec.graph.export import content_hash, to_networkx
+from kgrec.graph.export import content_hash, to_hetero, to_networkx
 from kgrec.graph.extension import with_nodes
+from kgrec.graph.features import click_labels
 from kgrec.graph.parts import GraphParts
 from kgrec.graph.schema import CLICK, EdgeSchema, EdgeType, FeatureKind, Schema
 
@@ -87,39 +88,14 @@ class Graph(GraphParts):
     @cached_property
     def data(self) -> HeteroData:
         """The graph as PyG's HeteroData; its tensors are slices of the flat ones, so any PyG code runs on it."""
-        from torch_geometric.data import HeteroData
-
-        data = HeteroData()
-        for name, node in self.schema.nodes.items():
-            data[name].num_nodes = node.count
-            for column, feature in self.features.get(name, {}).items():
-                if isinstance(feature.values, Tensor) and feature.ptr is None:
-                    data[name][column] = feature.values
-        for edge, start, stop in zip(self.edge_types, self.relation_ptr, self.relation_ptr[1:]):
-            data[edge].edge_index = self.edge_index[:, start:stop]
-            data[edge].time = self.time[start:stop]
-            data[edge].weight = self.weight[start:stop]
-        return data
+        return to_hetero(self)
 
     def clicks(self) -> Tensor:
         """Which target edges of this view are clicks, by their feature `click`: FloatTensor [target edges], 1 or 0.
 
         Raises KgrecError where the edges have no such feature, or one of other values.
         """
-        name, feature = self.target[1], self.edge_features.get(self.target, {}).get(CLICK)
-        if feature is None or feature.schema.kind != "numeric":
-            raise KgrecError(
-                f"the {name!r} edges have no label of clicks; say `click:` under `interactions` in the recipe, or "
-                f"features={{{name!r}: {{'click': 'numeric'}}}} in Graph.from_frames"
-            )
-        labels: Tensor = feature.values
-        wrong = labels[(labels != 0) & (labels != 1)]
-        if len(wrong):
-            raise KgrecError(
-                f"{len(wrong):,} {name!r} edges have a click of {float(wrong[0]):g} or the like; 1 is wanted, or 0 for "
-                "none; mend the column"
-            )
-        return labels.to(self.device)
+        return click_labels(self.target[1], self.edge_features.get(self.target, {}).get(CLICK)).to(self.device)
 
     def __repr__(self) -> str:
         nodes = ", ".join(f"{name}: {node.count:,}" for name, node in self.schema.nodes.items())

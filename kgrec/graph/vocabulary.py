@@ -1,4 +1,4 @@
-"""External ids and local numbers, both ways."""
+"""External ids and local numbers, in both directions."""
 
 from __future__ import annotations
 
