@@ -1,4 +1,4 @@
-"""What a graph holds: node types, relations, features, the relation that is recommended. Plain data, to and from JSON."""
+"""What a graph holds: node types, relations, features, the relation that is recommended. Plain data, as JSON too."""
 
 from __future__ import annotations
 
