@@ -3,11 +3,92 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Literal
+
+Severity = Literal["error", "note"]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong, and where. Programs read the fields; `str` is the sentence for a person.
+
+    >>> print(Fault("rating '6' is not in 1..5; mend the row", "ratings.csv", 812, "rating", "6", "out of range"))
+    ratings.csv line 812: rating '6' is not in 1..5; mend the row
+    >>> print(Fault("is empty; it must have a line for each row", "ratings.csv", kind="empty file", file_is="subject"))
+    ratings.csv is empty; it must have a line for each row
+    """
+
+    message: str  #: what was found, what was wanted, what to do
+    file: str | None = None  #: as the user names it: a path, a URL
+    row: int | None = None  #: from 1, of `unit`
+    column: str | int | None = None  #: the name of a table's column; of other text, the character in the line, from 1
+    value: str | None = None  #: what was found there
+    kind: str | None = None  #: such as "missing file", "bad number", "dangling id", "bad RDF"
+    severity: Severity = "error"  #: a note stops nothing
+    unit: str = "line"  #: what `row` counts: line, row, entry or answer
+    file_is: Literal["place", "subject", "named"] = "place"
+    """How the file stands in the sentence: before it with the row, as its subject, or in the message already."""
+
+    @property
+    def place(self) -> str:
+        """The row and the character in it, as words; "" where neither is known."""
+        row = f" {self.unit} {self.row}" if self.row is not None else ""
+        return f"{row} column {self.column}" if isinstance(self.column, int) else row
+
+    def __str__(self) -> str:
+        if self.file is None or self.file_is == "named":
+            return self.message
+        if self.file_is == "subject":
+            return f"{self.file} {self.message}"
+        return f"{self.file}{self.place}: {self.message}"
 
 
 class KgrecError(Exception):
-    """The data or the run failed. The command line prints the message and exits with code 1."""
+    """The data or the run failed. The command line prints the message and exits with code 1.
+
+    message: the sentence, or a Fault; the other arguments are the fields of the Fault that a sentence makes, and are
+    attributes of the error: `file`, `row`, `column`, `value`, `kind`.
+    """
+
+    def __init__(
+        self,
+        message: str | Fault,
+        *,
+        file: str | None = None,
+        row: int | None = None,
+        column: str | int | None = None,
+        value: str | None = None,
+        kind: str | None = None,
+    ) -> None:
+        self.faults = [message if isinstance(message, Fault) else Fault(message, file, row, column, value, kind)]
+        super().__init__(str(self.faults[0]))  # one argument, so that an error crosses processes: the rest is its state
+
+    @property
+    def fault(self) -> Fault:
+        """What is wrong, the first where there are several."""
+        return self.faults[0]
+
+    @property
+    def file(self) -> str | None:
+        return self.fault.file
+
+    @property
+    def row(self) -> int | None:
+        return self.fault.row
+
+    @property
+    def column(self) -> str | int | None:
+        return self.fault.column
+
+    @property
+    def value(self) -> str | None:
+        return self.fault.value
+
+    @property
+    def kind(self) -> str | None:
+        return self.fault.kind
 
 
 class UnknownName(KgrecError):
@@ -15,11 +96,27 @@ class UnknownName(KgrecError):
 
 
 class BadData(KgrecError):
-    """Files that do not say what they should. `problems` holds one line for each thing that is wrong."""
+    """Files that do not say what they should: `faults` holds each thing that is wrong, `problems` a line for each."""
 
-    def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = list(problems)
-        super().__init__("\n".join(self.problems))
+    def __init__(
+        self,
+        faults: str | Fault | Iterable[str | Fault],
+        *,
+        file: str | None = None,
+        row: int | None = None,
+        column: str | int | None = None,
+        value: str | None = None,
+        kind: str | None = None,
+    ) -> None:
+        listed = [faults] if isinstance(faults, str | Fault) else list(faults)
+        super().__init__("", file=file, row=row, column=column, value=value, kind=kind)
+        self.faults = [f if isinstance(f, Fault) else Fault(f, file, row, column, value, kind) for f in listed]
+        self.args = ("\n".join(self.problems),)
+
+    @property
+    def problems(self) -> list[str]:
+        """One line for each thing that is wrong."""
+        return [str(fault) for fault in self.faults]
 
 
 def unknown_name(what: str, name: str, known: Iterable[str], where: str = "") -> UnknownName:
@@ -36,8 +133,8 @@ def unknown_name(what: str, name: str, known: Iterable[str], where: str = "") ->
     shown = ", ".join(names[:30]) + (f", ... ({len(names)} in all)" if len(names) > 30 else "")
     listing = f"there are: {shown}" if names else "there are none"
     if near:
-        return UnknownName(f"no {what} {name!r}{place}; did you mean {near[0]!r}? {listing[0].upper()}{listing[1:]}")
-    return UnknownName(f"no {what} {name!r}{place}; {listing}")
+        listing = f"did you mean {near[0]!r}? {listing[0].upper()}{listing[1:]}"
+    return UnknownName(f"no {what} {name!r}{place}; {listing}", value=str(name))
 
 
 def some(values: Iterable[object], most: int = 5) -> str:

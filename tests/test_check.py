@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from kgrec.errors import KgrecError
+from kgrec.errors import Fault, KgrecError
 from kgrec.graph import Candidates, Graph
 from kgrec.sources.checking import Problem, check
 from kgrec.sources.checking.findings import problem_of
@@ -375,9 +375,81 @@ def test_graph_json(folder: Path) -> None:
     assert said(folder) == ["error: graph.json: is not there, so DIR is no graph folder; build the graph again"]
 
 
-def test_problem_of_a_line_without_a_place() -> None:
-    assert problem_of("links.csv: ids are odd", "links.csv") == Problem("links.csv", "ids are odd", "bad data")
-    assert problem_of("split 'a': 3 pairs stand in two parts, see b.csv line 3: x", "b.csv").line is None
+def test_problem_of_a_fault_takes_its_fields_and_never_its_words() -> None:
+    assert problem_of(Fault("ids are odd"), "links.csv") == Problem("links.csv", "ids are odd", "bad data")
+    worded = Fault("split 'a': 3 pairs stand in two parts, see b.csv line 3: no column x", kind="bad split")
+    assert problem_of(worded, "c.csv") == Problem("c.csv", worded.message, "bad split")
+    assert problem_of(Fault("w is empty", "r.parquet", 7, "w", unit="row"), "?") == Problem(
+        "r.parquet", "w is empty", "bad data", line=7, column="w", row=7
+    )
+
+
+SELECT = """
+name: films
+interactions:
+  file: ratings.ttl
+  query: "SELECT ?user ?film ?stars WHERE { ?rating x:by ?user ; x:of ?film ; x:stars ?stars } ORDER BY ?stars"
+  prefixes: {x: "http://x/"}
+  item: film
+  relation: rated
+  weight: stars
+  rating_range: [1, 5]
+"""
+
+RATINGS = """
+@prefix : <http://x/> .
+:r1 :by :ann ; :of :alien ; :stars 2 .
+:r2 :by :bob ; :of :alien ; :stars 4 .
+:r3 :by :bob ; :of :dune ; :stars 9 .
+"""
+
+
+def test_a_bad_answer_of_a_query_has_its_row_column_and_value(tmp_path: Path) -> None:
+    assert problems(tmp_path, SELECT, ratings_ttl=RATINGS) == [
+        "error: ratings.ttl row 3: stars '9' is not in 1..5; mend the row or set on_bad_rows: report"
+    ]
+    (found,) = check(tmp_path / "films.yaml")
+    assert (found.kind, found.row, found.line, found.column, found.value) == ("out of range", 3, 3, "stars", "9")
+
+
+def test_the_place_in_rdf_is_a_line_and_the_character_in_it(tmp_path: Path) -> None:
+    problems(tmp_path, films_ttl="@prefix : <http://x/> .\n:alien :director oops .\n")
+    (found,) = check(tmp_path / "films.yaml")
+    assert (found.file, found.kind, found.line, found.column, found.row) == ("films.ttl", "bad RDF", 2, 18, None)
+    assert found.message == "oops is not a valid RDF object; mend the file"
+
+
+def test_a_step_that_cannot_go_on_does_not_hide_the_others(tmp_path: Path) -> None:
+    recipe = RECIPE.replace("label: title", "label: title, features: {director: {column: title, kind: text}}")
+    found = problems(
+        tmp_path,
+        recipe + "  literals: {'x:director': {kind: text}}\n",
+        films_ttl='@prefix : <http://x/> .\n:alien :director "Scott" .\n:scott a :Person .\n:brazil a :Film .\n',
+    )
+    assert found == [
+        "error: DIR/films.yaml: feature 'director' from http://x/director is there already; give it another name in "
+        "the recipe",
+    ]
+
+
+def test_json_has_the_keys_of_a_finding(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from kgrec.cli import app
+
+    problems(tmp_path, ratings_csv="user,film,rating,time\nann,1,9,100\nbob,2,4,200\n")
+    answer = CliRunner().invoke(app, ["check", str(tmp_path / "films.yaml"), "--json"])
+    assert answer.exit_code == 1
+    assert json.loads(answer.stdout)[0] == {
+        "file": "ratings.csv",
+        "message": "rating '9' is not in 1..5; mend the row or set on_bad_rows: report",
+        "kind": "out of range",
+        "severity": "error",
+        "line": 2,
+        "value": "9",
+        "column": "rating",
+        "row": None,
+    }
 
 
 @pytest.mark.real_data

@@ -282,7 +282,7 @@ def test_truncated_gz(build_of):
         ),
         (
             "name: t\nstandard: {split: fold2}\nsplits: {fold1: {test: f}}\ninteractions: {file: r.csv}\n",
-            "no given split 'fold2' for `standard`; did you mean 'fold1'? There are: fold1",
+            "no published split 'fold2' for `standard`; did you mean 'fold1'? There are: fold1",
         ),
         (
             "name: t\ninteractions: {file: r.csv, relation: has.rated}\n",

@@ -1,18 +1,36 @@
-"""Rows of interactions before they are edges, and which of them stay."""
+"""A table of interactions, read once: its columns as numbers, and which of its rows stay."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.errors import BadData
+from kgrec.errors import BadData, Fault
 from kgrec.sources.building.report import BuildReport
 from kgrec.sources.recipe.interaction_part import Interactions
+from kgrec.sources.tables.bad_rows import BadRows
+from kgrec.sources.tables.columns import Column, Flags, Ids, Numbers, Times
+from kgrec.sources.tables.table_columns import Columns, joined, read_table
+from kgrec.sources.tables.values import feature_column, feature_values
+
+PART_CODE = {"train": 0, "valid": 1, "test": 2}
+
+
+@dataclass(frozen=True, eq=False)
+class KnownIds:
+    """The ids that a column may name, where its node tables list all of them."""
+
+    ids: pa.Array  #: strings
+    files: str  #: that list them
+
+    def column(self, name: str) -> Ids:
+        """A column of such ids."""
+        return Ids(name, self.ids, f"has no row in {self.files}; add it, mend the row, or take `complete: true` away")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +64,92 @@ class Events:
         """int64 [E]: one number for each relation, user and item."""
         relation = 0 if self.relation is None else self.relation.astype(np.int64)
         return (relation * len(self.user_ids) + self.user) * len(self.item_ids) + self.item
+
+
+def read_events(
+    table: Interactions,
+    known: tuple[KnownIds | None, KnownIds | None],
+    folder: Path,
+    bad_rows: BadRows,
+    report: BuildReport,
+) -> Events:
+    """The rows of a table of interactions that stay: typed, sessions made, filtered. known: of users and of items.
+
+    Raises BadData as `read_table` does, and where `duplicates: error` finds one.
+    """
+    wanted = _WantedColumns(table, known)
+    files = list(table.parts.values()) or [table.file]
+    read = [read_table(table, names, wanted.all, folder, bad_rows) for names in files]
+    rows = [len(part[wanted.user]) for part in read]
+    codes = np.array([PART_CODE[part] for part in table.parts], np.int8)
+    events = wanted.events(joined(read), np.repeat(codes, rows) if table.parts else None)
+    if table.session:
+        events = as_sessions(events, table.session.gap)
+    return kept(events, table, report, files[0][0])
+
+
+class _WantedColumns:
+    """The columns of one table of interactions."""
+
+    def __init__(self, table: Interactions, known: tuple[KnownIds | None, KnownIds | None]) -> None:
+        self.table = table
+        self.user = Ids(table.session.by) if table.session else _ids(table.user, known[0])
+        self.item = _ids(table.item, known[1])
+        self.relation = _behaviour(table)
+        self.weight = None if table.weight is None else Numbers(table.weight, *_range(table), required=True)
+        self.time = None if table.time is None else Times(table.time.column, table.time.unit, table.time.format)
+        clicked = table.click.column if table.click else None
+        self.click = None if clicked is None else Flags(clicked, required=True)
+        self.features = {name: feature_column(name, feature) for name, feature in table.features.items()}
+        optional = (self.relation, self.weight, self.time, self.click, *self.features.values())
+        self.all: list[Column] = [self.user, self.item, *(column for column in optional if column is not None)]
+
+    def events(self, read: Columns, part: np.ndarray | None) -> Events:
+        """The rows as numbers."""
+        user, user_ids = _coded(read[self.user])
+        item, item_ids = _coded(read[self.item])
+        weight = None if self.weight is None else read[self.weight].to_numpy().astype(np.float32)
+        time = None if self.time is None else read[self.time].to_numpy()
+        click = None if self.click is None else read[self.click].cast(pa.float32()).to_numpy()
+        relation = None if self.relation is None else self._relation(read[self.relation])
+        features = {
+            name: feature_values(feature.kind, read[self.features[name]], feature.split, _feature(name, self.table))
+            for name, feature in self.table.features.items()
+        }
+        return Events(user, item, user_ids, item_ids, relation, weight, time, part, click, features)
+
+    def _relation(self, values: pa.DictionaryArray) -> np.ndarray:
+        assert self.table.relations is not None
+        names, relations = self.table.relation_names, self.table.relations.values
+        code, words = _coded(values)
+        position = [names.index(name) if (name := relations[value]) is not None else -1 for value in words.to_pylist()]
+        return np.array(position, np.int8)[code]
+
+
+def _ids(column: str, known: KnownIds | None) -> Ids:
+    return Ids(column) if known is None else known.column(column)
+
+
+def _behaviour(table: Interactions) -> Ids | None:
+    if table.relations is None:
+        return None
+    values = list(table.relations.values)
+    advice = f"is not among the `values` of `relations`: {', '.join(values)}; add it there, or null to leave it out"
+    return Ids(table.relations.column, pa.array(values, pa.string()), advice, unknown_kind="unknown behaviour")
+
+
+def _range(table: Interactions) -> tuple[float, float]:
+    return table.rating_range or (-np.inf, np.inf)
+
+
+def _coded(column: pa.DictionaryArray) -> tuple[np.ndarray, pa.Array]:
+    """int32 [n] codes, and the distinct ids."""
+    return column.indices.to_numpy(), column.dictionary
+
+
+def _feature(name: str, table: Interactions) -> Fault:
+    """How to begin what is said of a feature's values."""
+    return Fault(f"feature {name!r}", ", ".join(table.all_files), column=name, file_is="named")
 
 
 def kept(events: Events, table: Interactions, report: BuildReport, name: str) -> Events:
@@ -98,7 +202,12 @@ def _refuse_duplicates(events: Events, repeated: np.ndarray, name: str) -> None:
         users = events.user_ids.take(pa.array(events.user[repeated]))
         items = events.item_ids.take(pa.array(events.item[repeated]))
         raise BadData(
-            f"{name}: user {user!r} and item {item!r} stand more than once; mend the rows or say `duplicates: last`"
+            Fault(
+                f"user {user!r} and item {item!r} stand more than once; mend the rows or say `duplicates: last`",
+                name,
+                value=user,
+                kind="duplicate",
+            )
             for user, item in zip(users[:100].to_pylist(), items[:100].to_pylist())
         )
 
@@ -135,8 +244,3 @@ def as_sessions(events: Events, gap: int) -> Events:
     code = np.empty(len(events), np.int64)
     code[order] = session
     return replace(events, user=code.astype(np.int32), user_ids=ids)
-
-
-def numbers_by_appearance(codes: np.ndarray) -> np.ndarray:
-    """int64: the distinct codes in the order in which they first appear."""
-    return np.asarray(pd.unique(codes), np.int64)

@@ -18,7 +18,7 @@ from kgrec.graph.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, eq=False)
-class FeatureDraft:
+class PartialFeature:
     """The values of a column for some nodes."""
 
     kind: FeatureKind
@@ -26,16 +26,16 @@ class FeatureDraft:
     values: pa.Array  #: [n], as `Feature.from_arrow` reads them
 
     def finished(self, count: int) -> Feature:
-        """The column for all nodes, missing where it has no value."""
+        """The column of all `count` nodes, missing where it has no value."""
         row = np.full(count, -1)
         row[self.number] = np.arange(len(self.number))
         return Feature.from_arrow(self.values.take(pa.array(row, mask=row < 0)), self.kind)
 
 
-class NodeDraft:
+class NodeBuilder:
     """The nodes of one type so far. A node's number is its place in the order in which ids were added.
 
-    >>> films = NodeDraft()
+    >>> films = NodeBuilder()
     >>> films.add(pa.array(["Alien", "Brazil"])).tolist(), films.add(pa.array(["Casino", "Alien"])).tolist()
     ([0, 1], [2, 0])
     >>> films.find(pa.array(["Casino", "Dune"])).tolist()
@@ -45,7 +45,7 @@ class NodeDraft:
     def __init__(self, label: str = "") -> None:
         self.label = label  #: the type's name in the source
         self.ids: pa.Array = pa.array([], pa.string())
-        self.features: dict[str, FeatureDraft] = {}
+        self.features: dict[str, PartialFeature] = {}
         self._labels: list[tuple[np.ndarray, pa.Array]] = []
 
     def __len__(self) -> int:
@@ -63,33 +63,42 @@ class NodeDraft:
             self.ids = pa.concat_arrays([self.ids, new.cast(pa.string())])
         return self.find(ids)
 
-    def show(self, number: np.ndarray, labels: pa.Array) -> None:
-        """Labels of some nodes; the first that a node is given stays."""
+    def add_coded(self, codes: np.ndarray, ids: pa.Array) -> np.ndarray:
+        """int64 [n]: the number of each row's id, which is `ids[codes]`; new ones in the order in which rows name them,
+        and an id that no row names is not added."""
+        used = np.asarray(pd.unique(codes), np.int64)
+        number = np.empty(len(ids), np.int64)
+        number[used] = self.add(ids.take(pa.array(used)))
+        return number[codes]
+
+    def add_labels(self, number: np.ndarray, labels: pa.Array) -> None:
+        """Labels of some nodes; of several for one node the first stays."""
         self._labels.append((number, labels))
 
-    def add_feature(self, name: str, feature: FeatureDraft, source: str) -> None:
+    def add_feature(self, name: str, feature: PartialFeature, source: str) -> None:
         """A column. Raises KgrecError where the type has one of that name."""
         if name in self.features:
-            raise KgrecError(f"feature {name!r} from {source} is there already; give it another name in the recipe")
+            what = f"feature {name!r} from {source} is there already; give it another name in the recipe"
+            raise KgrecError(what, column=name, value=name, kind="duplicate")
         self.features[name] = feature
 
     def finished(self) -> NodePart:
         """The nodes as they stand now."""
-        features = {name: draft.finished(len(self)) for name, draft in self.features.items()}
+        features = {name: feature.finished(len(self)) for name, feature in self.features.items()}
         return NodePart(Vocabulary(self.ids, self._all_labels()), features, self.label)
 
     def _all_labels(self) -> pa.Array | None:
         labels = np.full(len(self), None, object)
         for number, values in self._labels:
-            given = values.to_numpy(zero_copy_only=False)
-            new = np.flatnonzero(pd.isna(labels[number]) & ~pd.isna(given))
+            texts = values.to_numpy(zero_copy_only=False)
+            new = np.flatnonzero(pd.isna(labels[number]) & ~pd.isna(texts))
             first = new[~pd.Series(number[new]).duplicated().to_numpy()]
-            labels[number[first]] = given[first]
+            labels[number[first]] = texts[first]
         return pa.array(labels, pa.string()) if self._labels else None
 
 
 @dataclass(frozen=True, eq=False)
-class EdgeDraft:
+class EdgeColumns:
     """Edges of one type, in file order."""
 
     source: np.ndarray  #: int64 [E], local numbers
@@ -107,33 +116,33 @@ class EdgeDraft:
         return EdgePart(self.source, self.target, self.time, self.weight, features, self.label, self.inverse_of)
 
 
-class Drafts:
+class GraphBuilder:
     """All nodes and edges so far, in the order in which types were first named."""
 
     def __init__(self) -> None:
-        self.nodes: dict[str, NodeDraft] = {}
-        self.edges: dict[EdgeType, EdgeDraft] = {}
+        self.nodes: dict[str, NodeBuilder] = {}
+        self.edges: dict[EdgeType, EdgeColumns] = {}
 
-    def of(self, node_type: str, label: str = "") -> NodeDraft:
+    def nodes_of(self, node_type: str, label: str = "") -> NodeBuilder:
         """The nodes of a type, which may be new."""
-        return self.nodes.setdefault(node_type, NodeDraft(label))
+        return self.nodes.setdefault(node_type, NodeBuilder(label))
 
-    def add_edges(self, edge: EdgeType, draft: EdgeDraft) -> None:
+    def add_edges(self, edge: EdgeType, columns: EdgeColumns) -> None:
         """Edges of a type; where it has some already, these come after them. Raises KgrecError where they differ in
         what is known of each edge."""
-        if edge in self.edges:
-            draft = _joined(edge, self.edges[edge], draft)
-        self.edges[edge] = draft
+        self.edges[edge] = _joined(edge, self.edges[edge], columns) if edge in self.edges else columns
 
 
-def _joined(edge: EdgeType, first: EdgeDraft, second: EdgeDraft) -> EdgeDraft:
+def _joined(edge: EdgeType, first: EdgeColumns, second: EdgeColumns) -> EdgeColumns:
     for what in ("time", "weight", "part"):
         if (getattr(first, what) is None) != (getattr(second, what) is None):
-            raise KgrecError(f"relation {edge[1]!r} has a {what} in one file and none in another; give both or neither")
+            message = f"relation {edge[1]!r} has a {what} in one file and none in another; give both or neither"
+            raise KgrecError(message, column=what, value=edge[1], kind="missing column")
     if first.features.keys() != second.features.keys():
-        raise KgrecError(f"relation {edge[1]!r} has features {list(first.features)} and {list(second.features)}")
+        message = f"relation {edge[1]!r} has features {list(first.features)} and {list(second.features)}"
+        raise KgrecError(message, value=edge[1], kind="missing column")
 
-    def both(what: str) -> np.ndarray | None:
+    def all_of(what: str) -> np.ndarray | None:
         one, two = getattr(first, what), getattr(second, what)
         return None if one is None else np.concatenate([one, two])
 
@@ -142,6 +151,6 @@ def _joined(edge: EdgeType, first: EdgeDraft, second: EdgeDraft) -> EdgeDraft:
         for name, (kind, values) in first.features.items()
     }
     source, target = np.concatenate([first.source, second.source]), np.concatenate([first.target, second.target])
-    return EdgeDraft(
-        source, target, both("time"), both("weight"), features, first.label, first.inverse_of, both("part")
+    return EdgeColumns(
+        source, target, all_of("time"), all_of("weight"), features, first.label, first.inverse_of, all_of("part")
     )

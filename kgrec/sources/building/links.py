@@ -11,15 +11,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.sources.building.graph_builder import Drafts, EdgeDraft
+from kgrec.sources.building.graph_builder import EdgeColumns, GraphBuilder
 from kgrec.sources.building.relation_names import RelationNames
 from kgrec.sources.building.report import BuildReport, LinkCoverage
 from kgrec.sources.rdf.facts import FactOptions, Facts
 from kgrec.sources.recipe.knowledge_part import Link
-from kgrec.sources.tables.bad_rows import Problems
+from kgrec.sources.tables.bad_rows import BadRows
 from kgrec.sources.tables.columns import Ids
-from kgrec.sources.tables.typed_columns import read_table
-from kgrec.sources.tables.values import combined
+from kgrec.sources.tables.table_columns import read_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,29 +41,28 @@ class Places:
 class EntityNodes:
     """The entities that are nodes: linked ones, and those that facts have named so far."""
 
-    def __init__(self, drafts: Drafts) -> None:
-        self._drafts = drafts
+    def __init__(self, builder: GraphBuilder) -> None:
+        self._builder = builder
         self._types: dict[str, int] = {}
         self._entities: list[pa.Array] = []
         self._type: list[np.ndarray] = []
         self._number: list[np.ndarray] = []
-        self.named: dict[str, np.ndarray] = {}  #: by linked node type, the numbers whose entity some fact names
         self.linked: dict[str, tuple[np.ndarray, pa.Array, bool]] = {}  #: numbers, entities, whether by a template
 
     def types(self) -> list[str]:
         """The node types in the order of their positions in `Places`."""
         return list(self._types)
 
-    def link(self, node_type: str, link: Link, folder: Path, problems: Problems, report: BuildReport) -> None:
+    def link(self, node_type: str, link: Link, folder: Path, bad_rows: BadRows, report: BuildReport) -> None:
         """Say which entities the nodes of a type are."""
-        draft = self._drafts.of(node_type)
+        draft = self._builder.nodes_of(node_type)
         if link.template is not None:
             before, _, after = link.template.partition("{id}")
             number, entities = np.arange(len(draft)), pc.binary_join_element_wise(before, draft.ids, after, "")
         else:
             columns = [Ids(link.id), Ids(link.entity)]
-            read = read_table(link, link.file, columns, folder, problems)
-            ids, entities = (combined(read[column].unify_dictionaries()).dictionary_decode() for column in columns)
+            read = read_table(link, link.file, columns, folder, bad_rows)
+            ids, entities = (read[column].dictionary_decode() for column in columns)
             number = draft.find(ids)
             report.drop(f"links of {link.file[0]} from {node_type} ids that the graph has not", (number < 0).sum())
             entities, number = entities.filter(pa.array(number >= 0)), number[number >= 0]
@@ -93,7 +91,7 @@ class EntityNodes:
             if len(chosen):
                 ids = facts.resources.take(pa.array(chosen)).cast(pa.string())
                 label = next((iri for iri, known_as in options.types.items() if known_as == name), "")
-                self._add(name, self._drafts.of(name, options.expanded(label)).add(ids), ids)
+                self._add(name, self._builder.nodes_of(name, options.expanded(label)).add(ids), ids)
         return self._lookup(facts.resources)
 
     def _lookup(self, resources: pa.Array) -> Places:
@@ -117,7 +115,7 @@ def _types_of(facts: Facts, options: FactOptions) -> np.ndarray:
     return found
 
 
-def add_facts(facts: Facts, places: Places, types: list[str], names: RelationNames, drafts: Drafts) -> None:
+def add_facts(facts: Facts, places: Places, types: list[str], names: RelationNames, builder: GraphBuilder) -> None:
     """The edges that facts state between the nodes that resources are: an edge type for each pair of node types."""
     for predicate, (subject, object) in facts.edges.items():
         row, head = places.of(subject)
@@ -127,9 +125,9 @@ def add_facts(facts: Facts, places: Places, types: list[str], names: RelationNam
         for code in pd.unique(kind):
             of = kind == code
             edge = (types[int(code) // len(types)], names[predicate], types[int(code) % len(types)])
-            drafts.add_edges(
+            builder.add_edges(
                 edge,
-                EdgeDraft(
+                EdgeColumns(
                     places.number[head[of]],
                     places.number[tail[of]],
                     label=predicate,
@@ -139,7 +137,7 @@ def add_facts(facts: Facts, places: Places, types: list[str], names: RelationNam
 
 
 def coverage(
-    entities: EntityNodes, named: Iterable[pa.Array], drafts: Drafts, facts_of: set[str]
+    entities: EntityNodes, named: Iterable[pa.Array], builder: GraphBuilder, facts_of: set[str]
 ) -> dict[str, LinkCoverage]:
     """How far the linked node types are known. named: the resources of each source; facts_of: relations of facts."""
     resources = pa.chunked_array(list(named), pa.string()).combine_chunks()
@@ -148,8 +146,8 @@ def coverage(
         if by_template:
             is_named = pc.is_in(entity, value_set=resources).to_numpy(zero_copy_only=False)
             number, entity = number[is_named], entity.filter(pa.array(is_named))
-        has_fact = np.zeros(len(drafts.of(node_type)), bool)
-        for (source, relation, target), edges in drafts.edges.items():
+        has_fact = np.zeros(len(builder.nodes_of(node_type)), bool)
+        for (source, relation, target), edges in builder.edges.items():
             if relation in facts_of:
                 has_fact[edges.source if source == node_type else []] = True
                 has_fact[edges.target if target == node_type else []] = True

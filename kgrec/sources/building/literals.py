@@ -8,22 +8,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec.graph.schema import FeatureKind, clean_name
-from kgrec.sources.building.graph_builder import Drafts, FeatureDraft
+from kgrec.sources.building.graph_builder import GraphBuilder, PartialFeature
 from kgrec.sources.building.links import Places
 from kgrec.sources.building.report import BuildReport
 from kgrec.sources.rdf.facts import FactOptions, Facts, Literals
 
 
 def add_literals(
-    facts: Facts, options: FactOptions, places: Places, types: list[str], drafts: Drafts, report: BuildReport
+    facts: Facts, options: FactOptions, places: Places, types: list[str], builder: GraphBuilder, report: BuildReport
 ) -> None:
     """Labels, and a feature column for each node type that has a value of a predicate of `literals`."""
     for predicate in map(options.expanded, options.labels):
         if predicate in facts.literals:
             for name, number, values in _by_type(facts.literals[predicate], places, types):
-                drafts.of(name).show(number, values)
-    for said, wanted in options.literals.items():
-        predicate = options.expanded(said)
+                builder.nodes_of(name).add_labels(number, values)
+    for name_in_recipe, wanted in options.literals.items():
+        predicate = options.expanded(name_in_recipe)
         if predicate not in facts.literals:
             continue
         literals = _in_language(facts.literals[predicate], wanted.language)
@@ -31,8 +31,8 @@ def add_literals(
             literals = _numbers_only(literals, predicate, report)
         feature = wanted.feature or clean_name(predicate)
         for name, number, values in _by_type(literals, places, types):
-            draft = _feature(wanted.kind, number, values, predicate, report)
-            drafts.of(name).add_feature(feature, draft, predicate)
+            column = _feature(wanted.kind, number, values, predicate, report)
+            builder.nodes_of(name).add_feature(feature, column, predicate)
 
 
 def _by_type(literals: Literals, places: Places, types: list[str]) -> list[tuple[str, np.ndarray, pa.Array]]:
@@ -71,13 +71,13 @@ def _where(literals: Literals, mask: pa.Array) -> Literals:
 
 def _feature(
     kind: FeatureKind, number: np.ndarray, values: pa.Array, predicate: str, report: BuildReport
-) -> FeatureDraft:
+) -> PartialFeature:
     """One value a node, the first; all of them for a multi feature."""
     if kind == "multi":
         order = np.argsort(number, kind="stable")
         nodes, counts = np.unique(number, return_counts=True)
         offsets = np.concatenate([[0], counts.cumsum()])
-        return FeatureDraft(
+        return PartialFeature(
             kind, nodes, pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values.take(pa.array(order)))
         )
     first = ~pd.Series(number).duplicated().to_numpy()
@@ -85,4 +85,4 @@ def _feature(
     kept = values.filter(pa.array(first))
     if kind == "numeric":
         kept = pa.array(pd.to_numeric(pd.Series(kept.to_pylist(), dtype=object)).to_numpy(np.float64))
-    return FeatureDraft(kind, number[first], kept)
+    return PartialFeature(kind, number[first], kept)

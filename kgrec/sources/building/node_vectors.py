@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.errors import BadData, some
-from kgrec.sources.building.graph_builder import Drafts, FeatureDraft
+from kgrec.errors import BadData, Fault, some
+from kgrec.sources.building.graph_builder import GraphBuilder, PartialFeature
 from kgrec.sources.building.nodes import NodeRows
 from kgrec.sources.building.report import BuildReport
 from kgrec.sources.recipe.node_part import ImageFolder, VectorFile
@@ -19,7 +19,7 @@ from kgrec.sources.tables.values import matrix_lists, vectors_in
 
 
 def place_vectors(
-    node_type: str, name: str, source: VectorFile, folder: Path, rows: Sequence[NodeRows], drafts: Drafts
+    node_type: str, name: str, source: VectorFile, folder: Path, rows: Sequence[NodeRows], builder: GraphBuilder
 ) -> None:
     """A feature of a .npy matrix. Raises BadData where the matrix is none, where it has not as many rows as there are
     ids, and for ids that are no nodes or stand there twice."""
@@ -29,28 +29,30 @@ def place_vectors(
     else:
         of_type = [row for row in rows if row.node_type == node_type]
         if not of_type:
-            raise BadData([f"{what}: there is no table of {node_type} nodes; say `ids:`, a file of one id a line"])
+            message = f"{what}: there is no table of {node_type} nodes; say `ids:`, a file of one id a line"
+            raise BadData(Fault(message, source.file, kind="bad recipe", file_is="named"))
         ids, whose = of_type[0].ids, f"the rows of {of_type[0].table.file[0]}, "
-    values = vectors_in(folder / source.file, len(ids), what, whose)
-    draft = drafts.of(node_type)
-    number = draft.find(ids)
+    values = vectors_in(folder / source.file, len(ids), Fault(what, source.file, file_is="named"), whose)
+    nodes = builder.nodes_of(node_type)
+    number = nodes.find(ids)
     known = number >= 0
     if source.ids is not None and not known.all():
         unknown = ids.filter(pa.array(~known)).to_pylist()
-        raise BadData([f"{source.ids}: {len(unknown):,} ids are no {node_type}: {some(unknown)}; take them away"])
-    draft.add_feature(name, FeatureDraft("vector", number[known], values.filter(pa.array(known))), source.file)
+        message = f"{len(unknown):,} ids are no {node_type}: {some(unknown)}; take them away"
+        raise BadData(message, file=source.ids, value=unknown[0], kind="dangling id")
+    nodes.add_feature(name, PartialFeature("vector", number[known], values.filter(pa.array(known))), source.file)
 
 
 def place_images(
-    node_type: str, name: str, source: ImageFolder, folder: Path, drafts: Drafts, report: BuildReport
+    node_type: str, name: str, source: ImageFolder, folder: Path, builder: GraphBuilder, report: BuildReport
 ) -> None:
     """A feature of a folder of images; a node without one has no vector. Raises as `image_vectors`."""
     ids, vectors = image_vectors(folder / source.folder, source.encoder)
-    draft = drafts.of(node_type)
-    number = draft.find(ids)
+    nodes = builder.nodes_of(node_type)
+    number = nodes.find(ids)
     known = number >= 0
     report.drop(f"images of {source.folder} whose name is no {node_type} id", (~known).sum())
-    draft.add_feature(name, FeatureDraft("vector", number[known], matrix_lists(vectors[known])), source.folder)
+    nodes.add_feature(name, PartialFeature("vector", number[known], matrix_lists(vectors[known])), source.folder)
 
 
 def _read_ids(file: Path, what: str) -> pa.Array:
@@ -58,13 +60,17 @@ def _read_ids(file: Path, what: str) -> pa.Array:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise BadData([f"{what}: {file} is no file of one id a line: {error}"]) from error
+        message = f"{what}: {file} is no file of one id a line: {error}"
+        kind = "missing file" if isinstance(error, FileNotFoundError) else "altered file"
+        raise BadData(Fault(message, file.name, kind=kind, file_is="named")) from error
     ids = pa.array([line.strip() for line in lines], pa.string())
     counts = pc.value_counts(ids)
     twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist()
     if twice:
-        raise BadData([f"{file.name}: ids stand more than once: {some(twice)}; a node has one vector"])
+        message = f"ids stand more than once: {some(twice)}; a node has one vector"
+        raise BadData(message, file=file.name, value=twice[0], kind="duplicate")
     empty = np.flatnonzero(np.array(lines, object) == "")
     if len(empty):
-        raise BadData([f"{file.name} line {empty[0] + 1}: the line is empty; one id a line is wanted"])
+        message = "the line is empty; one id a line is wanted"
+        raise BadData(message, file=file.name, row=int(empty[0]) + 1, kind="missing value")
     return ids

@@ -11,17 +11,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.errors import BadData, some
+from kgrec.errors import BadData, Fault, some
 from kgrec.graph.schema import FeatureKind
-from kgrec.sources.building.graph_builder import Drafts, EdgeDraft, FeatureDraft
+from kgrec.sources.building.graph_builder import EdgeColumns, GraphBuilder, PartialFeature
 from kgrec.sources.building.report import BuildReport
 from kgrec.sources.recipe.node_part import AttributeEdge, NodeTable
-from kgrec.sources.recipe.recipe import Recipe
-from kgrec.sources.tables.bad_rows import Problems
+from kgrec.sources.tables.bad_rows import BadRows
 from kgrec.sources.tables.columns import Column, Flags, Ids, Texts
-from kgrec.sources.tables.typed_columns import Columns, read_table
+from kgrec.sources.tables.table_columns import Columns, read_table
 from kgrec.sources.tables.values import (
-    combined,
     feature_column,
     feature_values,
     flag_lists,
@@ -43,46 +41,32 @@ class NodeRows:
     edges: Mapping[str, pa.ListArray]  #: by relation, the targets' ids, each [n]
 
 
-def read_node_tables(recipe: Recipe, folder: Path, problems: Problems, drafts: Drafts) -> list[NodeRows]:
-    """All node tables; the ids of those that list nodes are numbered, in table order."""
-    read = []
-    for node_type, nodes in recipe.nodes.items():
-        draft = drafts.of(node_type, nodes.iri)
-        for table in nodes.tables:
-            rows = _read(node_type, table, folder, problems)
-            read.append(rows)
-            if not (nodes.only_interacted or table.describes_only):
-                draft.add(rows.ids)
-    return read
-
-
-def _read(node_type: str, table: NodeTable, folder: Path, problems: Problems) -> NodeRows:
-    id_column = Ids(table.id, is_unique=True)
+def read_node_table(node_type: str, table: NodeTable, folder: Path, bad_rows: BadRows) -> NodeRows:
+    """The rows of a node table. Raises BadData as `read_table` does, and where an id stands in several files."""
     label = None if table.label is None else Texts(table.label)
+    id_column = Ids(table.id, is_unique=True)
     flags = {name: [Flags(column) for column in columns] for name, columns in table.flags.items()}
     features = {name: feature_column(name, f) for name, f in table.features.items() if f.file is None}
     edges = {relation: Texts(edge.column or relation) for relation, edge in table.edges.items()}
     columns: list[Column] = [id_column, *(column for group in flags.values() for column in group)]
     columns += [c for c in (label, *features.values(), *edges.values()) if c is not None and c.name not in flags]
-    read = read_table(table, table.file, columns, folder, problems)
-    ids = combined(read[id_column]).dictionary_decode()
+    read = read_table(table, table.file, columns, folder, bad_rows)
+    ids = read[id_column].dictionary_decode()
     _require_distinct(ids, table)
-    lists_of = {name: pa.chunked_array([flag_lists({c.name: read[c] for c in group})]) for name, group in flags.items()}
+    flagged = {name: flag_lists({c.name: read[c] for c in group}) for name, group in flags.items()}
+    targets = {name: lists(_column(edges[name], read, flagged), edge.split) for name, edge in table.edges.items()}
     return NodeRows(
         node_type,
         table,
         ids,
-        None if label is None else combined(read[label]),
-        _features(table, ids, features, read, lists_of, folder),
-        {
-            relation: lists(_column(edges[relation], read, lists_of), edge.split)
-            for relation, edge in table.edges.items()
-        },
+        None if label is None else read[label],
+        _features(table, ids, features, read, flagged, folder),
+        targets,
     )
 
 
-def _column(column: Column, read: Columns, lists_of: Mapping[str, pa.ChunkedArray]) -> pa.ChunkedArray:
-    return lists_of[column.name] if column.name in lists_of else read[column]
+def _column(column: Column, read: Columns, flagged: Mapping[str, pa.ListArray]) -> pa.Array:
+    return flagged[column.name] if column.name in flagged else read[column]
 
 
 def _features(
@@ -90,18 +74,19 @@ def _features(
     ids: pa.Array,
     columns: Mapping[str, Column],
     read: Columns,
-    lists_of: Mapping[str, pa.ChunkedArray],
+    flagged: Mapping[str, pa.ListArray],
     folder: Path,
 ) -> dict[str, tuple[FeatureKind, pa.Array]]:
     features: dict[str, tuple[FeatureKind, pa.Array]] = {}
     for name, feature in table.features.items():
-        what = f"{table.file[0]} column {feature.column or name!r}"
+        column = feature.column or name
+        where = Fault(f"column {column!r}", table.file[0], column=column, file_is="subject")
         if feature.file is not None:
-            values = vectors_in(folder / feature.file, len(ids), what)
+            values = vectors_in(folder / feature.file, len(ids), where)
         else:
-            values = feature_values(feature.kind, _column(columns[name], read, lists_of), feature.split, what)
+            values = feature_values(feature.kind, _column(columns[name], read, flagged), feature.split, where)
         if feature.kind == "vector":
-            require_one_length(values, ids, what)
+            require_one_length(values, ids, where)
         features[name] = (feature.kind, values)
     return features
 
@@ -110,56 +95,61 @@ def _require_distinct(ids: pa.Array, table: NodeTable) -> None:
     counts = pc.value_counts(ids)
     twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist()
     if twice:
-        raise BadData([f"{', '.join(table.file)}: ids stand in several files: {some(twice)}; a node has one row"])
+        what = f"ids stand in several files: {some(twice)}; a node has one row"
+        raise BadData(what, file=", ".join(table.file), column=table.id, value=twice[0], kind="duplicate")
 
 
-def place_node_rows(read: list[NodeRows], drafts: Drafts, report: BuildReport) -> None:
-    """Labels, features and attribute edges of the nodes that are there; rows about others are counted as left out."""
-    for rows in read:
-        draft = drafts.of(rows.node_type)
-        number = draft.find(rows.ids)
-        known = number >= 0
-        kept = pa.array(known)
-        report.drop(f"rows of {rows.table.file[0]} about {rows.node_type} ids that nothing else lists", (~known).sum())
-        if rows.label is not None:
-            draft.show(number[known], rows.label.filter(kept))
-        for name, (kind, values) in rows.features.items():
-            draft.add_feature(name, FeatureDraft(kind, number[known], values.filter(kept)), rows.table.file[0])
-        for relation, targets in rows.edges.items():
-            _place_edges(rows, relation, number[known], targets.filter(kept), drafts)
+def place_node_rows(rows: NodeRows, builder: GraphBuilder, report: BuildReport) -> None:
+    """Labels, features and attribute edges of the nodes that are there; rows about others are counted as left out.
+
+    Raises KgrecError where the type has a feature of the same name already.
+    """
+    nodes = builder.nodes_of(rows.node_type)
+    number = nodes.find(rows.ids)
+    known = number >= 0
+    kept = pa.array(known)
+    report.drop(f"rows of {rows.table.file[0]} about {rows.node_type} ids that nothing else lists", (~known).sum())
+    if rows.label is not None:
+        nodes.add_labels(number[known], rows.label.filter(kept))
+    for name, (kind, values) in rows.features.items():
+        nodes.add_feature(name, PartialFeature(kind, number[known], values.filter(kept)), rows.table.file[0])
+    for relation, targets in rows.edges.items():
+        _place_edges(rows, relation, number[known], targets.filter(kept), builder)
 
 
-def _place_edges(rows: NodeRows, relation: str, source: np.ndarray, targets: pa.ListArray, drafts: Drafts) -> None:
+def _place_edges(
+    rows: NodeRows, relation: str, source: np.ndarray, targets: pa.ListArray, builder: GraphBuilder
+) -> None:
     """An edge from each node to each of its values; a value that stands twice in a field is one."""
     edge = rows.table.edges[relation]
     pairs = pd.DataFrame(
         {
             "source": source[pc.list_parent_indices(targets).to_numpy()],
-            "target": _add_targets(edge, pc.list_flatten(targets), drafts),
+            "target": _add_targets(edge, pc.list_flatten(targets), builder),
         }
     ).drop_duplicates()
-    drafts.add_edges(
+    builder.add_edges(
         (rows.node_type, relation, edge.to),
-        EdgeDraft(pairs["source"].to_numpy(), pairs["target"].to_numpy(), label=edge.column or relation),
+        EdgeColumns(pairs["source"].to_numpy(), pairs["target"].to_numpy(), label=edge.column or relation),
     )
 
 
-def _add_targets(edge: AttributeEdge, ids: pa.Array, drafts: Drafts) -> np.ndarray:
+def _add_targets(edge: AttributeEdge, ids: pa.Array, builder: GraphBuilder) -> np.ndarray:
     if edge.path is None:
-        return drafts.of(edge.to).add(ids)
-    draft, child, parent = drafts.of(edge.to), [], []
+        return builder.nodes_of(edge.to).add(ids)
+    nodes, child, parent = builder.nodes_of(edge.to), [], []
     for text in pc.unique(ids).to_pylist():
         steps = [step.strip() for step in text.split(edge.path.strip() or edge.path)]
         paths = [edge.path.join(steps[:length]) for length in range(1, len(steps) + 1)]
         shown = paths if edge.parents else paths[-1:]
-        draft.show(draft.add(pa.array(shown)), pa.array(steps[-len(shown) :]))
+        nodes.add_labels(nodes.add(pa.array(shown)), pa.array(steps[-len(shown) :]))
         child += shown[1:]
         parent += shown[:-1]
     if edge.parents:
         pairs = dict.fromkeys(zip(child, parent))
-        source, target = (draft.find(pa.array([pair[end] for pair in pairs], pa.string())) for end in (0, 1))
-        drafts.add_edges((edge.to, edge.parents, edge.to), EdgeDraft(source, target, label=edge.parents))
-    return draft.find(pa.array([_normal(text, edge.path) for text in ids.to_pylist()], pa.string()))
+        source, target = (nodes.find(pa.array([pair[end] for pair in pairs], pa.string())) for end in (0, 1))
+        builder.add_edges((edge.to, edge.parents, edge.to), EdgeColumns(source, target, label=edge.parents))
+    return nodes.find(pa.array([_normal(text, edge.path) for text in ids.to_pylist()], pa.string()))
 
 
 def _normal(text: str, path: str) -> str:

@@ -10,54 +10,52 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
-from kgrec.errors import BadData, some
+from kgrec.errors import BadData, Fault, some
 from kgrec.graph import Candidates
 from kgrec.graph.schema import EdgeType
-from kgrec.sources.building.graph_builder import Drafts, EdgeDraft
-from kgrec.sources.building.interactions import PART_CODE
+from kgrec.sources.building.events import PART_CODE
+from kgrec.sources.building.graph_builder import GraphBuilder
 from kgrec.sources.building.report import BuildReport
 from kgrec.sources.packed_files import lines_of
 from kgrec.sources.recipe.interaction_part import Interactions
 from kgrec.sources.recipe.published_part import PublishedCandidates, PublishedSplit
 from kgrec.sources.recipe.recipe import Recipe
 from kgrec.sources.recipe.table_part import TableFormat
-from kgrec.sources.tables.bad_rows import Problems
+from kgrec.sources.tables.bad_rows import BadRows
 from kgrec.sources.tables.columns import Ids
-from kgrec.sources.tables.typed_columns import files_of, read_table
-from kgrec.sources.tables.values import combined
+from kgrec.sources.tables.opening import files_of
+from kgrec.sources.tables.table_columns import read_table
 
 
 class PublishedNumbers:
     """From the users and items of published files to node numbers, by id or by order of first appearance."""
 
-    def __init__(self, edge: EdgeType, draft: EdgeDraft, drafts: Drafts) -> None:
-        self._ends = (edge[0], draft.source), (edge[2], draft.target)
-        self._drafts = drafts
+    def __init__(self, edge: EdgeType, builder: GraphBuilder) -> None:
+        edges = builder.edges[edge]
+        self._ends = (edge[0], edges.source), (edge[2], edges.target)
+        self._builder = builder
 
     def of(self, end: int, ids: pa.Array, how: str) -> np.ndarray:
         """int64 [n]: the node numbers of users (end 0) or items (end 1), -1 where there is none."""
         node_type, number = self._ends[end]
         if how == "ids":
-            return self._drafts.of(node_type).find(ids)
+            return self._builder.nodes_of(node_type).find(ids)
         appeared = np.asarray(pd.unique(number), np.int64)
         order = pd.to_numeric(pd.Series(ids.to_pylist(), dtype=object), errors="coerce").fillna(-1).to_numpy(np.int64)
         inside = (order >= 0) & (order < len(appeared))
         return np.where(inside, appeared[np.where(inside, order, 0)], -1)
 
 
-def given_splits(
-    recipe: Recipe, folder: Path, problems: Problems, drafts: Drafts, report: BuildReport
-) -> dict[str, np.ndarray]:
-    """By name, int8 [target edges]: 0 train, 1 valid, 2 test. Raises BadData where files and edges disagree."""
-    edge, interactions = recipe.target_type, recipe.target_interactions
-    draft = drafts.edges[edge]
-    splits = {} if draft.part is None else {interactions.split: draft.part}
-    for name, split in recipe.splits.items():
-        splits[name] = _Matched(name, split, interactions, edge, draft, drafts).parts(folder, problems, report)
-    return splits
+def published_split(
+    name: str, recipe: Recipe, folder: Path, bad_rows: BadRows, builder: GraphBuilder, report: BuildReport
+) -> np.ndarray:
+    """int8 [target edges]: 0 train, 1 valid, 2 test. Raises BadData where files and edges disagree."""
+    edge = recipe.target_type
+    matched = _MatchedSplit(name, recipe.splits[name], recipe.target_interactions, edge, builder)
+    return matched.parts(folder, bad_rows, report)
 
 
-class _Matched:
+class _MatchedSplit:
     """A split's files, matched by pairs of user and item."""
 
     def __init__(
@@ -66,48 +64,45 @@ class _Matched:
         split: PublishedSplit,
         interactions: Interactions,
         edge: EdgeType,
-        draft: EdgeDraft,
-        drafts: Drafts,
+        builder: GraphBuilder,
     ) -> None:
         self.name, self.split, self.interactions = name, split, interactions
-        self.numbers = PublishedNumbers(edge, draft, drafts)
-        self.num_items = len(drafts.of(edge[2]))
-        self.edges = draft.source * self.num_items + draft.target  # int64 [E], one number a pair
+        self.numbers = PublishedNumbers(edge, builder)
+        self.num_items = len(builder.nodes_of(edge[2]))
+        edges = builder.edges[edge]
+        self.edges = edges.source * self.num_items + edges.target  # int64 [E], one number a pair
         self.pairs = pd.Index(pd.unique(self.edges))
-        said = {key: value for key in ("format", "separator", "columns") if (value := getattr(split, key)) is not None}
+        own = {key: value for key in ("format", "separator", "columns") if (value := getattr(split, key)) is not None}
         inherited = {key: getattr(interactions, key) for key in TableFormat.model_fields}
-        self.format = TableFormat.model_validate(inherited | said)
+        self.format = TableFormat.model_validate(inherited | own)
 
-    def parts(self, folder: Path, problems: Problems, report: BuildReport) -> np.ndarray:
+    def parts(self, folder: Path, bad_rows: BadRows, report: BuildReport) -> np.ndarray:
         """int8 [E]."""
         part = np.full(len(self.pairs), -1, np.int8)
-        for word, code in PART_CODE.items():
-            files = getattr(self.split, word)
+        for part_name, code in PART_CODE.items():
+            files = getattr(self.split, part_name)
             if files:
-                rows = self._rows(files, folder, problems, report)
+                rows = self._rows(files, folder, bad_rows, report)
                 clash = rows[(part[rows] >= 0) & (part[rows] != code)]
                 if len(clash):
-                    raise BadData([f"split {self.name!r}: {len(clash)} pairs stand in two parts; mend the files"])
+                    raise self._wrong(f"{len(clash)} pairs stand in two parts; mend the files", files, "duplicate")
                 part[rows] = code
         return self._with_rest(part)[self.pairs.get_indexer(pd.Index(self.edges))]
 
-    def _rows(self, files: list[str], folder: Path, problems: Problems, report: BuildReport) -> np.ndarray:
+    def _rows(self, files: list[str], folder: Path, bad_rows: BadRows, report: BuildReport) -> np.ndarray:
         """The positions in `pairs` of the pairs in files. Raises BadData for pairs without an edge, unless the recipe's
         filters may have left it out."""
         columns = [Ids(self.split.user or self.interactions.user), Ids(self.split.item or self.interactions.item)]
-        read = read_table(self.format, files, columns, folder, problems)
-        ids = [combined(read[column].unify_dictionaries()).dictionary_decode() for column in columns]
+        read = read_table(self.format, files, columns, folder, bad_rows)
+        ids = [read[column].dictionary_decode() for column in columns]
         user, item = (self.numbers.of(end, names, self.split.ids) for end, names in enumerate(ids))
         found = self.pairs.get_indexer(pd.Index(np.where((user < 0) | (item < 0), -1, user * self.num_items + item)))
         absent = found < 0
         if absent.any() and not self.interactions.has_filter:
             shown = [f"{u} {i}" for u, i in zip(*(i.filter(pa.array(absent))[:5].to_pylist() for i in ids))]
-            raise BadData(
-                [
-                    f"split {self.name!r}: {int(absent.sum())} pairs of {', '.join(files)} are no edges of the graph, "
-                    f"such as {some(shown)}; the files are of another version of the data, or `ids` should be said"
-                ]
-            )
+            what = f"{int(absent.sum())} pairs of {', '.join(files)} are no edges of the graph, such as {some(shown)}"
+            advice = "the files are of another version of the data, or `ids` should be said"
+            raise self._wrong(f"{what}; {advice}", files, "dangling id", shown[0])
         report.drop(f"pairs of {', '.join(files)} whose edges the recipe's filters leave out", absent.sum())
         return found[~absent]
 
@@ -115,40 +110,41 @@ class _Matched:
         rest = self.split.rest or (None if self.split.train else "train")
         unlisted = part < 0
         if rest is None and unlisted.any():
-            raise BadData(
-                [f"split {self.name!r}: {int(unlisted.sum())} pairs of the graph are in no file; say `rest: train`"]
-            )
+            files = [*self.split.train, *self.split.valid, *self.split.test]
+            raise self._wrong(f"{int(unlisted.sum())} pairs of the graph are in no file; say `rest: train`", files)
         return np.where(unlisted, PART_CODE[rest], part).astype(np.int8) if rest else part
+
+    def _wrong(self, what: str, files: list[str], kind: str = "bad split", value: str | None = None) -> BadData:
+        message = f"split {self.name!r}: {what}"
+        return BadData(Fault(message, ", ".join(files), value=value, kind=kind, file_is="named"))
 
 
 LINE = re.compile(rb"\(([^,\t]+),([^,\t]+)\)(?:\t(.*))?")
 
 
-def given_candidates(recipe: Recipe, folder: Path, drafts: Drafts) -> dict[str, Candidates]:
-    """By name, the items to rank for each user. Raises BadData for a line of another form or an unknown id."""
-    edge = recipe.target_type
-    numbers = PublishedNumbers(edge, drafts.edges[edge], drafts)
-    return {name: _candidates(given, folder, numbers) for name, given in recipe.candidates.items()}
-
-
-def _candidates(given: PublishedCandidates, folder: Path, numbers: PublishedNumbers) -> Candidates:
+def published_candidates(
+    published: PublishedCandidates, target: EdgeType, folder: Path, builder: GraphBuilder
+) -> Candidates:
+    """The items to rank for each user. Raises BadData for a line of another form or an unknown id."""
+    numbers = PublishedNumbers(target, builder)
     users: list[str] = []
     lists: list[list[str]] = []
-    for name, path in files_of([given.file], folder):
+    for name, path in files_of([published.file], folder):
         for line, text in lines_of(path):
             match = LINE.fullmatch(text)
             if match is None:
-                raise BadData([f"{name} line {line}: {text[:60]!r} is not `(user,item)<tab>item<tab>item`; mend it"])
+                what = f"{text[:60]!r} is not `(user,item)<tab>item<tab>item`; mend it"
+                shown = text[:60].decode(errors="replace")
+                raise BadData(what, file=name, row=line, value=shown, kind="bad row")
             users.append(match[1].decode())
             lists.append([match[2].decode(), *(match[3] or b"").decode().split()])
     lengths = np.array([len(items) for items in lists])
-    user = numbers.of(0, pa.array(users, pa.string()), given.ids)
-    item = numbers.of(1, pa.array([i for items in lists for i in items], pa.string()), given.ids)
+    user = numbers.of(0, pa.array(users, pa.string()), published.ids)
+    item = numbers.of(1, pa.array([i for items in lists for i in items], pa.string()), published.ids)
     if (user < 0).any() or (item < 0).any():
-        raise BadData(
-            [f"{given.file}: {(user < 0).sum()} users and {(item < 0).sum()} items are not in the graph; "
-             f"say `ids: first_appearance`, or mend the file"]
-        )  # fmt: skip
+        what = f"{(user < 0).sum()} users and {(item < 0).sum()} items are not in the graph"
+        advice = "say `ids: first_appearance`, or mend the file"
+        raise BadData(f"{what}; {advice}", file=published.file, kind="dangling id")
     pairs = pd.DataFrame({"user": np.repeat(user, lengths), "item": item}).drop_duplicates()
     pairs = pairs.sort_values("user", kind="stable")
     distinct, counts = np.unique(pairs["user"].to_numpy(), return_counts=True)

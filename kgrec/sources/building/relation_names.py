@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from kgrec.errors import BadData
+from kgrec.errors import BadData, Fault
 from kgrec.graph.schema import clean_name
 from kgrec.sources.rdf.facts import FactOptions
 
@@ -31,17 +31,21 @@ class RelationNames:
         """Name predicates as the recipe says, else by their own last part. Raises BadData where a recipe's name is not
         letters, digits and single underscores."""
         predicates = list(predicates)
-        given = {options.expanded(predicate): name for predicate, name in options.names.items()}
-        wrong = [name for name in given.values() if clean_name(name) != name]
+        chosen = {options.expanded(predicate): name for predicate, name in options.names.items()}
+        wrong = [name for name in chosen.values() if clean_name(name) != name]
         if wrong:
             raise BadData(
-                f"`names`: {name!r} is not letters, digits and single underscores; call it {clean_name(name)!r}"
+                Fault(
+                    f"`names`: {name!r} is not letters, digits and single underscores; call it {clean_name(name)!r}",
+                    value=name,
+                    kind="bad recipe",
+                )
                 for name in wrong
             )
-        self._taken |= set(given.values())
+        self._taken |= set(chosen.values())
         for predicate in predicates:
             if predicate not in self._name:
-                self._name[predicate] = given.get(predicate) or self._free_name(predicate)
+                self._name[predicate] = chosen.get(predicate) or self._free_name(predicate)
         self._add_inverses(options.inverse_of, options)
 
     def _add_inverses(self, inverse_of: Mapping[str, str], options: FactOptions) -> None:

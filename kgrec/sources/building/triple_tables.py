@@ -12,19 +12,18 @@ import pyarrow as pa
 from kgrec.sources.rdf.collector import EXCLUDED
 from kgrec.sources.rdf.facts import Facts, Literals
 from kgrec.sources.recipe.knowledge_part import Triples
-from kgrec.sources.tables.bad_rows import Problems
+from kgrec.sources.tables.bad_rows import BadRows
 from kgrec.sources.tables.columns import Ids
-from kgrec.sources.tables.typed_columns import read_table
-from kgrec.sources.tables.values import combined
+from kgrec.sources.tables.table_columns import read_table
 
 STRING = "http://www.w3.org/2001/XMLSchema#string"
 
 
-def read_triples(table: Triples, folder: Path, problems: Problems) -> Facts:
+def read_triples(table: Triples, folder: Path, bad_rows: BadRows) -> Facts:
     """The facts in a table of triples. Raises BadData as `read_table` does."""
     columns = [Ids(table.head), Ids(table.relation), Ids(table.tail)]
-    read = read_table(table, table.file, columns, folder, problems)
-    head, relation, tail = (combined(read[column].unify_dictionaries()) for column in columns)
+    read = read_table(table, table.file, columns, folder, bad_rows)
+    head, relation, tail = (read[column] for column in columns)
     names = relation.dictionary.to_pylist()
     code = relation.indices.to_numpy()
     valued = {table.expanded(name) for name in (*table.labels, *table.literals)}

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
-Severity = Literal["error", "note"]
+from kgrec.errors import Fault, Severity
 
 
 @dataclass(frozen=True)
@@ -18,58 +15,34 @@ class Problem:
     message: str  #: what was found, what was wanted, what to do
     kind: str  #: such as "missing file", "bad number", "dangling id", "bad RDF"
     severity: Severity = "error"
-    line: int | None = None  #: from 1; of a Parquet file, the row
+    line: int | None = None  #: from 1; where a file has no lines, the same as `row`
     value: str | None = None  #: what was found there
+    column: str | int | None = None  #: the name of a table's column; of RDF and JSON, the character in the line
+    row: int | None = None  #: from 1, of a Parquet file, an entry of a JSON object, an answer of a query
 
     def __str__(self) -> str:
-        place = f" line {self.line}" if self.line else ""
-        return f"{self.severity}: {self.file}{place}: {self.message}"
+        place = f" row {self.row}" if self.row is not None else f" line {self.line}" if self.line is not None else ""
+        character = f"column {self.column}: " if isinstance(self.column, int) else ""
+        return f"{self.severity}: {self.file}{place}: {character}{self.message}"
 
 
-KINDS: tuple[tuple[str, str], ...] = (
-    (r"is not there|lacks its file", "missing file"),
-    (r"is empty; it must|is empty; take it out|has no rows|has no good row|has no triples", "empty file"),
-    (r"no column", "missing column"),
-    (r"in the future", "future time"),
-    (r"no number of unix seconds|is no time|is too great to be in", "bad time"),
-    (r"is not a number|no number|is not 0 or 1", "bad number"),
-    (r"is not in [-\d]", "out of range"),
-    (r"has no row in", "dangling id"),
-    (r"stands already|stand more than once|stand in several", "duplicate"),
-    (r"are not in the graph|has not", "dangling id"),
-    (r"truncated|altered", "altered file"),
-    (r"is empty; mend", "missing value"),
-    (r"no key|is missing|found ", "bad recipe"),
-)
-"""A pattern of an error's text -> the kind of problem, the first that is found."""
+def problem_of(fault: Fault, file: str, kind: str = "bad data") -> Problem:
+    """The same fault as a finding. file, kind: of one that says none.
 
-PLACE = re.compile(
-    r"(?P<file>(?:(?!: ).)+?) (?:line|row|entry) (?P<line>\d+)(?: (?P<column>column \d+))?: (?P<message>.*)", re.DOTALL
-)
-
-
-def problem_of(text: str, file: str, kind: str = "bad data", severity: Severity = "error") -> Problem:
-    """A problem of an error's line, such as `ratings.csv line 812: rating '6' is not in 1..5; mend the row`.
-
-    file, kind: what to say where the line does not.
-
-    >>> problem = problem_of("ratings.csv line 812: rating '6' is not in 1..5; mend the row", "?")
-    >>> problem.file, problem.line, problem.value, problem.kind
-    ('ratings.csv', 812, '6', 'out of range')
+    >>> fault = Fault("w 'two' is not a number", "r.parquet", 2, "w", "two", "bad number", unit="row")
+    >>> problem = problem_of(fault, "?")
+    >>> print(problem)
+    error: r.parquet row 2: w 'two' is not a number
+    >>> problem.column, problem.value, problem.kind
+    ('w', 'two', 'bad number')
     """
-    match = PLACE.match(text)
-    named, _, rest = text.partition(": ")
-    if match:
-        file, line, message = match["file"], int(match["line"]), match["message"]
-        message = f"{match['column']}: {message}" if match["column"] else message
-    else:
-        line, message = None, rest if named == file else text.removeprefix(f"{file} ")
-    value = re.search(r"'((?:[^'\\]|\\.)*)'", message)
-    found = next((name for pattern, name in KINDS if re.search(pattern, message)), kind)
-    return Problem(file, message, found, severity, line, value[1] if value else None)
-
-
-def problems_of(error: Exception, file: str, kind: str = "bad data", severity: Severity = "error") -> list[Problem]:
-    """A problem for each line of an error."""
-    lines: Iterable[str] = getattr(error, "problems", None) or str(error).splitlines()
-    return [problem_of(line, file, kind, severity) for line in lines]
+    return Problem(
+        fault.file or file,
+        fault.message,
+        fault.kind or kind,
+        fault.severity,
+        fault.row,
+        fault.value,
+        fault.column,
+        None if fault.unit == "line" else fault.row,
+    )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kgrec.errors import BadData
+from kgrec.errors import BadData, Fault
 
 NO_BASE = "kgrec-no-base://here/"  #: relative IRIs that have no base end up below it, and are refused
 
@@ -39,9 +39,11 @@ def _parsed(data: bytes, name: str) -> Any:
     try:
         return json.loads(data)
     except json.JSONDecodeError as error:
-        raise BadData([f"{name} line {error.lineno} column {error.colno}: {error.msg}; mend the JSON"]) from error
+        what = f"{error.msg}; mend the JSON"
+        raise BadData(what, file=name, row=error.lineno, column=error.colno, kind="bad RDF") from error
     except UnicodeDecodeError as error:
-        raise BadData([f"{name} byte {error.start + 1}: not UTF-8; save the file as UTF-8"]) from error
+        what = f"byte {error.start + 1}: not UTF-8; save the file as UTF-8"
+        raise BadData(Fault(what, name, kind="bad RDF", file_is="subject")) from error
 
 
 class _LocalContexts:
@@ -80,18 +82,20 @@ class _LocalContexts:
         if url not in self.contexts:
             if SCHEMA_ORG_URL.fullmatch(url):
                 return dict(SCHEMA_ORG)
-            raise BadData(
-                [f"{self.name}: its @context {url!r} is remote, and nothing is fetched; save it and say "
-                 f"`contexts: {{{url!r}: FILE}}`"]
-            )  # fmt: skip
+            what = (
+                f"its @context {url!r} is remote, and nothing is fetched; save it and say `contexts: {{{url!r}: FILE}}`"
+            )
+            raise BadData(what, file=self.name, value=url, kind="missing file")
         path = self.contexts[url]
         if url in self._within:
-            raise BadData([f"{path}: context {url!r} includes itself; mend the file"])
+            raise BadData(f"context {url!r} includes itself; mend the file", file=str(path), value=url, kind="bad RDF")
         if not path.is_file():
-            raise BadData([f"{path} is not there; mend `contexts` in the recipe"])
+            what = "is not there; mend `contexts` in the recipe"
+            raise BadData(Fault(what, str(path), kind="missing file", file_is="subject"))
         document = _parsed(path.read_bytes(), str(path))
         if not isinstance(document, dict) or "@context" not in document:
-            raise BadData([f"{path} has no @context; it is no JSON-LD context"])
+            what = "has no @context; it is no JSON-LD context"
+            raise BadData(Fault(what, str(path), kind="bad RDF", file_is="subject"))
         self._within.append(url)
         context = self._context(document["@context"])
         self._within.pop()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
-from kgrec.errors import BadData
+from kgrec.errors import BadData, Fault
 from kgrec.sources.packed_files import COMPRESSIONS, open_bytes
 from kgrec.sources.rdf.contexts import NO_BASE, read_json_ld
 
@@ -61,14 +61,16 @@ class RdfFile:
     def open(self) -> Iterator[pa.NativeFile]:
         """The bytes, unpacked. What is wrong with them while they are read becomes BadData."""
         if self.path.stat().st_size == 0:
-            raise BadData([f"{self.name} is empty; take it out of `files`, or mend it"])
+            what = "is empty; take it out of `files`, or mend it"
+            raise BadData(Fault(what, self.name, kind="empty file", file_is="subject"))
         try:
             with open_bytes(self.path) as stream:
                 yield stream
         except SyntaxError as error:
-            raise BadData([_fault(self, error)]) from error
+            raise BadData(_fault(self, error)) from error
         except OSError as error:
-            raise BadData([f"{self.name} is truncated or altered: {error}; get it again"]) from error
+            what = f"is truncated or altered: {error}; get it again"
+            raise BadData(Fault(what, self.name, kind="altered file", file_is="subject")) from error
 
     def quads(self) -> Iterator[pyoxigraph.Quad]:
         """All triples with their graph, as they are read. Raises BadData with line and column."""
@@ -87,7 +89,8 @@ class RdfFile:
         try:
             return pyoxigraph.parse(input, format, base_iri=base or self.base, lenient=self.lenient)
         except ValueError as error:
-            raise BadData([f"{self.name}: {error}; mend `base` in the recipe"]) from error
+            what = f"{error}; mend `base` in the recipe"
+            raise BadData(what, file=self.name, value=base or self.base, kind="bad recipe") from error
 
 
 _MEDIA_TYPES: Mapping[RdfFormat, str] = {
@@ -107,29 +110,34 @@ def _not_relative(file: RdfFile, quads: Iterator[pyoxigraph.Quad]) -> Iterator[p
         for term in (quad.subject, quad.predicate, quad.object):
             value = getattr(term, "value", "")
             if value.startswith(NO_BASE):
-                raise BadData([_relative(file.name, value.removeprefix(NO_BASE))])
+                raise BadData(_relative(value.removeprefix(NO_BASE), file.name))
         yield quad
 
 
-def _relative(place: str, iri: str) -> str:
-    return f"{place}: IRI {iri!r} is relative; say `base:`, the IRI to which it is relative"
+def _relative(iri: str, file: str, line: int | None = None, column: int | None = None) -> Fault:
+    what = f"IRI {iri!r} is relative; say `base:`, the IRI to which it is relative"
+    return Fault(what, file, line, column, iri, "bad RDF")
 
 
-def _fault(file: RdfFile, error: SyntaxError) -> str:
+def _fault(file: RdfFile, error: SyntaxError) -> Fault:
     what = re.sub(r"^Parser error .*?: ", "", error.msg)
     line, column = error.lineno, error.offset
     if line is None and file.format == "rdf/xml":
         line, column = _place_in_xml(file, error.msg)
-    place = f"{file.name} line {line} column {column}" if line else file.name
+    if not line:
+        line = column = None
     if "No scheme" in what:
         said = re.search(r"IRI '(.*?)'", error.msg)
         iri = said[1] if said else _text_at(file, error).strip("<>")
         if file.is_lines:
-            return f"{place}: IRI {iri!r} is relative, which this format has not; mend the file"
-        return _relative(place, iri)
+            what = f"IRI {iri!r} is relative, which this format has not; mend the file"
+            return Fault(what, file.name, line, column, iri, "bad RDF")
+        return _relative(iri, file.name, line, column)
     if "XML namespaces" in what:
-        return f"{place}: it is XML but no RDF/XML; mend the file or say another `format`"
-    return f"{place}: {what}; mend the file{', or say `lenient: true`' if 'IRI' in what else ''}"
+        what = "it is XML but no RDF/XML; mend the file or say another `format`"
+    else:
+        what = f"{what}; mend the file{', or say `lenient: true`' if 'IRI' in what else ''}"
+    return Fault(what, file.name, line, column, kind="bad RDF")
 
 
 def _place_in_xml(file: RdfFile, message: str) -> tuple[int | None, int | None]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kgrec.errors import BadData
+from kgrec.errors import BadData, Fault
 from kgrec.sources.rdf.collector import QUOTED, UNWANTED, FactCollector, Use
 from kgrec.sources.rdf.facts import FactOptions, Facts
 from kgrec.sources.rdf.ntriples import FACT, OTHER, VALUE, Lines, read_lines
@@ -37,7 +37,8 @@ def read_rdf(source: RdfSource, folder: Path) -> Facts:
         before = collector.num_triples
         _collect_file(file, collector)
         if collector.num_triples == before:
-            raise BadData([f"{file.name} has no triples; take it out of `files`, or mend it"])
+            what = "has no triples; take it out of `files`, or mend it"
+            raise BadData(Fault(what, file.name, kind="empty file", file_is="subject"))
     return collector.facts()
 
 

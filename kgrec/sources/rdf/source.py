@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from kgrec.errors import BadData
+from kgrec.errors import BadData, Fault
 from kgrec.sources.rdf.facts import FactOptions
 from kgrec.sources.rdf.rdf_file import FORMATS, RdfFile, RdfFormat, format_of
 
@@ -46,24 +46,24 @@ class RdfSource(FactOptions):
 def rdf_files(source: RdfSource, folder: Path) -> list[RdfFile]:
     """The files that names and patterns mean, in order. Raises BadData with all that are missing or of unknown form."""
     found: list[RdfFile] = []
-    problems = []
+    faults = []
     contexts = {url: folder / name for url, name in source.contexts.items()}
     for name in source.files:
-        is_pattern = any(sign in name for sign in "*?[") and not (folder / name).exists()
+        is_pattern = any(character in name for character in "*?[") and not (folder / name).exists()
         paths = sorted(folder.glob(name)) if is_pattern else [folder / name]
         if not paths or not all(path.is_file() for path in paths):
-            problems.append(f"{folder / name} is not there; mend `files` in the recipe, or say the folder with --data")
+            what = f"{folder / name} is not there; mend `files` in the recipe, or say the folder with --data"
+            faults.append(Fault(what, name, kind="missing file", file_is="named"))
             continue
         for path in paths:
             format = format_of(path) if source.format == "auto" else source.format
             if format is None:
-                problems.append(
-                    f"{path.name}: its suffix is none of {', '.join(FORMATS)}; say `format:`, one of "
-                    f"{', '.join(get_args(RdfFormat))}"
-                )
+                formats = ", ".join(get_args(RdfFormat))
+                what = f"its suffix is none of {', '.join(FORMATS)}; say `format:`, one of {formats}"
+                faults.append(Fault(what, path.name, value=path.suffix, kind="bad recipe"))
                 continue
             shown = str(path.relative_to(folder)) if is_pattern else name
             found.append(RdfFile(path, shown, format, source.base, source.lenient, contexts))
-    if problems:
-        raise BadData(problems)
+    if faults:
+        raise BadData(faults)
     return found

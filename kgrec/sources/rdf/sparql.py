@@ -11,7 +11,7 @@ from urllib.request import Request, urlopen
 
 import pandas as pd
 
-from kgrec.errors import BadData, KgrecError
+from kgrec.errors import BadData, Fault, KgrecError
 from kgrec.sources.rdf.source import RdfSource, rdf_files
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def select(source: RdfSource, folder: Path) -> pd.DataFrame:
     names = [str(variable) for variable in result.vars or ()]
     rows = [[_text(binding.get(variable)) for variable in result.vars or ()] for binding in result.bindings]
     if not rows:
-        raise BadData([f"{_place(source)}: the query has no answers; mend `query` in the recipe"])
+        raise BadData(_of_query(source, "the query has no answers; mend `query` in the recipe"))
     return pd.DataFrame(rows, columns=names, dtype=object)
 
 
@@ -41,7 +41,7 @@ def construct(source: RdfSource, folder: Path) -> rdflib.Graph:
     """The graph that the source's CONSTRUCT (or DESCRIBE) query gives. Raises as `select` does."""
     graph = _answered(source, folder, "CONSTRUCT", GRAPH_TYPES).graph
     if graph is None or not len(graph):
-        raise BadData([f"{_place(source)}: the query gives no triples; mend `query` in the recipe"])
+        raise BadData(_of_query(source, "the query gives no triples; mend `query` in the recipe"))
     return graph
 
 
@@ -80,11 +80,11 @@ def _rdflib_triples(quads: Iterator[pyoxigraph.Quad], file_number: int) -> Itera
 
 def _answered(source: RdfSource, folder: Path, wanted: str, media_types: str) -> Result:
     if source.query is None:
-        raise KgrecError(f"{_place(source)}: there is no `query`; give a {wanted}")
+        raise KgrecError(_of_query(source, f"there is no `query`; give a {wanted}"))
     result = _asked_of_endpoint(source, media_types) if source.endpoint else _asked_of_files(source, folder)
     kind = "CONSTRUCT" if result.type == "DESCRIBE" else result.type
     if kind != wanted:
-        raise BadData([f"{_place(source)}: the query is of the form {result.type}; a {wanted} is needed here"])
+        raise BadData(_of_query(source, f"the query is of the form {result.type}; a {wanted} is needed here"))
     return result
 
 
@@ -95,11 +95,10 @@ def _asked_of_files(source: RdfSource, folder: Path) -> Result:
     try:
         return graph.query(source.query or "", initNs=source.prefixes)
     except ParseException as error:
-        raise BadData(
-            [f"{_place(source)}: query line {error.lineno} column {error.column}: {error.msg}; mend `query`"]
-        ) from error
+        what = f"query line {error.lineno} column {error.column}: {error.msg}; mend `query`"
+        raise BadData(_of_query(source, what)) from error
     except Exception as error:  # rdflib raises bare Exceptions, for an unknown prefix for instance
-        raise BadData([f"{_place(source)}: {error}; mend `query` in the recipe"]) from error
+        raise BadData(_of_query(source, f"{error}; mend `query` in the recipe")) from error
 
 
 def _asked_of_endpoint(source: RdfSource, media_types: str) -> Result:
@@ -113,11 +112,13 @@ def _asked_of_endpoint(source: RdfSource, media_types: str) -> Result:
             return _read(answer.read(), answer.headers.get_content_type(), source)
     except HTTPError as error:
         with error:
-            said = error.read(500).decode(errors="replace").strip()
-        raise KgrecError(f"{source.endpoint} answered {error.code}: {said or error.reason}; mend `query`") from error
+            answer_text = error.read(500).decode(errors="replace").strip()
+        what = f"answered {error.code}: {answer_text or error.reason}; mend `query`"
+        raise KgrecError(_of_endpoint(source, what)) from error
     except (URLError, TimeoutError, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
-        raise KgrecError(f"{source.endpoint} does not answer: {reason}; mend `endpoint`, or say `timeout:`") from error
+        what = f"does not answer: {reason}; mend `endpoint`, or say `timeout:`"
+        raise KgrecError(_of_endpoint(source, what)) from error
 
 
 def _read(data: bytes, media_type: str, source: RdfSource) -> Result:
@@ -134,14 +135,20 @@ def _read(data: bytes, media_type: str, source: RdfSource) -> Result:
         result.graph = Graph().parse(data, format=media_type)
         return result
     except PluginException as error:
-        raise KgrecError(f"{source.endpoint} answered with {media_type}, which is no RDF; mend `endpoint`") from error
+        what = f"answered with {media_type}, which is no RDF; mend `endpoint`"
+        raise KgrecError(_of_endpoint(source, what)) from error
     except Exception as error:  # whatever rdflib's parsers raise
-        raise KgrecError(f"{source.endpoint}: its {media_type} cannot be read: {error}") from error
+        what = f"its {media_type} cannot be read: {error}"
+        raise KgrecError(what, file=source.endpoint, kind="bad answer") from error
 
 
 def _text(term: Any) -> str | None:
     return None if term is None else str(term)
 
 
-def _place(source: RdfSource) -> str:
-    return source.endpoint or ", ".join(source.files)
+def _of_query(source: RdfSource, what: str) -> Fault:
+    return Fault(what, source.endpoint or ", ".join(source.files), kind="bad query")
+
+
+def _of_endpoint(source: RdfSource, what: str) -> Fault:
+    return Fault(what, source.endpoint, kind="bad answer", file_is="subject")

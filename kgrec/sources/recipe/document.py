@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin
@@ -11,7 +12,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from kgrec.errors import BadData, KgrecError
+from kgrec.errors import BadData, Fault, KgrecError
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -35,27 +36,30 @@ def load_document(path: Path, model: type[Model]) -> Model:
     """Read a YAML file as a `model`. Raises KgrecError where the file is missing or is no YAML (with the line), and
     BadData with one line for each key or value that does not fit."""
     if not path.is_file():
-        raise KgrecError(f"{path} is not there; name a recipe such as graphs/ml-1m.yaml")
+        what = "is not there; name a recipe such as graphs/ml-1m.yaml"
+        raise KgrecError(Fault(what, str(path), kind="missing file", file_is="subject"))
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise KgrecError(f"{path} line {line}: {error.problem or error.context}; mend the YAML") from error
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        what = f"{error.problem or error.context}; mend the YAML"
+        raise KgrecError(what, file=str(path), row=line, kind="bad recipe") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise KgrecError(f"{path} is no YAML: {error}") from error
+        raise KgrecError(Fault(f"is no YAML: {error}", str(path), kind="bad recipe", file_is="subject")) from error
     if not isinstance(data, dict):
-        raise KgrecError(f"{path} holds {type(data).__name__}, not the keys of a recipe")
+        what = f"holds {type(data).__name__}, not the keys of a recipe"
+        raise KgrecError(Fault(what, str(path), kind="bad recipe", file_is="subject"))
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise BadData(f"{path}: {line}" for line in explain(error, model)) from error
+        raise BadData(replace(fault, file=str(path)) for fault in explain(error, model)) from error
     except KgrecError as error:
-        raise KgrecError(f"{path}: {error}") from error
+        raise KgrecError(str(error), file=str(path), value=error.value, kind="bad recipe") from error
 
 
-def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """One line for each thing that does not fit: where it stands, what was found, what was wanted."""
-    return [f"{_place(e['loc'])}: {_fault(e, model)}" for e in error.errors()]
+def explain(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
+    """Each thing that does not fit: where it stands, what was found, what was wanted."""
+    return [Fault(f"{_place(e['loc'])}: {_what(e, model)}", value=_value(e), kind="bad recipe") for e in error.errors()]
 
 
 def _place(loc: tuple[int | str, ...]) -> str:
@@ -65,7 +69,15 @@ def _place(loc: tuple[int | str, ...]) -> str:
     return place or "the recipe"
 
 
-def _fault(error: Any, model: type[BaseModel]) -> str:
+def _value(error: Any) -> str | None:
+    """What was found: a key that is none, or a value."""
+    if error["type"] == "extra_forbidden":
+        return str(error["loc"][-1])
+    found = error["input"]
+    return None if error["type"] == "missing" or isinstance(found, Mapping | list) else str(found)
+
+
+def _what(error: Any, model: type[BaseModel]) -> str:
     if error["type"] == "extra_forbidden":
         known = _keys_at(model, error["loc"][:-1])
         near = get_close_matches(str(error["loc"][-1]), known, n=1)

@@ -60,9 +60,9 @@ class Click(RecipePart):
 
     @model_validator(mode="after")
     def _fits(self) -> Click:
-        said = [name for name, value in self if value is not None]
-        if len(said) != 1:
-            raise ValueError(f"say one of `column`, `weight` and `behaviour`; found {' and '.join(said) or 'none'}")
+        named = [name for name, value in self if value is not None]
+        if len(named) != 1:
+            raise ValueError(f"say one of `column`, `weight` and `behaviour`; found {' and '.join(named) or 'none'}")
         return self
 
 
@@ -106,6 +106,11 @@ class Interactions(TableFormat):
         if any(feature.file for feature in self.features.values()):
             raise ValueError("features of edges are columns of the table, not a .npy `file`")
         return self
+
+    @property
+    def all_files(self) -> list[str]:
+        """`file`, or the files of all parts."""
+        return [*self.file, *(name for names in self.parts.values() for name in names)]
 
     @property
     def relation_names(self) -> list[str]:

@@ -26,8 +26,8 @@ from kgrec.sources.recipe.recipe_part import Name, RecipePart, as_list
 class Standard(RecipePart):
     """The protocol that the data set is known by."""
 
-    split: str | None = Field(None, description="the name of a given split, or a spec such as `last_n:1,valid=1`")
-    candidates: str | None = Field(None, description="the name of given candidates; none: all items")
+    split: str | None = Field(None, description="the name of a published split, or a spec such as `last_n:1,valid=1`")
+    candidates: str | None = Field(None, description="the name of published candidates; none: all items")
 
 
 class Recipe(RecipePart):
@@ -57,12 +57,12 @@ class Recipe(RecipePart):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Recipe:
-        given = [*self.splits, *(table.split for table in self.interactions if table.parts)]
+        published = [*self.splits, *(table.split for table in self.interactions if table.parts)]
         split = (self.standard.split or "").partition(",")[0]
-        if split and ":" not in split and split not in given:
-            raise unknown_name("given split", split, given, "for `standard`")
+        if split and ":" not in split and split not in published:
+            raise unknown_name("published split", split, published, "for `standard`")
         if self.standard.candidates and self.standard.candidates not in self.candidates:
-            raise unknown_name("given candidates", self.standard.candidates, self.candidates, "for `standard`")
+            raise unknown_name("published candidates", self.standard.candidates, self.candidates, "for `standard`")
         for node_type in self.links:
             if node_type not in self.node_types:
                 raise unknown_name("node type", node_type, self.node_types, "for `links`")
@@ -75,8 +75,8 @@ class Recipe(RecipePart):
         tables = [table for table in self.interactions if target in table.edge_types]
         if any(table.click for table in self.interactions if table not in tables):
             raise ValueError(f"`click` is of the target relation, {target[1]!r}; take it away from other interactions")
-        ways = {table.click and (table.click.behaviour or "by the row") for table in tables}
-        if len(ways) > 1:
+        kinds = {table.click and (table.click.behaviour or "by the row") for table in tables}
+        if len(kinds) > 1:
             raise ValueError(
                 f"all interactions of {target[1]!r} must say the same kind of `click`, or none of them any"
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgrec.errors import Fault
 from kgrec.sources.tables.bad_rows import MEND
 
 CODED = pa.dictionary(pa.int32(), pa.string())  #: ids as they come from a file: codes and the distinct ids
@@ -24,7 +26,7 @@ class Unfit(Exception):
 
 
 class Column(ABC):
-    """A wanted column. `read` takes all values at once, `fault` says what is wrong with a single one."""
+    """A wanted column. `typed` takes all values at once, `fault` says what is wrong with a single one."""
 
     name: str
     is_unique: bool = False  #: whether a value may stand only once
@@ -35,12 +37,37 @@ class Column(ABC):
         """The type in which a CSV parser may give it."""
 
     @abstractmethod
-    def read(self, raw: pa.ChunkedArray) -> pa.ChunkedArray:
+    def typed(self, raw: pa.ChunkedArray) -> pa.ChunkedArray:
         """All values, of any type that a file gave. Raises Unfit or ArrowInvalid where one is wrong."""
 
     @abstractmethod
-    def fault(self, value: Any) -> str | None:
+    def fault(self, value: Any) -> Fault | None:
         """What is wrong with one value, and what to do; None: nothing."""
+
+    def _fault(self, kind: str, what: str, value: Any = None) -> Fault:
+        """kind: of the fault; what: the sentence after the column's name and the value."""
+        if value is None:
+            return Fault(f"{self.name} {what}", column=self.name, kind=kind)
+        return Fault(f"{self.name} {str(value)!r} {what}", column=self.name, value=str(value), kind=kind)
+
+    def _empty(self) -> Fault:
+        return self._fault("missing value", f"is empty; {MEND}")
+
+
+def parsing_types(columns: Sequence[Column]) -> dict[str, pa.DataType]:
+    """By name, the type in which a parser may give each column: text where two wanted columns of one name differ."""
+    types: dict[str, pa.DataType] = {}
+    for column in columns:
+        if types.setdefault(column.name, column.parsed_as) != column.parsed_as:
+            types[column.name] = pa.string()
+    return types
+
+
+def typed_columns(
+    columns: Sequence[Column], raw: pa.Table | Mapping[str, pa.ChunkedArray]
+) -> dict[Column, pa.ChunkedArray]:
+    """All values of each column, from what a file gave by name. Raises Unfit or ArrowInvalid where one is wrong."""
+    return {column: column.typed(raw[column.name]) for column in columns}
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,13 +77,14 @@ class Ids(Column):
     name: str
     known: pa.Array | None = None  #: strings: ids that may occur; None: any
     advice: str = ""  #: what to do about one that may not
+    unknown_kind: str = "dangling id"  #: the kind of fault that one is
     is_unique: bool = False
 
     @property
     def parsed_as(self) -> pa.DataType:
         return CODED
 
-    def read(self, raw: pa.ChunkedArray) -> pa.ChunkedArray:
+    def typed(self, raw: pa.ChunkedArray) -> pa.ChunkedArray:
         if raw.null_count:
             raise Unfit
         if raw.type != CODED:
@@ -69,11 +97,11 @@ class Ids(Column):
             raise Unfit
         return coded
 
-    def fault(self, value: Any) -> str | None:
+    def fault(self, value: Any) -> Fault | None:
         if value is None:
-            return f"{self.name} is empty; {MEND}"
+            return self._empty()
         if self.known is not None and str(value) not in self._known_set:
-            return f"{self.name} {str(value)!r} {self.advice}"
+            return self._fault(self.unknown_kind, self.advice, value)
         return None
 
     @property
@@ -93,10 +121,10 @@ class Texts(Column):
     def parsed_as(self) -> pa.DataType:
         return pa.string()
 
-    def read(self, raw: pa.ChunkedArray) -> pa.ChunkedArray:
+    def typed(self, raw: pa.ChunkedArray) -> pa.ChunkedArray:
         return raw if _is_list(raw.type) else _text(raw)
 
-    def fault(self, value: Any) -> str | None:
+    def fault(self, value: Any) -> Fault | None:
         return None
 
 
@@ -113,7 +141,7 @@ class Numbers(Column):
     def parsed_as(self) -> pa.DataType:
         return pa.float64()
 
-    def read(self, raw: pa.ChunkedArray) -> pa.ChunkedArray:
+    def typed(self, raw: pa.ChunkedArray) -> pa.ChunkedArray:
         if self.required and raw.null_count:
             raise Unfit
         values = _floats(raw)
@@ -125,14 +153,14 @@ class Numbers(Column):
             raise Unfit
         return values
 
-    def fault(self, value: Any) -> str | None:
+    def fault(self, value: Any) -> Fault | None:
         if value is None:
-            return f"{self.name} is empty; {MEND}" if self.required else None
+            return self._empty() if self.required else None
         number = _number(value)
         if number is None:
-            return f"{self.name} {str(value)!r} is not a number; {MEND}"
+            return self._fault("bad number", f"is not a number; {MEND}", value)
         if not self.low <= number <= self.high:
-            return f"{self.name} {str(value)!r} is not in {self.low:g}..{self.high:g}; {MEND}"
+            return self._fault("out of range", f"is not in {self.low:g}..{self.high:g}; {MEND}", value)
         return None
 
 
@@ -150,7 +178,7 @@ class Flags(Column):
     def parsed_as(self) -> pa.DataType:
         return pa.string()
 
-    def read(self, raw: pa.ChunkedArray) -> pa.ChunkedArray:
+    def typed(self, raw: pa.ChunkedArray) -> pa.ChunkedArray:
         if self.required and raw.null_count:
             raise Unfit
         words = pc.utf8_lower(pc.fill_null(_text(raw), "0"))
@@ -158,12 +186,12 @@ class Flags(Column):
             raise Unfit
         return pc.is_in(words, value_set=pa.array(("1", "true")))
 
-    def fault(self, value: Any) -> str | None:
+    def fault(self, value: Any) -> Fault | None:
         if value is None:
-            return f"{self.name} is empty; {MEND}" if self.required else None
+            return self._empty() if self.required else None
         if str(value).lower() in FLAG_WORDS or value in (0, 1):
             return None
-        return f"{self.name} {str(value)!r} is not 0 or 1; {MEND}"
+        return self._fault("bad number", f"is not 0 or 1; {MEND}", value)
 
 
 PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
@@ -184,7 +212,7 @@ class Times(Column):
     def parsed_as(self) -> pa.DataType:
         return pa.string() if self.format or self.unit == "iso" else pa.float64()
 
-    def read(self, raw: pa.ChunkedArray) -> pa.ChunkedArray:
+    def typed(self, raw: pa.ChunkedArray) -> pa.ChunkedArray:
         if raw.null_count:
             raise Unfit
         if pa.types.is_timestamp(raw.type) or pa.types.is_date(raw.type):
@@ -207,36 +235,34 @@ class Times(Column):
             raise Unfit
         return pa.array(moments.to_numpy("datetime64[s]").astype(np.int64))
 
-    def fault(self, value: Any) -> str | None:
+    def fault(self, value: Any) -> Fault | None:
         if value is None:
-            return f"{self.name} is empty; {MEND}"
+            return self._empty()
         if self.format or self.unit == "iso" or isinstance(value, datetime):
             return self._fault_of_text(value)
         number = _number(value)
         if number is None:
-            return (
-                f"{self.name} {str(value)!r} is no number of unix seconds; say `time: {{unit: iso}}` or a strptime "
-                f"`format` such as `%d/%m/%Y`"
-            )
+            what = "is no number of unix seconds; say `time: {unit: iso}` or a strptime `format` such as `%d/%m/%Y`"
+            return self._fault("bad time", what, value)
         seconds = number / PER_SECOND[self.unit]
         if seconds > LATE:
             unit = "ms" if self.unit == "s" and number < LATE * 1000 else "us"
-            return f"{self.name} {str(value)!r} is too great to be in {self.unit}; say `time: {{unit: {unit}}}`"
+            return self._fault("bad time", f"is too great to be in {self.unit}; say `time: {{unit: {unit}}}`", value)
         return self._fault_of_moment(value, seconds)
 
-    def _fault_of_text(self, value: Any) -> str | None:
+    def _fault_of_text(self, value: Any) -> Fault | None:
         try:
             moment = pd.to_datetime(value, format=self.format or "ISO8601", utc=True)
         except (ValueError, TypeError):
             wanted = f"of the form {self.format!r}" if self.format else "ISO 8601"
-            return f"{self.name} {str(value)!r} is no time {wanted}; mend the row or say another `format`"
+            return self._fault("bad time", f"is no time {wanted}; mend the row or say another `format`", value)
         return self._fault_of_moment(value, moment.timestamp())
 
-    def _fault_of_moment(self, value: Any, seconds: float) -> str | None:
+    def _fault_of_moment(self, value: Any, seconds: float) -> Fault | None:
         if seconds <= self.now + DAY:
             return None
         day = datetime.fromtimestamp(seconds, UTC).date()
-        return f"{self.name} {str(value)!r} is in the future ({day}); {MEND}"
+        return self._fault("future time", f"is in the future ({day}); {MEND}", value)
 
 
 def _number(value: Any) -> float | None:

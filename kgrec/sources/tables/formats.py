@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,11 +13,10 @@ import pyarrow as pa
 import pyarrow.json
 import pyarrow.parquet as pq
 
-from kgrec.errors import BadData
+from kgrec.errors import BadData, Fault
 from kgrec.sources.packed_files import lines_of, open_bytes
 from kgrec.sources.tables.bad_rows import MEND
-from kgrec.sources.tables.columns import Column
-from kgrec.sources.tables.separated import not_decoded
+from kgrec.sources.tables.separated import empty_file, not_decoded
 
 Row = tuple[int, dict[str, Any] | str]  #: a line's or row's number, and its values or what is wrong with it
 
@@ -29,18 +28,20 @@ class Parquet:
     path: Path
     name: str
 
-    place: ClassVar[str] = "row"
+    unit: ClassVar[str] = "row"
 
     def names(self) -> list[str]:
         """The columns. Raises BadData where the file is no Parquet."""
         try:
             return list(pq.read_schema(self.path).names)
         except (pa.ArrowException, OSError) as error:
-            raise BadData([f"{self.name} is no Parquet file, or truncated: {error}"]) from error
+            raise BadData(
+                Fault(f"is no Parquet file, or truncated: {error}", self.name, kind="altered file", file_is="subject")
+            ) from error
 
-    def table(self, columns: Sequence[Column]) -> pa.Table:
+    def table(self, types: Mapping[str, pa.DataType]) -> pa.Table:
         """The wanted columns in bulk."""
-        return pq.read_table(self.path, columns=list({c.name: 0 for c in columns}), partitioning=None)
+        return pq.read_table(self.path, columns=list(types), partitioning=None)
 
     def rows(self) -> Iterator[Row]:
         """Each row's number, from 1, and its values by column."""
@@ -57,26 +58,26 @@ class JsonLines:
     path: Path
     name: str
 
-    place: ClassVar[str] = "line"
+    unit: ClassVar[str] = "line"
 
     def names(self) -> list[str]:
         """The keys of the first ten thousand rows. Raises BadData where the file is empty."""
         rows = list(itertools.islice(self.rows(), 10_000))
         if not rows:
-            raise BadData([f"{self.name} is empty; it must have a JSON object a line"])
-        if all(isinstance(row, str) for _, row in rows):
-            raise BadData([f"{self.name} {self.place} {line}: {row}" for line, row in rows[:1]])
+            raise BadData(empty_file(self.name, "is empty; it must have a JSON object a line"))
+        line, first = rows[0]
+        if isinstance(first, str) and all(isinstance(row, str) for _, row in rows):
+            raise BadData(first, file=self.name, row=line, kind="bad row")
         return list(dict.fromkeys(key for _, row in rows if isinstance(row, dict) for key in row))
 
-    def table(self, columns: Sequence[Column]) -> pa.Table:
+    def table(self, types: Mapping[str, pa.DataType]) -> pa.Table:
         """The wanted columns in bulk; a key that no row has is all missing. Raises pa.ArrowInvalid."""
         with open_bytes(self.path) as stream:
             table = pa.json.read_json(stream, pa.json.ReadOptions(block_size=1 << 24))
-        wanted = list({c.name: 0 for c in columns})
-        absent = [name for name in wanted if name not in table.column_names]
+        absent = [name for name in types if name not in table.column_names]
         for name in absent:
             table = table.append_column(name, pa.nulls(len(table), pa.string()))
-        return table.select(wanted)
+        return table.select(list(types))
 
     def rows(self) -> Iterator[Row]:
         """Each row's line number, and its values by key or what is wrong with it."""
@@ -100,15 +101,15 @@ class Lists:
     separator: str | None = None  #: None: any white space
     encoding: str = "utf-8"
 
-    place: ClassVar[str] = "line"
+    unit: ClassVar[str] = "line"
 
     def names(self) -> list[str]:
         """user, item and position. Raises BadData where the file is empty."""
         if next(lines_of(self.path), None) is None:
-            raise BadData([f"{self.name} is empty; it must have `user item item ...` a line"])
+            raise BadData(empty_file(self.name, "is empty; it must have `user item item ...` a line"))
         return ["user", "item", "position"]
 
-    def table(self, columns: Sequence[Column]) -> pa.Table:
+    def table(self, types: Mapping[str, pa.DataType]) -> pa.Table:
         """One row an item of each list. Raises UnicodeError."""
         users: list[str] = []
         items: list[str] = []
@@ -153,13 +154,13 @@ class JsonLists:
     path: Path
     name: str
 
-    place: ClassVar[str] = "entry"
+    unit: ClassVar[str] = "entry"
 
     def names(self) -> list[str]:
         """id and values."""
         return ["id", "values"]
 
-    def table(self, columns: Sequence[Column]) -> pa.Table:
+    def table(self, types: Mapping[str, pa.DataType]) -> pa.Table:
         """One row an entry."""
         lists = self._lists()
         values = pa.array([[str(v) for v in row] for row in lists.values()], pa.list_(pa.string()))
@@ -176,8 +177,10 @@ class JsonLists:
         try:
             lists = json.loads(text)
         except ValueError as error:
-            raise BadData([f"{self.name} is no JSON: {error}; mend the file"]) from error
+            what = f"is no JSON: {error}; mend the file"
+            raise BadData(Fault(what, self.name, kind="altered file", file_is="subject")) from error
         wrong = next((k for k, v in lists.items() if not isinstance(v, list)), None) if isinstance(lists, dict) else ""
         if wrong is not None:
-            raise BadData([f"{self.name} is no JSON object of id -> list (see {wrong!r}); say another `format`"])
+            what = f"is no JSON object of id -> list (see {wrong!r}); say another `format`"
+            raise BadData(Fault(what, self.name, value=str(wrong), kind="bad recipe", file_is="subject"))
         return lists

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from kgrec.errors import BadData, KgrecError, some
+from kgrec.errors import BadData, Fault, KgrecError, some
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 BATCH = 64  #: images that are held at once
@@ -20,16 +20,19 @@ def image_files(folder: Path) -> dict[str, Path]:
     """The images of a folder by id, which is a file's name without its suffix, in order of the ids. Raises BadData
     where there are none, or two of one id."""
     if not folder.is_dir():
-        raise BadData([f"{folder} is not there; it must be a folder of images called by id, such as 42.jpg"])
+        what = "is not there; it must be a folder of images called by id, such as 42.jpg"
+        raise BadData(Fault(what, str(folder), kind="missing file", file_is="subject"))
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in SUFFIXES:
             continue
         if path.stem in files:
-            raise BadData([f"{folder}: {files[path.stem].name} and {path.name} are of one id; take one away"])
+            what = f"{files[path.stem].name} and {path.name} are of one id; take one away"
+            raise BadData(what, file=str(folder), value=path.stem, kind="duplicate")
         files[path.stem] = path
     if not files:
-        raise BadData([f"{folder} has no images; names such as 42.jpg are wanted, ending in {some(SUFFIXES, 9)}"])
+        what = f"has no images; names such as 42.jpg are wanted, ending in {some(SUFFIXES, 9)}"
+        raise BadData(Fault(what, str(folder), kind="empty file", file_is="subject"))
     return files
 
 
@@ -67,7 +70,8 @@ def image_encoder(name: str) -> Encoder:
                 with Image.open(path) as image:
                     images.append(transform(image.convert("RGB")))
             except OSError as error:
-                raise BadData([f"{path} is no image: {error}; mend it or take it away"]) from error
+                what = f"is no image: {error}; mend it or take it away"
+                raise BadData(Fault(what, str(path), kind="altered file", file_is="subject")) from error
         with torch.inference_mode():
             vectors: np.ndarray = network(torch.stack(images)).numpy()
         return vectors

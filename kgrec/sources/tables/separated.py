@@ -6,18 +6,17 @@ import codecs
 import csv
 import io
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.csv
 
-from kgrec.errors import BadData
+from kgrec.errors import BadData, Fault
 from kgrec.sources.packed_files import lines_of, open_bytes
 from kgrec.sources.tables.bad_rows import MEND
-from kgrec.sources.tables.columns import Column
 
 BLOCK = 1 << 24  #: bytes that are read at a time
 UNIT_SEPARATOR = "\x1f"  #: stands for a separator of several characters while pyarrow reads
@@ -36,15 +35,15 @@ class Separated:
     encoding: str = "utf-8"
     missing: Sequence[str] = ("",)
 
-    place = "line"
+    unit: ClassVar[str] = "line"
 
     def names(self) -> list[str]:
         """The columns. Raises BadData where the file is empty or is separated by something else."""
         lines = list(itertools.islice(self._fields(), 20))
         if not lines:
-            raise BadData([f"{self.name} is empty; it must have a line for each row"])
+            raise BadData(empty_file(self.name, "is empty; it must have a line for each row"))
         if isinstance(lines[0][1], str) and self.columns is None:
-            raise BadData([f"{self.name} line {lines[0][0]}: {lines[0][1]}"])
+            raise BadData(lines[0][1], file=self.name, row=lines[0][0], kind="bad row")
         fields = [row for _, row in lines if not isinstance(row, str)]
         names = list(self.columns or fields[0])
         if fields and len(fields[0]) == 1:
@@ -52,25 +51,20 @@ class Separated:
         found = {len(row) for row in fields}
         if self.columns and len(found) == 1 and found != {len(names)}:
             values = found.pop()
-            raise BadData([f"{self.name}: {values} values a line where `columns` names {len(names)}; name them all"])
+            what = f"{values} values a line where `columns` names {len(names)}; name them all"
+            raise BadData(what, file=self.name, kind="bad recipe")
         return names
 
     def _require_separator(self, line: str, separators: Sequence[str]) -> None:
         seems = next((separator for separator in separators if separator in line), self.separator)
         if seems != self.separator:
             said = "tab" if seems == "\t" else f'"{seems}"'
-            raise BadData(
-                [f"{self.name} line 1: one column with separator {self.separator!r}, and it has {seems!r} in it; "
-                 f"say `separator: {said}`"]
-            )  # fmt: skip
+            what = f"one column with separator {self.separator!r}, and it has {seems!r} in it; say `separator: {said}`"
+            raise BadData(what, file=self.name, row=1, value=self.separator, kind="bad separator")
 
-    def table(self, columns: Sequence[Column]) -> pa.Table:
-        """The wanted columns in bulk. Raises pa.ArrowInvalid where a row or a value does not fit."""
-        kinds: dict[str, pa.DataType] = {}
-        for column in columns:
-            other = kinds.setdefault(column.name, column.parsed_as)
-            if other != column.parsed_as:
-                kinds[column.name] = pa.string()
+    def table(self, types: Mapping[str, pa.DataType]) -> pa.Table:
+        """The columns of these names in bulk, parsed as these types. Raises pa.ArrowInvalid where a row or a value does
+        not fit."""
         several = len(self.separator) > 1
         return pa.csv.read_csv(
             _Replaced(self.path, self.separator.encode(self.encoding)) if several else open_bytes(self.path),
@@ -81,8 +75,8 @@ class Separated:
                 newlines_in_values=self.quote,
             ),
             pa.csv.ConvertOptions(
-                column_types=kinds,
-                include_columns=list(kinds),
+                column_types=types,
+                include_columns=list(types),
                 null_values=list(self.missing),
                 strings_can_be_null=True,
             ),
@@ -132,6 +126,11 @@ class Separated:
         yield from undecodable
 
 
+def empty_file(name: str, what: str) -> Fault:
+    """A file in which there is nothing to read. what: the sentence after its name."""
+    return Fault(what, name, kind="empty file", file_is="subject")
+
+
 def not_decoded(error: UnicodeDecodeError, encoding: str) -> str:
     """What is wrong with a line whose bytes are no text, and what to do."""
     byte = error.object[error.start]
@@ -143,7 +142,8 @@ def require_encoding(name: str, encoding: str) -> None:
     try:
         codecs.lookup(encoding)
     except LookupError:
-        raise BadData([f"{name}: no encoding {encoding!r}; say `encoding: utf-8` or latin-1, cp1252"]) from None
+        what = f"no encoding {encoding!r}; say `encoding: utf-8` or latin-1, cp1252"
+        raise BadData(what, file=name, value=encoding, kind="bad recipe") from None
 
 
 class _Replaced(io.RawIOBase):

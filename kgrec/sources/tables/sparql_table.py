@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from kgrec.sources.rdf.source import RdfSource
 from kgrec.sources.rdf.sparql import select
-from kgrec.sources.tables.columns import Column
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class SparqlTable:
     query: str
     prefixes: Mapping[str, str]
 
-    place: ClassVar[str] = "answer"
+    unit: ClassVar[str] = "answer"
 
     @cached_property
     def answers(self) -> pa.Table:
@@ -37,9 +36,9 @@ class SparqlTable:
         """The variables."""
         return list(self.answers.column_names)
 
-    def table(self, columns: Sequence[Column]) -> pa.Table:
+    def table(self, types: Mapping[str, pa.DataType]) -> pa.Table:
         """The wanted columns in bulk."""
-        return self.answers.select(list({column.name: 0 for column in columns}))
+        return self.answers.select(list(types))
 
     def rows(self) -> Iterator[tuple[int, dict[str, Any] | str]]:
         """Each answer's number, from 1, and its values by variable."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.errors import BadData
+from kgrec.errors import BadData, Fault
 from kgrec.graph.schema import FeatureKind
 from kgrec.sources.recipe.table_part import FeatureColumn
 from kgrec.sources.tables.columns import Column, Numbers, Texts
@@ -20,8 +22,9 @@ def feature_column(name: str, feature: FeatureColumn) -> Column:
     return Numbers(column) if feature.kind == "numeric" else Texts(column)
 
 
-def feature_values(kind: FeatureKind, raw: pa.ChunkedArray, split: str | None, what: str) -> pa.Array:
-    """A column as `Feature.from_arrow` reads it. Raises BadData where a vector holds what is no number."""
+def feature_values(kind: FeatureKind, raw: pa.Array, split: str | None, where: Fault) -> pa.Array:
+    """A column as `Feature.from_arrow` reads it. where: the column, as the beginning of what is said of it. Raises
+    BadData where a vector holds what is no number."""
     if kind == "multi":
         return lists(raw, split)
     if kind == "vector":
@@ -31,8 +34,14 @@ def feature_values(kind: FeatureKind, raw: pa.ChunkedArray, split: str | None, w
         try:
             return values.cast(pa.list_(pa.float32())).take(row)
         except pa.ArrowInvalid as error:
-            raise BadData([f"{what}: a vector has a value that is no number ({error}); mend the row"]) from error
-    return combined(raw)
+            what = f"a vector has a value that is no number ({error}); mend the row"
+            raise _bad(where, what, "bad number") from error
+    return raw
+
+
+def _bad(where: Fault, what: str, kind: str, value: str | None = None) -> BadData:
+    """The error that says `what` of a column or a matrix."""
+    return BadData(replace(where, message=f"{where.message}: {what}", kind=kind, value=value))
 
 
 def combined(raw: pa.ChunkedArray) -> pa.Array:
@@ -41,13 +50,12 @@ def combined(raw: pa.ChunkedArray) -> pa.Array:
     return array if isinstance(array, pa.Array) else pa.concat_arrays(array.chunks)
 
 
-def lists(raw: pa.ChunkedArray, split: str | None) -> pa.ListArray:
+def lists(column: pa.Array, split: str | None) -> pa.ListArray:
     """Each field as a list of its values, without the spaces around them; empty ones are none.
 
-    >>> lists(pa.chunked_array([["Comedy | Drama", "", None]]), "|").to_pylist()
+    >>> lists(pa.array(["Comedy | Drama", "", None]), "|").to_pylist()
     [['Comedy', 'Drama'], [], []]
     """
-    column = combined(raw)
     if not pa.types.is_list(column.type):
         if split is None:
             parts = np.arange(len(column) + 1)
@@ -63,24 +71,27 @@ def lists(raw: pa.ChunkedArray, split: str | None) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values.filter(kept))
 
 
-def flag_lists(columns: dict[str, pa.ChunkedArray]) -> pa.ListArray:
+def flag_lists(columns: Mapping[str, pa.Array]) -> pa.ListArray:
     """Each row's list of the columns that are true in it."""
     names = pa.array(list(columns), pa.string())
-    flags = np.stack([combined(raw).to_numpy(zero_copy_only=False) for raw in columns.values()], axis=1)
+    flags = np.stack([flags.to_numpy(zero_copy_only=False) for flags in columns.values()], axis=1)
     _, position = np.nonzero(flags)
     offsets = np.concatenate([[0], flags.sum(axis=1).cumsum()])
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), names.take(pa.array(position)))
 
 
-def vectors_in(file: Path, rows: int, what: str, whose: str = "the table's ") -> pa.Array:
+def vectors_in(file: Path, rows: int, where: Fault, whose: str = "the table's ") -> pa.Array:
     """The rows of a .npy matrix as lists. whose: what the rows are held against. Raises BadData where it is missing or
     has another number of rows."""
     try:
         matrix = np.load(file, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise _bad(where, f"{file} is no .npy matrix: {error}", "missing file") from error
     except (OSError, ValueError) as error:
-        raise BadData([f"{what}: {file} is no .npy matrix: {error}"]) from error
+        raise _bad(where, f"{file} is no .npy matrix: {error}", "altered file") from error
     if matrix.ndim != 2 or len(matrix) != rows:
-        raise BadData([f"{what}: {file} has shape {matrix.shape}; it must have {whose}{rows} rows"])
+        what = f"{file} has shape {matrix.shape}; it must have {whose}{rows} rows"
+        raise _bad(where, what, "wrong length", str(matrix.shape))
     return matrix_lists(matrix)
 
 
@@ -89,7 +100,7 @@ def matrix_lists(matrix: np.ndarray) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(pa.array(matrix.astype(np.float32).reshape(-1)), matrix.shape[1])
 
 
-def require_one_length(vectors: pa.Array, ids: pa.Array, what: str) -> None:
+def require_one_length(vectors: pa.Array, ids: pa.Array, where: Fault) -> None:
     """Raises BadData with the ids of vectors that are not as long as most; null and empty ones are none."""
     length = pc.fill_null(pc.list_value_length(vectors), 0).to_numpy(zero_copy_only=False)
     if not length.any():
@@ -97,6 +108,7 @@ def require_one_length(vectors: pa.Array, ids: pa.Array, what: str) -> None:
     most = int(np.bincount(length[length > 0]).argmax())
     wrong = np.flatnonzero((length > 0) & (length != most))
     if len(wrong):
-        found = f"{ids[int(wrong[0])].as_py()!r} has {length[wrong[0]]} numbers"
+        first = ids[int(wrong[0])].as_py()
         more = f", and {len(wrong) - 1:,} more are of another length" if len(wrong) > 1 else ""
-        raise BadData([f"{what}: the vector of {found}, most have {most}{more}; mend the row, or leave it empty"])
+        what = f"the vector of {first!r} has {length[wrong[0]]} numbers, most have {most}{more}"
+        raise _bad(where, f"{what}; mend the row, or leave it empty", "wrong length", first)

@@ -1,0 +1,51 @@
+"""What a build has read and made so far; its steps fill it, one after the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from kgrec.graph import Candidates, Graph
+from kgrec.sources.building.events import KnownIds
+from kgrec.sources.building.graph_builder import GraphBuilder
+from kgrec.sources.building.links import EntityNodes
+from kgrec.sources.building.nodes import NodeRows
+from kgrec.sources.building.relation_names import RelationNames
+from kgrec.sources.building.report import BuildReport
+from kgrec.sources.rdf.facts import FactOptions, Facts
+from kgrec.sources.recipe.recipe import Recipe
+from kgrec.sources.tables.bad_rows import BadRows
+
+
+class BuildState:
+    """Of one recipe and the folder of its files."""
+
+    def __init__(self, recipe: Recipe, folder: Path, bad_rows: BadRows) -> None:
+        self.recipe, self.folder, self.bad_rows = recipe, folder, bad_rows
+        self.report = BuildReport(recipe.name)
+        self.target, self.target_interactions = recipe.target_type, recipe.target_interactions
+        self.builder = GraphBuilder()
+        self.node_rows: dict[tuple[str, int], NodeRows] = {}  #: by node type and position of the table among its own
+        self.listed: dict[str, int] = {}  #: node types -> how many ids their tables list
+        self.splits: dict[str, np.ndarray] = {}  #: by name, int8 [target edges]
+        self.candidates: dict[str, Candidates] = {}  #: by name
+        self.entities = EntityNodes(self.builder)
+        self.facts: dict[int, tuple[FactOptions, Facts]] = {}  #: by position among the sources of facts
+        self.relation_names: RelationNames | None = None  #: of predicates, from the first that is placed
+        self.relations_of_facts: set[str] = set()
+        self.graph: Graph | None = None  #: from the last step
+
+    def known_ids(self, between: tuple[str, str]) -> tuple[KnownIds | None, KnownIds | None]:
+        """The ids that columns of these two node types may name; None: any, because the recipe does not say that tables
+        list all, or because one of them could not be read."""
+        return self._known_ids(between[0]), self._known_ids(between[1])
+
+    def _known_ids(self, node_type: str) -> KnownIds | None:
+        nodes = self.recipe.nodes.get(node_type)
+        if nodes is None or not nodes.complete:
+            return None
+        if any((node_type, position) not in self.node_rows for position in range(len(nodes.tables))):
+            return None
+        files = ", ".join(name for table in nodes.tables for name in table.file)
+        return KnownIds(self.builder.nodes_of(node_type).ids, files)

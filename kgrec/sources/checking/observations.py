@@ -1,0 +1,117 @@
+"""What is odd about a recipe's data though every step may go well: names in no fact, clashing types, lone nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kgrec.errors import Fault, some
+from kgrec.graph.schema import clean_name
+from kgrec.sources.building.build_state import BuildState
+from kgrec.sources.building.steps import unknown_predicates
+from kgrec.sources.rdf.facts import FactOptions, Facts
+
+
+def observations(state: BuildState, *, is_complete: bool) -> Iterator[Fault]:
+    """Errors and notes on what a build read. is_complete: whether all its steps went well."""
+    yield from _repeated_edges(state)
+    for options, facts in state.facts.values():
+        yield from _unknown_names(options, facts)
+        yield from _several_types(options, facts)
+        yield from _links_to_other_types(state, options, facts)
+    hidden = state.bad_rows.count - len(state.bad_rows.faults)
+    if hidden:
+        yield Fault(f"{hidden:,} more bad rows are not shown", kind="bad row")
+    for why, count in state.report.dropped.items():
+        yield Fault(f"left out: {count:,} {why}", kind="left out", severity="note")
+    yield from _added_nodes(state)
+    if is_complete:
+        yield from _isolated_nodes(state)
+
+
+def _repeated_edges(state: BuildState) -> Iterator[Fault]:
+    """Rows of one user and item, where the recipe keeps all."""
+    tables = [table for table in state.recipe.interactions if table.duplicates == "keep"]
+    for edge in dict.fromkeys(edge for table in tables for edge in table.edge_types if edge in state.builder.edges):
+        edges = state.builder.edges[edge]
+        pair = edges.source * len(state.builder.nodes_of(edge[2])) + edges.target
+        repeated = len(pair) - len(np.unique(pair))
+        if repeated:
+            what = f"{repeated:,} rows repeat a user and item of {edge[1]!r}; all are kept: say `duplicates:` else"
+            of_edge = [table for table in tables if edge in table.edge_types]
+            files = [name for table in of_edge for name in table.all_files]
+            yield Fault(what, ", ".join(files), kind="duplicate", severity="note")
+
+
+def _unknown_names(options: FactOptions, facts: Facts) -> Iterator[Fault]:
+    """Predicates and classes that the recipe names and no fact has."""
+    by_short_name = {clean_name(predicate): predicate for predicate in (*facts.edges, *facts.literals)}
+    for name in unknown_predicates(options, facts):
+        near = get_close_matches(clean_name(options.expanded(name)), by_short_name, n=1)
+        hint = f"did you mean {by_short_name[near[0]]!r}?" if near else "mend the name, or take it away"
+        yield Fault(f"predicate {name!r} is in no fact; {hint}", value=name, kind="unknown predicate")
+    for name in options.types:
+        if options.expanded(name) not in facts.types:
+            what = f"class {name!r} has no instance; mend the name, or take it away"
+            yield Fault(what, value=name, kind="unknown class", severity="note")
+
+
+def _several_types(options: FactOptions, facts: Facts) -> Iterator[Fault]:
+    types, is_of = _types_of(options, facts)
+    several = np.flatnonzero(is_of.sum(axis=0) > 1)
+    if len(several):
+        first = facts.resources[int(several[0])].as_py()
+        of = [name for name, members in zip(types, is_of) if members[several[0]]]
+        what = f"{len(several):,} entities are of several of `types`, such as {first!r}: {', '.join(of)}"
+        yield Fault(f"{what}; the first is taken", value=first, kind="type clash", severity="note")
+
+
+def _links_to_other_types(state: BuildState, options: FactOptions, facts: Facts) -> Iterator[Fault]:
+    types, is_of = _types_of(options, facts)
+    for node_type, (number, entity, _) in state.entities.linked.items():
+        found = pc.index_in(entity.cast(pa.string()), value_set=facts.resources.cast(pa.string()))
+        position = pc.fill_null(found, -1).to_numpy(zero_copy_only=False)
+        known = np.flatnonzero(position >= 0)
+        of_own = is_of[types.index(node_type)] if node_type in types else np.zeros(len(facts.resources), bool)
+        wrong = known[(is_of.sum(axis=0) > 0)[position[known]] & ~of_own[position[known]]]
+        if len(wrong):
+            node = state.builder.nodes_of(node_type).ids[int(number[wrong[0]])].as_py()
+            iri = entity[int(wrong[0])].as_py()
+            other = types[int(is_of[:, position[wrong[0]]].argmax())]
+            what = f"{len(wrong):,} {node_type} links are to entities of another type, such as {node!r} to {iri!r}"
+            yield Fault(f"{what}, which is a {other}; mend the link or `types`", value=iri, kind="type clash")
+
+
+def _types_of(options: FactOptions, facts: Facts) -> tuple[list[str], np.ndarray]:
+    """The node types of `types`, and bool [types, resources]: which resources are of each."""
+    types = list(dict.fromkeys(options.types.values()))
+    is_of = np.zeros((len(types), len(facts.resources)), bool)
+    for name, node_type in options.types.items():
+        is_of[types.index(node_type), facts.types.get(options.expanded(name), [])] = True
+    return types, is_of
+
+
+def _added_nodes(state: BuildState) -> Iterator[Fault]:
+    """Nodes that are in no table, of types that have tables."""
+    for name, count in state.listed.items():
+        nodes = state.builder.nodes_of(name)
+        more = len(nodes) - count
+        if more and state.recipe.nodes[name].tables:
+            what = f"{more:,} {name} ids are in no table of theirs; nodes are added: say `complete: true` to refuse"
+            yield Fault(what, value=nodes.ids[count].as_py(), kind="dangling id", severity="note")
+
+
+def _isolated_nodes(state: BuildState) -> Iterator[Fault]:
+    has_edge = {name: np.zeros(len(nodes), bool) for name, nodes in state.builder.nodes.items()}
+    for (source, _, target), edges in state.builder.edges.items():
+        has_edge[source][edges.source] = True
+        has_edge[target][edges.target] = True
+    for name, touched in has_edge.items():
+        ids = state.builder.nodes_of(name).ids.filter(pa.array(~touched)).to_pylist()
+        if ids:
+            what = f"{len(ids):,} of {len(touched):,} {name} nodes have no edge: {some(ids)}"
+            yield Fault(what, value=ids[0], kind="isolated node", severity="note")
