@@ -17,7 +17,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="the graph folder to write")
     parser.add_argument("--overwrite", action="store_true", help="replace --out where it exists")
     given = parser.parse_args()
-    from kgrec.sources.build import build_to
+    from kgrec.sources.building import build_to
 
     try:
         report = build_to(given.recipe, given.data, given.out, given.overwrite)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kgrec import Graph, Run, TrainingConfig, recommend, train
-from kgrec.sources.build import build_to
+from kgrec.sources.building import build_to
 
 SHOP = Path(__file__).parent.parent / "graphs/shop/shop.yaml"
 MODELS: dict[str, dict[str, Any]] = {
