@@ -106,7 +106,7 @@ def run(name: str, benchmark: Mapping[str, Any], seed: int, options: argparse.Na
 
 def graph_folder(recipe: str, options: argparse.Namespace) -> Path:
     """The recipe's graph in the output folder, built if it is not there."""
-    from kgrec.sources.build import build_to
+    from kgrec.sources.building import build_to
 
     folder = options.out / f"{recipe}.graph"
     if not folder.exists():
@@ -166,7 +166,7 @@ def mean_of(results: list[dict[str, Any]]) -> dict[str, Any]:
 
 def build(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """Seconds from files to a graph folder, in this process, imports aside."""
-    from kgrec.sources.build import build_to
+    from kgrec.sources.building import build_to
 
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
@@ -180,7 +180,7 @@ def build_csv(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict
     import pyarrow as pa
     import pyarrow.csv
 
-    from kgrec.sources.build import build_to
+    from kgrec.sources.building import build_to
 
     number = benchmark["interactions"] // (20 if options.quick else 1)
     with tempfile.TemporaryDirectory() as name:

@@ -205,6 +205,19 @@ def test_bad_recipe(tmp_path: Path) -> None:
     assert found_folder.message == f"{tmp_path / 'nowhere'} is no folder; say where the files are with --data"
 
 
+def test_former_names_of_the_modules() -> None:
+    import kgrec
+    from kgrec.sources import building
+    from kgrec.sources.build import build, build_to
+    from kgrec.sources.check import Problem as FormerProblem
+    from kgrec.sources.check import check as former_check
+    from kgrec.sources.report import BuildReport
+
+    assert (build, build_to) == (building.build, building.build_to) and build is kgrec.build
+    assert former_check is check and FormerProblem is Problem
+    assert BuildReport.__module__ == "kgrec.sources.building.report"
+
+
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(
         KgrecError, match=r"nope is not there; name a recipe such as graphs/ml-1m\.yaml, or a graph folder"
@@ -314,6 +327,26 @@ def test_edges(folder: Path, columns: dict[str, object], what: str) -> None:
     for short, long in words.items():
         what = what.replace(short, long)
     assert what in said(folder)
+
+
+def test_what_is_wrong_with_a_column_of_a_graph_folder_names_it(folder: Path) -> None:
+    change(folder, RATED, target=[0, 2], time=["a", "b"], weight=[1.0, float("nan")])
+    errors = [problem for problem in check(folder) if problem.severity == "error"]
+    assert [(problem.kind, problem.column, problem.value) for problem in errors] == [
+        ("dangling id", "target", "2"),
+        ("bad number", "weight", None),
+        ("bad time", "time", "string"),
+    ]
+    with pytest.raises(KgrecError) as raised:
+        Graph.load(folder)
+    assert (raised.value.kind, raised.value.column, raised.value.value) == ("bad time", "time", "string")
+
+
+def test_a_broken_graph_folder_names_the_file(folder: Path) -> None:
+    (folder / RATED).write_bytes(b"PAR1")
+    with pytest.raises(KgrecError) as raised:
+        Graph.load(folder)
+    assert (raised.value.kind, raised.value.file) == ("altered file", str(folder / RATED))
 
 
 def test_ends_by_id_are_right(folder: Path) -> None:

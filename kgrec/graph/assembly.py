@@ -83,19 +83,18 @@ def assemble(
         weight[start:stop].numpy()[:] = 1.0 if part.weight is None else part.weight
         missing = int(weight[start:stop].isnan().sum())
         if missing:
-            raise BadData(
-                [f"{missing} edges of relation {edge[1]!r} have no weight; fill them, or leave the column out"]
-            )
+            what = f"{missing} edges of relation {edge[1]!r} have no weight; fill them, or leave the column out"
+            raise BadData(what, column="weight", value=edge[1], kind="missing value")
     for name, parts in (splits or {}).items():
         if target is None or len(parts) != len(edges[target].source):
             wanted = (
                 "there is no target relation" if target is None else f"{target[1]!r} has {len(edges[target].source)}"
             )
-            raise BadData([f"split {name!r} has {len(parts)} rows; {wanted}, and each edge of it wants one"])
+            what = f"split {name!r} has {len(parts)} rows; {wanted}, and each edge of it wants one"
+            raise BadData(what, value=name, kind="wrong length")
         if len(parts) and not 0 <= parts.min() <= parts.max() <= 2:
-            raise BadData(
-                [f"split {name!r} has parts {parts.min()} to {parts.max()}; 0 train, 1 valid, 2 test are wanted"]
-            )
+            what = f"split {name!r} has parts {parts.min()} to {parts.max()}; 0 train, 1 valid, 2 test are wanted"
+            raise BadData(what, value=name, kind="bad split")
     if target is not None:
         for lists in (candidates or {}).values():
             for numbers, node_type in ((lists.user.numpy(), target[0]), (lists.item.numpy(), target[2])):
@@ -126,13 +125,13 @@ def unix_seconds(column: pa.Array | pa.ChunkedArray, relation: str) -> np.ndarra
         elif pa.types.is_floating(kind):
             column = pc.floor(column)
         elif not pa.types.is_integer(kind) and not pa.types.is_null(kind):
-            raise BadData(
-                [f"time of relation {relation!r} is a column of {kind}; unix seconds or timestamps are wanted"]
-            )
+            what = f"time of relation {relation!r} is a column of {kind}; unix seconds or timestamps are wanted"
+            raise BadData(what, column="time", value=str(kind), kind="bad time")
         column = column.cast(pa.int64())
         return (pc.fill_null(column, NO_TIME) if column.null_count else column).to_numpy()
     except pa.ArrowException as error:
-        raise BadData([f"time of relation {relation!r} is not unix seconds: {error}"]) from error
+        what = f"time of relation {relation!r} is not unix seconds: {error}"
+        raise BadData(what, column="time", kind="bad time") from error
 
 
 def _tensor(values: np.ndarray) -> Tensor:
@@ -142,14 +141,12 @@ def _tensor(values: np.ndarray) -> Tensor:
 def _same_length(what: str, length: int, features: Mapping[str, Feature]) -> None:
     wrong = {name: len(feature) for name, feature in features.items() if len(feature) != length}
     if wrong:
-        raise BadData([f"{what} has {length} rows, and features of other lengths: {wrong}"])
+        message = f"{what} has {length} rows, and features of other lengths: {wrong}"
+        raise BadData(message, column=next(iter(wrong)), kind="wrong length")
 
 
 def _in_range(numbers: np.ndarray, count: int, edge: EdgeType, node_type: str) -> None:
     if len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < count:
-        raise BadData(
-            [
-                f"relation {edge[1]!r} names {node_type} numbers {numbers.min()} to {numbers.max()}; "
-                f"there are {count} nodes of that type, 0 to {count - 1}"
-            ]
-        )
+        what = f"relation {edge[1]!r} names {node_type} numbers {numbers.min()} to {numbers.max()}"
+        wanted = f"there are {count} nodes of that type, 0 to {count - 1}"
+        raise BadData(f"{what}; {wanted}", value=str(numbers.max()), kind="dangling id")

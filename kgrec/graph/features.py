@@ -97,7 +97,8 @@ class Feature:
         try:
             return _READERS[schema.kind](column, schema)
         except (pa.ArrowException, ValueError, TypeError) as error:
-            raise KgrecError(f"a column of type {column.type} is not a {schema.kind} feature: {error}") from error
+            what = f"a column of type {column.type} is not a {schema.kind} feature: {error}"
+            raise KgrecError(what, kind="bad feature") from error
 
 
 def _nullable(index: Tensor) -> pa.Array:
@@ -141,7 +142,8 @@ def _vector(column: pa.Array, schema: FeatureSchema) -> Feature:
     dim = schema.dim or (lengths[0].as_py() if len(lengths) else 0)
     if len(lengths) and not pc.all(pc.equal(lengths, dim)).as_py():
         found = pc.unique(lengths).to_pylist()
-        raise KgrecError(f"vectors must all have length {dim}; found lengths {found[:5]}")
+        what = f"vectors must all have length {dim}; found lengths {found[:5]}"
+        raise KgrecError(what, kind="wrong length")
     values = np.zeros((len(column), dim), dtype=np.float32)
     present = np.asarray(column.is_valid())
     values[present] = pc.list_flatten(column).cast(pa.float32()).to_numpy(zero_copy_only=False).reshape(-1, dim)

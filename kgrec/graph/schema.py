@@ -141,7 +141,8 @@ class Schema:
                 chosen = (source, relation, target)
             return Schema(nodes, edges, chosen, dict(data.get("standard", {})))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise KgrecError(f"the schema is not of the form that kgrec writes: {error!r}") from error
+            what = f"the schema is not of the form that kgrec writes: {error!r}"
+            raise KgrecError(what, kind="bad schema") from error
 
 
 def _features(data: Mapping[str, Any]) -> dict[str, FeatureSchema]:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
-from kgrec.errors import KgrecError, some
+from kgrec.errors import Fault, KgrecError, some
 from kgrec.files import whole
 from kgrec.graph.assembly import EdgePart, NodePart, assemble, unix_seconds
 from kgrec.graph.features import Feature
@@ -111,45 +111,54 @@ def _read_document(path: Path) -> dict[str, Any]:
     file = path / "graph.json"
     if not file.is_file():
         what = "is no graph folder: it has no graph.json" if path.is_dir() else "is not there"
-        raise KgrecError(f"{path} {what}; make one with `kgrec build RECIPE --out {path}`")
+        raise _wrong(path, f"{what}; make one with `kgrec build RECIPE --out {path}`", "missing file")
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
         version = document["format"]
     except (ValueError, KeyError, TypeError) as error:
-        raise KgrecError(f"{file} is truncated or altered ({error!r}); build the graph again") from error
+        raise _wrong(file, f"is truncated or altered ({error!r}); build the graph again", "altered file") from error
     if not isinstance(version, int) or version > FORMAT:
-        raise KgrecError(f"{file} has format {version}; this kgrec reads up to {FORMAT}: update kgrec")
+        what = f"has format {version}; this kgrec reads up to {FORMAT}: update kgrec"
+        raise _wrong(file, what, "newer format", value=str(version))
     return document
+
+
+def _wrong(
+    file: Path | str, what: str, kind: str, *, column: str | None = None, value: str | None = None
+) -> KgrecError:
+    """The error that says `what` of a file."""
+    return KgrecError(Fault(what, str(file), None, column, value, kind, file_is="subject"))
 
 
 def _verify(path: Path, hashes: Mapping[str, str]) -> None:
     for name, wanted in hashes.items():
         file = path / name
         if not file.exists():
-            raise KgrecError(f"{path} lacks its file {name}; build the graph again")
+            raise _wrong(path, f"lacks its file {name}; build the graph again", "missing file", value=name)
         if file.is_file() and _hash(file) != wanted:
-            raise KgrecError(
-                f"{file} is truncated or altered: its hash is not the one in graph.json; build the graph again"
-            )
+            what = "is truncated or altered: its hash is not the one in graph.json; build the graph again"
+            raise _wrong(file, what, "altered file")
 
 
 def _read_table(file: Path) -> pa.Table:
     """A Parquet file, or a folder of parts in the order of their names."""
     if not file.exists():
-        raise KgrecError(f"{file.parent.parent} lacks its file {file.parent.name}/{file.name}; build the graph again")
+        name = f"{file.parent.name}/{file.name}"
+        raise _wrong(file.parent.parent, f"lacks its file {name}; build the graph again", "missing file", value=name)
     parts = sorted(file.glob("*.parquet")) if file.is_dir() else [file]
     try:
         return pa.concat_tables(
             [pq.read_table(part, partitioning=None) for part in parts], promote_options="permissive"
         )
     except (pa.ArrowException, OSError) as error:
-        raise KgrecError(f"{file} is truncated or altered: {error}; build the graph again") from error
+        raise _wrong(file, f"is truncated or altered: {error}; build the graph again", "altered file") from error
 
 
 def _columns(table: pa.Table, wanted: Iterable[str], file: str) -> None:
     for name in wanted:
         if name not in table.column_names:
-            raise KgrecError(f"{file} has no column {name!r}; it has {some(table.column_names, 20)}")
+            what = f"has no column {name!r}; it has {some(table.column_names, 20)}"
+            raise _wrong(file, what, "missing column", column=name, value=name)
 
 
 def _read_features(table: pa.Table, features: Mapping[str, FeatureSchema], file: str) -> dict[str, Feature]:
@@ -162,7 +171,8 @@ def _read_nodes(path: Path, name: str, schema: Schema) -> NodePart:
     table = _read_table(path / file)
     _columns(table, ["id"], file)
     if len(table) != schema.nodes[name].count:
-        raise KgrecError(f"{path / file} has {len(table)} rows, graph.json says {schema.nodes[name].count}")
+        what = f"has {len(table)} rows, graph.json says {schema.nodes[name].count}"
+        raise _wrong(path / file, what, "wrong length")
     label = table["label"] if "label" in table.column_names else None
     return NodePart(
         Vocabulary(table["id"], label),
@@ -195,7 +205,7 @@ def _read_edges(path: Path, edge: EdgeType, schema: Schema, nodes: Mapping[str, 
 def _local_numbers(column: pa.Array | pa.ChunkedArray, node: NodePart, file: str) -> np.ndarray:
     """Row numbers as they are; another engine may have written external ids, which are looked up."""
     if column.null_count:
-        raise KgrecError(f"{file} has {column.null_count} empty ids or numbers; none may be empty")
+        raise _wrong(file, f"has {column.null_count} empty ids or numbers; none may be empty", "missing value")
     if pa.types.is_integer(column.type):
         return column.to_numpy()
     return node.vocabulary.numbers(column, what=f"id of {file}").numpy()
@@ -207,13 +217,14 @@ def _read_split(file: Path) -> np.ndarray:
     column = table["part"].combine_chunks()
     codes = pc.index_in(column.cast(pa.string()), value_set=pa.array(PARTS))
     if codes.null_count:
-        raise KgrecError(f"{file} has parts other than {', '.join(PARTS)}")
+        raise _wrong(file, f"has parts other than {', '.join(PARTS)}", "bad split", column="part")
     return codes.to_numpy().astype(np.int8)
 
 
 def _read_candidates(file: Path, schema: Schema, nodes: Mapping[str, NodePart]) -> Candidates:
     if schema.target is None:
-        raise KgrecError(f"{file} lists candidates, and graph.json names no target relation that they are of")
+        what = "lists candidates, and graph.json names no target relation that they are of"
+        raise _wrong(file, what, "bad schema")
     table = _read_table(file)
     _columns(table, ["user", "items"], file.name)
     user = _local_numbers(table["user"], nodes[schema.target[0]], file.name).astype(np.int64)

@@ -27,7 +27,7 @@ def as_strings(values: object) -> pa.Array:
             array = array.dictionary_decode()
         return array if array.type == pa.string() else array.cast(pa.string())
     except pa.ArrowException as error:
-        raise BadData([f"ids must be all strings or all numbers: {error}"]) from error
+        raise BadData(f"ids must be all strings or all numbers: {error}", kind="bad id") from error
 
 
 class Vocabulary:
@@ -42,7 +42,7 @@ class Vocabulary:
         self.id_array: pa.Array = as_strings(ids)  #: strings [N]
         self.label_array: pa.Array | None = None if labels is None else as_strings(labels)  #: strings [N], null: none
         if self.label_array is not None and len(self.label_array) != len(self.id_array):
-            raise BadData([f"{len(self.label_array)} labels for {len(self.id_array)} ids"])
+            raise BadData(f"{len(self.label_array)} labels for {len(self.id_array)} ids", kind="wrong length")
 
     def __len__(self) -> int:
         return len(self.id_array)
@@ -52,9 +52,11 @@ class Vocabulary:
         """The ids with a hash table. Raises BadData where an id stands twice or is missing."""
         index = pd.Index(self.id_array.to_numpy(zero_copy_only=False), dtype=object)
         if self.id_array.null_count:
-            raise BadData([f"{self.id_array.null_count} nodes have no id"])
+            raise BadData(f"{self.id_array.null_count} nodes have no id", column="id", kind="missing value")
         if not index.is_unique:
-            raise BadData([f"ids stand more than once: {some(index[index.duplicated()].unique())}"])
+            twice = index[index.duplicated()].unique()
+            what = f"ids stand more than once: {some(twice)}"
+            raise BadData(what, column="id", value=str(twice[0]), kind="duplicate")
         return index
 
     def find(self, ids: object) -> np.ndarray:
@@ -93,7 +95,7 @@ class Vocabulary:
         new = Vocabulary(ids, labels)
         known = [name for name, number in zip(new.id_array.to_pylist(), self.find(new.id_array)) if number >= 0]
         if known:
-            raise BadData([f"ids to add are known already: {some(known)}"])
+            raise BadData(f"ids to add are known already: {some(known)}", value=known[0], kind="duplicate")
         all_ids = pa.concat_arrays([self.id_array, new.id_array])
         if self.label_array is None and new.label_array is None:
             return Vocabulary(all_ids)

@@ -55,15 +55,15 @@ class EntityNodes:
 
     def link(self, node_type: str, link: Link, folder: Path, bad_rows: BadRows, report: BuildReport) -> None:
         """Say which entities the nodes of a type are."""
-        draft = self._builder.nodes_of(node_type)
+        nodes = self._builder.nodes_of(node_type)
         if link.template is not None:
             before, _, after = link.template.partition("{id}")
-            number, entities = np.arange(len(draft)), pc.binary_join_element_wise(before, draft.ids, after, "")
+            number, entities = np.arange(len(nodes)), pc.binary_join_element_wise(before, nodes.ids, after, "")
         else:
             columns = [Ids(link.id), Ids(link.entity)]
             read = read_table(link, link.file, columns, folder, bad_rows)
             ids, entities = (read[column].dictionary_decode() for column in columns)
-            number = draft.find(ids)
+            number = nodes.find(ids)
             report.drop(f"links of {link.file[0]} from {node_type} ids that the graph has not", (number < 0).sum())
             entities, number = entities.filter(pa.array(number >= 0)), number[number >= 0]
         self.linked[node_type] = (number, entities, link.template is not None)

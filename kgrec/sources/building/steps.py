@@ -251,8 +251,8 @@ def _triple_table(table: Triples) -> _FactSource:
     return _FactSource(table, lambda folder, bad_rows: read_triples(table, folder, bad_rows), table.file)
 
 
-def _rdf_graph(given: tuple[rdflib.Graph, FactOptions]) -> _FactSource:
-    graph, options = given
+def _rdf_graph(graph_and_options: tuple[rdflib.Graph, FactOptions]) -> _FactSource:
+    graph, options = graph_and_options
     return _FactSource(options, lambda folder, bad_rows: facts_of(graph, options))
 
 

@@ -84,8 +84,17 @@ class _GraphCheck:
         self.has_edge = {name: np.zeros(node.count, bool) for name, node in schema.nodes.items()}
         self.is_complete = True  #: whether all edges could be read
 
-    def _say(self, file: str, what: str, kind: str, value: object = None, severity: Severity = "error") -> None:
-        self.problems.append(Problem(file, what, kind, severity, value=None if value is None else str(value)))
+    def _note(
+        self,
+        file: str,
+        what: str,
+        kind: str,
+        value: object = None,
+        severity: Severity = "error",
+        column: str | None = None,
+    ) -> None:
+        found = None if value is None else str(value)
+        self.problems.append(Problem(file, what, kind, severity, value=found, column=column))
 
     def nodes(self) -> None:
         """Of the node files."""
@@ -95,7 +104,7 @@ class _GraphCheck:
             if table is None:
                 continue
             if len(table) != node.count:
-                self._say(file, f"has {len(table)} rows, graph.json says {node.count}; {AGAIN}", "wrong length")
+                self._note(file, f"has {len(table)} rows, graph.json says {node.count}; {AGAIN}", "wrong length")
             if "id" in table.column_names:
                 self._ids(file, name, table["id"].combine_chunks().cast(pa.string()))
             self._features(file, table, node.features)
@@ -103,11 +112,11 @@ class _GraphCheck:
     def _ids(self, file: str, name: str, ids: pa.Array) -> None:
         self.ids[name] = ids
         if ids.null_count:
-            self._say(file, f"{ids.null_count} nodes have no id; {AGAIN}", "missing value")
+            self._note(file, f"{ids.null_count} nodes have no id; {AGAIN}", "missing value", column="id")
         counts = pc.value_counts(ids)
         twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values").drop_null().to_pylist()
         if twice:
-            self._say(file, f"ids stand more than once: {some(twice)}; {AGAIN}", "duplicate", twice[0])
+            self._note(file, f"ids stand more than once: {some(twice)}; {AGAIN}", "duplicate", twice[0], column="id")
 
     def _features(self, file: str, table: pa.Table, features: Mapping[str, FeatureSchema]) -> None:
         for column, feature in features.items():
@@ -115,7 +124,7 @@ class _GraphCheck:
                 try:
                     found = Feature.from_arrow(table[column], feature)
                 except KgrecError as error:
-                    self._say(file, f"column {column!r}: {error}; {AGAIN}", "bad feature", column)
+                    self._note(file, f"column {column!r}: {error}; {AGAIN}", "bad feature", column, column=column)
                 else:
                     self._values(file, column, found, table)
 
@@ -126,18 +135,14 @@ class _GraphCheck:
             of = f" of {table['id'][wrong[0]].as_py()!r}" if "id" in table.column_names else f" in row {wrong[0] + 1}"
             is_number = feature.schema.kind == "numeric"
             what = f"{len(wrong):,} {'infinite values' if is_number else 'vectors with NaN or infinity'}, such as that"
-            self._say(file, f"column {column!r} has {what}{of}; leave them empty where none is known", "bad feature")
+            message = f"column {column!r} has {what}{of}; leave them empty where none is known"
+            self._note(file, message, "bad feature", column=column)
         nothing = "" if not len(feature) else "no value" if feature.missing.all() else ""
         if not nothing and len(feature) > 1 and feature.is_constant(torch.ones(len(feature), dtype=torch.bool)):
             nothing = "the same value everywhere"
         if nothing:
-            self._say(
-                file,
-                f"column {column!r} has {nothing}: there is nothing to learn from it",
-                "empty feature",
-                column,
-                "note",
-            )
+            what = f"column {column!r} has {nothing}: there is nothing to learn from it"
+            self._note(file, what, "empty feature", column, "note", column)
 
     def edges(self) -> None:
         """Of the edge files."""
@@ -164,13 +169,14 @@ class _GraphCheck:
         pair = source[valid] * max(1, self.schema.nodes[edge[2]].count) + target[valid]
         repeated = len(pair) - len(np.unique(pair))
         if repeated:
-            self._say(file, f"{repeated:,} edges repeat the ends of another", "duplicate", severity="note")
+            self._note(file, f"{repeated:,} edges repeat the ends of another", "duplicate", severity="note")
 
     def _numbers(self, file: str, column: str, values: pa.Array, node_type: str) -> np.ndarray:
         """int64 [n]: the local number of each end, -1 where it is none."""
         count = self.schema.nodes[node_type].count
         if values.null_count:
-            self._say(file, f"column {column!r} has {values.null_count} empty values; {AGAIN}", "missing value")
+            what = f"column {column!r} has {values.null_count} empty values; {AGAIN}"
+            self._note(file, what, "missing value", column=column)
         if not pa.types.is_integer(values.type):
             values = values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
             known = self.ids.get(node_type, pa.array([], pa.string()))
@@ -182,27 +188,31 @@ class _GraphCheck:
         if wrong.any():
             first = values.filter(pa.array(wrong))[0].as_py()
             what = f"column {column!r} has {wrong.sum():,} values that are no {node_type}, such as {first!r}"
-            self._say(file, f"{what}; there are {count:,}, counted from 0; {AGAIN}", "dangling id", first)
+            self._note(
+                file, f"{what}; there are {count:,}, counted from 0; {AGAIN}", "dangling id", first, column=column
+            )
         return np.where(wrong, -1, local)
 
     def _weights(self, file: str, weight: pa.ChunkedArray) -> None:
         if not (pa.types.is_floating(weight.type) or pa.types.is_integer(weight.type)):
-            self._say(file, f"column 'weight' is of type {weight.type}, not a number; {AGAIN}", "bad number")
+            what = f"column 'weight' is of type {weight.type}, not a number; {AGAIN}"
+            self._note(file, what, "bad number", column="weight")
             return
         wrong = int((~np.isfinite(weight.cast(pa.float64(), safe=False).to_numpy())).sum())
         if wrong:
-            self._say(file, f"column 'weight' has {wrong:,} values that are no finite number; {AGAIN}", "bad number")
+            what = f"column 'weight' has {wrong:,} values that are no finite number; {AGAIN}"
+            self._note(file, what, "bad number", column="weight")
 
     def _times(self, file: str, edge: EdgeType, times: pa.ChunkedArray) -> None:
         try:
             seconds = unix_seconds(times, edge[1])
         except KgrecError as error:
-            self._say(file, f"{error}; {AGAIN}", "bad time")
+            self._note(file, f"{error}; {AGAIN}", "bad time", error.value, column="time")
             return
         late = seconds[(seconds != NO_TIME) & (seconds > time.time() + DAY)]
         if len(late):
             what = f"column 'time' has {len(late):,} values in the future, such as {late[0]}"
-            self._say(file, f"{what}; unix seconds are wanted: {AGAIN}", "future time", late[0])
+            self._note(file, f"{what}; unix seconds are wanted: {AGAIN}", "future time", late[0], column="time")
 
     def splits(self) -> None:
         """Of the splits and candidate lists."""
@@ -222,20 +232,21 @@ class _GraphCheck:
         wanted = self.num_edges.get(target)
         if wanted is not None and len(part) != wanted:
             what = f"has {len(part):,} rows; the target relation {target[1]!r} has {wanted:,} edges"
-            self._say(file, f"{what}; {AGAIN}", "wrong length")
+            self._note(file, f"{what}; {AGAIN}", "wrong length")
         others = [value for value in part.cast(pa.string()).unique().to_pylist() if value not in PARTS]
         if others:
-            self._say(file, f"has parts {some(others)}; there are {', '.join(PARTS)}; {AGAIN}", "bad split", others[0])
+            what = f"has parts {some(others)}; there are {', '.join(PARTS)}; {AGAIN}"
+            self._note(file, what, "bad split", others[0], column="part")
 
     def isolated(self) -> None:
-        """Nodes that no edge touches; said only where all edges could be read."""
+        """Nodes that no edge touches; listed only where all edges could be read."""
         for name, touched in self.has_edge.items() if self.is_complete else ():
             if name not in self.ids or len(self.ids[name]) != len(touched):
                 continue
             ids = self.ids[name].filter(pa.array(~touched)).to_pylist()
             if ids:
                 what = f"{len(ids):,} of {len(touched):,} have no edge: {some(ids)}"
-                self._say(f"nodes/{name}.parquet", what, "isolated node", ids[0], "note")
+                self._note(f"nodes/{name}.parquet", what, "isolated node", ids[0], "note")
 
     def _table(self, file: str, wanted: list[str]) -> pa.Table | None:
         """A file's columns; None where it cannot be read."""
@@ -243,17 +254,17 @@ class _GraphCheck:
         is_known = any(problem.file == file for problem in self.problems)
         if not path.exists():
             if not is_known:
-                self._say(file, f"is not there; {AGAIN}", "missing file")
+                self._note(file, f"is not there; {AGAIN}", "missing file")
             return None
         parts = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
         try:
             table = pa.concat_tables([pq.read_table(p, partitioning=None) for p in parts], promote_options="permissive")
         except (pa.ArrowException, OSError) as error:
             if not is_known:
-                self._say(file, f"is truncated or altered: {error}; {AGAIN}", "altered file")
+                self._note(file, f"is truncated or altered: {error}; {AGAIN}", "altered file")
             return None
         for column in wanted:
             if column not in table.column_names:
                 what = f"has no column {column!r}; it has {some(table.column_names, 20)}"
-                self._say(file, f"{what}; {AGAIN}", "missing column", column)
+                self._note(file, f"{what}; {AGAIN}", "missing column", column, column=column)
         return table

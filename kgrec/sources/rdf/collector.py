@@ -85,7 +85,7 @@ class FactCollector:
 
     @property
     def num_triples(self) -> int:
-        """All that were given so far."""
+        """All triples so far."""
         return self._num_triples + len(self._waiting) // 3
 
     def new_blank(self) -> str:

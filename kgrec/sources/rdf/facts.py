@@ -46,7 +46,7 @@ class LiteralFeature(BaseModel):
 
 
 class FactOptions(BaseModel):
-    """What predicates and classes mean. A predicate is said by IRI, by prefix (`http://dbpedia.org/ontology/*`), by
+    """What predicates and classes mean. A predicate is named by IRI, by prefix (`http://dbpedia.org/ontology/*`), by
     CURIE (`dbo:starring`, with `prefixes:`), or by the file's own word."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -127,8 +127,8 @@ def _fault(file: RdfFile, error: SyntaxError) -> Fault:
     if not line:
         line = column = None
     if "No scheme" in what:
-        said = re.search(r"IRI '(.*?)'", error.msg)
-        iri = said[1] if said else _text_at(file, error).strip("<>")
+        named = re.search(r"IRI '(.*?)'", error.msg)
+        iri = named[1] if named else _text_at(file, error).strip("<>")
         if file.is_lines:
             what = f"IRI {iri!r} is relative, which this format has not; mend the file"
             return Fault(what, file.name, line, column, iri, "bad RDF")

@@ -10,7 +10,7 @@ from kgrec.sources.recipe.recipe_part import Files, PartName, RecipePart
 
 
 class PublishedPart(RecipePart):
-    """Whether users and items are said by id or by published number."""
+    """Whether users and items are named by id or by published number."""
 
     ids: Literal["ids", "first_appearance"] = Field(
         "ids", description="first_appearance: n is the n-th user or item, from 0, that target edges name"

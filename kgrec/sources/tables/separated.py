@@ -58,8 +58,10 @@ class Separated:
     def _require_separator(self, line: str, separators: Sequence[str]) -> None:
         seems = next((separator for separator in separators if separator in line), self.separator)
         if seems != self.separator:
-            said = "tab" if seems == "\t" else f'"{seems}"'
-            what = f"one column with separator {self.separator!r}, and it has {seems!r} in it; say `separator: {said}`"
+            written = "tab" if seems == "\t" else f'"{seems}"'
+            what = (
+                f"one column with separator {self.separator!r}, and it has {seems!r} in it; say `separator: {written}`"
+            )
             raise BadData(what, file=self.name, row=1, value=self.separator, kind="bad separator")
 
     def table(self, types: Mapping[str, pa.DataType]) -> pa.Table:
