@@ -1,4 +1,7 @@
-"""Named, reproducible runs from scripts/benchmarks.yaml: each prints one JSON line and adds it to results.jsonl."""
+"""Named, reproducible runs from scripts/benchmarks.yaml: each prints one JSON line and adds it to results.jsonl.
+
+`benchmark.py perf --against COMMIT` instead compares the speed of this working tree with that of a commit.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+import perf
 from kgrec.cli.entry import wait_briefly
 
 wait_briefly()  # before torch starts, as the kgrec command does
@@ -32,6 +36,8 @@ LESS_IS_BETTER = ("rmse", "mae", "seconds", "load_seconds", "peak_mb")
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["perf"]:
+        return perf.main(sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run, or the beginnings of names")
     parser.add_argument("--list", action="store_true", help="list the benchmarks")

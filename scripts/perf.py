@@ -1,0 +1,379 @@
+"""The guard for speed: `scripts/benchmark.py perf --against COMMIT`. It fails where this working tree is more than 15 %
+slower than a commit, or needs more than 10 % more memory, in any of twelve short pieces of work (`perf_rows.py`).
+
+Old and new are measured in one sitting: for every row a process of each version is set up, and the two take turns, one
+round after the other, so that what else the machine does strikes both. A row that looks slower is measured on, first in
+the same processes and then in new ones, before it is said to be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+import time
+import tomllib
+import zipfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from kgrec.errors import KgrecError, unknown_name
+from perf_rows import ROWS
+
+ROOT = Path(__file__).resolve().parent.parent
+MOST_TIME, MOST_MEMORY = 1.15, 1.10  #: new over old; beyond it a row fails
+ATTEMPTS = 3  #: pairs of processes, where a row seems to fail
+PATIENCE = 3  #: times the rounds in one pair of processes, where a row seems slower
+LIMIT = 300  #: seconds to wait for one answer of a process
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="benchmark.py perf", description=__doc__)
+    parser.add_argument("--against", metavar="COMMIT", help="any git revision; else this tree's figures alone")
+    parser.add_argument("--rows", nargs="+", metavar="NAME", help=f"some of {', '.join(ROWS)}")
+    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds of each row and version (5)")
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="write all that was measured")
+    parser.add_argument("--json", action="store_true", help="print that too, alone to stdout; the table goes to stderr")
+    options = parser.parse_args(arguments)
+    try:
+        report = guard(options, sys.stderr if options.json else sys.stdout)
+        if options.out is not None:
+            options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    except KgrecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if options.json:
+        print(json.dumps(report))
+    return 1 if report["failed"] else 0
+
+
+def guard(options: argparse.Namespace, out: TextIO) -> dict[str, Any]:
+    """Measure the rows, print a line for each, and return it all. Raises KgrecError for unknown rows and commits, a
+    wheel that cannot be built, and a row that does not run."""
+    begun = time.perf_counter()
+    rows = list(dict.fromkeys(options.rows or ROWS))
+    for name in rows:
+        if name not in ROWS:
+            raise unknown_name("row", name, ROWS)
+    if options.repeats < 1:
+        raise KgrecError(f"--repeats is {options.repeats}, 1 or more is wanted")
+    commit = None if options.against is None else resolved(options.against, ROOT)
+    with tempfile.TemporaryDirectory(prefix="kgrec-perf-") as name:
+        folder = Path(name)
+        sides = [Side("new", ROOT, command_of(ROOT), folder / "new", described(ROOT))]
+        if commit is not None:
+            sides.insert(0, old_side(options.against, commit, folder))
+        versions = prepared(sides, rows)
+        for side in sides:
+            print(f"{side.name}: kgrec {versions[side.name]}, {side.what}", file=out)
+        print(HEADER if commit is not None else HEADER_ALONE, file=out, flush=True)
+        results = []
+        for row in rows:
+            result = measured(row, sides, options.repeats)
+            results.append(result)
+            print(result.line(), file=out, flush=True)
+    failed = [result.row for result in results if result.failures]
+    threads = next((result.threads for result in results if result.threads is not None), None)
+    seconds = time.perf_counter() - begun
+    print(conclusion(results, threads, seconds) if commit is not None else f"in {seconds:.0f} s", file=out)
+    return {
+        "sides": {side.name: {"kgrec": versions[side.name], "what": side.what} for side in sides},
+        "torch_threads": threads,
+        "rows": [result.to_json() for result in results],
+        "failed": failed,
+        "seconds": round(seconds, 1),
+    }
+
+
+def conclusion(results: Sequence[Result], threads: int | None, seconds: float) -> str:
+    """The last line: which rows fail, or that none does."""
+    failed = [f"{result.row} ({', '.join(result.failures)})" for result in results if result.failures]
+    bounds = f"more than {MOST_TIME - 1:.0%} slower or {MOST_MEMORY - 1:.0%} larger"
+    found = f"FAILED, {bounds}: {'; '.join(failed)}" if failed else f"none of {len(results)} rows is {bounds}"
+    of_torch = "" if threads is None else f", {threads} torch threads"
+    return f"{found} ({seconds:.0f} s{of_torch})"
+
+
+# ---------------------------------------------------------------------- what is compared
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two versions."""
+
+    name: str  #: old or new
+    folder: Path  #: the one that holds the package `kgrec`
+    command: str  #: the entry point of the `kgrec` command, module:function
+    work: Path  #: a folder for the side's data and compiled kernels
+    what: str  #: for people: which commit
+
+    def environment(self) -> dict[str, str]:
+        """Of its processes: this kgrec before any other, kernels compiled anew for each side, threads that spin some
+        microseconds and then sleep, as under the `kgrec` command."""
+        paths = [str(self.folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+        spin = {} if "OMP_WAIT_POLICY" in os.environ else {"GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "10000")}
+        return {
+            **os.environ,
+            **spin,
+            "PYTHONPATH": os.pathsep.join(paths),
+            "PYTHONSAFEPATH": "1",
+            "PYTHONHASHSEED": "0",
+            "NUMBA_CACHE_DIR": str(self.work / "kernels"),
+        }
+
+    def check_origin(self, found: str) -> None:
+        """Raise KgrecError where a process imported another kgrec than this side's."""
+        wanted = self.folder / "kgrec" / "__init__.py"
+        if not found or Path(found).resolve() != wanted.resolve():
+            raise KgrecError(f"the {self.name} side imported {found or 'no kgrec'}, not {wanted}; nothing was compared")
+
+
+def old_side(name: str, commit: str, folder: Path) -> Side:
+    """The side of a commit: its wheel, built and unpacked."""
+    source = checked_out(commit, ROOT, folder / "source")
+    unpacked = unpacked_wheel(source, folder / "wheel")
+    return Side("old", unpacked, command_of(source), folder / "old", f"a wheel of {name} ({commit[:12]})")
+
+
+def git(root: Path, *arguments: str) -> bytes:
+    """What a git command prints. Raises KgrecError with its message where it fails."""
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, check=False)
+    except FileNotFoundError:
+        raise KgrecError("git is not installed; --against reads a commit with it") from None
+    if done.returncode:
+        raise KgrecError(f"git {arguments[0]}: {last_lines(done.stderr.decode(errors='replace'))}")
+    return done.stdout
+
+
+def resolved(name: str, root: Path) -> str:
+    """The full hash of a git revision. Raises KgrecError where there is none of this name."""
+    try:
+        return git(root, "rev-parse", "--verify", "--end-of-options", f"{name}^{{commit}}").decode().strip()
+    except KgrecError as error:
+        raise KgrecError(f"--against {name!r} is no commit here ({error}); name a hash, a branch or a tag") from None
+
+
+def described(root: Path) -> str:
+    """The working tree in words: its commit, and whether it differs from that."""
+    try:
+        commit = git(root, "rev-parse", "HEAD").decode().strip()
+        changed = git(root, "status", "--porcelain", "--", "kgrec").strip()
+    except KgrecError:
+        return f"the files in {root}"
+    return f"the working tree at {commit[:12]}{' with changes' if changed else ''}"
+
+
+def checked_out(commit: str, root: Path, folder: Path) -> Path:
+    """The files of a commit in a new folder."""
+    with tarfile.open(fileobj=io.BytesIO(git(root, "archive", "--format=tar", commit))) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+def unpacked_wheel(source: Path, folder: Path) -> Path:
+    """A wheel of a source tree, built by pip in an environment of its own with the pinned build system, and unpacked.
+
+    Raises KgrecError where pip cannot build it, as without the build system and a package index.
+    """
+    wanted = ", ".join(project_of(source)["build-system"]["requires"])
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    done = subprocess.run([*pip, "--wheel-dir", str(folder), str(source)], capture_output=True, text=True, check=False)
+    built = list(folder.glob("kgrec-*.whl"))
+    if done.returncode or len(built) != 1:
+        raise KgrecError(
+            f"pip could not build a wheel of the commit: {last_lines(done.stderr)}\nit needs pip in "
+            f"{sys.executable}, and {wanted} from a package index or from a folder that PIP_FIND_LINKS names"
+        )
+    with zipfile.ZipFile(built[0]) as wheel:
+        wheel.extractall(folder / "unpacked")
+    return folder / "unpacked"
+
+
+def project_of(source: Path) -> dict[str, Any]:
+    """pyproject.toml of a source tree."""
+    return tomllib.loads((source / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def command_of(source: Path) -> str:
+    """The entry point of the `kgrec` command of a source tree."""
+    command: str = project_of(source)["project"]["scripts"]["kgrec"]
+    return command
+
+
+def last_lines(text: str, number: int = 5) -> str:
+    return "\n".join(text.strip().splitlines()[-number:])
+
+
+# ---------------------------------------------------------------------- measuring
+
+
+class Process:
+    """A row set up in a process of one side, which does a round when asked to. Use it as a context: it ends with it."""
+
+    def __init__(self, row: str, side: Side, *arguments: str) -> None:
+        self.row, self.side = row, side
+        script = Path(__file__).resolve().with_name("perf_rows.py")
+        self.log = side.work / f"{row}.log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, str(script), row, str(side.work / "data"), *arguments],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
+                env=side.environment(), cwd=side.work,
+            )  # fmt: skip
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def answer(self, asked: str = "") -> dict[str, Any]:
+        """What it says next. Raises KgrecError where it fails, or says nothing for too long, and where its kgrec is not
+        the side's."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        timer = threading.Timer(LIMIT, self.process.kill)
+        timer.start()
+        try:
+            if asked:
+                self.process.stdin.write(f"{asked}\n")
+                self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        finally:
+            timer.cancel()
+        if not line:
+            self.process.wait()
+            said = last_lines(self.log.read_text(errors="replace")) or f"no answer within {LIMIT} s"
+            raise KgrecError(f"row {self.row!r} does not run on the {self.side.name} side ({self.side.what}):\n{said}")
+        answer: dict[str, Any] = json.loads(line)
+        self.side.check_origin(answer["kgrec"])
+        return answer
+
+
+def prepared(sides: Sequence[Side], rows: Sequence[str]) -> dict[str, str]:
+    """The data of some rows, written by each side for itself; returns the versions of kgrec."""
+    for side in sides:
+        side.work.mkdir()
+    with ExitStack() as stack:
+        processes = [stack.enter_context(Process("prepare", side, *rows)) for side in sides]
+        return {process.side.name: process.answer()["version"] for process in processes}
+
+
+@dataclass
+class Figures:
+    """What one side took for a row."""
+
+    seconds: list[float] = field(default_factory=list)  #: of every round, in order
+    peak_mb: list[float] = field(default_factory=list)  #: MiB, of every process
+
+
+@dataclass(frozen=True)
+class Result:
+    """A row on both sides, or on one: then `old` is None and nothing fails."""
+
+    row: str
+    old: Figures | None
+    new: Figures
+    threads: int | None = None  #: of torch; None where it was not used
+
+    @property
+    def time_ratio(self) -> float:
+        """New over old: of the least seconds, or the median over the pairs of rounds, whichever is smaller.
+
+        What else runs makes a round longer, never shorter: the least one is the truest. But a few lucky rounds on one
+        side alone mislead it, as a load that comes and goes misleads the median; a real loss shows in both.
+
+        >>> Result("ranking", Figures([1.0, 2.0, 1.0]), Figures([1.5, 1.25, 1.25])).time_ratio
+        1.25
+        """
+        if self.old is None:
+            return 1.0
+        pairs = [new / old for old, new in zip(self.old.seconds, self.new.seconds)]
+        return min(min(self.new.seconds) / min(self.old.seconds), statistics.median(pairs))
+
+    @property
+    def memory_ratio(self) -> float:
+        """New over old, of the least peaks."""
+        return 1.0 if self.old is None else min(self.new.peak_mb) / min(self.old.peak_mb)
+
+    @property
+    def is_slower(self) -> bool:
+        return self.time_ratio > MOST_TIME
+
+    @property
+    def is_larger(self) -> bool:
+        return self.memory_ratio > MOST_MEMORY
+
+    @property
+    def failures(self) -> list[str]:
+        """What is beyond the bounds; empty where nothing is."""
+        slower = [f"{self.time_ratio - 1:.0%} slower"] if self.is_slower else []
+        return slower + ([f"{self.memory_ratio - 1:.0%} more memory"] if self.is_larger else [])
+
+    def line(self) -> str:
+        """A line of the table."""
+        new = f"{min(self.new.seconds):8.4f} s"
+        if self.old is None:
+            return f"{self.row:10s}{new}{min(self.new.peak_mb):9.1f} MB"
+        return (
+            f"{self.row:10s}{min(self.old.seconds):8.4f} s{new}{self.time_ratio:8.3f}"
+            f"{min(self.old.peak_mb):9.1f} MB{min(self.new.peak_mb):9.1f} MB{self.memory_ratio:8.3f}"
+            f"{len(self.new.seconds):8d}  {', '.join(self.failures) or 'ok'}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        ratios = {} if self.old is None else {"time_ratio": self.time_ratio, "memory_ratio": self.memory_ratio}
+        return {**asdict(self), **ratios, "failures": self.failures}
+
+
+HEADER = (
+    f"{'row':10s}{'old':>10s}{'new':>10s}{'ratio':>8s}{'old peak':>12s}{'new peak':>12s}{'ratio':>8s}"
+    f"{'rounds':>8s}  verdict"
+)
+HEADER_ALONE = f"{'row':10s}{'new':>10s}{'peak':>12s}"
+
+
+def measured(row: str, sides: Sequence[Side], repeats: int) -> Result:
+    """A row on all sides: rounds by turns, and more of them, in new processes too, while it seems to fail."""
+    figures = {side.name: Figures() for side in sides}
+    for attempt in range(ATTEMPTS):
+        order = list(sides) if attempt % 2 == 0 else list(reversed(sides))
+        threads = take_turns(row, order, repeats, figures)
+        result = Result(row, figures.get("old"), figures["new"], threads)
+        if not result.failures:
+            break
+    return result
+
+
+def take_turns(row: str, sides: Sequence[Side], repeats: int, figures: dict[str, Figures]) -> int | None:
+    """Add the rounds and the peak of one process a side to the figures; returns torch's number of threads.
+
+    Processes are set up side by side; then only one works at a time, and who was first is last in the next round.
+    """
+    with ExitStack() as stack:
+        processes = [stack.enter_context(Process(row, side, side.command)) for side in sides]
+        for process in processes:
+            process.answer()
+        for number in range(repeats * PATIENCE):
+            if number and number % repeats == 0 and not Result(row, figures.get("old"), figures["new"]).is_slower:
+                break
+            for process in processes if number % 2 == 0 else reversed(processes):
+                figures[process.side.name].seconds.append(process.answer("go")["seconds"])
+        ends = [process.answer("stop") for process in processes]
+    for process, end in zip(processes, ends):
+        figures[process.side.name].peak_mb.append(end["peak_mb"])
+    threads: int | None = ends[-1]["threads"]
+    return threads
