@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from kgrec.studies.backtesting import backtest
     from kgrec.studies.comparison import compare
     from kgrec.studies.generation import generate
-    from kgrec.studies.robustness import measure_robustness
+    from kgrec.studies.robustness_study import measure_robustness
     from kgrec.training.config import TrainingConfig
     from kgrec.training.job import TrainingJob
 
@@ -63,7 +63,7 @@ _HOMES = {
     "Recommender": "model",
     "predict": "serving.prediction",
     "recommend": "serving.recommendation",
-    "measure_robustness": "studies.robustness",
+    "measure_robustness": "studies.robustness_study",
     "Run": "run",
     "train": "run",
     "Batch": "samplers",

@@ -321,25 +321,25 @@ def test_a_run_with_it_goes_on_to_the_bit_and_only_with_the_same_settings(plante
 
 
 def test_the_command_sets_it_by_name() -> None:
-    from kgrec.cli.entry import _settings
+    from kgrec.cli.options import training_settings
 
-    _, training = _settings(None, ["adversarial.epsilon=0.3", "adversarial.weight=1", "training.epochs=2"])
+    _, training = training_settings(None, ["adversarial.epsilon=0.3", "adversarial.weight=1", "training.epochs=2"])
     assert training.adversarial == AdversarialConfig(epsilon=0.3, weight=1.0)
     with pytest.raises(UnknownName, match="did you mean 'epsilon'"):
-        _settings(None, ["adversarial.epsilo=0.3"])
+        training_settings(None, ["adversarial.epsilo=0.3"])
 
 
 def test_what_is_no_field_of_it_is_said(tmp_path) -> None:
-    from kgrec.cli.entry import _settings
+    from kgrec.cli.options import training_settings
 
     (tmp_path / "fields.yaml").write_text("training: {epochs: 3, adversarial: {weight: 1, epsilon: 0.1}}")
-    _, training = _settings(tmp_path / "fields.yaml", ["adversarial.epsilon=0.3"])
+    _, training = training_settings(tmp_path / "fields.yaml", ["adversarial.epsilon=0.3"])
     assert (training.epochs, training.adversarial) == (3, AdversarialConfig(epsilon=0.3, weight=1.0))
     with pytest.raises(KgrecError, match=r"weight='-1' of adversarial: .*greater than or equal to 0"):
-        _settings(None, ["adversarial.weight=-1"])
+        training_settings(None, ["adversarial.weight=-1"])
     for name in ("training.adversarial", "training.adversarial.weight"):
         with pytest.raises(KgrecError, match=f"--set {name}: its fields are set alone, as adversarial.epsilon"):
-            _settings(None, [f"{name}=1", "adversarial.epsilon=1"])
+            training_settings(None, [f"{name}=1", "adversarial.epsilon=1"])
     (tmp_path / "fields.yaml").write_text("training: {adversarial: 1}")
     with pytest.raises(KgrecError, match="a mapping of fields is wanted under `adversarial:`"):
-        _settings(tmp_path / "fields.yaml", [])
+        training_settings(tmp_path / "fields.yaml", [])

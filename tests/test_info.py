@@ -10,9 +10,10 @@ import pytest
 import torch
 from rich.console import Console
 
-from kgrec import doctor
+from kgrec.cli import doctor
+from kgrec.cli.info import show
 from kgrec.graph import Candidates, Graph
-from kgrec.graph.description import info, show
+from kgrec.graph.description import info
 
 
 @pytest.fixture

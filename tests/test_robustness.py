@@ -13,22 +13,15 @@ import torch
 from rich.console import Console
 
 from kgrec import cli
+from kgrec.cli.robustness import show, table
 from kgrec.errors import KgrecError, UnknownName
 from kgrec.graph import Graph
 from kgrec.run import train
-from kgrec.studies import robustness
-from kgrec.studies.noise import divide, noisy
-from kgrec.studies.robustness import (
-    Trial,
-    estimate,
-    hit_rate,
-    measure_robustness,
-    plot,
-    rows,
-    show,
-    table,
-    vectors_moved,
-)
+from kgrec.studies import noise_trials
+from kgrec.studies.noise import divide, noisy, pushed_items
+from kgrec.studies.noise_trials import Trial, hit_rate, vectors_moved
+from kgrec.studies.robustness_results import estimate, plot, rows, summarise
+from kgrec.studies.robustness_study import measure_robustness
 from kgrec.training.config import TrainingConfig
 from kgrec.training.session import run_job
 
@@ -53,7 +46,7 @@ def staircase(users: int = 12) -> Graph:
 
 
 def summary_of(trials, metric="recall@10", model="mf", protocol="last_n:1; full ranking"):
-    return robustness._summary(model, protocol, metric, trials)
+    return summarise(model, protocol, metric, trials)
 
 
 def two_seeds(rate=0.1, hits=None) -> list[Trial]:
@@ -140,7 +133,7 @@ def test_pushed_items_get_onto_lists():
     graph, how = staircase(24), {"split": "last_n:1", "training": training(), "metrics": ["recall@10"]}
     result = measure_robustness("popularity", graph, targets=1, kinds=["bandwagon"], noise=[10.0], seeds=1, **how)
     clean = train("popularity", graph, **how)
-    pushed = torch.from_numpy(robustness.pushed_items(divide(graph, "last_n:1"), 1, 0))
+    pushed = torch.from_numpy(pushed_items(divide(graph, "last_n:1"), 1, 0))
     assert result.clean_hits.values == [hit_rate(clean.model, clean.graph, pushed, 24)] and result.clean_hits.mean < 1
     assert result.cells[0].hits.values == [1.0]  # all 240 fakes have it, and of the others none is had by so many
 
@@ -180,7 +173,7 @@ def test_moved_vectors_need_no_training(planted, monkeypatch):
         trained.append(job.training.seed)
         return run_job(job, graph, report)
 
-    monkeypatch.setattr(robustness, "run_job", spy)
+    monkeypatch.setattr(noise_trials, "run_job", spy)
     result = measure_robustness(
         "mf", planted, kinds=["embedding"], noise=[1e-9, 100], seeds=2, split=SPEC, config={"dim": 4},
         training=training(20), metrics=["ndcg@10"],
@@ -211,7 +204,7 @@ def test_moved_vectors_need_no_training(planted, monkeypatch):
     ],
 )  # fmt: skip
 def test_bad_input_says_what_is_wanted_before_anything_is_trained(planted, monkeypatch, model, arguments, message):
-    monkeypatch.setattr(robustness, "run_job", None)
+    monkeypatch.setattr(noise_trials, "run_job", None)
     with pytest.raises(KgrecError, match=message):
         measure_robustness(model, planted, **{"noise": [0.1], "split": SPEC, **arguments})
 
@@ -223,7 +216,7 @@ def test_what_fails_in_training_names_the_noise(planted):
 
 def test_a_plot_without_matplotlib_is_refused_before_training(planted, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    monkeypatch.setattr(robustness, "run_job", None)
+    monkeypatch.setattr(noise_trials, "run_job", None)
     with pytest.raises(KgrecError, match=r"a plot needs an extra: pip install 'kgrec\[plot\]'"):
         measure_robustness("ease", planted, noise=[0.1], split=SPEC, out=tmp_path / "out")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,12 +16,8 @@ import torch
 from kgrec.errors import KgrecError
 from kgrec.files import refuse_existing, whole
 from kgrec.graph import NO_TIME, Graph
-from kgrec.tables import by_metric, plain
 from kgrec.training.job import TrainingJob, takes_job_options
 from kgrec.training.session import Report, run_job
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 UNITS = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}  #: seconds
 
@@ -211,25 +207,3 @@ def iso(time: int) -> str:
     '1970-01-01T00:00:00Z'
     """
     return f"{np.datetime64(time, 's')}Z"
-
-
-def _minute(time: int) -> str:
-    return f"{np.datetime64(time, 's').astype('datetime64[m]')}Z"
-
-
-def show(result: Backtest, console: Console) -> None:
-    """The same as tables."""
-    counted = ["train", "valid", "test", "users", "new"]
-    table = plain(f"{result.model} ({result.protocol})", ["test from", "to"], counted)
-    for window in result.windows:
-        counts = (window.num_train, window.num_valid, window.num_test, window.num_users, window.num_new_users)
-        table.add_row(_minute(window.start), _minute(window.stop), *(f"{count:,}" for count in counts))
-    console.print(table)
-    rows = {_minute(window.start): window.test for window in result.windows if window.skipped is None}
-    spread = {metric: value for metric, value in result.spread.items() if value is not None}
-    rows |= {"mean": result.mean, "spread": spread}
-    for values in by_metric("test from", rows, title="Metrics", width=console.width):
-        console.print(values)
-    for window in result.windows:
-        if window.skipped is not None:
-            console.print(f"{window.span} is skipped: {window.skipped}", markup=False)

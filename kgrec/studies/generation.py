@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,11 +17,7 @@ from torch import Tensor
 from kgrec.errors import KgrecError
 from kgrec.evaluation.ranking import Scorer, scoring
 from kgrec.models.gan import GAN
-from kgrec.tables import plain
 from kgrec.training.trained_model import TrainedModel
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 PREFIX = "synthetic-"  #: of the new users' ids, before a number from 1; it is repeated where real ids are like that
 CELLS = 4_194_304  #: numbers of generated rows that are held at once
@@ -237,29 +232,3 @@ def _correlation(one: np.ndarray, other: np.ndarray) -> float | None:
     if len(one) < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
         return None
     return float(np.corrcoef(one, other)[0, 1])
-
-
-# ---------------------------------------------------------------------- files and printing
-
-
-def show(generated: Generated, console: Console) -> None:
-    """The report as a table."""
-    report = generated.report
-    table = plain(
-        f"{report['interactions']:,} interactions of {report['users']:,} synthetic users",
-        ["", "measure"],
-        ["real", "generated", "between"],
-    )
-    popularity, length = report["popularity"], report["length"]
-    for name in ("gini", "catalog_share"):
-        table.add_row("popularity", name, *(f"{popularity[name][side]:.4f}" for side in ("real", "generated")), "")
-    for name in length["real"]:
-        table.add_row("length", name, *(f"{length[side][name]:.1f}" for side in ("real", "generated")), "")
-    between = itertools.chain(
-        (("popularity", name, popularity[name]) for name in ("spearman", "js_bits")),
-        [(f"co-occurrence of {report['co_occurrence']['items']} items", "pearson", report["co_occurrence"]["pearson"])],
-        (("copies", name, value) for name, value in report["copies"].items()),
-    )
-    for what, name, value in between:
-        table.add_row(what, name, "", "", "-" if value is None else f"{value:.4f}")
-    console.print(table)

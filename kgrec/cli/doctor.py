@@ -1,4 +1,4 @@
-"""What is installed and what this machine offers, for a report of what went wrong."""
+"""`kgrec doctor`: what is installed and what this machine offers, for a report of what went wrong."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from kgrec.cli.options import Json
+from kgrec.cli.output import console, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,6 +43,12 @@ OPTIONAL = {
     "pyg_lib": "not needed; PyG's own samplers use it",
 }
 """Modules that kgrec goes without, and what for and how to get them."""
+
+
+def doctor_command(as_json: Json = False) -> None:
+    """Say what is installed and what this machine offers: versions, devices, threads, optional parts."""
+    facts = doctor()
+    print_json(facts) if as_json else show(facts, console())
 
 
 def doctor() -> dict[str, Any]:
@@ -103,7 +112,7 @@ def _memory() -> dict[str, int | None]:
     }
 
 
-def show(found: dict[str, Any], console: Console) -> None:
+def show(found: dict[str, Any], screen: Console) -> None:
     """The same as a table."""
     from rich import box
     from rich.table import Table
@@ -120,4 +129,4 @@ def show(found: dict[str, Any], console: Console) -> None:
     table.add_row("memory", ", ".join(f"{size / 2**30:.1f} GiB {name}" for name, size in sizes) or "not known")
     for name, is_there in found["optional"].items():
         table.add_row(name, "there" if is_there else f"not there ({OPTIONAL[name]})")
-    console.print(table)
+    screen.print(table)

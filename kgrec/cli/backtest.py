@@ -1,0 +1,103 @@
+"""`kgrec backtest`: a model trained anew for each of several windows of time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kgrec.cli.options import (
+    Assignments,
+    Chooser,
+    ConfigFile,
+    Epochs,
+    GraphFolder,
+    Json,
+    Metrics,
+    Overwrite,
+    Patience,
+    Refit,
+    TrainingDevice,
+    metric_names,
+    training_settings,
+)
+from kgrec.cli.output import by_metric, console, listed, plain, print_json, progress, status
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from kgrec.studies.backtesting import Backtest, Window
+
+
+def backtest(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of `kgrec models`, or a dotted path.")],
+    graph: GraphFolder,
+    every: Annotated[str, typer.Option("--every", help="A window's length: 30m, 12h, 7d or 2w.")],
+    windows: Annotated[int, typer.Option("--windows", help="How many, the last of which ends with the data.")],
+    out: Annotated[Path | None, typer.Option("--out", help="A JSON file to write.")] = None,
+    no_valid: Annotated[bool, typer.Option("--no-valid", help="Train on all before a window, for all epochs.")] = False,
+    assignments: Assignments = None,
+    config: ConfigFile = None,
+    epochs: Epochs = None,
+    patience: Patience = None,
+    metric: Chooser = None,
+    metrics: Metrics = None,
+    refit: Refit = False,
+    seed: Annotated[int | None, typer.Option("--seed")] = None,
+    device: TrainingDevice = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Train a model anew for each of several windows of time, on what was before, and measure it in them."""
+    from kgrec.studies.backtesting import backtest as test_windows
+    from kgrec.studies.backtesting import duration
+
+    fields, settings = training_settings(
+        config, assignments or [], epochs=epochs, patience=patience, metric=metric, seed=seed, device=device
+    )
+    result = test_windows(
+        model,
+        graph,
+        every=duration(every),
+        windows=windows,
+        valid=not no_valid,
+        config=fields,
+        training=settings,
+        metrics=metric_names(metrics),
+        refit=refit,
+        out=out,
+        overwrite=overwrite,
+        report=progress,
+        tell=on_window,
+    )
+    print_json(result.to_json()) if as_json else show(result, console())
+
+
+def on_window(window: Window) -> None:
+    """A line on stderr for each window."""
+    status(f"window {window.number}, {window.span}: {window.skipped or listed(window.test)}")
+
+
+def _minute(time: int) -> str:
+    import numpy as np
+
+    return f"{np.datetime64(time, 's').astype('datetime64[m]')}Z"
+
+
+def show(result: Backtest, screen: Console) -> None:
+    """The same as tables."""
+    counted = ["train", "valid", "test", "users", "new"]
+    table = plain(f"{result.model} ({result.protocol})", ["test from", "to"], counted)
+    for window in result.windows:
+        counts = (window.num_train, window.num_valid, window.num_test, window.num_users, window.num_new_users)
+        table.add_row(_minute(window.start), _minute(window.stop), *(f"{count:,}" for count in counts))
+    screen.print(table)
+    rows = {_minute(window.start): window.test for window in result.windows if window.skipped is None}
+    spread = {metric: value for metric, value in result.spread.items() if value is not None}
+    rows |= {"mean": result.mean, "spread": spread}
+    for values in by_metric("test from", rows, title="Metrics", width=screen.width):
+        screen.print(values)
+    for window in result.windows:
+        if window.skipped is not None:
+            screen.print(f"{window.span} is skipped: {window.skipped}", markup=False)

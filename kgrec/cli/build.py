@@ -1,0 +1,25 @@
+"""`kgrec build`: the files that a recipe names become a graph folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kgrec.cli.options import Data, Json, Overwrite
+from kgrec.cli.output import print_json
+
+
+def build(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe such as graphs/ml-1m.yaml.")],
+    out: Annotated[Path, typer.Option("--out", help="The graph folder to write.")],
+    data: Data = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Build a graph folder from the files that a recipe names."""
+    from kgrec.sources.building import build_to
+
+    report = build_to(recipe, data, out, overwrite=overwrite)
+    print_json(report.to_json()) if as_json else print(report)

@@ -1,0 +1,33 @@
+"""`kgrec check`: every problem of the files behind a recipe, or of a graph folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kgrec.cli.options import Data, Json
+from kgrec.cli.output import print_json
+
+
+def check(
+    path: Annotated[Path, typer.Argument(metavar="RECIPE|GRAPH", help="A recipe or a graph folder.")],
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Report every problem of the files behind a recipe, or of a graph folder; exit code 1 if anything is wrong."""
+    from dataclasses import asdict
+
+    from kgrec.sources.checking import check as find_problems
+
+    problems = find_problems(path, data)
+    if as_json:
+        print_json([asdict(problem) for problem in problems])
+    else:
+        for problem in problems:
+            print(problem)
+        errors = sum(problem.severity == "error" for problem in problems)
+        print(f"{errors} errors, {len(problems) - errors} notes")
+    if any(problem.severity == "error" for problem in problems):
+        raise typer.Exit(1)

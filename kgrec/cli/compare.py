@@ -1,0 +1,58 @@
+"""`kgrec compare`: runs beside each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kgrec.cli.options import Json, metric_names
+from kgrec.cli.output import by_metric, console, plain, print_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from kgrec.studies.comparison import Comparison
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN ...", help="Run folders of one protocol.")],
+    reference: Annotated[
+        str | None, typer.Option("--reference", help="A run, or `best` by the first metric; default: the first.")
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option("--metrics", help="Such as recall@20,ndcg@20; default: all that all runs have.")
+    ] = None,
+    confidence: Annotated[float, typer.Option("--confidence", help="Of the intervals.")] = 0.95,
+    resamples: Annotated[int, typer.Option("--resamples", help="Draws of users behind the intervals.")] = 2000,
+    seed: Annotated[int, typer.Option("--seed", help="Of these draws.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Compare what runs measured on test, with intervals and tests of their differences, user by user."""
+    from kgrec.studies.comparison import compare as compare_runs
+
+    result = compare_runs(
+        runs, reference=reference, metrics=metric_names(metrics), confidence=confidence, resamples=resamples, seed=seed
+    )
+    print_json(result.to_json()) if as_json else show(result, console())
+
+
+def show(comparison: Comparison, screen: Console) -> None:
+    """The same as tables."""
+    from rich.markup import escape
+
+    title = f"{comparison.protocol}, {comparison.num_users:,} users"
+    for table in by_metric("run", comparison.test, title=title, width=screen.width):
+        screen.print(table)
+    title = f"less {comparison.reference}; p by Wilcoxon, corrected by Holm"
+    interval_of = f"{100 * comparison.confidence:.4g} % interval"
+    table = plain(title, ["metric", "run"], ["difference", interval_of, "p"])
+    for one in comparison.differences:
+        interval = "" if one.interval is None else f"{one.interval[0]:+.4f} to {one.interval[1]:+.4f}"
+        table.add_row(
+            one.metric, escape(one.run), f"{one.difference:+.4f}", interval, "" if one.p is None else f"{one.p:.3g}"
+        )
+    screen.print(table)
+    for note in comparison.notes:
+        screen.print(note, markup=False)

@@ -1,0 +1,33 @@
+"""`kgrec evaluate`: a run measured on the test edges of a graph."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from kgrec.cli.options import Device, GraphFolder, Json, Metrics, RunFolder, TrustedModel, metric_names
+from kgrec.cli.output import print_json, show_metrics
+
+
+def evaluate(
+    run: RunFolder,
+    graph: GraphFolder,
+    split: Annotated[str | None, typer.Option("--split", help="A SPEC; default: the run's own.")] = None,
+    candidates: Annotated[str | None, typer.Option("--candidates", help="A list in the graph, or all.")] = None,
+    metrics: Metrics = None,
+    device: Device = "auto",
+    model: TrustedModel = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a run on the test edges of a graph."""
+    from kgrec.run import Run, measure
+
+    result = measure(
+        Run.load(run, trust=model, device=device),
+        graph,
+        split=split,
+        candidates=candidates,
+        metrics=metric_names(metrics),
+    )
+    print_json(result) if as_json else show_metrics(result)

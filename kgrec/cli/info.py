@@ -1,0 +1,104 @@
+"""`kgrec info`: what a graph holds, as plain tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kgrec.cli.options import GraphFolder, Json
+from kgrec.cli.output import console, print_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+def info(graph: GraphFolder, as_json: Json = False) -> None:
+    """Say what a graph holds: types, counts, degrees, times, link coverage, features, relations."""
+    from kgrec.graph import Graph
+    from kgrec.graph.description import info as describe
+
+    facts = describe(Graph.load(graph))
+    print_json(facts) if as_json else show(facts, console())
+
+
+def show(info: dict[str, Any], screen: Console) -> None:
+    """The same as tables."""
+    for table in (
+        _node_table(info),
+        _relation_table(info["relations"]),
+        _interaction_table(info),
+        _feature_table(info),
+        _split_table(info),
+    ):
+        if table.row_count:
+            screen.print(table)
+
+
+def _table(title: str, *columns: str, numbers: str = "") -> Table:
+    """An empty table. numbers: names of the columns that hold numbers, which are set flush right."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, box=box.SIMPLE, title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="right" if column in numbers.split() else "left", overflow="fold")
+    return table
+
+
+def _node_table(info: dict[str, Any]) -> Table:
+    table = _table("Nodes", "type", "count", "name in the source", numbers="count")
+    for name, node in info["nodes"].items():
+        table.add_row(name, f"{node['count']:,}", node["label"])
+    return table
+
+
+def _relation_table(relations: list[dict[str, Any]]) -> Table:
+    columns = ("source", "relation", "target", "edges", "items", "name in the source")
+    table = _table("Relations", *columns, numbers="edges items")
+    for edge in relations:
+        inverse = f" (inverse of {edge['inverse_of']})" if edge["inverse_of"] else ""
+        counts = (f"{edge[key]:,}" if edge[key] is not None else "" for key in ("count", "items"))
+        table.add_row(edge["source"], edge["relation"], edge["target"], *counts, edge["label"] + inverse)
+    return table
+
+
+def _interaction_table(info: dict[str, Any]) -> Table:
+    table = _table("Interactions", "", "")
+    if info["target"] is not None:
+        table.add_row("target", "-".join(info["target"]))
+        for end, name in (("user", info["target"][0]), ("item", info["target"][2])):
+            table.add_row(f"edges a {name}", _summary_text(info["degrees"][end]))
+        table.add_row("density", f"{info['density']:.4%}")
+        links = info["links"]
+        table.add_row("items with facts", f"{links['with_facts']:,} of {links['items']:,} ({links['share']:.1%})")
+        share = f"{links['interacted_with_facts']:,} of {links['interacted']:,} ({links['interacted_share']:.1%})"
+        table.add_row("items with interactions that have facts", share)
+    if info["time"] is not None:
+        time = info["time"]
+        table.add_row("times", f"{time['first']} ({time['first_unix']}) to {time['last']} ({time['last_unix']})")
+    return table
+
+
+def _summary_text(summary: dict[str, float]) -> str:
+    least, median, mean, most = (summary[name] for name in ("min", "median", "mean", "max"))
+    return f"{least:,} to {most:,}, median {median:g}, mean {mean:.1f}; {summary['without']:,} without"
+
+
+def _feature_table(info: dict[str, Any]) -> Table:
+    table = _table("Features", "of", "column", "kind", "missing", "categories", "dim", numbers="missing categories dim")
+    for owner, columns in {**info["features"], **info["edge_features"]}.items():
+        for name, feature in columns.items():
+            sizes = (str(feature.get(key, "")) for key in ("categories", "dim"))
+            table.add_row(owner, name, feature["kind"], f"{feature['missing']:.1%}", *sizes)
+    return table
+
+
+def _split_table(info: dict[str, Any]) -> Table:
+    table = _table("Splits and candidates", "name", "")
+    for name, parts in info["splits"].items():
+        table.add_row(name, ", ".join(f"{count:,} {part}" for part, count in parts.items()))
+    for name, lists in info["candidates"].items():
+        table.add_row(name, f"{lists['users']:,} users, items: {_summary_text(lists['items_per_user'])}")
+    for what, name in info["standard"].items():
+        table.add_row(f"standard {what}", name)
+    return table

@@ -1,0 +1,119 @@
+"""What the commands print: tables and JSON to stdout, progress and notes to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from kgrec.training.trainer import Epoch
+
+MARGINS = 3  #: characters that a column takes beside its text
+
+
+def plain(title: str, texts: Sequence[str], numbers: Sequence[str]) -> Table:
+    """An empty table: columns of texts, which fold where they are too long, and of numbers, which never do."""
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(title), box=box.SIMPLE, title_justify="left")
+    for name in texts:
+        table.add_column(name, overflow="fold")
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def by_metric(what: str, values: Mapping[str, Mapping[str, float]], *, title: str, width: int) -> Iterator[Table]:
+    """One row a name and one column a metric, in as many tables as the width (characters) asks for.
+
+    what: the names' heading; values: by name and metric, empty where a name lacks one.
+    """
+    from rich.markup import escape
+
+    metrics = list(dict.fromkeys(metric for row in values.values() for metric in row))
+    names = max(map(len, [what, *values])) + MARGINS + 1
+    number = max(1, (width - names) // (max(map(len, metrics)) + MARGINS))
+    for start in range(0, len(metrics), number):
+        part = metrics[start : start + number]
+        table = plain(title, [what], part)
+        for name, row in values.items():
+            table.add_row(escape(name), *(f"{row[metric]:.4f}" if metric in row else "" for metric in part))
+        yield table
+
+
+def console() -> Console:
+    """Where tables are printed: stdout, as wide as the terminal."""
+    from rich.console import Console
+
+    return Console()
+
+
+def print_json(value: Any) -> None:
+    """One line of JSON on stdout."""
+    print(json.dumps(value, ensure_ascii=False))
+
+
+def status(message: str) -> None:
+    """A line on stderr, at once: how far a command is, or what it wrote."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def note(message: str) -> None:
+    """Something on stderr that a user should know, and that stops nothing."""
+    status(f"note: {message}")
+
+
+def progress(epoch: Epoch, metrics: Mapping[str, float]) -> None:
+    """A line an epoch: seconds, losses, what validation measured; and the model's warnings as notes."""
+    status(f"epoch {epoch.number}  {epoch.seconds:.2f} s  {listed(epoch.losses)}  {listed(metrics)}".rstrip())
+    for warning in epoch.warnings:
+        note(warning)
+
+
+def listed(values: Mapping[str, float]) -> str:
+    """Numbers by name in one line.
+
+    >>> listed({"loss": 0.5, "ndcg@10": 0.25})
+    'loss 0.5000, ndcg@10 0.2500'
+    """
+    return ", ".join(f"{name} {value:.4f}" for name, value in values.items())
+
+
+def show_metrics(metrics: Mapping[str, Any]) -> None:
+    """What a run measured, as a table, and beneath it the rest of what is known of the run."""
+    from rich.table import Table
+
+    parts = [part for part in ("valid", "test", "test_warm", "test_cold") if metrics.get(part)]
+    table = Table("metric", *parts, title=f"{metrics['model']} ({metrics['protocol']})")
+    for name in dict.fromkeys(name for part in parts for name in metrics[part]):
+        table.add_row(name, *(f"{metrics[part][name]:.4f}" if name in metrics[part] else "" for part in parts))
+    screen = console()
+    screen.print(table)
+    rest = {name: value for name, value in metrics.items() if not isinstance(value, dict)}
+    screen.print(
+        ", ".join(
+            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in rest.items()
+        )
+    )
+    if "init" in metrics:
+        screen.print(_start(metrics["init"]))
+
+
+def _start(start: Mapping[str, Any]) -> str:
+    """What a model started from: vectors by table, layers, and what was left as it was."""
+    vectors = [
+        f"{name} {one['found']:,} of {one['nodes']:,} from {one['from']}" for name, one in start["vectors"].items()
+    ]
+    parts = {"vectors": vectors, "layers": start["layers"], "not taken": start["left"]}
+    said = "; ".join(f"{name}: {', '.join(part) if part else 'none'}" for name, part in parts.items())
+    if start.get("other_graph"):
+        said += "; it is of another graph, so whether it has seen what is held out here cannot be told"
+    part = f", its {start['part']}" if "part" in start else ""
+    return f"started from {start['run']} ({start['model']}{part}): {said}"

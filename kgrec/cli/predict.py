@@ -1,0 +1,40 @@
+"""`kgrec predict`: a rating, a probability or a score of each pair of a user and an item."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kgrec.cli.options import Device, Json, Overwrite, RunFolder, TrustedModel
+from kgrec.cli.output import print_json, status
+
+
+def predict(
+    run: RunFolder,
+    pairs: Annotated[Path, typer.Argument(metavar="PAIRS", help="CSV or Parquet with the columns user and item.")],
+    skip_unknown: Annotated[bool, typer.Option("--skip-unknown", help="Leave out rows of ids not known.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Write .parquet or .csv instead of printing.")] = None,
+    device: Device = "auto",
+    model: TrustedModel = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Predict the rating, the probability of a click or the score of each pair of a user and an item."""
+    from kgrec.run import Run
+    from kgrec.serving.prediction import predict_file
+    from kgrec.table_files import as_csv, refuse_out, write
+
+    if out is not None:
+        refuse_out(out, overwrite)
+    predictions = predict_file(Run.load(run, trust=model, device=device), pairs, skip_unknown=skip_unknown)
+    if predictions.num_left_out:
+        status(f"left out: {predictions.num_left_out:,} rows of unknown ids")
+    if out is not None:
+        write(predictions.table, out, overwrite=overwrite)
+        status(f"{len(predictions.table):,} rows in {out}")
+    elif as_json:
+        print_json(predictions.to_json())
+    else:
+        print(as_csv(predictions.table), end="")

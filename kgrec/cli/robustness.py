@@ -1,0 +1,154 @@
+"""`kgrec robustness`: how much a model loses under noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kgrec.cli.options import (
+    Assignments,
+    Chooser,
+    ConfigFile,
+    Epochs,
+    GraphFolder,
+    Json,
+    Metrics,
+    Overwrite,
+    Patience,
+    Refit,
+    TrainingDevice,
+    metric_names,
+    training_settings,
+)
+from kgrec.cli.output import by_metric, console, listed, plain, print_json, progress, status
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from kgrec.studies.noise_trials import Trial
+    from kgrec.studies.robustness_results import Estimate, Robustness
+
+
+def robustness(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of `kgrec models`, or a dotted path.")],
+    graph: GraphFolder,
+    noise: Annotated[str, typer.Option("--noise", help="Rates; 0 is always there.")] = "0,0.05,0.1,0.2,0.4",
+    kinds: Annotated[
+        str, typer.Option("--kinds", help="Of add, drop, swap, shilling, bandwagon and embedding.")
+    ] = "add,drop",
+    seeds: Annotated[int, typer.Option("--seeds", help="How many, from --seed on.")] = 3,
+    targets: Annotated[int, typer.Option("--targets", help="Items that fake users push.")] = 5,
+    out: Annotated[Path | None, typer.Option("--out", help="A folder to write, with JSON and a plot.")] = None,
+    split: Annotated[str | None, typer.Option("--split", help="A SPEC such as last_n:1,valid=1.")] = None,
+    candidates: Annotated[
+        str | None, typer.Option("--candidates", help="Items to rank at test: a list in the graph, or all.")
+    ] = None,
+    assignments: Assignments = None,
+    config: ConfigFile = None,
+    epochs: Epochs = None,
+    patience: Patience = None,
+    metric: Chooser = None,
+    metrics: Metrics = None,
+    refit: Refit = False,
+    seed: Annotated[int | None, typer.Option("--seed")] = None,
+    device: TrainingDevice = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Measure how much a model loses where what it learns from has noise in it: false, lost and disordered edges, fake
+    users, moved vectors."""
+    from kgrec.studies.robustness_study import measure_robustness, read_rates
+
+    fields, settings = training_settings(
+        config, assignments or [], epochs=epochs, patience=patience, metric=metric, seed=seed, device=device
+    )
+    result = measure_robustness(
+        model,
+        graph,
+        noise=read_rates(noise),
+        kinds=metric_names(kinds) or [],
+        seeds=seeds,
+        targets=targets,
+        split=split,
+        candidates=candidates,
+        config=fields,
+        training=settings,
+        metrics=metric_names(metrics),
+        refit=refit,
+        out=out,
+        overwrite=overwrite,
+        report=progress,
+        tell=on_trial,
+    )
+    print_json(result.to_json()) if as_json else show(result, console())
+
+
+def on_trial(trial: Trial) -> None:
+    """A line on stderr for each model that was measured."""
+    status(f"{trial.kind} {trial.rate:g}, seed {trial.seed}: {listed(trial.test)}")
+
+
+def show(result: Robustness, screen: Console) -> None:
+    """The same as tables."""
+    from kgrec.studies.noise_trials import CLEAN, HITS_AT
+
+    title = f"{result.model} ({result.protocol}), {_number(len(result.seeds), 'seed')}"
+    rows = {CLEAN: result.clean} | {f"{cell.kind} {cell.rate:g}": cell.test for cell in result.cells}
+    means = {name: {metric: found.mean for metric, found in row.items()} for name, row in rows.items()}
+    for values in by_metric("noise", means, title=title, width=screen.width):
+        screen.print(values)
+    metric = result.metric
+    table = plain(f"{metric}: what is lost of clean", ["noise"], [metric, "spread", "loss", "%", "95 % interval"])
+    clean = result.clean[metric]
+    table.add_row(CLEAN, f"{clean.mean:.4f}", _maybe(clean.deviation), "", "", "")
+    for cell in result.cells:
+        test, loss, percent = cell.test[metric], cell.loss[metric], cell.percent[metric]
+        share, interval = ("", "") if percent is None else (f"{percent.mean:.1f}", _span(percent, 1))
+        table.add_row(
+            f"{cell.kind} {cell.rate:g}",
+            f"{test.mean:.4f}",
+            _maybe(test.deviation),
+            f"{loss.mean:.4f}",
+            share,
+            interval,
+        )
+    screen.print(table)
+    if result.clean_hits is not None:
+        pushed = plain(f"Pushed items: hit rate @{HITS_AT} among real users", ["noise"], ["before", "after", "95 %"])
+        for cell in result.cells:
+            if cell.hits is not None:
+                before, after = result.clean_hits.mean, cell.hits
+                pushed.add_row(f"{cell.kind} {cell.rate:g}", f"{before:.4f}", f"{after.mean:.4f}", _span(after, 4))
+        screen.print(pushed)
+
+
+def table(results: Sequence[Robustness], rate: float, metric: str | None = None) -> Table:
+    """`rows` to print, with the interval of the loss in percent. Raises what `rows` raises."""
+    from kgrec.studies.noise_trials import CLEAN
+    from kgrec.studies.robustness_results import rows
+
+    found = rows(results, rate, metric)
+    title = f"{metric or results[0].metric} at a rate of {rate:g} ({results[0].protocol})"
+    beside = plain(title, ["noise", "model"], [CLEAN, "noisy", "loss", "%", "95 % interval"])
+    for row in found:
+        percent = row["percent"]
+        share, interval = ("", "") if percent is None else (f"{percent.mean:.1f}", _span(percent, 1))
+        numbers = (f"{row[name].mean:.4f}" for name in ("clean", "noisy", "loss"))
+        beside.add_row(row["kind"], row["model"], *numbers, share, interval)
+    return beside
+
+
+def _number(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def _maybe(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _span(found: Estimate, digits: int) -> str:
+    return "" if found.interval is None else f"{found.interval[0]:.{digits}f} to {found.interval[1]:.{digits}f}"

@@ -1,0 +1,145 @@
+"""Models trained and measured under noise, one after another: the trials that a study of robustness is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from kgrec import models
+from kgrec.errors import KgrecError
+from kgrec.evaluation.evaluation import evaluate
+from kgrec.evaluation.ranking import Ranker, Scorer, scoring
+from kgrec.graph import Graph
+from kgrec.model import Recommender
+from kgrec.nn import vector_tables
+from kgrec.studies.noise import ATTACKS, Clean, noisy, pushed_items
+from kgrec.studies.noise import KINDS as OF_GRAPHS
+from kgrec.training.job import TrainingJob
+from kgrec.training.session import Report, run_job
+from kgrec.training.trained_model import TrainedModel
+
+CLEAN, EMBEDDING = "clean", "embedding"
+KINDS = (*OF_GRAPHS, EMBEDDING)
+HITS_AT = 10  #: the list that a pushed item is to get into
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one model measured on the clean test edges."""
+
+    kind: str  #: of noise; `clean` without any
+    rate: float
+    seed: int
+    test: dict[str, float]  #: by metric
+    hits: float | None = None  #: hit rate @10 of the items that fake users push; None where there are none
+
+
+@dataclass(frozen=True)
+class TrialGrid:
+    """All that is trained and measured, by one seed after another."""
+
+    job: TrainingJob
+    graph: Graph
+    clean: Clean
+    kinds: list[str]
+    rates: list[float]
+    targets: int
+    report: Report | None
+
+    def of_seed(self, seed: int) -> Iterator[Trial]:
+        """The clean model, and then kind by kind, by rising rate, those under noise."""
+        is_attacked = any(kind in ATTACKS for kind in self.kinds)
+        pushed = torch.from_numpy(pushed_items(self.clean, self.targets, seed)) if is_attacked else None
+        run = self.trained(self.graph, self.clean.split.spec, seed, CLEAN)
+        yield Trial(CLEAN, 0.0, seed, run.metrics["test"], self.hits(run, pushed))
+        for kind in self.kinds:
+            for rate in self.rates:
+                if kind == EMBEDDING:
+                    yield Trial(kind, rate, seed, self.moved(run, rate, seed))
+                    continue
+                graph = noisy(self.clean, kind, rate, seed, self.targets)
+                under = self.trained(graph, self.clean.spec, seed, f"{kind} {rate:g}")
+                hits = self.hits(under, pushed if kind in ATTACKS else None)
+                yield Trial(kind, rate, seed, under.metrics["test"], hits)
+
+    def trained(self, graph: Graph, spec: str, seed: int, what: str) -> TrainedModel:
+        try:
+            return run_job(
+                replace(
+                    self.job,
+                    split=spec,
+                    candidates=self.clean.candidates,
+                    training=replace(self.job.training, seed=seed),
+                    out=None,
+                ),
+                graph,
+                self.report,
+            )
+        except KgrecError as error:
+            raise KgrecError(f"{what}, seed {seed}: {error}") from error
+
+    def moved(self, run: TrainedModel, rate: float, seed: int) -> dict[str, float]:
+        """What the model measures with its nodes' vectors moved; afterwards it is as it was."""
+        parts = self.clean.split
+        with vectors_moved(run.model, rate, torch.Generator().manual_seed(seed)):
+            names = list(run.metrics["test"])
+            return evaluate(
+                run.model, parts.train_valid, parts.test, metrics=names, candidates=parts.candidates
+            ).metrics
+
+    def hits(self, run: TrainedModel, pushed: Tensor | None) -> float | None:
+        """The hit rate of pushed items, LongTensor [n], local, among real users; None without such items."""
+        return None if pushed is None else hit_rate(run.model, run.graph, pushed, self.clean.num_users)
+
+
+@contextmanager
+def vectors_moved(model: Recommender, rate: float, generator: torch.Generator) -> Iterator[None]:
+    """The model with each row of its NodeEmbedding tables moved by rate times its own length, in a random direction,
+    and all that it makes of them made anew; afterwards it is as it was. Tables of one column, biases, stay."""
+    state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    try:
+        with scoring(model):
+            for table in vector_tables(model):
+                direction = functional.normalize(torch.randn(table.weight.shape, generator=generator), dim=1)
+                table.weight.add_(rate * table.weight.norm(dim=1, keepdim=True) * direction.to(table.weight))
+            model.refresh()
+        yield
+    finally:
+        model.load_state_dict(state)
+
+
+def must_have_vectors(job: TrainingJob, graph: Graph) -> None:
+    """Raise KgrecError for a model without tables that `embedding` moves; it is built for one node a type to see."""
+    few = {name: replace(node, count=min(node.count, 1)) for name, node in graph.schema.nodes.items()}
+    with torch.random.fork_rng(devices=[]):
+        built = models.build(job.model, Graph.empty(replace(graph.schema, nodes=few)), job.fields)
+    if not vector_tables(built):
+        raise KgrecError(
+            f"noise of kind 'embedding' moves the vectors of a NodeEmbedding, and {job.model!r} has none; take other "
+            f"kinds: {', '.join(OF_GRAPHS)}"
+        )
+
+
+def hit_rate(model: Recommender, known: Graph, items: Tensor, num_users: int) -> float:
+    """Of the users who do not have an item, the share that gets it among the first 10 of all that they have not seen:
+    the mean over items. items: LongTensor [n], local; num_users: of the first so many users, those with a known edge.
+    """
+    source, _, target = known.target
+    with scoring(model):
+        scorer = Scorer(model, known)
+        seen = scorer.seen
+        ranker = Ranker(scorer, {"all": seen.nodes(target)}, HITS_AT)
+        user = seen.nodes(source)[:num_users]
+        user = user[scorer.had.lengths(user) > 0]
+        item = items.to(user.device) + seen.range(target).start
+        hits = torch.zeros(len(item), device=user.device)
+        for row in ranker.batches(user):
+            best = ranker.best(user[row])["all"].item
+            hits += (best[:, :, None] == item).any(1).sum(0)
+        lacking = (~seen.is_edge(user, item.expand(len(user), -1))).sum(0)
+    return float((hits / lacking.clamp(min=1)).mean())
