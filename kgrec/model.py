@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from kgrec._moved import deprecated
 from kgrec.graph import Graph
 from kgrec.optimizers import SparseAndDense, fused_adam
+from kgrec.rows import node_vectors
 from kgrec.samplers import Batches
 
 Task = Literal["ranking", "rating", "ctr"]  #: of a user and an item
@@ -96,6 +97,12 @@ class Recommender(nn.Module, ABC):
         """How much each step of the histories counts for the scores, FloatTensor [B, L] that sums to 1 over the steps
         that are read and is 0 elsewhere; None for a model that cannot say."""
         return None
+
+    def node_vectors(self, node_type: str) -> Tensor | None:
+        """Vectors of all nodes of a type, FloatTensor [N, D], in the order of the graph's numbers, in eval mode; None
+        for a model that has none. By default what it computed of them, else its first table, as the rows of its
+        parameters and buffers are declared (`kgrec.rows`)."""
+        return node_vectors(self, node_type)
 
     def begin(self, epoch: int) -> None:
         """Called before each epoch (from 1): a phase's start may copy or freeze something."""

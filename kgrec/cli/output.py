@@ -111,7 +111,9 @@ def _start(start: Mapping[str, Any]) -> str:
     vectors = [
         f"{name} {one['found']:,} of {one['nodes']:,} from {one['from']}" for name, one in start["vectors"].items()
     ]
-    parts = {"vectors": vectors, "layers": start["layers"], "not taken": start["left"]}
+    named = [f"{name} ({one['found']} of {one['rows']} by name)" for name, one in start.get("named", {}).items()]
+    left = [name + " (its rows are not declared)" * (name in start.get("undeclared", ())) for name in start["left"]]
+    parts = {"vectors": vectors, "layers": [*start["layers"], *named], "not taken": left}
     said = "; ".join(f"{name}: {', '.join(part) if part else 'none'}" for name, part in parts.items())
     if start.get("other_graph"):
         said += "; it is of another graph, so whether it has seen what is held out here cannot be told"

@@ -15,6 +15,7 @@ from kgrec.graph import Graph
 from kgrec.model import Objective
 from kgrec.nn import Drawn, EdgeModelConfig, GraphEdgeModel, NodeEmbedding, RankingLoss, TransR
 from kgrec.nn.text_vectors import text_vectors
+from kgrec.rows import FeatureRows, RelationRows, declare_rows
 from kgrec.samplers import Batch, CombinedLoader, Edges, Loader, Negatives
 from kgrec.settings import settings
 
@@ -62,11 +63,13 @@ class CKE(GraphEdgeModel):
         self.entity = self.transr = None
         if facts.edge_types:
             self.entity = NodeEmbedding(graph, None, config.dim, config.init_std)
-            self.transr = TransR(len(facts.two_way_edges()), config.dim, config.relation_dim)
+            self.transr = TransR(RelationRows(facts.two_way_edges()), config.dim, config.relation_dim)
             self.stated: Tensor  #: BoolTensor [I, 1], which items have facts
             self.register_buffer("stated", _touched(facts, self.items), persistent=False)
         self.codes = nn.ModuleList(
-            Autoencoder(_vectors(graph, name, config), config) for name in (config.text, config.image) if name
+            Autoencoder(_vectors(graph, name, config), config, _column(graph, name))
+            for name in (config.text, config.image)
+            if name
         )
 
     def objectives(self, graph: Graph) -> list[Objective]:
@@ -138,8 +141,8 @@ class CKE(GraphEdgeModel):
 class Autoencoder(nn.Module):
     """A stacked denoising autoencoder of the items' vectors: layers to the code, and as many back."""
 
-    def __init__(self, vector: Tensor, config: CKEConfig) -> None:
-        """vector: FloatTensor [I, W], zeros where there is none."""
+    def __init__(self, vector: Tensor, config: CKEConfig, column: FeatureRows) -> None:
+        """vector: FloatTensor [I, W], zeros where there is none; column: which these are of."""
         super().__init__()
         self.config = config
         self.vector: Tensor  #: FloatTensor [I, W]
@@ -149,6 +152,8 @@ class Autoencoder(nn.Module):
         there = (*config.hidden, config.dim)
         self.encoder = _layers((vector.shape[1], *there))
         self.decoder = _layers((*there[::-1], vector.shape[1]))
+        for layer in (*self.encoder, *self.decoder):
+            declare_rows(layer, weight=column, bias=column)
 
     def forward(self) -> Tensor:
         """The codes of all items, [I, D], zeros where there is no vector; in training those of corrupted vectors."""
@@ -179,6 +184,12 @@ class Autoencoder(nn.Module):
 
 def _layers(widths: tuple[int, ...]) -> nn.ModuleList:
     return nn.ModuleList(nn.Linear(before, after) for before, after in itertools.pairwise(widths))
+
+
+def _column(graph: Graph, name: str) -> FeatureRows:
+    """Which column of the items it is."""
+    item = graph.target[2]
+    return FeatureRows(item, name, graph.schema.nodes[item].features[name].kind)
 
 
 def _touched(graph: Graph, nodes: range) -> Tensor:

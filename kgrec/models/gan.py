@@ -16,6 +16,7 @@ from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.model import Objective, Query, Recommender
 from kgrec.nn import NodeEmbedding, NodeFeaturesConfig, Watch, distinct_share, dot, entropy_share, squares
+from kgrec.rows import NodeRows, declare_rows
 from kgrec.samplers import Batch, Loader, Nodes
 from kgrec.settings import settings
 
@@ -302,6 +303,7 @@ class Generator(nn.Module):
         self.register_buffer("mean", torch.tensor(known.num_edges / max(1, pairs)).clamp(max=0.5).logit(eps=1e-6))
         self.user_vector: Tensor  #: FloatTensor [U + 1, D], zeros for users without a history
         self.register_buffer("user_vector", torch.zeros(len(graph.range(source)) + 1, config.dim))
+        declare_rows(self, user_vector=NodeRows.of(graph, source, computed=True))
 
     def forward(self, noise: Tensor, condition: Tensor) -> Tensor:
         """noise: FloatTensor [B, Z]; condition: as in Condition. Returns x^, FloatTensor [B, I]."""

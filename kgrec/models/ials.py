@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kgrec.graph import Graph
 from kgrec.model import Query, Recommender
+from kgrec.rows import NodeRows, declare_rows
 from kgrec.settings import settings
 
 FLOATS = 1 << 22  #: that are gathered at once
@@ -54,6 +55,7 @@ class IALS(Recommender):
         self.gramian: Tensor  #: FloatTensor [D, D], sum of h h' over all items
         self.register_buffer("item", torch.zeros(len(self.items), config.dim))
         self.register_buffer("gramian", torch.zeros(config.dim, config.dim))
+        declare_rows(self, item=NodeRows.of(graph, graph.target[2], computed=True))
         if graph.only(graph.target).num_edges:
             self.alternate(graph)
 

@@ -21,6 +21,7 @@ from kgrec.nn import (
     SelfAttentionConfig,
     Vectors,
 )
+from kgrec.rows import NodeRows, declare_rows
 from kgrec.settings import settings
 
 
@@ -84,6 +85,7 @@ class EncodedItems(nn.Module):
         nn.init.zeros_(self.project.weight)
         self.vector: Tensor  #: FloatTensor [I + 1, D], the last row zeros
         self.register_buffer("vector", torch.zeros(len(graph.range(node_type)) + 1, config.dim))
+        declare_rows(self, vector=NodeRows.of(graph, node_type, computed=True))
 
     def vectors(self) -> Vectors:
         """What the vectors of a batch are read from."""

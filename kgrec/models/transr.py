@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from kgrec.graph import Graph
 from kgrec.nn import LinkModel, LinkModelConfig, NodeEmbedding
 from kgrec.nn import TransR as Translations
+from kgrec.rows import RelationRows
 from kgrec.settings import settings
 
 
@@ -27,7 +28,7 @@ class TransR(LinkModel):
     def __init__(self, graph: Graph, config: TransRConfig) -> None:
         super().__init__(graph, config)
         self.node = NodeEmbedding(graph, None, config.dim, config.init_std)
-        self.transr = Translations(len(self.edge_types), config.dim, config.relation_dim)
+        self.transr = Translations(RelationRows(self.edge_types), config.dim, config.relation_dim)
 
     def list_scores(self, head: Tensor, relation: Tensor, tails: Tensor) -> Tensor:
         return -self.transr.energies(self.node(head), relation, self.node(tails))

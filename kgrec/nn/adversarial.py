@@ -288,6 +288,13 @@ class AdversarialRanking(Recommender, ABC):
             return self.generator.score(query, items)
         return self.combined([judge.score(query, items) for judge in self.judges().values()])
 
+    def node_vectors(self, node_type: str) -> Tensor | None:
+        """Those of the part that serves; None where two judges do, which have vectors each."""
+        judges = list(self.judges().values())
+        if self.config.serve == "generator":
+            return self.generator.node_vectors(node_type)
+        return judges[0].node_vectors(node_type) if len(judges) == 1 else None
+
     def diagnostics(self) -> Mapping[str, float]:
         """`d_accuracy` of the judges, over true and drawn pairs; `entropy` of the generator's mean row as a share of
         that of an even choice, and `distinct`, the share of what may be drawn that was: of the view with the least."""

@@ -13,6 +13,7 @@ from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.nn.computed_vectors import Vectors
 from kgrec.nn.node_features import NodeFeatures, NodeFeaturesConfig, has_edge
+from kgrec.rows import NodeRows, declare_rows
 
 TINY = 1e-12  #: the least length that a vector is divided by
 
@@ -49,6 +50,7 @@ class NodeEmbedding(nn.Module):
         super().__init__()
         self.sparse = sparse
         nodes = range(graph.num_nodes) if node_type is None else graph.range(node_type)
+        self.node_rows = NodeRows.of(graph, *(() if node_type is None else (node_type,)))
         self.start, self.count = nodes.start, len(nodes)
         self.has_ids = features is None or features.id_embedding
         if self.has_ids:
@@ -56,6 +58,7 @@ class NodeEmbedding(nn.Module):
             nn.init.normal_(self.weight, std=std)
             with torch.no_grad():
                 self.weight[self.count].zero_()
+            declare_rows(self, weight=self.node_rows)
         else:
             self.register_buffer("weight", torch.zeros(1, dim), persistent=False)
         self.features: NodeFeatures | None = None

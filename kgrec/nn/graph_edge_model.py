@@ -13,6 +13,7 @@ from kgrec.graph import Graph
 from kgrec.nn.computed_vectors import Vectors
 from kgrec.nn.edge_model import EdgeModel
 from kgrec.nn.ranking_loss import product
+from kgrec.rows import NodeRows, declare_rows
 
 
 class GraphEdgeModel(EdgeModel, ABC):
@@ -27,6 +28,8 @@ class GraphEdgeModel(EdgeModel, ABC):
         self.item_vector: Tensor  #: FloatTensor [I + 1, D], the last row zeros
         self.register_buffer("user_vector", torch.zeros(len(self.users) + 1, width))
         self.register_buffer("item_vector", torch.zeros(len(self.items) + 1, width))
+        users, items = (NodeRows.of(graph, graph.target[end], computed=True) for end in (0, 2))
+        declare_rows(self, user_vector=users, item_vector=items)
 
     @abstractmethod
     def encode(self) -> tuple[Tensor, Tensor]:

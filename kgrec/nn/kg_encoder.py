@@ -20,6 +20,7 @@ from kgrec.nn.embedding import NodeEmbedding
 from kgrec.nn.propagation import Adjacency, csr_matrix, row_sums
 from kgrec.nn.relation_space import TransR
 from kgrec.optimizers import SparseAndDense, fused_adam
+from kgrec.rows import RelationRows
 from kgrec.samplers import Batch, Directions, Edges, Loader, Negatives, Neighborhood
 from kgrec.settings import settings
 
@@ -75,7 +76,7 @@ class KGEncoder(nn.Module):
         self.width = config.dim + sum(config.layers)  #: numbers of a final vector
         self.directions = Directions(graph)
         self.node = NodeEmbedding(known or graph, None, config.dim, config.init_std, config, sparse=sparse)
-        self.transr = TransR(self.directions.num_relations, config.dim, config.relation_dim)
+        self.transr = TransR(RelationRows(self.directions.edge_types), config.dim, config.relation_dim)
         self.aggregators = nn.ModuleList(
             Aggregator(config.aggregator, dim, out, config.message_dropout)
             for dim, out in itertools.pairwise((config.dim, *config.layers))

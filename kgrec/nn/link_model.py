@@ -14,6 +14,7 @@ from torch.nn import functional
 from kgrec.graph import Graph
 from kgrec.model import Objective, Query, Recommender
 from kgrec.nn import losses
+from kgrec.rows import NodeRows, RelationRows, declare_rows
 from kgrec.samplers import Batch, Edges, Loader, Negatives
 from kgrec.settings import settings
 
@@ -144,6 +145,9 @@ class KGELinkModel(LinkModel, ABC):
         with torch.no_grad():
             for weight in self.weighed()[0]:
                 weight[-1].zero_()
+        nodes, relations = NodeRows.of(graph), RelationRows(self.edge_types)
+        for name, _ in self.kge.named_children():
+            declare_rows(self.kge, **{name: nodes if name.startswith("node_emb") else relations})
 
     def list_scores(self, head: Tensor, relation: Tensor, tails: Tensor) -> Tensor:
         head, relation = head.unsqueeze(1), relation.unsqueeze(1)

@@ -19,6 +19,7 @@ from kgrec.nn.computed_vectors import Vectors
 from kgrec.nn.embedding import NodeEmbedding
 from kgrec.nn.node_features import NodeFeaturesConfig
 from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfig, product
+from kgrec.rows import RelationRows, declare_rows
 from kgrec.samplers import Batch, Loader, Sequences
 from kgrec.settings import settings
 
@@ -114,6 +115,8 @@ class NextItem(Recommender, ABC):
         self.target = self.behaviours.index(graph.target[1])
         several = len(self.behaviours) > 1
         self.behaviour = nn.Embedding(len(self.behaviours), config.dim) if several else None
+        if several:
+            declare_rows(self, behaviour=RelationRows(along.edge_types))
 
     @abstractmethod
     def encode(self, steps: Tensor, paths: Paths) -> Tensor:

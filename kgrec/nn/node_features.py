@@ -16,6 +16,7 @@ from kgrec.graph import Graph
 from kgrec.graph.features import Feature
 from kgrec.graph.schema import FeatureSchema, NodeSchema
 from kgrec.nn.text_vectors import text_vectors
+from kgrec.rows import FeatureRows, declare_rows
 from kgrec.settings import settings
 
 FeatureNames = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
@@ -73,6 +74,7 @@ class NodeFeatures(nn.Module):
             for name, feature in _wanted(node, config).items():
                 column = _column(feature, node.count, dim, std, config)
                 _fill(column, graph, node_type, name, fitted[nodes.start : nodes.stop], name in config.features)
+                declare_rows(column, weight=FeatureRows(node_type, name, feature.kind, feature.categories))
                 self.columns.append(column)
                 self.names.append((node_type, name))
             if len(self.columns) > first:

@@ -7,18 +7,24 @@ from torch import Tensor, nn
 
 from kgrec.nn import losses
 from kgrec.nn.grouped import grouped_product
+from kgrec.rows import RelationRows, declare_rows
 
 
 class TransR(nn.Module):
     """g(h, r, t) = |W_r e_h + e_r - W_r e_t|^2, small where a fact holds (Lin et al. 2015; Wang et al. 2019, eq. 1)."""
 
-    def __init__(self, num_relations: int, dim: int, relation_dim: int) -> None:
+    def __init__(self, relations: RelationRows | int, dim: int, relation_dim: int) -> None:
+        """relations: which there are, in the order of their numbers; how many alone is enough to compute with, and then
+        nothing says what each row stands for."""
         super().__init__()
+        num_relations = relations if isinstance(relations, int) else len(relations)
         self.relation = nn.Parameter(torch.empty(num_relations, relation_dim))  #: [R, K], e_r
         self.projection = nn.Parameter(torch.empty(num_relations, dim, relation_dim))  #: [R, D, K], W_r
         nn.init.xavier_uniform_(self.relation)
         bound = (6 / (dim + relation_dim)) ** 0.5
         nn.init.uniform_(self.projection, -bound, bound)
+        if isinstance(relations, RelationRows):
+            declare_rows(self, relation=relations, projection=relations)
 
     def project(self, vector: Tensor, relation: Tensor) -> Tensor:
         """W_r e for vectors [n, D] and relations [n]: [n, K]."""

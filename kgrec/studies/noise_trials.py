@@ -16,7 +16,7 @@ from kgrec.evaluation.evaluation import evaluate
 from kgrec.evaluation.ranking import Ranker, Scorer, scoring
 from kgrec.graph import Graph
 from kgrec.model import Recommender
-from kgrec.nn import vector_tables
+from kgrec.rows import node_parameters
 from kgrec.studies.noise import ATTACKS, Clean, noisy, pushed_items
 from kgrec.studies.noise import KINDS as OF_GRAPHS
 from kgrec.training.job import TrainingJob
@@ -99,14 +99,14 @@ class TrialGrid:
 
 @contextmanager
 def vectors_moved(model: Recommender, rate: float, generator: torch.Generator) -> Iterator[None]:
-    """The model with each row of its NodeEmbedding tables moved by rate times its own length, in a random direction,
-    and all that it makes of them made anew; afterwards it is as it was. Tables of one column, biases, stay."""
+    """The model with the vector of each node moved by rate times its own length, in a random direction, and all that it
+    makes of them made anew; afterwards it is as it was. Biases stay."""
     state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     try:
         with scoring(model):
-            for table in vector_tables(model):
-                direction = functional.normalize(torch.randn(table.weight.shape, generator=generator), dim=1)
-                table.weight.add_(rate * table.weight.norm(dim=1, keepdim=True) * direction.to(table.weight))
+            for weight in node_parameters(model).values():
+                direction = functional.normalize(torch.randn(weight.shape, generator=generator), dim=1)
+                weight.add_(rate * weight.norm(dim=1, keepdim=True) * direction.to(weight))
             model.refresh()
         yield
     finally:
@@ -118,10 +118,10 @@ def must_have_vectors(job: TrainingJob, graph: Graph) -> None:
     few = {name: replace(node, count=min(node.count, 1)) for name, node in graph.schema.nodes.items()}
     with torch.random.fork_rng(devices=[]):
         built = models.build(job.model, Graph.empty(replace(graph.schema, nodes=few)), job.fields)
-    if not vector_tables(built):
+    if not node_parameters(built):
         raise KgrecError(
-            f"noise of kind 'embedding' moves the vectors of a NodeEmbedding, and {job.model!r} has none; take other "
-            f"kinds: {', '.join(OF_GRAPHS)}"
+            f"noise of kind 'embedding' moves the vectors of nodes that a model learned, and {job.model!r} has none; "
+            f"take other kinds: {', '.join(OF_GRAPHS)}"
         )
 
 

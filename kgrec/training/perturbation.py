@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from kgrec.nn import LinkModel, vector_tables
+from kgrec.rows import node_parameters
 
 
 @contextmanager
@@ -41,8 +41,5 @@ def moved_vectors(model: nn.Module, parameters: Sequence[nn.Parameter], epsilon:
 
 def vectors_among(model: nn.Module, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
     """Those parameters that hold a vector for each node, each once; biases are none."""
-    facts = [module for module in model.modules() if isinstance(module, LinkModel)]
-    found: list[Tensor] = [table.weight for table in vector_tables(model)]
-    found += [weight for module in facts for weight in module.weighed()[0] if weight.shape[1] > 1]
-    vectors = {id(weight) for weight in found}
+    vectors = {id(parameter) for parameter in node_parameters(model).values()}
     return [parameter for parameter in parameters if id(parameter) in vectors]

@@ -32,7 +32,7 @@ from kgrec.training.processes import make_fabric
 from kgrec.training.run_folder import Artifact, read_json, read_schema, save_artifact, versions
 from kgrec.training.trained_model import TrainedModel
 from kgrec.training.trainer import Epoch, Trainer
-from kgrec.training.transfer import initialise
+from kgrec.training.transfer import initialise, same_ids
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -117,7 +117,7 @@ class Session:
         held = spec_of_parts if chooses else spec_of_test
         differs = held(run.split or "") != held(parts.spec)
         seen = differs or (chooses and "refit" in str(run.metrics.get("protocol")))
-        other = not _same_ids(run.graph, self.graph)
+        other = not same_ids(run.graph, self.graph)
         if seen and not other:  # only then, as a hash takes a while for a large graph
             other = read_json(Path(path) / "config.json").get("graph") != self.hash
         if seen and not other and differs:
@@ -273,12 +273,6 @@ class Session:
             **({"init": self.taken} if self.taken else {}),
         }
         return json.loads(json.dumps(summary))
-
-
-def _same_ids(one: Graph, other: Graph) -> bool:
-    """Whether two graphs have the same nodes, by type, external id and order."""
-    there, here = one.vocabulary, other.vocabulary
-    return there.keys() == here.keys() and all(there[name].id_array.equals(here[name].id_array) for name in here)
 
 
 def _copy(model: Recommender) -> dict[str, Tensor]:
