@@ -452,7 +452,7 @@ def test_the_place_in_rdf_is_a_line_and_the_character_in_it(tmp_path: Path) -> N
     assert found.message == "oops is not a valid RDF object; mend the file"
 
 
-def test_a_step_that_cannot_go_on_does_not_hide_the_others(tmp_path: Path) -> None:
+def test_a_feature_that_two_sources_make_is_a_problem_of_the_recipe(tmp_path: Path) -> None:
     recipe = RECIPE.replace("label: title", "label: title, features: {director: {column: title, kind: text}}")
     found = problems(
         tmp_path,
