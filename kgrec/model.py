@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import InitVar, dataclass
+from dataclasses import InitVar, dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from kgrec._moved import deprecated
 from kgrec.graph import Graph
+from kgrec.graph.features import Feature
 from kgrec.optimizers import SparseAndDense, fused_adam
 from kgrec.rows import node_vectors
 from kgrec.samplers import Batches
@@ -32,9 +33,18 @@ class Query:
     time: Tensor | None = None  #: LongTensor [B, L], unix seconds of the history
     weight: Tensor | None = None  #: FloatTensor [B, L], weights of the history's edges
     behaviour: Tensor | None = None  #: LongTensor [B, L], of each step which of the model's `behaviours` it is
+    now: Tensor | None = None  #: LongTensor [B], unix seconds at which it is asked; NO_TIME where that is not known
+    #: columns of users by name, a row a user, for those who are no nodes; a known user's values may be missing
+    profile: Mapping[str, Feature] = field(default_factory=dict)
+    #: what is around the request (the device, the hour), by names that the model knows: [B, *] each
+    context: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.user)
+
+    def rows(self, index: Tensor) -> Query:
+        """The queries at `index`, LongTensor [n], with all that is known of each."""
+        return Query(**{each.name: _rows(getattr(self, each.name), index) for each in fields(self)})
 
     def multi_hot(self, nodes: range) -> Tensor:
         """Which of a range of flat nodes are in each history, FloatTensor [B, len(nodes)]; once or often is 1."""
@@ -42,6 +52,17 @@ class Query:
         row, place = ((self.history >= nodes.start) & (self.history < nodes.stop)).nonzero(as_tuple=True)
         rows[row, self.history[row, place] - nodes.start] = 1.0
         return rows
+
+
+def _rows(value: Any, index: Tensor) -> Any:
+    match value:
+        case Tensor():
+            return value[index]
+        case Feature():
+            return value.take(index)
+        case Mapping():
+            return {name: _rows(one, index) for name, one in value.items()}
+    return value
 
 
 @dataclass

@@ -12,7 +12,8 @@ from kgrec import models
 from kgrec.errors import KgrecError, UnknownName
 from kgrec.graph import Graph
 from kgrec.model import Query
-from kgrec.nn import NextItem, Paths
+from kgrec.nn import MaskingConfig, NextItem, NextItemConfig, Paths, SelfAttention, SelfAttentionConfig
+from kgrec.settings import settings
 from kgrec.training.config import TrainingConfig
 from kgrec.training.processes import make_fabric
 from kgrec.training.trainer import Trainer
@@ -255,6 +256,139 @@ def test_sasrec_normalises_before_or_after():
     normal = (after.encode(steps, paths) - last.bias) / last.weight
     torch.testing.assert_close(normal.mean(1), torch.zeros(4), rtol=0, atol=1e-4)
     torch.testing.assert_close(normal.var(1, unbiased=False), torch.ones(4), rtol=1e-3, atol=1e-3)
+
+
+# ---------------------------------------------------------------- hidden steps
+
+
+@settings
+class BERT4RecConfig(SelfAttentionConfig, MaskingConfig, NextItemConfig):
+    """Settings of BERT4Rec."""
+
+
+class BERT4Rec(NextItem):
+    """Self-attention over the whole path fills in hidden steps (Sun et al. 2019)."""
+
+    Config = BERT4RecConfig
+
+    def __init__(self, graph: Graph, config: BERT4RecConfig) -> None:
+        super().__init__(graph, config, masking=config)
+        c = config
+        self.encoder = SelfAttention(c, c.dim, c.length, c.dropout, c.init_std, causal=False)
+
+    def encode(self, steps: Tensor, paths: Paths) -> Tensor:
+        return self.encoder(steps, paths)
+
+
+def bert(graph: Graph, **fields) -> BERT4Rec:
+    """With weights that are drawn far from the small ones of a start."""
+    torch.manual_seed(0)
+    fields = {"dim": DIM, "length": LENGTH, "dropout": 0.0, "blocks": 2, "heads": 2, **fields}
+    model = BERT4Rec(graph, BERT4RecConfig(**fields))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.5)
+        model.item.weight[-1] = 0
+    return model.eval()
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_attention_equals_torchs_over_each_path_alone(causal: bool):
+    """One block without a norm's doing: every path alone through softmax(q k' / sqrt(d)) v, by plain loops."""
+    torch.manual_seed(2)
+    attention = SelfAttention(SelfAttentionConfig(blocks=1, heads=2), DIM, 5, 0.0, 0.5, causal=causal).eval()
+    (block,) = attention.blocks
+    length = [3, 0, 1, 5]
+    x, paths = steps_of(9), Paths(torch.tensor(length))
+    found = block.attend(x, paths, None if causal else paths.seen)
+    start = 0
+    for steps in length:
+        own = x[start : start + steps]
+        query, key, value = (own @ block.project.weight.T + block.project.bias).split(DIM, 1)
+        for at in range(steps):
+            visible = range(at + 1) if causal else range(steps)
+            mixed = []
+            for head in (slice(0, 4), slice(4, 8)):
+                energy = torch.stack([query[at, head] @ key[other, head] / 2.0 for other in visible])  # sqrt(4)
+                share = energy.exp() / energy.exp().sum()
+                mixed.append(sum(share[n] * value[other, head] for n, other in enumerate(visible)))
+            expected = block.mix.weight @ torch.cat(mixed) + block.mix.bias
+            torch.testing.assert_close(found[start + at], expected, rtol=1e-4, atol=1e-5)
+        start += steps
+
+
+def test_attention_that_is_not_causal_sees_the_whole_path_and_no_other():
+    attention = bert(shop()).encoder
+    paths, steps = Paths(torch.tensor([5, 0, 1, 4])), steps_of(10)
+    whole = attention(steps, paths)
+    for place in range(10):
+        changed = steps.clone()
+        changed[place] = -2 * changed[place].flip(0)
+        moved = (attention(changed, paths) - whole).abs().amax(1) > 1e-5
+        assert moved.tolist() == [int(paths.row[place]) == int(row) for row in paths.row]
+    for start, stop in ((0, 5), (5, 6), (6, 10)):
+        alone = attention(steps[start:stop], Paths(torch.tensor([stop - start])))
+        torch.testing.assert_close(whole[start:stop], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_a_path_without_steps_gives_no_gradient_that_is_not_a_number():
+    attention, steps = bert(shop()).encoder.train(), steps_of(3).requires_grad_()
+    attention(steps, Paths(torch.tensor([0, 3, 0]))).sum().backward()
+    assert steps.grad.isfinite().all()
+    assert all(p.grad.isfinite().all() for p in attention.parameters())
+
+
+def test_a_hidden_step_is_the_mask_and_its_item_the_answer():
+    """The loss of a batch by hand: each path alone, with `mask` in its hidden places, and -log softmax of the products
+    with the items there."""
+    graph = shop()
+    model = bert(graph)
+    (objective,) = model.objectives(graph)
+    (batch,) = objective.batches
+    assert batch.masked.any(1).all() and (batch.history[batch.masked] == graph.pad).all()
+    table, losses = model.item.weight[:-1], []
+    for history, masked, tail in zip(batch.history, batch.masked, batch.tail - graph.range("item").start):
+        steps = torch.stack([model.mask if hidden else model.item(node) for node, hidden in zip(history, masked)])
+        vector = model.encode(steps, Paths(torch.tensor([len(steps)])))
+        losses += [-(table @ vector[at]).log_softmax(0)[tail[at]].item() for at in masked.nonzero().squeeze(1)]
+    assert len(losses) == int(batch.masked.sum())
+    assert model.loss(batch).item() == pytest.approx(sum(losses) / len(losses), rel=1e-4)
+
+
+def test_to_serve_a_hidden_step_follows_the_history():
+    graph = shop()
+    model, items = bert(graph), graph.nodes("item")
+    long = [8, 9, 3, 1, 2, 0, 5, 4]
+    query = query_of(graph, long, [7, 7], [])
+    for row, read in zip(model.score(query, items), (long[-5:], [7, 7], [])):  # the sixth is hidden
+        steps = torch.cat([model.item(graph.nodes("item")[torch.tensor(read, dtype=torch.long)]), model.mask[None]])
+        vector = model.encode(steps, Paths(torch.tensor([len(steps)])))[-1]
+        torch.testing.assert_close(row, model.item.weight[:-1] @ vector, rtol=1e-4, atol=1e-5)
+    alone = bert(graph, length=1)  # which reads no history
+    scores = alone.score(query, items)
+    torch.testing.assert_close(scores[0], scores[2])
+    with pytest.raises(KgrecError, match="BERT4Rec reads a hidden step beside the history"):
+        model.spread(query, lambda steps, paths: steps[:, 0])
+
+
+@pytest.mark.parametrize("settings", [{}, {"loss": "sampled_softmax", "negatives": 5, "reject": False}])
+def test_a_masked_model_learns_what_comes_next(settings: dict):
+    """Everybody goes three items on at each step, from anywhere."""
+    rows = [(f"u{user}", f"i{(user + 3 * step) % 10}", step) for user in range(100) for step in range(6)]
+    rated = pd.DataFrame(rows, columns=["source", "target", "time"])
+    items = pd.DataFrame({"id": [f"i{item}" for item in range(10)]})
+    graph = Graph.from_frames(edges={("user", "rated", "item"): rated}, nodes={"item": items})
+    config = TrainingConfig(epochs=60, device="cpu")
+    torch.manual_seed(0)
+    fields = {"dim": 16, "length": 6, "dropout": 0.0, "lr": 0.02, "batch_size": 25, "init_std": 0.1, "pre_norm": False}
+    model = BERT4Rec(graph, BERT4RecConfig(**fields, mask_probability=0.4, mask_last=0.3, **settings))
+    for _ in Trainer(model, graph, config, make_fabric(config)).epochs():
+        pass
+    model.eval()
+    paths = [[(start + 3 * step) % 10 for step in range(5)] for start in range(10)]
+    with torch.no_grad():
+        best = model.score(query_of(graph, *paths), graph.nodes("item")).argmax(1)
+    assert best.tolist() == [(path[-1] + 3) % 10 for path in paths]
 
 
 # ---------------------------------------------------------------- several behaviours

@@ -1,6 +1,7 @@
 """Samplers by hand: what an example is, what is drawn, and that the same stream gives the same batches."""
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
-from kgrec.samplers import CombinedLoader, Edges, Loader, Negatives, Nodes, Stream
+from kgrec.samplers import Batch, CombinedLoader, Edges, Loader, Negatives, Nodes, Sequences, Stream
 from kgrec.splits.split import split
 
 RATED = ("user", "rated", "item")
@@ -85,6 +86,58 @@ def test_both_is_as_long_as_the_first_and_the_second_goes_round():
     rounds = [torch.cat([pairs[i][1].head, pairs[i + 1][1].head]) for i in (0, 2, 4)]
     assert all(sorted(heads.tolist()) == list(range(6, 14)) for heads in rounds)
     assert not torch.equal(rounds[0], rounds[1])
+
+
+# ---------------------------------------------------------------- tensors that a stage adds
+
+
+class EdgeFacts:
+    """Stage of somebody's own: the number of each edge, and it with its square."""
+
+    by_example = True
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
+        return batch.add(number=batch.edge, powers=torch.stack([batch.edge, batch.edge**2], 1))
+
+
+class Tenfold:
+    """A stage that reads what the one before it added."""
+
+    by_example = True
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
+        return batch.add(tenfold=10 * batch.extra["number"])
+
+
+def test_what_a_stage_adds_goes_with_its_example():
+    """Through cutting, drawing ahead, and two loaders as one."""
+    graph = ring().only("rated")
+    plain = Loader(Edges(graph), EdgeFacts(), Tenfold(), batch_size=4)
+    ahead = Loader(Edges(graph), EdgeFacts(), Negatives(graph, 2), Tenfold(), batch_size=4, prefetch=2)
+    pairs = list(CombinedLoader(plain, ahead))
+    assert [len(a) for a, _ in pairs] == [4, 4, 4, 4, 2]
+    for batch in (batch for pair in pairs for batch in pair):
+        assert list(batch.extra) == ["number", "powers", "tenfold"]
+        assert torch.equal(batch.extra["number"], batch.edge)
+        assert torch.equal(batch.extra["tenfold"], 10 * batch.edge)
+        assert batch.extra["powers"].tolist() == [[edge, edge**2] for edge in batch.edge.tolist()]
+        assert torch.equal(graph.head[batch.extra["number"]], batch.head)
+    assert Edges(graph)[torch.tensor([0])].extra == {}
+    (part,) = Sequences(timed(ring()), 2)[torch.tensor([0])].add(ones=torch.ones(1, 2, 3)).split(5)
+    assert part.extra["ones"].shape == (1, 2, 3)
+
+
+def timed(graph: Graph) -> Graph:
+    return replace(graph.only("rated"), time=torch.arange(graph.only("rated").num_edges))
+
+
+def test_what_a_stage_adds_has_a_row_for_each_example_and_a_name_of_its_own():
+    batch = Edges(ring().only("rated"))[torch.arange(3)]
+    for wrong in (torch.ones(2), torch.tensor(1.0)):
+        with pytest.raises(KgrecError, match=r"'age' has shape \[.*\], and the batch has 3 examples; a row for each"):
+            batch.add(age=wrong)
+    with pytest.raises(KgrecError, match="has added 'age' already; take another name"):
+        batch.add(age=torch.ones(3)).add(age=torch.zeros(3))
 
 
 def test_uniform_negatives_are_of_the_tails_type_and_even():

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kgrec.errors import KgrecError, UnknownName
 from kgrec.graph import NO_TIME, Graph
-from kgrec.samplers import Edges, History, Loader, Negatives, Nodes, Sequences
+from kgrec.samplers import Edges, History, Loader, Masked, Negatives, Nodes, Sequences
 
 RATED, VIEWED = ("user", "rated", "item"), ("user", "viewed", "item")
 USERS = 8
@@ -109,6 +109,106 @@ def test_other_behaviours_are_steps_and_no_targets():
 def test_windows_without_a_target_are_left_out():
     graph = graph_of(rated=[(0, 1, 2)], viewed=[(0, item, time) for item, time in [(0, 1), (2, 3), (3, 4), (4, 5)]])
     assert rows_of(Sequences(graph, length=2, targets=("rated",))) == [(0, [0, 1], [1, "."])]
+
+
+# ---------------------------------------------------------------- without the shift
+
+
+def test_without_the_shift_tails_are_the_steps_themselves():
+    graph = graph_of(rated=[*ONE, (3, 5, 1), (3, 0, 2)])
+    assert rows_of(Sequences(graph, length=4, shift=False)) == [
+        (0, [2, 3, 4, 5], [2, 3, 4, 5]),
+        (0, [".", ".", 0, 1], [".", ".", 0, 1]),
+        (3, [".", ".", 5, 0], [".", ".", 5, 0]),
+    ]
+    assert rows_of(Sequences(graph, length=4, shift=False, windows=False)) == [
+        (0, [2, 3, 4, 5], [2, 3, 4, 5]),
+        (3, [".", ".", 5, 0], [".", ".", 5, 0]),
+    ]
+
+
+def test_without_the_shift_a_gap_ends_a_path_and_other_behaviours_are_no_targets():
+    times = [0, 10, 21, 31, 99]
+    graph = graph_of(rated=[(1, item, time) for item, time in enumerate(times)])
+    assert rows_of(Sequences(graph, length=9, gap=10, shift=False)) == [(1, [0, 1], [0, 1]), (1, [2, 3], [2, 3])]
+    graph = graph_of(rated=[(0, 1, 2), (1, 5, 1)], viewed=[(0, 0, 1), (1, 4, 2), (2, 3, 3), (2, 4, 4)])
+    sequences = Sequences(graph, length=9, targets=("rated",), shift=False)
+    # the first step may be a target here, so user 1 has a row; user 2 rates nothing
+    assert rows_of(sequences) == [(0, [0, 1], [".", 1]), (1, [5, 4], [5, "."])]
+    assert sequences[torch.tensor([0, 1])].behaviour.tolist() == [[1, 0], [0, 1]]
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 50])
+def test_without_the_shift_every_step_is_in_one_row(length: int):
+    for seed in range(6):
+        rows = random_rows(np.random.default_rng(seed), 40)
+        sequences = Sequences(graph_of(rated=rows), length, shift=False)
+        found: dict[int, list] = {}
+        for head, history, tail in reversed(rows_of(sequences)):  # windows are counted from the end
+            assert history == tail and 1 <= sum(step != "." for step in history) <= length
+            found.setdefault(head, []).extend(step for step in history if step != ".")
+        paths = paths_of([(*row, "rated") for row in rows], None)
+        assert found == {path[0][0]: [row[1] for row in path] for path in paths if len(path) > 1}
+
+
+def masked_rows(graph: Graph, count: int, stage: Masked, **options):
+    """The same row so many times, masked."""
+    sequences = Sequences(graph, 9, shift=False, **options)
+    batch = sequences[torch.zeros(count, dtype=torch.long)]
+    return batch, stage(batch, torch.Generator().manual_seed(3))
+
+
+def test_masked_hides_the_item_and_leaves_it_as_the_only_target():
+    graph = graph_of(rated=[*ONE[:5], (3, 5, 1), (3, 0, 2)])
+    sequences, stage = Sequences(graph, 9, shift=False), Masked(graph, 0.4)
+    batch = sequences[torch.tensor([0, 1])]
+    found = stage(batch, torch.Generator().manual_seed(0))
+    masked = found.masked
+    assert masked.any(1).all() and not masked.all() and not masked[1, :3].any()  # a pad is never hidden
+    assert (found.history[masked] == graph.pad).all() and (found.tail[~masked] == graph.pad).all()
+    assert torch.equal(found.history[~masked], batch.history[~masked])
+    assert torch.equal(found.tail[masked], batch.history[masked])
+    again = stage(batch, torch.Generator().manual_seed(0))
+    assert torch.equal(again.masked, masked)
+
+
+def test_masked_steps_are_as_many_as_asked_and_one_at_least():
+    """Of five steps none would be hidden with .8^5 = .328, and then one is: each place is hidden with .2 + .328 / 5."""
+    graph, count = graph_of(rated=ONE[:5]), 20_000
+    _, found = masked_rows(graph, count, Masked(graph, 0.2))
+    assert found.masked.any(1).all()
+    error = 4 * (0.2656 * 0.7344 / count) ** 0.5
+    torch.testing.assert_close(found.masked.float().mean(0), torch.full((5,), 0.2656), rtol=0, atol=error)
+    alone = (found.masked.sum(1) == 1).float().mean().item()  # 5 * .2 * .8^4 + .8^5
+    assert alone == pytest.approx(0.7373, abs=4 * (0.7373 * 0.2627 / count) ** 0.5)
+
+
+def test_masked_hides_the_last_target_alone_in_a_share_of_paths():
+    graph = graph_of(rated=[(0, 1, 1), (0, 2, 3)], viewed=[(0, 0, 0), (0, 3, 2), (0, 4, 4)])
+    assert [row[1:] for row in rows_of(Sequences(graph, 9, targets=("rated",), shift=False))] == [
+        ([0, 1, 3, 2, 4], [".", 1, ".", 2, "."])
+    ]
+    _, always = masked_rows(graph, 50, Masked(graph, 0.9, last_only=1.0), targets=("rated",))
+    assert always.masked.tolist() == [[False, False, False, True, False]] * 50
+    _, often = masked_rows(graph, 20_000, Masked(graph, 0.5, last_only=0.25), targets=("rated",))
+    assert not often.masked[:, [0, 2, 4]].any()  # what is viewed is no target
+    # one alone: each of (10, 01) with 1/4 and 00, which goes to either, with 1/4; both with 1/4
+    share = [0.75 * (0.25 + 0.125), 0.75 * (0.25 + 0.125) + 0.25, 0.75 * 0.25]
+    first, last = often.masked[:, 1], often.masked[:, 3]
+    found = [(first & ~last), (last & ~first), (first & last)]
+    assert [one.float().mean().item() for one in found] == pytest.approx(share, abs=4 * 0.5 / 20_000**0.5)
+
+
+@pytest.mark.parametrize("probability", [0.0, 1.0, -0.5])
+def test_masked_refuses_what_it_cannot_hide(probability: float):
+    graph = graph_of(rated=ONE)
+    with pytest.raises(KgrecError, match=f"probability is {probability}, a number between 0 and 1"):
+        Masked(graph, probability)
+    with pytest.raises(KgrecError, match="last_only is 2, a share from 0 to 1"):
+        Masked(graph, last_only=2)
+    for seeds in (Sequences(graph, 9), Edges(graph)):
+        with pytest.raises(KgrecError, match=r"Sequences\(\.\.\., shift=False\)"):
+            next(iter(Loader(seeds, Masked(graph), batch_size=2)))
 
 
 # ---------------------------------------------------------------- against plain loops

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from kgrec.errors import KgrecError, some
 from kgrec.evaluation.metrics import OF_A_USERS_CLICKS, OF_CLICKS, OF_RATINGS, Metric, Ranking, coverage, parse
-from kgrec.evaluation.ranking import Ranker, Scorer, as_edges, scoring
-from kgrec.graph import Candidates, Graph
+from kgrec.evaluation.ranking import LAST, Ranker, Scorer, as_edges, scoring
+from kgrec.graph import NO_TIME, Candidates, Graph
 from kgrec.model import AnyTask, Recommender
 from kgrec.samplers.histories import Histories
 
@@ -73,6 +73,7 @@ def evaluate(
     - Means are over users with at least one distinct held-out item; an item held out twice counts once.
     - A held-out item that cannot be ranked, because the user has seen it (a repeat) or because it is not on the user's
       list, stays among the relevant and is missed, as in LensKit; `num_unrankable` tells how many there are.
+    - A list is asked for when the user's first held-out edge is (`query.now`); ratings and clicks have no such time.
     - Equal scores are ordered by a random number of each user and item, so a constant scorer is at chance.
     - Where cold items (those without a known interaction) are held out, `cold` and `warm` rank each kind among its own
       kind alone, over the users with a held-out item of that kind.
@@ -191,6 +192,14 @@ class _Trial:
         if self.lists is not None:
             self._check_lists(self.lists)
         self.groups = self._groups()
+
+    @cached_property
+    def now(self) -> Tensor:
+        """When each user's first held-out edge was: LongTensor [U], unix seconds, NO_TIME where none has a time."""
+        timed = self.held.time != NO_TIME
+        user = torch.searchsorted(self.user, self.held.head[timed])
+        first = torch.full_like(self.user, LAST).scatter_reduce_(0, user, self.held.time[timed], "amin")
+        return first.masked_fill_(first == LAST, NO_TIME)
 
     def _groups(self) -> dict[str, Tensor]:
         """The items that are ranked among their own kind, LongTensor [items of the kind] each."""
@@ -327,7 +336,7 @@ def _rank(trial: _Trial, wanted: Sequence[Metric], seed: int) -> dict[str, _Foun
     tallies = {scope: _Tally(trial, scope, wanted) for scope in trial.scopes}
     for row in ranker.batches(trial.user):
         user = trial.user[row]
-        best = ranker.best(user)
+        best = ranker.best(user, trial.now[row])
         if "all" not in best:
             best["all"] = ranker.merged(list(best.values()))
         for scope, tally in tallies.items():

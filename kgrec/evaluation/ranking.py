@@ -65,14 +65,15 @@ class Scorer:
             return torch.zeros_like(user)
         return self.histories.lengths(user)
 
-    def query(self, user: Tensor) -> Query:
-        """The users with their whole histories, where the model reads them."""
+    def query(self, user: Tensor, now: Tensor | None = None) -> Query:
+        """The users with their whole histories, where the model reads them. now: LongTensor [B], unix seconds at which
+        each asks."""
         if not self.model.reads_history:
-            return Query(user, user.new_empty(len(user), 0))
+            return Query(user, user.new_empty(len(user), 0), now=now)
         histories = self.histories
         place = histories.places(user)
         behaviour = histories.relations(place) if len(histories.graph.edge_types) > 1 else None
-        return Query(user, histories.tails(place), histories.times(place), histories.weights(place), behaviour)
+        return Query(user, histories.tails(place), histories.times(place), histories.weights(place), behaviour, now)
 
     def scores(self, query: Query, items: Tensor) -> Tensor:
         """The model's scores as our own copy, since a model may return a view of its buffers: float32 [B, C]."""
@@ -89,7 +90,8 @@ class Scorer:
         return torch.empty(wanted, device=scores.device).copy_(scores)
 
     def of_edges(self, edges: Graph) -> Tensor:
-        """The score of each edge of a graph of one relation from users to items: float32 [E], in the edges' order."""
+        """The score of each edge of a graph of one relation from users to items: float32 [E], in the edges' order. A
+        user's edges are scored together, so the queries have no `now`."""
         lists = Histories(edges)
         user, found = edges.head.unique(), torch.empty(edges.num_edges, device=self.device)
         for row in self.batches(torch.maximum(self.width(user), lists.lengths(user)), self.batch_size):
@@ -175,9 +177,9 @@ class Ranker:
         most = min(scorer.batch_size, max(LEAST_USERS, scorer.cells // len(self.catalog)))
         return scorer.batches(scorer.width(user), most)
 
-    def best(self, user: Tensor) -> dict[str, Best]:
-        """The first K of each group of items, [B, K] each."""
-        query = self.scorer.query(user)
+    def best(self, user: Tensor, now: Tensor | None = None) -> dict[str, Best]:
+        """The first K of each group of items, [B, K] each. now: LongTensor [B], unix seconds at which each asks."""
+        query = self.scorer.query(user, now)
         if self.lists is not None:
             return self._on_lists(query, self.lists)
         return self.best_of(query, *self.scorer.had.flattened(user))

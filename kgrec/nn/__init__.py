@@ -13,7 +13,7 @@ from kgrec.nn.gru import GRU
 from kgrec.nn.kg_encoder import KGEncoder, KGEncoderConfig
 from kgrec.nn.label_loss import label_loss, label_of, mean_score, squares
 from kgrec.nn.link_model import KGELinkModel, LinkModel, LinkModelConfig
-from kgrec.nn.next_item import NextItem, NextItemConfig, Paths
+from kgrec.nn.next_item import MaskingConfig, NextItem, NextItemConfig, Paths
 from kgrec.nn.node_features import NodeFeatures, NodeFeaturesConfig, require_features
 from kgrec.nn.pair_mlp import PairMLP, PairMLPConfig
 from kgrec.nn.propagation import Adjacency, symmetric
@@ -42,6 +42,7 @@ __all__ = [
     "LinkModel",
     "LinkModelConfig",
     "LossName",
+    "MaskingConfig",
     "NextItem",
     "NextItemConfig",
     "NodeEmbedding",

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
+from torch.nn import functional
 
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
@@ -20,7 +21,7 @@ from kgrec.nn.embedding import NodeEmbedding
 from kgrec.nn.node_features import NodeFeaturesConfig
 from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfig, product
 from kgrec.rows import RelationRows, declare_rows
-from kgrec.samplers import Batch, Loader, Sequences
+from kgrec.samplers import Batch, Loader, Masked, Sequences
 from kgrec.settings import settings
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -43,6 +44,14 @@ class NextItemConfig(NodeFeaturesConfig, RankingLossConfig):
     lr: PositiveFloat = 1e-3
     l2: NonNegativeFloat = 0.0  #: decoupled weight decay (AdamW)
     init_std: PositiveFloat = 0.02  #: of the items' vectors at the start
+
+
+@settings
+class MaskingConfig:
+    """Settings of models that learn to fill in hidden steps (BERT4Rec)."""
+
+    mask_probability: Annotated[float, Field(gt=0, lt=1)] = 0.2  #: with which each step of a path is hidden in training
+    mask_last: Annotated[float, Field(ge=0, le=1)] = 0.1  #: share of paths of which the last step alone is hidden
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +85,12 @@ class Paths:
         """Where each step stands in rows of L, padded on the right: LongTensor [n]."""
         return self.row * self.width + self.step
 
+    @cached_property
+    def seen(self) -> Tensor:
+        """Which of L places are steps: BoolTensor [B, L]. A path without steps has one, so that a mean over what is
+        seen is a number."""
+        return torch.arange(self.width, device=self.length.device) < self.length.clamp(min=1).unsqueeze(1)
+
     def padded(self, steps: Tensor) -> Tensor:
         """Steps [n, D] in rows [B, L, D], zeros past a path's end."""
         rows = steps.new_zeros(len(self.length) * self.width, steps.shape[-1])
@@ -99,13 +114,20 @@ class NextItem(Recommender, ABC):
     Every step is a target in training, and one vector a user serves: users are known by their history alone, so a new
     one equals a known one of the same history. Items that are seen and items that are scored share their vectors.
     A user without a history scores every item 0, or its bias.
+
+    With `masking` steps are hidden in training (see samplers.Masked) and only these are targets, so `encode` may look
+    at a whole path. A hidden step is the learned vector `mask`. To serve, one is put after a user's last `length - 1`
+    steps, and what is encoded there is the user's vector, also of a user without a history.
     """
 
     reads_history = True
     Config: ClassVar[type]
 
-    def __init__(self, graph: Graph, config: Any, item: nn.Module | None = None) -> None:
-        """item: what makes the items' vectors, as `vectors()` of a NodeEmbedding; None: a NodeEmbedding."""
+    def __init__(
+        self, graph: Graph, config: Any, item: nn.Module | None = None, *, masking: MaskingConfig | None = None
+    ) -> None:
+        """item: what makes the items' vectors, as `vectors()` of a NodeEmbedding; None: a NodeEmbedding. masking: how
+        steps are hidden in training, which are then to be filled in; None: each step's next one is to be predicted."""
         super().__init__(graph, config)
         self.behaviours = _behaviours(graph, config.behaviours)
         along = graph.along(self.behaviours)
@@ -117,17 +139,22 @@ class NextItem(Recommender, ABC):
         self.behaviour = nn.Embedding(len(self.behaviours), config.dim) if several else None
         if several:
             declare_rows(self, behaviour=RelationRows(along.edge_types))
+        self.masking = masking
+        self.mask = None if masking is None else nn.Parameter(torch.empty(config.dim).normal_(std=config.init_std))
 
     @abstractmethod
     def encode(self, steps: Tensor, paths: Paths) -> Tensor:
-        """What each step and those before it in its path say of the next: [n, D] of steps [n, D], packed."""
+        """What each step and those before it in its path say of the next, or with `masking` what the whole path says of
+        each step: [n, D] of steps [n, D], packed."""
 
     def objectives(self, graph: Graph) -> list[Objective]:
         c, known = self.config, graph.only(graph.target)
         self.ranking = RankingLoss(c, known)
         along, target = graph.along(self.behaviours), graph.target[1]
-        paths = Sequences(along, c.length, windows=c.windows, gap=c.gap, targets=(target,))
-        batches = Loader(paths, *self.ranking.stages(), batch_size=c.batch_size)
+        m, stages = self.masking, self.ranking.stages()
+        hidden = [] if m is None else [Masked(along, m.mask_probability, last_only=m.mask_last)]
+        paths = Sequences(along, c.length, windows=c.windows, gap=c.gap, targets=(target,), shift=m is None)
+        batches = Loader(paths, *hidden, *stages, batch_size=c.batch_size)
         return [Objective(c.loss, batches, self.loss, list(self.parameters()), self.optimizer, lr=c.lr)]
 
     def optimizer(self, parameters: Any, lr: float) -> torch.optim.Optimizer:
@@ -137,20 +164,30 @@ class NextItem(Recommender, ABC):
     def loss(self, batch: Batch) -> Tensor:
         assert batch.history is not None
         pad = self.ranking.known.pad
-        there = batch.history != pad
+        there = batch.history != pad if batch.masked is None else (batch.history != pad) | batch.masked
         tail = batch.tail[there]
         item = self.item.vectors()
-        steps = self.steps(item, batch.history, batch.behaviour, there)
+        steps = self.steps(item, batch.history, batch.behaviour, there, batch.masked)
         vector = self.encode(steps, Paths(there.sum(1)))
         negative, log_q, target = batch.negative, batch.log_q, tail != pad
         if negative is not None and log_q is not None and not self.config.shared:
             negative, log_q = negative[there][target], log_q[there][target]
-        vector = vector[target] if len(self.behaviours) > 1 else vector
+        vector = vector[target] if len(self.behaviours) > 1 or self.masking else vector
         return self.ranking.of_vectors(vector, item, Drawn(tail[target], negative, log_q), self.item_bias)
 
-    def steps(self, item: NodeEmbedding | Vectors, history: Tensor, behaviour: Tensor | None, there: Tensor) -> Tensor:
-        """Vectors of the steps that are there (BoolTensor [B, L]), packed: [n, D]."""
+    def steps(
+        self,
+        item: NodeEmbedding | Vectors,
+        history: Tensor,
+        behaviour: Tensor | None,
+        there: Tensor,
+        masked: Tensor | None = None,
+    ) -> Tensor:
+        """Vectors of the steps that are there (BoolTensor [B, L]), packed: [n, D]. masked: BoolTensor [B, L], of which
+        the item is hidden."""
         steps: Tensor = item(history[there])
+        if masked is not None and self.mask is not None:
+            steps = torch.where(masked[there].unsqueeze(1), self.mask.to(steps.dtype), steps)
         if self.behaviour is not None:
             assert behaviour is not None
             steps = steps + self.behaviour(behaviour[there])
@@ -167,29 +204,44 @@ class NextItem(Recommender, ABC):
 
     def spread(self, query: Query, weights: Callable[[Tensor, Paths], Tensor]) -> Tensor:
         """Weights of the steps that are read, in the places of the whole histories, 0 elsewhere: FloatTensor [B, L].
-        weights: steps [n, D], packed, and their paths -> [n]."""
+        weights: steps [n, D], packed, and their paths -> [n]. Raises KgrecError with `masking`: the hidden step has a
+        weight of its own, and no place in the history."""
+        if self.masking is not None:
+            raise KgrecError(f"{type(self).__name__} reads a hidden step beside the history; it cannot spread weights")
         steps, paths = self._of_query(self.item.vectors(), query)
         found = steps.new_zeros(query.history.shape)
         if len(steps):
-            found[:, -self.config.length :][self.read(query)] = weights(steps, paths)
+            self._last(found)[self.read(query)] = weights(steps, paths)
         return found
+
+    @property
+    def most_read(self) -> int:
+        """Most steps of a history that are read to serve."""
+        return self.config.length - (self.masking is not None)
 
     def read(self, query: Query) -> Tensor:
         """Which of the last `length` steps are read, BoolTensor [B, length or less]: items that are known."""
-        return query.history[:, -self.config.length :] < self.items.stop
+        return self._last(query.history) < self.items.stop
 
     def _vector(self, item: NodeEmbedding | Vectors, query: Query) -> Tensor:
         steps, paths = self._of_query(item, query)
         return paths.last(self.encode(steps, paths) if len(steps) else steps)
 
     def _of_query(self, item: NodeEmbedding | Vectors, query: Query) -> tuple[Tensor, Paths]:
-        length, there = self.config.length, self.read(query)
-        history = query.history[:, -length:]
-        behaviour = query.behaviour
-        if self.behaviour is not None and behaviour is None:
-            behaviour = torch.full_like(query.history, self.target)
-        steps = self.steps(item, history, None if behaviour is None else behaviour[:, -length:], there)
-        return steps, Paths(there.sum(1))
+        history, there, behaviour, masked = self._last(query.history), self.read(query), query.behaviour, None
+        if self.behaviour is not None:
+            known = torch.full_like(query.history, self.target) if behaviour is None else behaviour
+            behaviour = self._last(known)
+        if self.masking is not None:
+            history = functional.pad(history, (0, 1), value=self.items.stop)
+            there = functional.pad(there, (0, 1), value=True)
+            behaviour = None if behaviour is None else functional.pad(behaviour, (0, 1), value=self.target)
+            masked = torch.arange(history.shape[1], device=history.device).expand_as(history) == history.shape[1] - 1
+        return self.steps(item, history, behaviour, there, masked), Paths(there.sum(1))
+
+    def _last(self, steps: Tensor) -> Tensor:
+        """Those of steps [B, L] that are read to serve."""
+        return steps[:, max(0, steps.shape[1] - self.most_read) :]
 
 
 def _behaviours(graph: Graph, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Causal self-attention over packed paths."""
+"""Self-attention over packed paths."""
 
 from __future__ import annotations
 
@@ -27,30 +27,41 @@ class SelfAttentionConfig:
 
 
 class SelfAttention(nn.Module):
-    """Blocks of causal self-attention and a feed-forward layer with residuals, over steps to which learned positions,
-    counted from the path's end, are added (Kang & McAuley 2018).
+    """Blocks of self-attention and a feed-forward layer with residuals, over steps to which learned positions, counted
+    from the path's end, are added (Kang & McAuley 2018).
 
-    Dropout is on the input, on what each layer adds, and with `attention_dropout` on the attention. Raises KgrecError
-    where dim is no multiple of heads.
+    causal: whether a step looks at itself and those before it alone; else at its whole path (Sun et al. 2019). Dropout
+    is on the input, on what each layer adds, and with `attention_dropout` on the attention. Raises KgrecError where dim
+    is no multiple of heads.
     """
 
-    def __init__(self, config: SelfAttentionConfig, dim: int, length: int, dropout: float, init_std: float) -> None:
+    def __init__(
+        self,
+        config: SelfAttentionConfig,
+        dim: int,
+        length: int,
+        dropout: float,
+        init_std: float,
+        *,
+        causal: bool = True,
+    ) -> None:
         super().__init__()
         if dim % config.heads:
             raise KgrecError(f"dim {dim} is no multiple of heads {config.heads}; each head has an equal part")
-        self.pre_norm = config.pre_norm
+        self.pre_norm, self.causal = config.pre_norm, causal
         self.position = nn.Parameter(torch.empty(length, dim).normal_(std=init_std))
         self.blocks = nn.ModuleList(_Block(config, dim, dropout) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(dim)
         self.dropout = Dropout(dropout)
 
     def forward(self, steps: Tensor, paths: Paths) -> Tensor:
-        """What each step and those before it in its path say, [n, D], of steps [n, D], packed."""
+        """What each step and those of its path that it looks at say, [n, D], of steps [n, D], packed."""
         from_end = (paths.length[paths.row] - paths.step).clamp(max=len(self.position))
         x = steps * steps.shape[-1] ** 0.5 + self.position[len(self.position) - from_end]
         x = self.dropout(x) if self.pre_norm else self.norm(self.dropout(x))
+        seen = None if self.causal else paths.seen
         for block in self.blocks:
-            x = block(x, paths)
+            x = block(x, paths, seen)
         return self.norm(x) if self.pre_norm else x
 
 
@@ -67,19 +78,21 @@ class _Block(nn.Module):
         self.norm_attention, self.norm_feedforward = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, paths: Paths) -> Tensor:
+    def forward(self, x: Tensor, paths: Paths, seen: Tensor | None) -> Tensor:
+        """seen: BoolTensor [B, L], what every step looks at; None: itself and those before."""
         if self.pre_norm:
-            x = x + self.dropout(self.attend(self.norm_attention(x), paths))
+            x = x + self.dropout(self.attend(self.norm_attention(x), paths, seen))
             return x + self.dropout(self.feed(self.norm_feedforward(x)))
-        x = self.norm_attention(x + self.dropout(self.attend(x, paths)))
+        x = self.norm_attention(x + self.dropout(self.attend(x, paths, seen)))
         return self.norm_feedforward(x + self.dropout(self.feed(x)))
 
-    def attend(self, x: Tensor, paths: Paths) -> Tensor:
-        """Each step over itself and those before; paths are padded on the right, where nothing is looked at."""
+    def attend(self, x: Tensor, paths: Paths, seen: Tensor | None) -> Tensor:
+        """Each step over those that it looks at. Paths are padded on the right, so that a causal one sees no pad."""
         rows = paths.padded(self.project(x)).unflatten(-1, (3, self.heads, -1))  # [B, L, 3, H, D / H]
         query, key, value = rows.permute(2, 0, 3, 1, 4)
         drop = self.drop_attention if self.training else 0.0
-        found = functional.scaled_dot_product_attention(query, key, value, dropout_p=drop, is_causal=True)
+        mask = None if seen is None else seen[:, None, None]  # [B, 1, 1, L]: for all heads and steps
+        found = functional.scaled_dot_product_attention(query, key, value, mask, dropout_p=drop, is_causal=seen is None)
         return self.mix(paths.packed(found.transpose(1, 2).flatten(2)))
 
     def feed(self, x: Tensor) -> Tensor:

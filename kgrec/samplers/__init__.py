@@ -4,6 +4,7 @@ from kgrec._moved import renamed
 from kgrec.samplers.batch import Batch, Stream
 from kgrec.samplers.directions import Directions
 from kgrec.samplers.loader import Batches, CombinedLoader, Loader, Seeds, Stage
+from kgrec.samplers.masked import Masked
 from kgrec.samplers.negatives import Negatives
 from kgrec.samplers.neighborhood import Neighborhood
 from kgrec.samplers.neighbors import Neighbors
@@ -18,6 +19,7 @@ __all__ = [
     "Edges",
     "History",
     "Loader",
+    "Masked",
     "Negatives",
     "Neighborhood",
     "Neighbors",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from kgrec.errors import KgrecError
 from kgrec.samplers.neighborhood import Neighborhood
 
 
@@ -25,19 +26,40 @@ class Batch:
     label: Tensor | None = None  #: FloatTensor like weight, 1 for a click and 0 for none, by Edges and Nodes of a label
     history: Tensor | None = None  #: LongTensor [B, L], by Sequences and History; oldest first, left-padded
     behaviour: Tensor | None = None  #: LongTensor [B, L], each step's edge type in the graph of histories; -1: a pad
+    masked: Tensor | None = None  #: BoolTensor [B, L], by Masked: steps whose item is hidden, a pad in `history`
     ptr: Tensor | None = None  #: LongTensor [B + 1], by Nodes: neighbors of example b are tail[ptr[b] : ptr[b + 1]]
     negative: Tensor | None = None  #: LongTensor [B, *S, K], by Negatives; [K] where they are shared
     log_q: Tensor | None = None  #: FloatTensor like negative, log-probability of each draw, by Negatives
     neighborhood: Neighborhood | None = None  #: around heads, tails and negatives, by Neighbors
+    extra: Mapping[str, Tensor] = field(default_factory=dict)  #: what a model's own stages add, by name: [B, *] each
 
     def __len__(self) -> int:
         return len(self.head)
 
+    def add(self, **extra: Tensor) -> Batch:
+        """The batch with tensors of one's own, [B, *] each, beside those that other stages added.
+
+        Raises KgrecError where one has not a row for each example, or a name is taken."""
+        for name, tensor in extra.items():
+            if tensor.dim() == 0 or len(tensor) != len(self):
+                raise KgrecError(
+                    f"batch.add: {name!r} has shape {list(tensor.shape)}, and the batch has {len(self)} examples; "
+                    "a row for each is wanted"
+                )
+            if name in self.extra:
+                raise KgrecError(f"batch.add: a stage before this one has added {name!r} already; take another name")
+        return replace(self, extra={**self.extra, **extra})
+
     def split(self, size: int) -> Iterator[Batch]:
         """Batches of `size` examples and a last one of the rest; their tensors are slices of these."""
         parts = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+        extra = parts.pop("extra")
         for start in range(0, len(self), size):
-            yield Batch(**{name: tensor[start : start + size] for name, tensor in parts.items()})
+            part = slice(start, start + size)
+            yield Batch(
+                **{name: tensor[part] for name, tensor in parts.items()},
+                extra={name: tensor[part] for name, tensor in extra.items()},
+            )
 
     def multi_hot(self, nodes: range) -> Tensor:
         """By Nodes: which of a range of flat nodes are neighbors of each example, FloatTensor [B, len(nodes)]."""

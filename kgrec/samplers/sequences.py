@@ -24,13 +24,18 @@ class Sequences:
     target is there once; else its last `length` targets alone are. gap: seconds without an edge that end a path
     (sessions); edges without a time are a path of their own then. targets: relations whose edges are to be predicted;
     None: all. The other relations of `graph` are steps of the history alone, and `batch.behaviour` tells them apart.
+    shift: false for models that fill in hidden steps (see Masked): `tail[l]` is `history[l]` itself, the first step is
+    one of the targets, and rows are windows of `length` steps.
 
     >>> import pandas as pd
     >>> rows = [("ann", "a", 1), ("ann", "b", 2), ("ann", "c", 3), ("bob", "b", 1), ("bob", "a", 9)]
     >>> rated = pd.DataFrame(rows, columns=["source", "target", "time"])
-    >>> batch = Sequences(Graph.from_frames(edges={("user", "rated", "film"): rated}), length=2)[torch.tensor([0, 1])]
+    >>> graph = Graph.from_frames(edges={("user", "rated", "film"): rated})
+    >>> batch = Sequences(graph, length=2)[torch.tensor([0, 1])]
     >>> batch.history.tolist(), batch.tail.tolist()  # films are nodes 2, 3 and 4, and 5 is no node
     ([[2, 3], [5, 3]], [[3, 4], [5, 2]])
+    >>> Sequences(graph, length=3, shift=False)[torch.tensor([0, 1])].history.tolist()
+    [[2, 3, 4], [5, 3, 2]]
 
     Raises KgrecError where no path has two steps, or all edges are of one time.
     """
@@ -45,16 +50,18 @@ class Sequences:
         windows: bool = True,
         gap: int | None = None,
         targets: tuple[str, ...] | None = None,
+        shift: bool = True,
     ) -> None:
         if length < 1:
             raise KgrecError(f"sequences: length is {length}, 1 step or more is wanted")
         if gap is not None and gap < 1:
             raise KgrecError(f"sequences: gap is {gap}, 1 second or more is wanted")
         self.graph, self.length, self.histories = graph, length, Histories(graph)
-        self.is_target = _is_target(graph, targets)
+        self.is_target, self.shift = _is_target(graph, targets), int(shift)  #: steps before the first target
         _must_have_order(graph)
         start, stop = self._paths(gap)
-        self.start, self.stop = self._windows(start, stop) if windows else ((stop - 1 - length).clamp(min=start), stop)
+        last = ((stop - self.shift - length).clamp(min=start), stop)
+        self.start, self.stop = self._windows(start, stop) if windows else last
         self._keep_those_with_a_target()
         self.head = torch.searchsorted(graph.csr.ptr, self.start, right=True) - 1  #: LongTensor [rows]
 
@@ -70,12 +77,13 @@ class Sequences:
         width = int((stop - start).max()) if len(index) else 1
         place = stop[:, None] + torch.arange(-width, 0, device=self.device)
         place = place.masked_fill_(place < start[:, None], -1)
-        node = self.histories.tails(place)
-        behaviour = self.histories.relations(place[:, :-1]) if len(self.graph.edge_types) > 1 else None
-        tail, history = node[:, 1:], node[:, :-1]
+        node, steps = self.histories.tails(place), width - self.shift
+        behaviour = self.histories.relations(place[:, :steps]) if len(self.graph.edge_types) > 1 else None
+        tail, history = node[:, self.shift :], node[:, :steps]
         is_target = history != self.graph.pad
         if self.is_target is not None:
-            is_target = is_target & (self.is_target[place[:, 1:]] & (place[:, 1:] >= 0))
+            target = place[:, self.shift :]
+            is_target = is_target & (self.is_target[target] & (target >= 0))
         return Batch(
             head=self.head[index],
             tail=tail.masked_fill(~is_target, self.graph.pad),
@@ -104,19 +112,20 @@ class Sequences:
 
     def _windows(self, start: Tensor, stop: Tensor) -> tuple[Tensor, Tensor]:
         """Paths cut into rows of at most `length` targets, counted from their ends."""
-        number = (stop - start - 2) // self.length + 1
+        number = (stop - start - self.shift - 1) // self.length + 1
         path = torch.arange(len(start), device=self.device).repeat_interleave(number)
         window = torch.arange(len(path), device=self.device) - (number.cumsum(0) - number)[path]
         last = stop[path] - window * self.length
-        return (last - 1 - self.length).clamp(min=start[path]), last
+        return (last - self.shift - self.length).clamp(min=start[path]), last
 
     def _keep_those_with_a_target(self) -> None:
         if self.is_target is None:
             return
         before = torch.cat([self.is_target.new_zeros(1, dtype=torch.long), self.is_target.long().cumsum(0)])
-        kept = before[self.stop] > before[self.start + 1]
+        kept = before[self.stop] > before[self.start + self.shift]
         if not kept.any():
-            raise KgrecError("no path has a target edge after its first step; there is nothing to predict")
+            where = " after its first step" if self.shift else ""
+            raise KgrecError(f"no path has a target edge{where}; there is nothing to predict")
         self.start, self.stop = self.start[kept], self.stop[kept]
 
 
