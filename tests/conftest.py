@@ -6,13 +6,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from kgrec.graph import Graph
-
-USERS, GENRES, ITEMS_OF_GENRE, STEPS = 60, 5, 8, 10
 
 
 @pytest.fixture(scope="session")
@@ -62,28 +58,7 @@ def megabytes_of() -> Callable[[str, str], float]:
 
 @pytest.fixture(scope="session")
 def planted() -> Graph:
-    """60 users who have ten items each, of two genres of five, moving from the first to the second; 40 items, eight a
-    genre, of which the genre is a fact. Taste, facts and time all tell what comes next, popularity does not."""
-    rng = np.random.default_rng(0)
-    rated, num_items = [], GENRES * ITEMS_OF_GENRE
-    for user in range(USERS):
-        genres = rng.choice(GENRES, 2, replace=False)
-        left = [list(rng.permutation(np.arange(genre, num_items, GENRES))) for genre in genres]
-        for step in range(STEPS):
-            liked = int(rng.random() < (step + 0.5) / STEPS)
-            rated.append((f"u{user}", f"i{(left[liked] or left[1 - liked]).pop()}", step + 1))
-    films = [f"i{item}" for item in range(num_items)]
-    return Graph.from_frames(
-        nodes={
-            "user": pd.DataFrame({"id": [f"u{user}" for user in range(USERS)]}),
-            "item": pd.DataFrame({"id": films}),
-            "genre": pd.DataFrame({"id": [f"g{genre}" for genre in range(GENRES)]}),
-        },
-        edges={
-            ("user", "rated", "item"): pd.DataFrame(rated, columns=["source", "target", "time"]),
-            ("item", "has_genre", "genre"): pd.DataFrame(
-                {"source": films, "target": [f"g{item % GENRES}" for item in range(num_items)]}
-            ),
-        },
-        target=("user", "rated", "item"),
-    )
+    """60 users, 40 items and 5 genres: taste, facts and time all say what comes next, popularity does not."""
+    from kgrec.testing import planted_graph
+
+    return planted_graph()

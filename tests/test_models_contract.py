@@ -1,26 +1,27 @@
-"""What every model owes, for each file of kgrec/models: a model inherits these tests by being there."""
+"""What every model owes, for each file of kgrec/models: a model has the checks of kgrec.testing by being there."""
 
 import dataclasses
 import subprocess
 import sys
-from dataclasses import dataclass
-from typing import get_type_hints
+from dataclasses import replace
+from typing import Any, get_type_hints
 
 import numba
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch import Tensor
+from _pytest.mark import ParameterSet
 
 from kgrec import models
 from kgrec.errors import KgrecError, UnknownName
 from kgrec.graph import Graph
-from kgrec.model import Query, Recommender, Task
+from kgrec.model import Objective, Query, Task
+from kgrec.models.mf import MF
 from kgrec.nn import EdgeModel
 from kgrec.nn.losses import logistic, squared_error
-from kgrec.samplers.histories import Histories
 from kgrec.splits.split import Split, split
+from kgrec.testing import CHECKS, ModelContract, check_model, checks, trained
 from kgrec.training.config import TrainingConfig
 from kgrec.training.processes import make_fabric
 from kgrec.training.trainer import Trainer
@@ -38,37 +39,15 @@ OF_MODEL = {
     "dnen": {"pretrain_epochs": 10, "rows": 16},
 }
 EPOCHS = 20
+SKIPS = {"popularity": {"it_learns_more_than_popularity": "it is popularity"}}
 
 
-@dataclass
-class Subject:
-    """A model that was trained on the planted graph."""
-
-    name: str
-    model: Recommender
-    config: object
-    parts: Split
-    before: dict[str, Tensor]  #: its parameters as built
-
-    def query(self, users: Tensor) -> Query:
-        return Query(users, Histories(self.parts.train.only(self.parts.train.target)).last(users))
-
-    @torch.no_grad()
-    def score(self, query: Query, items: Tensor) -> Tensor:
-        return self.model.score(query, items)
-
-    @property
-    def items(self) -> Tensor:
-        return self.parts.train.nodes("item")
+def small_fields(name: str) -> dict[str, Any]:
+    fields = {field.name for field in dataclasses.fields(models.find(name).Config)}
+    return {key: value for key, value in SMALL.items() if key in fields} | OF_MODEL.get(name, {})
 
 
-def small_config(name: str) -> object:
-    kind = models.find(name).Config
-    fields = {field.name for field in dataclasses.fields(kind)}
-    return kind(**{key: value for key, value in SMALL.items() if key in fields} | OF_MODEL.get(name, {}))
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def one_thread():
     """Batches of 32 examples are done before a second thread has woken up."""
     before = torch.get_num_threads(), numba.get_num_threads()
@@ -79,119 +58,21 @@ def one_thread():
     numba.set_num_threads(before[1])
 
 
-@pytest.fixture(scope="module", params=models.names())
-def subject(request: pytest.FixtureRequest, planted: Graph, one_thread: None) -> Subject:
-    config, parts = small_config(request.param), split(planted, "last_n:2")
-    torch.manual_seed(0)
-    model = models.build(request.param, parts.train, config)
-    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    training = TrainingConfig(epochs=EPOCHS, device="cpu")
-    for _ in Trainer(model, parts.train, training, make_fabric(training)).epochs():
-        pass
-    return Subject(request.param, model.eval(), config, parts, before)
+def marked(case: ParameterSet) -> ParameterSet:
+    """The same, marked `cuda` where it needs a device."""
+    return pytest.param(*case.values, id=case.id, marks=pytest.mark.cuda) if "cuda" in str(case.id) else case
 
 
-def test_scores_are_one_a_user_and_item_and_finite(subject: Subject) -> None:
-    scores = subject.score(subject.query(torch.arange(7)), subject.items)
-    assert scores.shape == (7, 40)
-    assert scores.dtype == torch.float32
-    assert scores.isfinite().all()
-
-
-def test_scoring_twice_gives_the_same(subject: Subject) -> None:
-    query = subject.query(torch.arange(7))
-    assert torch.equal(subject.score(query, subject.items), subject.score(query, subject.items))
-
-
-def test_an_items_score_is_its_own(subject: Subject) -> None:
-    query, some = subject.query(torch.arange(7)), torch.tensor([31, 4, 4, 18])
-    whole = subject.score(query, subject.items)
-    torch.testing.assert_close(subject.score(query, subject.items[some]), whole[:, some], rtol=1e-4, atol=1e-5)
-
-
-def test_lists_of_each_users_own_agree_with_one_list_for_all(subject: Subject) -> None:
-    query, own = subject.query(torch.arange(7)), torch.stack([torch.randperm(40)[:5] for _ in range(7)])
-    whole = subject.score(query, subject.items)
-    torch.testing.assert_close(subject.score(query, subject.items[own]), whole.gather(1, own), rtol=1e-4, atol=1e-5)
-
-
-def test_a_users_scores_do_not_depend_on_who_else_is_asked_for(subject: Subject) -> None:
-    """Alone, in another order, and beside a longer history, which pads the others."""
-    query = subject.query(torch.tensor([3, 50, 9]))
-    pad = subject.parts.train.pad
-    history = torch.cat([torch.full((3, 4), pad), query.history], dim=1)
-    history[0, :4] = subject.items[torch.tensor([0, 7, 0, 21])]
-    longer = Query(query.user, history)
-    alone = subject.score(subject.query(torch.tensor([9])), subject.items)
-    torch.testing.assert_close(subject.score(query, subject.items)[2:], alone, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(subject.score(longer, subject.items)[2:], alone, rtol=1e-4, atol=1e-5)
-
-
-def test_a_user_without_history_has_finite_scores(subject: Subject) -> None:
-    for length in (0, 3):
-        nobody = Query(torch.tensor([subject.parts.train.pad]), torch.full((1, length), subject.parts.train.pad))
-        scores = subject.score(nobody, subject.items)
-        assert scores.shape == (1, 40)
-        assert scores.isfinite().all()
-
-
-def test_saved_state_gives_the_same_scores_in_a_model_built_of_the_schema(subject: Subject) -> None:
-    torch.manual_seed(1)
-    empty = models.build(subject.name, Graph.empty(subject.parts.train.schema), subject.config).eval()
-    saved = {name: tensor.clone() for name, tensor in subject.model.state_dict().items()}
-    assert {n: t.shape for n, t in empty.state_dict().items()} == {n: t.shape for n, t in saved.items()}
-    empty.load_state_dict(saved)
-    query = subject.query(torch.arange(7))
-    with torch.no_grad():
-        assert torch.equal(empty.score(query, subject.items), subject.score(query, subject.items))
-
-
-def test_state_is_dense_tensors(subject: Subject) -> None:
-    state = subject.model.state_dict()
-    assert state
-    assert all(tensor.layout == torch.strided for tensor in state.values())
-
-
-def test_building_changes_nothing_global(subject: Subject, planted: Graph) -> None:
-    torch.manual_seed(5)
-    expected, edges = torch.rand(1), planted.edge_index.clone()
-    if subject.before:
-        return  # parameters are drawn from torch's own generator, which the caller has seeded
-    torch.manual_seed(5)
-    models.build(subject.name, planted, subject.config)
-    assert torch.equal(torch.rand(1), expected)
-    assert torch.equal(planted.edge_index, edges)
-
-
-def test_every_parameter_is_moved_by_some_objective(subject: Subject) -> None:
-    still = [name for name, p in subject.model.named_parameters() if torch.equal(p.detach(), subject.before[name])]
-    assert still == []
-    covered = {id(p) for objective in subject.model.objectives(subject.parts.train) for p in objective.parameters}
-    assert covered == {id(p) for p in subject.model.parameters()}
-
-
-def recall_at_5(model: Recommender, parts: Split, *, known: bool) -> float:
-    """Over all users, of the two held-out items the share in the top 5 of the 32 that are new to the user. known: users
-    are named; else they are served by their history alone."""
-    users, items = parts.train.nodes("user"), parts.train.nodes("item")
-    query = Query(
-        users if known else torch.full_like(users, parts.train.pad),
-        Histories(parts.train.only(parts.train.target)).last(users),
-    )
-    with torch.no_grad():
-        scores = model.score(query, items).clone()
-    lists = items.expand(len(users), -1)
-    scores[parts.train.only(parts.train.target).is_edge(users, lists)] = -torch.inf
-    return float(parts.test.is_edge(users, lists).gather(1, scores.topk(5).indices).double().sum(1).mean() / 2)
-
-
-def test_it_learns_more_than_popularity(subject: Subject) -> None:
-    if subject.name == "popularity" or subject.model.task != "ranking":
-        pytest.skip("it is popularity" if subject.name == "popularity" else f"it predicts a {subject.model.task}")
-    popularity = recall_at_5(models.build("popularity", subject.parts.train), subject.parts, known=True)
-    assert recall_at_5(subject.model, subject.parts, known=True) > popularity + 0.2
-    if subject.model.reads_history:
-        assert recall_at_5(subject.model, subject.parts, known=False) > popularity + 0.2
+@pytest.mark.parametrize(
+    "check",
+    [
+        marked(case)
+        for name in models.names()
+        for case in checks(name, small_fields(name), epochs=EPOCHS, skips=SKIPS.get(name))
+    ],
+)
+def test_a_built_in_model_keeps_the_contract(check) -> None:
+    check()
 
 
 @pytest.fixture(scope="module")
@@ -215,12 +96,12 @@ def learns(name: str) -> bool:
 
 @pytest.mark.parametrize("task", ["rating", "ctr"])
 @pytest.mark.parametrize("name", [name for name in models.names() if learns(name)])
-def test_ratings_and_clicks_are_learned(name: str, task: str, judged: Split, one_thread: None) -> None:
+def test_ratings_and_clicks_are_learned(name: str, task: str, judged: Split) -> None:
     """On edges that it has not seen, too, the loss is far less than that of the mean, the best that is the same for
     all."""
     train, test = judged.train.only("rated"), judged.test.only("rated")
     torch.manual_seed(0)
-    model = models.build(name, judged.train, {**dataclasses.asdict(small_config(name)), "task": task})
+    model = models.build(name, judged.train, {**small_fields(name), "task": task})
     training = TrainingConfig(epochs=EPOCHS, device="cpu")
     losses = [epoch.losses[task] for epoch in Trainer(model, judged.train, training, make_fabric(training)).epochs()]
     query = Query(test.head, torch.empty(test.num_edges, 0, dtype=torch.long))
@@ -236,38 +117,85 @@ def test_ratings_and_clicks_are_learned(name: str, task: str, judged: Split, one
     assert of_model < 0.6 * of_mean
 
 
-def test_withheld_items_are_not_favoured(subject: Subject, planted: Graph) -> None:
-    """Cold items have no target edges: with models complete when built, none of them is in anybody's top 5."""
-    if subject.before:
-        pytest.skip("what training may draw is proved where it is drawn")
-    if subject.model.task != "ranking":
-        pytest.skip("a cold item is predicted at the mean, which may be more than the others")
-    parts = split(planted, "cold_items:0.2,seed=1")
-    model = models.build(subject.name, parts.train, subject.config)
-    users = planted.nodes("user")
-    with torch.no_grad():
-        scores = model.score(
-            Query(users, Histories(parts.train.only(planted.target)).last(users)), planted.nodes("item")
-        )
-    best = planted.nodes("item")[scores.topk(5).indices]
-    assert parts.train.withheld is not None
-    assert len(parts.train.withheld) >= 4
-    assert not torch.isin(best, parts.train.withheld).any()
+# ---------------------------------------------------------------- the contract itself
 
 
-def test_a_setting_that_is_not_there_or_of_the_wrong_type_is_refused(subject: Subject) -> None:
-    graph = Graph.empty(subject.parts.train.schema)
-    with pytest.raises(UnknownName, match=f"no field 'frobnicate' of model '{subject.name}'"):
-        models.build(subject.name, graph, {"frobnicate": 1})
-    field = dataclasses.fields(models.find(subject.name).Config)[0].name
-    with pytest.raises(KgrecError, match=f"{field}="):
-        models.build(subject.name, graph, {field: object()})
+class DrawsWithheld(MF):
+    """MF that takes what the split withholds as negatives, as if it were there to be had."""
+
+    def objectives(self, graph: Graph) -> list[Objective]:
+        return super().objectives(replace(graph, withheld=None))
 
 
-def test_settings_are_frozen(subject: Subject) -> None:
-    field = dataclasses.fields(models.find(subject.name).Config)[0].name
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        setattr(subject.config, field, getattr(subject.config, field))
+class Centred(MF):
+    """MF whose scores are less their mean: of the items that are asked for, so another among others."""
+
+    def score(self, query: Query, items):
+        scores = super().score(query, items)
+        return scores - scores.mean(1, keepdim=True)
+
+
+class Forgets(MF):
+    """MF that reads something beside its state."""
+
+    def __init__(self, graph: Graph, config) -> None:
+        super().__init__(graph, config)
+        self.popular = torch.bincount(graph.tail, minlength=graph.num_nodes + 1).float()
+
+    def score(self, query: Query, items):
+        return super().score(query, items) + self.popular[items]
+
+
+class Counts(MF):
+    """MF that weighs its loss by how many epochs it has seen, which no checkpoint keeps."""
+
+    seen = 0
+
+    def begin(self, epoch: int) -> None:
+        self.seen += 1
+
+    def edge_loss(self, batch):
+        return super().edge_loss(batch) * (1 + self.seen)
+
+
+@pytest.mark.parametrize(
+    ("model", "broken"),
+    [
+        (DrawsWithheld, "withheld_items_are_left_alone: training has a gradient for ['item.weight']"),
+        (Centred, "an_items_score_is_its_own: some items alone, and among all"),
+        (Forgets, "a_model_built_of_the_schema_takes_the_saved_state: a model with the saved state scores otherwise"),
+        (Counts, "training_that_is_resumed_is_equal_to_an_uninterrupted_one: resumed after epoch 4 of 6"),
+    ],
+)
+def test_what_breaks_the_contract_is_said(model: type, broken: str) -> None:
+    skips = {"it_learns_more_than_popularity": "it is trained too briefly for that"}
+    with pytest.raises(AssertionError) as error:
+        check_model(model, {"dim": 4, "batch_size": 64}, epochs=6, skips=skips)
+    assert broken in str(error.value)
+
+
+def test_a_model_is_checked_by_name_or_class_and_trained_once() -> None:
+    fields = small_fields("mf")
+    result = check_model("mf", fields, epochs=EPOCHS)
+    assert list(result) == [check.__name__ for check in CHECKS]
+    assert {said for name, said in result.items() if "cuda" not in name} == {"passed"}
+    assert trained("mf", fields, EPOCHS) is trained("mf", fields)
+    assert trained(MF, fields).name == "kgrec.models.mf:MF"
+
+
+def test_the_share_that_is_asked_for_beyond_popularity_is_named() -> None:
+    with pytest.raises(
+        AssertionError, match=r"after 1 epochs recall@5 of known users is 0\.\d+, popularity's is 0\.\d"
+    ):
+        check_model("mf", {"dim": 4, "lr": 1e-6}, epochs=1)
+
+
+class TestInherited(ModelContract):
+    """The contract as a class."""
+
+    model = "sasrec"
+    config = small_fields("sasrec")
+    epochs = EPOCHS
 
 
 # ---------------------------------------------------------------- models by name

@@ -1,0 +1,1 @@
+"""Models of somebody else's, one file each."""
