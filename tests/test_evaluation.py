@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kgrec.errors import KgrecError, UnknownName
+from kgrec.evaluation import metrics
 from kgrec.evaluation.evaluation import default_metrics, evaluate
 from kgrec.graph import NO_TIME, Candidates, Graph
 from kgrec.model import Query, Recommender
@@ -82,6 +83,28 @@ def test_means_over_users_are_sums_on_paper() -> None:
     )
     assert list(result.metrics) == names
     assert (result.num_users, result.num_unrankable) == (2, 0)
+
+
+def test_metrics_of_the_catalog_count_how_often_items_are_listed(monkeypatch) -> None:
+    """The first two are b and c for Ann, a and b for Bob: shares 1/4, 2/4 and 1/4, and none of d and e. A further
+    metric is one entry."""
+
+    def entropy(recommended: Tensor) -> float:
+        share = recommended.double() / recommended.sum()
+        return float(-torch.xlogy(share, share).sum())
+
+    further = (*metrics.FORMULAS, metrics.Formula("entropy", "catalog", entropy))
+    monkeypatch.setattr(metrics, "FORMULAS", further)
+    result = evaluate(Table(SCORES), KNOWN, HELD, metrics=["gini@2", "entropy@1", "entropy@2", "mrr@3"])
+    assert result.metrics == pytest.approx(
+        {
+            "gini@2": (-4 * 0 - 2 * 0 + 0 * 1 / 4 + 2 * 1 / 4 + 4 * 2 / 4) / 4,
+            "entropy@1": log(2),
+            "entropy@2": (log(4) + log(2) + log(2) + log(4)) / 4,
+            "mrr@3": (1 / 1 + 1 / 3) / 2,
+        }
+    )
+    assert result.per_user.column_names == ["user", "mrr@3"]
 
 
 def test_each_user_has_a_row_under_the_external_id() -> None:

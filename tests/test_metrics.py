@@ -25,6 +25,7 @@ from kgrec.evaluation.metrics import (
     coverage,
     ece,
     gauc,
+    gini,
     higher_is_better,
     logloss,
     mae,
@@ -147,6 +148,12 @@ def test_coverage_is_the_share_of_the_catalog() -> None:
     assert coverage(torch.tensor([True, False, True, False, False])) == 2 / 5
 
 
+def test_gini_is_how_unevenly_items_are_recommended() -> None:
+    """Shares 0, 1/6, 2/6 and 3/6 of four items: (-3 * 0 - 1 * 1/6 + 1 * 2/6 + 3 * 3/6) / 3."""
+    assert gini(torch.tensor([3, 0, 2, 1])) == pytest.approx((-3 * 0 - 1 / 6 + 2 / 6 + 3 * 3 / 6) / 3)
+    assert gini(torch.tensor([2, 2, 2, 2])) == 0 and gini(torch.tensor([0, 7, 0, 0])) == 1
+
+
 @pytest.mark.parametrize(
     ("kind", "theirs"),
     [
@@ -226,5 +233,5 @@ def test_a_bad_cut_off_is_refused(name: str, message: str) -> None:
 
 def test_which_way_is_better() -> None:
     better_higher = ["recall@5", "coverage@5", "auc", "gauc"]
-    better_lower = ["popularity@5", "rmse", "mae", "logloss", "ece"]
+    better_lower = ["popularity@5", "gini@5", "rmse", "mae", "logloss", "ece"]
     assert [name for name in [*better_higher, *better_lower] if higher_is_better(name)] == better_higher

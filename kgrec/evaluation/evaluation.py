@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from kgrec.errors import KgrecError, some
-from kgrec.evaluation.metrics import OF_A_USERS_CLICKS, OF_CLICKS, OF_RATINGS, Metric, Ranking, coverage, parse
+from kgrec.evaluation.metrics import EDGES, FORMULAS, Metric, Ranking, parse
 from kgrec.evaluation.ranking import LAST, Ranker, Scorer, as_edges, scoring
 from kgrec.graph import NO_TIME, Candidates, Graph
 from kgrec.model import AnyTask, Recommender
@@ -45,7 +45,7 @@ def default_metrics(task: AnyTask) -> tuple[str, ...]:
     if task == "link":
         return ("mrr", "hits@1", "hits@3", "hits@10")
     if task != "ranking":
-        return tuple(OF_RATINGS if task == "rating" else OF_CLICKS)
+        return ("rmse", "mae") if task == "rating" else ("auc", "gauc", "logloss", "ece")
     kinds = ("recall", "precision", "ndcg", "hit_rate", "mrr", "map")
     return tuple(f"{kind}@{k}" for k in (10, 20) for kind in kinds)
 
@@ -91,8 +91,8 @@ def evaluate(
     _check_graphs(known, held)
     trial = _Trial(model, known, held, candidates, batch_size, cells)
     check_metrics(model, trial.held, [metric.name for metric in wanted])
-    of_lists = [metric for metric in wanted if metric.of in ("lists", "catalog")]
-    of_edges = [metric for metric in wanted if metric.of in ("ratings", "clicks")]
+    of_edges = [metric for metric in wanted if metric.of in EDGES]
+    of_lists = [metric for metric in wanted if metric not in of_edges]
     with scoring(model):
         ranked = _rank(trial, of_lists, seed) if of_lists else {}
         score = trial.scorer.of_edges(trial.held) if of_edges else None
@@ -126,12 +126,14 @@ def check_metrics(model: Recommender, held: Graph, metrics: Sequence[str]) -> No
     have no labels of clicks, and where AUC is undefined: all edges, or those of each user for GAUC, are of one class.
     """
     wanted = [parse(name) for name in metrics]
-    facts = [metric.name for metric in wanted if metric.of == "facts"]
+    facts = [metric for metric in wanted if metric.of == "facts"]
     if facts:
-        lists = "; the mrr of lists has a cut-off, mrr@10" if "mrr" in facts else ""
+        both = {metric.kind for metric in facts if not metric.k} & {one.name for one in FORMULAS if one.of == "lists"}
+        lists = "".join(f"; the {name} of lists has a cut-off, {name}@10" for name in sorted(both))
         raise KgrecError(
-            f"{', '.join(facts)} measure held-out facts, and these are held-out {held.target[1]!r} edges{lists}; ask "
-            "for metrics such as ndcg@10, or train a model of facts with --task link"
+            f"{', '.join(metric.name for metric in facts)} measure held-out facts, and these are held-out "
+            f"{held.target[1]!r} edges{lists}; ask for metrics such as ndcg@10, or train a model of facts with --task "
+            "link"
         )
     for what, task in (("ratings", "rating"), ("clicks", "ctr")):
         names = [metric.name for metric in wanted if metric.of == what]
@@ -140,25 +142,29 @@ def check_metrics(model: Recommender, held: Graph, metrics: Sequence[str]) -> No
                 f"{', '.join(names)} measure predicted {what}, and the scores of {type(model).__name__} are of task "
                 f"{model.task!r}; ask for metrics such as ndcg@10"
             )
-    kinds = [metric.kind for metric in wanted if metric.of == "clicks"]
-    if kinds:
-        _check_classes(held.only(held.target), kinds)
+    of_clicks = [metric for metric in wanted if metric.of == "clicks"]
+    if of_clicks:
+        _check_classes(held.only(held.target), of_clicks)
 
 
-def _check_classes(held: Graph, kinds: Sequence[str]) -> None:
-    label = held.clicks()
-    undefined = [kind for kind in ("auc", "gauc") if kind in kinds]
+def _check_classes(held: Graph, wanted: Sequence[Metric]) -> None:
+    """wanted: metrics of clicks. Raises KgrecError where the held-out clicks leave one undefined."""
+    label, others = held.clicks(), [one for one in FORMULAS if one.of == "clicks"]
+    undefined = [metric.name for metric in wanted if metric.formula.classes != "any"]
     if undefined and label.min() == label.max():
+        left = [one.name for one in others if one.classes == "any"]
         raise KgrecError(
             f"{' and '.join(undefined)} undefined: the {len(label):,} held-out {held.target[1]!r} edges are all "
             f"{'clicks' if label[0] else 'without a click'}, and both are wanted; mend `click:` in the recipe, take "
-            "another --split, or ask for --metrics logloss,ece and --metric logloss"
+            f"another --split, or ask for --metrics {','.join(left)} and --metric {left[0]}"
         )
+    undefined = [metric.name for metric in wanted if metric.formula.classes == "both of a user"]
     edges, clicks = torch.bincount(held.head), torch.bincount(held.head, weights=label)
-    if "gauc" in kinds and not ((clicks > 0) & (clicks < edges)).any():
+    if undefined and not ((clicks > 0) & (clicks < edges)).any():
+        left = [one.name for one in others if one.classes != "both of a user"]
         raise KgrecError(
-            f"gauc undefined: no user has both clicks and others among the {len(label):,} held-out edges; hold out "
-            "more of each user with --split, or ask for --metrics auc,logloss,ece"
+            f"{' and '.join(undefined)} undefined: no user has both clicks and others among the {len(label):,} "
+            f"held-out edges; hold out more of each user with --split, or ask for --metrics {','.join(left)}"
         )
 
 
@@ -298,11 +304,11 @@ class _Tally:
         self.interactions, self.catalog = trial.interactions, trial.scopes[scope]
         self.relevant = trial.relevant(scope)
         self.of_lists = [metric for metric in wanted if metric.of == "lists"]
+        self.of_catalog = [metric for metric in wanted if metric.of == "catalog"]
         self.recommended = {
-            metric: torch.zeros(trial.pad + 1, dtype=torch.bool, device=trial.user.device)
-            for metric in wanted
-            if metric.of == "catalog"
-        }
+            k: torch.zeros(trial.pad + 1, dtype=torch.long, device=trial.user.device)
+            for k in {metric.k for metric in self.of_catalog}
+        }  #: by cut-off, in how many lists each node stands
         self.rows: list[Tensor] = []
         self.values: dict[str, list[Tensor]] = {metric.name: [] for metric in self.of_lists}
 
@@ -315,8 +321,9 @@ class _Tally:
         self.rows.append(row)
         for metric in self.of_lists:
             self.values[metric.name].append(metric.values(lists))
-        for metric, recommended in self.recommended.items():
-            recommended[item[:, : metric.k]] = True
+        for k, recommended in self.recommended.items():
+            listed = item[:, :k].flatten()
+            recommended.index_add_(0, listed, torch.ones_like(listed))
 
     def found(self) -> _Found:
         """Means and values in the order of users, so that they do not depend on the batches; empty without users."""
@@ -325,8 +332,9 @@ class _Tally:
             return _Found({}, {})
         columns = {name: torch.cat(values)[order] for name, values in self.values.items()}
         means = {name: float(values.mean()) for name, values in columns.items()}
-        covered = {metric.name: coverage(mask[self.catalog]) for metric, mask in self.recommended.items()}
-        return _Found({**means, **covered}, columns)
+        for metric in self.of_catalog:
+            means[metric.name] = float(metric.formula.value(self.recommended[metric.k][self.catalog]))
+        return _Found(means, columns)
 
 
 def _rank(trial: _Trial, wanted: Sequence[Metric], seed: int) -> dict[str, _Found]:
@@ -351,29 +359,18 @@ def _rank(trial: _Trial, wanted: Sequence[Metric], seed: int) -> dict[str, _Foun
 def _predicted(trial: _Trial, wanted: Sequence[Metric], score: Tensor) -> dict[str, _Found]:
     """The metrics of predicted ratings or clicks, by scope. score: FloatTensor [held-out edges]."""
     user = torch.searchsorted(trial.user, trial.held.head)
-    measure = _of_clicks if trial.scorer.model.task == "ctr" else _of_ratings
     inside = {scope: trial.is_in(scope, trial.held.tail) for scope in trial.scopes}
     return {
-        scope: measure(wanted, score[edges], trial.truth[edges], user[edges]) if edges.any() else _Found({}, {})
+        scope: _of_edges(wanted, score[edges], trial.truth[edges], user[edges]) if edges.any() else _Found({}, {})
         for scope, edges in inside.items()
     }
 
 
-def _of_ratings(wanted: Sequence[Metric], score: Tensor, rating: Tensor, user: Tensor) -> _Found:
-    """All Tensor [edges of the scope]; users by their rows."""
-    error = (score - rating).double()
-    formulas = {metric.name: OF_RATINGS[metric.kind] for metric in wanted}
-    return _Found(
-        {name: float(formula(error)) for name, formula in formulas.items()},
-        {name: formula(error, user) for name, formula in formulas.items()},
-    )
-
-
-def _of_clicks(wanted: Sequence[Metric], score: Tensor, label: Tensor, user: Tensor) -> _Found:
+def _of_edges(wanted: Sequence[Metric], score: Tensor, truth: Tensor, user: Tensor) -> _Found:
     """All Tensor [edges of the scope]; users by their rows. What is undefined is left out."""
-    means = {metric.name: float(OF_CLICKS[metric.kind](score, label, user)) for metric in wanted}
-    own = {metric.name: OF_A_USERS_CLICKS[metric.kind] for metric in wanted if metric.kind in OF_A_USERS_CLICKS}
+    means = {metric.name: float(metric.formula.value(score, truth, user)) for metric in wanted}
+    own = {metric.name: metric.formula.of_user for metric in wanted}
     return _Found(
         {name: value for name, value in means.items() if not math.isnan(value)},
-        {name: formula(score, label, user) for name, formula in own.items()},
+        {name: formula(score, truth, user) for name, formula in own.items() if formula is not None},
     )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from kgrec.errors import KgrecError
-from kgrec.evaluation.metrics import OF_FACTS, parse
+from kgrec.evaluation.metrics import parse
 from kgrec.evaluation.ranking import scoring
 from kgrec.graph import Graph
 from kgrec.graph.schema import EdgeType
@@ -71,7 +71,7 @@ def evaluate_links(
         parts = [_ranked(model, known, held, edge, cells) for edge in _relations(held)]
     ranks = pa.concat_tables(parts).unify_dictionaries()
     rank = torch.from_numpy(ranks["rank"].to_numpy())
-    values = {metric.name: float(OF_FACTS[metric.kind](rank, metric.k).mean()) for metric in map(parse, metrics)}
+    values = {metric.name: float(metric.formula.value(rank, metric.k).mean()) for metric in map(parse, metrics)}
     return LinkEvaluation(values, ranks, time.perf_counter() - begun)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -99,8 +99,23 @@ def _share(part: Tensor, whole: Tensor) -> Tensor:
 
 
 def coverage(recommended: Tensor) -> float:
-    """Share of the catalog that is recommended to anybody. recommended: BoolTensor [items]."""
-    return float(recommended.double().mean())
+    """Share of the catalog that is recommended to anybody. recommended: LongTensor [items], in how many lists each item
+    stands, or BoolTensor, whether in any."""
+    return float((recommended > 0).double().mean())
+
+
+def gini(recommended: Tensor) -> float:
+    """Gini index of how often items are recommended: the sum of (2 j - n - 1) p_j / (n - 1) over the n items of the
+    catalog by their rising shares p of all that is recommended. 0 where all are recommended equally often, 1 where a
+    single one is (Shani & Gunawardana 2011, "Evaluating Recommendation Systems", Gini index of sales diversity).
+    recommended: LongTensor [items], in how many lists each item stands.
+
+    >>> gini(torch.tensor([0, 3, 1]))  # (-2 * 0 + 0 * 1/4 + 2 * 3/4) / 2
+    0.75
+    """
+    share, count = recommended.double().sort().values, len(recommended)
+    place = torch.arange(1, count + 1, device=share.device, dtype=torch.double)
+    return float((2 * place - count - 1) @ share / (share.sum().clamp(min=1) * max(1, count - 1)))
 
 
 def rmse(error: Tensor, user: Tensor | None = None) -> Tensor:
@@ -181,35 +196,72 @@ def hits(rank: Tensor, k: int) -> Tensor:
     return (rank <= k).double()
 
 
-#: Metrics of one user's list: (lists, k) -> DoubleTensor [B]
-OF_LISTS: Mapping[str, Callable[[Ranking, int], Tensor]] = {
-    "recall": _recall,
-    "precision": _precision,
-    "hit_rate": _hit_rate,
-    "ndcg": _ndcg,
-    "ndcg_kgat": _ndcg_kgat,
-    "mrr": _mrr,
-    "map": _map,
-    "popularity": _popularity,
-}
-#: Metrics of all lists together
-OF_CATALOG = ("coverage",)
-#: Metrics of predicted ratings: error [n] -> DoubleTensor [], and with user [n] -> [U]
-OF_RATINGS: Mapping[str, Callable[..., Tensor]] = {"rmse": rmse, "mae": mae}
-#: Metrics of predicted clicks: (score [n], label [n], user [n]) -> DoubleTensor []
-OF_CLICKS: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "auc": lambda score, label, user: auc(score, label),
-    "gauc": gauc,
-    "logloss": lambda score, label, user: logloss(score, label),
-    "ece": lambda score, label, user: ece(score, label),
-}
-#: Metrics of held-out facts: (rank [n], k) -> DoubleTensor [n]
-OF_FACTS: Mapping[str, Callable[[Tensor, int], Tensor]] = {"mrr": reciprocal_rank, "hits": hits}
-#: Those of them that a user has: (score [n], label [n], user [n]) -> DoubleTensor [U]
-OF_A_USERS_CLICKS: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"gauc": auc, "logloss": logloss}
+Of = Literal["lists", "catalog", "ratings", "clicks", "facts"]
+EDGES: tuple[Of, ...] = ("ratings", "clicks")  #: where each held-out edge counts, not each user
 
-NAMES = (*OF_LISTS, *OF_CATALOG, *OF_RATINGS, *OF_CLICKS, "hits")
-LOWER_IS_BETTER = frozenset({"rmse", "mae", "popularity", "logloss", "ece"})
+
+@dataclass(frozen=True)
+class Formula:
+    """A metric's definition: all that is known of it anywhere."""
+
+    name: str
+    #: what it is computed from: each user's list, all lists together, predicted ratings, predicted clicks, or the ranks
+    #: of held-out facts
+    of: Of
+    #: lists: (Ranking, k) -> DoubleTensor [B]; catalog: in how many lists each item stands, LongTensor [items], -> float;
+    #: ratings and clicks: (score [n], truth [n], user [n]) -> DoubleTensor []; facts: (rank [n], k) -> DoubleTensor [n]
+    value: Callable[..., Any]
+    #: ratings and clicks: (score [n], truth [n], user [n]) -> DoubleTensor [U], each user's own; None: they have none
+    of_user: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
+    cut_off: bool = True  #: whether a name has one, as `ndcg@10`
+    lower_is_better: bool = False
+    least_depth: int = 0  #: ranks that must be known whatever the cut-off
+    #: clicks: what must be there for it to be defined, clicks and non-clicks of all edges, or of some user
+    classes: Literal["any", "both", "both of a user"] = "any"
+
+
+FORMULAS = (
+    Formula("recall", "lists", _recall),
+    Formula("precision", "lists", _precision),
+    Formula("hit_rate", "lists", _hit_rate),
+    Formula("ndcg", "lists", _ndcg),
+    Formula("ndcg_kgat", "lists", _ndcg_kgat, least_depth=KGAT_DEPTH),
+    Formula("mrr", "lists", _mrr),
+    Formula("map", "lists", _map),
+    Formula("popularity", "lists", _popularity, lower_is_better=True),  # users know popular items without us
+    Formula("coverage", "catalog", coverage),
+    Formula("gini", "catalog", gini, lower_is_better=True),
+    Formula(
+        "rmse",
+        "ratings",
+        lambda score, rating, user: rmse(score - rating),
+        lambda score, rating, user: rmse(score - rating, user),
+        cut_off=False,
+        lower_is_better=True,
+    ),
+    Formula(
+        "mae",
+        "ratings",
+        lambda score, rating, user: mae(score - rating),
+        lambda score, rating, user: mae(score - rating, user),
+        cut_off=False,
+        lower_is_better=True,
+    ),
+    Formula("auc", "clicks", lambda score, label, user: auc(score, label), cut_off=False, classes="both"),
+    Formula("gauc", "clicks", gauc, auc, cut_off=False, classes="both of a user"),
+    Formula(
+        "logloss",
+        "clicks",
+        lambda score, label, user: logloss(score, label),
+        logloss,
+        cut_off=False,
+        lower_is_better=True,
+    ),
+    Formula("ece", "clicks", lambda score, label, user: ece(score, label), cut_off=False, lower_is_better=True),
+    Formula("hits", "facts", hits),
+    Formula("mrr", "facts", reciprocal_rank, cut_off=False),
+)
+NAMES = tuple(dict.fromkeys(formula.name for formula in FORMULAS))
 
 
 @dataclass(frozen=True)
@@ -217,38 +269,36 @@ class Metric:
     """A metric by name and cut-off."""
 
     kind: str  #: one of NAMES
-    k: int = 0  #: ranks that count; 0 for metrics of ratings and clicks, and for the mrr of held-out facts
+    k: int = 0  #: ranks that count; 0 where a metric has no cut-off
 
     @property
     def name(self) -> str:
         """As users write it: `ndcg@10`, `rmse`."""
         return f"{self.kind}@{self.k}" if self.k else self.kind
 
+    @cached_property
+    def formula(self) -> Formula:
+        """Its definition; `mrr` has two, of lists with a cut-off and of facts without."""
+        return next(one for one in FORMULAS if one.name == self.kind and one.cut_off == (self.k > 0))
+
     @property
-    def of(self) -> Literal["lists", "catalog", "ratings", "clicks", "facts"]:
-        """What it measures: each user's list, all lists together, predicted ratings, predicted clicks, or the ranks of
-        held-out facts."""
-        if self.kind == "hits" or (self.kind == "mrr" and not self.k):
-            return "facts"
-        if self.kind in OF_LISTS:
-            return "lists"
-        if self.kind in OF_CATALOG:
-            return "catalog"
-        return "ratings" if self.kind in OF_RATINGS else "clicks"
+    def of(self) -> Of:
+        """What it is computed from."""
+        return self.formula.of
 
     @property
     def depth(self) -> int:
         """How many ranks must be known to compute it."""
-        return max(self.k, KGAT_DEPTH) if self.kind == "ndcg_kgat" else self.k
+        return max(self.k, self.formula.least_depth)
 
     @property
     def higher_is_better(self) -> bool:
-        """Errors are better when lower; so is popularity, since users know popular items without us."""
-        return self.kind not in LOWER_IS_BETTER
+        return not self.formula.lower_is_better
 
     def values(self, lists: Ranking) -> Tensor:
         """The value for each list, DoubleTensor [B], in a list metric; `lists` has K >= depth ranks."""
-        return OF_LISTS[self.kind](lists, self.k)
+        found: Tensor = self.formula.value(lists, self.k)
+        return found
 
 
 def parse(name: str) -> Metric:
@@ -260,14 +310,13 @@ def parse(name: str) -> Metric:
     Raises UnknownName for a metric that is not there, KgrecError for a cut-off that is missing, bad or out of place.
     """
     kind, at, cut = name.strip().partition("@")
-    if kind not in NAMES:
+    cut_offs = {formula.cut_off for formula in FORMULAS if formula.name == kind}
+    if not cut_offs:
         raise unknown_name("metric", kind, NAMES)
-    if kind == "mrr" and not at:
-        return Metric(kind)  # of facts; that of lists has a cut-off
-    if kind in (*OF_RATINGS, *OF_CLICKS):
-        if at:
-            raise KgrecError(f"metric {name!r}: {kind} takes no cut-off; write {kind}")
+    if not at and False in cut_offs:
         return Metric(kind)
+    if True not in cut_offs:
+        raise KgrecError(f"metric {name!r}: {kind} takes no cut-off; write {kind}")
     if not at:
         raise KgrecError(f"metric {name!r} needs a cut-off, the number of ranks that count: {kind}@10")
     if not (cut.isascii() and cut.isdigit()) or int(cut) < 1:

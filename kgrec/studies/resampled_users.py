@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from kgrec.errors import KgrecError
-from kgrec.evaluation.metrics import BINS, parse
+from kgrec.evaluation.metrics import BINS, EDGES, parse
 from kgrec.studies.measured_runs import HeldOutEdges, MeasuredRun
-
-OF_EDGES = ("ratings", "clicks")  #: kinds of metrics in which each held-out edge counts, not each user
 
 
 class UserSample:
@@ -23,13 +21,13 @@ class UserSample:
         self.weight = np.zeros((num_users, len(metrics)))  #: float64 [U, K], of each in the metric
         self.root = np.array([name == "rmse" for name in metrics])  #: bool [K], roots of means of squares
         self.pooled: dict[int, Callable[[np.ndarray], np.ndarray]] = {}  #: columns of metrics that are no such means
-        edges = run.predictions if any(parse(name).of in OF_EDGES for name in metrics) else None
+        edges = run.predictions if any(parse(name).of in EDGES for name in metrics) else None
         for column, name in enumerate(metrics):
             if name in run.values:
                 self.values[:, column] = run.values[name].to_numpy(np.float64)
             if parse(name).of == "lists":
                 self.weight[:, column] = 1
-            elif edges is not None and parse(name).of in OF_EDGES:
+            elif edges is not None and parse(name).of in EDGES:
                 self.weight[:, column] = edges.counts(num_users)
             if edges is not None and name == "auc":
                 self.values[:, column] = edges.own_auc(num_users)
@@ -62,7 +60,7 @@ class UserSample:
                     f"{run.test[name]:.6f}; the folder is altered: train again"
                 )
         left = [name for name, value in zip(metrics, found) if np.isnan(value)]
-        missing = [name for name in left if without_edges and parse(name).of in OF_EDGES]
+        missing = [name for name in left if without_edges and parse(name).of in EDGES]
         if missing:
             self.notes.append(
                 f"{run.name} lacks predictions.parquet, so {', '.join(missing)} have no interval; train it again"
