@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from kgrec.errors import KgrecError, unknown_name
 from kgrec.graph import Graph
 from kgrec.model import Objective
-from kgrec.nn import Drawn, EdgeModelConfig, GraphEdgeModel, NodeEmbedding, RankingLoss, TransR
+from kgrec.nn import EdgeModelConfig, GraphEdgeModel, NodeEmbedding, TransR
 from kgrec.nn.text_vectors import text_vectors
 from kgrec.rows import FeatureRows, RelationRows, declare_rows
 from kgrec.samplers import Batch, CombinedLoader, Edges, Loader, Negatives
@@ -54,10 +54,8 @@ class CKE(GraphEdgeModel):
     Config = CKEConfig
 
     def __init__(self, graph: Graph, config: CKEConfig) -> None:
-        super().__init__(graph, config, config.dim)
-        known, facts, (source, _, target) = graph.only(graph.target), graph.facts(), graph.target
-        self.user = NodeEmbedding(known, source, config.dim, config.init_std, config)
-        self.item = NodeEmbedding(known, target, config.dim, config.init_std, config)
+        super().__init__(graph, config, adjacency=False)
+        known, facts = graph.only(graph.target), graph.facts()
         self.rated: Tensor  #: BoolTensor [I, 1], which items have interactions
         self.register_buffer("rated", _touched(known, self.items), persistent=False)
         self.entity = self.transr = None
@@ -122,9 +120,6 @@ class CKE(GraphEdgeModel):
         assert self.entity is not None
         return self.entity(torch.cat([batch.head.unsqueeze(1), batch.tail.unsqueeze(1), batch.negative], 1))
 
-    def refresh(self) -> None:
-        self.keep(*self.encode())
-
     def encode(self) -> tuple[Tensor, Tensor]:
         item = self.item.table() * self.rated
         if self.entity is not None:
@@ -132,10 +127,6 @@ class CKE(GraphEdgeModel):
         for code in self.codes:
             item = item + code()
         return self.user.table(), item
-
-    def ranking_loss(self, ranking: RankingLoss, user: Tensor, drawn: Drawn) -> Tensor:
-        of_user, of_item = self.tables(*self.encode())
-        return ranking.of_vectors(of_user(user), of_item, drawn)
 
 
 class Autoencoder(nn.Module):

@@ -11,7 +11,7 @@ from torch.nn import functional
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.model import Objective
-from kgrec.nn import Drawn, EdgeModelConfig, GraphEdgeModel, KGEncoder, KGEncoderConfig, RankingLoss, Vectors
+from kgrec.nn import Drawn, EdgeModelConfig, GraphEdgeModel, KGEncoder, KGEncoderConfig, Vectors
 from kgrec.samplers import Batch, Neighbors
 from kgrec.settings import settings
 
@@ -40,7 +40,7 @@ class KGAT(GraphEdgeModel):
     Config = KGATConfig
 
     def __init__(self, graph: Graph, config: KGATConfig) -> None:
-        super().__init__(graph, config, config.dim + sum(config.layers))
+        super().__init__(graph, config, config.dim + sum(config.layers), tables=False, adjacency=False)
         _check(config)
         ends = graph.target[0], graph.target[2]
         self.encoder = KGEncoder(graph, config, ends, sampled=bool(config.fanouts), sparse=config.sparse)
@@ -61,16 +61,10 @@ class KGAT(GraphEdgeModel):
         self.encoder.attend()
         first = 0
         for output in self.encoder.outputs():
-            user, item = output.split([len(self.users), len(self.items)])
-            first = self.keep(user, item, first)
+            first = self.keep(*self.split(output), first)
 
     def encode(self) -> tuple[Tensor, Tensor]:
-        user, item = self.encoder().split([len(self.users), len(self.items)])
-        return user, item
-
-    def ranking_loss(self, ranking: RankingLoss, user: Tensor, drawn: Drawn) -> Tensor:
-        of_user, of_item = self.tables(*self.encode())
-        return ranking.of_vectors(of_user(user), of_item, drawn)
+        return self.split(self.encoder())
 
     def sampled_loss(self, batch: Batch) -> Tensor:
         """The ranking loss of vectors that a batch's neighborhood makes."""

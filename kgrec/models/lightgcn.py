@@ -6,8 +6,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from kgrec.graph import Graph
-from kgrec.nn import Drawn, EdgeModelConfig, GraphEdgeModel, NodeEmbedding, RankingLoss, symmetric
+from kgrec.nn import EdgeModelConfig, GraphEdgeModel
 from kgrec.settings import settings
 
 
@@ -24,23 +23,8 @@ class LightGCN(GraphEdgeModel):
 
     Config = LightGCNConfig
 
-    def __init__(self, graph: Graph, config: LightGCNConfig) -> None:
-        super().__init__(graph, config, config.dim)
-        known, (source, _, target) = graph.only(graph.target), graph.target
-        self.user = NodeEmbedding(known, source, config.dim, config.init_std, config)
-        self.item = NodeEmbedding(known, target, config.dim, config.init_std, config)
-        self.adjacency = symmetric(known)
-
-    def refresh(self) -> None:
-        self.keep(*self.encode())
-
     def encode(self) -> tuple[Tensor, Tensor]:
-        layers = [torch.cat([self.user.table(), self.item.table()])]
+        layers = [self.own_vectors()]
         for _ in range(self.config.layers):
             layers.append(self.adjacency(layers[-1]))
-        user, item = torch.stack(layers).mean(0).split([len(self.users), len(self.items)])
-        return user, item
-
-    def ranking_loss(self, ranking: RankingLoss, user: Tensor, drawn: Drawn) -> Tensor:
-        of_user, of_item = self.tables(*self.encode())
-        return ranking.of_vectors(of_user(user), of_item, drawn)
+        return self.split(torch.stack(layers).mean(0))

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
-from kgrec.nn import Drawn, EdgeModelConfig, GraphEdgeModel, NodeEmbedding, RankingLoss, symmetric
+from kgrec.nn import Drawn, EdgeModelConfig, GraphEdgeModel, RankingLoss
 from kgrec.settings import settings
 
 
@@ -34,23 +34,16 @@ class XSimGCL(GraphEdgeModel):
     Config = XSimGCLConfig
 
     def __init__(self, graph: Graph, config: XSimGCLConfig) -> None:
-        super().__init__(graph, config, config.dim)
+        super().__init__(graph, config)
         if config.contrast_layer > config.layers:
             raise KgrecError(f"contrast_layer is {config.contrast_layer}, and there are {config.layers} layers")
-        known, (source, _, target) = graph.only(graph.target), graph.target
-        self.user = NodeEmbedding(known, source, config.dim, config.init_std, config)
-        self.item = NodeEmbedding(known, target, config.dim, config.init_std, config)
-        self.adjacency = symmetric(known)
-
-    def refresh(self) -> None:
-        self.keep(*self.encode())
 
     def encode(self) -> tuple[Tensor, Tensor]:
         return self.split(torch.stack(self.propagate()).mean(0))
 
     def propagate(self) -> list[Tensor]:
         """The vectors of users and items after each layer: [U + I, D] each."""
-        layers, vector = [], torch.cat([self.user.table(), self.item.table()])
+        layers, vector = [], self.own_vectors()
         for _ in range(self.config.layers):
             vector = self.adjacency(vector)
             if self.training and self.config.noise:
@@ -58,11 +51,6 @@ class XSimGCL(GraphEdgeModel):
                 vector = vector + vector.sign() * noise
             layers.append(vector)
         return layers
-
-    def split(self, vector: Tensor) -> tuple[Tensor, Tensor]:
-        """The users' vectors and the items'."""
-        user, item = vector.split([len(self.users), len(self.items)])
-        return user, item
 
     def ranking_loss(self, ranking: RankingLoss, user: Tensor, drawn: Drawn) -> Tensor:
         layers = self.propagate()
