@@ -15,7 +15,7 @@ from kgrec.errors import KgrecError, unknown_name
 from kgrec.graph import Graph
 from kgrec.graph.schema import EdgeSchema, EdgeType, FeatureKind, FeatureSchema, Schema
 
-DECLARED = "declared_rows"  #: the attribute of a module that holds what `declare_rows` was told, by local name
+DECLARED = "declared_rows"  #: the attribute of a module that holds what `declare_rows` recorded, by local name
 
 
 @dataclass(frozen=True)

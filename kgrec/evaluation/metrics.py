@@ -208,7 +208,7 @@ class Formula:
     #: what it is computed from: each user's list, all lists together, predicted ratings, predicted clicks, or the ranks
     #: of held-out facts
     of: Of
-    #: lists: (Ranking, k) -> DoubleTensor [B]; catalog: in how many lists each item stands, LongTensor [items], -> float;
+    #: lists: (Ranking, k) -> DoubleTensor [B]; catalog: in how many lists each item stands, LongTensor [I], -> float;
     #: ratings and clicks: (score [n], truth [n], user [n]) -> DoubleTensor []; facts: (rank [n], k) -> DoubleTensor [n]
     value: Callable[..., Any]
     #: ratings and clicks: (score [n], truth [n], user [n]) -> DoubleTensor [U], each user's own; None: they have none

@@ -38,9 +38,7 @@ HINTS = {
 class GANConfig(NodeFeaturesConfig):
     """Settings of GAN."""
 
-    condition: Literal["history", "features"] | None = (
-        "history"  #: what both networks are told of a user; None: nothing
-    )
+    condition: Literal["history", "features"] | None = "history"  #: what both networks see of a user; None: nothing
     value: Value = "wasserstein"  #: what the two play for
     gp_weight: NonNegativeFloat = 10.0  #: of the gradient penalty, with `value: wasserstein`
     turn: Literal["batch", "epoch"] = "batch"  #: after what the other network learns
@@ -94,10 +92,9 @@ class GAN(Recommender):
         self.register_buffer("drawable", torch.zeros(len(self.items)), persistent=False)
         self.drawable[graph.drawable(graph.target[2]) - self.items.start] = 1
         self.known: Nodes | None = None  #: the users in training with their items
-        self.told: Tensor | float = (
-            0.0  #: rows of this epoch that D knew for what they are, or a critic's distances, their sum
-        )
-        self.judged = 0  #: all rows of this epoch, or pairs of a real and a generated one
+        #: rows of this epoch that D classified correctly, or the sum of a critic's distances
+        self.correct: Tensor | float = 0.0
+        self.num_judged = 0  #: all rows of this epoch, or pairs of a real and a generated one
         self.found: dict[str, float] = {}
         self.problems: list[str] = []
 
@@ -141,12 +138,13 @@ class GAN(Recommender):
         of_real, of_made = self.discriminator(real, condition), self.discriminator(made, condition)
         loss = judges_loss(c.value, of_real, of_made)
         if c.value == "wasserstein":
-            self.told, self.judged = self.told - loss.detach() * len(real), self.judged + len(real)
+            self.correct, self.num_judged = self.correct - loss.detach() * len(real), self.num_judged + len(real)
             judge = lambda row: self.discriminator(row, condition)  # noqa: E731
             share = torch.rand(len(real), 1, device=real.device)
             loss = loss + c.gp_weight * gradient_penalty(judge, share * real + (1 - share) * made)
         else:
-            self.told, self.judged = self.told + num_right(of_real, of_made), self.judged + 2 * len(real)
+            correct = num_right(of_real, of_made)
+            self.correct, self.num_judged = self.correct + correct, self.num_judged + 2 * len(real)
         return loss + self.discriminator_penalty(batch) if c.d_l2 else loss
 
     def generator_loss(self, batch: Batch) -> Tensor:
@@ -184,20 +182,20 @@ class GAN(Recommender):
     # ------------------------------------------------------------------ what it makes
 
     def condition(self, query: Query) -> Tensor:
-        """What G and D are told of users: the 0-1 rows of their histories, FloatTensor [B, I], else their flat numbers,
+        """What G and D see of users: the 0-1 rows of their histories, FloatTensor [B, I], else their flat numbers,
         LongTensor [B]."""
         return query.multi_hot(self.items) if self.reads_history else query.user
 
-    def _told(self, batch: Batch) -> Tensor:
+    def _condition(self, batch: Batch) -> Tensor:
         """The same of users in training."""
         return batch.multi_hot(self.items) if self.reads_history else batch.head
 
     def score(self, query: Query, items: Tensor) -> Tensor:
         maker = self.generator
-        told, of_item = maker.condition(self.condition(query)), maker.bias(items).squeeze(-1) + maker.mean
+        condition, of_item = maker.condition(self.condition(query)), maker.bias(items).squeeze(-1) + maker.mean
         made = torch.zeros((), device=items.device)
         for noise in self.noise:
-            made = made + (dot(maker.hidden(noise, told), maker.item, items) + of_item).sigmoid()
+            made = made + (dot(maker.hidden(noise, condition), maker.item, items) + of_item).sigmoid()
         return made / len(self.noise)
 
     def refresh(self) -> None:
@@ -207,26 +205,26 @@ class GAN(Recommender):
         number, device = len(self.known), self.noise.device
         for index in torch.arange(number, device=device).split(CHUNK):
             batch = self.known[index]
-            told = self.generator.condition(self._told(batch))
-            hidden = torch.stack([self.generator.hidden(noise, told) for noise in self.noise])
+            condition = self.generator.condition(self._condition(batch))
+            hidden = torch.stack([self.generator.hidden(noise, condition) for noise in self.noise])
             self.generator.user_vector[batch.head - self.users.start] = hidden.mean(0)
         total, lists = torch.zeros(len(self.items), device=device), []
         for index in _spread(number, device).split(CHUNK):
             batch = self.known[index]
-            made = self.generator(self.noise[index % len(self.noise)], self._told(batch))
+            made = self.generator(self.noise[index % len(self.noise)], self._condition(batch))
             total += made.sum(0)
             lists.append(made.topk(min(TOP, len(self.items))).indices.flatten())
         entropy, distinct = entropy_share(total), distinct_share(torch.cat(lists), len(self.items))
         self.found = {"entropy": entropy, "distinct": distinct}
         accuracy = None
         if self.config.value == "wasserstein":
-            self.found["distance"] = float(self.told) / max(1, self.judged)
+            self.found["distance"] = float(self.correct) / max(1, self.num_judged)
         else:
-            accuracy = self.found["d_accuracy"] = float(self.told) / max(1, self.judged)
+            accuracy = self.found["d_accuracy"] = float(self.correct) / max(1, self.num_judged)
         self.problems = self.watch.warnings(entropy, distinct, accuracy)
 
     def begin(self, epoch: int) -> None:
-        self.told, self.judged = 0.0, 0
+        self.correct, self.num_judged = 0.0, 0
 
     def diagnostics(self) -> Mapping[str, float]:
         """`entropy`: of the mean generated row, a share of the most there can be; `distinct`: share of the catalog in
@@ -259,7 +257,7 @@ def _spread(number: int, device: torch.device) -> Tensor:
 
 
 class Condition(nn.Module):
-    """A vector of what a network is told of a user: the sum of its history's vectors / sqrt(their number), that of its
+    """A vector of what a network sees of a user: the sum of its history's vectors / sqrt(their number), that of its
     columns, or zeros."""
 
     def __init__(self, graph: Graph, config: GANConfig, width: int) -> None:
@@ -314,9 +312,9 @@ class Generator(nn.Module):
         hidden = self.hidden(noise, self.condition(condition))
         return hidden @ self.item.table().T + self.bias.table().T + self.mean
 
-    def hidden(self, noise: Tensor, told: Tensor) -> Tensor:
-        """The last hidden layer h, [B, D]. noise: [Z] or [B, Z]; told: [B, W], what Condition gives."""
-        hidden = torch.tanh(told + self.noise(noise))
+    def hidden(self, noise: Tensor, condition: Tensor) -> Tensor:
+        """The last hidden layer h, [B, D]. noise: [Z] or [B, Z]; condition: [B, W], vectors that Condition makes."""
+        hidden = torch.tanh(condition + self.noise(noise))
         for layer in self.layers:
             hidden = torch.tanh(layer(hidden))
         return hidden

@@ -36,7 +36,7 @@ class KGATSeqConfig(KGEncoderConfig, SelfAttentionConfig, NextItemConfig):
 
 
 class KGATSeq(NextItem):
-    """An item's vector is e0 + W [e1 || e2 || ...]: its own, and what the layers of KGEncoder say of it, projected by
+    """An item's vector is e0 + W [e1 || e2 || ...]: its own, and the outputs of KGEncoder's layers for it, projected by
     W, which is 0 at the start. A user's path of these is read by self-attention or a GRU with additive attention, and
     all is trained jointly: next items by the sequence loss, facts by TransR."""
 
@@ -93,8 +93,8 @@ class EncodedItems(nn.Module):
 
     def encoded(self) -> Tensor:
         """The vectors of all items and a row of zeros: [I + 1, D]."""
-        own, said = self.encoder().tensor_split([self.dim], dim=-1)
-        return functional.pad(own + self.project(said), (0, 0, 0, 1))
+        own, of_layers = self.encoder().tensor_split([self.dim], dim=-1)
+        return functional.pad(own + self.project(of_layers), (0, 0, 0, 1))
 
     def refresh(self) -> None:
         """Make the attention and the vectors that scoring reads."""

@@ -107,7 +107,7 @@ class KGEncoder(nn.Module):
         return torch.cat(list(self.outputs()), -1)
 
     def outputs(self) -> Iterator[Tensor]:
-        """The ends' own vectors, then what each layer says of them: [nodes of the ends, its width] each."""
+        """The ends' own vectors, then each layer's output for them: [nodes of the ends, its width] each."""
         vector = self.node.table()
         yield vector[self.ends]
         sides = self._shares() if self.sampled else []
@@ -129,12 +129,12 @@ class KGEncoder(nn.Module):
         found = vector.new_empty(len(vector), aggregator.width)
         for first in range(0, len(vector), ROWS):
             own = vector[first : first + ROWS]
-            said = torch.zeros_like(own)
+            neighbors = torch.zeros_like(own)
             for csr, share in sides:
                 ptr = csr.ptr[first : first + len(own) + 1]
                 edges, shape = slice(ptr[0], ptr[-1]), (len(own), len(vector))
-                said += csr_matrix((ptr - ptr[0]).int(), csr.other[edges], share[edges], shape) @ vector
-            found[first : first + ROWS] = aggregator(own, said)
+                neighbors += csr_matrix((ptr - ptr[0]).int(), csr.other[edges], share[edges], shape) @ vector
+            found[first : first + ROWS] = aggregator(own, neighbors)
         return found
 
     def around(self, neighborhood: Neighborhood) -> Tensor:

@@ -29,7 +29,7 @@ def distinct_share(item: Tensor, num_items: int) -> float:
 
 
 class Watch:
-    """Tells, epoch by epoch, whether a generator has collapsed or its discriminator is of no use to it."""
+    """Finds, epoch by epoch, whether a generator has collapsed or its discriminator is of no use to it."""
 
     NARROW = 0.02  #: of the catalog in all lists
     FAR = 0.25  #: of what the data's own lists hold
@@ -41,10 +41,10 @@ class Watch:
         """entropy, distinct: of the real rows, as `entropy_share` and `distinct_share` give them. hints: what to do
         about what is `collapsed`, `blind` or `perfect`."""
         self.entropy, self.distinct, self.hints = entropy, distinct, hints
-        self.epochs: dict[str, int] = {}  #: for how many in a row each thing has been amiss
+        self.epochs: dict[str, int] = {}  #: for how many in a row each problem has been there
 
     def warnings(self, entropy: float, distinct: float, accuracy: float | None) -> list[str]:
-        """What has been amiss for long enough by this epoch, with hints; each once, until it goes away. accuracy: of
+        """Problems that have lasted long enough by this epoch, with hints; each once, until it goes away. accuracy: of
         the discriminator; None for a critic, which has none."""
         narrow = distinct < self.NARROW and distinct < self.FAR * self.distinct
         collapsed = narrow or entropy < self.FLAT * self.entropy
@@ -58,7 +58,9 @@ class Watch:
                 f"data has {self.entropy:.2f}; {self.hints['collapsed']}"
             )
         if self._lasts("blind", blind, self.STUCK_FOR):
-            found.append(f"the discriminator has told nothing apart for {self.STUCK_FOR} epochs; {self.hints['blind']}")
+            found.append(
+                f"the discriminator has been no better than chance for {self.STUCK_FOR} epochs; {self.hints['blind']}"
+            )
         if self._lasts("perfect", perfect, self.STUCK_FOR):
             found.append(
                 f"the discriminator has made next to no error for {self.STUCK_FOR} epochs, so the generator learns "
@@ -67,6 +69,6 @@ class Watch:
         return found
 
     def _lasts(self, what: str, holds: bool, epochs: int) -> bool:
-        """Whether this is the epoch by which something has been amiss for so many in a row."""
+        """Whether this is the epoch by which a problem has lasted for so many in a row."""
         self.epochs[what] = self.epochs.get(what, 0) + 1 if holds else 0
         return self.epochs[what] == epochs
