@@ -188,7 +188,7 @@ def test_moved_vectors_need_no_training(planted, monkeypatch):
 @pytest.mark.parametrize(
     ("model", "arguments", "message"),
     [
-        ("ease", {"kinds": ["embedding"]}, "moves the vectors of nodes that a model learned, and 'ease' has none; take other"),
+        ("ease", {"kinds": ["embedding"]}, "vectors of nodes that a model learned, and 'ease' has none; take other"),
         ("ease", {"kinds": ["ad"]}, "no kind of noise 'ad'; did you mean 'add'"),
         ("ease", {"kinds": []}, "no kind of noise is named; there are add, drop"),
         ("ease", {"noise": [0.1, -0.2]}, "a rate of noise is -0.2, a number from 0 is wanted"),
