@@ -1,15 +1,29 @@
-"""Folders and files that appear whole or not at all."""
+"""Folders and files that appear whole or not at all, and what they hold."""
 
 from __future__ import annotations
 
 import glob
+import hashlib
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from kgrec.errors import KgrecError
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON object, a key a line."""
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def file_hash(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def refuse_existing(path: Path, overwrite: bool, marker: str | None = None) -> None:

@@ -342,7 +342,7 @@ def test_a_folder_of_other_things_is_not_overwritten(graph, tmp_path):
     [(OSError(errno.ENOSPC, "No space left on device"), KgrecError), (KeyboardInterrupt(), KeyboardInterrupt)],
 )
 def test_a_save_that_fails_leaves_nothing_and_the_old_graph(graph, folder, monkeypatch, error, raised):
-    write, calls = storage._write, []
+    write, calls = storage.write_columns, []
 
     def failing(path: Path, columns: dict) -> None:
         calls.append(path)
@@ -350,7 +350,7 @@ def test_a_save_that_fails_leaves_nothing_and_the_old_graph(graph, folder, monke
             raise error
         write(path, columns)
 
-    monkeypatch.setattr(storage, "_write", failing)
+    monkeypatch.setattr(storage, "write_columns", failing)
     with pytest.raises(raised):
         graph.save(folder.parent / "new.graph")
     assert len(calls) == 4 and names(folder.parent) == ["shop.graph"]
@@ -365,13 +365,13 @@ import sys, time
 from pathlib import Path
 from kgrec import Graph
 from kgrec.graph import storage
-write = storage._write
+write = storage.write_columns
 def slow(path, columns):
     write(path, columns)
     print(path.parent.parent, flush=True)
     time.sleep(60)
 graph = Graph.load(Path(sys.argv[1]))
-storage._write = slow
+storage.write_columns = slow
 graph.save(Path(sys.argv[2]))
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -49,6 +50,7 @@ def assemble(
     standard: Mapping[str, str] | None = None,
     splits: Mapping[str, np.ndarray] | None = None,
     candidates: Mapping[str, Candidates] | None = None,
+    recipe: Mapping[str, Any] | None = None,
 ) -> GraphParts:
     """The parts of one graph, of node and edge parts.
 
@@ -110,6 +112,7 @@ def assemble(
         edge_features={edge: dict(part.features) for edge, part in edges.items() if part.features},
         splits={name: _tensor(part).to(torch.int8) for name, part in (splits or {}).items()},
         candidates=dict(candidates or {}),
+        recipe=recipe,
     )
 
 

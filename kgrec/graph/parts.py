@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,6 +43,9 @@ class GraphParts:
     splits: Mapping[str, Tensor] = field(default_factory=dict)  #: int8 [target edges]: 0 train, 1 valid, 2 test
     candidates: Mapping[str, Candidates] = field(default_factory=dict)  #: by name, items to rank
     withheld: Tensor | None = None  #: LongTensor, flat nodes that training may not draw (cold items held out)
+    #: what the columns and predicates of the source files mean, plain JSON data without paths of this machine, so that
+    #: further rows can be read alike; None: the graph was not built from a recipe. No part of `content_hash`
+    recipe: Mapping[str, Any] | None = None
 
     @property
     def node_types(self) -> list[str]:

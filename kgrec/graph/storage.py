@@ -1,8 +1,18 @@
-"""The graph folder: `graph.json` and Parquet files that any engine can write and read. No pickle."""
+"""The graph folder: `graph.json` and Parquet files that any engine can write and read. No pickle.
+
+| file | what it holds |
+|---|---|
+| `graph.json` | the format, the schema (node types, relations, features, target), and a hash of every other file |
+| `nodes/TYPE.parquet` | `id`, optional `label`, and a column a feature; rows are the local numbers |
+| `edges/SOURCE__RELATION__TARGET.parquet` | `source`, `target`, optional `time`, `weight` and features |
+| `splits/NAME.parquet`, `splits/NAME.candidates.parquet` | optional: published splits, and lists of items to rank |
+| `recipe.json` | optional: the recipe that the graph was built from, with every default, as JSON |
+
+An optional file that older versions do not know is ignored by them, so it needs no new format number.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,7 +25,7 @@ import pyarrow.parquet as pq
 import torch
 
 from kgrec.errors import Fault, KgrecError, some
-from kgrec.files import whole
+from kgrec.files import file_hash, whole, write_json
 from kgrec.graph.assembly import EdgePart, NodePart, assemble, unix_seconds
 from kgrec.graph.features import Feature
 from kgrec.graph.parts import NO_TIME, Candidates, GraphParts
@@ -24,6 +34,7 @@ from kgrec.graph.vocabulary import Vocabulary
 
 FORMAT = 1
 PARTS = ("train", "valid", "test")
+RECIPE = "recipe.json"
 
 
 def edge_file(edge: EdgeType) -> str:
@@ -40,24 +51,29 @@ def save_graph(graph: GraphParts, path: Path, *, overwrite: bool = False) -> Non
         for name in ("nodes", "edges", "splits"):
             (folder / name).mkdir(parents=True)
         for node_type in graph.node_types:
-            _write(folder / "nodes" / f"{node_type}.parquet", _node_columns(graph, node_type))
+            write_columns(folder / "nodes" / f"{node_type}.parquet", _node_columns(graph, node_type))
         for number, edge in enumerate(graph.edge_types):
-            _write(folder / "edges" / edge_file(edge), _edge_columns(graph, number))
+            write_columns(folder / "edges" / edge_file(edge), edge_columns(graph, number))
         for name, part in graph.splits.items():
             codes = pa.array(part.numpy())
-            _write(folder / "splits" / f"{name}.parquet", {"part": pa.DictionaryArray.from_arrays(codes, list(PARTS))})
+            write_columns(
+                folder / "splits" / f"{name}.parquet", {"part": pa.DictionaryArray.from_arrays(codes, list(PARTS))}
+            )
         for name, lists in graph.candidates.items():
             items = pa.ListArray.from_arrays(
                 pa.array(lists.ptr.numpy(), pa.int32()), pa.array(lists.item.numpy(), pa.int32())
             )
             columns = {"user": pa.array(lists.user.numpy(), pa.int32()), "items": items}
-            _write(folder / "splits" / f"{name}.candidates.parquet", columns)
+            write_columns(folder / "splits" / f"{name}.candidates.parquet", columns)
+        if graph.recipe is not None:
+            write_json(folder / RECIPE, graph.recipe)
+        files = sorted(file for file in folder.rglob("*") if file.is_file())
         document = {
             "format": FORMAT,
             **graph.schema.to_json(),
-            "files": {f.relative_to(folder).as_posix(): _hash(f) for f in sorted(folder.rglob("*.parquet"))},
+            "files": {file.relative_to(folder).as_posix(): file_hash(file) for file in files},
         }
-        (folder / "graph.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(folder / "graph.json", document)
 
 
 def _node_columns(graph: GraphParts, node_type: str) -> dict[str, pa.Array]:
@@ -65,10 +81,16 @@ def _node_columns(graph: GraphParts, node_type: str) -> dict[str, pa.Array]:
     columns = {"id": vocabulary.id_array}
     if vocabulary.label_array is not None:
         columns["label"] = vocabulary.label_array
-    return columns | {name: feature.to_arrow() for name, feature in graph.features.get(node_type, {}).items()}
+    return columns | feature_columns(graph, node_type)
 
 
-def _edge_columns(graph: GraphParts, number: int) -> dict[str, pa.Array]:
+def feature_columns(graph: GraphParts, node_type: str) -> dict[str, pa.Array]:
+    """The feature columns of a node type, as they stand in a Parquet file."""
+    return {name: feature.to_arrow() for name, feature in graph.features.get(node_type, {}).items()}
+
+
+def edge_columns(graph: GraphParts, number: int) -> dict[str, pa.Array]:
+    """The columns of an edge type's file, by its number in the graph."""
     edge, rows = graph.edge_types[number], slice(graph.relation_ptr[number], graph.relation_ptr[number + 1])
     ends = graph.edge_index[:, rows].int().numpy()
     columns = {"source": pa.array(ends[0]), "target": pa.array(ends[1])}
@@ -78,16 +100,17 @@ def _edge_columns(graph: GraphParts, number: int) -> dict[str, pa.Array]:
         columns["time"] = pa.array(time, mask=missing if missing.any() else None)
     if not (weight == 1).all():
         columns["weight"] = pa.array(weight)
-    return columns | {name: graph.edge_feature(edge, name).to_arrow() for name in graph.edge_features.get(edge, {})}
+    return columns | edge_feature_columns(graph, edge)
 
 
-def _write(path: Path, columns: Mapping[str, pa.Array]) -> None:
+def edge_feature_columns(graph: GraphParts, edge: EdgeType) -> dict[str, pa.Array]:
+    """The feature columns of an edge type, as they stand in a Parquet file."""
+    return {name: feature.to_arrow() for name, feature in graph.edge_features.get(edge, {}).items()}
+
+
+def write_columns(path: Path, columns: Mapping[str, pa.Array]) -> None:
+    """Write columns of one length as a Parquet file."""
     pq.write_table(pa.table(dict(columns)), path, compression="snappy")
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_parts(path: Path) -> GraphParts:
@@ -104,7 +127,28 @@ def load_parts(path: Path) -> GraphParts:
             candidates[name.removesuffix(".candidates")] = _read_candidates(file, schema, nodes)
         else:
             splits[name] = _read_split(file)
-    return assemble(nodes, edges, target=schema.target, standard=schema.standard, splits=splits, candidates=candidates)
+    return assemble(
+        nodes,
+        edges,
+        target=schema.target,
+        standard=schema.standard,
+        splits=splits,
+        candidates=candidates,
+        recipe=_read_recipe(path / RECIPE),
+    )
+
+
+def _read_recipe(file: Path) -> dict[str, Any] | None:
+    if not file.is_file():
+        return None
+    try:
+        recipe = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise _wrong(file, f"is truncated or altered ({error}); build the graph again", "altered file") from error
+    if not isinstance(recipe, dict):
+        what = f"holds {type(recipe).__name__}, not the keys of a recipe; build the graph again"
+        raise _wrong(file, what, "altered file")
+    return recipe
 
 
 def _read_document(path: Path) -> dict[str, Any]:
@@ -135,7 +179,7 @@ def _verify(path: Path, hashes: Mapping[str, str]) -> None:
         file = path / name
         if not file.exists():
             raise _wrong(path, f"lacks its file {name}; build the graph again", "missing file", value=name)
-        if file.is_file() and _hash(file) != wanted:
+        if file.is_file() and file_hash(file) != wanted:
             what = "is truncated or altered: its hash is not the one in graph.json; build the graph again"
             raise _wrong(file, what, "altered file")
 
@@ -161,7 +205,8 @@ def _columns(table: pa.Table, wanted: Iterable[str], file: str) -> None:
             raise _wrong(file, what, "missing column", column=name, value=name)
 
 
-def _read_features(table: pa.Table, features: Mapping[str, FeatureSchema], file: str) -> dict[str, Feature]:
+def read_features(table: pa.Table, features: Mapping[str, FeatureSchema], file: str) -> dict[str, Feature]:
+    """The features that a table has columns of. Raises KgrecError where one is missing or does not fit its kind."""
     _columns(table, features, file)
     return {name: Feature.from_arrow(table[name], feature) for name, feature in features.items()}
 
@@ -176,14 +221,21 @@ def _read_nodes(path: Path, name: str, schema: Schema) -> NodePart:
     label = table["label"] if "label" in table.column_names else None
     return NodePart(
         Vocabulary(table["id"], label),
-        _read_features(table, schema.nodes[name].features, file),
+        read_features(table, schema.nodes[name].features, file),
         schema.nodes[name].label,
     )
 
 
 def _read_edges(path: Path, edge: EdgeType, schema: Schema, nodes: Mapping[str, NodePart]) -> EdgePart:
     file = f"edges/{edge_file(edge)}"
-    table = _read_table(path / file)
+    return edge_part(_read_table(path / file), edge, schema, nodes, file)
+
+
+def edge_part(table: pa.Table, edge: EdgeType, schema: Schema, nodes: Mapping[str, NodePart], file: str) -> EdgePart:
+    """The edges of a table that has the columns of an edge file. file: its name, for messages.
+
+    Raises KgrecError where a column is missing or has another type, UnknownName for external ids that are not known.
+    """
     _columns(table, ["source", "target"], file)
     time = weight = None
     if "time" in table.column_names:
@@ -196,7 +248,7 @@ def _read_edges(path: Path, edge: EdgeType, schema: Schema, nodes: Mapping[str, 
         target=_local_numbers(table["target"], nodes[edge[2]], file),
         time=time,
         weight=weight,
-        features=_read_features(table, edge_schema.features, file),
+        features=read_features(table, edge_schema.features, file),
         label=edge_schema.label,
         inverse_of=edge_schema.inverse_of,
     )

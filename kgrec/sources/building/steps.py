@@ -28,6 +28,7 @@ from kgrec.sources.rdf.source import RdfSource
 from kgrec.sources.recipe.interaction_part import Interactions
 from kgrec.sources.recipe.knowledge_part import Link, Triples
 from kgrec.sources.recipe.node_part import ImageFolder, NodeTable, VectorFile
+from kgrec.sources.recipe.portable_recipe import portable_recipe
 from kgrec.sources.recipe.published_part import PublishedCandidates
 from kgrec.sources.recipe.recipe import Recipe
 from kgrec.sources.tables.bad_rows import BadRows
@@ -322,6 +323,7 @@ def _assemble(state: BuildState) -> None:
         standard={key: value for key, value in state.recipe.standard if value is not None},
         splits=state.splits,
         candidates=state.candidates,
+        recipe=portable_recipe(state.recipe),
     )
     state.graph = Graph.of(parts)
     state.report.count(state.graph)
