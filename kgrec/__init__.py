@@ -35,7 +35,6 @@ if TYPE_CHECKING:
         Sequences,
         Stream,
     )
-    from kgrec.serving.answers import Table
     from kgrec.serving.prediction import predict
     from kgrec.serving.recommendation import recommend
     from kgrec.sources.building import build
@@ -62,7 +61,6 @@ _HOMES = {
     "Objective": "model",
     "Query": "model",
     "Recommender": "model",
-    "Table": "serving.answers",
     "predict": "serving.prediction",
     "recommend": "serving.recommendation",
     "measure_robustness": "studies.robustness_study",

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from kgrec._moved import deprecated
 from kgrec.graph import Graph
 from kgrec.graph.features import Feature
+from kgrec.linear_scores import Kind
 from kgrec.optimizers import SparseAndDense, fused_adam
 from kgrec.rows import node_vectors
 from kgrec.samplers import Batches
@@ -88,6 +89,15 @@ class Objective:
             self.interleave = turn
 
 
+@dataclass(frozen=True, eq=False)
+class ScorerParts:
+    """How a model's scores of all items come about, where that is a product or a sum of tensors (see LinearScores)."""
+
+    kind: Kind
+    tensors: Mapping[str, Tensor]  #: by name; a view of a parameter or buffer is not written twice
+    constant: float = 0.0  #: added to every score
+
+
 class Recommender(nn.Module, ABC):
     """A model: `Model(graph, config)` builds one from the training graph.
 
@@ -124,6 +134,11 @@ class Recommender(nn.Module, ABC):
         for a model that has none. By default what it computed of them, else its first table, as the rows of its
         parameters and buffers are declared (`kgrec.rows`)."""
         return node_vectors(self, node_type)
+
+    def linear_scorer(self) -> ScorerParts | None:
+        """What `score` computes, for a reader that has NumPy alone; None for a model whose scores are of no such form.
+        Called in eval mode and without gradients. A subclass with a `score` of its own does not inherit it."""
+        return None
 
     def begin(self, epoch: int) -> None:
         """Called before each epoch (from 1): a phase's start may copy or freeze something."""

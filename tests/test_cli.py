@@ -75,6 +75,16 @@ def test_train_ends_with_one_json_object(shop, tmp_path):
     assert {"seconds_per_epoch", "evaluation_seconds", "peak_mb"} <= set(result)
 
 
+def test_a_lean_run_folder_leaves_facts_and_features_out(shop, runs, tmp_path):
+    kgrec("train", "ease", shop, "--out", tmp_path / "lean", "--set", "l2=100", "--lean")
+    assert not (tmp_path / "lean" / "facts").exists() and not (tmp_path / "lean" / "features").exists()
+    assert (runs / "ease" / "facts").is_dir() and (runs / "ease" / "features").is_dir()
+    answer = [kgrec("recommend", run, "--user", "u0003", "--json").stdout for run in (runs / "ease", tmp_path / "lean")]
+    assert answer[0] == answer[1]
+    recipes = [json.loads((folder / "recipe.json").read_text()) for folder in (shop, tmp_path / "lean")]
+    assert recipes[0] == recipes[1] and recipes[0]["nodes"]["item"]["tables"][0]["id"] == "product"
+
+
 def test_the_script_builds_the_same_graph(shop, tmp_path):
     script = [sys.executable, ROOT / "scripts/build_graph.py", SHOP, "--out", tmp_path / "shop.graph"]
     subprocess.run(script, check=True, capture_output=True)
@@ -225,31 +235,6 @@ def test_a_new_user_is_served_by_history_as_a_known_one_with_it(runs, tmp_path):
     assert "mf knows users by their ids" in done.stderr
 
 
-def test_a_history_may_be_of_many_new_users(runs, tmp_path):
-    """As each alone; the table that is written has their names."""
-    path = tmp_path / "h.csv"
-    path.write_text("user,item\nzoe,p0001\nyan,p0042\nzoe,p0007\n")
-    both = last_json(kgrec("recommend", runs / "ease", "--history", path, "--k", 3, "--json"))
-    assert [one["user"] for one in both] == ["zoe", "yan"]
-    for one, items in zip(both, ("p0001\np0007\n", "p0042\n")):
-        path.write_text(f"item\n{items}")
-        (alone,) = last_json(kgrec("recommend", runs / "ease", "--history", path, "--k", 3, "--json"))
-        assert alone["user"] == "new user" and [i["item"] for i in alone["items"]] == [i["item"] for i in one["items"]]
-    path.write_text("user,item\nzoe,p0001\n,p0007\n")
-    assert "h.csv line 3: user: an id is missing" in kgrec("recommend", runs / "ease", "--history", path, code=1).stderr
-    path.write_text("user,item\nzoe,p0001\nyan,none\n")
-    arguments = ("recommend", runs / "ease", "--history", path, "--skip-unknown", "--out", tmp_path / "lists.csv")
-    assert "note: left out: 1 users without an item that the run knows, 'yan'" in kgrec(*arguments).stderr
-    assert set(pd.read_csv(tmp_path / "lists.csv")["user"]) == {"zoe"}
-
-
-def test_unknown_users_of_a_file_are_left_out_where_asked(runs, tmp_path):
-    (tmp_path / "users.txt").write_text("u0001\nu9999\n")
-    done = kgrec("recommend", runs / "ease", "--users", tmp_path / "users.txt", "--skip-unknown", "--json")
-    assert [one["user"] for one in last_json(done)] == ["u0001"]
-    assert "note: left out: 1 of 2 users that the run does not know, 'u9999'" in done.stderr
-
-
 def test_compare_says_how_runs_differ(shop, runs):
     arguments = ("compare", runs / "ease", runs / "mf", "--metrics", "ndcg@10,recall@10", "--resamples", "200")
     result = last_json(kgrec(*arguments, "--json"))
@@ -322,7 +307,7 @@ def test_wrong_usage_is_exit_code_2():
 def test_an_interrupted_build_leaves_nothing(tmp_path):
     code = (
         "import sys, kgrec.storage as s\n"
-        "s._write = lambda *a: (_ for _ in ()).throw(KeyboardInterrupt())\n"
+        "s.write_columns = lambda *a: (_ for _ in ()).throw(KeyboardInterrupt())\n"
         "from kgrec import cli\nsys.argv = ['kgrec', 'build', sys.argv[1], '--out', sys.argv[2]]\ncli.main()"
     )
     done = subprocess.run(

@@ -184,7 +184,7 @@ def test_the_run_folder_holds_what_is_said_and_no_pickle(tmp_path):
     files = {str(f.relative_to(tmp_path / "run")) for f in (tmp_path / "run").rglob("*") if f.is_file()}
     assert files == {
         "config.json", "schema.json", "metrics.json", "model.safetensors", "history.parquet", "per_user.parquet",
-        "log.csv", "vocabulary/user.parquet", "vocabulary/item.parquet",
+        "log.csv", "vocabulary/user.parquet", "vocabulary/item.parquet", "scorer.json",
     }  # fmt: skip
     history = pq.read_table(tmp_path / "run" / "history.parquet")
     assert history.num_rows == 40 * (9 - 1)  # train and valid: all but one edge a user
@@ -298,7 +298,7 @@ def test_a_newer_format_and_an_existing_out_are_refused(run_folder):
         train("mf", tastes(), split="last_n:1", config=SMALL, training=training(epochs=1), out=run_folder)
     config = json.loads((run_folder / "config.json").read_text())
     (run_folder / "config.json").write_text(json.dumps(config | {"format": 99}))
-    with pytest.raises(KgrecError, match="format 99; this kgrec reads up to 1"):
+    with pytest.raises(KgrecError, match="format 99; this kgrec reads up to 2"):
         Run.load(run_folder)
     shutil.rmtree(run_folder)
     with pytest.raises(KgrecError, match="is not there; make one with `kgrec train"):

@@ -55,6 +55,9 @@ def train(
     device: TrainingDevice = None,
     devices: Annotated[int | None, typer.Option("--devices", help="Processes, each on a device.")] = None,
     precision: Annotated[str | None, typer.Option("--precision", help="32-true, bf16-mixed or 64-true.")] = None,
+    lean: Annotated[
+        bool, typer.Option("--lean", help="Leave facts and features of the graph out of the run folder.")
+    ] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -87,6 +90,7 @@ def train(
         init_part=init_part,
         out=out,
         resume=resume,
+        lean=lean,
         overwrite=overwrite,
         report=progress,
     )

@@ -9,7 +9,7 @@ from pydantic import NonNegativeFloat
 from torch import Tensor
 
 from kgrec.graph import Graph
-from kgrec.model import Query, Recommender
+from kgrec.model import Query, Recommender, ScorerParts
 from kgrec.settings import settings
 
 LEAST = 1e-3  #: a click is at least so probable, and no click is: the logits of 0 and 1 have no end
@@ -64,3 +64,10 @@ class Bias(Recommender):
         of_user = self.user_bias[(query.user - self.first_user).clamp(max=len(self.user_bias) - 1)]
         value = self.mean + self.item_bias[items - self.first_item] + of_user.unsqueeze(1)
         return value.clamp(LEAST, 1 - LEAST).logit() if self.task == "ctr" else value
+
+    def linear_scorer(self) -> ScorerParts | None:
+        if self.task == "ctr":  # a logit of a sum
+            return None
+        users, items = self.user_bias[:-1], self.item_bias
+        parts = {"user": users.new_empty(len(users), 0), "item": items.new_empty(len(items), 0)}
+        return ScorerParts("dot", parts | {"user_bias": users, "item_bias": items}, self.mean.item())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from kgrec.graph import Graph
+from kgrec.model import ScorerParts
 from kgrec.nn import KGELinkModel, LinkModelConfig
 
 
@@ -20,7 +22,17 @@ class ComplEx(KGELinkModel):
         super().__init__(graph, config, Kge)
 
     def catalog_scores(self, head: Tensor, relation: int, tails: Tensor) -> Tensor:
+        real, imaginary = self._turned(head, relation)
+        return real @ self.node(tails).T + imaginary @ self.node(tails, "_im").T
+
+    def _turned(self, head: Tensor, relation: int) -> tuple[Tensor, Tensor]:
+        """What the tails are multiplied by, the real parts and the imaginary ones: [B, D] each."""
         head_re, head_im = self.node(head), self.node(head, "_im")
         re, im = self.relation(relation), self.relation(relation, "_im")
-        real, imaginary = head_re * re - head_im * im, head_im * re + head_re * im
-        return real @ self.node(tails).T + imaginary @ self.node(tails, "_im").T
+        return head_re * re - head_im * im, head_im * re + head_re * im
+
+    def linear_scorer(self) -> ScorerParts:
+        device = self.kge.get_parameter("node_emb.weight").device
+        users, items = (torch.arange(nodes.start, nodes.stop, device=device) for nodes in (self.users, self.items))
+        user = torch.cat(self._turned(users, self.target_number), -1)
+        return ScorerParts("dot", {"user": user, "item": torch.cat([self.node(items), self.node(items, "_im")], -1)})

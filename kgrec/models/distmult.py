@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from kgrec.graph import Graph
+from kgrec.model import ScorerParts
 from kgrec.nn import KGELinkModel, LinkModelConfig
 
 
@@ -21,3 +22,8 @@ class DistMult(KGELinkModel):
 
     def catalog_scores(self, head: Tensor, relation: int, tails: Tensor) -> Tensor:
         return (self.node(head) * self.relation(relation)) @ self.node(tails).T
+
+    def linear_scorer(self) -> ScorerParts:
+        node = self.kge.get_parameter("node_emb.weight")
+        user = node[self.users.start : self.users.stop] * self.relation(self.target_number)
+        return ScorerParts("dot", {"user": user, "item": node[self.items.start : self.items.stop]})

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
-from kgrec.model import Query, Recommender
+from kgrec.model import Query, Recommender, ScorerParts
 from kgrec.settings import settings
 
 ROWS = 1024  #: of the inverse that are solved for at once
@@ -81,6 +81,9 @@ class EASE(Recommender):
         score = functional.embedding_bag(has.nonzero()[:, 1], self.weight, first, mode="sum")  # [B, I]
         local = items - self.items.start
         return score[:, local] if items.dim() == 1 else score.gather(1, local)
+
+    def linear_scorer(self) -> ScorerParts:
+        return ScorerParts("history_times_weights", {"weight": self.weight})
 
 
 def _multi_hot(row: np.ndarray, item: np.ndarray, width: int) -> csr_array:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kgrec.graph import Graph
-from kgrec.model import Query, Recommender
+from kgrec.model import Query, Recommender, ScorerParts
 from kgrec.settings import settings
 
 BLOCK = 1 << 24  #: similarities that are computed at once
@@ -67,3 +67,6 @@ class ItemKNN(Recommender):
         neighbor, similarity = self.neighbor[scored], self.similarity[scored]
         score = functional.embedding_bag(neighbor, has.T.contiguous(), per_sample_weights=similarity, mode="sum").T
         return score if items.dim() == 1 else score.gather(1, local)
+
+    def linear_scorer(self) -> ScorerParts:
+        return ScorerParts("history_neighbors", {"neighbor": self.neighbor, "similarity": self.similarity})

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from kgrec.graph import Graph
-from kgrec.nn import Drawn, EdgeModel, EdgeModelConfig, NodeEmbedding, RankingLoss, product
+from kgrec.model import ScorerParts
+from kgrec.nn import Drawn, EdgeModel, EdgeModelConfig, NodeEmbedding, RankingLoss, linear_product, product
 from kgrec.settings import settings
 
 
@@ -43,3 +44,10 @@ class MF(EdgeModel):
         if self.user_bias is not None:
             score = score + self.user_bias(user)
         return score if self.item_bias is None else score + self.item_bias(items).squeeze(-1)
+
+    def linear_scorer(self) -> ScorerParts:
+        parts = linear_product(self.config, self.user.table(), self.item.table())
+        for name, bias in (("user_bias", self.user_bias), ("item_bias", self.item_bias)):
+            if bias is not None:
+                parts[name] = bias.table().squeeze(1)
+        return ScorerParts("dot", parts, self.mean.item())

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kgrec.graph import Graph
-from kgrec.model import Query, Recommender
+from kgrec.model import Query, Recommender, ScorerParts
 from kgrec.settings import settings
 
 
@@ -35,3 +35,6 @@ class Popularity(Recommender):
 
     def score(self, query: Query, items: Tensor) -> Tensor:
         return self.count[items - self.first].expand(len(query), -1)
+
+    def linear_scorer(self) -> ScorerParts:
+        return ScorerParts("constant", {"score": self.count})

@@ -6,6 +6,7 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from kgrec.graph import Graph
+from kgrec.model import ScorerParts
 from kgrec.nn import LinkModel, LinkModelConfig, NodeEmbedding
 from kgrec.nn import TransR as Translations
 from kgrec.rows import RelationRows
@@ -38,6 +39,14 @@ class TransR(LinkModel):
         moved = self.node(head) @ matrix + self.transr.relation[relation]  # [B, K]
         there = self.node(tails) @ matrix  # [C, K]
         return 2 * moved @ there.T - moved.square().sum(1, keepdim=True) - there.square().sum(1)
+
+    def linear_scorer(self) -> ScorerParts:
+        """-|m - t|^2 as 2 m . t - |m|^2 - |t|^2, with m the moved users and t the projected items."""
+        matrix, vectors = self.transr.projection[self.target_number], self.node.table()
+        moved = vectors[self.users.start : self.users.stop] @ matrix + self.transr.relation[self.target_number]
+        there = vectors[self.items.start : self.items.stop] @ matrix
+        biases = {"user_bias": -moved.square().sum(1), "item_bias": -there.square().sum(1)}
+        return ScorerParts("dot", {"user": 2 * moved, "item": there, **biases})
 
     def weighed(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         return [self.node.weight], [self.transr.relation]

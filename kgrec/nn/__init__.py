@@ -17,7 +17,7 @@ from kgrec.nn.next_item import MaskingConfig, NextItem, NextItemConfig, Paths
 from kgrec.nn.node_features import NodeFeatures, NodeFeaturesConfig, require_features
 from kgrec.nn.pair_mlp import PairMLP, PairMLPConfig
 from kgrec.nn.propagation import Adjacency, symmetric
-from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfig, product
+from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfig, linear_product, product
 from kgrec.nn.relation_space import TransR
 from kgrec.nn.self_attention import SelfAttention, SelfAttentionConfig
 from kgrec.nn.watch import Watch, distinct_share, entropy_share
@@ -66,6 +66,7 @@ __all__ = [
     "grouped_product",
     "label_loss",
     "label_of",
+    "linear_product",
     "mean_score",
     "product",
     "require_features",

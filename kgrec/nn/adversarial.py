@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
-from kgrec.model import FOREVER, Objective, Query, Recommender
+from kgrec.model import FOREVER, Objective, Query, Recommender, ScorerParts
 from kgrec.nn import losses
 from kgrec.nn.edge_model import EdgeModelConfig
 from kgrec.nn.embedding import NodeEmbedding, vector_tables
@@ -294,6 +294,11 @@ class AdversarialRanking(Recommender, ABC):
         if self.config.serve == "generator":
             return self.generator.node_vectors(node_type)
         return judges[0].node_vectors(node_type) if len(judges) == 1 else None
+
+    def linear_scorer(self) -> ScorerParts | None:
+        """That of whatever serves alone; several judges have none."""
+        serving = [self.generator] if self.config.serve == "generator" else list(self.judges().values())
+        return serving[0].linear_scorer() if len(serving) == 1 else None
 
     def diagnostics(self) -> Mapping[str, float]:
         """`d_accuracy` of the judges, over true and drawn pairs; `entropy` of the generator's mean row as a share of

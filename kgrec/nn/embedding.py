@@ -185,6 +185,11 @@ def _scale(norm: Tensor, magnitude: float) -> Tensor:
     return norm.clamp(min=TINY) ** (magnitude - 1)
 
 
+def scaled(vectors: Tensor, magnitude: float) -> Tensor:
+    """Vectors [N, D] brought to the length |v|^magnitude, as `cosine` weighs those of a table."""
+    return vectors * _scale(vectors.norm(dim=-1, keepdim=True), magnitude)
+
+
 def _product(vector: Tensor, table: Tensor, row: Tensor) -> Tensor:
     """`dot` with rows of a table [R + 1, D], the last of them zeros. row: LongTensor [C] or [B, C]."""
     if row.dim() == 1:

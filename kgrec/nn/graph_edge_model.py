@@ -10,11 +10,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from kgrec.graph import Graph
+from kgrec.model import ScorerParts
 from kgrec.nn.computed_vectors import Vectors
 from kgrec.nn.edge_model import EdgeModel
 from kgrec.nn.embedding import NodeEmbedding
 from kgrec.nn.propagation import symmetric
-from kgrec.nn.ranking_loss import Drawn, RankingLoss, product
+from kgrec.nn.ranking_loss import Drawn, RankingLoss, linear_product, product
 from kgrec.rows import NodeRows, declare_rows
 
 
@@ -82,6 +83,10 @@ class GraphEdgeModel(EdgeModel, ABC):
         else:
             of_user, of_item = Vectors(self.users.start, self.user_vector), Vectors(self.items.start, self.item_vector)
         return product(self.config, of_user(user), of_item, items, serves=not self.training)
+
+    def linear_scorer(self) -> ScorerParts:
+        vectors = linear_product(self.config, self.user_vector[:-1], self.item_vector[:-1])
+        return ScorerParts("dot", vectors, self.mean.item())
 
 
 def _padded(nodes: range, vector: Tensor) -> Vectors:

@@ -50,6 +50,7 @@ class LinkModel(Recommender, ABC):
         self.edge_types = list(graph.two_way_edges())  #: what a relation's number stands for
         self.target_number = self.edge_types.index(graph.target)
         self.num_nodes = graph.num_nodes
+        self.users, self.items = graph.range(graph.target[0]), graph.range(graph.target[2])
 
     @abstractmethod
     def list_scores(self, head: Tensor, relation: Tensor, tails: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch.nn import functional
 from kgrec.graph import Graph
 from kgrec.nn import losses
 from kgrec.nn.computed_vectors import Vectors
-from kgrec.nn.embedding import NodeEmbedding, cosine, dot
+from kgrec.nn.embedding import NodeEmbedding, cosine, dot, scaled
 from kgrec.samplers import Negatives
 from kgrec.settings import settings
 
@@ -68,6 +68,14 @@ def product(
     else:
         scores = dot(vector, item, items)
     return scores / config.temperature
+
+
+def linear_product(config: RankingLossConfig, user: Tensor, item: Tensor) -> dict[str, Tensor]:
+    """Vectors of users [U, D] and items [I, D] whose dot products are what `product` serves, as parts of a scorer: the
+    same where nothing is to be scaled."""
+    if config.cosine:
+        user, item = functional.normalize(user, dim=-1), scaled(item, config.magnitude)
+    return {"user": user if config.temperature == 1 else user / config.temperature, "item": item}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import torch
 
 from kgrec.errors import KgrecError, some, unknown_name
 from kgrec.evaluation.metrics import auc, higher_is_better
-from kgrec.training.run_folder import must_be_run, read_json, read_table
+from kgrec.run_files import RunFiles
+from kgrec.training.run_folder import read_table
 
 BEST = "best"  #: as a reference: the run that is best by the first metric
 
@@ -33,8 +34,8 @@ class MeasuredRun:
     @staticmethod
     def read(path: Path) -> MeasuredRun:
         """Raises KgrecError for a folder that is none of a run, incomplete or altered."""
-        must_be_run(path)
-        config, metrics = (read_json(path / name) for name in ("config.json", "metrics.json"))
+        files = RunFiles.open(path)
+        config, metrics = files.config, files.json("metrics.json")
         for file, document, names in (
             ("config.json", config, ("model", "graph")),
             ("metrics.json", metrics, ("protocol", "test")),
@@ -47,7 +48,7 @@ class MeasuredRun:
                 f"{path} was measured by the ranks of held-out facts, which no user owns, and runs are compared user "
                 f"by user; the ranks are in {path / 'ranks.parquet'}"
             )
-        values = read_table(path / "per_user.parquet", ("user",)).to_pandas().set_index("user")
+        values = read_table(files.path("per_user.parquet"), ("user",)).to_pandas().set_index("user")
         if not values.index.is_unique:
             twice = values.index[values.index.duplicated()].unique()
             raise KgrecError(f"{path}/per_user.parquet has users more than once: {some(twice)}; train again")
@@ -65,7 +66,7 @@ class MeasuredRun:
         file = self.path / "predictions.parquet"
         if not file.is_file():
             return None
-        table = read_table(file, ("user", "truth", "prediction"))
+        table = read_table(RunFiles.open(self.path).path(file.name), ("user", "truth", "prediction"))
         users = table["user"].combine_chunks().dictionary_encode()
         known = self.users.get_indexer(pd.Index(users.dictionary.to_pylist(), dtype=object))
         if (known < 0).any():

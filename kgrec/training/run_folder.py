@@ -1,8 +1,39 @@
-"""The run folder: what a trained model is kept as. JSON, Parquet and safetensors; no pickle is written or read."""
+"""The run folder: what a trained model is kept as. JSON, Parquet and safetensors; no pickle is written or read.
+
+Files that every run has:
+
+| file | what it holds |
+|---|---|
+| `config.json` | the format, the model's name and settings, those of training, split, versions, the graph's hash, |
+| | whether it is `lean`, and the size and SHA-256 of every other file |
+| `schema.json` | the whole schema that the model was built from: types, counts, features, relations |
+| `metrics.json` | protocol, results on valid and test, times, what an `--init` took over |
+| `model.safetensors` | the model's parameters and buffers, by name |
+| `vocabulary/TYPE.parquet` | `id` and optional `label` of each node, in the order of local numbers |
+| `history.parquet` | `source target time weight` of the known target edges (train and valid), and of other |
+| | behaviours that the model reads, then with `relation` |
+
+Optional ones:
+
+| file | what it holds | where |
+|---|---|---|
+| `recipe.json` | what the columns and predicates of the source files mean | a recipe made the graph |
+| `facts/S__RELATION__T.parquet` | all other edges that the run knows, as in the graph folder | not lean |
+| `features/TYPE.parquet` | feature columns, a row a node | not lean |
+| `features/S__RELATION__T.parquet` | feature columns of the edges in history.parquet | not lean |
+| `scorer.json` | how scores come about, and which tensors they are made of, for NumPy alone | linear models |
+| `scorer.safetensors` | those of the tensors that are no part of model.safetensors | linear models |
+| `per_user.parquet` | the test's values, a row a user | a ranking |
+| `predictions.parquet` | truth and prediction, a row an edge | ratings and clicks |
+| `ranks.parquet` | the test's ranks, a row a fact | `task: link` |
+| `log.csv` | losses and metrics of each epoch | there are epochs |
+
+This is format 2. Format 1 has no sizes and hashes, recipe, facts, features or scorer; it is read as before. Facts and
+features are read only when they are asked for, by `TrainedModel.whole_graph`; then their hashes are checked.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -18,14 +49,27 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from kgrec.errors import KgrecError, some
-from kgrec.files import whole
+from kgrec.files import whole, write_json
 from kgrec.graph import NO_TIME, Graph
 from kgrec.graph.assembly import EdgePart, NodePart, assemble
 from kgrec.graph.schema import Schema
+from kgrec.graph.storage import RECIPE
 from kgrec.graph.vocabulary import Vocabulary
+from kgrec.model import ScorerParts
+from kgrec.run_files import FORMAT, RunFiles, list_files, read_json
+from kgrec.training.graph_files import read_whole, save_recipe, save_rest
+from kgrec.training.scorer_files import save_scorer
 
-FORMAT = 1
 PICKLES = {".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin", ".joblib", ".npy", ".npz"}
+OWN_KEYS = (
+    "format",
+    "model",
+    "config",
+    "training",
+    "behaviours",
+    "lean",
+    "files",
+)  #: of config.json; others: provenance
 
 
 @dataclass(frozen=True)
@@ -34,13 +78,16 @@ class Artifact:
 
     model: str  #: a built-in model's name, or a dotted path
     config: Mapping[str, Any]  #: the model's settings
-    graph: Graph  #: the types, ids and labels, and the target edges of train and valid; no features, no facts. Other
-    #: behaviours only where the model reads them
+    #: to be saved: all that the run knows; as loaded: the types, ids and labels, the recipe, and the target edges of
+    #: train and valid, with other behaviours only where the model reads them: see `load_whole_graph` for the rest
+    graph: Graph
     weights: Mapping[str, Tensor]  #: the model's state
     metrics: Mapping[str, Any] = field(default_factory=dict)  #: protocol, valid and test results, times
     training: Mapping[str, Any] = field(default_factory=dict)  #: settings of the training
     provenance: Mapping[str, Any] = field(default_factory=dict)  #: the graph's content hash, versions, the split
     behaviours: tuple[str, ...] = ()  #: relations of the histories that the model reads, to be kept; (): the target
+    lean: bool = False  #: leave out facts and features of the graph
+    scorer: ScorerParts | None = None  #: the model's scores for NumPy; None where it has none, and as loaded
 
 
 def save_artifact(
@@ -53,36 +100,47 @@ def save_artifact(
     log: str = "",
     overwrite: bool = False,
 ) -> None:
-    """Write a run folder whole or not at all, with the test's values by user, by edge and by fact where given.
+    """Write a run folder whole or not at all, with the test's values by user, by edge and by fact where there are such.
 
     Raises KgrecError where `path` exists or the disk refuses.
     """
     graph = artifact.graph.to("cpu")
     with whole(path, overwrite, marker="config.json") as folder:
         (folder / "vocabulary").mkdir(parents=True)
+        write_json(folder / "schema.json", graph.schema.to_json())
+        write_json(folder / "metrics.json", artifact.metrics)
+        save_tensors(folder / "model.safetensors", artifact.weights)
+        for name, vocabulary in graph.vocabulary.items():
+            columns = {"id": vocabulary.id_array}
+            if vocabulary.label_array is not None:
+                columns["label"] = vocabulary.label_array
+            _write_table(pa.table(columns), folder / "vocabulary" / f"{name}.parquet")
+        _write_table(_history(graph, artifact.behaviours), folder / "history.parquet")
+        save_recipe(graph, folder)
+        if not artifact.lean:
+            save_rest(graph, folder, graph.schema.behaviours(artifact.behaviours))
+        if artifact.scorer is not None:
+            save_scorer(artifact.scorer, artifact.weights, folder)
+        for name, table in (("per_user", per_user), ("predictions", predictions), ("ranks", ranks)):
+            if table is not None:
+                _write_table(table, folder / f"{name}.parquet")
+        if log:
+            (folder / "log.csv").write_text(log, encoding="utf-8")
         config = {
             "format": FORMAT,
             "model": artifact.model,
             "config": dict(artifact.config),
             "training": dict(artifact.training),
             "behaviours": list(artifact.behaviours),
+            "lean": artifact.lean,
             **artifact.provenance,
+            "files": list_files(folder),
         }
-        _write_json(folder / "config.json", config)
-        _write_json(folder / "schema.json", graph.schema.to_json())
-        _write_json(folder / "metrics.json", dict(artifact.metrics))
-        save_tensors(folder / "model.safetensors", artifact.weights)
-        for name, vocabulary in graph.vocabulary.items():
-            columns = {"id": vocabulary.id_array}
-            if vocabulary.label_array is not None:
-                columns["label"] = vocabulary.label_array
-            pq.write_table(pa.table(columns), folder / "vocabulary" / f"{name}.parquet", compression="zstd")
-        pq.write_table(_history(graph, artifact.behaviours), folder / "history.parquet", compression="zstd")
-        for name, table in (("per_user", per_user), ("predictions", predictions), ("ranks", ranks)):
-            if table is not None:
-                pq.write_table(table, folder / f"{name}.parquet", compression="zstd")
-        if log:
-            (folder / "log.csv").write_text(log, encoding="utf-8")
+        write_json(folder / "config.json", config)
+
+
+def _write_table(table: pa.Table, path: Path) -> None:
+    pq.write_table(table, path, compression="zstd")
 
 
 def _history(graph: Graph, behaviours: tuple[str, ...]) -> pa.Table:
@@ -102,57 +160,69 @@ def _history(graph: Graph, behaviours: tuple[str, ...]) -> pa.Table:
     return pa.table(columns)
 
 
-def must_be_run(path: Path) -> None:
-    """Raise KgrecError where a folder is none of a run."""
-    if not (path / "config.json").is_file():
-        what = "is no run folder: it has no config.json" if path.is_dir() else "is not there"
-        raise KgrecError(f"{path} {what}; make one with `kgrec train MODEL GRAPH --out {path}`")
-
-
 def load_artifact(path: str | Path) -> Artifact:
-    """Read a run folder. Raises KgrecError for a file that is missing, truncated, altered, newer, or a pickle."""
+    """Read a run folder of any format up to this one, but for facts and features.
+
+    Raises KgrecError for a file that is missing, truncated, altered, newer, or a pickle.
+    """
     path = Path(path)
-    must_be_run(path)
+    files = RunFiles.open(path)
     smuggled = sorted(str(f.relative_to(path)) for f in path.rglob("*") if f.suffix.lower() in PICKLES)
     if smuggled:
         raise KgrecError(f"{path} holds {some(smuggled)}, which kgrec never writes and which may run code; remove it")
-    config = read_json(path / "config.json")
-    if not isinstance(config.get("format"), int) or config["format"] > FORMAT:
-        raise KgrecError(f"{path} has format {config.get('format')}; this kgrec reads up to {FORMAT}: update kgrec")
-    for name in ("model", "config"):
+    config = files.config
+    for name in ("format", "model", "config"):
         if name not in config:
             raise KgrecError(f"{path / 'config.json'} lacks {name!r}; it is truncated or altered: train again")
     behaviours = tuple(config.get("behaviours", ()))
-    provenance = {k: v for k, v in config.items() if k not in ("format", "model", "config", "training", "behaviours")}
     return Artifact(
         model=config["model"],
         config=config["config"],
-        graph=_read_graph(path, Schema.from_json(read_json(path / "schema.json")), behaviours),
-        weights=load_tensors(path / "model.safetensors"),
-        metrics=read_json(path / "metrics.json"),
+        graph=_read_graph(files, behaviours),
+        weights=_read_weights(files),
+        metrics=files.json("metrics.json"),
         training=config.get("training", {}),
-        provenance=provenance,
+        provenance={name: value for name, value in config.items() if name not in OWN_KEYS},
         behaviours=behaviours,
+        lean=bool(config.get("lean")),
     )
 
 
-def _read_graph(path: Path, schema: Schema, behaviours: tuple[str, ...]) -> Graph:
+def load_whole_graph(path: Path, known: Graph) -> Graph:
+    """All that a run knows: what `load_artifact` read of the graph, and facts and features.
+
+    Raises KgrecError where the run was trained lean or is of format 1, and where a file is missing or altered.
+    """
+    files = RunFiles.open(path)
+    return read_whole(files, Schema.from_json(files.json("schema.json")), known)
+
+
+def _read_weights(files: RunFiles) -> dict[str, Tensor]:
+    weights = load_tensors(files.folder / "model.safetensors")  # memory-mapped, so what is no safetensors is named so
+    files.path("model.safetensors")
+    return weights
+
+
+def _read_graph(files: RunFiles, behaviours: tuple[str, ...]) -> Graph:
+    """The types, ids and labels, and the histories."""
+    path, schema = files.folder, Schema.from_json(files.json("schema.json"))
     nodes = {}
     for name, node in schema.nodes.items():
-        table = read_table(path / "vocabulary" / f"{name}.parquet", ("id",))
+        table = read_table(files.path(f"vocabulary/{name}.parquet"), ("id",))
         if len(table) != node.count:
             raise KgrecError(f"{path}/vocabulary/{name}.parquet has {len(table)} ids, schema.json says {node.count}")
         nodes[name] = NodePart(Vocabulary(table["id"], table["label"] if "label" in table.column_names else None))
     if schema.target is None:
         raise KgrecError(f"{path / 'schema.json'} names no target relation; it is altered: train again")
-    table = read_table(path / "history.parquet", ("source", "target", "time", "weight"))
+    table = read_table(files.path("history.parquet"), ("source", "target", "time", "weight"))
     read = schema.behaviours(behaviours)
     if len(read) > 1 and "relation" not in table.column_names:
         raise KgrecError(f"{path / 'history.parquet'} has no column 'relation'; train again")
     edges = {
         edge: _edges(table if len(read) == 1 else table.filter(pc.equal(table["relation"], edge[1]))) for edge in read
     }
-    return Graph.of(assemble(nodes, edges, target=schema.target))
+    recipe = files.json(RECIPE) if files.holds(RECIPE) and files.format > 1 else None
+    return Graph.of(assemble(nodes, edges, target=schema.target, recipe=recipe))
 
 
 def _edges(table: pa.Table) -> EdgePart:
@@ -185,23 +255,6 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except SafetensorError as error:
         raise KgrecError(f"{path} is no safetensors file, or truncated: {error}; train again") from error
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object of a run folder. Raises KgrecError where it is missing or anything else."""
-    if not path.is_file():
-        raise KgrecError(f"{path.parent} lacks its file {path.name}; train again")
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise KgrecError(f"{path} is truncated or altered: {error}; train again") from error
-    if not isinstance(value, dict):
-        raise KgrecError(f"{path} is altered: an object is wanted; train again")
-    return value
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> pa.Table:

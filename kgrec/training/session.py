@@ -22,6 +22,7 @@ from kgrec.files import refuse_existing
 from kgrec.graph import Candidates, Graph
 from kgrec.model import Recommender
 from kgrec.nn import LinkModel
+from kgrec.run_files import RunFiles
 from kgrec.splits.spec import spec_of_parts, spec_of_test
 from kgrec.training.checkpoint import Checkpoint, TrainingState
 from kgrec.training.config import TrainingConfig
@@ -29,7 +30,8 @@ from kgrec.training.job import TrainingJob
 from kgrec.training.log import as_csv_text, event_writer, peak_mb
 from kgrec.training.measuring import CHOOSERS, divided_for, evaluated, measured
 from kgrec.training.processes import make_fabric
-from kgrec.training.run_folder import Artifact, read_json, read_schema, save_artifact, versions
+from kgrec.training.run_folder import Artifact, read_schema, save_artifact, versions
+from kgrec.training.scorer_files import checked_scorer
 from kgrec.training.trained_model import TrainedModel
 from kgrec.training.trainer import Epoch, Trainer
 from kgrec.training.transfer import initialise, same_ids
@@ -119,7 +121,7 @@ class Session:
         seen = differs or (chooses and "refit" in str(run.metrics.get("protocol")))
         other = not same_ids(run.graph, self.graph)
         if seen and not other:  # only then, as a hash takes a while for a large graph
-            other = read_json(Path(path) / "config.json").get("graph") != self.hash
+            other = RunFiles.open(path).config.get("graph") != self.hash
         if seen and not other and differs:
             raise KgrecError(
                 f"{path} was trained by the split {run.split}, and this is {parts.spec}: it may have seen what is held "
@@ -243,6 +245,8 @@ class Session:
                     "versions": versions(),
                 },
                 behaviours=model.behaviours,
+                lean=job.lean,
+                scorer=checked_scorer(model, self.split.train_valid),
             )
             tables: dict[str, Any] = (
                 {"ranks": test.ranks}

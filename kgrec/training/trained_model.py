@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,7 +15,7 @@ from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.model import Recommender
 from kgrec.training.processes import choose_device
-from kgrec.training.run_folder import load_artifact, read_schema
+from kgrec.training.run_folder import load_artifact, load_whole_graph, read_schema
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,7 @@ class TrainedModel:
     path: Path | None = None
     split: str | None = None  #: the SPEC that it was trained by
     candidates: str | None = None  #: the list that it was measured on
+    has_facts: bool = True  #: whether `graph` has facts and features; False where it was loaded from a folder
 
     @classmethod
     def load(cls, path: str | Path, *, trust: str | None = None, device: str = "cpu") -> Self:
@@ -46,7 +48,22 @@ class TrainedModel:
         place = choose_device(device)
         split, candidates = artifact.provenance.get("split"), artifact.provenance.get("candidates")
         known = artifact.graph.to(place)
-        return cls(artifact.model, model.eval().to(place), known, artifact.metrics, Path(path), split, candidates)
+        model = model.eval().to(place)
+        return cls(artifact.model, model, known, artifact.metrics, Path(path), split, candidates, has_facts=False)
+
+    def whole_graph(self) -> Graph:
+        """All that the run knows, with facts and features: on the CPU, and read from its folder when first asked for.
+
+        Raises KgrecError where the folder has none (it was trained with --lean, or is of format 1), or is altered.
+        """
+        return self._whole_graph
+
+    @cached_property
+    def _whole_graph(self) -> Graph:
+        if self.has_facts:
+            return self.graph.to("cpu")
+        assert self.path is not None
+        return load_whole_graph(self.path, self.graph)
 
     @property
     def device(self) -> torch.device:

@@ -1,0 +1,128 @@
+"""Scores that are sums and products of arrays, by NumPy alone: what a model's own `score` says, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from kgrec.errors import KgrecError
+
+#: How scores come about; U users, I items, D dimensions, K neighbors:
+#:   dot                    user [U, D] . item [I, D]  + user_bias [U] + item_bias [I]; biases are optional
+#:   history_times_weights  the sum of the rows of weight [I, I] of the distinct items of a history
+#:   history_neighbors      of each item the sum of similarity [I, K] over those of its neighbor [I, K] in a history
+#:   constant               score [I], the same for everybody
+#: and to each `constant` is added.
+Kind = Literal["dot", "history_times_weights", "history_neighbors", "constant"]
+
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    "dot": ("user", "item"),
+    "history_times_weights": ("weight",),
+    "history_neighbors": ("neighbor", "similarity"),
+    "constant": ("score",),
+}
+MAY_HAVE: Mapping[str, tuple[str, ...]] = {"dot": ("user_bias", "item_bias")}
+
+
+@dataclass(frozen=True, eq=False)
+class LinearScores:
+    """Scores of all items for known users, or for histories. Users and items are local numbers.
+
+    >>> scores = LinearScores("dot", {"user": np.array([[1.0, 2.0]]), "item": np.array([[3.0, 0.0], [0.0, 4.0]])}, 0.5)
+    >>> scores.of_users([0]).tolist()
+    [[3.5, 8.5]]
+    """
+
+    kind: Kind
+    arrays: Mapping[str, np.ndarray]  #: by name, of the shapes that `Kind` says; they may be memory-mapped
+    constant: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raises KgrecError where arrays are missing, are too many, or have shapes that do not go together."""
+        if self.kind not in get_args(Kind):
+            raise KgrecError(f"scores of kind {self.kind!r}; there are {', '.join(get_args(Kind))}: update kgrec")
+        needs, may = NEEDS[self.kind], MAY_HAVE.get(self.kind, ())
+        if not set(needs) <= set(self.arrays) <= {*needs, *may}:
+            found = ", ".join(self.arrays) or "none"
+            raise KgrecError(f"scores of kind {self.kind!r} want the arrays {', '.join(needs)}; found: {found}")
+        shapes = {name: array.shape for name, array in self.arrays.items()}
+        if not self._fit(shapes):
+            shown = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+            raise KgrecError(f"arrays of scores of kind {self.kind!r} do not go together: {shown}")
+
+    def _fit(self, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+        match self.kind:
+            case "dot":
+                user, item = shapes["user"], shapes["item"]
+                biases = shapes.get("user_bias", user[:1]) == user[:1] and shapes.get("item_bias", item[:1]) == item[:1]
+                return len(user) == len(item) == 2 and user[1] == item[1] and biases
+            case "history_times_weights":
+                return len(shapes["weight"]) == 2 and shapes["weight"][0] == shapes["weight"][1]
+            case "history_neighbors":
+                return len(shapes["neighbor"]) == 2 and shapes["neighbor"] == shapes["similarity"]
+            case "constant":
+                return len(shapes["score"]) == 1
+
+    @property
+    def num_items(self) -> int:
+        return len(self.arrays[{"dot": "item"}.get(self.kind, NEEDS[self.kind][0])])
+
+    @property
+    def num_users(self) -> int | None:
+        """How many users are known by their numbers; None: users are their histories."""
+        return len(self.arrays["user"]) if self.kind == "dot" else None
+
+    @property
+    def reads_history(self) -> bool:
+        return self.kind in ("history_times_weights", "history_neighbors")
+
+    def of_users(self, users: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Scores of known users [B] with all items: float32 [B, I].
+
+        Raises KgrecError for a number that is no user's, and where scores are made of histories.
+        """
+        users = np.asarray(users, dtype=np.int64)
+        if self.reads_history:
+            raise KgrecError(f"scores of kind {self.kind!r} are made of histories; ask for them by what users did")
+        if self.kind == "constant":
+            return np.tile(np.asarray(self.arrays["score"] + self.constant, dtype=np.float32), (len(users), 1))
+        _must_be_below(users, len(self.arrays["user"]), "user")
+        scores = np.asarray(self.arrays["user"][users]) @ np.asarray(self.arrays["item"]).T
+        if "user_bias" in self.arrays:
+            scores = scores + np.asarray(self.arrays["user_bias"][users])[:, None]
+        if "item_bias" in self.arrays:
+            scores = scores + np.asarray(self.arrays["item_bias"])
+        return scores + scores.dtype.type(self.constant)
+
+    def of_histories(self, histories: Sequence[Sequence[int] | np.ndarray]) -> np.ndarray:
+        """Scores of new users with all items, by the items that each has: float32 [B, I]. The order does not count, nor
+        how often an item stands there.
+
+        Raises KgrecError for a number that is no item's, and where users are known by their numbers alone.
+        """
+        if self.kind == "dot":
+            raise KgrecError(
+                "these scores know users by their numbers alone; a history needs another model, such as ease"
+            )
+        if self.kind == "constant":
+            return self.of_users(np.zeros(len(histories), np.int64))
+        scores = np.zeros((len(histories), self.num_items), np.float32)
+        for row, history in enumerate(histories):
+            items = np.unique(np.asarray(history, dtype=np.int64))
+            _must_be_below(items, self.num_items, "item")
+            if self.kind == "history_times_weights":
+                scores[row] = self.arrays["weight"][items].sum(0)
+            else:
+                has = np.zeros(self.num_items, np.float32)
+                has[items] = 1
+                scores[row] = (self.arrays["similarity"] * has[self.arrays["neighbor"]]).sum(1)
+        return scores + np.float32(self.constant)
+
+
+def _must_be_below(numbers: np.ndarray, count: int, what: str) -> None:
+    wrong = numbers[(numbers < 0) | (numbers >= count)]
+    if len(wrong):
+        raise KgrecError(f"no {what} has the number {wrong[0]}; there are {count:,}, from 0")

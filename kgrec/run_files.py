@@ -1,0 +1,106 @@
+"""The files of a run folder: which format it is of, and that each file is as it was written. Without torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kgrec.errors import KgrecError
+from kgrec.files import file_hash
+
+FORMAT = 2  #: what this version writes; it reads every format from 1 on
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """A run folder's `config.json`, and the way to its other files.
+
+    From format 2 on `config.json` lists every other file with its size and hash. A file is looked up in that list by a
+    name of ours, so nothing that the list names is opened because it names it.
+    """
+
+    folder: Path
+    format: int
+    config: Mapping[str, Any]  #: config.json
+    listed: Mapping[str, Any]  #: name -> {"bytes", "sha256"}; empty in format 1
+
+    @staticmethod
+    def open(folder: str | Path) -> RunFiles:
+        """Read config.json. Raises KgrecError where the folder is none of a run, is altered, or is of a format from the
+        future."""
+        folder = Path(folder)
+        must_be_run(folder)
+        config = read_json(folder / "config.json")
+        version, listed = config.get("format", 1), config.get("files", {})
+        if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+            raise KgrecError(f"{folder / 'config.json'} has format {version!r}; it is altered: train again")
+        if version > FORMAT:
+            raise KgrecError(
+                f"{folder} has format {version}; this kgrec reads up to {FORMAT}: update kgrec, or train the model "
+                "again with this version"
+            )
+        if not isinstance(listed, dict) or (version > 1 and not listed):
+            raise KgrecError(f"{folder / 'config.json'} has no list `files`; it is altered: train again")
+        return RunFiles(folder, version, config, listed)
+
+    def holds(self, name: str) -> bool:
+        """Whether the run has this optional file."""
+        return name in self.listed if self.format > 1 else (self.folder / name).is_file()
+
+    def path(self, name: str, *, hashed: bool = True) -> Path:
+        """The path of a file whose contents were checked. hashed: else its size alone is, which reads nothing of it.
+
+        Raises KgrecError where the file is missing, truncated, altered or not listed.
+        """
+        file = self.folder / name
+        if not file.is_file():
+            raise KgrecError(f"{file.parent} lacks its file {file.name}; train again")
+        if self.format == 1:
+            return file
+        wanted = self.listed.get(name)
+        if not isinstance(wanted, dict):
+            raise KgrecError(f"{self.folder / 'config.json'} does not list {name}; it is altered: train again")
+        found = file.stat().st_size
+        if found != wanted.get("bytes"):
+            raise KgrecError(
+                f"{file} is truncated or altered: it has {found:,} bytes, and config.json says {wanted.get('bytes')}; "
+                "train again"
+            )
+        if hashed and file_hash(file) != wanted.get("sha256"):
+            raise KgrecError(f"{file} is truncated or altered: its hash is not the one in config.json; train again")
+        return file
+
+    def json(self, name: str) -> dict[str, Any]:
+        """What a JSON file holds. Raises KgrecError as `path`, and where it holds no object."""
+        return read_json(self.path(name))
+
+
+def list_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """What config.json is to say of every file that stands in a folder: its size and hash, by its name."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return {
+        file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": file_hash(file)} for file in files
+    }
+
+
+def must_be_run(folder: Path) -> None:
+    """Raise KgrecError where a folder is none of a run."""
+    if not (folder / "config.json").is_file():
+        what = "is no run folder: it has no config.json" if folder.is_dir() else "is not there"
+        raise KgrecError(f"{folder} {what}; make one with `kgrec train MODEL GRAPH --out {folder}`")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of a run folder. Raises KgrecError where it is missing or anything else."""
+    if not path.is_file():
+        raise KgrecError(f"{path.parent} lacks its file {path.name}; train again")
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise KgrecError(f"{path} is truncated or altered: {error}; train again") from error
+    if not isinstance(value, dict):
+        raise KgrecError(f"{path} is altered: an object is wanted; train again")
+    return value

@@ -1,0 +1,99 @@
+"""The rest of the graph in a run folder: facts and features, which are read only when asked for, and the recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kgrec.errors import KgrecError
+from kgrec.files import write_json
+from kgrec.graph import Graph
+from kgrec.graph.assembly import EdgePart, NodePart, assemble
+from kgrec.graph.schema import EdgeType, Schema
+from kgrec.graph.storage import (
+    RECIPE,
+    edge_columns,
+    edge_feature_columns,
+    edge_file,
+    edge_part,
+    feature_columns,
+    read_features,
+    write_columns,
+)
+from kgrec.run_files import RunFiles
+
+
+def save_rest(graph: Graph, folder: Path, kept: list[EdgeType]) -> None:
+    """Write what of a graph on the CPU is in no other file of its run folder. kept: the edge types whose edges are in
+    history.parquet."""
+    (folder / "facts").mkdir()
+    (folder / "features").mkdir()
+    for node_type in graph.node_types:
+        if columns := feature_columns(graph, node_type):
+            write_columns(folder / "features" / f"{node_type}.parquet", columns)
+    for number, edge in enumerate(graph.edge_types):
+        if edge not in kept:
+            write_columns(folder / "facts" / edge_file(edge), edge_columns(graph, number))
+        elif columns := edge_feature_columns(graph, edge):
+            write_columns(folder / "features" / edge_file(edge), columns)
+    for name in ("facts", "features"):
+        if not any((folder / name).iterdir()):
+            (folder / name).rmdir()
+
+
+def save_recipe(graph: Graph, folder: Path) -> None:
+    """Write the recipe that a graph was built from, where it was."""
+    if graph.recipe is not None:
+        write_json(folder / RECIPE, graph.recipe)
+
+
+def read_whole(files: RunFiles, schema: Schema, known: Graph) -> Graph:
+    """The whole graph of a run. schema: the whole one; known: what was read at first, the ids and the histories.
+
+    Raises KgrecError where the run has no facts and features, or where a file is missing, truncated or altered.
+    """
+    if files.format == 1:
+        raise KgrecError(f"{files.folder} is of format 1, which has no facts and features of the graph; train again")
+    if files.config.get("lean"):
+        raise KgrecError(
+            f"{files.folder} was trained with --lean, which leaves out facts and features of the graph; train again "
+            "without --lean"
+        )
+    known = known.to("cpu")
+    nodes, edges = {}, dict[EdgeType, EdgePart]()
+    for name, node in schema.nodes.items():
+        file = f"features/{name}.parquet"
+        features = read_features(_table(files, file), node.features, file) if node.features else {}
+        nodes[name] = NodePart(known.vocabulary[name], features, node.label)
+    for edge in schema.edges:
+        if edge in known.edge_types:
+            edges[edge] = _known_edges(files, schema, known, edge)
+        else:
+            file = f"facts/{edge_file(edge)}"
+            edges[edge] = edge_part(_table(files, file), edge, schema, nodes, file)
+    return Graph.of(assemble(nodes, edges, target=schema.target, standard=schema.standard, recipe=known.recipe))
+
+
+def _known_edges(files: RunFiles, schema: Schema, known: Graph, edge: EdgeType) -> EdgePart:
+    """Edges of the histories, with their features."""
+    part, described = known.only(edge), schema.edges[edge]
+    file = f"features/{edge_file(edge)}"
+    return EdgePart(
+        source=part.edge_index[0].numpy(),
+        target=part.edge_index[1].numpy(),
+        time=part.time.numpy(),
+        weight=part.weight.numpy(),
+        features=read_features(_table(files, file), described.features, file) if described.features else {},
+        label=described.label,
+        inverse_of=described.inverse_of,
+    )
+
+
+def _table(files: RunFiles, name: str) -> pa.Table:
+    path = files.path(name)
+    try:
+        return pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise KgrecError(f"{path} is truncated or altered: {error}; train again") from error
