@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Sequences,
         Stream,
     )
+    from kgrec.serving.answers import Table
     from kgrec.serving.prediction import predict
     from kgrec.serving.recommendation import recommend
     from kgrec.sources.building import build
@@ -61,6 +62,7 @@ _HOMES = {
     "Objective": "model",
     "Query": "model",
     "Recommender": "model",
+    "Table": "serving.answers",
     "predict": "serving.prediction",
     "recommend": "serving.recommendation",
     "measure_robustness": "studies.robustness_study",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from kgrec.graph import Graph
+from kgrec.serving.answers import Table, joined
+from kgrec.serving.prediction import predict_pairs
+from kgrec.serving.recommendation import tables_for
 from kgrec.training.job import TrainingJob, takes_job_options, tasks_of
 from kgrec.training.log import peak_mb
 from kgrec.training.measuring import CHOOSERS, measure
@@ -18,12 +22,118 @@ __all__ = ["CHOOSERS", "Report", "Run", "TrainingJob", "measure", "peak_mb", "ta
 
 @dataclass(frozen=True, eq=False)
 class Run(TrainedModel):
-    """A trained model, the ids that it knows, and what was measured."""
+    """A trained model, the ids that it knows, and what was measured. `kgrec.train` gives one, and `Run.load` reads one.
+
+    >>> import kgrec
+    >>> import pandas as pd
+    >>> rows = [("ann", "x"), ("ann", "y"), ("bob", "x"), ("bob", "y"), ("bob", "z"), ("cem", "x")]
+    >>> rated = pd.DataFrame(rows, columns=["source", "target"])
+    >>> graph = kgrec.Graph.from_frames(edges={("user", "rated", "item"): rated})
+    >>> run = Run("ease", kgrec.models.build("ease", graph, {"l2": 1.0}), graph)  # as kgrec.train gives it
+    >>> run.recommend(["ann", "cem"], k=2)["item"]
+    ['z', 'y', 'z']
+    >>> run.recommend(history={"new one": ["z"]}, k=1)["item"]
+    ['y']
+    """
 
     @staticmethod
     def of(trained: TrainedModel) -> Run:
         """The run of a trained model."""
         return Run(**{field.name: getattr(trained, field.name) for field in fields(trained)})
+
+    def recommend(
+        self,
+        users: Any = None,
+        k: int = 10,
+        *,
+        history: Any = None,
+        include_seen: bool = False,
+        why: bool = False,
+        skip_unknown: bool = False,
+    ) -> Table:
+        """The k best items for each of some users, as a Table of user, rank, item, label, score and reason.
+
+        users: an id, a list, array or Series of ids, a table with the column `user`, or "all" for everyone that the run
+        knows. They are answered from what the run knows that they did. Each is answered once, in order of first
+        mention; nobody is answered by an empty table.
+
+        history: what new users did, for models that read histories. A list of item ids is one new user, called "new
+        user", or as `users` calls it where that is one id. A mapping of user to item ids, or a pandas, Arrow or polars
+        table with the column `item`, and perhaps `user`, `time` (unix seconds or moments), `weight` and `behaviour` (a
+        relation that the model reads), is many of them; so is the pathlib.Path of a CSV or Parquet file of these
+        columns. Steps are read in order of time, and of the rows where times tie or are missing. New users follow the
+        known ones, in order of first mention. One who is known to the run too is answered as new: the history takes the
+        place of what the run knows.
+
+        include_seen: also items that a user has. why: `reason` names the past items that the model looked at, and
+        `Table.why` lists them, for models with attention. skip_unknown: leave out users and items of a history that the
+        run does not know, which `Table.notes` says.
+
+        Ids are text or whole numbers, where 7 is the id "7". Raises UnknownName for unknown ids, and KgrecError for ids
+        of several types, missing ids and decimal numbers, an empty history, a table without its column, a k above the
+        number of items, a model that reads no histories or cannot say why.
+
+        >>> import kgrec
+        >>> import pandas as pd
+        >>> rows = [("ann", "x"), ("ann", "y"), ("bob", "x"), ("cem", "x"), ("cem", "z")]
+        >>> rated = pd.DataFrame(rows, columns=["source", "target"])
+        >>> graph = kgrec.Graph.from_frames(edges={("user", "rated", "item"): rated})
+        >>> run = Run("popularity", kgrec.models.build("popularity", graph), graph)
+        >>> run.recommend(["ann", "bob"], k=2)["item"]
+        ['z', 'y', 'z']
+        """
+        options = {"include_seen": include_seen, "why": why, "skip_unknown": skip_unknown}
+        return joined(self.recommend_in_parts(users, k, history=history, **options))
+
+    def recommend_in_parts(
+        self,
+        users: Any = None,
+        k: int = 10,
+        *,
+        history: Any = None,
+        include_seen: bool = False,
+        why: bool = False,
+        skip_unknown: bool = False,
+    ) -> Iterator[Table]:
+        """The same as `recommend` in tables of some thousand users each, for more users than fit in one. What is wrong
+        is raised before the first."""
+        options = {"include_seen": include_seen, "why": why, "skip_unknown": skip_unknown}
+        return tables_for(self, users, k, history=history, **options)
+
+    def predict(self, pairs: Any, *, skip_unknown: bool = False) -> Table:
+        """The same rows in the same order, with what the model predicts of each pair of a user and an item: a column
+        `rating`, `probability` (of a click) or `score`, by its task. A user has the history that the run knows.
+
+        pairs: a pandas, Arrow or polars table, or a mapping of columns, with `user` and `item`, of which other columns
+        are kept; a list of (user, item); or the path of a CSV or Parquet file. skip_unknown: leave out rows of ids that
+        the run does not know, which `Table.notes` says.
+
+        Raises BadData for unknown ids, with a line for each row, and for ids of several types; KgrecError for a table
+        without rows or columns, or with a column that is called as the prediction is.
+
+        >>> import kgrec
+        >>> import pandas as pd
+        >>> rows = [("ann", "x"), ("ann", "y"), ("bob", "x"), ("cem", "x"), ("cem", "z")]
+        >>> rated = pd.DataFrame(rows, columns=["source", "target"])
+        >>> graph = kgrec.Graph.from_frames(edges={("user", "rated", "item"): rated})
+        >>> run = Run("popularity", kgrec.models.build("popularity", graph), graph)
+        >>> run.predict([("ann", "x"), ("bob", "z")])
+        user  item   score
+        ann   x     3.0000
+        bob   z     1.0000
+        """
+        return predict_pairs(self, pairs, skip_unknown=skip_unknown)
+
+    def measure(
+        self,
+        graph: Graph | str | Path,
+        *,
+        split: str | None = None,
+        candidates: str | None = None,
+        metrics: Sequence[str] | None = None,
+    ) -> dict[str, Any]:
+        """The metrics on the test edges of a graph with the same nodes: see `kgrec.run.measure`."""
+        return measure(self, graph, split=split, candidates=candidates, metrics=metrics)
 
 
 @takes_job_options

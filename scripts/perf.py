@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
 def guard(options: argparse.Namespace, out: TextIO) -> dict[str, Any]:
     """Measure the rows, print a line for each, and return it all. Raises KgrecError for unknown rows and commits, a
     wheel that cannot be built, and a row that does not run."""
-    begun = time.perf_counter()
+    begun, warning = time.perf_counter(), load_warning(os.getloadavg()[0], os.cpu_count() or 1)
     rows = list(dict.fromkeys(options.rows or ROWS))
     for name in rows:
         if name not in ROWS:
@@ -76,6 +76,8 @@ def guard(options: argparse.Namespace, out: TextIO) -> dict[str, Any]:
         versions = prepared(sides, rows)
         for side in sides:
             print(f"{side.name}: kgrec {versions[side.name]}, {side.what}", file=out)
+        if warning:
+            print(warning, file=out)
         print(HEADER if commit is not None else HEADER_ALONE, file=out, flush=True)
         results = []
         for row in rows:
@@ -87,12 +89,29 @@ def guard(options: argparse.Namespace, out: TextIO) -> dict[str, Any]:
     seconds = time.perf_counter() - begun
     print(conclusion(results, threads, seconds) if commit is not None else f"in {seconds:.0f} s", file=out)
     return {
+        "warning": warning,
         "sides": {side.name: {"kgrec": versions[side.name], "what": side.what} for side in sides},
         "torch_threads": threads,
         "rows": [result.to_json() for result in results],
         "failed": failed,
         "seconds": round(seconds, 1),
     }
+
+
+def load_warning(load: float, cores: int) -> str:
+    """A line where other work shares the cores, "" where it does not. load: processes that want to run, on average.
+
+    >>> load_warning(6.5, 2)
+    'warning: other work has a load of 6.5 on 2 cores, which may hide a loss and takes long; run it when they are idle'
+    >>> load_warning(0.5, 2)
+    ''
+    """
+    if load <= cores / 2:
+        return ""
+    return (
+        f"warning: other work has a load of {load:.1f} on {cores} cores, which may hide a loss and takes long; run it "
+        "when they are idle"
+    )
 
 
 def conclusion(results: Sequence[Result], threads: int | None, seconds: float) -> str:

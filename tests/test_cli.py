@@ -235,6 +235,31 @@ def test_a_new_user_is_served_by_history_as_a_known_one_with_it(runs, tmp_path):
     assert "mf knows users by their ids" in done.stderr
 
 
+def test_a_history_may_be_of_many_new_users(runs, tmp_path):
+    """As each alone; the table that is written has their names."""
+    path = tmp_path / "h.csv"
+    path.write_text("user,item\nzoe,p0001\nyan,p0042\nzoe,p0007\n")
+    both = last_json(kgrec("recommend", runs / "ease", "--history", path, "--k", 3, "--json"))
+    assert [one["user"] for one in both] == ["zoe", "yan"]
+    for one, items in zip(both, ("p0001\np0007\n", "p0042\n")):
+        path.write_text(f"item\n{items}")
+        (alone,) = last_json(kgrec("recommend", runs / "ease", "--history", path, "--k", 3, "--json"))
+        assert alone["user"] == "new user" and [i["item"] for i in alone["items"]] == [i["item"] for i in one["items"]]
+    path.write_text("user,item\nzoe,p0001\n,p0007\n")
+    assert "h.csv line 3: user: an id is missing" in kgrec("recommend", runs / "ease", "--history", path, code=1).stderr
+    path.write_text("user,item\nzoe,p0001\nyan,none\n")
+    arguments = ("recommend", runs / "ease", "--history", path, "--skip-unknown", "--out", tmp_path / "lists.csv")
+    assert "note: left out: 1 users without an item that the run knows, 'yan'" in kgrec(*arguments).stderr
+    assert set(pd.read_csv(tmp_path / "lists.csv")["user"]) == {"zoe"}
+
+
+def test_unknown_users_of_a_file_are_left_out_where_asked(runs, tmp_path):
+    (tmp_path / "users.txt").write_text("u0001\nu9999\n")
+    done = kgrec("recommend", runs / "ease", "--users", tmp_path / "users.txt", "--skip-unknown", "--json")
+    assert [one["user"] for one in last_json(done)] == ["u0001"]
+    assert "note: left out: 1 of 2 users that the run does not know, 'u9999'" in done.stderr
+
+
 def test_compare_says_how_runs_differ(shop, runs):
     arguments = ("compare", runs / "ease", runs / "mf", "--metrics", "ndcg@10,recall@10", "--resamples", "200")
     result = last_json(kgrec(*arguments, "--json"))

@@ -81,6 +81,11 @@ def test_conclusion_names_what_fails(perf: ModuleType) -> None:
     )
 
 
+def test_other_work_is_named(perf: ModuleType) -> None:
+    assert perf.load_warning(1.0, 2) == ""
+    assert perf.load_warning(6.54, 2).startswith("warning: other work has a load of 6.5 on 2 cores")
+
+
 def test_rows_that_look_slower_are_measured_again(perf: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two rounds of 2 s against 1 s in the first processes, then rounds that are equal: the row passes."""
     sides = [perf.Side(name, ROOT, "", ROOT, "") for name in ("old", "new")]

@@ -21,13 +21,8 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure a run on the test edges of a graph."""
-    from kgrec.run import Run, measure
+    from kgrec.run import Run
 
-    result = measure(
-        Run.load(run, trust=model, device=device),
-        graph,
-        split=split,
-        candidates=candidates,
-        metrics=metric_names(metrics),
-    )
+    trained = Run.load(run, trust=model, device=device)
+    result = trained.measure(graph, split=split, candidates=candidates, metrics=metric_names(metrics))
     print_json(result) if as_json else show_metrics(result)

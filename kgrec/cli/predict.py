@@ -23,18 +23,17 @@ def predict(
 ) -> None:
     """Predict the rating, the probability of a click or the score of each pair of a user and an item."""
     from kgrec.run import Run
-    from kgrec.serving.prediction import predict_file
-    from kgrec.table_files import as_csv, refuse_out, write
+    from kgrec.table_files import as_csv, refuse_out
 
     if out is not None:
         refuse_out(out, overwrite)
-    predictions = predict_file(Run.load(run, trust=model, device=device), pairs, skip_unknown=skip_unknown)
-    if predictions.num_left_out:
-        status(f"left out: {predictions.num_left_out:,} rows of unknown ids")
+    predictions = Run.load(run, trust=model, device=device).predict(pairs, skip_unknown=skip_unknown)
+    for text in predictions.notes:
+        status(text)
     if out is not None:
-        write(predictions.table, out, overwrite=overwrite)
-        status(f"{len(predictions.table):,} rows in {out}")
+        predictions.write(out, overwrite=overwrite)
+        status(f"{len(predictions):,} rows in {out}")
     elif as_json:
         print_json(predictions.to_json())
     else:
-        print(as_csv(predictions.table), end="")
+        print(as_csv(predictions.to_arrow()), end="")

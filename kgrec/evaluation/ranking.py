@@ -169,13 +169,17 @@ class Ranker:
         self.column = torch.full((scorer.pad + 1,), -1, device=draw.device)  #: of an item in the catalog
         self.column[self.catalog] = torch.arange(len(self.catalog), device=draw.device)
 
+    @property
+    def most(self) -> int:
+        """The users that are ranked over the whole catalog at once, at most."""
+        return min(self.scorer.batch_size, max(LEAST_USERS, self.scorer.cells // len(self.catalog)))
+
     def batches(self, user: Tensor) -> Iterator[Tensor]:
         """Rows of users (LongTensor [U]) to rank at once."""
         scorer = self.scorer
         if self.lists is not None:
             return scorer.batches(torch.maximum(scorer.width(user), self.lists.lengths(user)), scorer.batch_size)
-        most = min(scorer.batch_size, max(LEAST_USERS, scorer.cells // len(self.catalog)))
-        return scorer.batches(scorer.width(user), most)
+        return scorer.batches(scorer.width(user), self.most)
 
     def best(self, user: Tensor, now: Tensor | None = None) -> dict[str, Best]:
         """The first K of each group of items, [B, K] each. now: LongTensor [B], unix seconds at which each asks."""

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from kgrec.errors import BadData, KgrecError, unknown_name
+from kgrec.errors import BadData, Fault, KgrecError
 from kgrec.evaluation.ranking import Scorer, as_edges, scoring
-from kgrec.graph.vocabulary import as_strings
 from kgrec.model import AnyTask
+from kgrec.serving.answers import Table
+from kgrec.serving.input_tables import InputTable, is_one_id
 from kgrec.training.trained_model import TrainedModel
 
 #: The column, by task
 PREDICTED: dict[AnyTask, str] = {"ranking": "score", "rating": "rating", "ctr": "probability", "link": "score"}
 CELLS = 262_144  #: scores of users' own lists that are held at once; a model may hold a vector for each
-MOST = 20  #: unknown ids that are listed; the rest are counted
+MOST = 20  #: rows of unknown ids that are listed; the rest are counted
+WANTED = "a CSV or Parquet file with the columns user and item"
+IN_MEMORY = "a table or a mapping with the columns user and item, or a list of (user, item)"
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Predictions:
 
     def to_json(self) -> list[dict[str, Any]]:
         """Plain JSON data: an object a row; what JSON has no form for, such as dates, is text."""
-        return json.loads(json.dumps(self.table.to_pylist(), default=str))
+        return Table(self.table).to_json()
 
 
 def predict(run: TrainedModel, users: Sequence[str], items: Sequence[str]) -> list[float]:
@@ -59,17 +58,58 @@ def predict_file(run: TrainedModel, pairs: Path, *, skip_unknown: bool = False) 
     skip_unknown: leave out the rows of ids that the run does not know; else they raise BadData, with a line for each.
     Raises KgrecError where the file cannot be read, lacks a column, or has one that is called as the prediction is.
     """
-    table, column = _read(pairs), PREDICTED[run.model.task]
-    if column in table.column_names:
-        raise KgrecError(f"{pairs} has a column {column!r} already, as the prediction is called; rename it")
+    return _predicted(run, InputTable.read(pairs, WANTED), skip_unknown)
+
+
+def predict_pairs(run: TrainedModel, pairs: Any, *, skip_unknown: bool = False) -> Table:
+    """What `Run.predict` gives; see there."""
+    table = InputTable.read(Path(pairs), WANTED) if isinstance(pairs, str | Path) else _as_table(pairs)
+    found = _predicted(run, table, skip_unknown)
+    left_out = found.num_left_out
+    return Table(found.table, notes=(f"left out: {left_out:,} rows of unknown ids",) if left_out else ())
+
+
+def _as_table(pairs: Any) -> InputTable:
+    """Pairs in memory as a table."""
+    table = InputTable.of(pairs, "pairs")
+    if table is not None:
+        return table
+    if isinstance(pairs, Mapping):
+        columns = {str(name): values for name, values in pairs.items()}
+        for name, values in columns.items():
+            if is_one_id(values) or not hasattr(values, "__len__"):
+                raise KgrecError(f"pairs[{name!r}] is {values!r}, and no list; {IN_MEMORY} is wanted")
+        lengths = {name: len(values) for name, values in columns.items()}
+        if len(set(lengths.values())) > 1:
+            raise KgrecError(f"pairs has columns of several lengths, {lengths}; {IN_MEMORY} is wanted")
+        return InputTable(columns, "pairs", list(columns))
+    if is_one_id(pairs) or not isinstance(pairs, Iterable):
+        raise KgrecError(f"pairs is {type(pairs).__name__}; {IN_MEMORY} is wanted")
+    listed = list(pairs)
+    for row, pair in enumerate(listed):
+        if not isinstance(pair, Sequence) or isinstance(pair, str | bytes) or len(pair) != 2:
+            fault = Fault(
+                f"{pair!r} is no pair of a user and an item; {IN_MEMORY} is wanted", "pairs", row + 1, unit="row"
+            )
+            raise BadData(fault)
+    return InputTable({"user": [u for u, _ in listed], "item": [i for _, i in listed]}, "pairs", ["user", "item"])
+
+
+def _predicted(run: TrainedModel, pairs: InputTable, skip_unknown: bool) -> Predictions:
+    column = PREDICTED[run.model.task]
+    pairs.require("user", "item")
+    if not len(pairs):
+        raise KgrecError(f"{pairs.name} has no rows; a pair of a user and an item in each is wanted")
+    if column in pairs:
+        raise KgrecError(f"{pairs.name} has a column {column!r} already, as the prediction is called; rename it")
     source, _, target = run.graph.target
-    user = run.graph.vocabulary[source].find(as_strings(table["user"]))
-    item = run.graph.vocabulary[target].find(as_strings(table["item"]))
+    user = run.graph.vocabulary[source].find(pairs.ids("user", missing=True))
+    item = run.graph.vocabulary[target].find(pairs.ids("item", missing=True))
     is_known = (user >= 0) & (item >= 0)
     if not is_known.all() and not skip_unknown:
-        raise BadData(_unknown(run, pairs, table, user, item))
+        raise BadData(_unknown(run, pairs, user, item))
     value = _values(run, torch.from_numpy(user[is_known]), torch.from_numpy(item[is_known]))
-    known = table.filter(pa.array(is_known)).append_column(column, pa.array(value.numpy()))
+    known = pairs.to_arrow().filter(pa.array(is_known)).append_column(column, pa.array(value.numpy()))
     return Predictions(known, int((~is_known).sum()))
 
 
@@ -81,53 +121,15 @@ def _values(run: TrainedModel, user: Tensor, item: Tensor) -> Tensor:
     return (score.sigmoid() if run.model.task == "ctr" else score).cpu()
 
 
-# ---------------------------------------------------------------------- files
-
-
-def _read(pairs: Path) -> pa.Table:
-    try:
-        table = pq.read_table(pairs, partitioning=None) if pairs.suffix == ".parquet" else _read_csv(pairs)
-    except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
-        raise KgrecError(f"{pairs}: {error}; a CSV or Parquet file with the columns user and item is wanted") from error
-    for column in ("user", "item"):
-        if table.column_names.count(column) != 1:
-            raise unknown_name("single column", column, table.column_names, f"in {pairs}")
-    if not len(table):
-        raise KgrecError(f"{pairs} has no rows; a pair of a user and an item in each is wanted")
-    return table
-
-
-def _read_csv(pairs: Path) -> pa.Table:
-    """All columns as strings, so that `007` stays `007`."""
-    names = next((row for _, row in _csv_rows(pairs)), [])
-    return pa.csv.read_csv(
-        pairs,
-        parse_options=pa.csv.ParseOptions(newlines_in_values=True),
-        convert_options=pa.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
-    )
-
-
-def _csv_rows(pairs: Path) -> Iterator[tuple[int, list[str]]]:
-    """Each row and the line that it ends in, the names' among them; empty lines are passed over."""
-    with pairs.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file)
-        for row in reader:
-            if row:
-                yield reader.line_num, row
-
-
-def _unknown(run: TrainedModel, pairs: Path, table: pa.Table, user: np.ndarray, item: np.ndarray) -> list[str]:
-    """A line for each row of an unknown id."""
+def _unknown(run: TrainedModel, pairs: InputTable, user: np.ndarray, item: np.ndarray) -> list[Fault | str]:
+    """What is wrong with each row of an unknown id."""
     rows = np.flatnonzero((user < 0) | (item < 0))
-    if pairs.suffix == ".parquet":
-        place = [f"row {row + 1}" for row in rows[:MOST]]
-    else:
-        lines = [line for line, _ in _csv_rows(pairs)][1:]
-        place = [f"line {lines[row]}" for row in rows[:MOST]]
-    problems = []
-    for where, row in zip(place, rows):
+    skip = "--skip-unknown" if pairs.path is not None else "skip_unknown=True"
+    problems: list[Fault | str] = []
+    for row in rows[:MOST].tolist():
         for name, column, number in ((run.graph.target[0], "user", user), (run.graph.target[2], "item", item)):
             if number[row] < 0:
-                what = f"no {name} {table[column][int(row)].as_py()!r} among the {len(run.graph.range(name)):,} known"
-                problems.append(f"{pairs} {where}: {what}; mend the row, or say --skip-unknown")
+                value = pairs.value(column, row)
+                what = f"no {name} {value!r} among the {len(run.graph.range(name)):,} known"
+                problems.append(pairs.fault(f"{what}; mend the row, or say {skip}", row, column, value, "unknown id"))
     return problems + ([f"and {len(rows) - MOST:,} more rows of unknown ids"] if len(rows) > MOST else [])

@@ -1,32 +1,39 @@
-"""Recommendations in the user's own ids: for known users from a run's history, for a new one from what it did."""
+"""Recommendations in the user's own ids: for known users from a run's history, for new ones from what they did."""
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from kgrec.errors import KgrecError, some, unknown_name
-from kgrec.evaluation.ranking import Best, Ranker, Scorer, scoring
-from kgrec.files import whole
-from kgrec.graph import NO_TIME
-from kgrec.model import Query
-from kgrec.table_files import refuse_out
+from kgrec.errors import KgrecError, some
+from kgrec.serving.answers import Table, joined, write_parts
+from kgrec.serving.input_tables import InputTable, id_list, is_one_id
+from kgrec.serving.new_users import new_users
+from kgrec.serving.ranked_lists import (
+    CHUNK,
+    LISTS,
+    check_k,
+    known_lists,
+    must_explain,
+    new_lists,
+    no_lists,
+    ranker_for,
+)
 from kgrec.training.trained_model import TrainedModel
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    import rich.table
 
-CHUNK = 4096  #: users that are answered at once
+#: of a file of lists
 SCHEMA = pa.schema(
     [
         ("user", pa.string()),
@@ -64,7 +71,7 @@ class Recommendations:
         why = {} if self.why is None else {"why": [asdict(step) for step in self.why]}
         return {"user": self.user, "items": listed, **why}
 
-    def table(self) -> Table:
+    def table(self) -> rich.table.Table:
         """A rich table to print."""
         from rich.table import Table
 
@@ -73,7 +80,7 @@ class Recommendations:
             table.add_row(str(rank), item, label, f"{score:.4f}")
         return table
 
-    def why_table(self) -> Table:
+    def why_table(self) -> rich.table.Table:
         """A rich table of the past items behind the list."""
         from rich.table import Table
 
@@ -106,36 +113,118 @@ def lists_for(
     run: TrainedModel, users: Sequence[str] | range, *, k: int = 10, include_seen: bool = False, why: bool = False
 ) -> Iterator[list[Recommendations]]:
     """The same, a chunk of users at a time, in bounded memory. users: external ids, or a range of local numbers."""
-    ranker = _ranker(run, k, include_seen)
+    check_k(run, k)
     if why:
-        _must_explain(run)
-    source = run.graph.target[0]
-    if not isinstance(users, range):
-        run.graph.flat(source, users)  # an unknown one is an error before the first answer
-    return _chunks(run, ranker, users, why)
+        must_explain(run)
+    local = torch.arange(users.start, users.stop) if isinstance(users, range) else _numbers(run, users)
+    ranker = ranker_for(run, k, include_seen=include_seen)
+
+    def chunks() -> Iterator[list[Recommendations]]:
+        for part in local.split(CHUNK):
+            once, place = part.unique(return_inverse=True)
+            twice = len(once) < len(part)  # one who is asked for twice is answered once, and shown twice
+            found = by_user(joined(known_lists(run, ranker, once if twice else part, why)))
+            yield [found[row] for row in place.tolist()] if twice else found
+
+    return chunks()
 
 
-def _chunks(
-    run: TrainedModel, ranker: Ranker, users: Sequence[str] | range, why: bool
-) -> Iterator[list[Recommendations]]:
+def tables_for(
+    run: TrainedModel,
+    users: object = None,
+    k: int = 10,
+    *,
+    history: object = None,
+    include_seen: bool = False,
+    why: bool = False,
+    skip_unknown: bool = False,
+) -> Iterator[Table]:
+    """What `Run.recommend` gives, in tables of a chunk of users each, one at least. What is wrong is raised before the
+    first."""
+    check_k(run, k)
+    if users is None and history is None:
+        raise KgrecError("say whom to recommend to: users=..., or history=... for new ones; users='all' is everyone")
+    if why:
+        must_explain(run)
+    asked = _asked(run, users)
+    new = None
+    if history is not None:
+        named = [] if isinstance(asked, range) else asked.to_pylist()
+        new = new_users(run, history, named, skip_unknown=skip_unknown)
+    local, notes = _known(run, asked, set(new.names) if new else set(), skip_unknown)
+    ranker = ranker_for(run, k, include_seen=include_seen)
+
+    def tables() -> Iterator[Table]:
+        said = (*notes, *(new.notes if new else ()))
+        parts = known_lists(run, ranker, local, why) if len(local) else iter(())
+        if new is not None:
+            parts = itertools.chain(parts, new_lists(run, ranker, new, why))
+        first = next(parts, None)
+        yield replace(first or no_lists(), notes=said)
+        yield from parts
+
+    return tables()
+
+
+def by_user(table: Table) -> list[Recommendations]:
+    """A table of lists as an object a user, also for those whose list is empty."""
+    users = table.users or ()
+    items, labels, scores = (_grouped(table, name) for name in ("item", "label", "score"))
+    whys: Iterable[tuple[Step, ...] | None] = itertools.repeat(None)
+    if table.why is not None:
+        steps = replace(table.why, users=table.users)
+        rows = zip(*(_grouped(steps, name) for name in ("item", "label", "attention")))
+        whys = [tuple(map(Step, *step)) for step in rows]
+    return [Recommendations(*one) for one in zip(users, items, labels, scores, whys)]
+
+
+def _grouped(table: Table, column: str) -> Iterator[list[Any]]:
+    """The values of a column, a list for each of the table's users."""
+    values, number = table[column], Counter(table["user"])
+    start = 0
+    for user in table.users or ():
+        yield values[start : start + number[user]]
+        start += number[user]
+
+
+def _asked(run: TrainedModel, users: Any) -> pa.Array | range:
+    """The ids that are asked for, each once, in order of first mention; for `all` a range of local numbers.
+
+    Raises KgrecError where they are in no form that is read."""
+    vocabulary = run.graph.vocabulary[run.graph.target[0]]
+    if isinstance(users, str) and users == "all":
+        if (vocabulary.find(["all"]) >= 0).any():
+            raise KgrecError("users='all' is everyone, and a user of this run is called so; say ['all'] for that one")
+        return range(len(vocabulary))
+    table = InputTable.of(users, "users")
+    if table is not None:
+        table.require("user")
+        return table.ids("user").unique()
+    if users is None:
+        return pa.array([], pa.string())
+    return id_list([users] if is_one_id(users) else users, "users").unique()
+
+
+def _known(run: TrainedModel, asked: pa.Array | range, new: set[str], skip_unknown: bool) -> tuple[Tensor, list[str]]:
+    """Local numbers of those who are asked for and not new, LongTensor [n], and what was left out."""
     source = run.graph.target[0]
-    first, vocabulary = run.graph.range(source).start, run.graph.vocabulary[source]
-    for start in range(0, len(users), CHUNK):
-        part = users[start : start + CHUNK]
-        local = (
-            torch.arange(part.start, part.stop) if isinstance(part, range) else vocabulary.numbers(part, what=source)
-        )
-        user = local.to(ranker.scorer.device) + first
-        answers: dict[int, Recommendations] = {}
-        with scoring(run.model):
-            for rows in ranker.batches(user):
-                best = ranker.best(user[rows])["all"]
-                names = vocabulary.ids(local[rows.cpu()])
-                lists = _named(run, names, best)
-                if why:
-                    lists = _explained(run, lists, ranker.scorer.query(user[rows]))
-                answers |= zip(rows.tolist(), lists)
-        yield [answers[row] for row in range(len(part))]
+    vocabulary = run.graph.vocabulary[source]
+    if isinstance(asked, range):
+        taken = vocabulary.find(list(new))
+        return torch.from_numpy(np.setdiff1d(np.arange(asked.stop), taken)), []
+    known = pa.array([name for name in asked.to_pylist() if name not in new], pa.string())
+    found = vocabulary.find(known)
+    if skip_unknown and (found < 0).any():
+        missing = known.filter(pa.array(found < 0)).to_pylist()
+        note = f"left out: {len(missing):,} of {len(asked):,} users that the run does not know, {some(missing)}"
+        return torch.from_numpy(found[found >= 0]), [note]
+    return _numbers(run, known), []
+
+
+def _numbers(run: TrainedModel, users: object) -> Tensor:
+    """Local numbers of users: LongTensor [n]. Raises UnknownName."""
+    source = run.graph.target[0]
+    return run.graph.vocabulary[source].numbers(users, what=source)
 
 
 def new_user_lists(
@@ -148,125 +237,12 @@ def new_user_lists(
     skip_unknown: bool = False,
     tell: Callable[[str], None] = lambda message: None,
 ) -> list[list[Recommendations]]:
-    """The k best items for a new user, by a CSV of what it did: `item`, and optionally `time` (unix s), `weight`, and
-    `behaviour` (a relation) where the model reads several. It is read in order of time, and of the file where times
-    tie or are missing; `tell` is told where that is not the file's order. skip_unknown: leave out items that the run
-    does not know.
-
-    Raises KgrecError where the model knows users by their ids alone, and for a history that is empty or names unknown
-    items.
-    """
-    if not run.model.reads_history:
-        raise KgrecError(
-            f"{run.name} knows users by their ids; a new user needs a model that reads histories, such as ease, "
-            "itemknn, ials, gru4rec, gruatt or sasrec"
-        )
-    if why:
-        _must_explain(run)
-    query = _query(run, history, skip_unknown, tell)
-    with scoring(run.model):
-        row = torch.zeros_like(query.history[0])
-        best = _ranker(run, k, include_seen).best_of(query, row, query.history[0])["all"]
-        lists = _named(run, ["new user"], best)
-        return [list(_explained(run, lists, query) if why else lists)]
-
-
-def _query(run: TrainedModel, path: Path, skip_unknown: bool, tell: Callable[[str], None]) -> Query:
-    """One new user with the history of a file, oldest first."""
-    table = _read_history(path)
-    target = run.graph.target[2]
-    if skip_unknown:
-        known = run.graph.vocabulary[target].find(table["item"]) >= 0
-        if not known.all():
-            tell(f"left out: {int((~known).sum()):,} of {len(table):,} rows of items that the run does not know")
-        table = table[known].reset_index(drop=True)
-        if table.empty:
-            raise KgrecError(f"--history {path} names no item that the run knows; a new user needs at least one")
-    items = run.graph.flat(target, table["item"])
-    time = torch.tensor(
-        table["time"].fillna(NO_TIME).to_numpy(np.int64).copy() if "time" in table else [NO_TIME] * len(table)
-    )
-    weight = torch.tensor(table["weight"].to_numpy(np.float32).copy() if "weight" in table else [1.0] * len(table))
-    order = time.argsort(stable=True)
-    if (time.diff() < 0).any():
-        tell("the history's rows are not in order of time; they are read in that order")
-    device = next(iter(run.model.state_dict().values())).device
-    items, time, weight = (column[order][None].to(device) for column in (items, time, weight))
-    behaviour = _behaviour(run, table, path)
-    user = torch.tensor([run.graph.pad], device=device)
-    return Query(user, items, time, weight, None if behaviour is None else behaviour[order][None].to(device))
-
-
-def _behaviour(run: TrainedModel, table: pd.DataFrame, path: Path) -> Tensor | None:
-    """Which of the model's behaviours each row is, LongTensor [rows]; None: all are the target."""
-    if "behaviour" not in table:
-        return None
-    names = run.model.behaviours or (run.graph.target[1],)
-    for line, name in enumerate(table["behaviour"], 2):
-        if name not in names:
-            raise unknown_name("behaviour", str(name), names, f"of {run.name} (--history {path} line {line})")
-    return torch.tensor([names.index(name) for name in table["behaviour"]]) if len(names) > 1 else None
-
-
-def _read_history(history: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(history, dtype={"item": str, "behaviour": str})
-    except pd.errors.EmptyDataError:
-        raise KgrecError(f"--history {history} is empty; a CSV with a column `item` is wanted") from None
-    except (OSError, ValueError) as error:
-        raise KgrecError(f"--history {history}: {error}; a CSV with a column `item` is wanted") from error
-    if "item" not in table:
-        raise KgrecError(f"--history {history} has no column 'item'; it has {some(table.columns, 20)}")
-    for column in ("time", "weight"):
-        if column in table and not pd.api.types.is_numeric_dtype(table[column]):
-            text = table[column][pd.to_numeric(table[column], errors="coerce").isna()]
-            line, value = text.index[0] + 2, text.iloc[0]
-            wanted = "unix seconds are" if column == "time" else "a rating or a count is"
-            raise KgrecError(f"--history {history} line {line}: {column} {value!r} is no number; {wanted} wanted")
-    if table.empty:
-        raise KgrecError(f"--history {history} names no item; a new user needs at least one")
-    return table
-
-
-def _ranker(run: TrainedModel, k: int, include_seen: bool) -> Ranker:
-    catalog = run.graph.nodes(run.graph.target[2])
-    if not 0 < k <= len(catalog):
-        raise KgrecError(
-            f"--k {k} is more than the catalog's {len(catalog):,} items"
-            if k > 0
-            else f"--k is {k}, 1 or more is wanted"
-        )
-    scorer = Scorer(run.model, run.graph)
-    return Ranker(scorer, {"all": catalog.to(scorer.device)}, k, keep_seen=include_seen)
-
-
-def _named(run: TrainedModel, users: Sequence[str], best: Best) -> Iterator[Recommendations]:
-    target = run.graph.target[2]
-    start, vocabulary, pad = run.graph.range(target).start, run.graph.vocabulary[target], run.graph.pad
-    items, scores = best.item.cpu(), best.score.float().cpu()
-    for user, item, score in zip(users, items, scores):
-        known = item != pad  # a user who has seen nearly all gets fewer
-        local: Tensor = item[known] - start
-        yield Recommendations(user, vocabulary.ids(local), vocabulary.labels(local), score[known].tolist())
-
-
-def _must_explain(run: TrainedModel) -> None:
-    nobody = torch.empty(0, dtype=torch.long, device=next(iter(run.model.state_dict().values())).device)
-    if not run.model.reads_history or run.model.attention(Query(nobody, nobody.view(0, 0))) is None:
-        raise KgrecError(f"{run.name} cannot say why; a model with attention over what a user did is wanted: gruatt")
-
-
-def _explained(run: TrainedModel, lists: Iterable[Recommendations], query: Query) -> Iterator[Recommendations]:
-    """The same lists with the past items behind them."""
-    attention = run.model.attention(query)
-    assert attention is not None
-    target = run.graph.target[2]
-    start, vocabulary = run.graph.range(target).start, run.graph.vocabulary[target]
-    for one, weights, history in zip(lists, attention.cpu(), query.history.cpu()):
-        order = weights.argsort(descending=True, stable=True)[: int((weights > 0).sum())]
-        local = history[order] - start
-        rows = zip(vocabulary.ids(local), vocabulary.labels(local), weights[order].tolist())
-        yield replace(one, why=tuple(Step(*row) for row in rows))
+    """The k best items for the new users of a file, as `Run.recommend` gives them; `tell` is called with each note."""
+    options = {"include_seen": include_seen, "why": why, "skip_unknown": skip_unknown}
+    table = joined(tables_for(run, k=k, history=Path(history), **options))
+    for note in table.notes:
+        tell(note)
+    return [by_user(table)]
 
 
 def wanted_users(run: TrainedModel, ids: Sequence[str], users: str | None) -> Sequence[str] | range:
@@ -288,13 +264,12 @@ def wanted_users(run: TrainedModel, ids: Sequence[str], users: str | None) -> Se
 
 def write_lists(lists: Iterable[list[Recommendations]], out: Path, *, overwrite: bool = False) -> int:
     """Write lists as .parquet or .csv, chunk by chunk, and the file whole or not at all. Returns the number of rows."""
-    refuse_out(out, overwrite)
-    writers = {".parquet": pq.ParquetWriter, ".csv": pa.csv.CSVWriter}
-    rows = 0
-    with whole(out, overwrite) as draft, writers[out.suffix](draft, SCHEMA) as writer:
-        for chunk in lists:
-            if chunk:
-                table = pa.concat_tables([one.to_arrow() for one in chunk])
-                writer.write_table(table)
-                rows += len(table)
-    return rows
+    tables = (pa.concat_tables([one.to_arrow() for one in chunk]) for chunk in lists if chunk)
+    return write_parts(tables, SCHEMA, out, overwrite=overwrite)
+
+
+def write_tables(tables: Iterable[Table], out: Path, *, reasons: bool = False, overwrite: bool = False) -> int:
+    """The same for tables of lists, by SCHEMA. reasons: also their column `reason`."""
+    columns = [*SCHEMA.names, *(["reason"] if reasons else [])]
+    schema = pa.schema([LISTS.field(name) for name in columns])
+    return write_parts((table.to_arrow().select(columns) for table in tables), schema, out, overwrite=overwrite)

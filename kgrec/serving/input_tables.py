@@ -1,0 +1,286 @@
+"""What people ask with: ids in any sequence, and tables from pandas, Arrow, Python or a file, as checked columns."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from kgrec.errors import BadData, Fault, KgrecError, unknown_name
+from kgrec.graph.assembly import unix_seconds
+from kgrec.graph.vocabulary import as_strings
+
+
+@dataclass(frozen=True)
+class InputTable:
+    """Columns that somebody asks with, and what to call them and their rows in an error."""
+
+    columns: Mapping[str, Any]  #: by name, of one length: an Arrow column or a pandas Series each
+    name: str  #: such as `history`, or a file's path
+    names: Sequence[str]  #: of all columns, also of those that stand twice
+    path: Path | None = None  #: where it is a file
+
+    @staticmethod
+    def of(values: object, name: str) -> InputTable | None:
+        """A pandas DataFrame, an Arrow table or another frame that Arrow reads; None: it is no frame."""
+        if isinstance(values, pd.DataFrame):
+            names = [str(column) for column in values.columns]
+            return InputTable({column: values.iloc[:, place] for place, column in enumerate(names)}, name, names)
+        if not hasattr(values, "__arrow_c_stream__") or not hasattr(values, "columns"):
+            return None
+        return InputTable.of_arrow(pa.table(values), name)
+
+    @staticmethod
+    def of_arrow(table: pa.Table, name: str, path: Path | None = None) -> InputTable:
+        """An Arrow table, of a file where there is a path."""
+        return InputTable(dict(zip(table.column_names, table.columns)), name, table.column_names, path)
+
+    @staticmethod
+    def read(path: Path, wanted: str) -> InputTable:
+        """A .parquet file, or a CSV file whose columns are all text, so that `007` stays `007`. wanted: what the error
+        asks for. Raises KgrecError where it cannot be read."""
+        try:
+            table = pq.read_table(path, partitioning=None) if path.suffix == ".parquet" else _read_csv(path)
+        except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
+            raise KgrecError(f"{path}: {error}; {wanted} is wanted") from error
+        return InputTable.of_arrow(table, str(path), path)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()))) if self.columns else 0
+
+    def __contains__(self, column: str) -> bool:
+        """Whether there is such a column. Raises UnknownName where it stands twice."""
+        if self.names.count(column) > 1:
+            self.require(column)
+        return column in self.columns
+
+    def require(self, *columns: str) -> None:
+        """Raise UnknownName for a column that is not there, or stands twice, with those that are there."""
+        for column in columns:
+            if self.names.count(column) != 1:
+                raise unknown_name("single column", column, self.names, f"in {self.name}")
+
+    def fault(self, message: str, row: int, column: str | None = None, value: object = None, kind: str = "") -> Fault:
+        """What is wrong in a row, from 0: it is called by its line in a CSV file, else by its number from 1."""
+        if self.path is not None and self.path.suffix != ".parquet":
+            number, unit = self._lines[row], "line"
+        else:
+            number, unit = row + 1, "row"
+        text = None if value is None else str(value)
+        return Fault(message, self.name, number, column, text, kind or None, unit=unit)
+
+    def value(self, column: str, row: int) -> object:
+        """What stands in a column's row, from 0."""
+        values = self.columns[column]
+        value = values.iloc[row] if isinstance(values, pd.Series) else values[row]
+        return value.as_py() if isinstance(value, pa.Scalar) else value
+
+    def to_arrow(self) -> pa.Table:
+        """All columns, of those of one name the last. Raises BadData for a column of several types."""
+        columns = {}
+        for name, values in self.columns.items():
+            try:
+                columns[name] = values if isinstance(values, pa.ChunkedArray) else _as_array(values)
+            except pa.ArrowException as error:
+                message = f"{name} holds values of several types, which Arrow has no column for: {error}"
+                raise BadData(message, file=self.name, column=name, kind="mixed types") from error
+        return pa.table(columns)
+
+    def ids(self, column: str, *, missing: bool = False) -> pa.Array:
+        """A column of ids as strings [n]. missing: whether some may be missing, null. Raises BadData as `id_strings`
+        does."""
+
+        def fault(message: str, row: int, value: object = None, kind: str = "") -> Fault:
+            return self.fault(f"{column}: {message}", row, column, value, kind)
+
+        names = id_strings(self.columns[column], fault)
+        if missing:
+            return names
+        if self.path is not None:
+            names = pc.if_else(pc.equal(names, ""), None, names)  # an empty cell of a file
+        return refuse_missing(names, fault)
+
+    def seconds(self, column: str, otherwise: int) -> np.ndarray:
+        """A column of times in unix seconds, int64 [n]; moments are UTC if they name no zone. otherwise: what stands
+        where there is none. Raises BadData for what is no time."""
+        values = self._array(column, "unix seconds are wanted")
+        try:
+            found = unix_seconds(values, self.name)
+        except BadData as error:
+            message = f"{column} is a column of {values.type} that holds no times; unix seconds or moments are wanted"
+            raise BadData(message, file=self.name, column=column, kind="bad time") from error
+        return np.where(np.asarray(values.is_null()), otherwise, found)
+
+    def numbers(self, column: str, wanted: str) -> np.ndarray:
+        """A column of numbers, float32 [n]. Raises BadData for what is none, and where one is missing."""
+        values = self._array(column, wanted)
+        try:
+            found = values.cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
+        except pa.ArrowException as error:
+            message = f"{column} is a column of {values.type}; {wanted}"
+            raise BadData(message, file=self.name, column=column, kind="bad number") from error
+        wrong = np.flatnonzero(~np.isfinite(found))
+        if len(wrong):
+            message = f"{column} is missing or not finite; {wanted}"
+            raise BadData(self.fault(message, wrong[0], column, kind="bad number"))
+        return found
+
+    def _array(self, column: str, wanted: str) -> pa.Array:
+        """A column as Arrow has it; text as the numbers that it writes, null where it is empty."""
+        try:
+            values = _as_array(self.columns[column])
+        except pa.ArrowException as error:
+            message = f"{column} holds values of several types ({error}); {wanted}"
+            raise BadData(message, file=self.name, column=column, kind="mixed types") from error
+        if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
+            return values
+        text = pd.Series(values.to_pylist(), dtype=object).replace("", None)
+        numbers = pd.to_numeric(text, errors="coerce")
+        wrong = np.flatnonzero(numbers.isna() & text.notna())
+        if len(wrong):
+            value = text[wrong[0]]
+            raise BadData(
+                self.fault(f"{column} {value!r} is no number; {wanted}", wrong[0], column, value, "bad number")
+            )
+        return pa.array(numbers, from_pandas=True)
+
+    @cached_property
+    def _lines(self) -> list[int]:
+        """The line of a CSV file that each row ends in."""
+        assert self.path is not None
+        return [line for line, _ in _csv_rows(self.path)][1:]
+
+
+class Faults(Protocol):
+    """What is wrong with an id: message, its place from 0, its value, the kind."""
+
+    def __call__(self, message: str, row: int, value: object = None, kind: str = "") -> Fault: ...
+
+
+def id_strings(values: Any, fault: Faults) -> pa.Array:
+    """Ids as strings [n], null where one is missing: text as it is, and a whole number as it is written, 7 as `7`.
+
+    Raises BadData for ids of several types, for decimal numbers, which are no ids, and for other things than text and
+    numbers.
+    """
+    try:
+        names = _as_array(values)
+    except (pa.ArrowException, OverflowError) as error:
+        raise BadData(_mixed(values, fault) or fault(f"ids are text or whole numbers: {error}", 0)) from error
+    kind = names.type
+    if not len(names):
+        return pa.array([], pa.string())  # of an empty pandas column, whatever its type
+    if pa.types.is_floating(kind):
+        raise BadData(_decimal(names, fault))
+    if pa.types.is_boolean(kind) or pa.types.is_nested(kind):
+        message = f"{names[0].as_py()!r} is no id; ids are text or whole numbers"
+        raise BadData(fault(message, 0, names[0].as_py(), "bad id"))
+    return names.cast(pa.string()) if pa.types.is_null(kind) else as_strings(names)
+
+
+def refuse_missing(names: pa.Array, fault: Faults) -> pa.Array:
+    """The same ids. Raises BadData where one is missing."""
+    if names.null_count:
+        rows = np.flatnonzero(np.asarray(names.is_null()))
+        more = f", and {len(rows) - 1:,} more" if len(rows) > 1 else ""
+        message = f"an id is missing{more}; leave out what has no id"
+        raise BadData(fault(message, int(rows[0]), kind="missing id"))
+    return names
+
+
+def id_list(values: Any, name: str) -> pa.Array:
+    """Ids of any sequence as strings [n], none of them missing. Raises BadData as `id_strings`, and KgrecError for what
+    is no sequence of ids."""
+    if isinstance(values, Mapping | bytes) or not isinstance(values, Iterable):
+        raise KgrecError(f"{name}: {type(values).__name__} is no list of ids; a list, an array or a Series is wanted")
+    if not isinstance(values, pa.Array | pa.ChunkedArray | pd.Series | pd.Index | np.ndarray):
+        values = list(values)
+    dimensions = getattr(values, "ndim", 1)
+    if dimensions != 1:
+        raise KgrecError(f"{name}: an array of {dimensions} dimensions is no list of ids; one of 1 is wanted")
+
+    def fault(message: str, row: int, value: object = None, kind: str = "") -> Fault:
+        return Fault(message, name, row + 1, None, None if value is None else str(value), kind or None, unit="entry")
+
+    return refuse_missing(id_strings(values, fault), fault)
+
+
+def is_one_id(value: object) -> bool:
+    """Whether this is an id alone, not several."""
+    return isinstance(value, str | bytes | int | float | np.generic)
+
+
+def _as_array(values: Any) -> pa.Array:
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        array = values
+    else:
+        numeric = isinstance(values, pd.Series | pd.Index | np.ndarray) and values.dtype != object
+        array = pa.array(values if numeric else list(values), from_pandas=True)
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks()
+    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+
+
+def _decimal(names: pa.Array, fault: Faults) -> Fault:
+    """What is wrong with ids [n] that are decimal numbers, and what makes them so."""
+    valid = np.asarray(names.is_valid())
+    if names.null_count:
+        row = int(np.argmin(valid))
+        message = (
+            "an id is missing, which makes whole numbers decimal in pandas; leave out what has no id, or keep the "
+            "column as dtype 'Int64'"
+        )
+        return fault(message, row, kind="missing id")
+    value = names[0].as_py()
+    message = (
+        f"{value!r} is a decimal number, and no id; convert whole numbers with .astype('int64'), and text with "
+        ".astype(str)"
+    )
+    return fault(message, 0, value, "bad id")
+
+
+def _mixed(values: Any, fault: Faults) -> Fault | None:
+    """The first two ids of which one is text and the other a number; None: there are none."""
+    first: tuple[int, object] | None = None
+    for row, value in enumerate(values):
+        if pd.api.types.is_scalar(value) and pd.isna(value):
+            continue
+        if first is None:
+            first = row, value
+        elif isinstance(value, str) != isinstance(first[1], str):
+            kind = {True: "text", False: "a number"}
+            message = (
+                f"{value!r} is {kind[isinstance(value, str)]}, where {first[1]!r} before it is "
+                f"{kind[isinstance(first[1], str)]}; ids are all text or all whole numbers: convert them with str"
+            )
+            return fault(message, row, value, "mixed types")
+    return None
+
+
+def _read_csv(path: Path) -> pa.Table:
+    """All columns as strings, so that `007` stays `007`."""
+    names = next((row for _, row in _csv_rows(path)), [])
+    return pa.csv.read_csv(
+        path,
+        parse_options=pa.csv.ParseOptions(newlines_in_values=True),
+        convert_options=pa.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
+    )
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Each row and the line that it ends in, the names' among them; empty lines are passed over."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file)
+        for row in reader:
+            if row:
+                yield reader.line_num, row

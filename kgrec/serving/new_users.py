@@ -1,0 +1,197 @@
+"""New users: what each did so far, from a list, a mapping, a table or a file, as histories that models read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from kgrec.errors import KgrecError, UnknownName, some, unknown_name
+from kgrec.graph import NO_TIME
+from kgrec.model import Query
+from kgrec.serving.input_tables import InputTable, id_list, is_one_id
+from kgrec.training.trained_model import TrainedModel
+
+NEW_USER = "new user"  #: what one is called whose history names nobody
+WANTED = "a list of item ids, a mapping of user to item ids, or a table with the column `item`"
+
+
+@dataclass(frozen=True, eq=False)
+class NewUsers:
+    """The histories of new users, user by user, oldest first. U users, n steps."""
+
+    names: list[str]  #: [U], in order of first appearance
+    ptr: Tensor  #: LongTensor [U + 1], user u has steps ptr[u] : ptr[u + 1], one or more
+    item: Tensor  #: LongTensor [n], flat
+    time: Tensor  #: LongTensor [n], unix seconds; NO_TIME where there is none
+    weight: Tensor  #: FloatTensor [n]
+    behaviour: Tensor | None  #: LongTensor [n], which of the model's behaviours; None: all are the target
+    notes: tuple[str, ...]  #: what was left out, or read in another order
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def length(self) -> Tensor:
+        """Steps of each user: LongTensor [U]."""
+        return self.ptr.diff()
+
+    def seen(self, row: Tensor) -> tuple[Tensor, Tensor]:
+        """Which of some users, LongTensor [n], has which flat item, LongTensor [n]. row: LongTensor [B]."""
+        place = self._places(row)
+        return (place >= 0).nonzero(as_tuple=True)[0], self.item[place[place >= 0]]
+
+    def query(self, row: Tensor, pad: int) -> Query:
+        """Some users with their whole histories, as a model is asked. row: LongTensor [B]; pad: the graph's."""
+        place = self._places(row)
+
+        def at(values: Tensor, otherwise: int) -> Tensor:
+            return torch.where(place >= 0, values[place.clamp(min=0)], otherwise)
+
+        behaviour = None if self.behaviour is None else at(self.behaviour, -1)
+        user = torch.full_like(row, pad)
+        return Query(user, at(self.item, pad), at(self.time, NO_TIME), at(self.weight, 0), behaviour)
+
+    def _places(self, row: Tensor) -> Tensor:
+        """Where the steps of some users stand, left-padded with -1: LongTensor [B, L]."""
+        start, stop = self.ptr[row], self.ptr[row + 1]
+        place = stop[:, None] + torch.arange(-int((stop - start).max()), 0, device=row.device)
+        return place.masked_fill_(place < start[:, None], -1)
+
+
+def new_users(run: TrainedModel, history: Any, users: Sequence[str] = (), *, skip_unknown: bool = False) -> NewUsers:
+    """Who is new, and what each did: see `Run.recommend` for what a history may be. users: whom is asked for; a history
+    that names nobody is that of the only one. skip_unknown: leave out items that the run does not know.
+
+    Raises KgrecError where the model knows users by their ids alone, and for a history that is empty, in a form that is
+    not read, or of unknown items.
+    """
+    if not run.model.reads_history:
+        raise KgrecError(
+            f"{run.name} knows users by their ids; a new user needs a model that reads histories, such as ease, "
+            "itemknn, ials, gru4rec, gruatt or sasrec"
+        )
+    table = _as_table(history)
+    if "user" not in table and len(users) > 1:
+        raise KgrecError(
+            f"{table.name} names no user, and users names {len(users)}; give a mapping of user to item ids"
+        )
+    return _checked(run, table, users[0] if users else NEW_USER, skip_unknown)
+
+
+def _as_table(history: Any) -> InputTable:
+    """Any form of history as a table with the column `item`, and perhaps `user`, `time`, `weight` and `behaviour`."""
+    if isinstance(history, Path):
+        if history.suffix != ".parquet" and history.is_file() and not history.stat().st_size:
+            raise KgrecError(f"{history} is empty; a CSV with a column `item` is wanted")
+        table: InputTable | None = InputTable.read(history, "a CSV or Parquet file with a column `item`")
+    else:
+        table = InputTable.of(history, "history")
+    if table is None and isinstance(history, Mapping):
+        return _of_mapping(history)
+    if table is None:
+        if is_one_id(history):
+            hint = "; for a file give a pathlib.Path" if isinstance(history, str) else ""
+            raise KgrecError(f"history is {history!r}, one id alone; {WANTED} is wanted{hint}")
+        items = id_list(history, "history")
+        table = InputTable({"item": items}, "history", ["item"])
+    table.require("item")
+    return table
+
+
+def _of_mapping(history: Mapping[Any, Any]) -> InputTable:
+    """A table of users and their lists of items."""
+    if not history:
+        raise KgrecError("history names no user; a mapping of one user or more to item ids is wanted")
+
+    users = id_list(list(history), "history's users")
+    lists = []
+    for name, items in zip(users.to_pylist(), history.values()):
+        if is_one_id(items):
+            raise KgrecError(f"history of {name!r} is {items!r}, one id alone; a list of item ids is wanted")
+        lists.append(id_list(items, f"history of {name!r}"))
+    empty = [name for name, items in zip(users.to_pylist(), lists) if not len(items)]
+    if empty:
+        raise KgrecError(f"history of {some(empty)} names no item; a new user needs at least one")
+    row = np.repeat(np.arange(len(lists)), [len(items) for items in lists])
+    columns = {"user": users.take(pa.array(row)), "item": pa.concat_arrays(lists)}
+    return InputTable(columns, "history", list(columns))
+
+
+def _checked(run: TrainedModel, table: InputTable, user: str, skip_unknown: bool) -> NewUsers:
+    if not len(table):
+        raise KgrecError(f"{table.name} names no item; a new user needs at least one")
+    target, notes = run.graph.target[2], []
+    items = table.ids("item")
+    users = table.ids("user") if "user" in table else pa.array([user] * len(table), pa.string())
+    time = table.seconds("time", NO_TIME) if "time" in table else np.full(len(table), NO_TIME)
+    weight = (
+        table.numbers("weight", "a rating or a count is wanted")
+        if "weight" in table
+        else np.ones(len(table), np.float32)
+    )
+    behaviour = _behaviour(run, table)
+    found = run.graph.vocabulary[target].find(items)
+    known = found >= 0
+    if not known.all():
+        if not skip_unknown:
+            raise _unknown(run, table, items, known)
+        notes.append(f"left out: {int((~known).sum()):,} of {len(table):,} rows of items that the run does not know")
+    names = list(dict.fromkeys(users.filter(pa.array(known)).to_pylist()))
+    if not names:
+        raise KgrecError(f"{table.name} names no item that the run knows; a new user needs at least one")
+    number = {name: row for row, name in enumerate(names)}
+    left_out = [name for name in dict.fromkeys(users.to_pylist()) if name not in number]
+    if left_out:
+        notes.append(f"left out: {len(left_out):,} users without an item that the run knows, {some(left_out)}")
+    row = np.array([number[name] for name in users.filter(pa.array(known)).to_pylist()])
+    time, kept = time[known], np.flatnonzero(known)
+    order = np.lexsort((time, row))  # stable: rows of one time stay in the order that they were given in
+    by_user = np.argsort(row, kind="stable")
+    if (order != by_user).any():
+        notes.append("the history's rows are not in order of time; they are read in that order")
+    kept, device = kept[order], run.device
+    ptr = np.concatenate([[0], np.bincount(row, minlength=len(names)).cumsum()])
+
+    def tensor(values: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values)).to(device)
+
+    return NewUsers(
+        names,
+        tensor(ptr),
+        tensor(found[kept] + run.graph.range(target).start),
+        tensor(time[order]),
+        tensor(weight[kept]),
+        None if behaviour is None else tensor(behaviour[kept]),
+        tuple(notes),
+    )
+
+
+def _unknown(run: TrainedModel, table: InputTable, items: pa.Array, known: np.ndarray) -> UnknownName:
+    """The error for items that the run does not know, with the place of the first."""
+    vocabulary = run.graph.vocabulary[run.graph.target[2]]
+    unknown = list(dict.fromkeys(items.filter(pa.array(~known)).to_pylist()))
+    message = (
+        f"no {run.graph.target[2]} {some(unknown)} among the {len(vocabulary):,} known; known are such as "
+        f"{some(vocabulary.ids(range(3)))}"
+    )
+    return UnknownName(table.fault(message, int(np.argmin(known)), "item", unknown[0], "unknown id"))
+
+
+def _behaviour(run: TrainedModel, table: InputTable) -> np.ndarray | None:
+    """Which of the model's behaviours each row is, int64 [rows]; None: all are the target."""
+    if "behaviour" not in table:
+        return None
+    names = run.model.behaviours or (run.graph.target[1],)
+    values = table.ids("behaviour").to_pylist()
+    for row, name in enumerate(values):
+        if name not in names:
+            error = unknown_name("behaviour", name, names, f"of {run.name}")
+            raise UnknownName(table.fault(str(error), row, "behaviour", name, "unknown behaviour"))
+    return np.array([names.index(name) for name in values]) if len(names) > 1 else None

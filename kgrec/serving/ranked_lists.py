@@ -1,0 +1,188 @@
+"""The best items of known and new users as tables, chunk by chunk in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+
+from kgrec.errors import KgrecError
+from kgrec.evaluation.ranking import Best, Ranker, Scorer, scoring
+from kgrec.graph.vocabulary import Vocabulary
+from kgrec.model import Query
+from kgrec.serving.answers import Table
+from kgrec.serving.new_users import NewUsers
+from kgrec.training.trained_model import TrainedModel
+
+CHUNK = 4096  #: users that are answered at once
+CELLS = 4_194_304  #: rows of a chunk at most
+REASONS = 3  #: past items that a reason names
+
+#: of what is recommended
+LISTS = pa.schema(
+    [
+        ("user", pa.string()),
+        ("rank", pa.int32()),
+        ("item", pa.string()),
+        ("label", pa.string()),
+        ("score", pa.float32()),
+        ("reason", pa.string()),
+    ]
+)
+#: of the past items behind it
+STEPS = pa.schema([("user", pa.string()), ("item", pa.string()), ("label", pa.string()), ("attention", pa.float32())])
+
+#: The step of each user, local number and share of all attention to the user's steps: [n] each, users rising
+Steps = tuple[Tensor, Tensor, Tensor]
+
+
+def check_k(run: TrainedModel, k: int, name: str = "k") -> None:
+    """Raise KgrecError for a number of items that no list can have. name: what to call it."""
+    if isinstance(k, bool) or not isinstance(k, int | np.integer):
+        raise KgrecError(f"{name} is {k!r}, a whole number is wanted")
+    items = len(run.graph.range(run.graph.target[2]))
+    if k < 1:
+        raise KgrecError(f"{name} is {k}, 1 or more is wanted")
+    if k > items:
+        raise KgrecError(f"{name} {k} is more than the catalog's {items:,} items")
+
+
+def ranker_for(run: TrainedModel, k: int, *, include_seen: bool = False) -> Ranker:
+    """What ranks the whole catalog for the users of a run."""
+    scorer = Scorer(run.model, run.graph)
+    catalog = run.graph.nodes(run.graph.target[2])
+    return Ranker(scorer, {"all": catalog.to(scorer.device)}, int(k), keep_seen=include_seen)
+
+
+def must_explain(run: TrainedModel) -> None:
+    """Raise KgrecError where the model has no attention over what a user did."""
+    nobody = torch.empty(0, dtype=torch.long, device=run.device)
+    if not run.model.reads_history or run.model.attention(Query(nobody, nobody.view(0, 0))) is None:
+        raise KgrecError(f"{run.name} cannot say why; a model with attention over what a user did is wanted: gruatt")
+
+
+def known_lists(run: TrainedModel, ranker: Ranker, local: Tensor, why: bool = False) -> Iterator[Table]:
+    """The best items for users that the run knows, a chunk at a time. local: LongTensor [U], their numbers."""
+    source = run.graph.target[0]
+    first, scorer = run.graph.range(source).start, ranker.scorer
+    for part in local.split(_chunk(ranker)):
+        user = part.to(scorer.device) + first
+
+        def best(rows: Tensor, user: Tensor = user) -> tuple[Query, Best]:
+            query = scorer.query(user[rows])
+            return query, ranker.best_of(query, *scorer.had.flattened(user[rows]))["all"]
+
+        names = run.graph.vocabulary[source].id_array.take(pa.array(part.numpy()))
+        yield _lists(run, ranker, names, ranker.batches(user), best, why)
+
+
+def new_lists(run: TrainedModel, ranker: Ranker, new: NewUsers, why: bool = False) -> Iterator[Table]:
+    """The best items for new users, a chunk at a time. What each did is seen."""
+    for part in torch.arange(len(new), device=run.device).split(_chunk(ranker)):
+
+        def best(rows: Tensor, part: Tensor = part) -> tuple[Query, Best]:
+            query = new.query(part[rows], run.graph.pad)
+            return query, ranker.best_of(query, *new.seen(part[rows]))["all"]
+
+        names = pa.array([new.names[row] for row in part.tolist()], pa.string())
+        yield _lists(run, ranker, names, ranker.scorer.batches(new.length[part], ranker.most), best, why)
+
+
+def no_lists() -> Table:
+    """The answer to nobody."""
+    return Table(LISTS.empty_table(), [])
+
+
+def _chunk(ranker: Ranker) -> int:
+    return max(1, min(CHUNK, CELLS // ranker.depth))
+
+
+def _lists(
+    run: TrainedModel,
+    ranker: Ranker,
+    users: pa.Array,
+    batches: Iterable[Tensor],
+    best: Callable[[Tensor], tuple[Query, Best]],
+    why: bool,
+) -> Table:
+    """The lists of users [U] whose rows come in batches. best: rows, LongTensor [B] -> their queries and best items."""
+    pad, start = run.graph.pad, run.graph.range(run.graph.target[2]).start
+    item = torch.full((len(users), ranker.depth), pad)
+    score = torch.full((len(users), ranker.depth), -torch.inf)
+    steps: list[Steps] = []
+    with scoring(run.model):
+        for rows in batches:
+            query, found = best(rows)
+            place = rows.cpu()
+            item[place], score[place] = found.item.cpu(), found.score.float().cpu()
+            if why:
+                steps.append(_steps(run, query, place, start))
+    there = item != pad  # a user who has seen nearly all gets fewer
+    row, rank = there.nonzero(as_tuple=True)
+    ids, labels = _named(run, item[there] - start)
+    reason = pa.nulls(len(users), pa.string())
+    behind = None
+    if why:
+        row_of, local, share = (torch.cat(column) for column in zip(*steps))
+        order = row_of.argsort(stable=True)
+        behind, reason = _why(run, users, (row_of[order], local[order], share[order]))
+    of_row = pa.array(row.numpy())
+    columns = [
+        users.take(of_row),
+        pa.array((rank + 1).numpy(), pa.int32()),
+        ids,
+        labels,
+        pa.array(score[there].numpy()),
+        reason.take(of_row),
+    ]
+    return Table(pa.table(columns, schema=LISTS), users.to_pylist(), behind)
+
+
+def _steps(run: TrainedModel, query: Query, rows: Tensor, start: int) -> Steps:
+    """The steps that the model looked at, most attention first."""
+    attention = run.model.attention(query)
+    assert attention is not None
+    share, order = attention.cpu().sort(dim=1, descending=True, stable=True)
+    there = share > 0
+    history = query.history.cpu().gather(1, order)
+    return rows[:, None].expand_as(order)[there], history[there] - start, share[there].float()
+
+
+def _why(run: TrainedModel, users: pa.Array, steps: Steps) -> tuple[Table, pa.Array]:
+    """The table of the steps behind the lists, and a sentence a user, null for one without a step."""
+    row, local, share = steps
+    ids, labels = _named(run, local)
+    table = pa.table([users.take(pa.array(row.numpy())), ids, labels, pa.array(share.numpy())], schema=STEPS)
+    bounds = [0, *torch.bincount(row, minlength=len(users)).cumsum(0).tolist()]
+    text, shares = labels.to_pylist(), share.tolist()
+    sentences = [_sentence(text[a:b], shares[a:b]) if b > a else None for a, b in pairwise(bounds)]
+    return Table(table), pa.array(sentences, pa.string())
+
+
+def _sentence(labels: list[str], shares: list[float]) -> str:
+    """The past items of most attention.
+
+    >>> _sentence(["Alien", "Brazil"], [0.75, 0.25])
+    'because of Alien (75 %), Brazil (25 %)'
+    >>> _sentence(["a", "b", "c", "d", "e"], [0.4, 0.3, 0.2, 0.06, 0.04])
+    'because of a (40 %), b (30 %), c (20 %) and 2 more'
+    """
+    named = ", ".join(f"{label} ({share:.0%})".replace("%", " %") for label, share in zip(labels[:REASONS], shares))
+    more = f" and {len(labels) - REASONS} more" if len(labels) > REASONS else ""
+    return f"because of {named}{more}"
+
+
+def _named(run: TrainedModel, local: Tensor) -> tuple[pa.Array, pa.Array]:
+    """Ids and labels of items [n], the id where one has no label."""
+    vocabulary: Vocabulary = run.graph.vocabulary[run.graph.target[2]]
+    number = pa.array(local.numpy())
+    ids = vocabulary.id_array.take(number)
+    if vocabulary.label_array is None:
+        return ids, ids
+    labels = vocabulary.label_array.take(number)
+    return ids, pc.if_else(pc.fill_null(pc.not_equal(labels, ""), False), labels, ids)
