@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import InitVar, dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
@@ -164,3 +165,16 @@ class Recommender(nn.Module, ABC):
             if former in vars(cls):
                 deprecated(f"{cls.__name__}.{former}", f"`{present}`")
                 setattr(cls, present, vars(cls)[former])
+
+
+@contextmanager
+def scoring(model: Recommender) -> Iterator[None]:
+    """The model in eval mode and without gradients, and afterwards as it was."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module in training:
+            module.training = True

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,23 +14,11 @@ from torch.nn import functional
 from kgrec.errors import KgrecError
 from kgrec.graph import NO_TIME, Graph
 from kgrec.model import Query, Recommender
+from kgrec.model import scoring as scoring  # for those who import it from here
 from kgrec.samplers.histories import Histories
 
 LEAST_USERS = 64  #: a catalog is cut into chunks of items before fewer users than these are scored at once
 LAST = torch.iinfo(torch.int64).max  #: after every other in the order of ties
-
-
-@contextmanager
-def scoring(model: Recommender) -> Iterator[None]:
-    """The model in eval mode and without gradients, and afterwards as it was."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 class Scorer:

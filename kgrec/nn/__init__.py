@@ -7,6 +7,7 @@ from kgrec.nn.computed_vectors import Vectors
 from kgrec.nn.dropout import Dropout
 from kgrec.nn.edge_model import EdgeModel, EdgeModelConfig
 from kgrec.nn.embedding import NodeEmbedding, cosine, dot, vector_tables
+from kgrec.nn.exportable import exportable
 from kgrec.nn.graph_edge_model import GraphEdgeModel
 from kgrec.nn.grouped import grouped_product
 from kgrec.nn.gru import GRU
@@ -63,6 +64,7 @@ __all__ = [
     "distinct_share",
     "dot",
     "entropy_share",
+    "exportable",
     "grouped_product",
     "label_loss",
     "label_of",

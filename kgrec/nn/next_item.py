@@ -56,29 +56,41 @@ class MaskingConfig:
 
 @dataclass(frozen=True, eq=False)
 class Paths:
-    """How n steps stand in B paths; steps are packed, path after path, without padding."""
+    """How n steps stand in B paths; steps are packed, path after path, without padding.
+
+    With `places` each path has so many steps, of which those past its end are pads, so that no shape depends on what a
+    tensor holds, as `torch.export` wants it (see `exportable`). What layers say of pads is not read.
+    """
 
     length: Tensor  #: LongTensor [B], steps of each path, 0 or more
+    places: int | None = None  #: L, where pads stand among the steps
 
     @cached_property
     def width(self) -> int:
         """Steps of the longest path, L."""
+        if self.places is not None:
+            return self.places
         return int(self.length.max()) if len(self.length) else 0
 
     @cached_property
     def stop(self) -> Tensor:
         """Past each path's last step: LongTensor [B]."""
-        return self.length.cumsum(0)
+        if self.places is None:
+            return self.length.cumsum(0)
+        return torch.arange(self.length.shape[0], device=self.length.device) * self.places + self.length
 
     @cached_property
     def row(self) -> Tensor:
         """Which path each step is of: LongTensor [n]."""
-        return torch.arange(len(self.length), device=self.length.device).repeat_interleave(self.length)
+        paths = torch.arange(self.length.shape[0], device=self.length.device)
+        if self.places is None:
+            return paths.repeat_interleave(self.length)
+        return paths.unsqueeze(1).expand(-1, self.places).reshape(-1)
 
     @cached_property
     def step(self) -> Tensor:
         """Which step of its path each is, from 0: LongTensor [n]."""
-        return torch.arange(len(self.row), device=self.row.device) - (self.stop - self.length)[self.row]
+        return torch.arange(self.row.shape[0], device=self.row.device) - (self.stop - self.length)[self.row]
 
     @cached_property
     def slot(self) -> Tensor:
@@ -93,8 +105,11 @@ class Paths:
 
     def padded(self, steps: Tensor) -> Tensor:
         """Steps [n, D] in rows [B, L, D], zeros past a path's end."""
-        rows = steps.new_zeros(len(self.length) * self.width, steps.shape[-1])
-        return rows.index_copy(0, self.slot, steps).view(len(self.length), self.width, steps.shape[-1])
+        number = self.length.shape[0]
+        if self.places is not None:
+            return steps.view(number, self.places, -1) * (self.step < self.length[self.row]).view(number, -1, 1)
+        rows = steps.new_zeros(number * self.width, steps.shape[-1])
+        return rows.index_copy(0, self.slot, steps).view(number, self.width, steps.shape[-1])
 
     def packed(self, rows: Tensor) -> Tensor:
         """Rows [B, L, D] back to steps [n, D]."""
@@ -102,8 +117,10 @@ class Paths:
 
     def last(self, steps: Tensor) -> Tensor:
         """Each path's last step of [n, D], zeros for a path without steps: [B, D]."""
-        found = steps.new_zeros(len(self.length), steps.shape[-1])
         known = self.length > 0
+        if self.places is not None:
+            return steps[(self.stop - 1).clamp(min=0)] * known.unsqueeze(1)
+        found = steps.new_zeros(len(self.length), steps.shape[-1])
         found[known] = steps[self.stop[known] - 1]
         return found
 
@@ -180,17 +197,21 @@ class NextItem(Recommender, ABC):
         item: NodeEmbedding | Vectors,
         history: Tensor,
         behaviour: Tensor | None,
-        there: Tensor,
+        there: Tensor | None,
         masked: Tensor | None = None,
     ) -> Tensor:
-        """Vectors of the steps that are there (BoolTensor [B, L]), packed: [n, D]. masked: BoolTensor [B, L], of which
-        the item is hidden."""
-        steps: Tensor = item(history[there])
+        """Vectors of the steps that are there (BoolTensor [B, L]; None: of all, row after row), packed: [n, D]. masked:
+        BoolTensor [B, L], of which the item is hidden."""
+
+        def packed(rows: Tensor) -> Tensor:
+            return rows.flatten() if there is None else rows[there]
+
+        steps: Tensor = item(packed(history))
         if masked is not None and self.mask is not None:
-            steps = torch.where(masked[there].unsqueeze(1), self.mask.to(steps.dtype), steps)
+            steps = torch.where(packed(masked).unsqueeze(1), self.mask.to(steps.dtype), steps)
         if self.behaviour is not None:
             assert behaviour is not None
-            steps = steps + self.behaviour(behaviour[there])
+            steps = steps + self.behaviour(packed(behaviour))
         return steps
 
     def vector(self, query: Query) -> Tensor:
@@ -199,7 +220,21 @@ class NextItem(Recommender, ABC):
 
     def score(self, query: Query, items: Tensor) -> Tensor:
         item = self.item.vectors()
-        score = product(self.config, self._vector(item, query), item, items, serves=not self.training)
+        return self._scores(item, self._vector(item, query), items)
+
+    def padded_score(self, query: Query, items: Tensor) -> Tensor:
+        """The same as `score`, with pads among the steps, so that no shape depends on what a tensor holds."""
+        item = self.item.vectors()
+        history, behaviour, there, masked = self._read(query)
+        first = (~there).long().argsort(dim=1, stable=True)  # what is read comes first, the pads are behind it
+        history = history.gather(1, first)
+        behaviour = None if behaviour is None else behaviour.gather(1, first).clamp(min=0)
+        masked = None if masked is None else masked.gather(1, first)
+        steps, paths = self.steps(item, history, behaviour, None, masked), Paths(there.sum(1), there.shape[1])
+        return self._scores(item, paths.last(self.encode(steps, paths)), items)
+
+    def _scores(self, item: NodeEmbedding | Vectors, vector: Tensor, items: Tensor) -> Tensor:
+        score = product(self.config, vector, item, items, serves=not self.training)
         return score if self.item_bias is None else score + self.item_bias(items).squeeze(-1)
 
     def spread(self, query: Query, weights: Callable[[Tensor, Paths], Tensor]) -> Tensor:
@@ -228,6 +263,12 @@ class NextItem(Recommender, ABC):
         return paths.last(self.encode(steps, paths) if len(steps) else steps)
 
     def _of_query(self, item: NodeEmbedding | Vectors, query: Query) -> tuple[Tensor, Paths]:
+        history, behaviour, there, masked = self._read(query)
+        return self.steps(item, history, behaviour, there, masked), Paths(there.sum(1))
+
+    def _read(self, query: Query) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
+        """What is read to serve, [B, length or less] each: nodes, behaviours, whether one is read, and whether it is
+        hidden."""
         history, there, behaviour, masked = self._last(query.history), self.read(query), query.behaviour, None
         if self.behaviour is not None:
             known = torch.full_like(query.history, self.target) if behaviour is None else behaviour
@@ -237,7 +278,7 @@ class NextItem(Recommender, ABC):
             there = functional.pad(there, (0, 1), value=True)
             behaviour = None if behaviour is None else functional.pad(behaviour, (0, 1), value=self.target)
             masked = torch.arange(history.shape[1], device=history.device).expand_as(history) == history.shape[1] - 1
-        return self.steps(item, history, behaviour, there, masked), Paths(there.sum(1))
+        return history, behaviour, there, masked
 
     def _last(self, steps: Tensor) -> Tensor:
         """Those of steps [B, L] that are read to serve."""
