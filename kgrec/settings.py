@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+import functools
+import inspect
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from difflib import get_close_matches
 from typing import Any, TypeVar, cast, dataclass_transform, get_args, get_type_hints
 
 import pydantic
+import pydantic_core
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
+from kgrec._moved import deprecated
 from kgrec.errors import KgrecError, unknown_name
+from kgrec.field_texts import field_texts
+from kgrec.field_types import plain_type
 
 T = TypeVar("T")
+
+_IS_STORED: ContextVar[bool] = ContextVar("_IS_STORED", default=False)
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, pydantic.Field))
 def settings(cls: type[T]) -> type[T]:
     """Class decorator: a frozen dataclass whose fields are validated, and converted from text, when it is made.
+
+    A class variable `FORMER` maps former names of fields to the present ones; the former are accepted with a warning.
 
     >>> @settings
     ... class Config:
@@ -26,7 +40,55 @@ def settings(cls: type[T]) -> type[T]:
     32
     """
     config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
-    return cast(type[T], pydantic_dataclass(frozen=True, config=config)(cls))
+    made = cast(type[T], pydantic_dataclass(frozen=True, config=config)(cls))
+    if former_names(made):
+        setattr(made, "__init__", _with_former_names(made.__init__))  # noqa: B010 - type checkers refuse an assignment
+    return made
+
+
+def _with_former_names(init: Any) -> Any:
+    @functools.wraps(init)
+    def __init__(self: Any, *args: Any, **values: Any) -> None:
+        init(self, *args, **present_names(type(self), values))
+
+    return __init__
+
+
+def former_names(kind: type) -> dict[str, str]:
+    """The former names of a settings class's fields and those of its bases, with the present ones; a name that is that
+    of a field again is none."""
+    fields = {field.name for field in dataclasses.fields(kind)}
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        found |= vars(base).get("FORMER", {})
+    return {former: present for former, present in found.items() if former not in fields and present in fields}
+
+
+def present_names(kind: type, values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """The values by the present names of the fields. Warns of a former one, but not inside `stored_settings`; raises
+    KgrecError where a field stands there by both of its names."""
+    where = where or f"of {kind.__name__}"
+    former, found = former_names(kind), dict[str, Any]()
+    for name, value in values.items():
+        present = former.get(name, name)
+        if present != name and present in values:
+            raise KgrecError(
+                f"{name!r} {where} is the former name of {present!r}, and both are set; leave {name!r} out"
+            )
+        if present != name and not _IS_STORED.get():
+            deprecated(f"the setting {name!r} {where}", f"{present!r}")
+        found[present] = value
+    return found
+
+
+@contextmanager
+def stored_settings() -> Iterator[None]:
+    """While this lasts, former names of fields are no reason for a warning: they are of something that was kept."""
+    token = _IS_STORED.set(True)
+    try:
+        yield
+    finally:
+        _IS_STORED.reset(token)
 
 
 def configure(kind: type[T], values: Mapping[str, Any], what: str = "") -> T:
@@ -36,11 +98,12 @@ def configure(kind: type[T], values: Mapping[str, Any], what: str = "") -> T:
     """
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     where = f"of {what or kind.__name__}"
+    values = present_names(kind, values, where)
     for name in values:
         if name not in fields:
             raise unknown_name("field", name, fields, where)
+    hints = get_type_hints(kind, include_extras=True)
     try:
-        hints = get_type_hints(kind)
         return kind(**{name: _from_text(value, hints[name]) for name, value in values.items()})
     except pydantic.ValidationError as error:
         lines = []
@@ -49,12 +112,21 @@ def configure(kind: type[T], values: Mapping[str, Any], what: str = "") -> T:
             if name not in fields:  # said by the class itself, of several fields together
                 lines.append(f"{where.removeprefix('of ')}: {problem['msg']}")
                 continue
-            lines.append(f"{name}={values.get(name)!r} {where}: {problem['msg']}; the field is {fields[name].type}")
+            near = _near_choice(values.get(name), hints[name]) if problem["type"] == "literal_error" else ""
+            lines.append(
+                f"{name}={values.get(name)!r} {where}: {problem['msg']}{near}; the field is {fields[name].type}"
+            )
         raise KgrecError("\n".join(dict.fromkeys(lines))) from error
 
 
+def _near_choice(value: Any, hint: Any) -> str:
+    """Which of a field's choices a wrong value may have meant, to add to a message."""
+    near = get_close_matches(str(value), map(str, plain_type(hint).choices), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
 def _from_text(value: Any, hint: Any) -> Any:
-    if isinstance(value, str) and value.lower() in ("none", "null") and value not in get_args(hint):
+    if isinstance(value, str) and value.lower() in ("none", "null") and value not in plain_type(hint).choices:
         return None
     if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
         return [part.strip() for part in value[1:-1].split(",") if part.strip()]
@@ -74,3 +146,85 @@ def parse_assignments(texts: Iterable[str]) -> dict[str, str]:
             raise KgrecError(f"--set {text!r} is not of the form field=value")
         result[name.strip()] = value.strip()
     return result
+
+
+# ---------------------------------------------------------------------- what the fields are
+
+
+@dataclasses.dataclass(frozen=True)
+class FieldInfo:
+    """What one field of a settings class is, to be shown."""
+
+    name: str
+    type: str  #: in plain words, such as "whole number"
+    default: Any  #: plain JSON data; None also where there is none
+    required: bool  #: whether it has no default
+    choices: tuple[Any, ...]  #: the values that it may have; (): any of its type
+    bounds: str  #: such as "more than 0"; "": none
+    meaning: str  #: the text beside the field, one line; "": there is none
+    inherited_from: str | None  #: the name of the class that defines it; None: the one that was asked about
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        return {**dataclasses.asdict(self), "choices": list(self.choices)}
+
+
+def describe(kind: type) -> list[FieldInfo]:
+    """The fields of a settings class, in its order. Their meaning is `Field(description=...)`, or else the `#:` comment
+    beside the field, in the class itself or in the base that defines it.
+
+    >>> from kgrec.training.config import AdversarialConfig
+    >>> [weight] = [field for field in describe(AdversarialConfig) if field.name == "weight"]
+    >>> weight.type, weight.bounds, weight.default
+    ('number', 'at least 0', 0.0)
+    """
+    hints, texts = get_type_hints(kind, include_extras=True), _texts(kind)
+    found = []
+    for field in dataclasses.fields(kind):
+        plain = plain_type(hints[field.name])
+        home = next(base for base in kind.__mro__ if field.name in vars(base).get("__annotations__", {}))
+        default, required = _default(field)
+        found.append(
+            FieldInfo(
+                name=field.name,
+                type=plain.words,
+                default=default,
+                required=required,
+                choices=plain.choices,
+                bounds=plain.bounds,
+                meaning=_description(field, hints[field.name]) or texts.get(field.name, ""),
+                inherited_from=None if home is kind else home.__name__,
+            )
+        )
+    return found
+
+
+def _texts(kind: type) -> dict[str, str]:
+    """The comments beside the fields of a class and its bases, those of the class itself first."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        if dataclasses.is_dataclass(base):
+            try:
+                found |= field_texts(textwrap.dedent(inspect.getsource(base)), base.__name__)
+            except (OSError, TypeError):  # made without a file, at a prompt
+                continue
+    return found
+
+
+def _description(field: dataclasses.Field[Any], hint: Any) -> str:
+    for one in (field.default, *get_args(hint)[1:]):
+        if isinstance(one, pydantic.fields.FieldInfo) and one.description:
+            return one.description
+    return ""
+
+
+def _default(field: dataclasses.Field[Any]) -> tuple[Any, bool]:
+    """A field's default as plain data, and whether there is none."""
+    value: Any = field.default
+    factory: Any = field.default_factory
+    if isinstance(value, pydantic.fields.FieldInfo):
+        value, factory = value.default, value.default_factory or dataclasses.MISSING
+        value = dataclasses.MISSING if value is pydantic_core.PydanticUndefined else value
+    if value is dataclasses.MISSING and factory is dataclasses.MISSING:
+        return None, True
+    return pydantic_core.to_jsonable_python(factory() if value is dataclasses.MISSING else value), False

@@ -414,7 +414,7 @@ def test_irgans_discriminator_may_serve() -> None:
 
 @pytest.mark.parametrize("config", [{}, {"draws": 0, "d_start": "pretrained", "d_l2": 0.01}, {"d_config": {"dim": 2}}])
 def test_without_users_dnen_is_irgan(config: dict, planted: Graph) -> None:
-    how = {"pretrain_epochs": 1, "rows": 16, "g_lr": 0.5, **config}
+    how = {"pretrain_epochs": 1, "adversarial_batch_size": 16, "g_lr": 0.5, **config}
     irgan, dnen = model_of("irgan", planted, **how), model_of("dnen", planted, judges="items", **how)
     one, other = epochs_of(irgan, planted, 4), epochs_of(dnen, planted, 4)
     assert [epoch.losses for epoch in one] == [epoch.losses for epoch in other]
@@ -448,7 +448,7 @@ def test_the_three_phases(planted: Graph) -> None:
 
 
 def test_rates_and_optimizers_are_of_each(planted: Graph) -> None:
-    config = {"lr": 0.1, "g_lr": 0.2, "d_lr": 0.3, "rows": 7, "batch_size": 9}
+    config = {"lr": 0.1, "g_lr": 0.2, "d_lr": 0.3, "adversarial_batch_size": 7, "batch_size": 9}
     first, judge, maker = model_of("irgan", planted, **config, d_optimizer="sgd", g_optimizer="adam").objectives(
         planted
     )
@@ -500,7 +500,7 @@ def test_judges_with_settings_of_their_own_are_pretrained_themselves(planted: Gr
 @both
 @pytest.mark.parametrize("start", ["scratch", "pretrained"])
 def test_training_cut_in_any_phase_goes_on_to_the_bit(name: str, start: str, planted: Graph) -> None:
-    config = {"pretrain_epochs": 2, "d_epochs": 1, "d_start": start, "g_lr": 0.5, "rows": 32}
+    config = {"pretrain_epochs": 2, "d_epochs": 1, "d_start": start, "g_lr": 0.5, "adversarial_batch_size": 32}
 
     def trainer(epochs: int) -> Trainer:
         training = TrainingConfig(epochs=epochs, device="cpu", lr_decay="linear")
@@ -529,7 +529,7 @@ class Interrupt(Exception):
 @pytest.mark.parametrize("cut", [2, 3])
 def test_a_resumed_run_is_equal_to_the_bit(name: str, cut: int, planted: Graph, tmp_path) -> None:
     """Cut after the last epoch of pre-training, and after the first beyond it."""
-    config = {"dim": 3, "pretrain_epochs": 2, "d_start": "pretrained", "rows": 32}
+    config = {"dim": 3, "pretrain_epochs": 2, "d_start": "pretrained", "adversarial_batch_size": 32}
     how = {"split": "last_n:1,valid=1", "config": config, "training": TrainingConfig(epochs=4, device="cpu")}
 
     def stop(epoch: Epoch, metrics: object) -> None:
@@ -548,7 +548,7 @@ def test_a_resumed_run_is_equal_to_the_bit(name: str, cut: int, planted: Graph, 
 @pytest.mark.parametrize("draws", [0, 2])
 @pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
 def test_it_runs_in_other_precisions(precision: str, draws: int, name: str, planted: Graph) -> None:
-    model = model_of(name, planted, pretrain_epochs=0, rows=32, draws=draws)
+    model = model_of(name, planted, pretrain_epochs=0, adversarial_batch_size=32, draws=draws)
     (epoch,) = epochs_of(model, planted, 1, precision=precision)
     assert all(map(math.isfinite, epoch.losses.values()))
     assert all(parameter.dtype == torch.float32 and parameter.isfinite().all() for parameter in model.parameters())
@@ -557,7 +557,7 @@ def test_it_runs_in_other_precisions(precision: str, draws: int, name: str, plan
 @both
 @pytest.mark.parametrize("l2", [0.0, 0.1])
 def test_losses_may_also_be_taken_at_moved_vectors(l2: float, name: str, planted: Graph) -> None:
-    model = model_of(name, planted, pretrain_epochs=1, rows=32, d_l2=l2, g_l2=l2)
+    model = model_of(name, planted, pretrain_epochs=1, adversarial_batch_size=32, d_l2=l2, g_l2=l2)
     epochs = epochs_of(model, planted, 2, adversarial=AdversarialConfig(weight=1.0))
     assert all(math.isfinite(value) for epoch in epochs for value in epoch.losses.values())
 
@@ -567,10 +567,10 @@ def test_losses_may_also_be_taken_at_moved_vectors(l2: float, name: str, planted
 
 @both
 @pytest.mark.parametrize(
-    ("base", "fields"), [("neumf", {"layers": (4,)}), ("lightgcn", {"layers": 1}), ("kgat", {"layers": (4,)})]
+    ("base", "fields"), [("neumf", {"hidden": (4,)}), ("lightgcn", {"layers": 1}), ("kgat", {"layer_dims": (4,)})]
 )
 def test_generator_and_judges_may_be_other_models(base: str, fields: dict, name: str, planted: Graph) -> None:
-    model = model_of(name, planted, base=base, base_config=fields, pretrain_epochs=1, rows=32, g_lr=0.1)
+    model = model_of(name, planted, base=base, base_config=fields, pretrain_epochs=1, adversarial_batch_size=32, g_lr=0.1)
     made = weights_of(model.generator)
     first, second = epochs_of(model, planted, 2)
     assert "pretrain ranking" in first.losses and ("pretrain transr" in first.losses) == (base == "kgat")
@@ -578,7 +578,8 @@ def test_generator_and_judges_may_be_other_models(base: str, fields: dict, name:
     assert all(math.isfinite(value) for epoch in (first, second) for value in epoch.losses.values())
     parts = [model.generator, *model.judges().values()]
     assert {type(part) for part in parts} == {models.find(base)}
-    assert all(part.config.dim == 3 and part.config.layers == fields["layers"] for part in parts)
+    ((field, value),) = fields.items()
+    assert all(part.config.dim == 3 and getattr(part.config, field) == value for part in parts)
     assert not same(weights_of(model.generator), made)
     for serve in ("generator", "discriminator"):
         model.config = dataclasses.replace(model.config, serve=serve)
@@ -630,7 +631,7 @@ def test_a_base_with_phases_of_its_own_is_refused(whose: str, epochs: int, name:
 
 
 def test_a_base_with_gradients_of_some_rows_is_refused(planted: Graph) -> None:
-    sampled = {"layers": (4,), "fanouts": (2,), "sparse": True}
+    sampled = {"layer_dims": (4,), "fanouts": (2,), "sparse": True}
     with pytest.raises(KgrecError, match=r"base 'kgat' has gradients of some rows, .*; set sparse: false"):
         model_of("irgan", planted, base="kgat", base_config=sampled).objectives(planted)
 
@@ -685,7 +686,7 @@ def test_a_fair_generator_is_no_concern(planted: Graph) -> None:
 @both
 @pytest.mark.parametrize("draws", [0, 2])
 def test_a_loss_that_is_not_finite_stops_training(draws: int, name: str, planted: Graph) -> None:
-    model = model_of(name, planted, pretrain_epochs=1, rows=16, draws=draws, g_lr=1e30)
+    model = model_of(name, planted, pretrain_epochs=1, adversarial_batch_size=16, draws=draws, g_lr=1e30)
     with pytest.raises(KgrecError, match=r"epoch [23]: the loss 'generator of items' is nan; lower the learning rate"):
         epochs_of(model, planted, 4)
 

@@ -217,7 +217,7 @@ REGULARISED = {"l2": 0.1, "facts_l2": 0.1, "weights_l2": 0.1, "g_l2": 0.1, "d_l2
 VARIANTS = [
     ("mf", {"task": "rating"}),
     ("mf", {"loss": "softmax"}),
-    ("kgat", {"fanouts": (3, 2), "layers": (8, 8), "sparse": True}),
+    ("kgat", {"fanouts": (3, 2), "layer_dims": (8, 8), "sparse": True}),
     ("gan", {"value": "wasserstein"}),
     ("irgan", {"draws": 0}),
 ]
@@ -264,7 +264,7 @@ def test_the_weights_of_an_autoencoder_are_of_the_penalty() -> None:
         target=("user", "rated", "item"),
         features={"item": {"look": "vector"}},
     )
-    config = {"dim": 4, "relation_dim": 4, "hidden": (5,), "image": "look", "noise": 0.0}
+    config = {"dim": 4, "relation_dim": 4, "hidden": (5,), "image": "look", "input_dropout": 0.0}
     regularised = {"l2": 0.1, "facts_l2": 0.2, "weights_l2": 0.3}
     model = models.build("cke", known, config | regularised)
     plain = models.build("cke", known, config | dict.fromkeys(regularised, 0.0))

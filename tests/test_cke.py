@@ -94,7 +94,7 @@ def test_an_items_vector_is_the_sum_of_its_four_parts(graph):
 
 
 def test_an_autoencoder_gives_back_what_it_was_given(graph):
-    model = trained(graph, text="text", noise=0.0, rebuilding=10.0)
+    model = trained(graph, text="text", input_dropout=0.0, reconstruction_weight=10.0)
     (text,) = model.codes
     with torch.no_grad():
         vector, found = text.vector, text.code(text.vector)

@@ -93,7 +93,7 @@ def close(mine: Tensor, wanted: Tensor) -> None:
     torch.testing.assert_close(mine, wanted, rtol=1e-4, atol=1e-5)
 
 
-KINDS = [("mf", {}), ("mf", {"biases": True}), ("ncf", {"layers": [5, 3]}), ("neumf", {"mlp_dim": 3, "layers": [6, 2]})]
+KINDS = [("mf", {}), ("mf", {"biases": True}), ("ncf", {"hidden": [5, 3]}), ("neumf", {"mlp_dim": 3, "hidden": [6, 2]})]
 every_kind = pytest.mark.parametrize(("name", "settings"), KINDS, ids=["mf", "mf with biases", "ncf", "neumf"])
 
 
@@ -110,7 +110,7 @@ def test_scores_are_as_they_are_written(name: str, settings: dict):
 @pytest.mark.parametrize("name", ["ncf", "neumf"])
 def test_a_catalog_in_chunks_is_scored_as_a_whole(name: str, cells: int, monkeypatch: pytest.MonkeyPatch):
     """With 4 users and layers 8 wide, 50 cells are chunks of one item, 100 of three."""
-    model = built(name, layers=[8, 3]).eval()
+    model = built(name, hidden=[8, 3]).eval()
     query, items = users(4, 0, 3, 3), GRAPH.nodes("item")
     whole = model.score(query, items)  # with gradients all items are taken at once
     own = items[torch.tensor([[8, 0, 1, 1, 5], [0, 1, 2, 3, 4], [7, 7, 7, 7, 7], [4, 3, 2, 1, 0]])]
@@ -227,7 +227,7 @@ def test_the_penalty_with_softmax_is_of_each_edges_two_ends():
 
 # ---------------------------------------------------------------- NeuMF's phases
 
-PHASES = {"mlp_dim": 3, "layers": [6, 2], "pretrain_epochs": 2, "pretrain_alpha": 0.25}
+PHASES = {"mlp_dim": 3, "hidden": [6, 2], "pretrain_epochs": 2, "pretrain_alpha": 0.25}
 
 
 def parts(model: Recommender) -> tuple[Tensor, Tensor]:

@@ -251,7 +251,7 @@ def test_an_epoch_moves_all_and_says_how_it_went(condition: str, value: str) -> 
 
 def test_objectives_share_no_parameter_and_take_turns() -> None:
     for turn, expected in (("batch", "adversaries"), ("epoch", None)):
-        judge, maker = model_of(turn=turn).objectives(GRAPH)
+        judge, maker = model_of(alternate=turn).objectives(GRAPH)
         assert (judge.name, maker.name) == ("discriminator", "generator")
         assert judge.interleave == maker.interleave == expected
         assert not {id(p) for p in judge.parameters} & {id(p) for p in maker.parameters}

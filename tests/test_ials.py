@@ -14,7 +14,7 @@ from kgrec.models import ials
 from kgrec.models.ials import IALS
 from kgrec.samplers.histories import Histories
 
-SETTINGS = {"dim": 3, "alpha": 0.2, "reg": 0.05, "nu": 0.5}
+SETTINGS = {"dim": 3, "alpha": 0.2, "l2": 0.05, "nu": 0.5}
 
 
 def matrix(graph: Graph) -> np.ndarray:
@@ -26,12 +26,12 @@ def matrix(graph: Graph) -> np.ndarray:
 
 def ridge(x: np.ndarray, fixed: np.ndarray) -> np.ndarray:
     """For each row of x the w that minimises sum_known (w.h - 1)^2 + alpha sum_all (w.h)^2
-    + reg (known + alpha N)^nu |w|^2, as one least-squares problem: a row a known pair, a row each pair, a row each
+    + l2 (known + alpha N)^nu |w|^2, as one least-squares problem: a row a known pair, a row each pair, a row each
     dimension."""
     answers = []
     for row in x:
         known = fixed[row == 1]
-        strength = SETTINGS["reg"] * (len(known) + SETTINGS["alpha"] * len(fixed)) ** SETTINGS["nu"]
+        strength = SETTINGS["l2"] * (len(known) + SETTINGS["alpha"] * len(fixed)) ** SETTINGS["nu"]
         left = np.concatenate([known, SETTINGS["alpha"] ** 0.5 * fixed, strength**0.5 * np.eye(3)])
         right = np.concatenate([np.ones(len(known)), np.zeros(len(fixed) + 3)])
         answers.append(np.linalg.lstsq(left, right, rcond=None)[0])
@@ -49,7 +49,7 @@ def test_one_iteration_is_two_ridge_regressions(planted: Graph) -> None:
     x = matrix(planted)
     start = torch.randn(40, 3, generator=torch.Generator().manual_seed(4)).numpy() * 0.7 / 3**0.5
     expected = ridge(x.T, ridge(x, start))
-    model = build(planted, iterations=1, seed=4, std=0.7)
+    model = build(planted, iterations=1, seed=4, init_std=0.7)
     np.testing.assert_allclose(model.item, expected, atol=1e-4)
     np.testing.assert_allclose(model.gramian, expected.T @ expected, atol=1e-3)
 
@@ -73,7 +73,7 @@ def test_every_iteration_lowers_the_loss(planted: Graph) -> None:
         user, item = ridge(x, model.item.numpy()), model.item.numpy()
         score = user @ item.T
         strength = [
-            SETTINGS["reg"] * (counts + SETTINGS["alpha"] * others) ** SETTINGS["nu"]
+            SETTINGS["l2"] * (counts + SETTINGS["alpha"] * others) ** SETTINGS["nu"]
             for counts, others in ((x.sum(1), 40), (x.sum(0), 60))
         ]
         pull = (x * (score - 1) ** 2).sum() + SETTINGS["alpha"] * (score**2).sum()

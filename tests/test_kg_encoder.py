@@ -44,7 +44,7 @@ def graph() -> Graph:
 
 
 def config(**fields: object) -> object:
-    return models.find("kgat").Config(dim=4, layers=(4, 3), relation_dim=5, message_dropout=0, **fields)
+    return models.find("kgat").Config(dim=4, layer_dims=(4, 3), relation_dim=5, message_dropout=0, **fields)
 
 
 def encoder_of(graph: Graph, **fields: object) -> KGEncoder:
@@ -276,7 +276,7 @@ def test_softmax_in_rows_of_energies_that_lie_far_apart() -> None:
 
 def train(graph: Graph, epochs: int, **fields: object) -> tuple[torch.nn.Module, list[dict[str, float]]]:
     torch.manual_seed(0)
-    model = models.build("kgat", graph, {"dim": 8, "layers": (8, 4), "batch_size": 32, "lr": 0.01, **fields})
+    model = models.build("kgat", graph, {"dim": 8, "layer_dims": (8, 4), "batch_size": 32, "lr": 0.01, **fields})
     training = TrainingConfig(epochs=epochs, device="cpu")
     return model, [e.losses for e in Trainer(model, graph, training, make_fabric(training)).epochs()]
 
@@ -291,7 +291,7 @@ def test_sampled_training_learns(planted: Graph, fields: dict[str, object]) -> N
 
 
 def test_sparse_steps_move_the_rows_of_the_batch_alone(planted: Graph) -> None:
-    model = models.build("kgat", planted, {"dim": 8, "layers": (8,), "fanouts": (1,), "sparse": True, "batch_size": 2})
+    model = models.build("kgat", planted, {"dim": 8, "layer_dims": (8,), "fanouts": (1,), "sparse": True, "batch_size": 2})
     before = model.encoder.node.weight.detach().clone()
     training = TrainingConfig(epochs=1, device="cpu")
     trainer = Trainer(model.train(), planted, training, make_fabric(training))
@@ -315,7 +315,7 @@ def test_sparse_steps_move_the_rows_of_the_batch_alone(planted: Graph) -> None:
 )
 def test_settings_that_do_not_fit_are_refused(planted: Graph, fields: dict[str, object], message: str) -> None:
     with pytest.raises(KgrecError, match=message):
-        models.build("kgat", planted, {"layers": (8, 4), **fields}).objectives(planted)
+        models.build("kgat", planted, {"layer_dims": (8, 4), **fields}).objectives(planted)
 
 
 @pytest.mark.parametrize("name", ["kgat", "kgatseq"])
@@ -338,7 +338,7 @@ def test_a_graph_without_facts_has_nothing_for_kgatseq(graph: Graph) -> None:
 
 def test_kgatseq_begins_as_the_sequence_model_alone(planted: Graph) -> None:
     """What the graph says is projected by zeros at the start: items' vectors are their own."""
-    model = models.build("kgatseq", planted, {"dim": 8, "layers": (8, 4)}).train()
+    model = models.build("kgatseq", planted, {"dim": 8, "layer_dims": (8, 4)}).train()
     own = model.item.encoder.node.table()[60:100]
     assert torch.equal(model.item.vectors().table(), own)
     with torch.no_grad():
@@ -364,8 +364,8 @@ def test_a_relation_of_one_triple_and_a_node_without_edges_are_no_hindrance(name
     ("name", "fields"),
     [
         ("kgat", {}),
-        ("kgat", {"fanouts": (5, 3), "layers": (8, 4)}),
-        ("kgat", {"fanouts": (5, 3), "layers": (8, 4), "sparse": True}),
+        ("kgat", {"fanouts": (5, 3), "layer_dims": (8, 4)}),
+        ("kgat", {"fanouts": (5, 3), "layer_dims": (8, 4), "sparse": True}),
         ("kgatseq", {}),
         ("lightgcn", {}),
         ("xsimgcl", {}),

@@ -30,13 +30,13 @@ from kgrec.training.trainer import Trainer
 SMALL = {"dim": 16, "batch_size": 32, "lr": 0.01, "l2": 1e-3, "length": 10}
 OF_MODEL = {
     "ease": {"l2": 10.0},
-    "ials": {"reg": 0.03},
+    "ials": {"l2": 0.03},
     "gru4rec": {"lr": 0.03},
     "gruatt": {"lr": 0.03},
     "transr": {"relation_dim": 8},
     "gan": {"g_lr": 0.02, "d_lr": 0.02, "batch_size": 8},
-    "irgan": {"pretrain_epochs": 10, "rows": 16},
-    "dnen": {"pretrain_epochs": 10, "rows": 16},
+    "irgan": {"pretrain_epochs": 10, "adversarial_batch_size": 16},
+    "dnen": {"pretrain_epochs": 10, "adversarial_batch_size": 16},
 }
 EPOCHS = 20
 SKIPS = {"popularity": {"it_learns_more_than_popularity": "it is popularity"}}

@@ -54,8 +54,8 @@ def test_a_table_of_all_nodes_is_filled_type_by_type() -> None:
 
 
 def test_layers_that_fit_are_taken_and_the_others_named() -> None:
-    trained = models.build("neumf", THERE, {"dim": 4, "mlp_dim": 8, "layers": (6, 5)})
-    model = models.build("neumf", THERE, {"dim": 4, "mlp_dim": 8, "layers": (6, 7)})
+    trained = models.build("neumf", THERE, {"dim": 4, "mlp_dim": 8, "hidden": (6, 5)})
+    model = models.build("neumf", THERE, {"dim": 4, "mlp_dim": 8, "hidden": (6, 7)})
     taken = initialise(model, THERE, trained, THERE)
     assert taken.vectors["mlp_user"]["from"] == "mlp_user"
     assert torch.equal(model.mlp_item.weight[:-1], trained.mlp_item.weight[:-1])

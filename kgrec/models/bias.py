@@ -19,9 +19,9 @@ LEAST = 1e-3  #: a click is at least so probable, and no click is: the logits of
 class BiasConfig:
     """Settings of Bias."""
 
-    task: Literal["rating", "ctr"] = "rating"
-    damping: NonNegativeFloat = 5.0  #: so many edges at the mean are added to those of each item and each user
-    users: bool = True  #: else all users are served the item's own mean
+    task: Literal["rating", "ctr"] = "rating"  #: what it is trained for: ratings, or the probability of a click
+    damping: NonNegativeFloat = 5.0  #: how many edges at the mean are added to those of each item and each user
+    users: bool = True  #: whether users have a bias too; else all users get the item's own mean
 
 
 class Bias(Recommender):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
@@ -24,16 +24,18 @@ from kgrec.settings import settings
 class CKEConfig(EdgeModelConfig):
     """Settings of CKE. `dim`, `loss`, `l2` and `batch_size` are those of the interactions, whose epochs count."""
 
-    relation_dim: PositiveInt = 64
-    facts_weight: NonNegativeFloat = 1.0  #: of TransR's loss
-    facts_batch_size: PositiveInt = 2048
-    facts_l2: NonNegativeFloat = 1e-5  #: of the vectors of a fact's ends and relation
+    relation_dim: PositiveInt = 64  #: numbers in a relation's vector, in which TransR compares a fact's ends
+    facts_weight: NonNegativeFloat = 1.0  #: how much TransR's loss counts beside that of the interactions
+    facts_batch_size: PositiveInt = 2048  #: facts in a batch
+    facts_l2: NonNegativeFloat = 1e-5  #: weight of the squares of the vectors of a fact's ends and relation
     text: str = ""  #: the items' column of text, or of its vectors; "": none
     image: str = ""  #: the items' column of vectors of images; "": none
-    hidden: tuple[PositiveInt, ...] = (128,)  #: widths of an autoencoder's layers from its input to the code
-    noise: Annotated[float, Field(ge=0, lt=1)] = 0.3  #: share of an input's numbers that training sets to 0
-    rebuilding: PositiveFloat = 0.1  #: lambda_X, of the autoencoders' loss
-    weights_l2: NonNegativeFloat = 1e-5  #: lambda_W, of the autoencoders' weights
+    hidden: tuple[PositiveInt, ...] = (128,)  #: widths of an autoencoder's hidden layers, from its input to the code
+    input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3  #: share of an autoencoder's input that training sets to 0
+    reconstruction_weight: PositiveFloat = 0.1  #: lambda_X, how much the autoencoders' loss counts
+    weights_l2: NonNegativeFloat = 1e-5  #: lambda_W, weight of the squares of the autoencoders' weights
+
+    FORMER: ClassVar = {"noise": "input_dropout", "rebuilding": "reconstruction_weight"}
 
 
 class CKE(GraphEdgeModel):
@@ -42,10 +44,10 @@ class CKE(GraphEdgeModel):
 
     One loss, the negative logarithm of the posterior (their "Collaborative Joint Learning"): the ranking loss of
     interactions (BPR in the paper) + facts_weight * TransR's -log sigmoid(g(h, r, t') - g(h, r, t)) over facts both
-    ways + rebuilding * the squared error of each denoising autoencoder, mean over its numbers, + the squares of all
-    that is used, which are Gaussian priors. What has no data is at its prior's mean: the offset of an item without
-    interactions, the entity of one without facts and the code of one without a text or image are 0, so that a cold item
-    is what the rest says of it.
+    ways + reconstruction_weight * the squared error of each denoising autoencoder, mean over its numbers, + the squares
+    of all that is used, which are Gaussian priors. What has no data is at its prior's mean: the offset of an item
+    without interactions, the entity of one without facts and the code of one without a text or image are 0, so that a
+    cold item is what the rest says of it.
 
     Apart from the paper: layers are of tanh and not of sigmoid, so that codes are 0 on average; an image is a vector
     that another network made, so that its autoencoder has no convolutions; any of the losses of rankings may be taken.
@@ -153,7 +155,7 @@ class Autoencoder(nn.Module):
     def code(self, vector: Tensor) -> Tensor:
         """The codes of vectors [n, W], corrupted first in training: [n, D]."""
         if self.training:
-            vector = vector * (torch.rand_like(vector) >= self.config.noise)
+            vector = vector * (torch.rand_like(vector) >= self.config.input_dropout)
         for layer in self.encoder:
             vector = torch.tanh(layer(vector))
         return vector
@@ -165,7 +167,7 @@ class Autoencoder(nn.Module):
         for number, layer in enumerate(self.decoder, 1):
             found = layer(found) if number == len(self.decoder) else torch.tanh(layer(found))
         error = (found - wanted).square().mean(1, keepdim=True)[self.is_there[row]]
-        return c.rebuilding * error.sum() / max(1, len(row)) + self.penalty()
+        return c.reconstruction_weight * error.sum() / max(1, len(row)) + self.penalty()
 
     def penalty(self) -> Tensor:
         """What of `loss` is regularisation: the weights' squares."""

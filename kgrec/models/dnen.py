@@ -23,10 +23,11 @@ TINY = 1e-6
 class DNENConfig(AdversarialRankingConfig):
     """Settings of DNEN."""
 
-    judges: Literal["both", "items", "users"] = "both"  #: which there are: of items for a user, of users for an item
-    combination: Literal["mean", "min", "product"] = "mean"  #: of what both say of a pair
-    users_lr: NonNegativeFloat = 1.0  #: times g_lr, what the generator learns by as p(user | item); 0: only as p(item |
-    #: user), while D_user still judges
+    #: which judges there are: of items for a user, of users for an item, or both
+    judges: Literal["both", "items", "users"] = "both"
+    combination: Literal["mean", "min", "product"] = "mean"  #: how what both judges say of a pair becomes one reward
+    users_lr: NonNegativeFloat = 1.0  #: times g_lr, the step size of the generator as p(user | item); 0: it learns
+    #: as p(item | user) alone, while D_user still judges
 
 
 class DNEN(AdversarialRanking):

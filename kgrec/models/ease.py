@@ -21,8 +21,9 @@ ROWS = 1024  #: of the inverse that are solved for at once
 class EASEConfig:
     """Settings of EASE."""
 
-    l2: PositiveFloat = 1000.0  #: lambda, which is added to every item's number of users
-    facts: NonNegativeFloat = 0.0  #: weight of the items' facts as further rows; 0: none, plain EASE
+    l2: PositiveFloat = 1000.0  #: lambda, weight of the squares of all weights: added to every item's number of users
+    #: how much a fact of an item counts, as one more row beside the users'; 0: none, plain EASE
+    facts: NonNegativeFloat = 0.0
 
 
 class EASE(Recommender):

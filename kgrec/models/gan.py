@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
@@ -38,26 +38,31 @@ HINTS = {
 class GANConfig(NodeFeaturesConfig):
     """Settings of GAN."""
 
-    condition: Literal["history", "features"] | None = "history"  #: what both networks see of a user; None: nothing
-    value: Value = "wasserstein"  #: what the two play for
-    gp_weight: NonNegativeFloat = 10.0  #: of the gradient penalty, with `value: wasserstein`
-    turn: Literal["batch", "epoch"] = "batch"  #: after what the other network learns
-    noise_dim: PositiveInt = 16
-    draws: PositiveInt = 8  #: noise vectors that a score is the mean of
-    dim: PositiveInt = 128  #: of the items' vectors, and of the generator's last hidden layer
+    #: what both networks see of a user; none: nothing
+    condition: Literal["history", "features"] | None = "history"
+    #: the two losses: of a critic with gradient penalty, or of the original game in either form
+    value: Value = "wasserstein"
+    gp_weight: NonNegativeFloat = 10.0  #: weight of the gradient penalty, with `value: wasserstein`
+    alternate: Literal["batch", "epoch"] = "batch"  #: after what it is the other network that learns
+    noise_dim: PositiveInt = 16  #: numbers in a noise vector
+    draws: PositiveInt = 8  #: noise vectors; a score is the mean over them
+    dim: PositiveInt = 128  #: numbers in an item's vector, and in the generator's last hidden layer
     hidden: tuple[PositiveInt, ...] = ()  #: widths of the generator's hidden layers before the last
-    d_hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64,)  #: those of the discriminator
+    #: widths of the discriminator's hidden layers
+    d_hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64,)
     masking: Share = 0.5  #: share of a user's unobserved items that the discriminator sees besides the observed; 1: all
     zr_share: Share = 0.5  #: share of a user's unobserved items that are drawn to 0
-    zr_weight: NonNegativeFloat = 0.1  #: of the squares of what is generated for these
+    zr_weight: NonNegativeFloat = 0.1  #: weight of the squares of what is generated for these
     condition_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5  #: chance in training that an item of the history is
     #: left out of the condition, so that the generator cannot copy it
-    batch_size: PositiveInt = 64  #: users
-    g_lr: PositiveFloat = 1e-3
-    d_lr: PositiveFloat = 3e-3
-    g_l2: NonNegativeFloat = 1e-4  #: of the squares of all the generator's parameters
-    d_l2: NonNegativeFloat = 0.0
-    init_std: PositiveFloat = 0.1  #: of the items' vectors at the start
+    batch_size: PositiveInt = 64  #: users in a batch
+    g_lr: PositiveFloat = 1e-3  #: step size of the generator's optimizer
+    d_lr: PositiveFloat = 3e-3  #: step size of the discriminator's optimizer
+    g_l2: NonNegativeFloat = 1e-4  #: weight of the squares of all the generator's parameters
+    d_l2: NonNegativeFloat = 0.0  #: weight of the squares of all the discriminator's parameters
+    init_std: PositiveFloat = 0.1  #: standard deviation of the items' vectors at the start
+
+    FORMER: ClassVar = {"turn": "alternate"}
 
 
 class GAN(Recommender):
@@ -103,7 +108,7 @@ class GAN(Recommender):
         self.known = Nodes(known, known.target[0])
         self.watch = self._watch()
         users = Loader(self.known, batch_size=c.batch_size)
-        interleave = "adversaries" if c.turn == "batch" else None
+        interleave = "adversaries" if c.alternate == "batch" else None
         return [
             Objective(
                 "discriminator",

@@ -14,7 +14,7 @@ from kgrec.settings import settings
 class GRU4RecConfig(NextItemConfig):
     """Settings of GRU4Rec."""
 
-    layers: PositiveInt = 1
+    layers: PositiveInt = 1  #: number of recurrent layers
 
 
 class GRU4Rec(NextItem):

@@ -15,7 +15,7 @@ from kgrec.settings import settings
 class GRUAttConfig(NextItemConfig):
     """Settings of the GRU with attention."""
 
-    layers: PositiveInt = 1
+    layers: PositiveInt = 1  #: number of recurrent layers
 
 
 class GRUAtt(NextItem):

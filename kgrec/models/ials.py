@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -21,22 +22,24 @@ FLOATS = 1 << 22  #: that are gathered at once
 class IALSConfig:
     """Settings of iALS."""
 
-    dim: PositiveInt = 64
+    dim: PositiveInt = 64  #: numbers in a vector
     alpha: PositiveFloat = 0.15  #: weight of every pair's pull to 0, where a known pair's pull to 1 weighs 1
-    reg: PositiveFloat = 0.007  #: lambda
-    nu: NonNegativeFloat = 1.0  #: how reg grows with frequency: 0 not at all, 1 in proportion
-    iterations: PositiveInt = 8
-    std: PositiveFloat = 0.1  #: item vectors start normal, with a deviation of std / sqrt(dim)
-    seed: NonNegativeInt = 0
+    l2: PositiveFloat = 0.007  #: lambda, weight of the squares of the vectors
+    nu: NonNegativeFloat = 1.0  #: how l2 grows with a user's or item's frequency: 0 not at all, 1 in proportion
+    iterations: PositiveInt = 8  #: how often each side is solved, users and then items
+    init_std: PositiveFloat = 0.1  #: item vectors start normal, with a standard deviation of init_std / sqrt(dim)
+    seed: NonNegativeInt = 0  #: of the item vectors at the start
+
+    FORMER: ClassVar = {"reg": "l2", "std": "init_std"}
 
 
 class IALS(Recommender):
     """score(u, i) = w_u.h_i, the minimum of
 
         sum of (w_u.h_i - 1)^2 over known pairs + alpha sum of (w_u.h_i)^2 over all pairs
-        + reg (sum_u (n_u + alpha I)^nu |w_u|^2 + sum_i (n_i + alpha U)^nu |h_i|^2)
+        + l2 (sum_u (n_u + alpha I)^nu |w_u|^2 + sum_i (n_i + alpha U)^nu |h_i|^2)
 
-    over U users with n_u items and I items with n_i users (Hu et al. 2008, with the loss, the scaling of reg and the
+    over U users with n_u items and I items with n_i users (Hu et al. 2008, with the loss, the scaling of l2 and the
     start of Rendle et al. 2021, "Revisiting the Performance of iALS on Item Recommendation Benchmarks",
     arXiv 2110.14037).
 
@@ -67,7 +70,7 @@ class IALS(Recommender):
         user, item = pair // num_items, pair % num_items
         items_of = _ptr(torch.bincount(user, minlength=num_users)), item
         users_of = _ptr(torch.bincount(item, minlength=num_items)), user[item.argsort(stable=True)]
-        start = torch.randn(num_items, c.dim, generator=torch.Generator().manual_seed(c.seed)) * c.std / c.dim**0.5
+        start = torch.randn(num_items, c.dim, generator=torch.Generator().manual_seed(c.seed)) * c.init_std / c.dim**0.5
         start[users_of[0].diff().cpu() == 0] = 0  # items without users, and so the withheld ones, pull at nobody
         self.item = start.to(graph.device)
         for _ in range(c.iterations):
@@ -83,7 +86,7 @@ class IALS(Recommender):
         + reg (known + alpha N)^nu I)^-1 sum of h over what n knows.
         """
         c, known = self.config, ptr.diff()
-        ridge = c.reg * (known + c.alpha * len(fixed)) ** c.nu
+        ridge = c.l2 * (known + c.alpha * len(fixed)) ** c.nu
         fixed, other = torch.cat([fixed, fixed.new_zeros(1, c.dim)]), torch.cat([other, other.new_tensor([len(fixed)])])
         solved = fixed.new_zeros(len(known), c.dim)
         for rows, width in _of_like_length(known, c.dim):

@@ -20,7 +20,7 @@ BLOCK = 1 << 24  #: similarities that are computed at once
 class ItemKNNConfig:
     """Settings of ItemKNN."""
 
-    neighbors: PositiveInt = 100  #: K, the items that speak for an item
+    neighbors: PositiveInt = 100  #: K, how many similar items count for an item
     shrink: NonNegativeFloat = 0.0  #: added to the denominator, so that few common users count for less
 
 

@@ -22,8 +22,9 @@ class KGATConfig(KGEncoderConfig, EdgeModelConfig):
 
     #: edges drawn for a node at each hop, as many hops as layers, -1 for all; (): vectors are made by the whole graph
     fanouts: tuple[int, ...] = ()
-    exclude: bool = True  #: in neighborhoods, whether the edges that a batch is to predict are not seen
-    sparse: bool = False  #: with fanouts, gradients by the rows and SparseAdam: for large graphs
+    #: with fanouts, whether the edges that a batch is to predict are left out of its neighborhoods
+    exclude: bool = True
+    sparse: bool = False  #: with fanouts, gradients of the vectors in use alone and SparseAdam: for large graphs
     prefetch: NonNegativeInt = 2  #: with fanouts, batches that are drawn ahead in a thread
 
 
@@ -40,7 +41,7 @@ class KGAT(GraphEdgeModel):
     Config = KGATConfig
 
     def __init__(self, graph: Graph, config: KGATConfig) -> None:
-        super().__init__(graph, config, config.dim + sum(config.layers), tables=False, adjacency=False)
+        super().__init__(graph, config, config.dim + sum(config.layer_dims), tables=False, adjacency=False)
         _check(config)
         ends = graph.target[0], graph.target[2]
         self.encoder = KGEncoder(graph, config, ends, sampled=bool(config.fanouts), sparse=config.sparse)
@@ -82,8 +83,8 @@ def _check(config: KGATConfig) -> None:
         raise KgrecError("sparse=true is for sampled neighborhoods; set fanouts too, one for each layer")
     if not config.fanouts:
         return
-    if len(config.fanouts) != len(config.layers):
-        raise KgrecError(f"there are {len(config.fanouts)} fanouts and {len(config.layers)} layers; each wants one")
+    if len(config.fanouts) != len(config.layer_dims):
+        raise KgrecError(f"there are {len(config.fanouts)} fanouts and {len(config.layer_dims)} layers; each wants one")
     if config.loss == "softmax" or config.task != "ranking":
         raise KgrecError(
             "with fanouts only some items have vectors, so a loss over drawn ones is wanted, such as bpr; "

@@ -27,8 +27,8 @@ from kgrec.settings import settings
 
 @settings
 class KGATSeqConfig(KGEncoderConfig, SelfAttentionConfig, NextItemConfig):
-    """Settings of KGAT with sequences. `layers` and what follows is of the graph's encoder; `blocks`, `heads` and so on
-    of self-attention."""
+    """Settings of KGAT with sequences. `layer_dims` and what follows is of the graph's encoder; `blocks`, `heads` and
+    so on of self-attention."""
 
     over: Literal["self-attention", "gru"] = "self-attention"  #: what reads the paths: SASRec's blocks, or a GRU with
     #: additive attention

@@ -14,7 +14,7 @@ from kgrec.settings import settings
 class LightGCNConfig(EdgeModelConfig):
     """Settings of LightGCN."""
 
-    layers: PositiveInt = 3
+    layers: PositiveInt = 3  #: number of propagation layers
 
 
 class LightGCN(GraphEdgeModel):

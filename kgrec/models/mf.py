@@ -14,7 +14,7 @@ from kgrec.settings import settings
 class MFConfig(EdgeModelConfig):
     """Settings of MF."""
 
-    biases: bool = False  #: a bias an item; a rating or a click has one a user and the mean of all besides
+    biases: bool = False  #: a bias for each item; for ratings and clicks also one for each user, and the mean of all
 
 
 class MF(EdgeModel):

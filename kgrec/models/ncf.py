@@ -24,7 +24,7 @@ class NCF(EdgeModel):
         known, (source, _, target) = graph.only(graph.target), graph.target
         self.user = NodeEmbedding(known, source, config.dim, config.init_std, config)
         self.item = NodeEmbedding(known, target, config.dim, config.init_std, config)
-        self.mlp = PairMLP(config.dim, config.layers, config.dropout)
+        self.mlp = PairMLP(config.dim, config.hidden, config.dropout)
 
     def ranking_loss(self, ranking: RankingLoss, user: Tensor, drawn: Drawn) -> Tensor:
         vector = self.user(user)

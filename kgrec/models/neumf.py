@@ -21,11 +21,11 @@ from kgrec.settings import settings
 class NeuMFConfig(PairMLPConfig):
     """Settings of NeuMF. `dim` is that of the factorization's vectors."""
 
-    mlp_dim: PositiveInt = 32  #: of the perceptron's vectors
-    pretrain_epochs: NonNegativeInt = 0  #: in which each half learns for itself, before they are fused
+    mlp_dim: PositiveInt = 32  #: numbers in a vector that the perceptron reads
+    pretrain_epochs: NonNegativeInt = 0  #: epochs in which each half learns for itself, before they are fused
     pretrain_alpha: Annotated[float, Field(ge=0, le=1)] = 0.5  #: the factorization's weight when they are fused
-    fused_optimizer: Literal["adam", "sgd"] = "adam"  #: after pre-training; the paper takes SGD
-    fused_lr: PositiveFloat = 1e-3  #: after pre-training
+    fused_optimizer: Literal["adam", "sgd"] = "adam"  #: optimizer after pre-training; the paper takes SGD
+    fused_lr: PositiveFloat = 1e-3  #: step size after pre-training
 
 
 class NeuMF(EdgeModel):
@@ -45,7 +45,7 @@ class NeuMF(EdgeModel):
         self.weight = nn.Parameter(torch.empty(config.dim).uniform_(-1, 1) * (3 / config.dim) ** 0.5)  # h
         self.mlp_user = NodeEmbedding(known, source, config.mlp_dim, config.init_std, config)
         self.mlp_item = NodeEmbedding(known, target, config.mlp_dim, config.init_std, config)
-        self.mlp = PairMLP(config.mlp_dim, config.layers, config.dropout)
+        self.mlp = PairMLP(config.mlp_dim, config.hidden, config.dropout)
         self.halves: tuple[str, ...] = ("factorization", "perceptron")  #: those that make up the score now
 
     def objectives(self, graph: Graph) -> list[Objective]:

@@ -14,7 +14,7 @@ from kgrec.settings import settings
 class PopularityConfig:
     """Settings of Popularity."""
 
-    distinct: bool = True  #: count users; else interactions, of which a user may have several with one item
+    distinct: bool = True  #: count an item's users; else its interactions, of which a user may have several
 
 
 class Popularity(Recommender):

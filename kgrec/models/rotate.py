@@ -14,7 +14,7 @@ from kgrec.settings import settings
 class RotatEConfig(LinkModelConfig):
     """Settings of RotatE."""
 
-    margin: float = 6.0  #: gamma, which `loss: bce` adds to every score
+    margin: float = 6.0  #: gamma, added to every score; it counts with `loss: bce`
 
 
 class RotatE(KGELinkModel):

@@ -20,12 +20,12 @@ from kgrec.settings import settings
 class SVDPPConfig:
     """Settings of SVD++."""
 
-    task: Literal["rating", "ctr"] = "rating"
-    dim: PositiveInt = 64
-    batch_size: PositiveInt = 64  #: users, each with all its edges
-    lr: PositiveFloat = 5e-3
-    l2: NonNegativeFloat = 5.0  #: lambda, of all parameters, against the sum of all edges' losses
-    init_std: PositiveFloat = 0.05  #: of the vectors at the start
+    task: Literal["rating", "ctr"] = "rating"  #: what it is trained for: ratings, or the probability of a click
+    dim: PositiveInt = 64  #: numbers in a vector
+    batch_size: PositiveInt = 64  #: users in a batch, each with all its edges
+    lr: PositiveFloat = 5e-3  #: step size of the optimizer
+    l2: NonNegativeFloat = 5.0  #: lambda, weight of the squares of all parameters beside the sum of all edges' losses
+    init_std: PositiveFloat = 0.05  #: standard deviation of the vectors at the start
 
 
 class SVDPP(Recommender):

@@ -18,9 +18,10 @@ from kgrec.settings import settings
 class TransEConfig(LinkModelConfig):
     """Settings of TransE."""
 
-    p: Literal[1, 2] = 2  #: of the norm
-    temperature: PositiveFloat = 0.1  #: scores lie between 0 and about -3
-    lr: PositiveFloat = 3e-2  #: vectors are as long as sqrt(12) at the start, and only their directions count
+    p: Literal[1, 2] = 2  #: which norm measures distances
+    temperature: PositiveFloat = 0.1  #: the loss is of scores / temperature; scores lie between 0 and about -3
+    #: step size of the optimizer; vectors are sqrt(12) long at the start, and only directions count
+    lr: PositiveFloat = 3e-2
 
 
 class TransE(KGELinkModel):

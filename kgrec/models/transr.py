@@ -17,8 +17,8 @@ from kgrec.settings import settings
 class TransRConfig(LinkModelConfig):
     """Settings of TransR."""
 
-    relation_dim: PositiveInt = 64
-    init_std: PositiveFloat = 0.1  #: of the nodes' vectors at the start
+    relation_dim: PositiveInt = 64  #: numbers in a relation's vector, in which a fact's ends are compared
+    init_std: PositiveFloat = 0.1  #: standard deviation of the nodes' vectors at the start
 
 
 class TransR(LinkModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
@@ -19,12 +19,15 @@ from kgrec.settings import settings
 class XSimGCLConfig(EdgeModelConfig):
     """Settings of XSimGCL."""
 
-    task: Literal["ranking"] = "ranking"  #: the contrast spreads vectors out, which ratings and clicks do not want
-    layers: PositiveInt = 3
-    noise: NonNegativeFloat = 0.2  #: length of the noise that is added in each layer, epsilon
-    contrast: NonNegativeFloat = 0.2  #: weight of the contrastive loss, lambda
-    contrast_layer: PositiveInt = 1  #: the layer that is held against the final vectors, l*
-    contrast_temperature: PositiveFloat = 0.2  #: tau
+    #: rankings alone: the contrast spreads vectors out, which does ratings and clicks no good
+    task: Literal["ranking"] = "ranking"
+    layers: PositiveInt = 3  #: number of propagation layers
+    noise: NonNegativeFloat = 0.2  #: epsilon, length of the noise vector that is added in each layer
+    contrast_weight: NonNegativeFloat = 0.2  #: lambda, how much the contrastive loss counts
+    contrast_layer: PositiveInt = 1  #: l*, number of the layer that is held against the final vectors
+    contrast_temperature: PositiveFloat = 0.2  #: tau, divides the cosines of the contrastive loss
+
+    FORMER: ClassVar = {"contrast": "contrast_weight"}
 
 
 class XSimGCL(GraphEdgeModel):
@@ -58,7 +61,7 @@ class XSimGCL(GraphEdgeModel):
         layer_user, layer_item = self.tables(*self.split(layers[self.config.contrast_layer - 1]))
         users, items = user.unique(), drawn.tail.unique()
         contrast = self._contrast(of_user(users), layer_user(users)) + self._contrast(of_item(items), layer_item(items))
-        return ranking.of_vectors(of_user(user), of_item, drawn) + self.config.contrast * contrast
+        return ranking.of_vectors(of_user(user), of_item, drawn) + self.config.contrast_weight * contrast
 
     def _contrast(self, one: Tensor, other: Tensor) -> Tensor:
         """InfoNCE of two views [n, D]: each row's own other view among all."""

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
@@ -39,31 +39,38 @@ class AdversarialRankingConfig(EdgeModelConfig):
     before it, in which the generator learns as its base does: by default from the best scored of the items drawn
     (dynamic negative sampling, Zhang et al. 2013)."""
 
-    task: Literal["ranking"] = "ranking"
+    task: Literal["ranking"] = "ranking"  #: what it is trained for: an order of items
     base: str = "mf"  #: what generator and judges are: a model that scores users and items and learns by gradients
-    base_config: dict[str, Any] = field(default_factory=dict)  #: its further settings
-    d_config: dict[str, Any] = field(default_factory=dict)  #: settings of the judges that are not the generator's
-    negatives: NonNegativeInt = 8
-    hard: NonNegativeInt = 1
-    pretrain_epochs: NonNegativeInt = 20
-    d_epochs: NonNegativeInt = 0  #: after those, in which the judges learn alone
-    d_start: Literal["scratch", "pretrained"] = "scratch"  #: or from what pre-training made of the generator; with
-    #: d_config of the judges themselves
-    rows: PositiveInt = 64  #: users, or items, of an adversarial batch
-    g_lr: PositiveFloat = 1e-3
-    g_l2: NonNegativeFloat = 0.0
-    d_lr: PositiveFloat = 1e-3
-    d_l2: NonNegativeFloat = 0.0
-    g_optimizer: Literal["sgd", "adam"] = "sgd"  #: Adam makes much of small gradients, of what is rarely drawn
-    d_optimizer: Literal["adam", "sgd"] = "adam"
-    g_temperature: PositiveFloat = 1.0  #: of the generator's softmax: its scores are divided by it
-    d_temperature: PositiveFloat = 0.2  #: and by this one where judges learn: low draws what is scored best
-    draws: NonNegativeInt = 2  #: for each true edge, in the generator's step; 0: the expectation over all, no draws
-    true_share: Annotated[float, Field(ge=0, lt=1)] = 0.2  #: lambda, of those draws so many are true
-    entropy: NonNegativeFloat = 0.0  #: alpha; what the generator ascends is E_p[reward] + alpha H(p), which keeps it
+    base_config: dict[str, Any] = field(default_factory=dict)  #: settings of the base that this model has not itself
+    #: settings of the judges (discriminators) that differ from the generator's
+    d_config: dict[str, Any] = field(default_factory=dict)
+    negatives: NonNegativeInt = 8  #: in pre-training, items drawn for each true one
+    hard: NonNegativeInt = 1  #: in pre-training, how many of these are kept, the best scored
+    pretrain_epochs: NonNegativeInt = 20  #: epochs in which the generator learns alone, as its base does
+    d_epochs: NonNegativeInt = 0  #: epochs after those, in which the judges learn alone
+    #: where judges start: from random vectors, or as the pre-trained
+    #: generator; with d_config they are pre-trained themselves
+    d_start: Literal["scratch", "pretrained"] = "scratch"
+    adversarial_batch_size: PositiveInt = 64  #: users, or items, in a batch of the adversarial epochs
+    g_lr: PositiveFloat = 1e-3  #: step size of the generator's optimizer in the adversarial epochs
+    g_l2: NonNegativeFloat = 0.0  #: weight of the squares of the generator's vectors in the adversarial epochs
+    d_lr: PositiveFloat = 1e-3  #: step size of the judges' optimizer
+    d_l2: NonNegativeFloat = 0.0  #: weight of the squares of the judges' vectors
+    #: of the generator; Adam makes much of the small gradients of what is rarely drawn
+    g_optimizer: Literal["sgd", "adam"] = "sgd"
+    d_optimizer: Literal["adam", "sgd"] = "adam"  #: of the judges
+    g_temperature: PositiveFloat = 1.0  #: divides the generator's scores before their softmax
+    d_temperature: PositiveFloat = 0.2  #: the same where judges learn: a low one draws what is scored best
+    #: draws for each true edge in the generator's step; 0: no draws, but the expectation over all
+    draws: NonNegativeInt = 2
+    true_share: Annotated[float, Field(ge=0, lt=1)] = 0.2  #: lambda, the share of those draws that are true edges
+    #: alpha, weight of the entropy: the generator ascends E_p[reward] + alpha H(p), which keeps it
     #: from giving all to what the judges like best: at the optimum p is in proportion to exp(reward / alpha)
-    baseline: bool = True  #: less the mean reward of the head's other draws: less variance, the same expectation
+    entropy: NonNegativeFloat = 0.0
+    baseline: bool = True  #: take the mean reward of the other draws off each: less variance, the same expectation
     serve: Literal["generator", "discriminator"] = "generator"  #: whose scores recommend
+
+    FORMER: ClassVar = {"rows": "adversarial_batch_size"}
 
 
 @dataclass(frozen=True)
@@ -159,7 +166,7 @@ class AdversarialRanking(Recommender, ABC):
         judging = [
             Objective(
                 f"judge of {view.end}",
-                Loader(view.heads, batch_size=c.rows),
+                Loader(view.heads, batch_size=c.adversarial_batch_size),
                 partial(self.judge_loss, view),
                 list(view.judge.parameters()),
                 lr=c.d_lr,
@@ -172,7 +179,7 @@ class AdversarialRanking(Recommender, ABC):
         generating = [
             Objective(
                 f"generator of {view.end}",
-                Loader(view.heads, batch_size=c.rows),
+                Loader(view.heads, batch_size=c.adversarial_batch_size),
                 partial(self.generator_loss, view),
                 list(self.generator.parameters()),
                 lr=self.generator_lr(view.end),

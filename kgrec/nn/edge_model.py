@@ -24,12 +24,12 @@ from kgrec.settings import settings
 class EdgeModelConfig(NodeFeaturesConfig, RankingLossConfig):
     """Settings that all edge models have."""
 
-    task: Task = "ranking"
-    dim: PositiveInt = 64
-    batch_size: PositiveInt = 2048  #: edges, or users with `loss: softmax`
-    lr: PositiveFloat = 1e-3
+    task: Task = "ranking"  #: what it is trained for: an order of items, ratings, or the probability of a click
+    dim: PositiveInt = 64  #: numbers in a vector
+    batch_size: PositiveInt = 2048  #: edges in a batch; with `loss: softmax`, users
+    lr: PositiveFloat = 1e-3  #: step size of the optimizer
     l2: NonNegativeFloat = 0.0  #: lambda; see EdgeModel for what it weighs
-    init_std: PositiveFloat = 0.1  #: of the vectors at the start
+    init_std: PositiveFloat = 0.1  #: standard deviation of the vectors at the start
 
 
 class EdgeModel(Recommender, ABC):

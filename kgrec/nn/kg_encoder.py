@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
@@ -32,13 +32,15 @@ ROWS = 1 << 17  #: nodes of a large graph that are aggregated at once
 class KGEncoderConfig:
     """Settings of the encoder and its objective over facts."""
 
-    layers: tuple[PositiveInt, ...] = (64, 32, 16)  #: width of each layer's output
-    aggregator: AggregatorName = "bi-interaction"
-    message_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    relation_dim: PositiveInt = 64
-    facts_batch_size: PositiveInt = 2048
-    facts_lr: PositiveFloat = 1e-3
-    facts_l2: NonNegativeFloat = 1e-5  #: of the vectors of a fact's ends and relation
+    layer_dims: tuple[PositiveInt, ...] = (64, 32, 16)  #: numbers in a vector that each propagation layer makes
+    aggregator: AggregatorName = "bi-interaction"  #: how a node's vector and those of its neighbors become one
+    message_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1  #: share of a layer's output that training sets to 0
+    relation_dim: PositiveInt = 64  #: numbers in a relation's vector, in which TransR compares a fact's ends
+    facts_batch_size: PositiveInt = 2048  #: facts in a batch
+    facts_lr: PositiveFloat = 1e-3  #: step size of the optimizer of the loss of facts
+    facts_l2: NonNegativeFloat = 1e-5  #: weight of the squares of the vectors of a fact's ends and relation
+
+    FORMER: ClassVar = {"layers": "layer_dims"}
 
 
 class KGEncoder(nn.Module):
@@ -73,13 +75,13 @@ class KGEncoder(nn.Module):
         _must_reach_items(graph)
         self.config, self.sampled = config, sampled
         self.has_attended = False  #: in this process
-        self.width = config.dim + sum(config.layers)  #: numbers of a final vector
+        self.width = config.dim + sum(config.layer_dims)  #: numbers of a final vector
         self.directions = Directions(graph)
         self.node = NodeEmbedding(known or graph, None, config.dim, config.init_std, config, sparse=sparse)
         self.transr = TransR(RelationRows(self.directions.edge_types), config.dim, config.relation_dim)
         self.aggregators = nn.ModuleList(
             Aggregator(config.aggregator, dim, out, config.message_dropout)
-            for dim, out in itertools.pairwise((config.dim, *config.layers))
+            for dim, out in itertools.pairwise((config.dim, *config.layer_dims))
         )
         self.ends: Tensor  #: LongTensor [nodes of the ends], flat
         self.register_buffer("ends", torch.cat([graph.nodes(node_type) for node_type in ends]), persistent=False)

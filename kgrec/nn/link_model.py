@@ -25,14 +25,16 @@ FLOATS = 1 << 24  #: numbers of vectors that scoring lists holds at once
 class LinkModelConfig:
     """Settings that all models of facts have."""
 
-    task: Literal["ranking", "link"] = "ranking"  #: which chooses the split and the metrics; training is the same
-    dim: PositiveInt = 64
-    loss: Literal["bpr", "bce", "sampled_softmax"] = "sampled_softmax"
+    #: what is held out and measured: interactions or facts; training is the same
+    task: Literal["ranking", "link"] = "ranking"
+    dim: PositiveInt = 64  #: numbers in a vector
+    loss: Literal["bpr", "bce", "sampled_softmax"] = "sampled_softmax"  #: of each true fact beside the drawn ones
     negatives: PositiveInt = 16  #: tails drawn for each true one, none of them known to be true
     temperature: PositiveFloat = 1.0  #: the loss is of scores / temperature
-    batch_size: PositiveInt = 2048  #: edges
-    lr: PositiveFloat = 1e-2
-    l2: NonNegativeFloat = 0.0  #: of the vectors of an edge's ends, its relation and of the tails drawn (their mean)
+    batch_size: PositiveInt = 2048  #: edges in a batch
+    lr: PositiveFloat = 1e-2  #: step size of the optimizer
+    #: weight of the squares of the vectors of an edge's ends, its relation and the tails drawn
+    l2: NonNegativeFloat = 0.0
 
 
 class LinkModel(Recommender, ABC):

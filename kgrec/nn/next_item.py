@@ -31,19 +31,19 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class NextItemConfig(NodeFeaturesConfig, RankingLossConfig):
     """Settings that all sequence models have."""
 
-    loss: LossName = "softmax"
+    loss: LossName = "softmax"  #: of the next item beside others: all items with softmax, else drawn ones
     negatives: NonNegativeInt = 256  #: drawn for each target, or for each batch where `shared`
-    dim: PositiveInt = 64
+    dim: PositiveInt = 64  #: numbers in a vector
     length: PositiveInt = 50  #: most steps of a history
-    dropout: Share = 0.2
-    item_bias: bool = False
+    dropout: Share = 0.2  #: share of numbers that training sets to 0, between layers
+    item_bias: bool = False  #: a bias for each item in the scores
     windows: bool = True  #: a path longer than `length` becomes several rows; else only its end is learned from
-    gap: PositiveInt | None = None  #: seconds without an edge that end a path (sessions)
+    gap: PositiveInt | None = None  #: seconds without an edge that end a path (sessions); none: paths have no end
     behaviours: tuple[str, ...] = ()  #: relations along the path; (): the target alone. The target is what is predicted
-    batch_size: PositiveInt = 128
-    lr: PositiveFloat = 1e-3
+    batch_size: PositiveInt = 128  #: paths in a batch
+    lr: PositiveFloat = 1e-3  #: step size of the optimizer
     l2: NonNegativeFloat = 0.0  #: decoupled weight decay (AdamW)
-    init_std: PositiveFloat = 0.02  #: of the items' vectors at the start
+    init_std: PositiveFloat = 0.02  #: standard deviation of the items' vectors at the start
 
 
 @settings

@@ -28,11 +28,13 @@ class NodeFeaturesConfig:
     """Settings of node features, which all models have that look nodes up in a NodeEmbedding."""
 
     features: FeatureNames = ()  #: columns of nodes by name, or `all`; (): none
-    id_embedding: bool = True  #: false: a node is what its features say, and has no vector of its own
-    id_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  #: chance in training that a node is known by features alone
-    combine: Literal["sum", "attention"] = "sum"
-    text_dim: PositiveInt = 64  #: numbers that are made of a text
-    text_encoder: str = "tfidf"  #: or a model of sentence-transformers, by name or folder
+    id_embedding: bool = True  #: whether a node has a vector of its own beside what its columns say
+    #: chance in training that a node is known by its columns alone
+    id_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    combine: Literal["sum", "attention"] = "sum"  #: how a node's own vector and those of its columns become one
+    text_dim: PositiveInt = 64  #: numbers in a vector that is made of a text
+    #: how texts become vectors: tfidf, or a model of sentence-transformers, by name or folder
+    text_encoder: str = "tfidf"
 
     @model_validator(mode="after")
     def _id_or_features(self) -> NodeFeaturesConfig:

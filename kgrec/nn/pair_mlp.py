@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
@@ -21,11 +21,13 @@ CELLS = 1 << 22  #: numbers of one layer that scoring holds at once
 class PairMLPConfig(EdgeModelConfig):
     """Settings of edge models with a perceptron."""
 
-    loss: LossName = "bce"
+    loss: LossName = "bce"  #: of a ranking: of each true item beside drawn ones, or beside all with softmax
     negatives: NonNegativeInt = 4  #: items drawn for each true one, or for each batch where `shared`
-    layers: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64, 32, 16)  #: widths of the hidden layers
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    init_std: PositiveFloat = 0.01  #: of the vectors at the start
+    hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64, 32, 16)  #: widths of the hidden layers
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  #: share of a layer's output that training sets to 0
+    init_std: PositiveFloat = 0.01  #: standard deviation of the vectors at the start
+
+    FORMER: ClassVar = {"layers": "hidden"}
 
 
 class PairMLP(nn.Module):

@@ -27,21 +27,21 @@ TINY = 1e-12
 class RankingLossConfig:
     """Settings of a ranking loss; those of models that have one go on from here."""
 
-    loss: LossName = "bpr"
+    loss: LossName = "bpr"  #: of a ranking: of each true item beside drawn ones, or beside all with softmax
     negatives: NonNegativeInt = 1  #: items drawn for each true one, or for each batch where `shared`
-    alpha: NonNegativeFloat = 0.0  #: 0 draws uniformly, else by popularity ** alpha
-    reject: bool = True  #: draw no item that the user has; not where `shared` or `in_batch`, as all are held against it
+    alpha: NonNegativeFloat = 0.0  #: negatives are drawn in proportion to popularity ** alpha; 0: all alike
+    reject: bool = True  #: draw no item that the user has; with `shared` or `in_batch` the others' items may be such
     shared: bool = False  #: one draw serves the whole batch
     in_batch: bool = False  #: the other examples' true items are negatives too
     hard: NonNegativeInt = 0  #: of the negatives only so many, the best scored, are kept (dynamic); 0: all
-    cosine: bool = False  #: scores are cosines / temperature, not dot products
-    temperature: PositiveFloat = 1.0
+    cosine: bool = False  #: scores are cosines of vectors, not dot products
+    temperature: PositiveFloat = 1.0  #: with `cosine`, scores are divided by it
     #: of cosines, when they serve: each times |v|^magnitude of the item's vector v, which is longer where more is known
     magnitude: NonNegativeFloat = 0.0
-    gbce_t: NonNegativeFloat = 0.75  #: of gbce: 0 is bce, 1 calibrated
-    ccl_margin: float = 0.8  #: of ccl
-    ccl_weight: PositiveFloat = 150.0  #: of the negatives in ccl
-    bpr_max_weight: NonNegativeFloat = 1.0  #: of bpr_max's regularisation
+    gbce_t: NonNegativeFloat = 0.75  #: t of gbce: 0 is bce, 1 is calibrated
+    ccl_margin: float = 0.8  #: with ccl, the cosine above which a negative counts
+    ccl_weight: PositiveFloat = 150.0  #: with ccl, how much the negatives count
+    bpr_max_weight: NonNegativeFloat = 1.0  #: with bpr_max, how much its regularisation counts
 
     @model_validator(mode="after")
     def _fits(self) -> RankingLossConfig:

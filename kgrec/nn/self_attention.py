@@ -19,11 +19,11 @@ from kgrec.settings import settings
 class SelfAttentionConfig:
     """Settings of blocks of self-attention."""
 
-    blocks: PositiveInt = 2
-    heads: PositiveInt = 1
-    feedforward: PositiveInt = 1  #: width of the feed-forward layers, in dims
+    blocks: PositiveInt = 2  #: number of blocks, each of self-attention and a feed-forward layer
+    heads: PositiveInt = 1  #: attention heads of a block
+    feedforward: PositiveInt = 1  #: width of the feed-forward layers, in multiples of dim
     pre_norm: bool = True  #: normalise what a layer reads, and the last block's output; else what it adds up to
-    attention_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    attention_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  #: share of attention weights that training sets to 0
 
 
 class SelfAttention(nn.Module):

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator
 from kgrec import models
 from kgrec.errors import KgrecError, unknown_name
 from kgrec.evaluation.metrics import parse
-from kgrec.settings import configure, settings
+from kgrec.settings import configure, present_names, settings
 from kgrec.training.config import TrainingConfig
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -29,8 +29,9 @@ class TrainingJob:
     """
 
     model: str  #: a name of `kgrec models`, or the dotted path of your own
-    task: str | None = None  #: sets the model's field of this name; `link` holds out facts, not interactions
-    split: str | None = None  #: a SPEC, see `kgrec.split`; None: the one that the graph's recipe names
+    #: what to train for: ranking, rating, ctr, or link, which holds out facts, not interactions
+    task: str | None = None
+    split: str | None = None  #: what is held out, such as last_n:1,valid=1; none: what the graph's recipe names
     candidates: str | None = None  #: items to rank at test: a list in the graph, or `all`
     #: the model's settings
     config: Annotated[dict[str, Any], BeforeValidator(lambda given: given or {})] = dataclasses.field(
@@ -38,22 +39,23 @@ class TrainingJob:
     )
     #: how long and how it is trained
     training: Annotated[TrainingConfig, BeforeValidator(lambda given: given or TrainingConfig())] = TrainingConfig()
-    #: what to measure, such as ndcg@10; (): the usual ones of the model's task
+    #: what to measure, such as recall@20,ndcg@20; none: the usual ones of the task
     metrics: Annotated[tuple[str, ...], BeforeValidator(lambda given: tuple(given or ()))] = ()
-    refit: bool = False  #: train anew on train + valid, for as many epochs as validation chose
-    #: a run folder whose vectors of nodes, by external id, and layers, where they fit, are the start
+    refit: bool = False  #: then train anew on train + valid, for as many epochs as validation chose
+    #: a run folder to start from: its vectors of nodes by external id, and its layers where they fit
     init: Annotated[str | None, BeforeValidator(lambda given: str(given) if isinstance(given, Path) else given)] = None
-    init_part: str | None = None  #: of that run only what is named so, such as `generator` or `discriminator`
+    init_part: str | None = None  #: of that run only this part, such as `generator` or `discriminator`
     out: Path | None = None  #: where the result is kept; OUT.checkpoint holds the state while a training goes on
     resume: bool = False  #: go on from OUT.checkpoint, to exactly the weights of an uninterrupted run
     overwrite: bool = False  #: replace what `out` names
     lean: bool = False  #: leave out facts and features of the graph, which new items and filters by facts need
 
     def __post_init__(self) -> None:
-        models.find(self.model)
+        kind = models.find(self.model).Config
+        object.__setattr__(self, "config", present_names(kind, self.config, f"of model {self.model!r}"))
         for name in (*self.metrics, *([self.training.metric] if self.training.metric else [])):
             parse(name)
-        configure(models.find(self.model).Config, self.fields, what=f"model {self.model!r}")
+        configure(kind, self.fields, what=f"model {self.model!r}")
         if self.init_part is not None and self.init is None:
             raise KgrecError(
                 f"init_part {self.init_part!r} is of a run to start from, and none is named; give --init RUN too"

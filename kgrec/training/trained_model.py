@@ -14,6 +14,7 @@ from kgrec import models
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.model import Recommender
+from kgrec.settings import stored_settings
 from kgrec.training.processes import choose_device
 from kgrec.training.run_folder import load_artifact, load_whole_graph, read_schema
 
@@ -40,7 +41,8 @@ class TrainedModel:
         artifact = load_artifact(path)
         models.find(artifact.model, builtin_only=artifact.model != trust)
         schema = read_schema(Path(path))
-        model = models.build(artifact.model, Graph.empty(schema), dict(artifact.config))
+        with stored_settings():
+            model = models.build(artifact.model, Graph.empty(schema), dict(artifact.config))
         try:
             model.load_state_dict(dict(artifact.weights))
         except RuntimeError as error:
