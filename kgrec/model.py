@@ -107,6 +107,7 @@ class Recommender(nn.Module, ABC):
     """
 
     Config: ClassVar[type]  #: the frozen settings class beside the model
+    paper: ClassVar[str] = ""  #: where it is from: authors and year, title, where it appeared; "": nowhere
     task: AnyTask = "ranking"  #: what its scores are: an order, a rating, a probability's logit; or an order of facts
     reads_history: ClassVar[bool] = False  #: whether a new user is served by a history alone
     behaviours: tuple[str, ...] = ()  #: relations whose edges are the history, in the graph's order; (): the target

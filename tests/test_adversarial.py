@@ -570,7 +570,9 @@ def test_losses_may_also_be_taken_at_moved_vectors(l2: float, name: str, planted
     ("base", "fields"), [("neumf", {"hidden": (4,)}), ("lightgcn", {"layers": 1}), ("kgat", {"layer_dims": (4,)})]
 )
 def test_generator_and_judges_may_be_other_models(base: str, fields: dict, name: str, planted: Graph) -> None:
-    model = model_of(name, planted, base=base, base_config=fields, pretrain_epochs=1, adversarial_batch_size=32, g_lr=0.1)
+    model = model_of(
+        name, planted, base=base, base_config=fields, pretrain_epochs=1, adversarial_batch_size=32, g_lr=0.1
+    )
     made = weights_of(model.generator)
     first, second = epochs_of(model, planted, 2)
     assert "pretrain ranking" in first.losses and ("pretrain transr" in first.losses) == (base == "kgat")

@@ -6,6 +6,7 @@ from math import sqrt
 import pandas as pd
 import pytest
 
+from kgrec._moved import FormerName
 from kgrec.errors import KgrecError, UnknownName
 from kgrec.graph import Graph
 from kgrec.run import train
@@ -106,7 +107,7 @@ def test_the_result_is_told_and_written(tmp_path):
         training=TrainingConfig(epochs=2, device="cpu"),
         out=tmp_path / "b.json",
         report=lambda epoch, metrics: epochs.append(epoch.number),
-        tell=told.append,
+        notify=told.append,
     )
     assert told == result.windows and epochs == [1, 2, 1, 2]
     written = json.loads((tmp_path / "b.json").read_text())
@@ -150,3 +151,10 @@ def test_durations():
     for text in ("7", "0d", "-7d", "1.5d", "1y", "d", ""):
         with pytest.raises(KgrecError, match="a whole number from 1 and its unit are wanted"):
             duration(text)
+
+
+def test_the_former_name_of_notify_still_works():
+    seen = []
+    with pytest.warns(FormerName, match="backtest's `tell` is now `notify`") as warned:
+        backtest("popularity", graph_of(RATED), **TWICE, tell=seen.append)
+    assert [window.number for window in seen] == [1, 2] and warned[0].filename == __file__

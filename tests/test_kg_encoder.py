@@ -291,7 +291,9 @@ def test_sampled_training_learns(planted: Graph, fields: dict[str, object]) -> N
 
 
 def test_sparse_steps_move_the_rows_of_the_batch_alone(planted: Graph) -> None:
-    model = models.build("kgat", planted, {"dim": 8, "layer_dims": (8,), "fanouts": (1,), "sparse": True, "batch_size": 2})
+    model = models.build(
+        "kgat", planted, {"dim": 8, "layer_dims": (8,), "fanouts": (1,), "sparse": True, "batch_size": 2}
+    )
     before = model.encoder.node.weight.detach().clone()
     training = TrainingConfig(epochs=1, device="cpu")
     trainer = Trainer(model.train(), planted, training, make_fabric(training))

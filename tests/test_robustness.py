@@ -115,7 +115,7 @@ def test_a_grid_is_a_training_a_cell_by_seed(planted):
     told, how = [], {"config": {"dim": 4}, "metrics": ["recall@10", "ndcg@10"]}
     result = measure_robustness(
         "mf", planted, noise=[0.5, 0, 0.2], kinds=["drop", "add", "drop"], seeds=2, split=SPEC, refit=True,
-        training=training(seed=3), tell=told.append, **how,
+        training=training(seed=3), notify=told.append, **how,
     )  # fmt: skip
     grid = [("clean", 0.0), ("drop", 0.2), ("drop", 0.5), ("add", 0.2), ("add", 0.5)]
     assert [(one.kind, one.rate, one.seed) for one in told] == [(*cell, seed) for seed in (3, 4) for cell in grid]

@@ -7,21 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kgrec.cli.options import (
-    Assignments,
-    Chooser,
-    ConfigFile,
-    Epochs,
-    GraphFolder,
-    Json,
-    Metrics,
-    Overwrite,
-    Patience,
-    Refit,
-    TrainingDevice,
-    metric_names,
-    training_settings,
-)
+from kgrec.cli.options import GraphFolder, ModelName, ResultOptions, TrainingOptions, with_options
 from kgrec.cli.output import by_metric, console, listed, plain, print_json, progress, status
 
 if TYPE_CHECKING:
@@ -30,48 +16,32 @@ if TYPE_CHECKING:
     from kgrec.studies.backtesting import Backtest, Window
 
 
+@with_options
 def backtest(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of `kgrec models`, or a dotted path.")],
+    model: ModelName,
     graph: GraphFolder,
+    *,
     every: Annotated[str, typer.Option("--every", help="A window's length: 30m, 12h, 7d or 2w.")],
     windows: Annotated[int, typer.Option("--windows", help="How many, the last of which ends with the data.")],
     out: Annotated[Path | None, typer.Option("--out", help="A JSON file to write.")] = None,
     no_valid: Annotated[bool, typer.Option("--no-valid", help="Train on all before a window, for all epochs.")] = False,
-    assignments: Assignments = None,
-    config: ConfigFile = None,
-    epochs: Epochs = None,
-    patience: Patience = None,
-    metric: Chooser = None,
-    metrics: Metrics = None,
-    refit: Refit = False,
-    seed: Annotated[int | None, typer.Option("--seed")] = None,
-    device: TrainingDevice = None,
-    overwrite: Overwrite = False,
-    as_json: Json = False,
+    training: TrainingOptions,
+    result: ResultOptions,
 ) -> None:
     """Train a model anew for each of several windows of time, on what was before, and measure it in them."""
     from kgrec.studies.backtesting import backtest as test_windows
     from kgrec.studies.backtesting import duration
 
-    fields, settings = training_settings(
-        config, assignments or [], epochs=epochs, patience=patience, metric=metric, seed=seed, device=device
-    )
-    result = test_windows(
-        model,
+    found = test_windows(
+        training.job(model, "kgrec backtest", out=out, overwrite=result.overwrite),
         graph,
         every=duration(every),
         windows=windows,
         valid=not no_valid,
-        config=fields,
-        training=settings,
-        metrics=metric_names(metrics),
-        refit=refit,
-        out=out,
-        overwrite=overwrite,
         report=progress,
-        tell=on_window,
+        notify=on_window,
     )
-    print_json(result.to_json()) if as_json else show(result, console())
+    print_json(found.to_json()) if result.as_json else show(found, console())
 
 
 def on_window(window: Window) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kgrec.cli.options import Json, metric_names
+from kgrec.cli.options import Json, comma_separated
 from kgrec.cli.output import by_metric, console, plain, print_json
 
 if TYPE_CHECKING:
@@ -33,7 +33,12 @@ def compare(
     from kgrec.studies.comparison import compare as compare_runs
 
     result = compare_runs(
-        runs, reference=reference, metrics=metric_names(metrics), confidence=confidence, resamples=resamples, seed=seed
+        runs,
+        reference=reference,
+        metrics=comma_separated(metrics),
+        confidence=confidence,
+        resamples=resamples,
+        seed=seed,
     )
     print_json(result.to_json()) if as_json else show(result, console())
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import typer
 
+from kgrec._moved import FormerName
 from kgrec.cli.backtest import backtest
 from kgrec.cli.build import build
 from kgrec.cli.check import check
@@ -17,6 +21,7 @@ from kgrec.cli.evaluate import evaluate
 from kgrec.cli.generate import generate
 from kgrec.cli.info import info
 from kgrec.cli.models import models
+from kgrec.cli.output import note
 from kgrec.cli.predict import predict
 from kgrec.cli.recommend import recommend
 from kgrec.cli.robustness import robustness
@@ -66,10 +71,30 @@ def main() -> None:
     """The entry point: what cannot be done is said in one message, with exit code 1."""
     wait_briefly()
     try:
-        app()
+        with former_names_as_notes():
+            app()
     except KgrecError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except OSError as error:
         print(f"error: {error.filename or ''} {error.strerror or error}".replace("  ", " "), file=sys.stderr)
         sys.exit(1)
+
+
+@contextmanager
+def former_names_as_notes() -> Iterator[None]:
+    """While this lasts, warnings of former names, which Python hides by default, are notes on stderr, once each."""
+    shown: set[str] = set()
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if not issubclass(category, FormerName):
+            usual(message, category, *where, **more)
+        elif str(message) not in shown:
+            shown.add(str(message))
+            note(str(message))
+
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+        warnings.showwarning = show  # type: ignore[assignment]
+        warnings.simplefilter("always", FormerName)
+        yield

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kgrec.cli.options import Device, GraphFolder, Json, Metrics, RunFolder, TrustedModel, metric_names
+from kgrec.cli.options import Device, GraphFolder, Json, Metrics, RunFolder, TrustedModel, comma_separated
 from kgrec.cli.output import print_json, show_metrics
 
 
@@ -24,5 +24,5 @@ def evaluate(
     from kgrec.run import Run
 
     trained = Run.load(run, trust=model, device=device)
-    result = trained.measure(graph, split=split, candidates=candidates, metrics=metric_names(metrics))
+    result = trained.measure(graph, split=split, candidates=candidates, metrics=comma_separated(metrics))
     print_json(result) if as_json else show_metrics(result)

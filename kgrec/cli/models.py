@@ -1,30 +1,157 @@
-"""`kgrec models`: the models and the fields that --set takes."""
+"""`kgrec models`: what models there are, and what the settings of one mean."""
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from kgrec.cli.options import Json
-from kgrec.cli.output import print_json
+from kgrec.cli.output import console, note, plain, print_json
+from kgrec.errors import KgrecError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from kgrec.settings import FieldInfo
 
 
-def models(as_json: Json = False) -> None:
-    """List the models and the fields that --set takes."""
-    import dataclasses
+@dataclass(frozen=True)
+class ModelInfo:
+    """What is to be known of a model before it is trained."""
 
+    name: str
+    summary: str  #: one sentence
+    tasks: tuple[str, ...]
+    new_users: bool  #: whether a user who is not in the graph is served by a history alone
+    paper: str  #: "": there is none
+    fields: list[FieldInfo]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        return {
+            "name": self.name,
+            "summary": self.summary,
+            "tasks": list(self.tasks),
+            "new_users": self.new_users,
+            "paper": self.paper,
+            "fields": [field.to_json() for field in self.fields],
+        }
+
+
+def models(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help="A model whose settings to explain; all are listed without.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the models, or explain the settings of one, which --set and --config take."""
     from kgrec import models as folder
 
-    listing = {
-        name: {f.name: _shown(f) for f in dataclasses.fields(folder.find(name).Config)} for name in folder.names()
-    }
-    if as_json:
-        print_json(listing)
+    if name is not None:
+        found = describe_model(name)
+        print_json(found.to_json()) if as_json else show(found, console())
         return
-    for name, fields in listing.items():
-        print(f"{name}: {', '.join(f'{field}={default}' for field, default in fields.items()) or 'no fields'}")
+    listed = []
+    for one in folder.names():
+        try:
+            listed.append(describe_model(one))
+        except KgrecError as error:  # a plugin's; the others work
+            note(f"{one}: {error}")
+    if as_json:
+        print_json({one.name: {field.name: field.default for field in one.fields} for one in listed})
+    else:
+        show_all(listed, console())
 
 
-def _shown(field: Any) -> Any:
-    import dataclasses
+def describe_model(name: str) -> ModelInfo:
+    """What a model is and takes, by its name or dotted path. Raises UnknownName for one that is not there."""
+    from kgrec import models as folder
+    from kgrec.settings import describe
+    from kgrec.training.job import tasks_of
 
-    return None if field.default is dataclasses.MISSING else field.default
+    kind = folder.find(name)
+    return ModelInfo(
+        name=name,
+        summary=summary_of(kind),
+        tasks=tasks_of(name),
+        new_users=kind.reads_history,
+        paper=kind.paper,
+        fields=describe(kind.Config),
+    )
+
+
+def summary_of(kind: type) -> str:
+    """The first sentence of a model's file, or of its class where the file says nothing."""
+    import sys
+
+    for text in (sys.modules[kind.__module__].__doc__, kind.__doc__):
+        if text and text.strip():
+            return first_sentence(text)
+    return ""
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence of a docstring, in one line.
+
+    >>> first_sentence("MF: a vector a user (arXiv 1.2), and\\n    more. The rest.")
+    'MF: a vector a user (arXiv 1.2), and more.'
+    """
+    paragraph = " ".join(text.strip().split("\n\n")[0].split())
+    return re.split(r"(?<=[.!?])\s", paragraph, maxsplit=1)[0]
+
+
+def show_all(listed: list[ModelInfo], screen: Console) -> None:
+    """A row a model."""
+    from rich.markup import escape
+
+    table = plain("Models", ["name", "what it is", "tasks", "paper"], [])
+    table.columns[0].no_wrap = table.columns[2].no_wrap = True
+    for one in listed:
+        table.add_row(*map(escape, (one.name, one.summary, ", ".join(one.tasks), one.paper)))
+    screen.print(table)
+    screen.print("`kgrec models NAME` explains the settings of one; --set NAME=VALUE sets them", markup=False)
+
+
+def show(one: ModelInfo, screen: Console) -> None:
+    """What a model is, and a row a field."""
+    from rich.markup import escape
+
+    screen.print(one.summary, markup=False, highlight=False)
+    facts = {
+        "tasks": ", ".join(one.tasks),
+        "new users": "served by their history alone" if one.new_users else "not served; users are known by their ids",
+        "paper": one.paper or "none",
+    }
+    for name, text in facts.items():
+        screen.print(f"{name}: {text}", markup=False, highlight=False)
+    if not one.fields:
+        screen.print("It has no settings.")
+        return
+    table = plain(f"Settings of {one.name}", ["field", "type", "default", "meaning"], [])
+    table.columns[0].no_wrap = True
+    for field in one.fields:
+        choices = ", ".join(map(_value, field.choices))
+        kind = f"{field.type}: {choices}" if choices else ", ".join(filter(None, [field.type, field.bounds]))
+        default = "(to be set)" if field.required else _value(field.default)
+        table.add_row(*map(escape, (field.name, kind, default, field.meaning)))
+    screen.print(table)
+
+
+def _value(value: Any) -> str:
+    """A value as --set takes it.
+
+    >>> [_value(value) for value in (None, True, [64, 32], "bpr", "")]
+    ['none', 'true', '[64,32]', 'bpr', '""']
+    """
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{','.join(map(_value, value))}]"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value) or '""'

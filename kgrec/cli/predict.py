@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kgrec.cli.options import Device, Json, Overwrite, RunFolder, TrustedModel
+from kgrec.cli.options import Device, Json, Overwrite, RunFolder, TableFile, TrustedModel
 from kgrec.cli.output import print_json, status
 
 
@@ -15,7 +15,7 @@ def predict(
     run: RunFolder,
     pairs: Annotated[Path, typer.Argument(metavar="PAIRS", help="CSV or Parquet with the columns user and item.")],
     skip_unknown: Annotated[bool, typer.Option("--skip-unknown", help="Leave out rows of ids not known.")] = False,
-    out: Annotated[Path | None, typer.Option("--out", help="Write .parquet or .csv instead of printing.")] = None,
+    out: TableFile = None,
     device: Device = "auto",
     model: TrustedModel = None,
     overwrite: Overwrite = False,

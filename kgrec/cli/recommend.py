@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kgrec.cli.options import Device, Json, Overwrite, RunFolder, TrustedModel
+from kgrec.cli.options import Device, Json, Overwrite, RunFolder, TableFile, TrustedModel
 from kgrec.cli.output import console, note, print_json, status
 from kgrec.errors import KgrecError
 
@@ -32,7 +32,7 @@ def recommend(
     skip_unknown: Annotated[
         bool, typer.Option("--skip-unknown", help="Leave out users, and a history's items, that are not known.")
     ] = False,
-    out: Annotated[Path | None, typer.Option("--out", help="Write .parquet or .csv instead of printing.")] = None,
+    out: TableFile = None,
     device: Device = "auto",
     model: TrustedModel = None,
     overwrite: Overwrite = False,

@@ -9,19 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kgrec.cli.options import (
-    Assignments,
-    Chooser,
-    ConfigFile,
-    Epochs,
     GraphFolder,
-    Json,
-    Metrics,
-    Overwrite,
-    Patience,
-    Refit,
-    TrainingDevice,
-    metric_names,
-    training_settings,
+    ModelName,
+    ResultOptions,
+    SplitOptions,
+    TrainingOptions,
+    comma_separated,
+    with_options,
 )
 from kgrec.cli.output import by_metric, console, listed, plain, print_json, progress, status
 
@@ -33,9 +27,11 @@ if TYPE_CHECKING:
     from kgrec.studies.robustness_results import Estimate, Robustness
 
 
+@with_options
 def robustness(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of `kgrec models`, or a dotted path.")],
+    model: ModelName,
     graph: GraphFolder,
+    *,
     noise: Annotated[str, typer.Option("--noise", help="Rates; 0 is always there.")] = "0,0.05,0.1,0.2,0.4",
     kinds: Annotated[
         str, typer.Option("--kinds", help="Of add, drop, swap, shilling, bandwagon and embedding.")
@@ -43,48 +39,33 @@ def robustness(
     seeds: Annotated[int, typer.Option("--seeds", help="How many, from --seed on.")] = 3,
     targets: Annotated[int, typer.Option("--targets", help="Items that fake users push.")] = 5,
     out: Annotated[Path | None, typer.Option("--out", help="A folder to write, with JSON and a plot.")] = None,
-    split: Annotated[str | None, typer.Option("--split", help="A SPEC such as last_n:1,valid=1.")] = None,
-    candidates: Annotated[
-        str | None, typer.Option("--candidates", help="Items to rank at test: a list in the graph, or all.")
-    ] = None,
-    assignments: Assignments = None,
-    config: ConfigFile = None,
-    epochs: Epochs = None,
-    patience: Patience = None,
-    metric: Chooser = None,
-    metrics: Metrics = None,
-    refit: Refit = False,
-    seed: Annotated[int | None, typer.Option("--seed")] = None,
-    device: TrainingDevice = None,
-    overwrite: Overwrite = False,
-    as_json: Json = False,
+    held_out: SplitOptions,
+    training: TrainingOptions,
+    result: ResultOptions,
 ) -> None:
     """Measure how much a model loses where what it learns from has noise in it: false, lost and disordered edges, fake
     users, moved vectors."""
     from kgrec.studies.robustness_study import measure_robustness, read_rates
 
-    fields, settings = training_settings(
-        config, assignments or [], epochs=epochs, patience=patience, metric=metric, seed=seed, device=device
-    )
-    result = measure_robustness(
+    job = training.job(
         model,
+        "kgrec robustness",
+        split=held_out.split,
+        candidates=held_out.candidates,
+        out=out,
+        overwrite=result.overwrite,
+    )
+    found = measure_robustness(
+        job,
         graph,
         noise=read_rates(noise),
-        kinds=metric_names(kinds) or [],
+        kinds=comma_separated(kinds) or [],
         seeds=seeds,
         targets=targets,
-        split=split,
-        candidates=candidates,
-        config=fields,
-        training=settings,
-        metrics=metric_names(metrics),
-        refit=refit,
-        out=out,
-        overwrite=overwrite,
         report=progress,
-        tell=on_trial,
+        notify=on_trial,
     )
-    print_json(result.to_json()) if as_json else show(result, console())
+    print_json(found.to_json()) if result.as_json else show(found, console())
 
 
 def on_trial(trial: Trial) -> None:

@@ -33,6 +33,7 @@ class Bias(Recommender):
     """
 
     Config = BiasConfig
+    paper = "Koren 2010, Factor in the neighbors: scalable and accurate collaborative filtering, ACM TKDD 4(1)"
 
     def __init__(self, graph: Graph, config: BiasConfig) -> None:
         super().__init__(graph, config)

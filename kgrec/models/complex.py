@@ -15,6 +15,7 @@ class ComplEx(KGELinkModel):
     torch_geometric.nn.kge.ComplEx. `dim` complex numbers are 2 dim real ones."""
 
     Config = LinkModelConfig
+    paper = "Trouillon et al. 2016, Complex embeddings for simple link prediction, ICML"
 
     def __init__(self, graph: Graph, config: LinkModelConfig) -> None:
         from torch_geometric.nn.kge import ComplEx as Kge

@@ -14,6 +14,7 @@ class DistMult(KGELinkModel):
     same both ways; but a relation's inverse has a vector of its own."""
 
     Config = LinkModelConfig
+    paper = "Yang et al. 2015, Embedding entities and relations for learning and inference in knowledge bases, ICLR"
 
     def __init__(self, graph: Graph, config: LinkModelConfig) -> None:
         from torch_geometric.nn.kge import DistMult as Kge

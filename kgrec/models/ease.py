@@ -39,6 +39,7 @@ class EASE(Recommender):
     """
 
     Config = EASEConfig
+    paper = "Steck 2019, Embarrassingly shallow autoencoders for sparse data, WWW"
     reads_history = True
 
     def __init__(self, graph: Graph, config: EASEConfig) -> None:

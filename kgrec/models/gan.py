@@ -82,6 +82,10 @@ class GAN(Recommender):
     """
 
     Config = GANConfig
+    paper = (
+        "Chae et al. 2018, CFGAN: a generic collaborative filtering framework based on generative adversarial "
+        "networks, CIKM"
+    )
     reads_history = True
 
     def __init__(self, graph: Graph, config: GANConfig) -> None:

@@ -22,6 +22,7 @@ class GRU4Rec(NextItem):
     Karatzoglou 2018 and the authors' code: `loss=bpr_max in_batch=true shared=true negatives=2048 alpha=.75`)."""
 
     Config = GRU4RecConfig
+    paper = "Hidasi et al. 2016, Session-based recommendations with recurrent neural networks, ICLR"
 
     def __init__(self, graph: Graph, config: GRU4RecConfig) -> None:
         super().__init__(graph, config)

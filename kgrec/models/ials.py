@@ -49,6 +49,10 @@ class IALS(Recommender):
     """
 
     Config = IALSConfig
+    paper = (
+        "Hu et al. 2008, Collaborative filtering for implicit feedback datasets, ICDM; Rendle et al. 2021, "
+        "arXiv 2110.14037"
+    )
     reads_history = True
 
     def __init__(self, graph: Graph, config: IALSConfig) -> None:

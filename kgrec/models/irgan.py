@@ -27,6 +27,10 @@ class IRGAN(AdversarialRanking):
     """
 
     Config = IRGANConfig
+    paper = (
+        "Wang et al. 2017, IRGAN: a minimax game for unifying generative and discriminative information "
+        "retrieval models, SIGIR"
+    )
 
     def __init__(self, graph: Graph, config: IRGANConfig) -> None:
         fields = base_fields(config, models.find(config.base).Config)

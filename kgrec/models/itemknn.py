@@ -31,6 +31,7 @@ class ItemKNN(Recommender):
     """
 
     Config = ItemKNNConfig
+    paper = "Sarwar et al. 2001, Item-based collaborative filtering recommendation algorithms, WWW"
     reads_history = True
 
     def __init__(self, graph: Graph, config: ItemKNNConfig) -> None:

@@ -22,6 +22,7 @@ class LightGCN(GraphEdgeModel):
     eqs. 3 and 4)."""
 
     Config = LightGCNConfig
+    paper = "He et al. 2020, LightGCN: simplifying and powering graph convolution network for recommendation, SIGIR"
 
     def encode(self) -> tuple[Tensor, Tensor]:
         layers = [self.own_vectors()]

@@ -26,6 +26,10 @@ class MF(EdgeModel):
     """
 
     Config = MFConfig
+    paper = (
+        "Rendle et al. 2009, BPR: Bayesian personalized ranking from implicit feedback, UAI; Koren et al. "
+        "2009, Matrix factorization techniques for recommender systems, IEEE Computer 42(8)"
+    )
 
     def __init__(self, graph: Graph, config: MFConfig) -> None:
         super().__init__(graph, config, centred=config.biases)

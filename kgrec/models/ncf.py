@@ -18,6 +18,7 @@ class NCF(EdgeModel):
     """Neural collaborative filtering's MLP on the concatenated vectors (He et al. 2017, eq. 10)."""
 
     Config = NCFConfig
+    paper = "He et al. 2017, Neural collaborative filtering, WWW"
 
     def __init__(self, graph: Graph, config: NCFConfig) -> None:
         super().__init__(graph, config)

@@ -36,6 +36,7 @@ class NeuMF(EdgeModel):
     """
 
     Config = NeuMFConfig
+    paper = "He et al. 2017, Neural collaborative filtering, WWW"
 
     def __init__(self, graph: Graph, config: NeuMFConfig) -> None:
         super().__init__(graph, config)

@@ -23,6 +23,7 @@ class RotatE(KGELinkModel):
     weighs nodes alone, as relations are angles."""
 
     Config = RotatEConfig
+    paper = "Sun et al. 2019, RotatE: knowledge graph embedding by relational rotation in complex space, ICLR"
 
     def __init__(self, graph: Graph, config: RotatEConfig) -> None:
         from torch_geometric.nn.kge import RotatE as Kge

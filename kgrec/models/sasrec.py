@@ -18,6 +18,7 @@ class SASRec(NextItem):
     """Self-attentive sequential recommendation (Kang & McAuley 2018): see SelfAttention."""
 
     Config = SASRecConfig
+    paper = "Kang & McAuley 2018, Self-attentive sequential recommendation, ICDM"
 
     def __init__(self, graph: Graph, config: SASRecConfig) -> None:
         super().__init__(graph, config)

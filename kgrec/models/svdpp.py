@@ -38,6 +38,7 @@ class SVDPP(Recommender):
     """
 
     Config = SVDPPConfig
+    paper = "Koren 2008, Factorization meets the neighborhood: a multifaceted collaborative filtering model, KDD"
     reads_history = True
 
     def __init__(self, graph: Graph, config: SVDPPConfig) -> None:

@@ -29,6 +29,7 @@ class TransE(KGELinkModel):
     torch_geometric.nn.kge.TransE."""
 
     Config = TransEConfig
+    paper = "Bordes et al. 2013, Translating embeddings for modeling multi-relational data, NIPS"
 
     def __init__(self, graph: Graph, config: TransEConfig) -> None:
         from torch_geometric.nn.kge import TransE as Kge

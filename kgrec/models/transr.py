@@ -25,6 +25,7 @@ class TransR(LinkModel):
     """The score is -|W_r e_h + e_r - W_r e_t|^2 (Lin et al. 2015, eq. 8)."""
 
     Config = TransRConfig
+    paper = "Lin et al. 2015, Learning entity and relation embeddings for knowledge graph completion, AAAI"
 
     def __init__(self, graph: Graph, config: TransRConfig) -> None:
         super().__init__(graph, config)

@@ -35,6 +35,10 @@ class XSimGCL(GraphEdgeModel):
     loss InfoNCE between e and the layer l* over the users and the items of a batch (Yu et al. 2022, eqs. 6 to 9)."""
 
     Config = XSimGCLConfig
+    paper = (
+        "Yu et al. 2022, XSimGCL: towards extremely simple graph contrastive learning for recommendation, "
+        "arXiv 2209.02544"
+    )
 
     def __init__(self, graph: Graph, config: XSimGCLConfig) -> None:
         super().__init__(graph, config)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from kgrec._moved import renamed_option
 from kgrec.errors import KgrecError
 from kgrec.files import refuse_existing, whole
 from kgrec.graph import NO_TIME, Graph
@@ -69,6 +70,7 @@ class Backtest:
 REFUSED = ("split", "candidates", "resume", "init", "init_part")
 
 
+@renamed_option("tell", "notify")
 @partial(takes_job_options, refused=REFUSED)
 def backtest(
     model: str | TrainingJob,
@@ -78,7 +80,7 @@ def backtest(
     windows: int,
     valid: bool = True,
     report: Report | None = None,
-    tell: Callable[[Window], None] | None = None,
+    notify: Callable[[Window], None] | None = None,
     **options: Any,
 ) -> Backtest:
     """Train a model anew for each of the last `windows` stretches of `every` seconds, and measure it in them.
@@ -89,7 +91,7 @@ def backtest(
     which come later are ranked in every window, as under `by_time`.
 
     model, options: as in `kgrec.train`, but for what would divide or start it otherwise; `out` is a JSON file to write.
-    report: called after each epoch; tell: after each window.
+    report: called after each epoch; notify: after each window.
 
     A window without an edge to train or to test on is skipped, and says so; one without an edge to validate on trains
     for all epochs.
@@ -116,8 +118,8 @@ def backtest(
                 raise KgrecError(f"window {window.number} of {windows}, {window.span}: {error}") from error
             window = replace(window, best_epoch=run.metrics["best_epoch"], test=run.metrics["test"])
         done.append(window)
-        if tell is not None:
-            tell(window)
+        if notify is not None:
+            notify(window)
     result = _summary(job.model, job.training.seed, done, _protocol(every, windows, valid, job.refit))
     if job.out is not None:
         with whole(job.out, job.overwrite) as draft:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from kgrec._moved import renamed_option
 from kgrec.errors import KgrecError, unknown_name
 from kgrec.evaluation.metrics import parse
 from kgrec.files import refuse_existing
@@ -50,6 +51,7 @@ RATES = (0.0, 0.05, 0.1, 0.2, 0.4)
 REFUSED = ("resume", "init", "init_part")  #: options of a job that make no sense of many models
 
 
+@renamed_option("tell", "notify")
 @partial(takes_job_options, refused=REFUSED)
 def measure_robustness(
     model: str | TrainingJob,
@@ -60,7 +62,7 @@ def measure_robustness(
     seeds: int = 3,
     targets: int = 5,
     report: Report | None = None,
-    tell: Callable[[Trial], None] | None = None,
+    notify: Callable[[Trial], None] | None = None,
     **options: Any,
 ) -> Robustness:
     """Measure how much a model loses where what it learns from has noise in it; the test edges have none.
@@ -70,7 +72,7 @@ def measure_robustness(
     `embedding`, for which none is: each vector of the trained model's nodes is moved by rate times its own length in a
     random direction. seeds: how many, from `training.seed` on, of training and of noise alike. targets: how many items
     fake users push. out: a folder to write, with robustness.json and robustness.png. report: called after each epoch;
-    tell: after each model that is measured. All else is as in `kgrec.train`.
+    notify: after each model that is measured. All else is as in `kgrec.train`.
 
     Losses are of a seed's noisy model to the same seed's clean one; intervals are Student's t over seeds, 95 %. Pushed
     items count among real users who know other items and not them.
@@ -107,8 +109,8 @@ def measure_robustness(
     for seed in range(job.training.seed, job.training.seed + seeds):
         for trial in grid.of_seed(seed):
             trials.append(trial)
-            if tell is not None:
-                tell(trial)
+            if notify is not None:
+                notify(trial)
     protocol = clean.split.protocol + (
         ", refit on train + valid" if job.refit and clean.split.valid is not None else ""
     )

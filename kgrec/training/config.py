@@ -33,10 +33,10 @@ class TrainingConfig:
     patience: PositiveInt = 10
     #: the metric that chooses the best epoch, such as ndcg@10; none: the usual one of the task
     metric: str | None = None
-    seed: NonNegativeInt = 0  #: of all random numbers
+    seed: NonNegativeInt = 0  #: seed of all random numbers
     device: str = "auto"  #: where to train: auto, cpu, cuda or cuda:1
     devices: PositiveInt = 1  #: number of processes, each on a device of its own where there are such
-    precision: Precision = "32-true"  #: how numbers are kept: 32 bits, 64 bits, or 16 bits where it does no harm
+    precision: Precision = "32-true"  #: bits of numbers: 32-true, 64-true, or bf16-mixed, 16 where it does no harm
     clip_norm: PositiveFloat | None = None  #: longest gradient of an objective, which is shortened to it; none: any
     lr_decay: Literal["none", "linear", "cosine"] = "none"  #: how every step size falls from its value to 0 at the
     #: last of `epochs`, or of an objective's own
