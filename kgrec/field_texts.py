@@ -43,7 +43,7 @@ def field_texts(source: str, name: str) -> dict[str, str]:
     ]
     before: list[list[str]] = [[] for _ in fields]
     for number, field in enumerate(fields):
-        above = []
+        above: list[str] = []
         line = field.lineno - 1
         while line in comments and (not number or line > _end(fields[number - 1])):
             above.insert(0, comments[line])

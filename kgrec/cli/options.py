@@ -111,7 +111,7 @@ def with_options(function: Callable[..., None]) -> Callable[..., None]:
     """A command with an option for each field of those of its parameters that are groups of options, dataclasses; the
     function itself gets the groups."""
     hints = get_type_hints(function, include_extras=True)
-    groups = {name: kind for name, kind in hints.items() if dataclasses.is_dataclass(kind)}
+    groups: dict[str, Any] = {name: kind for name, kind in hints.items() if dataclasses.is_dataclass(kind)}
     parameters = []
     for parameter in inspect.signature(function).parameters.values():
         if parameter.name in groups:
