@@ -230,7 +230,7 @@ def test_final_vectors_are_those_that_score() -> None:
     with torch.no_grad():
         lightgcn.refresh()
         assert torch.equal(lightgcn.node_vectors("user"), lightgcn.encode()[0])
-    assert models.build("kgat", RICH, {"dim": 4, "layers": (3,)}).node_vectors("item").shape == (3, 7)
+    assert models.build("kgat", RICH, {"dim": 4, "layer_dims": (3,)}).node_vectors("item").shape == (3, 7)
     ials = models.build("ials", RICH, {"dim": 4})
     assert torch.equal(ials.node_vectors("item"), ials.item) and ials.node_vectors("user") is None
     assert models.build("ease", RICH).node_vectors("item") is None
