@@ -48,7 +48,7 @@ class TrainingJob:
     out: Path | None = None  #: where the result is kept; OUT.checkpoint holds the state while a training goes on
     resume: bool = False  #: go on from OUT.checkpoint, to exactly the weights of an uninterrupted run
     overwrite: bool = False  #: replace what `out` names
-    lean: bool = False  #: leave out facts and features of the graph, which new items and filters by facts need
+    lean: bool = False  #: leave facts and features of the graph out of the run folder; new items and filters need them
 
     def __post_init__(self) -> None:
         kind = models.find(self.model).Config
