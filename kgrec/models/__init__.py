@@ -1,4 +1,5 @@
-"""Models by name: every file of this folder is one. Importing this imports none of them, nor torch."""
+"""Models by name: every file of this folder is one, and installed packages register theirs in the group of entry points
+`kgrec.models`. Importing this imports none of them, nor torch."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from kgrec.errors import KgrecError, some, unknown_name
+from kgrec.plugins import Plugin, plugins
 from kgrec.settings import configure
 
 if TYPE_CHECKING:
@@ -17,26 +19,65 @@ if TYPE_CHECKING:
     from kgrec.model import Recommender
 
 
-def names() -> list[str]:
-    """The built-in models, in order of the alphabet: the files of this folder.
+def builtin_names() -> list[str]:
+    """The models of kgrec itself, in order of the alphabet: the files of this folder.
 
-    >>> "ease" in names()
+    >>> "ease" in builtin_names()
     True
     """
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
+def names() -> list[str]:
+    """All models that can be asked for by name: the built-in ones, and those that installed packages register."""
+    return sorted({*builtin_names(), *plugins()})
+
+
+def broken() -> dict[str, str]:
+    """Of the models that installed packages register, those that cannot be used by name, and why. Imports them all.
+
+    Where a built-in model has the name, that one is meant, and the package's goes by the dotted path shown here.
+    """
+    result = {}
+    for name, registered in plugins().items():
+        if name in builtin_names():
+            for plugin in registered:
+                result[plugin.path] = (
+                    f"{plugin} registers it as {name!r}, which is a built-in model; use the dotted path {plugin.path}"
+                )
+            continue
+        try:
+            find(name)
+        except KgrecError as error:
+            result[name] = str(error)
+    return result
+
+
+def working() -> list[str]:
+    """The names that can be used: all but the broken ones."""
+    return sorted(set(names()) - set(broken()))
+
+
+def provider(name: str) -> Plugin | None:
+    """The package that registers a model by this name; None for built-in models and dotted paths."""
+    return None if name in builtin_names() else next(iter(plugins().get(name, [])), None)
+
+
 def find(name: str, *, builtin_only: bool = False) -> type[Recommender]:
-    """The class of a model, by its built-in name or a dotted path: `mypackage.mymodel`, or `mypackage.mymodel:MyModel`
-    where the module holds several or only imports it. A dotted path runs that module's code, so whoever opens a saved
-    run that may be somebody else's says `builtin_only`.
+    """The class of a model, by its built-in name, by the name under which an installed package registers it, or by a
+    dotted path: `mypackage.mymodel`, or `mypackage.mymodel:MyModel` where the module holds several or only imports it.
+    A dotted path runs that module's code, so whoever opens a saved run that may be somebody else's says
+    `builtin_only`, which leaves built-in models and those of installed packages.
 
     Raises UnknownName for a name that is not there, and KgrecError for a dotted path under `builtin_only`, a module
-    that cannot be found, one that does not hold exactly one model, and a model without a Config.
+    that cannot be found, a package's model that cannot be imported, a module that does not hold exactly one model, and
+    a model without a Config.
     """
     path, _, wanted = name.partition(":")
-    if path in names() and not wanted:
+    if path in builtin_names() and not wanted:
         return _model_of(importlib.import_module(f"{__name__}.{path}"), "")
+    if name in plugins():
+        return _registered(plugins()[name])
     if "." not in path and not wanted:
         raise unknown_name("model", name, names(), "(a model of your own is a dotted path, mypackage.mymodel)")
     if builtin_only:
@@ -52,6 +93,23 @@ def find(name: str, *, builtin_only: bool = False) -> type[Recommender]:
         raise KgrecError(
             f"model {name!r}: no module {error.name!r}; install it or put its folder on PYTHONPATH"
         ) from None
+
+
+def _registered(registered: list[Plugin]) -> type[Recommender]:
+    """The class that a package registers. Raises KgrecError where it cannot be had, with the package's name."""
+    plugin = registered[0]
+    if len(registered) > 1:
+        packages = " and ".join(f"{one} ({one.path})" for one in registered)
+        raise KgrecError(f"model {plugin.name!r} is registered by {packages}; uninstall one, or use a dotted path")
+    module, _, wanted = plugin.path.partition(":")
+    try:
+        return _model_of(importlib.import_module(module), wanted)
+    except Exception as error:
+        kind = "" if isinstance(error, KgrecError) else f"{type(error).__name__}: "
+        raise KgrecError(
+            f"model {plugin.name!r} of the package {plugin} ({plugin.path}) cannot be imported: {kind}{error}; update "
+            "or reinstall that package, or uninstall it"
+        ) from error
 
 
 def build(name: str, graph: Graph, config: object = None) -> Recommender:

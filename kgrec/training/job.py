@@ -144,9 +144,9 @@ def tasks_of(model: str) -> tuple[str, ...]:
 def _for_task(model: str, task: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """The model's fields with its `task`. Raises KgrecError where it has another there, or has no such task."""
     if task not in tasks_of(model):
-        able = [name for name in models.names() if task in tasks_of(name)]
+        able = [name for name in models.working() if task in tasks_of(name)]
         if not able:
-            known = dict.fromkeys(task for name in models.names() for task in tasks_of(name))
+            known = dict.fromkeys(task for name in models.working() for task in tasks_of(name))
             raise unknown_name("task", task, known)
         raise KgrecError(
             f"model {model!r} has no task {task!r}, only {', '.join(tasks_of(model))}; those that have it: "

@@ -231,6 +231,7 @@ class Session:
             run = dataclasses.replace(run, metrics=self._summary(model, test), path=job.out)
         if job.out is not None and self.fabric.is_global_zero:
             assert test is not None
+            package = models.provider(job.model)
             artifact = Artifact(
                 model=job.model,
                 config=dataclasses.asdict(model.config),
@@ -243,6 +244,7 @@ class Session:
                     "split": self.split.spec,
                     "candidates": self.split.candidates_name,
                     "versions": versions(),
+                    **({} if package is None else {"package": {"name": package.package, "version": package.version}}),
                 },
                 behaviours=model.behaviours,
                 lean=job.lean,

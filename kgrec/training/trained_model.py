@@ -11,12 +11,12 @@ from typing import Any, Self
 import torch
 
 from kgrec import models
-from kgrec.errors import KgrecError
+from kgrec.errors import KgrecError, UnknownName
 from kgrec.graph import Graph
 from kgrec.model import Recommender
 from kgrec.settings import stored_settings
 from kgrec.training.processes import choose_device
-from kgrec.training.run_folder import load_artifact, load_whole_graph, read_schema
+from kgrec.training.run_folder import Artifact, load_artifact, load_whole_graph, read_schema
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,12 +34,14 @@ class TrainedModel:
 
     @classmethod
     def load(cls, path: str | Path, *, trust: str | None = None, device: str = "cpu") -> Self:
-        """Read a run folder. A model that is not built in is imported only where `trust` names its dotted path again.
+        """Read a run folder. A model that is neither built in nor registered by an installed package is imported only
+        where `trust` names its dotted path again.
 
-        Raises KgrecError where the folder is incomplete, altered, holds a pickle, or names a foreign model.
+        Raises KgrecError where the folder is incomplete, altered, holds a pickle, names a foreign model, or one of a
+        package that is not installed.
         """
         artifact = load_artifact(path)
-        models.find(artifact.model, builtin_only=artifact.model != trust)
+        _find(artifact, path, trust)
         schema = read_schema(Path(path))
         with stored_settings():
             model = models.build(artifact.model, Graph.empty(schema), dict(artifact.config))
@@ -71,3 +73,17 @@ class TrainedModel:
     def device(self) -> torch.device:
         """Where the model's tensors are."""
         return next(iter(self.model.state_dict().values())).device
+
+
+def _find(artifact: Artifact, path: str | Path, trust: str | None) -> None:
+    """Raise KgrecError where a run's model cannot be had, with the package that provided it in training."""
+    try:
+        models.find(artifact.model, builtin_only=artifact.model != trust)
+    except UnknownName as error:
+        package = artifact.provenance.get("package")
+        if not isinstance(package, dict) or "name" not in package:
+            raise
+        raise KgrecError(
+            f"{path} is a run of model {artifact.model!r}, which is not installed here; it was trained with the "
+            f"package {package['name']} {package.get('version', '')}: install that (pip install {package['name']})"
+        ) from error
