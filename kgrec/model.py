@@ -103,7 +103,8 @@ class Recommender(nn.Module, ABC):
     """A model: `Model(graph, config)` builds one from the training graph.
 
     Whatever `score` reads is a parameter or a dense buffer whose shape depends on `graph.schema` and the config alone,
-    so that `Model(Graph.empty(schema), config)` takes saved weights.
+    so that `Model(Graph.empty(schema), config)` takes saved weights. What the rows of a parameter stand for is declared
+    (`kgrec.rows.declare_rows`; a NodeEmbedding does so itself), so that another graph's can start it, row by row.
     """
 
     Config: ClassVar[type]  #: the frozen settings class beside the model

@@ -356,3 +356,17 @@ def test_the_command_says_what_was_taken(planted: Graph, tmp_path, capsys) -> No
     app(["train", "lightgcn", str(tmp_path / "graph"), *how, *start], standalone_mode=False)
     shown = " ".join(capsys.readouterr().out.split())
     assert "(mf): vectors: user 60 of 60 from user, item 40 of 40 from item; layers: none; not taken: none" in shown
+
+
+def test_the_command_says_which_relations_went_by_name(planted: Graph, tmp_path, capsys) -> None:
+    """Of two relations one has another name there: it and its inverse start anew, the other two of four go by name."""
+    from kgrec.cli.entry import app
+
+    names = {"has_genre": "of_kind"}
+    edges = {(s, names.get(r, r), t): edge for (s, r, t), edge in planted.schema.edges.items()}
+    replace(planted, schema=replace(planted.schema, edges=edges)).save(tmp_path / "graph")
+    config = {"dim": 8, "batch_size": 32}
+    train("transe", planted, split="last_n:1", config=config, training=quick(epochs=1), out=tmp_path / "there")
+    how = ["--epochs", "1", "--set", "dim=8", "--split", "last_n:1", "--init", str(tmp_path / "there")]
+    app(["train", "transe", str(tmp_path / "graph"), *how], standalone_mode=False)
+    assert "layers: kge.rel_emb.weight (2 of 4 by name); not taken: none" in " ".join(capsys.readouterr().out.split())

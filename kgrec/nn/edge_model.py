@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kgrec.graph import Graph
 from kgrec.model import Objective, Query, Recommender, Task
-from kgrec.nn.embedding import NodeEmbedding, vector_tables
+from kgrec.nn.embedding import vector_tables
 from kgrec.nn.label_loss import label_loss, label_of, mean_score, squares
 from kgrec.nn.node_features import NodeFeaturesConfig
 from kgrec.nn.ranking_loss import Drawn, RankingLoss, RankingLossConfig
@@ -103,11 +103,11 @@ class EdgeModel(Recommender, ABC):
     def _squares(self, head: Tensor, drawn: Drawn) -> Tensor:
         """The sum over examples of the squares of the vectors behind each; biases are free."""
         squares = torch.zeros((), device=head.device)
-        users, items = self.ranking.known.range(self.ranking.known.target[0]), self.ranking.items
+        source, _, target = self.ranking.known.target
         for table in vector_tables(self):
-            if _covers(table, users):
+            if table.node_rows.at(source) is not None:
                 squares = squares + table.squares(head)
-            if _covers(table, items):
+            if table.node_rows.at(target) is not None:
                 squares = squares + table.squares(drawn.tail)
                 if drawn.negative is not None and not self.config.shared:
                     squares = squares + table.squares(drawn.negative) / self.config.negatives
@@ -120,8 +120,3 @@ class EdgeModel(Recommender, ABC):
 def _drawn(batch: Batch) -> Drawn:
     """A batch's true items and what was drawn beside them."""
     return Drawn(batch.tail, batch.negative, batch.log_q, batch.ptr)
-
-
-def _covers(table: NodeEmbedding, nodes: range) -> bool:
-    """Whether a table has the vectors of a range of flat nodes."""
-    return table.start <= nodes.start and nodes.stop <= table.start + table.count
