@@ -99,7 +99,7 @@ def __getattr__(name: str) -> Any:
     if name == "models":
         return import_module("kgrec.models")
     if name in _FORMER:
-        _moved.deprecated(f"kgrec.{name}", f"kgrec.{_FORMER[name]}")
+        import_module("kgrec._deprecation").deprecated(f"kgrec.{name}", f"kgrec.{_FORMER[name]}")
         name = _FORMER[name]
     if name not in _HOMES:
         raise AttributeError(f"module 'kgrec' has no attribute {name!r}")

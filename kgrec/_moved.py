@@ -1,18 +1,14 @@
-"""Former names of modules, classes and functions, which still work for a release."""
+"""Modules under their former names: importing one gives the module that took its place, for a release.
+
+Every import of kgrec reads this file, so it imports next to nothing.
+"""
 
 from __future__ import annotations
 
-import functools
 import sys
-import warnings
-from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any, TypeVar, cast
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 #: A former name -> the present one, both within kgrec
 MOVED = {
@@ -74,17 +70,12 @@ MOVED = {
 }
 
 
-INSIDE = ("kgrec", "pydantic", "dataclasses", "functools")  #: packages whose lines no warning of ours is about
-
-
-class _Finder(MetaPathFinder, Loader):
+class _Finder:
     """Finds the former names, and nothing else."""
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
         package, _, name = fullname.partition(".")
-        return ModuleSpec(fullname, self) if package == "kgrec" and name in MOVED else None
+        return ModuleSpec(fullname, self) if package == "kgrec" and name in MOVED else None  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> None:
         return None
@@ -92,53 +83,6 @@ class _Finder(MetaPathFinder, Loader):
     def exec_module(self, module: ModuleType) -> None:
         name = module.__name__.partition(".")[2]
         sys.modules[module.__name__] = import_module(f"kgrec.{MOVED[name]}")  # what the import then gives
-
-
-class FormerName(DeprecationWarning):
-    """A name of kgrec's own that will go. The command line shows it as a note."""
-
-
-def deprecated(former: str, present: str) -> None:
-    """Warn that a name will go, and say which took its place. The warning is of the line outside kgrec that used it."""
-    message = f"{former} is now {present}; the former name goes in the next release"
-    warnings.warn(message, FormerName, _frames_inside() + 1)
-
-
-def _frames_inside() -> int:
-    """How many calls lie between the caller's caller and the first file that is not kgrec's, itself among them."""
-    frame, number = sys._getframe(2), 2
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in INSIDE:
-        frame, number = frame.f_back, number + 1
-    return number - 1
-
-
-def renamed_option(former: str, present: str) -> Callable[[Function], Function]:
-    """A decorator that accepts a keyword by its former name too, with a warning."""
-
-    def decorate(function: Function) -> Function:
-        @functools.wraps(function)
-        def call(*args: Any, **options: Any) -> Any:
-            if former in options:
-                deprecated(f"{function.__qualname__}'s `{former}`", f"`{present}`")
-                options[present] = options.pop(former)
-            return function(*args, **options)
-
-        return cast(Function, call)
-
-    return decorate
-
-
-def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
-    """A module's `__getattr__` that gives the present objects under their former names, with a warning. names: a
-    former name -> the present one, of the module itself."""
-
-    def former(name: str) -> Any:
-        if name not in names:
-            raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        deprecated(f"{module}.{name}", f"{module}.{names[name]}")
-        return getattr(sys.modules[module], names[name])
-
-    return former
 
 
 def install() -> None:

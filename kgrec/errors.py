@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Severity = Literal["error", "note"]
 
 
-@dataclass(frozen=True)
-class Fault:
+class Fault(NamedTuple):
     """One thing that is wrong, and where. Programs read the fields; `str` is the sentence for a person.
 
     >>> print(Fault("rating '6' is not in 1..5; mend the row", "ratings.csv", 812, "rating", "6", "out of range"))

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from kgrec._moved import deprecated
+from kgrec._deprecation import deprecated
 from kgrec.graph import Graph
 from kgrec.graph.features import Feature
 from kgrec.linear_scores import Kind

@@ -17,7 +17,7 @@ import pydantic_core
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
-from kgrec._moved import deprecated
+from kgrec._deprecation import deprecated
 from kgrec.errors import KgrecError, unknown_name
 from kgrec.field_texts import field_texts
 from kgrec.field_types import plain_type

@@ -6,7 +6,7 @@ from math import sqrt
 import pandas as pd
 import pytest
 
-from kgrec._moved import FormerName
+from kgrec._deprecation import FormerName
 from kgrec.errors import KgrecError, UnknownName
 from kgrec.graph import Graph
 from kgrec.run import train

@@ -12,7 +12,7 @@ import pytest
 from pydantic import PositiveInt
 
 from kgrec import models
-from kgrec._moved import FormerName
+from kgrec._deprecation import FormerName
 from kgrec.errors import KgrecError, UnknownName
 from kgrec.run import Run, train
 from kgrec.settings import (

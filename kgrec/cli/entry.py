@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from kgrec._moved import FormerName
+from kgrec._deprecation import FormerName
 from kgrec.cli.backtest import backtest
 from kgrec.cli.build import build
 from kgrec.cli.check import check

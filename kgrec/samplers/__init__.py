@@ -1,6 +1,6 @@
 """Samplers: graph to batches. Seeds say what one example is, stages add what a model wants to see."""
 
-from kgrec._moved import renamed
+from kgrec._deprecation import renamed
 from kgrec.samplers.batch import Batch, Stream
 from kgrec.samplers.directions import Directions
 from kgrec.samplers.loader import Batches, CombinedLoader, Loader, Seeds, Stage

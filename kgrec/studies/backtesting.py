@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from kgrec._moved import renamed_option
+from kgrec._deprecation import renamed_option
 from kgrec.errors import KgrecError
 from kgrec.files import refuse_existing, whole
 from kgrec.graph import NO_TIME, Graph

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kgrec._moved import renamed_option
+from kgrec._deprecation import renamed_option
 from kgrec.errors import KgrecError, unknown_name
 from kgrec.evaluation.metrics import parse
 from kgrec.files import refuse_existing

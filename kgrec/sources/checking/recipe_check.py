@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from kgrec.errors import Fault, KgrecError
@@ -65,7 +64,7 @@ class _Walk:
 
     def _about(self, step: Step, error: KgrecError) -> list[Fault]:
         """The faults of an error, with the file's name as the recipe says it."""
-        return [replace(fault, file=self._named(fault.file) or ", ".join(step.files) or None) for fault in error.faults]
+        return [fault._replace(file=self._named(fault.file) or ", ".join(step.files) or None) for fault in error.faults]
 
     def _named(self, file: str | None) -> str | None:
         if file is None or not Path(file).is_relative_to(self.state.folder):

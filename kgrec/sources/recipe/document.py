@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping
-from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin
@@ -52,7 +51,7 @@ def load_document(path: Path, model: type[Model]) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise BadData(replace(fault, file=str(path)) for fault in explain(error, model)) from error
+        raise BadData(fault._replace(file=str(path)) for fault in explain(error, model)) from error
     except KgrecError as error:
         raise KgrecError(str(error), file=str(path), value=error.value, kind="bad recipe") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal
 
 from kgrec.errors import BadData, Fault, Severity
@@ -34,7 +33,7 @@ class BadRows:
         """One thing that is wrong with a row."""
         self.count += 1
         if len(self.faults) < MOST:
-            self.faults.append(fault if fault.severity == self._severity else replace(fault, severity=self._severity))
+            self.faults.append(fault if fault.severity == self._severity else fault._replace(severity=self._severity))
 
     @property
     def is_full(self) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +107,7 @@ def _good_rows(reader: TableReader, columns: Sequence[Column], bad_rows: BadRows
         for place, row in chunk:
             faults = _faults(row, columns, first_place, place, reader.unit)
             for fault in faults:
-                bad_rows.add(replace(fault, file=reader.name, row=place, unit=reader.unit))
+                bad_rows.add(fault._replace(file=reader.name, row=place, unit=reader.unit))
             if bad_rows.is_full:
                 return
             if not faults and not isinstance(row, str):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +40,7 @@ def feature_values(kind: FeatureKind, raw: pa.Array, split: str | None, where: F
 
 def _bad(where: Fault, what: str, kind: str, value: str | None = None) -> BadData:
     """The error that says `what` of a column or a matrix."""
-    return BadData(replace(where, message=f"{where.message}: {what}", kind=kind, value=value))
+    return BadData(where._replace(message=f"{where.message}: {what}", kind=kind, value=value))
 
 
 def combined(raw: pa.ChunkedArray) -> pa.Array:

@@ -1,0 +1,60 @@
+"""Former names of classes, functions, options and settings: they work for a release, with a warning."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+INSIDE = ("kgrec", "pydantic", "dataclasses", "functools")  #: packages whose lines no warning of ours is about
+
+
+class FormerName(DeprecationWarning):
+    """A name of kgrec's own that will go. The command line shows it as a note."""
+
+
+def deprecated(former: str, present: str) -> None:
+    """Warn that a name will go, and say which took its place. The warning is of the line outside kgrec that used it."""
+    message = f"{former} is now {present}; the former name goes in the next release"
+    warnings.warn(message, FormerName, _frames_inside() + 1)
+
+
+def _frames_inside() -> int:
+    """How many calls lie between the caller's caller and the first file that is not kgrec's, itself among them."""
+    frame, number = sys._getframe(2), 2
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in INSIDE:
+        frame, number = frame.f_back, number + 1
+    return number - 1
+
+
+def renamed_option(former: str, present: str) -> Callable[[Function], Function]:
+    """A decorator that accepts a keyword by its former name too, with a warning."""
+
+    def decorate(function: Function) -> Function:
+        @functools.wraps(function)
+        def call(*args: Any, **options: Any) -> Any:
+            if former in options:
+                deprecated(f"{function.__qualname__}'s `{former}`", f"`{present}`")
+                options[present] = options.pop(former)
+            return function(*args, **options)
+
+        return cast(Function, call)
+
+    return decorate
+
+
+def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
+    """A module's `__getattr__` that gives the present objects under their former names, with a warning. names: a
+    former name -> the present one, of the module itself."""
+
+    def former(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        deprecated(f"{module}.{name}", f"{module}.{names[name]}")
+        return getattr(sys.modules[module], names[name])
+
+    return former
