@@ -11,6 +11,7 @@ from kgrec.graph import Graph
 from kgrec.serving.answers import Table, joined
 from kgrec.serving.prediction import predict_pairs
 from kgrec.serving.recommendation import tables_for
+from kgrec.serving.trained_vectors import TrainedVectors, trained_vectors
 from kgrec.training.job import TrainingJob, takes_job_options, tasks_of
 from kgrec.training.log import peak_mb
 from kgrec.training.measuring import CHOOSERS, measure
@@ -134,6 +135,23 @@ class Run(TrainedModel):
     ) -> dict[str, Any]:
         """The metrics on the test edges of a graph with the same nodes: see `kgrec.run.measure`."""
         return measure(self, graph, split=split, candidates=candidates, metrics=metrics)
+
+    def vectors(self, node_type: str) -> TrainedVectors:
+        """The final vector of each node of a type, as scoring reads it, with its id.
+
+        Raises UnknownName for a type that is not there, KgrecError where the model has no vectors of it.
+
+        >>> import kgrec
+        >>> import pandas as pd
+        >>> rated = pd.DataFrame([("ann", "x"), ("ann", "y")], columns=["source", "target"])
+        >>> graph = kgrec.Graph.from_frames(edges={("user", "rated", "item"): rated})
+        >>> run = Run("mf", kgrec.models.build("mf", graph, {"dim": 4}), graph)
+        >>> run.vectors("item")
+        TrainedVectors(item: 2 of 4 numbers)
+        >>> run.vectors("item").ids, run.vectors("item").matrix.shape
+        (['x', 'y'], (2, 4))
+        """
+        return trained_vectors(self, node_type)
 
 
 @takes_job_options

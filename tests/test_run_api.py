@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.resources
 import json
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 import kgrec
 from kgrec import models
@@ -465,6 +467,71 @@ def test_a_run_measures_itself(planted: Graph) -> None:
     assert run.measure(planted, split="last_n:2", metrics=["recall@5"])["protocol"].startswith("last_n:2")
 
 
+# ---------------------------------------------------------------------- vectors
+
+SETTINGS = {"kgat": {"dim": 8, "layers": (4,)}, "kgatseq": {"dim": 8, "layers": (4,)}}
+WITHOUT = {"ease", "itemknn", "popularity", "bias"}  #: have no vectors
+
+
+@pytest.mark.parametrize("model", models.names())
+def test_vectors_of_items_of_every_model_that_has_some(model: str, planted: Graph) -> None:
+    fields = {f.name for f in dataclasses.fields(models.find(model).Config)}
+    run = run_of(model, planted, **SETTINGS.get(model, {"dim": 8} if "dim" in fields else {}))
+    if model in WITHOUT:
+        with pytest.raises(KgrecError, match=f"{model} has no vectors of item; models that have some are such as mf"):
+            run.vectors("item")
+        return
+    vectors = run.vectors("item")
+    assert vectors.ids == planted.vocabulary["item"].ids(range(40))
+    assert vectors.matrix.dtype == np.float32 and vectors.matrix.shape[0] == 40 and vectors.matrix.shape[1] >= 4
+    assert np.isfinite(vectors.matrix).all()
+    before = vectors.matrix.copy()
+    vectors.matrix[:] = 7  # a copy, which the model does not read
+    assert (run.vectors("item").matrix == before).all()
+
+
+def test_products_of_vectors_are_the_scores(planted: Graph) -> None:
+    """Of matrix factorization, and of LightGCN, whose vectors are made by the graph around them."""
+    for model in ("mf", "lightgcn"):
+        run = run_of(model, planted, dim=8, init_std=1.0)
+        with torch.no_grad():
+            run.model.refresh()
+        user, item = run.vectors("user"), run.vectors("item")
+        pairs = [(u, i) for u in user.ids[:5] for i in item.ids]
+        scores = np.array(run.predict(pairs)["score"]).reshape(5, 40)
+        assert np.abs(scores).max() > 0.01
+        assert user.matrix[:5] @ item.matrix.T == pytest.approx(scores, abs=1e-5)
+        assert user["u3"] @ item["i7"] == pytest.approx(scores[3, item.ids.index("i7")], abs=1e-5)
+
+
+def test_vectors_of_facts_have_their_imaginary_parts(planted: Graph) -> None:
+    """ComplEx: Re(<h, r, conj(t)>) by hand of what is given, real parts first."""
+    run = run_of("complex", planted, dim=4)
+    user, item = run.vectors("user"), run.vectors("item")
+    assert user.matrix.shape == (60, 8) and run.vectors("genre").matrix.shape == (5, 8)
+    number = run.model.target_number
+    real, imaginary = (run.model.kge.get_parameter(f"rel_emb{part}.weight")[number].detach() for part in ("", "_im"))
+    head, tail = (vectors.matrix[:, :4] + 1j * vectors.matrix[:, 4:] for vectors in (user, item))
+    scores = ((head * (real + 1j * imaginary).numpy()) @ tail.conj().T).real
+    pairs = [(u, i) for u in user.ids[:3] for i in item.ids]
+    assert np.array(run.predict(pairs)["score"]).reshape(3, 40) == pytest.approx(scores[:3], abs=1e-5)
+
+
+def test_vectors_go_over_to_other_forms_and_wrong_names_are_said(planted: Graph) -> None:
+    run = run_of("gru4rec", planted, **SMALL)
+    vectors = run.vectors("item")
+    assert repr(vectors) == "TrainedVectors(item: 40 of 8 numbers)" and len(vectors) == 40
+    frame, table = vectors.to_pandas(), vectors.to_arrow()
+    assert frame.index.name == "id" and frame.loc["i7"].tolist() == vectors["i7"].tolist()
+    assert table.column_names == ["id", "vector"] and table["vector"].to_pylist() == vectors.matrix.tolist()
+    with pytest.raises(UnknownName, match="no item 'nope' among the 40 known"):
+        vectors["nope"]
+    with pytest.raises(UnknownName, match="no node type 'itme' in this run; did you mean 'item'"):
+        run.vectors("itme")
+    with pytest.raises(KgrecError, match="gru4rec has no vectors of user; it has those of item"):
+        run.vectors("user")
+
+
 # ---------------------------------------------------------------------- the table
 
 
@@ -512,8 +579,11 @@ def test_what_a_notebook_shows_is_escaped() -> None:
 # ---------------------------------------------------------------------- the package
 
 
-def test_the_package_says_that_it_is_typed_in_the_wheel_too() -> None:
+def test_the_package_says_that_it_is_typed() -> None:
     assert importlib.resources.files("kgrec").joinpath("py.typed").is_file()
+
+
+def test_the_wheel_says_so_too() -> None:
     wheel = pytest.importorskip("hatchling.builders.wheel", reason="hatchling builds the wheel")
     builder = wheel.WheelBuilder(str(Path(kgrec.__file__).parents[1]))
     kept = {file.distribution_path for file in builder.recurse_included_files()}

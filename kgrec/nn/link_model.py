@@ -148,9 +148,9 @@ class KGELinkModel(LinkModel, ABC):
         with torch.no_grad():
             for weight in self.weighed()[0]:
                 weight[-1].zero_()
-        nodes, relations = NodeRows.of(graph), RelationRows(self.edge_types)
+        self.rows, relations = NodeRows.of(graph), RelationRows(self.edge_types)
         for name, _ in self.kge.named_children():
-            declare_rows(self.kge, **{name: nodes if name.startswith("node_emb") else relations})
+            declare_rows(self.kge, **{name: self.rows if name.startswith("node_emb") else relations})
 
     def list_scores(self, head: Tensor, relation: Tensor, tails: Tensor) -> Tensor:
         head, relation = head.unsqueeze(1), relation.unsqueeze(1)
@@ -160,6 +160,11 @@ class KGELinkModel(LinkModel, ABC):
             return flat.view_as(tails)
         scores: Tensor = self.kge(head, relation, tails)
         return scores
+
+    def node_vectors(self, node_type: str) -> Tensor | None:
+        """Vectors of all nodes of a type, [N, D], and where they have imaginary parts these beside them, [N, 2 D]."""
+        at = self.rows.at(node_type)
+        return None if at is None else torch.cat([weight.detach()[at] for weight in self.weighed()[0]], 1)
 
     def weighed(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         tables = {name.removesuffix(".weight"): weight for name, weight in self.kge.named_parameters()}
