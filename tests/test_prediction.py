@@ -161,6 +161,10 @@ def test_pairs_in_memory() -> None:
         predict(run, ["bib"], ["x"])
     with pytest.raises(KgrecError, match="1 users and 2 items make no pairs"):
         predict(run, ["bob"], ["x", "y"])
+    with pytest.raises(BadData, match="items entry 2: 7 is a number, where 'x' before it is text"):
+        predict(run, ["bob", "bob"], ["x", 7])
+    with pytest.raises(KgrecError, match="users: str is no list of ids"):
+        predict(run, "bob", ["x", "y", "z"])
 
 
 def test_many_pairs_in_batches_are_those_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:

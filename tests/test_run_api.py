@@ -109,6 +109,9 @@ def test_all_is_everyone_unless_somebody_is_called_so() -> None:
 def test_a_user_who_is_named_twice_is_answered_once_where_first_named() -> None:
     run = run_of("popularity")
     assert run.recommend(["cem", "ann", "cem"], k=1)["user"] == ["cem", "ann"]
+    assert recommend(run, "cem", k=1)[0].user == "cem"
+    with pytest.raises(BadData, match="users entry 2: 7 is a number, where 'ann' before it is text"):
+        recommend(run, ["ann", 7], k=1)
     shown = recommend(run, ["cem", "ann", "cem"], k=1)  # the function answers in step with its list
     assert [one.user for one in shown] == ["cem", "ann", "cem"] and shown[0] == shown[2]
 
@@ -228,6 +231,19 @@ def test_many_new_users_at_once_are_those_one_by_one(
         assert one.items == alone.items
         assert one.scores == pytest.approx(alone.scores, abs=1e-5)
         assert not set(one.items) & set(history[one.user])
+
+
+@pytest.mark.cuda
+def test_answers_on_a_device_are_those_of_the_cpu(planted: Graph, tmp_path: Path) -> None:
+    training = TrainingConfig(device="cpu", epochs=1)
+    kgrec.train("gruatt", planted, split="last_n:1", config=SMALL, training=training, out=tmp_path / "run")
+    cpu, cuda = (Run.load(tmp_path / "run", device=device) for device in ("cpu", "cuda"))
+    history = {"n1": ["i1", "i2", "i3"], "n2": ["i4"]}
+    here, there = (run.recommend("all", k=5, history=history, why=True) for run in (cpu, cuda))
+    assert there["item"] == here["item"] and there["score"] == pytest.approx(here["score"], abs=1e-4)
+    assert there["reason"] == here["reason"]
+    assert there.why is not None and here.why is not None and there.why["item"] == here.why["item"]
+    assert cuda.vectors("item").matrix == pytest.approx(cpu.vectors("item").matrix)
 
 
 def test_steps_are_read_in_order_of_time(planted: Graph) -> None:

@@ -201,7 +201,7 @@ def refuse_missing(names: pa.Array, fault: Faults) -> pa.Array:
 def id_list(values: Any, name: str) -> pa.Array:
     """Ids of any sequence as strings [n], none of them missing. Raises BadData as `id_strings`, and KgrecError for what
     is no sequence of ids."""
-    if isinstance(values, Mapping | bytes) or not isinstance(values, Iterable):
+    if isinstance(values, Mapping | str | bytes) or not isinstance(values, Iterable):
         raise KgrecError(f"{name}: {type(values).__name__} is no list of ids; a list, an array or a Series is wanted")
     if not isinstance(values, pa.Array | pa.ChunkedArray | pd.Series | pd.Index | np.ndarray):
         values = list(values)

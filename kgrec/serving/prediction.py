@@ -16,7 +16,7 @@ from kgrec.errors import BadData, Fault, KgrecError
 from kgrec.evaluation.ranking import Scorer, as_edges, scoring
 from kgrec.model import AnyTask
 from kgrec.serving.answers import Table
-from kgrec.serving.input_tables import InputTable, is_one_id
+from kgrec.serving.input_tables import InputTable, id_list, is_one_id
 from kgrec.training.trained_model import TrainedModel
 
 #: The column, by task
@@ -43,13 +43,15 @@ def predict(run: TrainedModel, users: Sequence[str], items: Sequence[str]) -> li
     """What a run predicts of each pair of a user and an item, by external id: a rating, the probability of a click, or
     a score, by the task of its model. A user has the history that the run knows.
 
-    Raises UnknownName for ids that the run does not know, KgrecError where there are not as many users as items.
+    Raises UnknownName for ids that the run does not know, BadData for ids of several types, missing ids and decimal
+    numbers, KgrecError where there are not as many users as items.
     """
-    if len(users) != len(items):
-        raise KgrecError(f"{len(users):,} users and {len(items):,} items make no pairs; give as many of both")
+    of_users, of_items = id_list(users, "users"), id_list(items, "items")
+    if len(of_users) != len(of_items):
+        raise KgrecError(f"{len(of_users):,} users and {len(of_items):,} items make no pairs; give as many of both")
     source, _, target = run.graph.target
-    user = run.graph.vocabulary[source].numbers(users, what=source)
-    return _values(run, user, run.graph.vocabulary[target].numbers(items, what=target)).tolist()
+    user = run.graph.vocabulary[source].numbers(of_users, what=source)
+    return _values(run, user, run.graph.vocabulary[target].numbers(of_items, what=target)).tolist()
 
 
 def predict_file(run: TrainedModel, pairs: Path, *, skip_unknown: bool = False) -> Predictions:

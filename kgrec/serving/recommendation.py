@@ -102,10 +102,13 @@ def recommend(
     """The k best items for each of some users, by external id; what a user has is left out unless `include_seen`. why:
     also the past items that they come from, for models with attention over a user's steps.
 
-    Raises UnknownName for a user that the run does not know, KgrecError where k is more than the catalog, and where the
-    model cannot say why.
+    users are answered in step, one who is named twice by two lists; `Run.recommend` gives a Table instead.
+
+    Raises UnknownName for a user that the run does not know, BadData for ids of several types, missing ids and decimal
+    numbers, KgrecError where k is more than the catalog, and where the model cannot say why.
     """
-    lists = lists_for(run, list(users), k=k, include_seen=include_seen, why=why)
+    ids = id_list([users] if is_one_id(users) else users, "users").to_pylist()
+    lists = lists_for(run, ids, k=k, include_seen=include_seen, why=why)
     return [one for chunk in lists for one in chunk]
 
 
