@@ -485,7 +485,7 @@ def test_a_run_measures_itself(planted: Graph) -> None:
 
 # ---------------------------------------------------------------------- vectors
 
-SETTINGS = {"kgat": {"dim": 8, "layers": (4,)}, "kgatseq": {"dim": 8, "layers": (4,)}}
+SETTINGS = {"kgat": {"dim": 8, "layer_dims": (4,)}, "kgatseq": {"dim": 8, "layer_dims": (4,)}}
 WITHOUT = {"ease", "itemknn", "popularity", "bias"}  #: have no vectors
 
 
