@@ -21,6 +21,7 @@ from kgrec.cli.entry import app
 from kgrec.errors import KgrecError, UnknownName
 from kgrec.graph import Graph
 from kgrec.model import Objective
+from kgrec.rows import RelationRows, rows_of
 from kgrec.testing import ModelContract, trained
 from kgrec.testing.model_checks import withheld_items_are_left_alone
 from kgrec.training.job import TrainingJob
@@ -44,6 +45,29 @@ class TestMultVAE(ModelContract):
     epochs = 30
 
 
+class TestKGIN(ModelContract):
+    """Users and entities are passed along relations."""
+
+    model = "kgrec_extra.kgin"
+    config: ClassVar = {"dim": 16, "batch_size": 32, "lr": 0.01, "l2": 1e-3}
+    epochs = 20
+
+
+class TestBERT4Rec(ModelContract):
+    """Of each path a few steps are targets, so that it needs more epochs than models of next items."""
+
+    model = "kgrec_extra.bert4rec"
+    config: ClassVar = {"dim": 16, "batch_size": 32, "lr": 0.003, "length": 10, "mask_last": 0.5}
+    epochs = 40
+
+
+def test_kgins_relations_are_declared_so_that_another_graphs_are_not_taken_for_them(planted: Graph) -> None:
+    rows = rows_of(models.build("kgrec_extra.kgin", planted, {"dim": 4, "intents": 3}))
+    both = [("item", "has_genre", "genre"), ("genre", "rev_has_genre", "item")]
+    assert rows["relation"] == rows["share"] == RelationRows(both)
+    assert list(rows["node.weight"].counts) == ["user", "item", "genre"]
+
+
 def test_a_multvae_whose_softmax_is_over_withheld_items_breaks_the_contract() -> None:
     """It learns as well as the other, and pushes down what nobody could have had."""
     from kgrec_extra import multvae
@@ -60,7 +84,7 @@ def test_a_multvae_whose_softmax_is_over_withheld_items_breaks_the_contract() ->
 
 def test_a_model_is_one_file_of_at_most_80_lines() -> None:
     lines = {path.name: len(path.read_text().splitlines()) for path in PLUGIN.rglob("*.py")}
-    assert "multvae.py" in lines
+    assert {"bert4rec.py", "kgin.py", "multvae.py"} <= set(lines)
     assert max(lines.values()) <= 80
 
 
@@ -103,19 +127,21 @@ def test_a_package_that_is_installed_brings_models_by_name(
     """They are trained, listed, loaded and asked as the built-in ones, and without the package its name is said."""
     graph, run = tmp_path / "graph", tmp_path / "run"
     planted.save(graph)
-    small = ("--set", "hidden=32", "--set", "dim=8", "--set", "batch_size=20", "--epochs", 2, "--device", "cpu")
-    done = command("train", "multvae", graph, "--split", "last_n:2", *small, "--out", run, path=extra)
+    small = ("--set", "dim=8", "--set", "intents=3", "--epochs", 2, "--device", "cpu")
+    done = command("train", "kgin", graph, "--split", "last_n:2", *small, "--out", run, path=extra)
     assert done.returncode == 0, done.stderr
     assert json.loads((run / "config.json").read_text())["package"] == {"name": "kgrec-extra", "version": "1.0"}
     with pytest.raises(KgrecError) as error:
         kgrec.Run.load(run)
-    assert "model 'multvae', which is not installed here" in str(error.value)
+    assert "model 'kgin', which is not installed here" in str(error.value)
     assert "the package kgrec-extra 1.0: install that (pip install kgrec-extra)" in str(error.value)
     monkeypatch.syspath_prepend(extra)
     listed = CliRunner().invoke(app, ["models"])
-    assert listed.exit_code == 0 and "multvae" in listed.stdout and "popularity" in listed.stdout
+    assert listed.exit_code == 0 and {"bert4rec", "kgin", "mf", "multvae"} <= set(listed.stdout.split())
+    fields = json.loads(CliRunner().invoke(app, ["models", "kgin", "--json"]).stdout)["fields"]
+    assert {field["name"]: field["meaning"] for field in fields}["intents"] == "number of intents, P"
     loaded = kgrec.Run.load(run)
-    assert (type(loaded.model).__name__, loaded.name) == ("MultVAE", "multvae")
+    assert (type(loaded.model).__name__, loaded.name) == ("KGIN", "kgin")
     assert len(kgrec.recommend(loaded, ["u1"], k=2)) == 1
 
 
@@ -149,6 +175,9 @@ def test_a_package_that_cannot_be_imported_is_named_and_the_rest_works(packages:
     assert "good-models 1.0 registers it as 'ease', which is a built-in model" in broken["good_model:Mine"]
     assert models.find("good_model:Mine") is models.find("mine")
     assert set(models.working()) == set(models.names()) - {"bad", "lost"}
+    listed = CliRunner().invoke(app, ["models"])
+    assert listed.exit_code == 0 and {"mine", "mf"} <= set(listed.stdout.split())
+    assert all(f"note: {name}: {reason}" in listed.stderr for name, reason in broken.items())
     with pytest.raises(UnknownName, match="did you mean 'mine'"):
         models.find("mime")
     with pytest.raises(KgrecError, match=r"no task 'link', only ranking; those that have it: .*transe"):

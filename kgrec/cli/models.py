@@ -10,7 +10,6 @@ import typer
 
 from kgrec.cli.options import Json
 from kgrec.cli.output import console, note, plain, print_json
-from kgrec.errors import KgrecError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,12 +53,10 @@ def models(
         found = describe_model(name)
         print_json(found.to_json()) if as_json else show(found, console())
         return
-    listed = []
-    for one in folder.names():
-        try:
-            listed.append(describe_model(one))
-        except KgrecError as error:  # a plugin's; the others work
-            note(f"{one}: {error}")
+    broken = folder.broken()  # of other packages; the rest works
+    for one, reason in broken.items():
+        note(f"{one}: {reason}")
+    listed = [describe_model(one) for one in folder.names() if one not in broken]
     if as_json:
         print_json({one.name: {field.name: field.default for field in one.fields} for one in listed})
     else:

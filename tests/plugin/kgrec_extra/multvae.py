@@ -1,10 +1,11 @@
-"""Mult-VAE: a variational autoencoder of what a user has, with a multinomial likelihood (Liang et al. 2018)."""
+"""Mult-VAE: a variational autoencoder of what a user has, with a multinomial likelihood."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from kgrec import Graph, Loader, Nodes, Objective, Query, Recommender
+from kgrec.rows import NodeRows, declare_rows
 from kgrec.samplers import Batch
 from kgrec.settings import settings
 
@@ -18,14 +19,16 @@ class MultVAEConfig:
     dropout: float = 0.5  #: of the items that are read
     beta: float = 0.2  #: the greatest weight of the KL divergence
     anneal_epochs: int = 50  #: in which that weight rises from 0
-    batch_size: int = 500  #: users
-    lr: float = 1e-3
+    batch_size: int = 500  #: users in a batch
+    lr: float = 1e-3  #: step size of the optimizer
 
 
 class MultVAE(Recommender):
-    """log p(x | z) = sum over the user's items of log softmax f(z), z ~ N(mu(x), sigma(x)^2); a user is its items."""
+    """log p(x | z) is the sum over the user's items of log softmax f(z), with z ~ N(mu(x), sigma(x)^2) in training and
+    mu(x) to serve (secs. 2.1 and 2.3); a user is the 0-1 row x of its items."""
 
     Config = MultVAEConfig
+    paper = "Liang et al. 2018, Variational autoencoders for collaborative filtering, WWW"
     reads_history = True
 
     def __init__(self, graph: Graph, config: MultVAEConfig) -> None:
@@ -37,6 +40,8 @@ class MultVAE(Recommender):
         self.decoder = nn.Sequential(
             nn.Linear(config.dim, config.hidden), nn.Tanh(), nn.Linear(config.hidden, len(self.items))
         )
+        items = NodeRows.of(graph, graph.target[2])
+        declare_rows(self.decoder[2], weight=items, bias=items)
 
     def objectives(self, graph: Graph) -> list[Objective]:
         known = graph.only(graph.target)
