@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from kgrec import models
 from kgrec.errors import KgrecError, UnknownName
 from kgrec.graph import Graph
+from kgrec.graph.features import Feature
 from kgrec.model import Query
 from kgrec.nn import NodeEmbedding, NodeFeaturesConfig, cosine, dot, require_features
 from kgrec.nn.text_vectors import text_vectors
@@ -433,3 +435,95 @@ def test_cold_items_are_ranked_by_their_features(trained):
     has = taken.any(1) & ~taken.all(1)
     better = [(row[mine][:, None] > row[~mine][None, :]).float().mean() for row, mine in zip(scores[has], taken[has])]
     assert torch.stack(better).mean() > 0.65  # chance: 0.5
+
+
+# ---------------------------------------------------------------- nodes that the graph does not have
+
+PROFILES = {
+    "price": [9.0, 1.0, 3.0, np.nan],
+    "colour": ["blue", "red", "green", None],
+    "tags": [["p", "r"], ["p", "q"], ["q"], []],
+    "image": [[2.0, 0.0], [0.0, 1.0], [3.0, 0.0], [0.0, 0.0]],
+}
+KINDS = {"tags": "multi", "image": "vector"}
+
+
+@pytest.mark.parametrize("config", [{}, {"combine": "attention"}, {"id_embedding": False}, {"features": ("price",)}])
+def test_a_new_node_with_the_columns_of_one_without_edges_has_its_vector(config: dict):
+    """w is blue, a category that no node in training has, and z lacks every value."""
+    graph = graph_of(PROFILES, KINDS)
+    item = table(graph, **config).eval()
+    for parameter in item.parameters():
+        parameter.requires_grad_(False)
+    columns = graph.features["item"]
+    index = torch.tensor([3, 0, 0])
+    found = item.of_profile("item", {name: column.take(index) for name, column in columns.items()}, 3)
+    assert torch.equal(found, item.table()[index])
+    assert found[1].abs().min() > 0 and not found[0].any()
+    x = {name: column.take(torch.tensor([1])) for name, column in columns.items()}
+    of_columns = item.of_profile("item", x, 1)
+    if config.get("id_embedding", True):
+        assert (of_columns - item.table()[1]).abs().max() > 1e-3  # what its columns say, without the id's own vector
+    else:
+        assert torch.equal(of_columns[0], item.table()[1])
+    assert not item.of_profile("user", x, 1).any() and not item.of_profile("item", {}, 1).any()
+    some = item.of_profile("item", {"price": x["price"]}, 1)  # the other columns are missing
+    assert some.any() and (torch.equal(some, of_columns) == (config.get("features") == ("price",)))
+
+
+def test_without_features_a_new_node_has_no_vector():
+    assert NodeEmbedding(graph_of(PROFILES, KINDS), "item", 2).of_profile("item", {}, 3).tolist() == [[0, 0]] * 3
+
+
+def test_a_new_user_with_a_profile_is_scored_as_a_known_one_of_the_same_columns():
+    nodes = {
+        "user": pd.DataFrame({"id": ["a", "b", "c", "d"], "age": [20.0, 40.0, 60.0, 50.0]}),
+        "item": pd.DataFrame({"id": ["w", "x", "y", "z"]}),
+    }
+    graph = Graph.from_frames(nodes=nodes, edges={("user", "rated", "item"): RATED})
+    torch.manual_seed(0)
+    model = models.build("mf", graph, {"dim": 4, "features": "all"}).eval()
+    items, d = graph.nodes("item"), graph.flat("user", ["d"])  # who rated nothing
+    age = graph.features["user"]["age"].take(torch.tensor([3]))
+    query = Query(torch.tensor([graph.pad]), torch.empty(1, 0), profile={"age": age})
+    with torch.no_grad():
+        known = model.score(Query(d, torch.empty(1, 0)), items)
+        new = model.user.of_profile("user", query.profile, len(query)) @ model.item(items).T
+    assert known[:, 1:3].abs().min() > 1e-4  # w and z have neither edges nor columns
+    torch.testing.assert_close(new, known)
+
+
+def test_a_profile_that_does_not_fit_is_refused():
+    graph = graph_of({**PROFILES, "text": ["one", "two", "three", "four"]}, {**KINDS, "text": "text"})
+    item, columns = table(graph), graph.features["item"]
+
+    def refused(name: str, column: Feature, message: str) -> None:
+        with pytest.raises(KgrecError, match=f"profile: .*{message}"):
+            item.of_profile("item", {name: column}, 2)
+
+    two = torch.tensor([0, 1])
+    refused("price", columns["price"], "'price' has 4 rows for 2 queries; one for each is wanted")
+    refused("price", columns["colour"].take(two), "'price' is categorical, and was numeric in training")
+    refused("price", Feature.from_arrow(pa.array([1.0, np.inf]), "numeric"), "'price' has an infinite value in row 1")
+    other = Feature.from_arrow(pa.array(["red", "blue"]), "categorical")  # its own two alone
+    refused("colour", other, "categories of 'colour' are 'blue', 'red', and were 'blue', 'green', 'red' in training")
+    long = Feature.from_arrow(pa.array([[1.0, 2.0, 3.0]] * 2), "vector")
+    refused("image", long, "'image' has vectors of 3 numbers; 2 are wanted")
+    refused("text", columns["text"].take(two), "'text' is a text; texts became vectors together")
+
+
+def test_weights_that_were_saved_without_the_scale_of_columns_still_load():
+    graph = graph_of(PROFILES, KINDS)
+    item = table(graph)
+    saved = {n: t for n, t in item.state_dict().items() if n.rpartition(".")[2] not in ("mean", "deviation", "length")}
+    assert len(saved) == len(item.state_dict()) - 3
+    other = table(Graph.empty(graph.schema))
+    other.load_state_dict(saved)
+    assert torch.equal(other.table(), item.table())
+    columns = graph.features["item"]
+    for name in ("price", "image"):
+        with pytest.raises(KgrecError, match=f"saved before it kept the scale of '{name}', so new values have none"):
+            other.of_profile("item", {name: columns[name]}, 4)
+    assert other.of_profile("item", {"colour": columns["colour"]}, 4)[1].any()
+    other.load_state_dict(item.state_dict())
+    assert torch.equal(other.of_profile("item", columns, 4), item.of_profile("item", columns, 4))

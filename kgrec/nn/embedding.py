@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch.nn import functional
 
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
+from kgrec.graph.features import Feature
 from kgrec.nn.computed_vectors import Vectors
 from kgrec.nn.node_features import NodeFeatures, NodeFeaturesConfig, has_edge
 from kgrec.rows import NodeRows, declare_rows
@@ -128,6 +130,14 @@ class NodeEmbedding(nn.Module):
             raise KgrecError("these vectors are made of no features; set features and combine=attention")
         row = self.row(node)
         return self.features.weights(row, *self._ids(row))
+
+    def of_profile(self, node_type: str, profile: Mapping[str, Feature], number: int) -> Tensor:
+        """The vectors of nodes of a type that the graph does not have, by their columns alone, as a node has that no
+        edge touches: FloatTensor [number, D]; zeros without features. profile: columns by name, a row a node, as in
+        `Query`. Raises what NodeFeatures.of_profile raises."""
+        if self.features is None:
+            return torch.zeros(number, self.weight.shape[1], device=self.weight.device)
+        return self.features.of_profile(node_type, profile, number)
 
     def _of_ids(self, row: Tensor) -> Tensor:
         return functional.embedding(row, self.weight, padding_idx=self.count, sparse=self.sparse)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal
 
 import torch
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 from torch import Tensor, nn
-from torch.nn import functional
 
 from kgrec.errors import KgrecError, some, unknown_name
 from kgrec.graph import Graph
 from kgrec.graph.features import Feature
 from kgrec.graph.schema import FeatureSchema, NodeSchema
-from kgrec.nn.text_vectors import text_vectors
+from kgrec.nn.feature_columns import Categories, CategorySets, Column, Dense, Numbers
 from kgrec.rows import FeatureRows, declare_rows
 from kgrec.settings import settings
 
@@ -122,6 +121,26 @@ class NodeFeatures(nn.Module):
                 found[name] = of_part if at is None else before.index_copy(0, at, of_part)
         return found
 
+    def of_profile(self, node_type: str, profile: Mapping[str, Feature], number: int) -> Tensor:
+        """The vectors of nodes that are not in the table, by their columns alone: FloatTensor [number, D]. A column
+        that `profile` lacks is missing for all of them; one that is not read here is passed over.
+
+        Raises KgrecError for a column of another kind, of other categories or of another length, for infinite values,
+        and for texts, which became vectors together."""
+        device = next(itertools.chain(self.parameters(), self.buffers())).device
+        out, found = torch.zeros(number, self.dim, device=device), []
+        for (of_type, name), column in zip(self.names, self.columns):
+            if of_type == node_type and name in profile:
+                assert isinstance(column, Column)
+                found.append(column.encode(name, _checked(profile[name], name, number)))
+        if self.attention is None or not found:
+            return sum((vectors for vectors, _ in found), out)
+        parts, there = (
+            torch.stack([vectors.float() for vectors, _ in found], 1),
+            torch.stack([has for _, has in found], 1),
+        )
+        return torch.einsum("nk,nkd->nd", self._weights(parts, there), parts)
+
     def _of_types(self, row: Tensor) -> Iterator[tuple[Tensor | None, Tensor, list[Column]]]:
         """For each type with columns: which of the rows are its own (None: all), their places among its nodes, and the
         columns."""
@@ -148,120 +167,6 @@ class NodeFeatures(nn.Module):
         assert self.attention is not None
         energy = (torch.tanh(self.attention(parts)) @ self.query).float()
         return energy.masked_fill(~there, torch.finfo(energy.dtype).min).softmax(-1) * there
-
-
-class Column(nn.Module, ABC):
-    """A column of N nodes, a row each and an empty one behind them. It is empty until it is filled."""
-
-    there: Tensor  #: BoolTensor [N + 1], which nodes have a value
-
-    def __init__(self, count: int) -> None:
-        super().__init__()
-        self.register_buffer("there", torch.zeros(count + 1, dtype=torch.bool))
-
-    @abstractmethod
-    def forward(self, row: Tensor) -> Tensor:
-        """The vectors of rows [n]: [n, D], zeros where there is no value."""
-
-    @abstractmethod
-    def fill(self, feature: Feature, fitted: Tensor) -> None:
-        """Take the values over; fitted: BoolTensor [N], nodes that training sees, some of which have one."""
-
-
-class Numbers(Column):
-    """A number times a vector."""
-
-    value: Tensor  #: FloatTensor [N + 1], standardised
-
-    def __init__(self, count: int, dim: int, std: float) -> None:
-        super().__init__(count)
-        self.register_buffer("value", torch.zeros(count + 1))
-        self.weight = nn.Parameter(torch.empty(dim).normal_(std=std))
-
-    def forward(self, row: Tensor) -> Tensor:
-        return self.value[row].unsqueeze(1) * self.weight
-
-    def fill(self, feature: Feature, fitted: Tensor) -> None:
-        value = feature.values.double()
-        there = ~value.isnan()
-        known = value[there & fitted]
-        self.value[:-1] = ((value - known.mean()) / known.std(correction=0)).masked_fill(~there, 0).float()
-        self.there[:-1] = there
-
-
-class Categories(Column):
-    """A vector for each category; the last row is that of none."""
-
-    code: Tensor  #: LongTensor [N + 1]
-
-    def __init__(self, count: int, categories: int, dim: int, std: float) -> None:
-        super().__init__(count)
-        self.register_buffer("code", torch.full((count + 1,), categories))
-        self.weight = _category_vectors(categories, dim, std)
-
-    def forward(self, row: Tensor) -> Tensor:
-        return functional.embedding(self.code[row], self.weight, padding_idx=len(self.weight) - 1)
-
-    def fill(self, feature: Feature, fitted: Tensor) -> None:
-        code = _seen(feature.values, feature.values[fitted], len(self.weight) - 1)
-        self.code[:-1] = code
-        self.there[:-1] = code < len(self.weight) - 1
-
-
-class CategorySets(Column):
-    """The mean of the vectors of a node's categories."""
-
-    code: Tensor  #: LongTensor [all codes], node n's from ptr[n] to ptr[n + 1]
-    ptr: Tensor  #: LongTensor [N + 2]
-
-    def __init__(self, count: int, entries: int, categories: int, dim: int, std: float) -> None:
-        super().__init__(count)
-        self.register_buffer("code", torch.full((entries,), categories))
-        self.register_buffer("ptr", torch.zeros(count + 2, dtype=torch.long))
-        self.weight = _category_vectors(categories, dim, std)
-
-    def forward(self, row: Tensor) -> Tensor:
-        length = self.ptr[row + 1] - self.ptr[row]
-        ptr = functional.pad(length.cumsum(0), (1, 0))
-        shift = (self.ptr[row] - ptr[:-1]).repeat_interleave(length)
-        code = self.code[torch.arange(len(shift), device=row.device) + shift]
-        none = len(self.weight) - 1
-        return functional.embedding_bag(code, self.weight, ptr[:-1], mode="mean", padding_idx=none)
-
-    def fill(self, feature: Feature, fitted: Tensor) -> None:
-        assert feature.ptr is not None
-        node = torch.arange(len(feature)).repeat_interleave(feature.ptr.diff())
-        code = _seen(feature.values, feature.values[fitted[node]], len(self.weight) - 1)
-        self.code[:] = code
-        self.ptr[:-1], self.ptr[-1] = feature.ptr, feature.ptr[-1]
-        self.there[node[code < len(self.weight) - 1]] = True
-
-
-class Dense(Column):
-    """A projection of a vector of K numbers; a text becomes one first."""
-
-    value: Tensor  #: FloatTensor [N + 1, K]
-
-    def __init__(self, count: int, width: int, dim: int, std: float, encoder: str = "") -> None:
-        """encoder: of texts."""
-        super().__init__(count)
-        self.encoder = encoder
-        self.register_buffer("value", torch.zeros(count + 1, width))
-        self.weight = nn.Parameter(torch.empty(dim, width).normal_(std=std))
-
-    def forward(self, row: Tensor) -> Tensor:
-        return functional.linear(self.value[row], self.weight)
-
-    def fill(self, feature: Feature, fitted: Tensor) -> None:
-        value = feature.values
-        if feature.schema.kind == "text":
-            texts, width = value.to_pylist(), self.value.shape[1]
-            value = torch.from_numpy(text_vectors(texts, fitted.numpy(), width, self.encoder))
-        length = value.norm(dim=1)
-        known = length[fitted & (length > 0)]
-        if len(known):  # texts may be of punctuation alone
-            self.value[:-1] = value / known.mean()
-        self.there[:-1] = length > 0
 
 
 def require_features(model: nn.Module, config: object, what: str) -> None:
@@ -312,9 +217,9 @@ def _column(feature: FeatureSchema, count: int, dim: int, std: float, config: No
         case "numeric":
             return Numbers(count, dim, std)
         case "categorical":
-            return Categories(count, len(feature.categories), dim, std)
+            return Categories(count, feature.categories, dim, std)
         case "multi":
-            return CategorySets(count, feature.entries, len(feature.categories), dim, std)
+            return CategorySets(count, feature.entries, feature.categories, dim, std)
         case "text":
             return Dense(count, config.text_dim, dim, std, config.text_encoder)
         case "vector":
@@ -338,6 +243,18 @@ def _fill(column: Column, graph: Graph, node_type: str, name: str, fitted: Tenso
         )
 
 
+def _checked(feature: Feature, name: str, number: int) -> Feature:
+    """A column of a profile. Raises KgrecError for one of another length and for infinite values."""
+    if len(feature) != number:
+        raise KgrecError(f"profile: {name!r} has {len(feature):,} rows for {number:,} queries; one for each is wanted")
+    if feature.infinite.any():
+        row = int(feature.infinite.nonzero()[0])
+        raise KgrecError(
+            f"profile: {name!r} has an infinite value in row {row}; leave it missing where it is not known"
+        )
+    return feature
+
+
 def _require_finite(feature: Feature, graph: Graph, node_type: str, name: str) -> None:
     at = feature.infinite.nonzero().squeeze(1).numpy()
     if not len(at):
@@ -349,20 +266,6 @@ def _require_finite(feature: Feature, graph: Graph, node_type: str, name: str) -
         f"feature {name!r} of {node_type} has {what} at {len(at):,} nodes: {shown}; mend them, or write {wanted} where "
         "the value is not known"
     )
-
-
-def _category_vectors(categories: int, dim: int, std: float) -> nn.Parameter:
-    """[categories + 1, D]; the last row is zeros."""
-    weight = torch.empty(categories + 1, dim).normal_(std=std)
-    weight[-1] = 0
-    return nn.Parameter(weight)
-
-
-def _seen(code: Tensor, known: Tensor, none: int) -> Tensor:
-    """Codes, with `none` for those that are missing or not among the known."""
-    is_seen = torch.zeros(none + 1, dtype=torch.bool)
-    is_seen[known[known >= 0]] = True
-    return torch.where(is_seen[code] & (code >= 0), code, none)
 
 
 def _added(out: Tensor, at: Tensor | None, part: Tensor) -> Tensor:

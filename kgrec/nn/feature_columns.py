@@ -1,0 +1,234 @@
+"""Columns of nodes as vectors: a module for each kind, filled from a graph's features."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kgrec.errors import KgrecError, some
+from kgrec.graph.features import Feature
+from kgrec.nn.text_vectors import text_vectors
+
+
+class Column(nn.Module, ABC):
+    """A column of N nodes, a row each and an empty one behind them. It is empty until it is filled."""
+
+    there: Tensor  #: BoolTensor [N + 1], which nodes have a value
+    weight: nn.Parameter
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.register_buffer("there", torch.zeros(count + 1, dtype=torch.bool))
+
+    @abstractmethod
+    def forward(self, row: Tensor) -> Tensor:
+        """The vectors of rows [n]: [n, D], zeros where there is no value."""
+
+    @abstractmethod
+    def fill(self, feature: Feature, fitted: Tensor) -> None:
+        """Take the values over; fitted: BoolTensor [N], nodes that training sees, some of which have one."""
+
+    @abstractmethod
+    def encode(self, name: str, feature: Feature) -> tuple[Tensor, Tensor]:
+        """The vectors of values that are no row's, as those of rows are: [n, D], zeros where there is none; and where
+        there is one: BoolTensor [n]. Of a column that was not filled there is none. name: of the column, for errors.
+
+        Raises KgrecError for a feature of another kind or of other categories, and for texts."""
+
+
+class Numbers(Column):
+    """A number times a vector."""
+
+    value: Tensor  #: FloatTensor [N + 1], standardised
+    mean: Tensor  #: DoubleTensor [], of the values that training sees
+    deviation: Tensor  #: DoubleTensor [], of the same; 0 before it is filled
+
+    def __init__(self, count: int, dim: int, std: float) -> None:
+        super().__init__(count)
+        self.register_buffer("value", torch.zeros(count + 1))
+        self.weight = nn.Parameter(torch.empty(dim).normal_(std=std))
+        _add_fitted(self, "mean", "deviation")
+
+    def forward(self, row: Tensor) -> Tensor:
+        return self.value[row].unsqueeze(1) * self.weight
+
+    def fill(self, feature: Feature, fitted: Tensor) -> None:
+        value = feature.values.double()
+        there = ~value.isnan()
+        known = value[there & fitted]
+        self.mean.copy_(known.mean())
+        self.deviation.copy_(known.std(correction=0))
+        self.value[:-1] = self._standardised(value, there)
+        self.there[:-1] = there
+
+    def encode(self, name: str, feature: Feature) -> tuple[Tensor, Tensor]:
+        _require_kind(name, feature, "numeric")
+        value = feature.values.double().to(self.weight.device)
+        there = ~value.isnan() & _is_fitted(name, self, self.deviation)
+        return self._standardised(value, there).unsqueeze(1) * self.weight, there
+
+    def _standardised(self, value: Tensor, there: Tensor) -> Tensor:
+        return ((value - self.mean) / self.deviation).masked_fill(~there, 0).float()
+
+
+class Categories(Column):
+    """A vector for each category; the last row is that of none."""
+
+    code: Tensor  #: LongTensor [N + 1]
+
+    def __init__(self, count: int, categories: tuple[str, ...], dim: int, std: float) -> None:
+        super().__init__(count)
+        self.categories = categories
+        self.register_buffer("code", torch.full((count + 1,), len(categories)))
+        self.weight = _category_vectors(len(categories), dim, std)
+
+    def forward(self, row: Tensor) -> Tensor:
+        return self._vectors(self.code[row])
+
+    def fill(self, feature: Feature, fitted: Tensor) -> None:
+        code = _seen(feature.values, feature.values[fitted], len(self.weight) - 1)
+        self.code[:-1] = code
+        self.there[:-1] = code < len(self.weight) - 1
+
+    def encode(self, name: str, feature: Feature) -> tuple[Tensor, Tensor]:
+        _require_kind(name, feature, "categorical", self.categories)
+        none = len(self.weight) - 1
+        code = _seen(feature.values.to(self.code.device), self.code[self.code < none], none)
+        return self._vectors(code), code < none
+
+    def _vectors(self, code: Tensor) -> Tensor:
+        return functional.embedding(code, self.weight, padding_idx=len(self.weight) - 1)
+
+
+class CategorySets(Column):
+    """The mean of the vectors of a node's categories."""
+
+    code: Tensor  #: LongTensor [all codes], node n's from ptr[n] to ptr[n + 1]
+    ptr: Tensor  #: LongTensor [N + 2]
+
+    def __init__(self, count: int, entries: int, categories: tuple[str, ...], dim: int, std: float) -> None:
+        super().__init__(count)
+        self.categories = categories
+        self.register_buffer("code", torch.full((entries,), len(categories)))
+        self.register_buffer("ptr", torch.zeros(count + 2, dtype=torch.long))
+        self.weight = _category_vectors(len(categories), dim, std)
+
+    def forward(self, row: Tensor) -> Tensor:
+        length = self.ptr[row + 1] - self.ptr[row]
+        ptr = functional.pad(length.cumsum(0), (1, 0))
+        shift = (self.ptr[row] - ptr[:-1]).repeat_interleave(length)
+        return self._means(self.code[torch.arange(len(shift), device=row.device) + shift], ptr)
+
+    def fill(self, feature: Feature, fitted: Tensor) -> None:
+        assert feature.ptr is not None
+        node = torch.arange(len(feature)).repeat_interleave(feature.ptr.diff())
+        code = _seen(feature.values, feature.values[fitted[node]], len(self.weight) - 1)
+        self.code[:] = code
+        self.ptr[:-1], self.ptr[-1] = feature.ptr, feature.ptr[-1]
+        self.there[node[code < len(self.weight) - 1]] = True
+
+    def encode(self, name: str, feature: Feature) -> tuple[Tensor, Tensor]:
+        _require_kind(name, feature, "multi", self.categories)
+        assert feature.ptr is not None
+        none, ptr = len(self.weight) - 1, feature.ptr.to(self.code.device)
+        code = _seen(feature.values.to(self.code.device), self.code[self.code < none], none)
+        node = torch.arange(len(feature), device=ptr.device).repeat_interleave(ptr.diff())
+        return self._means(code, ptr), torch.bincount(node[code < none], minlength=len(feature)) > 0
+
+    def _means(self, code: Tensor, ptr: Tensor) -> Tensor:
+        none = len(self.weight) - 1
+        return functional.embedding_bag(code, self.weight, ptr[:-1], mode="mean", padding_idx=none)
+
+
+class Dense(Column):
+    """A projection of a vector of K numbers; a text becomes one first."""
+
+    value: Tensor  #: FloatTensor [N + 1, K]
+    length: Tensor  #: DoubleTensor [], mean of the vectors that training sees, which they are divided by; 0 at first
+
+    def __init__(self, count: int, width: int, dim: int, std: float, encoder: str = "") -> None:
+        """encoder: of texts."""
+        super().__init__(count)
+        self.encoder = encoder
+        self.register_buffer("value", torch.zeros(count + 1, width))
+        self.weight = nn.Parameter(torch.empty(dim, width).normal_(std=std))
+        _add_fitted(self, "length")
+
+    def forward(self, row: Tensor) -> Tensor:
+        return functional.linear(self.value[row], self.weight)
+
+    def fill(self, feature: Feature, fitted: Tensor) -> None:
+        value = feature.values
+        if feature.schema.kind == "text":
+            texts, width = value.to_pylist(), self.value.shape[1]
+            value = torch.from_numpy(text_vectors(texts, fitted.numpy(), width, self.encoder))
+        length = value.norm(dim=1)
+        known = length[fitted & (length > 0)]
+        if len(known):  # texts may be of punctuation alone
+            self.length.copy_(known.mean())
+            self.value[:-1] = value / known.mean()
+        self.there[:-1] = length > 0
+
+    def encode(self, name: str, feature: Feature) -> tuple[Tensor, Tensor]:
+        if self.encoder:
+            raise KgrecError(
+                f"profile: {name!r} is a text; texts became vectors together, and a new one has none; leave it out"
+            )
+        _require_kind(name, feature, "vector")
+        if feature.values.shape[1] != self.value.shape[1]:
+            found, wanted = feature.values.shape[1], self.value.shape[1]
+            raise KgrecError(f"profile: {name!r} has vectors of {found} numbers; {wanted} are wanted")
+        value = feature.values.to(self.weight.device)
+        there = (value.norm(dim=1) > 0) & _is_fitted(name, self, self.length)
+        value = (value / self.length.to(value.dtype)).masked_fill(~there.unsqueeze(1), 0)
+        return functional.linear(value, self.weight), there
+
+
+def _add_fitted(column: Column, *names: str) -> None:
+    """Buffers of one number each, zeros until the column is filled; and in weights that were saved without them."""
+    for name in names:
+        column.register_buffer(name, torch.zeros((), dtype=torch.float64))
+
+    def fill_up(module: nn.Module, state: dict[str, Any], prefix: str, *others: Any) -> None:
+        for name in names:
+            state.setdefault(prefix + name, torch.zeros((), dtype=torch.float64))
+
+    column.register_load_state_dict_pre_hook(fill_up)
+
+
+def _is_fitted(name: str, column: Column, number: Tensor) -> bool:
+    """Whether the column was filled. Raises KgrecError where it was, and saved before it kept this number."""
+    if number > 0 or not column.there.any():
+        return bool(number > 0)
+    raise KgrecError(
+        f"profile: this model was saved before it kept the scale of {name!r}, so new values have none; train it again"
+    )
+
+
+def _require_kind(name: str, feature: Feature, kind: str, categories: tuple[str, ...] = ()) -> None:
+    found = feature.schema
+    if found.kind != kind:
+        raise KgrecError(f"profile: {name!r} is {found.kind}, and was {kind} in training")
+    if found.categories != categories:
+        raise KgrecError(
+            f"profile: the categories of {name!r} are {some(found.categories)}, and were {some(categories)} in "
+            "training; read the column with the schema that it has in the graph"
+        )
+
+
+def _category_vectors(categories: int, dim: int, std: float) -> nn.Parameter:
+    """[categories + 1, D]; the last row is zeros."""
+    weight = torch.empty(categories + 1, dim).normal_(std=std)
+    weight[-1] = 0
+    return nn.Parameter(weight)
+
+
+def _seen(code: Tensor, known: Tensor, none: int) -> Tensor:
+    """Codes, with `none` for those that are missing or not among the known."""
+    is_seen = torch.zeros(none + 1, dtype=torch.bool, device=code.device)
+    is_seen[known[known >= 0]] = True
+    return torch.where(is_seen[code] & (code >= 0), code, none)
