@@ -176,6 +176,27 @@ def test_a_run_of_before_is_loaded_without_a_warning(tmp_path, planted):
     assert found.model.config == made.model.config and found.model.config.l2 == 0.25
 
 
+class Interrupt(Exception):
+    """In the place of Ctrl-C."""
+
+
+def test_a_training_that_was_begun_before_goes_on(tmp_path, planted):
+    def stop(epoch, metrics):
+        if epoch.number == 2:
+            raise Interrupt
+
+    how = {"split": "last_n:1", "config": {"dim": 4, "hidden": [4]}, "training": TrainingConfig(epochs=3, device="cpu")}
+    straight = train("ncf", planted, **how)
+    with pytest.raises(Interrupt):
+        train("ncf", planted, out=tmp_path / "run", report=stop, **how)
+    file = tmp_path / "run.checkpoint/state.json"
+    document = json.loads(file.read_text())
+    document["job"]["config"] = {"dim": 4, "layers": document["job"]["config"]["hidden"]}
+    file.write_text(json.dumps(document))
+    resumed = train("ncf", planted, out=tmp_path / "run", resume=True, **how)
+    assert resumed.metrics["test"] == straight.metrics["test"]
+
+
 # ---------------------------------------------------------------------- what the fields are
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,6 +67,8 @@ def doctor() -> dict[str, Any]:
 
 
 def _version(name: str) -> str | None:
+    from importlib import metadata
+
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -92,8 +93,9 @@ def _threads() -> dict[str, int]:
     import numba
     import torch
 
+    of_numba = numba.get_num_threads()  # first: it starts numba's threads, which may set torch's number
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return {"cores": cores, "torch": torch.get_num_threads(), "numba": numba.get_num_threads()}
+    return {"cores": cores, "torch": torch.get_num_threads(), "numba": of_numba}
 
 
 def _memory() -> dict[str, int | None]:

@@ -28,7 +28,8 @@ class EdgeModelConfig(NodeFeaturesConfig, RankingLossConfig):
     dim: PositiveInt = 64  #: numbers in a vector
     batch_size: PositiveInt = 2048  #: edges in a batch; with `loss: softmax`, users
     lr: PositiveFloat = 1e-3  #: step size of the optimizer
-    l2: NonNegativeFloat = 0.0  #: lambda; see EdgeModel for what it weighs
+    #: lambda, weight of the squares of the vectors that an example uses; of ratings and clicks, of all parameters
+    l2: NonNegativeFloat = 0.0
     init_std: PositiveFloat = 0.1  #: standard deviation of the vectors at the start
 
 

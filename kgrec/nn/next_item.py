@@ -42,7 +42,7 @@ class NextItemConfig(NodeFeaturesConfig, RankingLossConfig):
     behaviours: tuple[str, ...] = ()  #: relations along the path; (): the target alone. The target is what is predicted
     batch_size: PositiveInt = 128  #: paths in a batch
     lr: PositiveFloat = 1e-3  #: step size of the optimizer
-    l2: NonNegativeFloat = 0.0  #: decoupled weight decay (AdamW)
+    l2: NonNegativeFloat = 0.0  #: weight decay of all parameters, apart from the loss (decoupled: AdamW)
     init_std: PositiveFloat = 0.02  #: standard deviation of the items' vectors at the start
 
 

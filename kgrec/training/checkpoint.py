@@ -10,8 +10,10 @@ from typing import Any
 
 from torch import Tensor
 
+from kgrec import models
 from kgrec.errors import KgrecError
 from kgrec.files import whole
+from kgrec.settings import present_names, stored_settings
 from kgrec.training.job import TrainingJob
 from kgrec.training.run_folder import load_tensors, save_tensors
 
@@ -54,8 +56,10 @@ class Checkpoint:
             state = TrainingState(**document["state"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise KgrecError(f"{job.checkpoint} is damaged ({error}); remove it and start anew") from error
-        wanted = job.identity(graph_hash)
-        differ = [name for name in wanted if document["job"].get(name) != wanted[name]]
+        wanted, found = job.identity(graph_hash), document["job"]
+        with stored_settings():  # of a checkpoint that was made before a setting got its present name
+            found["config"] = present_names(models.find(job.model).Config, found.get("config", {}))
+        differ = [name for name in wanted if found.get(name) != wanted[name]]
         if differ:
             raise KgrecError(
                 f"{job.checkpoint} was made with another {' and '.join(differ)}; start anew, or ask for the same"
