@@ -33,7 +33,7 @@ OFFERED = {
     "lightgcn": {"dim": 8},
     "lightgcn cosine": {"dim": 8, "cosine": True, "temperature": 0.1},
     "xsimgcl": {"dim": 8},
-    "kgat": {"dim": 8, "layers": (4,)},
+    "kgat": {"dim": 8, "layer_dims": (4,)},
     "cke": {"dim": 8, "relation_dim": 4},
     "irgan": PHASES,
     "irgan discriminator": {**PHASES, "serve": "discriminator"},
