@@ -13,7 +13,6 @@ from rich.console import Console
 
 from kgrec import cli, models
 from kgrec.cli.models import describe_model, first_sentence, show
-from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 
 
@@ -81,15 +80,8 @@ def test_a_first_sentence() -> None:
 
 
 def test_a_plugin_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    find = models.find
-
-    def broken(name: str, **more: bool) -> type:
-        if name == "theirs":
-            raise KgrecError("it needs a package that is not there")
-        return find(name, **more)
-
     monkeypatch.setattr(models, "names", lambda: ["ease", "theirs"])
-    monkeypatch.setattr(models, "find", broken)
+    monkeypatch.setattr(models, "broken", lambda: {"theirs": "it needs a package that is not there"})
     text, notes = kgrec("models")
     assert "ease" in text and notes == "note: theirs: it needs a package that is not there\n"
 
