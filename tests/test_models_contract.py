@@ -17,11 +17,14 @@ from kgrec import models
 from kgrec.errors import KgrecError, UnknownName
 from kgrec.graph import Graph
 from kgrec.model import Objective, Query, Task
+from kgrec.models.lightgcn import LightGCN
 from kgrec.models.mf import MF
 from kgrec.nn import EdgeModel
 from kgrec.nn.losses import logistic, squared_error
 from kgrec.splits.split import Split, split
-from kgrec.testing import CHECKS, ModelContract, check_model, checks, trained
+from kgrec.testing import CHECKS, ModelContract, check_model, checks, planted_graph, trained
+from kgrec.testing.model_checks import withheld_items_are_left_alone
+from kgrec.testing.withheld import read_by_withheld_alone
 from kgrec.training.config import TrainingConfig
 from kgrec.training.processes import make_fabric
 from kgrec.training.trainer import Trainer
@@ -127,6 +130,43 @@ class DrawsWithheld(MF):
         return super().objectives(replace(graph, withheld=None))
 
 
+class KeepsQuietly(LightGCN):
+    """LightGCN that makes what it keeps without gradients, so that none shows what a score reads."""
+
+    def refresh(self) -> None:
+        with torch.no_grad():
+            super().refresh()
+
+
+class DrawsWithheldQuietly(KeepsQuietly):
+    """The same, and it takes what the split withholds as negatives."""
+
+    def objectives(self, graph: Graph) -> list[Objective]:
+        return super().objectives(replace(graph, withheld=None))
+
+
+class Draws(MF):
+    """MF that adds noise to its scores, when it serves too."""
+
+    def score(self, query: Query, items):
+        return super().score(query, items) + torch.rand(len(query), items.shape[-1])
+
+
+class CountsPadding(MF):
+    """MF whose scores grow with the width of the histories, be it padding."""
+
+    def score(self, query: Query, items):
+        return super().score(query, items) + query.history.shape[1]
+
+
+class HasIdle(MF):
+    """MF with a parameter that nothing trains."""
+
+    def __init__(self, graph: Graph, config) -> None:
+        super().__init__(graph, config)
+        self.idle = torch.nn.Parameter(torch.ones(2))
+
+
 class Centred(MF):
     """MF whose scores are less their mean: of the items that are asked for, so another among others."""
 
@@ -162,6 +202,13 @@ class Counts(MF):
     ("model", "broken"),
     [
         (DrawsWithheld, "withheld_items_are_left_alone: training has a gradient for ['item.weight']"),
+        (DrawsWithheldQuietly, "withheld_items_are_left_alone: training has a gradient for ['item.weight']"),
+        (Draws, "scoring_twice_gives_the_same: the same query has other scores the second time"),
+        (
+            CountsPadding,
+            "a_users_scores_do_not_depend_on_who_else_is_asked_for: a user beside a longer history, which pads",
+        ),
+        (HasIdle, "every_parameter_is_moved_by_some_objective: training leaves ['idle'] as they were built"),
         (Centred, "an_items_score_is_its_own: some items alone, and among all"),
         (Forgets, "a_model_built_of_the_schema_takes_the_saved_state: a model with the saved state scores otherwise"),
         (Counts, "training_that_is_resumed_is_equal_to_an_uninterrupted_one: resumed after epoch 4 of 6"),
@@ -172,6 +219,16 @@ def test_what_breaks_the_contract_is_said(model: type, broken: str) -> None:
     with pytest.raises(AssertionError) as error:
         check_model(model, {"dim": 4, "batch_size": 64}, epochs=6, skips=skips)
     assert broken in str(error.value)
+
+
+def test_what_is_kept_without_gradients_is_found_by_moving_rows() -> None:
+    subject = trained(KeepsQuietly, {"dim": 4, "batch_size": 64}, 6)
+    withheld_items_are_left_alone(subject)
+    train = split(planted_graph(), "cold_items:0.2,seed=1").train
+    train = train.where(~(torch.isin(train.head, train.withheld) | torch.isin(train.tail, train.withheld)))
+    own = read_by_withheld_alone(subject, train)
+    rows = own["item.weight"].all(1).nonzero().squeeze(1) + train.range("item").start
+    assert list(own) == ["item.weight"] and torch.equal(rows, train.withheld)
 
 
 def test_a_model_is_checked_by_name_or_class_and_trained_once() -> None:

@@ -6,11 +6,11 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor
 
 from kgrec.graph import Graph
+from kgrec.model import Query, Recommender
 from kgrec.testing.subject import Subject, built, one_thread, query_of, trainer_of
 
 REGULARISED = 1e-3  #: how far a gradient may point away from its parameter and still be one of regularisation
@@ -18,31 +18,58 @@ REGULARISED = 1e-3  #: how far a gradient may point away from its parameter and 
 
 def read_by_withheld_alone(subject: Subject, train: Graph) -> dict[str, Tensor]:
     """Which numbers of each parameter the scores of withheld items read, and those of no other item: BoolTensors like
-    the parameters, of those that have any. Found by gradients of differences between two items' scores."""
+    the parameters, of those that have any."""
     assert train.withheld is not None
-    model = built(subject.name, train, subject.config, seed=0).eval()
+    model, items = built(subject.name, train, subject.config, seed=0).eval(), subject.items
     model.load_state_dict(subject.model.state_dict())
-    parameters, items = dict(model.named_parameters()), subject.items
     inspect.unwrap(type(model).refresh)(model)  # with gradients, so that they pass through what `score` reads
+    read = _read if model.score(query_of(train), items).requires_grad else _read_when_moved
     withheld = torch.isin(items, train.withheld)
-
-    def read(items: Tensor) -> list[Tensor]:
-        found = [torch.zeros_like(parameter, dtype=torch.bool) for parameter in parameters.values()]
-        for seed in range(2):  # a second order, as the first may cancel out by chance
-            order = torch.randperm(len(items), generator=torch.Generator().manual_seed(seed))
-            scores = model.score(query_of(train), items[order[: len(items) // 2 * 2]])
-            if not scores.requires_grad:
-                pytest.skip("no gradient reaches a parameter from a score; let `refresh` pass gradients on")
-            difference = (scores[:, ::2] - scores[:, 1::2]).sum()
-            gradients = torch.autograd.grad(
-                difference, list(parameters.values()), allow_unused=True, retain_graph=True
-            )  # kept, as `refresh` is the beginning of every score
-            for there, gradient in zip(found, gradients):
-                there |= False if gradient is None else gradient.to_dense() != 0
-        return found
-
-    own = {n: by & ~others for n, by, others in zip(parameters, read(items[withheld]), read(items[~withheld]))}
+    by, others = (read(model, query_of(train), some) for some in (items[withheld], items[~withheld]))
+    own = {name: by[name] & ~others[name] for name in by}
     return {name: numbers for name, numbers in own.items() if numbers.any()}
+
+
+def _read(model: Recommender, query: Query, items: Tensor) -> dict[str, Tensor]:
+    """Which numbers of each parameter the differences between items' scores have a gradient for."""
+    parameters = dict(model.named_parameters())
+    found = {name: torch.zeros_like(parameter, dtype=torch.bool) for name, parameter in parameters.items()}
+    for seed in range(2):  # a second order, as the first may cancel out by chance
+        order = torch.randperm(len(items), generator=torch.Generator().manual_seed(seed))
+        difference = _differences(model, query, items[order]).sum()
+        gradients = torch.autograd.grad(
+            difference, list(parameters.values()), allow_unused=True, retain_graph=True
+        )  # kept, as `refresh` is the beginning of every score
+        for name, gradient in zip(found, gradients):
+            if gradient is not None:
+                found[name] |= gradient.to_dense() != 0
+    return found
+
+
+@torch.no_grad()
+def _read_when_moved(model: Recommender, query: Query, items: Tensor) -> dict[str, Tensor]:
+    """The same of whole rows, where `refresh` passes no gradient on: the differences change as a row is moved."""
+
+    def differences() -> Tensor:
+        model.refresh()
+        return _differences(model, query, items)
+
+    before, found = differences(), dict[str, Tensor]()
+    for name, parameter in model.named_parameters():
+        found[name] = torch.zeros_like(parameter, dtype=torch.bool)
+        for row in range(len(parameter) if parameter.dim() else 0):
+            kept = parameter[row].clone()
+            parameter[row] += torch.rand_like(kept)
+            found[name][row] = not torch.equal(differences(), before)
+            parameter[row] = kept
+    return found
+
+
+def _differences(model: Recommender, query: Query, items: Tensor) -> Tensor:
+    """Between the scores of items that stand side by side, an odd last one and the first: what all scores have in
+    common is not in it."""
+    scores = model.score(query, torch.cat([items, items[: len(items) % 2]]))
+    return scores[:, ::2] - scores[:, 1::2]
 
 
 def pushed_by_training(subject: Subject, train: Graph, own: Mapping[str, Tensor]) -> set[str]:
