@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
 from kgrec.errors import KgrecError
 from kgrec.files import refuse_existing, whole
+
+FORMULA = r"^[=+\-@\t\r\n]"  #: how a text begins that a spreadsheet reads as a formula
 
 
 def refuse_out(out: Path, overwrite: bool) -> None:
@@ -19,15 +23,35 @@ def refuse_out(out: Path, overwrite: bool) -> None:
     refuse_existing(out, overwrite)
 
 
-def write(table: pa.Table, out: Path, *, overwrite: bool = False) -> None:
-    """Write a table as .parquet or .csv, whole or not at all. Raises KgrecError as `refuse_out`, and where the disk
-    refuses or a column has no form in a CSV file."""
+def write(table: pa.Table, out: Path, *, overwrite: bool = False, csv_safe: bool = False) -> None:
+    """Write a table as .parquet or .csv, whole or not at all. csv_safe: a CSV file as `without_formulas` has it.
+
+    Raises KgrecError as `refuse_out`, and where the disk refuses or a column has no form in a CSV file."""
     refuse_out(out, overwrite)
     with whole(out, overwrite) as draft:
         if out.suffix == ".parquet":
             pq.write_table(table, draft, compression="zstd")
         else:
-            draft.write_text(as_csv(table), encoding="utf-8")
+            draft.write_text(as_csv(without_formulas(table) if csv_safe else table), encoding="utf-8")
+
+
+def without_formulas(table: pa.Table) -> pa.Table:
+    """The table with a `'` before every text, in cells and headings, that a spreadsheet would read as a formula: one
+    that begins with = + - @, a tab or a line's end. Numbers stay as they are.
+
+    >>> without_formulas(pa.table({"item": ["=1+1", "a-b"], "score": [-1.5, 2.0]})).to_pydict()
+    {'item': ["'=1+1", 'a-b'], 'score': [-1.5, 2.0]}
+    """
+    columns = []
+    for column in table.columns:
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            marked = pc.binary_join_element_wise(pa.scalar("'", column.type), column, pa.scalar("", column.type))
+            column = pc.if_else(pc.match_substring_regex(column, FORMULA), marked, column)
+        columns.append(column)
+    names = [f"'{name}" if re.match(FORMULA, name) else name for name in table.column_names]
+    return pa.table(columns, names=names)
 
 
 def as_csv(table: pa.Table) -> str:

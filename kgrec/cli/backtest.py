@@ -70,4 +70,4 @@ def show(result: Backtest, screen: Console) -> None:
         screen.print(values)
     for window in result.windows:
         if window.skipped is not None:
-            screen.print(f"{window.span} is skipped: {window.skipped}", markup=False)
+            screen.print(f"{window.span} is skipped: {window.skipped}")

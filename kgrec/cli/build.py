@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kgrec.cli.options import Data, Json, Overwrite
-from kgrec.cli.output import print_json
+from kgrec.cli.output import print_json, say
 
 
 def build(
@@ -22,4 +22,4 @@ def build(
     from kgrec.sources.building import build_to
 
     report = build_to(recipe, data, out, overwrite=overwrite)
-    print_json(report.to_json()) if as_json else print(report)
+    print_json(report.to_json()) if as_json else say(report)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kgrec.cli.options import Data, Json
-from kgrec.cli.output import print_json
+from kgrec.cli.output import print_json, say
 
 
 def check(
@@ -26,7 +26,7 @@ def check(
         print_json([asdict(problem) for problem in problems])
     else:
         for problem in problems:
-            print(problem)
+            say(problem)
         errors = sum(problem.severity == "error" for problem in problems)
         print(f"{errors} errors, {len(problems) - errors} notes")
     if any(problem.severity == "error" for problem in problems):

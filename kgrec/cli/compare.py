@@ -45,8 +45,6 @@ def compare(
 
 def show(comparison: Comparison, screen: Console) -> None:
     """The same as tables."""
-    from rich.markup import escape
-
     title = f"{comparison.protocol}, {comparison.num_users:,} users"
     for table in by_metric("run", comparison.test, title=title, width=screen.width):
         screen.print(table)
@@ -55,9 +53,7 @@ def show(comparison: Comparison, screen: Console) -> None:
     table = plain(title, ["metric", "run"], ["difference", interval_of, "p"])
     for one in comparison.differences:
         interval = "" if one.interval is None else f"{one.interval[0]:+.4f} to {one.interval[1]:+.4f}"
-        table.add_row(
-            one.metric, escape(one.run), f"{one.difference:+.4f}", interval, "" if one.p is None else f"{one.p:.3g}"
-        )
+        table.add_row(one.metric, one.run, f"{one.difference:+.4f}", interval, "" if one.p is None else f"{one.p:.3g}")
     screen.print(table)
     for note in comparison.notes:
-        screen.print(note, markup=False)
+        screen.print(note)

@@ -116,10 +116,9 @@ def _memory() -> dict[str, int | None]:
 
 def show(found: dict[str, Any], screen: Console) -> None:
     """The same as a table."""
-    from rich import box
-    from rich.table import Table
+    from kgrec.text_tables import text_table
 
-    table = Table(box=box.SIMPLE, show_header=False)
+    table = text_table("", ["what", "found"], headings=False)
     table.add_row("python", f"{found['python']} on {found['platform']}")
     for name, version in found["versions"].items():
         table.add_row(name, version or "missing: install kgrec again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import warnings
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from kgrec._deprecation import FormerName
 from kgrec.cli.backtest import backtest
@@ -21,12 +23,13 @@ from kgrec.cli.evaluate import evaluate
 from kgrec.cli.generate import generate
 from kgrec.cli.info import info
 from kgrec.cli.models import models
-from kgrec.cli.output import note
+from kgrec.cli.output import note, status
 from kgrec.cli.predict import predict
 from kgrec.cli.recommend import recommend
 from kgrec.cli.robustness import robustness
 from kgrec.cli.train import train
 from kgrec.errors import KgrecError
+from kgrec.printable import printable
 
 
 def wait_briefly() -> None:
@@ -38,8 +41,33 @@ def wait_briefly() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
+class CleanGroup(TyperGroup):
+    """Commands whose usage errors repeat what was typed with control characters escaped."""
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        with escaped_messages():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        with escaped_messages():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def escaped_messages() -> Iterator[None]:
+    """While this lasts, the message of a usage error is made fit for a terminal."""
+    try:
+        yield
+    except Exception as error:
+        message = getattr(error, "message", None)
+        if hasattr(error, "format_message") and isinstance(message, str):
+            vars(error)["message"] = printable(message, "\n")
+        raise
+
+
 app = typer.Typer(
     name="kgrec",
+    cls=CleanGroup,
     help="Files to one graph, models on it, recommendations in your own ids.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -70,14 +98,17 @@ for name, command in COMMANDS.items():
 def main() -> None:
     """The entry point: what cannot be done is said in one message, with exit code 1."""
     wait_briefly()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what its encoding lacks is written as an escape
+            stream.reconfigure(errors="backslashreplace")
     try:
         with former_names_as_notes():
             app()
     except KgrecError as error:
-        print(f"error: {error}", file=sys.stderr)
+        status(f"error: {error}")
         sys.exit(1)
     except OSError as error:
-        print(f"error: {error.filename or ''} {error.strerror or error}".replace("  ", " "), file=sys.stderr)
+        status(f"error: {error.filename or ''} {error.strerror or error}".replace("  ", " "))
         sys.exit(1)
 
 

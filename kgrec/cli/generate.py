@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kgrec.cli.options import Device, Json, Overwrite, RunFolder
+from kgrec.cli.options import CsvSafe, Device, Json, Overwrite, RunFolder
 from kgrec.cli.output import console, plain, print_json, status
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def generate(
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     device: Device = "auto",
     overwrite: Overwrite = False,
+    csv_safe: CsvSafe = False,
     as_json: Json = False,
 ) -> None:
     """Sample synthetic users from a trained gan, and say how they compare with the real ones."""
@@ -33,7 +34,7 @@ def generate(
 
     refuse_out(out, overwrite)
     generated = sample(Run.load(run, device=device), users, seed=seed)
-    write(generated.table, out, overwrite=overwrite)
+    write(generated.table, out, overwrite=overwrite, csv_safe=csv_safe)
     status(f"{len(generated.table):,} rows in {out}")
     print_json(generated.to_json()) if as_json else show(generated, console())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kgrec.cli.options import GraphFolder, Json
-from kgrec.cli.output import console, print_json
+from kgrec.cli.output import console, plain, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,12 +36,9 @@ def show(info: dict[str, Any], screen: Console) -> None:
 
 def _table(title: str, *columns: str, numbers: str = "") -> Table:
     """An empty table. numbers: names of the columns that hold numbers, which are set flush right."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(title=title, box=box.SIMPLE, title_justify="left")
-    for column in columns:
-        table.add_column(column, justify="right" if column in numbers.split() else "left", overflow="fold")
+    table = plain(title, columns, [])
+    for column in table.columns:
+        column.justify = "right" if str(column.header) in numbers.split() else "left"
     return table
 
 

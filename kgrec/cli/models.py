@@ -102,28 +102,24 @@ def first_sentence(text: str) -> str:
 
 def show_all(listed: list[ModelInfo], screen: Console) -> None:
     """A row a model."""
-    from rich.markup import escape
-
     table = plain("Models", ["name", "what it is", "tasks", "paper"], [])
     table.columns[0].no_wrap = table.columns[2].no_wrap = True
     for one in listed:
-        table.add_row(*map(escape, (one.name, one.summary, ", ".join(one.tasks), one.paper)))
+        table.add_row(one.name, one.summary, ", ".join(one.tasks), one.paper)
     screen.print(table)
-    screen.print("`kgrec models NAME` explains the settings of one; --set NAME=VALUE sets them", markup=False)
+    screen.print("`kgrec models NAME` explains the settings of one; --set NAME=VALUE sets them")
 
 
 def show(one: ModelInfo, screen: Console) -> None:
     """What a model is, and a row a field."""
-    from rich.markup import escape
-
-    screen.print(one.summary, markup=False, highlight=False)
+    screen.print(one.summary)
     facts = {
         "tasks": ", ".join(one.tasks),
         "new users": "served by their history alone" if one.new_users else "not served; users are known by their ids",
         "paper": one.paper or "none",
     }
     for name, text in facts.items():
-        screen.print(f"{name}: {text}", markup=False, highlight=False)
+        screen.print(f"{name}: {text}")
     if not one.fields:
         screen.print("It has no settings.")
         return
@@ -133,7 +129,7 @@ def show(one: ModelInfo, screen: Console) -> None:
         choices = ", ".join(map(_value, field.choices))
         kind = f"{field.type}: {choices}" if choices else ", ".join(filter(None, [field.type, field.bounds]))
         default = "(to be set)" if field.required else _value(field.default)
-        table.add_row(*map(escape, (field.name, kind, default, field.meaning)))
+        table.add_row(field.name, kind, default, field.meaning)
     screen.print(table)
 
 

@@ -50,6 +50,10 @@ TrustedModel = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone to stdout; all else goes to stderr.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what --out names.")]
+CsvSafe = Annotated[
+    bool,
+    typer.Option("--csv-safe", help="In CSV, put a ' before texts that a spreadsheet would read as formulas."),
+]
 TableFile = Annotated[Path | None, typer.Option("--out", help="Write .parquet or .csv instead of printing.")]
 
 

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from kgrec.printable import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -17,17 +19,11 @@ MARGINS = 3  #: characters that a column takes beside its text
 
 
 def plain(title: str, texts: Sequence[str], numbers: Sequence[str]) -> Table:
-    """An empty table: columns of texts, which fold where they are too long, and of numbers, which never do."""
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
+    """An empty table: columns of texts, which fold where they are too long, and of numbers, which never do. All of it
+    is shown as it stands: brackets are no markup, and control characters are escaped."""
+    from kgrec.text_tables import text_table
 
-    table = Table(title=escape(title), box=box.SIMPLE, title_justify="left")
-    for name in texts:
-        table.add_column(name, overflow="fold")
-    for name in numbers:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
+    return text_table(title, texts, numbers)
 
 
 def by_metric(what: str, values: Mapping[str, Mapping[str, float]], *, title: str, width: int) -> Iterator[Table]:
@@ -35,24 +31,27 @@ def by_metric(what: str, values: Mapping[str, Mapping[str, float]], *, title: st
 
     what: the names' heading; values: by name and metric, empty where a name lacks one.
     """
-    from rich.markup import escape
-
     metrics = list(dict.fromkeys(metric for row in values.values() for metric in row))
-    names = max(map(len, [what, *values])) + MARGINS + 1
+    names = max(len(printable(name)) for name in [what, *values]) + MARGINS + 1
     number = max(1, (width - names) // (max(map(len, metrics)) + MARGINS))
     for start in range(0, len(metrics), number):
         part = metrics[start : start + number]
         table = plain(title, [what], part)
         for name, row in values.items():
-            table.add_row(escape(name), *(f"{row[metric]:.4f}" if metric in row else "" for metric in part))
+            table.add_row(name, *(f"{row[metric]:.4f}" if metric in row else "" for metric in part))
         yield table
 
 
 def console() -> Console:
-    """Where tables are printed: stdout, as wide as the terminal."""
-    from rich.console import Console
+    """Where tables are printed: stdout, as wide as the terminal; where it is none, no line is folded or cut."""
+    from kgrec.text_tables import TextConsole
 
-    return Console()
+    return TextConsole()
+
+
+def say(message: object) -> None:
+    """Lines on stdout, with what would control a terminal escaped."""
+    print(printable(message, "\n"))
 
 
 def print_json(value: Any) -> None:
@@ -60,9 +59,14 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False))
 
 
+def print_csv(text: str) -> None:
+    """CSV on stdout: exactly as a file would hold it, but at a terminal with what would control it escaped."""
+    print(printable(text, "\n") if sys.stdout.isatty() else text, end="")
+
+
 def status(message: str) -> None:
-    """A line on stderr, at once: how far a command is, or what it wrote."""
-    print(message, file=sys.stderr, flush=True)
+    """A line on stderr, at once: how far a command is, or what it wrote. What would control a terminal is escaped."""
+    print(printable(message, "\n"), file=sys.stderr, flush=True)
 
 
 def note(message: str) -> None:
@@ -88,10 +92,8 @@ def listed(values: Mapping[str, float]) -> str:
 
 def show_metrics(metrics: Mapping[str, Any]) -> None:
     """What a run measured, as a table, and beneath it the rest of what is known of the run."""
-    from rich.table import Table
-
     parts = [part for part in ("valid", "test", "test_warm", "test_cold") if metrics.get(part)]
-    table = Table("metric", *parts, title=f"{metrics['model']} ({metrics['protocol']})")
+    table = plain(f"{metrics['model']} ({metrics['protocol']})", ["metric"], parts)
     for name in dict.fromkeys(name for part in parts for name in metrics[part]):
         table.add_row(name, *(f"{metrics[part][name]:.4f}" if name in metrics[part] else "" for part in parts))
     screen = console()

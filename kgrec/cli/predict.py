@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from kgrec.cli.options import Device, Json, Overwrite, RunFolder, TableFile, TrustedModel
-from kgrec.cli.output import print_json, status
+from kgrec.cli.options import CsvSafe, Device, Json, Overwrite, RunFolder, TableFile, TrustedModel
+from kgrec.cli.output import print_csv, print_json, status
 
 
 def predict(
@@ -19,11 +19,12 @@ def predict(
     device: Device = "auto",
     model: TrustedModel = None,
     overwrite: Overwrite = False,
+    csv_safe: CsvSafe = False,
     as_json: Json = False,
 ) -> None:
     """Predict the rating, the probability of a click or the score of each pair of a user and an item."""
     from kgrec.run import Run
-    from kgrec.table_files import as_csv, refuse_out
+    from kgrec.table_files import as_csv, refuse_out, without_formulas
 
     if out is not None:
         refuse_out(out, overwrite)
@@ -31,9 +32,10 @@ def predict(
     for text in predictions.notes:
         status(text)
     if out is not None:
-        predictions.write(out, overwrite=overwrite)
+        predictions.write(out, overwrite=overwrite, csv_safe=csv_safe)
         status(f"{len(predictions):,} rows in {out}")
     elif as_json:
         print_json(predictions.to_json())
     else:
-        print(as_csv(predictions.to_arrow()), end="")
+        table = predictions.to_arrow()
+        print_csv(as_csv(without_formulas(table) if csv_safe else table))

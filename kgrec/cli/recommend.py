@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kgrec.cli.options import Device, Json, Overwrite, RunFolder, TableFile, TrustedModel
+from kgrec.cli.options import CsvSafe, Device, Json, Overwrite, RunFolder, TableFile, TrustedModel
 from kgrec.cli.output import console, note, print_json, status
 from kgrec.errors import KgrecError
 
@@ -36,6 +36,7 @@ def recommend(
     device: Device = "auto",
     model: TrustedModel = None,
     overwrite: Overwrite = False,
+    csv_safe: CsvSafe = False,
     as_json: Json = False,
 ) -> None:
     """Recommend items to users of a run, or to new ones by what they did."""
@@ -51,7 +52,7 @@ def recommend(
     options = {"include_seen": include_seen, "why": why, "skip_unknown": skip_unknown}
     tables = _noted(trained.recommend_in_parts(wanted, k, history=history, **options))
     if out is not None:
-        rows = write_tables(tables, out, reasons=why, overwrite=overwrite)
+        rows = write_tables(tables, out, reasons=why, overwrite=overwrite, csv_safe=csv_safe)
         status(f"{rows} rows in {out}")
     elif as_json:
         print_json([one.to_json() for table in tables for one in by_user(table)])

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 
 from kgrec.errors import unknown_name
 from kgrec.files import whole
-from kgrec.table_files import refuse_out, write
+from kgrec.printable import printable
+from kgrec.table_files import refuse_out, without_formulas, write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,10 +69,11 @@ class Table:
         rows: list[dict[str, Any]] = json.loads(json.dumps(self.to_dicts(), default=str))
         return rows
 
-    def write(self, path: str | Path, *, overwrite: bool = False) -> None:
-        """Write the rows as .parquet or .csv, the file whole or not at all. Raises KgrecError where the file is there
-        already, or the name ends otherwise."""
-        write(self.arrow, Path(path), overwrite=overwrite)
+    def write(self, path: str | Path, *, overwrite: bool = False, csv_safe: bool = False) -> None:
+        """Write the rows as .parquet or .csv, the file whole or not at all. csv_safe: in a CSV file, a `'` stands
+        before texts that a spreadsheet would read as formulas. Raises KgrecError where the file is there already, or
+        the name ends otherwise."""
+        write(self.arrow, Path(path), overwrite=overwrite, csv_safe=csv_safe)
 
     def __len__(self) -> int:
         return len(self.arrow)
@@ -95,7 +97,7 @@ class Table:
     def __repr__(self) -> str:
         from rich.cells import cell_len
 
-        cells = [self.columns, *self._shown]
+        cells = [[_text(name) for name in self.columns], *self._shown]
         width = [max(map(cell_len, column)) for column in zip(*cells)]
         lines = []
         for row in cells:
@@ -114,9 +116,10 @@ class Table:
             cells = (f'<{tag} style="{how}">{html.escape(text)}</{tag}>' for how, text in zip(style, row))
             return f"<tr>{''.join(cells)}</tr>"
 
+        head = line("th", [_text(name) for name in self.columns])
         body = "".join(line("td", row) for row in self._shown)
         ending = "".join(f"<p>{html.escape(text)}</p>" for text in self._ending)
-        return f"<table><thead>{line('th', self.columns)}</thead><tbody>{body}</tbody></table>{ending}"
+        return f"<table><thead>{head}</thead><tbody>{body}</tbody></table>{ending}"
 
     @cached_property
     def _shown(self) -> list[list[str]]:
@@ -132,7 +135,7 @@ class Table:
         """What stands below the rows: how many more there are, and the notes."""
         more = len(self) - SHOWN
         ending = [f"... and {more:,} more rows"] if more > 0 else []
-        return [*(ending if len(self) else ["no rows"]), *(f"note: {note}" for note in self.notes)]
+        return [*(ending if len(self) else ["no rows"]), *(f"note: {printable(note)}" for note in self.notes)]
 
 
 def joined(tables: Iterable[Table]) -> Table:
@@ -150,15 +153,17 @@ def joined(tables: Iterable[Table]) -> Table:
     )
 
 
-def write_parts(parts: Iterable[pa.Table], schema: pa.Schema, out: Path, *, overwrite: bool = False) -> int:
+def write_parts(
+    parts: Iterable[pa.Table], schema: pa.Schema, out: Path, *, overwrite: bool = False, csv_safe: bool = False
+) -> int:
     """Write Arrow tables of one schema as .parquet or .csv, one after the other, and the file whole or not at all.
-    Returns the number of rows."""
+    csv_safe: a CSV file as `without_formulas` has it. Returns the number of rows."""
     refuse_out(out, overwrite)
     writers = {".parquet": pq.ParquetWriter, ".csv": pa.csv.CSVWriter}
     rows = 0
     with whole(out, overwrite) as draft, writers[out.suffix](draft, schema) as writer:
         for part in parts:
-            writer.write_table(part)
+            writer.write_table(without_formulas(part) if csv_safe and out.suffix == ".csv" else part)
             rows += len(part)
     return rows
 
@@ -169,5 +174,5 @@ def _text(value: object) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.4f}"
-    text = "".join(letter if letter.isprintable() else " " for letter in str(value))
+    text = printable("".join(" " if letter in "\n\r\t" else letter for letter in str(value)))
     return text if len(text) <= WIDEST else text[: WIDEST - 3] + "..."

@@ -72,19 +72,19 @@ class Recommendations:
         return {"user": self.user, "items": listed, **why}
 
     def table(self) -> rich.table.Table:
-        """A rich table to print."""
-        from rich.table import Table
+        """A rich table to print, with ids and labels as they stand: brackets in them are no markup."""
+        from kgrec.text_tables import text_table
 
-        table = Table("", "item", "label", "score", title=f"for {self.user}", title_justify="left")
+        table = text_table(f"for {self.user}", ["", "item", "label"], ["score"])
         for rank, (item, label, score) in enumerate(zip(self.items, self.labels, self.scores), 1):
             table.add_row(str(rank), item, label, f"{score:.4f}")
         return table
 
     def why_table(self) -> rich.table.Table:
-        """A rich table of the past items behind the list."""
-        from rich.table import Table
+        """A rich table of the past items behind the list, as `table`."""
+        from kgrec.text_tables import text_table
 
-        table = Table("item", "label", "attention", title=f"because of, for {self.user}", title_justify="left")
+        table = text_table(f"because of, for {self.user}", ["item", "label"], ["attention"])
         for step in self.why or ():
             table.add_row(step.item, step.label, f"{step.attention:.4f}")
         return table
@@ -271,8 +271,11 @@ def write_lists(lists: Iterable[list[Recommendations]], out: Path, *, overwrite:
     return write_parts(tables, SCHEMA, out, overwrite=overwrite)
 
 
-def write_tables(tables: Iterable[Table], out: Path, *, reasons: bool = False, overwrite: bool = False) -> int:
-    """The same for tables of lists, by SCHEMA. reasons: also their column `reason`."""
+def write_tables(
+    tables: Iterable[Table], out: Path, *, reasons: bool = False, overwrite: bool = False, csv_safe: bool = False
+) -> int:
+    """The same for tables of lists, by SCHEMA. reasons: also their column `reason`; csv_safe: as `Table.write`."""
     columns = [*SCHEMA.names, *(["reason"] if reasons else [])]
     schema = pa.schema([LISTS.field(name) for name in columns])
-    return write_parts((table.to_arrow().select(columns) for table in tables), schema, out, overwrite=overwrite)
+    parts = (table.to_arrow().select(columns) for table in tables)
+    return write_parts(parts, schema, out, overwrite=overwrite, csv_safe=csv_safe)
