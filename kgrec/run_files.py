@@ -8,10 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kgrec.drafts import put_back
 from kgrec.errors import KgrecError
 from kgrec.files import file_hash
+from kgrec.output_kinds import FolderKind
 
 FORMAT = 2  #: what this version writes; it reads every format from 1 on
+RUN_FOLDER = FolderKind(
+    "run folder",
+    "config.json",
+    {"format": int, "model": str, "config": dict},
+    (
+        *("schema.json", "metrics.json", "model.safetensors", "vocabulary/*.parquet", "history.parquet", "recipe.json"),
+        *("facts/*.parquet", "features/*.parquet", "scorer.json", "scorer.safetensors", "per_user.parquet"),
+        *("predictions.parquet", "ranks.parquet", "log.csv"),
+    ),
+    listed_under="files",
+)
 
 
 @dataclass(frozen=True)
@@ -88,6 +101,7 @@ def list_files(folder: Path) -> dict[str, dict[str, Any]]:
 
 def must_be_run(folder: Path) -> None:
     """Raise KgrecError where a folder is none of a run."""
+    put_back(folder)
     if not (folder / "config.json").is_file():
         what = "is no run folder: it has no config.json" if folder.is_dir() else "is not there"
         raise KgrecError(f"{folder} {what}; make one with `kgrec train MODEL GRAPH --out {folder}`")

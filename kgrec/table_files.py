@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import re
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,25 +12,61 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from kgrec.errors import KgrecError
+from kgrec.errors import KgrecError, some
 from kgrec.files import refuse_existing, whole
+from kgrec.output_kinds import FileKind
+
+LONGEST_LINE = 1 << 20  #: characters of a CSV file's line of names
+#: Columns by which a table is known as one of ours: of recommendations, reasons, synthetic users, predictions
+OWN_COLUMNS = (
+    *({"user", "rank", "item"}, {"user", "item", "attention"}, {"user", "item", "synthetic"}),
+    *({"user", "item", name} for name in ("rating", "probability", "score")),
+)
 
 FORMULA = r"^[=+\-@\t\r\n]"  #: how a text begins that a spreadsheet reads as a formula
 
 
-def refuse_out(out: Path, overwrite: bool) -> None:
-    """Raise KgrecError where a table could not be written to `out`, before it is made."""
+def table_kind(columns: Iterable[str] = ()) -> FileKind:
+    """The kind of a table that kgrec writes, which may be replaced: one of OWN_COLUMNS, or of just these columns."""
+    wanted = set(columns)
+
+    def check(path: Path) -> str | None:
+        found = _columns_of(path)
+        if found is not None and (set(found) == wanted or any(own <= set(found) for own in OWN_COLUMNS)):
+            return None
+        return "it is no table" if found is None else f"its columns are {some(found, 6)}"
+
+    return FileKind("table of kgrec's", check)
+
+
+def _columns_of(path: Path) -> Collection[str] | None:
+    """The names of a table's columns; None where the file is none."""
+    try:
+        if path.suffix == ".parquet":
+            names: list[str] = pq.read_schema(path).names
+            return names
+        with path.open(encoding="utf-8", newline="") as file:
+            return next(csv.reader([file.readline(LONGEST_LINE)]), [])
+    except (OSError, ValueError, pa.ArrowException, csv.Error):
+        return None
+
+
+def refuse_out(
+    out: Path, overwrite: bool, inputs: Iterable[str | Path | None] = (), columns: Iterable[str] = ()
+) -> None:
+    """Raise KgrecError where a table could not be written to `out`, before it is made. inputs: what is read to make it;
+    columns: of a table which may be replaced, beside those that kgrec writes by itself."""
     if out.suffix not in (".parquet", ".csv"):
         raise KgrecError(f"--out {out}: a .parquet or .csv file is wanted")
-    refuse_existing(out, overwrite)
+    refuse_existing(out, overwrite, table_kind(columns), inputs)
 
 
 def write(table: pa.Table, out: Path, *, overwrite: bool = False, csv_safe: bool = False) -> None:
     """Write a table as .parquet or .csv, whole or not at all. csv_safe: a CSV file as `without_formulas` has it.
 
     Raises KgrecError as `refuse_out`, and where the disk refuses or a column has no form in a CSV file."""
-    refuse_out(out, overwrite)
-    with whole(out, overwrite) as draft:
+    refuse_out(out, overwrite, columns=table.column_names)
+    with whole(out, overwrite, table_kind(table.column_names)) as draft:
         if out.suffix == ".parquet":
             pq.write_table(table, draft, compression="zstd")
         else:

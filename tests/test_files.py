@@ -12,6 +12,7 @@ import pytest
 
 from kgrec.errors import KgrecError
 from kgrec.files import refuse_existing, whole
+from kgrec.graph.storage import GRAPH_FOLDER
 
 
 def names(folder: Path) -> list[str]:
@@ -115,12 +116,12 @@ def test_a_folder_that_is_not_ours_is_not_replaced(tmp_path):
     fill(tmp_path / "thesis", "three years")
     with (
         pytest.raises(KgrecError, match=r"thesis is a folder without graph.json, so it holds other things"),
-        whole(tmp_path / "thesis", overwrite=True, marker="graph.json") as draft,
+        whole(tmp_path / "thesis", overwrite=True, kind=GRAPH_FOLDER) as draft,
     ):
         fill(draft, "new")
     assert (tmp_path / "thesis" / "text").read_text() == "three years"
     (tmp_path / "empty").mkdir()
-    with whole(tmp_path / "empty", overwrite=True, marker="graph.json") as draft:
+    with whole(tmp_path / "empty", overwrite=True, kind=GRAPH_FOLDER) as draft:
         fill(draft, "new")
     assert (tmp_path / "empty" / "text").read_text() == "new"
 

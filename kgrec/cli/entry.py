@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import math
+import multiprocessing
 import os
+import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import typer
@@ -30,6 +34,8 @@ from kgrec.cli.robustness import robustness
 from kgrec.cli.train import train
 from kgrec.errors import KgrecError
 from kgrec.printable import printable
+
+SECONDS_TO_CLEAN = 5.0  #: for which a further signal is not heeded
 
 
 def wait_briefly() -> None:
@@ -95,15 +101,48 @@ for name, command in COMMANDS.items():
     app.command(name)(command)
 
 
+class Stopped(SystemExit):
+    """A signal asked the command to end; the exit code is 128 and the signal's number, as shells say it."""
+
+
+def stop_cleanly() -> None:
+    """Let SIGTERM, and SIGHUP when a terminal is closed, end the command as Ctrl-C does: what is half-written is
+    removed. As Python does with Ctrl-C, a single operation of torch that is under way comes to its end first."""
+    stopped_at = -math.inf
+
+    def stop(number: int, _: object) -> None:
+        nonlocal stopped_at
+        if time.monotonic() - stopped_at < SECONDS_TO_CLEAN:
+            return  # `timeout`, for one, sends it twice
+        stopped_at = time.monotonic()
+        for process in multiprocessing.active_children():  # of a training in several processes
+            if process.pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGINT)
+        raise Stopped(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, stop)
+
+
 def main() -> None:
-    """The entry point: what cannot be done is said in one message, with exit code 1."""
+    """The entry point: what cannot be done is said in one message, with exit code 1; a signal's code is 128 + its
+    number."""
     wait_briefly()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what its encoding lacks is written as an escape
             stream.reconfigure(errors="backslashreplace")
+    stop_cleanly()
     try:
         with former_names_as_notes():
-            app()
+            try:
+                app()
+            finally:
+                sys.stdout.flush()  # here, where a full disk is an error as any other
+    except Stopped:
+        print("stopped by a signal; nothing is left half-written", file=sys.stderr)
+        raise
     except KgrecError as error:
         status(f"error: {error}")
         sys.exit(1)

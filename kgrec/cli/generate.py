@@ -32,7 +32,7 @@ def generate(
     from kgrec.studies.generation import generate as sample
     from kgrec.table_files import refuse_out, write
 
-    refuse_out(out, overwrite)
+    refuse_out(out, overwrite, [run])
     generated = sample(Run.load(run, device=device), users, seed=seed)
     write(generated.table, out, overwrite=overwrite, csv_safe=csv_safe)
     status(f"{len(generated.table):,} rows in {out}")

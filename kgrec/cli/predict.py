@@ -27,7 +27,7 @@ def predict(
     from kgrec.table_files import as_csv, refuse_out, without_formulas
 
     if out is not None:
-        refuse_out(out, overwrite)
+        refuse_out(out, overwrite, [run, pairs])
     predictions = Run.load(run, trust=model, device=device).predict(pairs, skip_unknown=skip_unknown)
     for text in predictions.notes:
         status(text)

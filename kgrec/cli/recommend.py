@@ -43,7 +43,10 @@ def recommend(
     from kgrec.run import Run
     from kgrec.serving.ranked_lists import check_k
     from kgrec.serving.recommendation import by_user, wanted_users, write_tables
+    from kgrec.table_files import refuse_out
 
+    if out is not None:
+        refuse_out(out, overwrite, [run, history, None if users == "all" else users])
     trained = Run.load(run, trust=model, device=device)
     check_k(trained, k, "--k")
     if history is not None and (user or users):

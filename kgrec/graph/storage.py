@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
+from kgrec.drafts import put_back
 from kgrec.errors import Fault, KgrecError, some
 from kgrec.files import file_hash, whole, write_json
 from kgrec.graph.assembly import EdgePart, NodePart, assemble, unix_seconds
@@ -31,10 +32,18 @@ from kgrec.graph.features import Feature
 from kgrec.graph.parts import NO_TIME, Candidates, GraphParts
 from kgrec.graph.schema import EdgeType, FeatureSchema, Schema
 from kgrec.graph.vocabulary import Vocabulary
+from kgrec.output_kinds import FolderKind
 
 FORMAT = 1
 PARTS = ("train", "valid", "test")
 RECIPE = "recipe.json"
+GRAPH_FOLDER = FolderKind(
+    "graph folder",
+    "graph.json",
+    {"format": int, "nodes": dict, "edges": list},
+    (RECIPE, "nodes/*.parquet", "edges/*.parquet", "splits/*.parquet", "nodes/*.parquet/*", "edges/*.parquet/*"),
+    listed_under="files",
+)
 
 
 def edge_file(edge: EdgeType) -> str:
@@ -45,9 +54,10 @@ def save_graph(graph: GraphParts, path: Path, *, overwrite: bool = False) -> Non
     """Write the folder of a graph that is on the CPU. `source` and `target` in an edge file are rows of the node files,
     counted from 0.
 
-    Raises KgrecError where `path` exists and `overwrite` is false or it is no graph folder, or where the disk refuses.
+    Raises KgrecError where `path` exists and `overwrite` is false or it is anything but a graph folder, or where the
+    disk refuses.
     """
-    with whole(path, overwrite, marker="graph.json") as folder:
+    with whole(path, overwrite, GRAPH_FOLDER) as folder:
         for name in ("nodes", "edges", "splits"):
             (folder / name).mkdir(parents=True)
         for node_type in graph.node_types:
@@ -115,6 +125,7 @@ def write_columns(path: Path, columns: Mapping[str, pa.Array]) -> None:
 
 def load_parts(path: Path) -> GraphParts:
     """Read a graph folder. See `Graph.load`."""
+    put_back(path)
     document = _read_document(path)
     _verify(path, document.get("files") or {})
     schema = Schema.from_json(document)

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from kgrec.errors import unknown_name
 from kgrec.files import whole
 from kgrec.printable import printable
-from kgrec.table_files import refuse_out, without_formulas, write
+from kgrec.table_files import refuse_out, table_kind, without_formulas, write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,10 +158,10 @@ def write_parts(
 ) -> int:
     """Write Arrow tables of one schema as .parquet or .csv, one after the other, and the file whole or not at all.
     csv_safe: a CSV file as `without_formulas` has it. Returns the number of rows."""
-    refuse_out(out, overwrite)
+    refuse_out(out, overwrite, columns=schema.names)
     writers = {".parquet": pq.ParquetWriter, ".csv": pa.csv.CSVWriter}
     rows = 0
-    with whole(out, overwrite) as draft, writers[out.suffix](draft, schema) as writer:
+    with whole(out, overwrite, table_kind(schema.names)) as draft, writers[out.suffix](draft, schema) as writer:
         for part in parts:
             writer.write_table(without_formulas(part) if csv_safe and out.suffix == ".csv" else part)
             rows += len(part)

@@ -17,9 +17,11 @@ from kgrec._deprecation import renamed_option
 from kgrec.errors import KgrecError
 from kgrec.files import refuse_existing, whole
 from kgrec.graph import NO_TIME, Graph
+from kgrec.output_kinds import json_kind
 from kgrec.training.job import TrainingJob, takes_job_options
 from kgrec.training.session import Report, run_job
 
+BACKTEST_FILE = json_kind("backtest", {"model": str, "protocol": str, "windows": list, "mean": dict})
 UNITS = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}  #: seconds
 
 
@@ -105,9 +107,9 @@ def backtest(
     job = TrainingJob.of(model, options, "kgrec.backtest", REFUSED)
     if job.refit and not valid:
         raise KgrecError("refit trains again on train + valid, and nothing is to validate; leave one of them out")
-    graph = graph if isinstance(graph, Graph) else Graph.load(graph)
     if job.out is not None:
-        refuse_existing(job.out, job.overwrite)
+        refuse_existing(job.out, job.overwrite, BACKTEST_FILE, [None if isinstance(graph, Graph) else graph])
+    graph = graph if isinstance(graph, Graph) else Graph.load(graph)
     done = []
     for window in _windows(graph, every, windows, valid):
         if window.skipped is None:
@@ -122,7 +124,7 @@ def backtest(
             notify(window)
     result = _summary(job.model, job.training.seed, done, _protocol(every, windows, valid, job.refit))
     if job.out is not None:
-        with whole(job.out, job.overwrite) as draft:
+        with whole(job.out, job.overwrite, BACKTEST_FILE) as draft:
             draft.write_text(json.dumps(result.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return result
 

@@ -15,13 +15,19 @@ from scipy.stats import t as student
 from kgrec.errors import KgrecError, unknown_name
 from kgrec.evaluation.metrics import higher_is_better
 from kgrec.files import whole
+from kgrec.output_kinds import FolderKind
 from kgrec.studies.noise_trials import CLEAN, Trial
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CONFIDENCE = 0.95  #: of the intervals
-MARKER = "robustness.json"  #: a folder with this file is one of ours
+ROBUSTNESS_FOLDER = FolderKind(
+    "folder of robustness results",
+    "robustness.json",
+    {"model": str, "protocol": str, "seeds": list, "clean": dict, "cells": list},
+    ("robustness.png",),
+)
 
 
 @dataclass(frozen=True)
@@ -115,10 +121,10 @@ def _hits(trials: Sequence[Trial]) -> Estimate | None:
 
 def write_results(result: Robustness, out: Path, overwrite: bool) -> None:
     """Write a folder with robustness.json and robustness.png, whole or not at all."""
-    with whole(out, overwrite, MARKER) as folder:
+    with whole(out, overwrite, ROBUSTNESS_FOLDER) as folder:
         folder.mkdir()
         text = json.dumps(result.to_json(), indent=1, ensure_ascii=False) + "\n"
-        (folder / MARKER).write_text(text, encoding="utf-8")
+        (folder / ROBUSTNESS_FOLDER.document).write_text(text, encoding="utf-8")
         plot(result).savefig(folder / "robustness.png", dpi=150)
 
 

@@ -16,7 +16,7 @@ from kgrec.graph import Graph
 from kgrec.studies.noise import divide, noisy
 from kgrec.studies.noise_trials import EMBEDDING, KINDS, Trial, TrialGrid, hit_rate, must_have_vectors, vectors_moved
 from kgrec.studies.robustness_results import (
-    MARKER,
+    ROBUSTNESS_FOLDER,
     Cell,
     Estimate,
     Robustness,
@@ -82,6 +82,8 @@ def measure_robustness(
     matplotlib is not installed, and as `kgrec.noise.divide` and `kgrec.train`, naming the noise.
     """
     job = TrainingJob.of(model, options, "kgrec.measure_robustness", REFUSED)
+    if job.out is not None:
+        refuse_existing(job.out, job.overwrite, ROBUSTNESS_FOLDER, [None if isinstance(graph, Graph) else graph])
     graph = graph if isinstance(graph, Graph) else Graph.load(graph)
     if job.trained_for == "link":
         raise KgrecError(
@@ -98,7 +100,6 @@ def measure_robustness(
     if EMBEDDING in kinds:
         must_have_vectors(job, graph)
     if job.out is not None:
-        refuse_existing(job.out, job.overwrite, MARKER)
         empty_figure()
     clean = divide(graph, job.split, job.candidates)
     for kind in (kind for kind in kinds if kind != EMBEDDING):

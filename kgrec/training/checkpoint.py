@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
 from kgrec import models
+from kgrec.drafts import remove_folder
 from kgrec.errors import KgrecError
-from kgrec.files import whole
+from kgrec.files import refuse_existing, whole
+from kgrec.output_kinds import FolderKind
 from kgrec.settings import present_names, stored_settings
 from kgrec.training.job import TrainingJob
-from kgrec.training.run_folder import load_tensors, save_tensors
+from kgrec.training.run_folder import load_tensors
+from kgrec.training.tensor_files import save_tensors
+
+TENSORS = ("model", "optimizer", "best")
+CHECKPOINT_FOLDER = FolderKind(
+    "checkpoint", "state.json", {"job": dict, "state": dict}, tuple(f"{name}.safetensors" for name in TENSORS)
+)
 
 
 @dataclass
@@ -41,9 +49,11 @@ class Checkpoint:
     best: dict[str, Tensor]
 
     def write(self, job: TrainingJob, graph_hash: str) -> None:
-        with whole(job.checkpoint, overwrite=True) as folder:
+        """Write OUT.checkpoint, in the place of the one before, which stays where the disk refuses: then it raises
+        KgrecError."""
+        with whole(job.checkpoint, overwrite=True, kind=CHECKPOINT_FOLDER) as folder:
             folder.mkdir()
-            for name in ("model", "optimizer", "best"):
+            for name in TENSORS:
                 save_tensors(folder / f"{name}.safetensors", getattr(self, name))
             document = {"job": job.identity(graph_hash), "state": dataclasses.asdict(self.state)}
             (folder / "state.json").write_text(json.dumps(document), encoding="utf-8")
@@ -64,9 +74,13 @@ class Checkpoint:
             raise KgrecError(
                 f"{job.checkpoint} was made with another {' and '.join(differ)}; start anew, or ask for the same"
             )
-        tensors = [load_tensors(job.checkpoint / f"{name}.safetensors") for name in ("model", "optimizer", "best")]
+        tensors = [load_tensors(job.checkpoint / f"{name}.safetensors") for name in TENSORS]
+        refuse_existing(job.checkpoint, True, CHECKPOINT_FOLDER)  # it is replaced after the next epoch
         return Checkpoint(state, *tensors)
 
     @staticmethod
     def remove(job: TrainingJob) -> None:
-        shutil.rmtree(job.checkpoint, ignore_errors=True)
+        """Remove the checkpoint of a training that is done."""
+        with suppress(OSError):
+            if CHECKPOINT_FOLDER.objection(job.checkpoint) is None:
+                remove_folder(job.checkpoint)

@@ -46,7 +46,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from kgrec.errors import KgrecError, some
@@ -57,9 +57,10 @@ from kgrec.graph.schema import Schema
 from kgrec.graph.storage import RECIPE
 from kgrec.graph.vocabulary import Vocabulary
 from kgrec.model import ScorerParts
-from kgrec.run_files import FORMAT, RunFiles, list_files, read_json
+from kgrec.run_files import FORMAT, RUN_FOLDER, RunFiles, list_files, read_json
 from kgrec.training.graph_files import read_whole, save_recipe, save_rest
 from kgrec.training.scorer_files import save_scorer
+from kgrec.training.tensor_files import save_tensors
 
 PICKLES = {".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin", ".joblib", ".npy", ".npz"}
 WEIGHTS = "model.safetensors"
@@ -109,10 +110,11 @@ def save_artifact(
 ) -> None:
     """Write a run folder whole or not at all, with the test's values by user, by edge and by fact where there are such.
 
-    Raises KgrecError where `path` exists or the disk refuses.
+    Raises KgrecError where `path` exists, and `overwrite` is false or it is anything but a run folder, or where the
+    disk refuses.
     """
     graph = artifact.graph.to("cpu")
-    with whole(path, overwrite, marker="config.json") as folder:
+    with whole(path, overwrite, RUN_FOLDER) as folder:
         (folder / "vocabulary").mkdir(parents=True)
         write_json(folder / "schema.json", graph.schema.to_json())
         write_json(folder / "metrics.json", artifact.metrics)
@@ -246,11 +248,6 @@ def read_schema(path: Path) -> Schema:
 
 
 # ---------------------------------------------------------------------- files
-
-
-def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors as safetensors; those that share memory are written each for itself."""
-    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, path)
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

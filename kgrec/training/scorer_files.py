@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.torch import save_file
 from torch import Tensor
 
 from kgrec.evaluation.ranking import Scorer, scoring
@@ -16,6 +15,7 @@ from kgrec.files import write_json
 from kgrec.graph import Graph
 from kgrec.linear_scores import LinearScores
 from kgrec.model import Recommender, ScorerParts
+from kgrec.training.tensor_files import save_tensors
 
 CHECKED = 8  #: users whose scores are computed both ways before a scorer is kept
 TOLERANCE = 1e-3  #: of the largest score; far above rounding, far below what another formula gives
@@ -65,13 +65,13 @@ def save_scorer(parts: ScorerParts, weights: Mapping[str, Tensor], folder: Path)
     for name, tensor in parts.tensors.items():
         place = _within(tensor, weights)
         if place is None:
-            own[name] = tensor.detach().cpu().contiguous().clone()
+            own[name] = tensor
             place = {"file": "scorer.safetensors", "tensor": name, "start": 0}
         else:
             place = {"file": "model.safetensors", **place}
         places[name] = place | {"shape": list(tensor.shape)}
     if own:
-        save_file(own, folder / "scorer.safetensors")
+        save_tensors(folder / "scorer.safetensors", own)
     write_json(folder / "scorer.json", {"kind": parts.kind, "constant": parts.constant, "tensors": places})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from kgrec import models
+from kgrec.drafts import put_back
 from kgrec.errors import KgrecError
 from kgrec.evaluation.evaluation import Evaluation, check_metrics, default_metrics
 from kgrec.evaluation.link_evaluation import LinkEvaluation, check_link_metrics
@@ -22,9 +23,9 @@ from kgrec.files import refuse_existing
 from kgrec.graph import Candidates, Graph
 from kgrec.model import Recommender
 from kgrec.nn import LinkModel
-from kgrec.run_files import RunFiles
+from kgrec.run_files import RUN_FOLDER, RunFiles
 from kgrec.splits.spec import spec_of_parts, spec_of_test
-from kgrec.training.checkpoint import Checkpoint, TrainingState
+from kgrec.training.checkpoint import CHECKPOINT_FOLDER, Checkpoint, TrainingState
 from kgrec.training.config import TrainingConfig
 from kgrec.training.job import TrainingJob
 from kgrec.training.log import as_csv_text, event_writer, peak_mb
@@ -44,13 +45,8 @@ Report = Callable[[Epoch, Mapping[str, float]], None]  #: called after each epoc
 
 def run_job(job: TrainingJob, graph: Graph | str | Path, report: Report | None = None) -> TrainedModel:
     """Do what a job asks for, in as many processes as it says. Raises KgrecError as `kgrec.train`."""
+    refuse_out(job, [job.init, None if isinstance(graph, Graph) else graph])
     graph = graph if isinstance(graph, Graph) else Graph.load(graph)
-    if job.out is not None:
-        refuse_existing(job.out, job.overwrite)
-    if job.resume and not (job.out is not None and job.checkpoint.is_dir()):
-        raise KgrecError(
-            f"nothing to resume: there is no {job.checkpoint if job.out else 'out='}; start without --resume"
-        )
     fabric = make_fabric(job.training)
     if job.training.devices == 1:
         return Session(fabric, job, graph, report).run()
@@ -58,6 +54,33 @@ def run_job(job: TrainingJob, graph: Graph | str | Path, report: Report | None =
         raise KgrecError("several processes need an `out` to leave their result in")
     fabric.launch(functools.partial(_in_process, job=job, graph=graph))
     return TrainedModel.load(job.out, trust=job.model)
+
+
+def refuse_out(job: TrainingJob, inputs: Sequence[str | Path | None]) -> None:
+    """Raise KgrecError where a job's result or its checkpoint may not be written, or where none is there to go on from,
+    before anything is trained. inputs: what is read, None left out."""
+    if job.out is None:
+        if job.resume:
+            raise KgrecError("nothing to resume: there is no out=; start without --resume")
+        return
+    refuse_existing(job.out, job.overwrite, RUN_FOLDER, inputs)
+    put_back(job.checkpoint)
+    if job.resume and not job.checkpoint.is_dir():
+        raise KgrecError(f"nothing to resume: there is no {job.checkpoint}; start without --resume")
+    # one to go on from is looked into when it is read
+    refuse_existing(job.checkpoint, True, None if job.resume else CHECKPOINT_FOLDER, inputs)
+    if (job.checkpoint / CHECKPOINT_FOLDER.document).exists() and not (job.resume or job.overwrite):
+        raise KgrecError(
+            f"{job.checkpoint} holds a training that was interrupted; say --resume to go on with it, --overwrite to "
+            "start anew in its place, or name another --out"
+        )
+    events = job.training.tensorboard
+    if events is not None and {job.out.resolve(), job.checkpoint.resolve()} & {*_with_parents(Path(events).resolve())}:
+        raise KgrecError(f"training.tensorboard {events} is inside of --out {job.out}; name a folder beside it")
+
+
+def _with_parents(path: Path) -> tuple[Path, ...]:
+    return (path, *path.parents)
 
 
 def _in_process(fabric: Fabric, *, job: TrainingJob, graph: Graph) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from kgrec.errors import KgrecError
 from kgrec.files import refuse_existing
 from kgrec.graph import Graph
+from kgrec.graph.storage import GRAPH_FOLDER
 from kgrec.sources.building.build_state import BuildState
 from kgrec.sources.building.report import BuildReport
 from kgrec.sources.building.steps import steps_of
@@ -59,7 +60,9 @@ def build_to(
     """Build a graph and save it as the folder `out`, whole or not at all. Raises KgrecError and BadData as `build`,
     and where `out` exists and `overwrite` is false."""
     start = time.perf_counter()
-    refuse_existing(Path(out), overwrite)
+    file = None if isinstance(recipe, Recipe) else recipe
+    recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
+    refuse_existing(out, overwrite, GRAPH_FOLDER, [file, recipe.data if data is None else data])
     graph, report = build(recipe, data)
     graph.save(out, overwrite=overwrite)
     report.seconds = time.perf_counter() - start
