@@ -32,7 +32,8 @@ def table_kind(columns: Iterable[str] = ()) -> FileKind:
 
     def check(path: Path) -> str | None:
         found = _columns_of(path)
-        if found is not None and (set(found) == wanted or any(own <= set(found) for own in OWN_COLUMNS)):
+        known = found is not None and (set(found) == wanted or any(own <= set(found) for own in OWN_COLUMNS))
+        if known or found == []:
             return None
         return "it is no table" if found is None else f"its columns are {some(found, 6)}"
 
@@ -40,13 +41,14 @@ def table_kind(columns: Iterable[str] = ()) -> FileKind:
 
 
 def _columns_of(path: Path) -> Collection[str] | None:
-    """The names of a table's columns; None where the file is none."""
+    """The names of a table's columns, none where a CSV file has no row; None where the file is no table."""
     try:
         if path.suffix == ".parquet":
             names: list[str] = pq.read_schema(path).names
             return names
         with path.open(encoding="utf-8", newline="") as file:
-            return next(csv.reader([file.readline(LONGEST_LINE)]), [])
+            first, more = file.readline(LONGEST_LINE), file.readline(LONGEST_LINE)
+            return next(csv.reader([first])) if more else []
     except (OSError, ValueError, pa.ArrowException, csv.Error):
         return None
 

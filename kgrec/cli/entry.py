@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -105,9 +106,10 @@ class Stopped(SystemExit):
     """A signal asked the command to end; the exit code is 128 and the signal's number, as shells say it."""
 
 
-def stop_cleanly() -> None:
-    """Let SIGTERM, and SIGHUP when a terminal is closed, end the command as Ctrl-C does: what is half-written is
-    removed. As Python does with Ctrl-C, a single operation of torch that is under way comes to its end first."""
+@contextmanager
+def stopped_cleanly() -> Iterator[None]:
+    """While this lasts, SIGTERM, and SIGHUP when a terminal is closed, end the command as Ctrl-C does: what is
+    half-written is removed. As with Ctrl-C, a single operation of torch that is under way comes to its end first."""
     stopped_at = -math.inf
 
     def stop(number: int, _: object) -> None:
@@ -121,9 +123,15 @@ def stop_cleanly() -> None:
                     os.kill(process.pid, signal.SIGINT)
         raise Stopped(128 + number)
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, stop)
+    in_main = threading.current_thread() is threading.main_thread()  # where alone handlers can be set
+    numbers = [one for one in (signal.SIGTERM, signal.SIGHUP) if in_main and signal.getsignal(one) is signal.SIG_DFL]
+    for one in numbers:
+        signal.signal(one, stop)
+    try:
+        yield
+    finally:
+        for one in numbers:
+            signal.signal(one, signal.SIG_DFL)
 
 
 def main() -> None:
@@ -133,15 +141,14 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what its encoding lacks is written as an escape
             stream.reconfigure(errors="backslashreplace")
-    stop_cleanly()
     try:
-        with former_names_as_notes():
+        with stopped_cleanly(), former_names_as_notes():
             try:
                 app()
             finally:
                 sys.stdout.flush()  # here, where a full disk is an error as any other
     except Stopped:
-        print("stopped by a signal; nothing is left half-written", file=sys.stderr)
+        status("stopped by a signal; nothing is left half-written")
         raise
     except KgrecError as error:
         status(f"error: {error}")

@@ -1,0 +1,308 @@
+"""Kills, signals and full disks in the middle of a command: nothing partial, and what was there before stays whole."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from kgrec.drafts import put_back, remove_folder
+from kgrec.errors import KgrecError
+from kgrec.files import whole
+from kgrec.graph import Graph
+from kgrec.run import Run, train
+from kgrec.settings import configure
+from kgrec.training.config import TrainingConfig
+from kgrec.training.tensor_files import save_tensors
+
+ROOT = Path(__file__).parent.parent
+SHOP = ROOT / "graphs/shop/shop.yaml"
+OPTIONS = {"split": "last_n:1,valid=1", "config": {"dim": 4}, "training": {"epochs": 4, "device": "cpu"}}
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("interruptions") / "shop.graph"
+    done = kgrec("build", SHOP, "--out", folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def kgrec(*arguments: object, bytes_a_file: int | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own. bytes_a_file: the system refuses to write longer files, as a full disk
+    would."""
+
+    def limit() -> None:
+        if bytes_a_file is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_a_file, bytes_a_file))
+
+    command = [sys.executable, "-m", "kgrec", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, preexec_fn=limit, check=False, timeout=300)
+
+
+def train_options() -> dict:
+    return OPTIONS | {"training": configure(TrainingConfig, OPTIONS["training"])}
+
+
+#: A program whose second rename of a folder called as argument 1 prints a line and waits: argument 2 says what to do
+BETWEEN_RENAMES = """
+import sys, time
+from pathlib import Path
+name, graph, out = sys.argv[1:]
+rename, seen = Path.rename, []
+def slow(self, target):
+    done = rename(self, target)
+    if self.name == name and f".{name}.old-" in str(target):
+        seen.append(target)
+        print(target, flush=True)
+        time.sleep(60)
+    return done
+Path.rename = slow
+from kgrec.graph import Graph
+from kgrec.run import train
+from kgrec.settings import configure
+from kgrec.training.config import TrainingConfig
+config = configure(TrainingConfig, {"epochs": 4, "device": "cpu"})
+if name.endswith(".checkpoint"):
+    train("mf", graph, split="last_n:1,valid=1", config={"dim": 4}, training=config, out=out)
+else:
+    Graph.load(graph).only("purchased").save(out, overwrite=True)
+"""
+
+
+def killed_between_renames(name: str, *arguments: object) -> Path:
+    """Kill the program between its two renames. Returns what it had moved aside."""
+    command = [sys.executable, "-c", BETWEEN_RENAMES, name, *map(str, arguments)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    old = Path(process.stdout.readline().strip())
+    process.kill()
+    process.communicate()
+    assert old.exists()
+    return old
+
+
+def test_a_training_killed_between_the_renames_of_its_checkpoint_is_gone_on_with(shop, tmp_path):
+    uncut = train("mf", shop, out=tmp_path / "uncut", **train_options())
+    killed_between_renames("cut.checkpoint", shop, tmp_path / "cut")
+    assert not (tmp_path / "cut.checkpoint").exists()
+    resumed = train("mf", shop, out=tmp_path / "cut", resume=True, **train_options())
+    assert uncut.metrics["test"] == resumed.metrics["test"]
+    found, wanted = Run.load(tmp_path / "cut").model.state_dict(), uncut.model.state_dict()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    assert names(tmp_path) == ["cut", "uncut"]
+
+
+def test_a_graph_whose_writer_was_killed_between_the_renames_is_read(shop, tmp_path):
+    graph = Graph.load(shop)
+    graph.save(tmp_path / "g")
+    killed_between_renames("g", shop, tmp_path / "g")
+    assert not (tmp_path / "g").exists()
+    assert Graph.load(tmp_path / "g").content_hash() == graph.content_hash()
+    with pytest.raises(KgrecError, match="exists already"):
+        graph.save(tmp_path / "g")
+    assert names(tmp_path) == ["g"]
+
+
+LOCKING = """
+import sys, time
+from kgrec.files import whole
+with whole(sys.argv[1]) as draft:
+    draft.write_text("half")
+    print(draft, flush=True)
+    sys.stdin.readline()
+    draft.write_text("whole")
+"""
+
+
+def test_a_draft_lives_as_long_as_its_writer_wherever_that_runs(tmp_path):
+    """The writer is in a process namespace of its own where that is possible, so that its number says nothing here."""
+    prefix = ["unshare", "--pid", "--fork"]
+    if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
+        prefix = []
+    command = [*prefix, sys.executable, "-c", LOCKING, str(tmp_path / "list")]
+    writers = [subprocess.Popen(command, stdin=-1, stdout=-1, text=True, cwd=ROOT) for _ in range(2)]
+    drafts = [Path(writer.stdout.readline().strip()) for writer in writers]
+    with whole(tmp_path / "list") as mine:
+        mine.write_text("mine")
+    assert all(draft.read_text() == "half" for draft in drafts) and drafts[0] != drafts[1]
+    (tmp_path / "list").unlink()
+    assert writers[0].communicate("go\n") and writers[0].returncode == 0
+    assert (tmp_path / "list").read_text() == "whole"
+    os.kill(writer_of(drafts[1]), signal.SIGKILL)
+    writers[1].communicate()
+    assert drafts[1].exists()
+    with whole(tmp_path / "list", overwrite=True) as mine:
+        mine.write_text("mine")
+    assert names(tmp_path) == ["list"]
+
+
+def writer_of(draft: Path) -> int:
+    """The process, as it is called here, that has a draft's lock open."""
+    lock = str(draft).replace(".part-", ".lock-")
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            if str(link.readlink()) == lock:
+                return int(link.parts[2])
+        except OSError:
+            continue
+    raise AssertionError(f"nobody has {lock} open")
+
+
+def test_where_there_are_no_locks_drafts_are_kept(tmp_path, monkeypatch):
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    for kind in ("part", "lock"):
+        (tmp_path / f".out.{kind}-{'ab' * 8}").write_text("half")
+    monkeypatch.setattr(fcntl, "flock", refused)
+    with whole(tmp_path / "out") as draft:
+        draft.write_text("mine")
+    assert names(tmp_path) == [f".out.lock-{'ab' * 8}", f".out.part-{'ab' * 8}", "out"]
+    monkeypatch.undo()
+    with whole(tmp_path / "out", overwrite=True) as draft:
+        draft.write_text("mine")
+    assert names(tmp_path) == ["out"]
+
+
+def test_what_cannot_be_put_back_is_said(tmp_path, monkeypatch):
+    (tmp_path / f".out.old-{'ab' * 8}").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Path, "rename", lambda *_: (_ for _ in ()).throw(PermissionError(errno.EACCES, "Permission denied"))
+        )
+        with pytest.raises(KgrecError, match=r"out was being replaced when its writer was killed; it is whole at"):
+            put_back(tmp_path / "out")
+    put_back(tmp_path / "out")
+    assert names(tmp_path) == ["out"]
+    remove_folder(tmp_path / "out")
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_files_have_the_modes_that_the_umask_says(tmp_path, umask):
+    former = os.umask(umask)
+    try:
+        with whole(tmp_path / "out") as draft:
+            draft.mkdir()
+            (draft / "a").write_text("")
+            save_tensors(draft / "b", {"x": torch.zeros(1)})
+    finally:
+        os.umask(former)
+    assert {file.stat().st_mode & 0o777 for file in (tmp_path / "out").iterdir()} == {0o666 & ~umask}
+
+
+#: Bytes a file at which the first checkpoint can be written, or the checkpoint and not the result, or nothing
+@pytest.mark.parametrize("limit", [300, 12_000])
+def test_a_training_on_a_full_disk_is_an_error_and_leaves_nothing_partial(shop, tmp_path, limit):
+    arguments = ("train", "mf", shop, "--out", tmp_path / "m", "--set", "dim=4", "--epochs", "2", "--device", "cpu")
+    done = kgrec(*arguments, bytes_a_file=limit)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "error: cannot write" in done.stderr and "File too large" in done.stderr
+    left = names(tmp_path)
+    assert left in ([], ["m.checkpoint"])
+    if left:
+        assert kgrec(*arguments, "--resume").returncode == 0 and names(tmp_path) == ["m"]
+
+
+def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(shop, tmp_path, monkeypatch):
+    from kgrec.training import checkpoint
+
+    save, calls = checkpoint.save_tensors, []
+
+    def full(path: Path, tensors: dict) -> None:
+        calls.append(path)
+        if len(calls) == 5:  # three files a checkpoint, and the second of the second
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(path, tensors)
+
+    monkeypatch.setattr(checkpoint, "save_tensors", full)
+    with pytest.raises(KgrecError, match=r"cannot write .*m.checkpoint: No space left on device"):
+        train("mf", shop, out=tmp_path / "m", **train_options())
+    assert names(tmp_path) == ["m.checkpoint"]
+    assert json.loads((tmp_path / "m.checkpoint/state.json").read_text())["state"]["epoch"] == 1
+    train("mf", shop, out=tmp_path / "m", resume=True, **train_options())
+    assert names(tmp_path) == ["m"]
+
+
+def test_building_and_recommending_on_a_full_disk(shop, tmp_path):
+    done = kgrec("build", SHOP, "--out", tmp_path / "g", bytes_a_file=2_000)
+    assert done.returncode == 1 and "error: cannot write" in done.stderr and names(tmp_path) == []
+    assert kgrec("train", "popularity", shop, "--out", tmp_path / "run").returncode == 0
+    for ending in ("csv", "parquet"):
+        out = tmp_path / f"lists.{ending}"
+        done = kgrec("recommend", tmp_path / "run", "--users", "all", "--out", out, bytes_a_file=2_000)
+        assert done.returncode == 1 and "error: cannot write" in done.stderr and names(tmp_path) == ["run"]
+        assert "Traceback" not in done.stderr
+
+
+#: A command that says when it is in the middle of a checkpoint, or of a batch
+IN_THE_MIDDLE = """
+import sys, time
+from kgrec.training import checkpoint, trainer
+where = sys.argv.pop(1)
+if where == "writing":
+    save = checkpoint.save_tensors
+    def slow(path, tensors):
+        save(path, tensors)
+        print("ready", flush=True)
+        time.sleep(60)
+    checkpoint.save_tensors = slow
+else:
+    import torch
+    step, seen = trainer.Trainer._step, []
+    def busy(self, index, batch):
+        seen or print("ready", flush=True)
+        seen.append(1)
+        one = torch.rand(400, 400)
+        for _ in range(200):
+            one = torch.tanh(one @ one)
+        return step(self, index, batch)
+    trainer.Trainer._step = busy
+from kgrec.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "number"),
+    [
+        ("writing", signal.SIGTERM),
+        ("computing", signal.SIGTERM),
+        ("computing", signal.SIGHUP),
+        ("writing", signal.SIGINT),
+    ],
+)
+def test_a_signal_cleans_up(shop, tmp_path, where, number):
+    command = [sys.executable, "-c", IN_THE_MIDDLE, where, "train", "mf", str(shop), "--out", str(tmp_path / "m")]
+    command += ["--set", "dim=4", "--epochs", "3", "--device", "cpu"]
+    process = subprocess.Popen(command, stdout=-1, stderr=-1, text=True, cwd=ROOT)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    if where == "writing":
+        assert any(".part-" in name for name in names(tmp_path))
+    begun = time.monotonic()
+    process.send_signal(number)
+    if number != signal.SIGINT:
+        process.send_signal(number)  # `timeout` sends it twice
+    _, said = process.communicate(timeout=60)
+    assert time.monotonic() - begun < 20
+    assert "Traceback" not in said and names(tmp_path) == []
+    if number != signal.SIGINT:
+        assert process.returncode == 128 + number and "nothing is left half-written" in said
+    else:
+        assert process.returncode in (1, 130)
