@@ -107,4 +107,5 @@ def whole(path: str | Path, overwrite: bool = False, kind: OutputKind | None = N
             refuse_existing(path, overwrite, kind)  # hours may have passed
             draft.take_place(replace=overwrite)
     except OSError as error:
-        raise KgrecError(f"cannot write {path}: {error.strerror or error}; nothing was left there") from error
+        left = "what was there is as it was" if os.path.lexists(path) else "nothing was left there"
+        raise KgrecError(f"cannot write {path}: {error.strerror or error}; {left}") from error

@@ -180,11 +180,12 @@ def test_where_there_are_no_locks_drafts_are_kept(tmp_path, monkeypatch):
 
 
 def test_what_cannot_be_put_back_is_said(tmp_path, monkeypatch):
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
     (tmp_path / f".out.old-{'ab' * 8}").mkdir()
     with monkeypatch.context() as patch:
-        patch.setattr(
-            Path, "rename", lambda *_: (_ for _ in ()).throw(PermissionError(errno.EACCES, "Permission denied"))
-        )
+        patch.setattr(Path, "rename", refused)
         with pytest.raises(KgrecError, match=r"out was being replaced when its writer was killed; it is whole at"):
             put_back(tmp_path / "out")
     put_back(tmp_path / "out")
