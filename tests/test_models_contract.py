@@ -198,6 +198,13 @@ class Counts(MF):
         return super().edge_loss(batch) * (1 + self.seen)
 
 
+class AddsInAnyOrder(MF):
+    """MF that looks users up by their rows, whose gradient adds up what is of one user as threads come."""
+
+    def ranking_loss(self, ranking, user, drawn):
+        return super().ranking_loss(ranking, user, drawn) + self.user.weight[user - self.user.start].square().mean()
+
+
 @pytest.mark.parametrize(
     ("model", "broken"),
     [
@@ -212,6 +219,7 @@ class Counts(MF):
         (Centred, "an_items_score_is_its_own: some items alone, and among all"),
         (Forgets, "a_model_built_of_the_schema_takes_the_saved_state: a model with the saved state scores otherwise"),
         (Counts, "training_that_is_resumed_is_equal_to_an_uninterrupted_one: resumed after epoch 4 of 6"),
+        (AddsInAnyOrder, "training_adds_up_in_one_order: training adds to tensors of the shapes [(61, 4)]"),
     ],
 )
 def test_what_breaks_the_contract_is_said(model: type, broken: str) -> None:

@@ -69,10 +69,10 @@ class SVDPP(Recommender):
         row = torch.arange(len(batch), device=degree.device).repeat_interleave(degree)
         step = self.implicit(batch.tail) + (batch.weight - self.mean_weight).unsqueeze(1) * self.explicit(batch.tail)
         whole = torch.zeros(len(batch), step.shape[1], device=step.device).index_add(0, row, step.float())
-        others = (whole[row] - step) / (degree - 1).clamp(min=1).sqrt()[row].unsqueeze(1)
-        vector = self.user(batch.head)[row] + others
+        others = (functional.embedding(row, whole) - step) / (degree - 1).clamp(min=1).sqrt()[row].unsqueeze(1)
+        vector = functional.embedding(row, self.user(batch.head)) + others
         score = (vector * self.item(batch.tail)).sum(-1) + self.item_bias(batch.tail).squeeze(1) + self.mean
-        score = score + self.user_bias(batch.head).squeeze(1)[row]
+        score = score + functional.embedding(row, self.user_bias(batch.head)).squeeze(1)
         loss = label_loss(self.task, score, batch)
         return loss + self.penalty(batch) if self.config.l2 else loss
 

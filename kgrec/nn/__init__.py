@@ -7,6 +7,7 @@ from kgrec.nn.computed_vectors import Vectors
 from kgrec.nn.dropout import Dropout
 from kgrec.nn.edge_model import EdgeModel, EdgeModelConfig
 from kgrec.nn.embedding import NodeEmbedding, cosine, dot, vector_tables
+from kgrec.nn.entries import entries
 from kgrec.nn.exportable import exportable
 from kgrec.nn.graph_edge_model import GraphEdgeModel
 from kgrec.nn.grouped import grouped_product
@@ -63,6 +64,7 @@ __all__ = [
     "cosine",
     "distinct_share",
     "dot",
+    "entries",
     "entropy_share",
     "exportable",
     "grouped_product",

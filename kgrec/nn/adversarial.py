@@ -19,6 +19,7 @@ from kgrec.model import FOREVER, Objective, Query, Recommender, ScorerParts
 from kgrec.nn import losses
 from kgrec.nn.edge_model import EdgeModelConfig
 from kgrec.nn.embedding import NodeEmbedding, vector_tables
+from kgrec.nn.entries import entries
 from kgrec.nn.watch import Watch, distinct_share, entropy_share
 from kgrec.optimizers import fused_adam, sgd
 from kgrec.samplers import Batch, Loader, Nodes
@@ -254,16 +255,15 @@ class AdversarialRanking(Recommender, ABC):
         c, degree = self.config, batch.ptr.diff()
         with torch.no_grad():
             share, true = log_share.exp(), torch.arange(len(batch), device=degree.device).repeat_interleave(degree)
-            proposal = (1 - c.true_share) * share
-            even = (c.true_share / degree).to(proposal.dtype)
-            proposal.index_put_((true, view.columns(batch.tail)), even[true], accumulate=True)
+            even, place = (c.true_share / degree).to(share.dtype), true * share.shape[1] + view.columns(batch.tail)
+            proposal = ((1 - c.true_share) * share).flatten().index_add_(0, place, even[true]).view_as(share)
             row, column = draw(proposal, c.draws * degree)
             weight = share[row, column] / proposal[row, column]
             head, other = batch.head[row], view.drawable[column]
             reward = self.reward([view.pairs(judge, head, other) for judge in self.judges().values()])
             reward = reward - c.entropy * log_share[row, column]
             gain = weight * (reward - others_mean(weight * reward, row, c.draws * degree) if c.baseline else reward)
-        return -(gain * log_share[row, column]).mean()
+        return -(gain * entries(log_share, row, column)).mean()
 
     def _penalty(self, view: View, scorer: Recommender, l2: float, batch: Batch) -> Tensor:
         """l2 times the squares of the vectors behind each true pair, their mean."""

@@ -105,7 +105,7 @@ class NodeEmbedding(nn.Module):
         """|v| of nodes [*S], read from the table's own: FloatTensor [*S]."""
         if self.features is not None:
             vectors, place = self.distinct(node)
-            return vectors.norm(dim=-1)[place]
+            return functional.embedding(place, vectors.norm(dim=-1, keepdim=True)).squeeze(-1)
         return functional.embedding(self.row(node), self.weight.norm(dim=-1, keepdim=True)).squeeze(-1)
 
     def squares(self, node: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from kgrec.graph import Graph
 from kgrec.nn import losses
 from kgrec.nn.computed_vectors import Vectors
 from kgrec.nn.embedding import NodeEmbedding, cosine, dot, scaled
+from kgrec.nn.entries import entries
 from kgrec.samplers import Negatives
 from kgrec.settings import settings
 
@@ -152,7 +153,7 @@ class RankingLoss:
             log_share = score(self.classes).log_softmax(-1)
             row = torch.arange(len(log_share), device=log_share.device)
             row = row if batch.ptr is None else row.repeat_interleave(batch.ptr.diff())
-            return -log_share[row, self.class_of[batch.tail]].mean()
+            return -entries(log_share, row, self.class_of[batch.tail]).mean()
         tail = batch.tail.unsqueeze(1)
         if c.shared or c.in_batch:
             items, log_count = self._candidates(batch)

@@ -57,7 +57,7 @@ class SelfAttention(nn.Module):
     def forward(self, steps: Tensor, paths: Paths) -> Tensor:
         """What each step and those of its path that it looks at say, [n, D], of steps [n, D], packed."""
         from_end = (paths.length[paths.row] - paths.step).clamp(1, len(self.position))
-        x = steps * steps.shape[-1] ** 0.5 + self.position[len(self.position) - from_end]
+        x = steps * steps.shape[-1] ** 0.5 + functional.embedding(len(self.position) - from_end, self.position)
         x = self.dropout(x) if self.pre_norm else self.norm(self.dropout(x))
         seen = None if self.causal else paths.seen
         for block in self.blocks:

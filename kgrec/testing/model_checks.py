@@ -16,6 +16,7 @@ from kgrec.errors import KgrecError, UnknownName
 from kgrec.graph import Graph
 from kgrec.model import Query, Recommender
 from kgrec.splits.split import Split, split
+from kgrec.testing.order_of_sums import added_in_any_order
 from kgrec.testing.subject import Subject, built, one_thread, planted_graph, query_of, trainer_of
 from kgrec.testing.withheld import pushed_by_training, read_by_withheld_alone
 
@@ -150,6 +151,18 @@ def training_that_is_resumed_is_equal_to_an_uninterrupted_one(subject: Subject) 
     )
 
 
+def training_adds_up_in_one_order(subject: Subject) -> None:
+    """So that a seed gives the same weights every time: no sum depends on which of several threads is first."""
+    if not subject.before:
+        pytest.skip("it is complete when built")
+    shapes = sorted(added_in_any_order(subject))
+    assert not shapes, (
+        f"training adds to tensors of the shapes {shapes} at places that stand more than once, and several threads do "
+        "that in any order, so that one seed gives other weights each time; where x[index] has a gradient, read rows "
+        "by torch.nn.functional.embedding(index, x) and single numbers by kgrec.nn.entries(x, row, column)"
+    )
+
+
 def withheld_items_are_left_alone(subject: Subject) -> None:
     """What a split withholds (cold items) training neither favours nor pushes down.
 
@@ -233,6 +246,7 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     every_parameter_is_moved_by_some_objective,
     it_learns_more_than_popularity,
     training_that_is_resumed_is_equal_to_an_uninterrupted_one,
+    training_adds_up_in_one_order,
     withheld_items_are_left_alone,
     settings_are_checked_and_frozen,
     scores_on_cuda_are_those_on_the_cpu,
