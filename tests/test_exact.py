@@ -25,13 +25,13 @@ EPOCHS = 3
 FIELDS: dict[str, dict[str, Any]] = {  #: to have all phases, and to be quick
     "irgan": {"pretrain_epochs": 1},
     "dnen": {"pretrain_epochs": 1},
-    **{name: {"negatives": 16} for name in ("complex", "distmult", "rotate", "transe", "transr")},
+    **{name: {"negatives": 16, "dim": 16} for name in ("complex", "distmult", "rotate", "transe", "transr")},
 }
 FURTHER: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
-    ("mf", {"features": ["all"], "loss": "softmax"}, {}),
+    ("mf", {"features": ["all"], "loss": "softmax", "batch_size": 100}, {}),
     ("mf", {"cosine": True, "loss": "ccl", "negatives": 64}, {"lr_decay": "linear", "clip_norm": 1.0}),
     ("lightgcn", {}, {"adversarial": {"weight": 1.0, "begin": 2}}),
-    ("neumf", {"loss": "softmax"}, {}),
+    ("neumf", {"loss": "softmax", "batch_size": 100}, {}),
     ("kgat", {"fanouts": [10, 5], "layer_dims": [32, 16], "sparse": True}, {}),
     ("irgan", {"pretrain_epochs": 1, "base": "kgat"}, {}),
     ("sasrec", {"behaviours": ["viewed", "carted"], "loss": "sampled_softmax"}, {}),

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 STEPS_BETWEEN_TRIMS = 50
+NUMBER = ":number"  #: behind the name of what an optimizer keeps as a Python number, such as SparseAdam's step
 
 
 @dataclass
@@ -190,7 +191,11 @@ class Trainer:
         for index, (objective, optimizer) in enumerate(zip(self.objectives, self.optimizers)):
             for parameter in objective.parameters:
                 for key, value in optimizer.state.get(parameter, {}).items():
-                    tensors[f"{index}/{names[parameter]}/{key}"] = torch.as_tensor(value)
+                    if isinstance(value, Tensor):
+                        tensors[f"{index}/{names[parameter]}/{key}"] = value
+                    else:  # whole, as a float32 would give other digits
+                        kind = torch.float64 if isinstance(value, float) else torch.int64
+                        tensors[f"{index}/{names[parameter]}/{key}{NUMBER}"] = torch.tensor(value, dtype=kind)
         return tensors
 
     def load_state(self, tensors: dict[str, Tensor], epoch: int) -> None:
@@ -201,8 +206,12 @@ class Trainer:
             index, name, key = path.split("/")
             if int(index) >= len(self.optimizers) or name not in parameters:
                 raise KgrecError(f"the checkpoint holds {path!r}, which this model does not have; start anew")
-            place = "cpu" if key == "step" and parameters[name].device.type == "cpu" else parameters[name].device
-            self.optimizers[int(index)].state[parameters[name]][key] = value.to(place)
+            state = self.optimizers[int(index)].state[parameters[name]]
+            if key.endswith(NUMBER):
+                state[key.removesuffix(NUMBER)] = value.item()
+            else:
+                place = "cpu" if key == "step" and parameters[name].device.type == "cpu" else parameters[name].device
+                state[key] = value.to(place)
 
 
 def _trim_heap() -> None:
