@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from difflib import get_close_matches
-from typing import Any, TypeVar, cast, dataclass_transform, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar, cast, dataclass_transform, get_args, get_type_hints
 
 import pydantic
 import pydantic_core
@@ -23,6 +23,11 @@ from kgrec.field_texts import field_texts
 from kgrec.field_types import plain_type
 
 T = TypeVar("T")
+
+#: How often something is repeated in a model, one after the other, such as layers
+Depth = Annotated[int, pydantic.Field(gt=0, le=1000)]
+MOST = 2**31 - 1  #: the greatest whole number that a setting may be
+MOST_OF_SEEDS = 2**63 - 1  #: the greatest seed, as torch and NumPy take it
 
 _IS_STORED: ContextVar[bool] = ContextVar("_IS_STORED", default=False)
 
@@ -39,11 +44,46 @@ def settings(cls: type[T]) -> type[T]:
     >>> configure(Config, {"dim": "32"}).dim
     32
     """
-    config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
+    _check_whole_numbers(cls)
     made = cast(type[T], pydantic_dataclass(frozen=True, config=config)(cls))
     if former_names(made):
         setattr(made, "__init__", _with_former_names(made.__init__))  # noqa: B010 - type checkers refuse an assignment
     return made
+
+
+def _check_whole_numbers(cls: type) -> None:
+    """Let the class refuse whole numbers beyond MOST, and seeds beyond MOST_OF_SEEDS, after its fields are read."""
+    own = vars(cls).get("__post_init__")
+
+    def __post_init__(self: Any, *args: Any) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            most = MOST_OF_SEEDS if field.name.endswith("seed") else MOST
+            for one in value if isinstance(value, tuple | list) else (value,):
+                if isinstance(one, int) and abs(one) > most:
+                    raise ValueError(f"{field.name} is {shortened(one)}, at most {most:,} is wanted")
+        if own is not None:
+            own(self, *args)
+
+    if own is not None or not hasattr(cls, "__post_init__"):
+        setattr(cls, "__post_init__", __post_init__)  # noqa: B010 - type checkers refuse an assignment
+
+
+def must_be_at_most(name: str, value: int, most: int) -> None:
+    """Raise KgrecError for a whole number that is more. name: what it is called, for the message."""
+    if value > most:
+        raise KgrecError(f"{name} is {shortened(value)}, at most {most:,} is wanted")
+
+
+def shortened(number: int | str) -> str:
+    """A number's digits, of many the first alone.
+
+    >>> shortened(12), shortened(10**40)
+    ('12', '100000000000000000... (41 digits)')
+    """
+    text = str(number)
+    return text if len(text) <= 24 else f"{text[:18]}... ({len(text)} digits)"
 
 
 def _with_former_names(init: Any) -> Any:

@@ -381,3 +381,13 @@ def test_graph_models_train_on_cuda_too(name: str, fields: dict[str, object], pl
     run = run_train(name, planted, split="last_n:1,valid=1", config={"dim": 8, **fields}, training=training)
     assert np.isfinite(run.metrics["test"]["ndcg@10"])
     assert next(run.model.parameters()).is_cuda
+
+
+def test_grouped_product_of_16_bits_has_gradients_of_its_rows():
+    x = torch.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    weight = torch.tensor([[[1.0], [2.0]], [[4.0], [8.0]]], requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        product = grouped_product(x, torch.tensor([1, 0]), weight)
+    product.sum().backward()
+    assert product.flatten().tolist() == [20, 11]
+    assert x.grad.tolist() == [[4, 8], [1, 2]] and weight.grad.flatten().tolist() == [3, 4, 1, 2]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kgrec.cli.options import Json
@@ -55,13 +54,15 @@ def doctor() -> dict[str, Any]:
 
     Memory is in bytes; None where the system does not say.
     """
+    from kgrec.memory import memory
+
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": {name: _version(name) for name in PACKAGES},
         "devices": _devices(),
         "threads": _threads(),
-        "memory": _memory(),
+        "memory": memory(),
         "optional": {name: find_spec(name) is not None for name in OPTIONAL},
     }
 
@@ -96,22 +97,6 @@ def _threads() -> dict[str, int]:
     of_numba = numba.get_num_threads()  # first: it starts numba's threads, which may set torch's number
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {"cores": cores, "torch": torch.get_num_threads(), "numba": of_numba}
-
-
-def _memory() -> dict[str, int | None]:
-    """Bytes of the machine, free ones, and the limit that a container sets."""
-    known: dict[str, int] = {}
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        lines = (line.split() for line in meminfo.read_text().splitlines())
-        known = {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if len(words) > 2}
-    limit = Path("/sys/fs/cgroup/memory.max")
-    text = limit.read_text().strip() if limit.exists() else "max"
-    return {
-        "total": known.get("MemTotal"),
-        "available": known.get("MemAvailable"),
-        "limit": int(text) if text.isdigit() else None,
-    }
 
 
 def show(found: dict[str, Any], screen: Console) -> None:

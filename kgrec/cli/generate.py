@@ -21,7 +21,7 @@ def generate(
     run: RunFolder,
     users: Annotated[int, typer.Option("--users", help="How many synthetic users.")],
     out: Annotated[Path, typer.Option("--out", help="The .csv or .parquet file to write: user, item, synthetic.")],
-    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Of all that is drawn.")] = 0,
     device: Device = "auto",
     overwrite: Overwrite = False,
     csv_safe: CsvSafe = False,

@@ -24,7 +24,7 @@ def recommend(
         Path | None,
         typer.Option("--history", help="CSV of new users' items: item[,user][,time][,weight][,behaviour]; or Parquet."),
     ] = None,
-    k: Annotated[int, typer.Option("--k", min=1, help="Items for each user.")] = 10,
+    k: Annotated[int, typer.Option("--k", help="Items for each user.")] = 10,
     include_seen: Annotated[bool, typer.Option("--include-seen", help="Also items that the user has.")] = False,
     why: Annotated[
         bool, typer.Option("--why", help="List the past items behind a list, with their attention.")

@@ -19,6 +19,8 @@ from kgrec.graph import NO_TIME, Candidates, Graph
 from kgrec.model import AnyTask, Recommender
 from kgrec.samplers.histories import Histories
 
+LEAST_LIMIT = 1_000  #: cut-offs up to here are taken however small a catalog is
+
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
@@ -122,10 +124,12 @@ def _check_graphs(known: Graph, held: Graph) -> None:
 def check_metrics(model: Recommender, held: Graph, metrics: Sequence[str]) -> None:
     """Whether the held-out edges give these metrics of this model a value, before anything is scored.
 
-    Raises KgrecError where metrics of facts are asked for, ratings or clicks of a model of another task, where edges
-    have no labels of clicks, and where AUC is undefined: all edges, or those of each user for GAUC, are of one class.
+    Raises KgrecError where a cut-off is far beyond the catalog, where metrics of facts are asked for, ratings or clicks
+    of a model of another task, where edges have no labels of clicks, and where AUC is undefined: all edges, or those of
+    each user for GAUC, are of one class.
     """
     wanted = [parse(name) for name in metrics]
+    _check_cut_offs(wanted, len(held.range(held.target[2])))
     facts = [metric for metric in wanted if metric.of == "facts"]
     if facts:
         both = {metric.kind for metric in facts if not metric.k} & {one.name for one in FORMULAS if one.of == "lists"}
@@ -145,6 +149,16 @@ def check_metrics(model: Recommender, held: Graph, metrics: Sequence[str]) -> No
     of_clicks = [metric for metric in wanted if metric.of == "clicks"]
     if of_clicks:
         _check_classes(held.only(held.target), of_clicks)
+
+
+def _check_cut_offs(wanted: Sequence[Metric], items: int) -> None:
+    """Raise KgrecError for a cut-off far beyond the catalog, whose empty ranks would only take memory."""
+    for metric in wanted:
+        if metric.k > max(items, LEAST_LIMIT):
+            raise KgrecError(
+                f"metric {metric.name!r}: the catalog has {items:,} items, so a cut-off of at most "
+                f"{max(items, LEAST_LIMIT):,} is wanted"
+            )
 
 
 def _check_classes(held: Graph, wanted: Sequence[Metric]) -> None:

@@ -14,6 +14,7 @@ from torch.nn.functional import softplus
 from kgrec.errors import KgrecError, unknown_name
 
 BINS = 15  #: of the expected calibration error
+MOST_RANKS = 2**31 - 1  #: of a cut-off
 KGAT_DEPTH = 100  #: the KGAT authors rank 100 items, and know of no hits below
 
 
@@ -319,8 +320,10 @@ def parse(name: str) -> Metric:
         raise KgrecError(f"metric {name!r}: {kind} takes no cut-off; write {kind}")
     if not at:
         raise KgrecError(f"metric {name!r} needs a cut-off, the number of ranks that count: {kind}@10")
-    if not (cut.isascii() and cut.isdigit()) or int(cut) < 1:
-        raise KgrecError(f"metric {name!r}: the cut-off {cut!r} is not a whole number from 1, as in {kind}@10")
+    if not (cut.isascii() and cut.isdigit()) or len(cut) > 10 or not 1 <= int(cut) <= MOST_RANKS:
+        raise KgrecError(
+            f"metric {name!r}: the cut-off {cut!r} is not a whole number from 1 to {MOST_RANKS:,}, as in {kind}@10"
+        )
     return Metric(kind, int(cut))
 
 

@@ -119,6 +119,9 @@ def build(name: str, graph: Graph, config: object = None) -> Recommender:
     Raises UnknownName for a model or a setting that is not there, KgrecError for a value of the wrong type and for
     features that the model does not take.
     """
+    import torch
+
+    from kgrec.memory import sizes_checked
     from kgrec.nn.node_features import require_features
 
     kind = find(name)
@@ -126,7 +129,14 @@ def build(name: str, graph: Graph, config: object = None) -> Recommender:
         config = configure(kind.Config, config or {}, what=f"model {name!r}")
     elif not isinstance(config, kind.Config):
         raise KgrecError(f"model {name!r} is set by {kind.Config.__name__}, not by {type(config).__name__}")
-    model = kind(graph, config)
+    try:
+        with sizes_checked(f"model {name!r} with these settings"):
+            model = kind(graph, config)
+    except torch.linalg.LinAlgError as error:
+        raise KgrecError(
+            f"model {name!r} with these settings has no solution in numbers of 32 bits; let a weight of squares (l2) "
+            f"be greater, and other weights nearer to 1: {error}"
+        ) from error
     require_features(model, config, f"model {name!r}")
     return model
 

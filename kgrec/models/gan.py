@@ -18,7 +18,7 @@ from kgrec.model import Objective, Query, Recommender
 from kgrec.nn import NodeEmbedding, NodeFeaturesConfig, Watch, distinct_share, dot, entropy_share, squares
 from kgrec.rows import NodeRows, declare_rows
 from kgrec.samplers import Batch, Loader, Nodes
-from kgrec.settings import settings
+from kgrec.settings import Depth, settings
 
 Value = Literal["minmax", "nonsaturating", "wasserstein"]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -45,7 +45,7 @@ class GANConfig(NodeFeaturesConfig):
     gp_weight: NonNegativeFloat = 10.0  #: weight of the gradient penalty, with `value: wasserstein`
     alternate: Literal["batch", "epoch"] = "batch"  #: after what it is the other network that learns
     noise_dim: PositiveInt = 16  #: numbers in a noise vector
-    draws: PositiveInt = 8  #: noise vectors; a score is the mean over them
+    draws: Depth = 8  #: noise vectors; a score is the mean over them
     dim: PositiveInt = 128  #: numbers in an item's vector, and in the generator's last hidden layer
     hidden: tuple[PositiveInt, ...] = ()  #: widths of the generator's hidden layers before the last
     #: widths of the discriminator's hidden layers

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from pydantic import PositiveInt
 from torch import Tensor
 
 from kgrec.graph import Graph
 from kgrec.nn import GRU, Dropout, NextItem, NextItemConfig, Paths
-from kgrec.settings import settings
+from kgrec.settings import Depth, settings
 
 
 @settings
 class GRU4RecConfig(NextItemConfig):
     """Settings of GRU4Rec."""
 
-    layers: PositiveInt = 1  #: number of recurrent layers
+    layers: Depth = 1  #: number of recurrent layers
 
 
 class GRU4Rec(NextItem):

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from pydantic import PositiveInt
 from torch import Tensor
 
 from kgrec.graph import Graph
 from kgrec.model import Query
 from kgrec.nn import AttentiveGRU, NextItem, NextItemConfig, Paths
-from kgrec.settings import settings
+from kgrec.settings import Depth, settings
 
 
 @settings
 class GRUAttConfig(NextItemConfig):
     """Settings of the GRU with attention."""
 
-    layers: PositiveInt = 1  #: number of recurrent layers
+    layers: Depth = 1  #: number of recurrent layers
 
 
 class GRUAtt(NextItem):

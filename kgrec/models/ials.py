@@ -13,7 +13,7 @@ from torch import Tensor
 from kgrec.graph import Graph
 from kgrec.model import Query, Recommender
 from kgrec.rows import NodeRows, declare_rows
-from kgrec.settings import settings
+from kgrec.settings import Depth, settings
 
 FLOATS = 1 << 22  #: that are gathered at once
 
@@ -26,7 +26,7 @@ class IALSConfig:
     alpha: PositiveFloat = 0.15  #: weight of every pair's pull to 0, where a known pair's pull to 1 weighs 1
     l2: PositiveFloat = 0.007  #: lambda, weight of the squares of the vectors
     nu: NonNegativeFloat = 1.0  #: how l2 grows with a user's or item's frequency: 0 not at all, 1 in proportion
-    iterations: PositiveInt = 8  #: how often each side is solved, users and then items
+    iterations: Depth = 8  #: how often each side is solved, users and then items
     init_std: PositiveFloat = 0.1  #: item vectors start normal, with a standard deviation of init_std / sqrt(dim)
     seed: NonNegativeInt = 0  #: of the item vectors at the start
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import torch
-from pydantic import PositiveInt
 from torch import Tensor
 
 from kgrec.nn import EdgeModelConfig, GraphEdgeModel
-from kgrec.settings import settings
+from kgrec.settings import Depth, settings
 
 
 @settings
 class LightGCNConfig(EdgeModelConfig):
     """Settings of LightGCN."""
 
-    layers: PositiveInt = 3  #: number of propagation layers
+    layers: Depth = 3  #: number of propagation layers
 
 
 class LightGCN(GraphEdgeModel):

@@ -12,7 +12,7 @@ from torch.nn import functional
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.nn import Drawn, EdgeModelConfig, GraphEdgeModel, RankingLoss
-from kgrec.settings import settings
+from kgrec.settings import Depth, settings
 
 
 @settings
@@ -21,7 +21,7 @@ class XSimGCLConfig(EdgeModelConfig):
 
     #: rankings alone: the contrast spreads vectors out, which does ratings and clicks no good
     task: Literal["ranking"] = "ranking"
-    layers: PositiveInt = 3  #: number of propagation layers
+    layers: Depth = 3  #: number of propagation layers
     noise: NonNegativeFloat = 0.2  #: epsilon, length of the noise vector that is added in each layer
     contrast_weight: NonNegativeFloat = 0.2  #: lambda, how much the contrastive loss counts
     contrast_layer: PositiveInt = 1  #: l*, number of the layer that is held against the final vectors

@@ -20,7 +20,7 @@ def grouped_product(x: Tensor, group: Tensor, weight: Tensor) -> Tensor:
     >>> grouped_product(x, torch.tensor([1, 0, 1]), weight).flatten().tolist()
     [100.0, 20.0, 300.0]
     """
-    product: Tensor = _GroupedProduct.apply(x, weight, *_blocks(group, len(weight)))
+    product: Tensor = _GroupedProduct.apply(x.to(weight.dtype), weight, *_blocks(group, len(weight)))
     return product
 
 
@@ -49,7 +49,7 @@ class _GroupedProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         rows, weight, row_in, slot_of, of_block = ctx.saved_tensors
-        gradients = _in_blocks(gradient, row_in)
+        gradients = _in_blocks(gradient.to(rows.dtype), row_in)  # autocast may have made the product of 16 bits
         matrices = weight.index_select(0, of_block).transpose(1, 2)
         of_x = torch.bmm(gradients, matrices).flatten(0, 1).index_select(0, slot_of)
         of_weight = torch.zeros_like(weight).index_add_(0, of_block, torch.bmm(rows.transpose(1, 2), gradients))

@@ -12,14 +12,14 @@ from torch.nn import functional
 from kgrec.errors import KgrecError
 from kgrec.nn.dropout import Dropout
 from kgrec.nn.next_item import Paths
-from kgrec.settings import settings
+from kgrec.settings import Depth, settings
 
 
 @settings
 class SelfAttentionConfig:
     """Settings of blocks of self-attention."""
 
-    blocks: PositiveInt = 2  #: number of blocks, each of self-attention and a feed-forward layer
+    blocks: Depth = 2  #: number of blocks, each of self-attention and a feed-forward layer
     heads: PositiveInt = 1  #: attention heads of a block
     feedforward: PositiveInt = 1  #: width of the feed-forward layers, in multiples of dim
     pre_norm: bool = True  #: normalise what a layer reads, and the last block's output; else what it adds up to

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 
 import torch
 from torch import Tensor
 
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
+from kgrec.memory import must_fit
 from kgrec.samplers.batch import Batch
+
+NUMBERS = 20  #: bytes of a negative: its node, its probability, and whether it is known
 
 
 class Negatives:
@@ -55,6 +59,7 @@ class Negatives:
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
         shape = (self.count,) if self.shared else (*batch.tail.shape, self.count)
         low, high = self._bounds(batch.tail)
+        must_fit(prod(shape) * NUMBERS, f"{self.count:,} negatives for each of {len(batch.head):,} examples")
         negative = self._draw(shape, low, high, generator)
         if self.reject is not None:
             negative = self._redraw_known(batch, negative, low, high, generator)
@@ -124,4 +129,8 @@ def _cumulative(graph: Graph, alpha: float) -> Tensor:
         weight = torch.bincount(graph.tail, minlength=graph.num_nodes).double() ** alpha
     if graph.withheld is not None:
         weight[graph.withheld] = 0.0
+    if not weight.sum().isfinite():
+        raise KgrecError(
+            f"negatives: alpha is {alpha:g}, and popularity to its power is beyond numbers; take 1 or less"
+        )
     return torch.cat([weight.new_zeros(1), weight.cumsum(0)])

@@ -34,9 +34,9 @@ class Spec:
             if name not in names:
                 raise self.wrong(f"no option {name!r}")
 
-    def whole_number(self, text: str, what: str, least: int) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise self.wrong(f"{what} is {text!r}, a whole number from {least} is wanted")
+    def whole_number(self, text: str, what: str, least: int, most: int = 2**31 - 1) -> int:
+        if not text.isdecimal() or len(text) > 20 or not least <= int(text) <= most:
+            raise self.wrong(f"{what} is {text!r}, a whole number from {least} to {most:,} is wanted")
         return int(text)
 
     def share(self, text: str, what: str) -> float:
@@ -50,7 +50,7 @@ class Spec:
 
     @property
     def seed(self) -> int:
-        return self.whole_number(self.options.get("seed", "0"), "seed", 0)
+        return self.whole_number(self.options.get("seed", "0"), "seed", 0, 2**63 - 1)
 
 
 def shares_of(words: Spec) -> tuple[float, float]:

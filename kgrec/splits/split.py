@@ -154,7 +154,7 @@ def _named(graph: Graph, target: Graph, words: Spec) -> Split:
         rows = np.flatnonzero(part == TRAIN)
         if wanted.isdecimal():
             train = target.where(torch.from_numpy(part == TRAIN).to(target.device))
-            inner = _last_of_each(train, int(wanted), 0)
+            inner = _last_of_each(train, words.whole_number(wanted, "valid", 1), 0)
             part[rows[inner == TEST]] = VALID
         else:
             part[rows[_drawn(target.head.cpu().numpy()[rows], wanted, words)]] = VALID
@@ -249,6 +249,8 @@ def _as_time(text: str, target: Graph, words: Spec) -> int:
     if len(text) == 4 and text.isdecimal():
         raise words.wrong(f"time {text!r} is a year or seconds; write {text}-01-01 for a year, 0{text} for seconds")
     if text.removeprefix("-").isdecimal():
+        if len(text) > 20 or abs(int(text)) >= 2**62:
+            raise words.wrong(f"time {text!r} is no time in seconds, from {-(2**62):,} to {2**62:,}")
         return int(text)
     try:
         moment = datetime.fromisoformat(text)

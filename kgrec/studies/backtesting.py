@@ -18,10 +18,14 @@ from kgrec.errors import KgrecError
 from kgrec.files import refuse_existing, whole
 from kgrec.graph import NO_TIME, Graph
 from kgrec.output_kinds import json_kind
+from kgrec.settings import must_be_at_most
 from kgrec.training.job import TrainingJob, takes_job_options
 from kgrec.training.session import Report, run_job
 
 BACKTEST_FILE = json_kind("backtest", {"model": str, "protocol": str, "windows": list, "mean": dict})
+LONGEST = 1_000 * 366 * 86_400  #: seconds of a window, 1,000 years
+MOST_DIGITS = 12  #: of a duration's number
+MOST_WINDOWS = 10_000
 UNITS = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}  #: seconds
 
 
@@ -101,9 +105,10 @@ def backtest(
     Raises KgrecError where target edges have no times or are all at one, where all windows are skipped, for an existing
     `out`, for `refit` without `valid`, and as `kgrec.train`, naming the window.
     """
-    for name, value in (("every, in seconds,", every), ("windows", windows)):
+    for name, value, most in (("every, in seconds,", every, LONGEST), ("windows", windows, MOST_WINDOWS)):
         if value < 1:
             raise KgrecError(f"{name} is {value}, 1 or more is wanted")
+        must_be_at_most(name, value, most)
     job = TrainingJob.of(model, options, "kgrec.backtest", REFUSED)
     if job.refit and not valid:
         raise KgrecError("refit trains again on train + valid, and nothing is to validate; leave one of them out")
@@ -201,7 +206,10 @@ def duration(text: str) -> int:
     found = re.fullmatch(r"([1-9][0-9]*)([mhdw])", text.strip())
     if found is None:
         raise KgrecError(f"duration {text!r}: a whole number from 1 and its unit are wanted: 30m, 12h, 7d or 2w")
-    return int(found[1]) * UNITS[found[2]]
+    seconds = int(found[1][:MOST_DIGITS]) * UNITS[found[2]]
+    if len(found[1]) > MOST_DIGITS or seconds > LONGEST:
+        raise KgrecError(f"duration {text!r} is more than 1,000 years; a window of less is wanted, such as 7d")
+    return seconds
 
 
 def iso(time: int) -> str:

@@ -11,8 +11,11 @@ import numpy as np
 from scipy.stats import wilcoxon
 
 from kgrec.errors import KgrecError, some
+from kgrec.settings import MOST_OF_SEEDS, must_be_at_most
 from kgrec.studies.measured_runs import MeasuredRun, metrics_to_compare, must_be_comparable, place_of_reference
 from kgrec.studies.resampled_users import UserSample, draws_of_users, percentile_interval
+
+MOST_RESAMPLES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def compare(
     Raises KgrecError where runs differ in protocol, graph or users, or a folder is incomplete; UnknownName for a metric
     or a reference that is not there.
     """
-    _check([Path(run) for run in runs], confidence, resamples)
+    _check([Path(run) for run in runs], confidence, resamples, seed)
     tested = [MeasuredRun.read(Path(run)) for run in runs]
     for other in tested[1:]:
         must_be_comparable(tested[0], other)
@@ -126,7 +129,7 @@ def _differences(
     ]
 
 
-def _check(paths: Sequence[Path], confidence: float, resamples: int) -> None:
+def _check(paths: Sequence[Path], confidence: float, resamples: int, seed: int) -> None:
     if len(paths) < 2:
         raise KgrecError(f"{some(map(str, paths))} alone cannot be compared; name two runs or more")
     places = [path.resolve() for path in paths]
@@ -137,6 +140,10 @@ def _check(paths: Sequence[Path], confidence: float, resamples: int) -> None:
         raise KgrecError(f"confidence is {confidence}, a number between 0 and 1 is wanted, such as 0.95")
     if resamples < 1:
         raise KgrecError(f"resamples is {resamples}, 1 or more are wanted")
+    if seed < 0:
+        raise KgrecError(f"seed is {seed}, 0 or more is wanted")
+    must_be_at_most("resamples", resamples, MOST_RESAMPLES)
+    must_be_at_most("seed", seed, MOST_OF_SEEDS)
 
 
 def _paired_p(differences: np.ndarray) -> float | None:

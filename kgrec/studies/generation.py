@@ -17,10 +17,12 @@ from torch import Tensor
 from kgrec.errors import KgrecError
 from kgrec.evaluation.ranking import Scorer, scoring
 from kgrec.models.gan import GAN
+from kgrec.settings import MOST_OF_SEEDS, must_be_at_most
 from kgrec.training.trained_model import TrainedModel
 
 PREFIX = "synthetic-"  #: of the new users' ids, before a number from 1; it is repeated where real ids are like that
 CELLS = 4_194_304  #: numbers of generated rows that are held at once
+MOST_USERS = 100_000_000
 MOST_POPULAR = 200  #: items whose pairs are counted
 
 
@@ -49,6 +51,10 @@ def generate(run: TrainedModel, users: int, *, seed: int = 0) -> Generated:
     """
     if users < 1:
         raise KgrecError(f"{users} users are asked for, 1 or more is wanted")
+    if seed < 0:
+        raise KgrecError(f"seed is {seed}, 0 or more is wanted")
+    must_be_at_most("users", users, MOST_USERS)
+    must_be_at_most("seed", seed, MOST_OF_SEEDS)
     if not isinstance(run.model, GAN):
         raise KgrecError(f"this run is of model {run.name!r}, which generates no users; train a gan")
     real = _real_rows(run)

@@ -13,6 +13,7 @@ from kgrec.errors import KgrecError, unknown_name
 from kgrec.evaluation.metrics import parse
 from kgrec.files import refuse_existing
 from kgrec.graph import Graph
+from kgrec.settings import MOST_OF_SEEDS, must_be_at_most
 from kgrec.studies.noise import divide, noisy
 from kgrec.studies.noise_trials import EMBEDDING, KINDS, Trial, TrialGrid, hit_rate, must_have_vectors, vectors_moved
 from kgrec.studies.robustness_results import (
@@ -47,6 +48,7 @@ __all__ = [
     "vectors_moved",
 ]
 
+MOST_SEEDS = 10_000
 RATES = (0.0, 0.05, 0.1, 0.2, 0.4)
 REFUSED = ("resume", "init", "init_part")  #: options of a job that make no sense of many models
 
@@ -97,6 +99,9 @@ def measure_robustness(
         raise KgrecError(f"no kind of noise is named; there are {', '.join(KINDS)}")
     if seeds < 1:
         raise KgrecError(f"seeds is {seeds}, 1 or more is wanted")
+    must_be_at_most("seeds", seeds, MOST_SEEDS)
+    if job.training.seed + seeds > MOST_OF_SEEDS:
+        raise KgrecError(f"{seeds} seeds from {job.training.seed} on go beyond {MOST_OF_SEEDS:,}; let seed be less")
     if EMBEDDING in kinds:
         must_have_vectors(job, graph)
     if job.out is not None:

@@ -21,6 +21,7 @@ from kgrec.evaluation.link_evaluation import LinkEvaluation, check_link_metrics
 from kgrec.evaluation.metrics import higher_is_better
 from kgrec.files import refuse_existing
 from kgrec.graph import Candidates, Graph
+from kgrec.memory import failures_explained
 from kgrec.model import Recommender
 from kgrec.nn import LinkModel
 from kgrec.run_files import RUN_FOLDER, RunFiles
@@ -49,7 +50,8 @@ def run_job(job: TrainingJob, graph: Graph | str | Path, report: Report | None =
     graph = graph if isinstance(graph, Graph) else Graph.load(graph)
     fabric = make_fabric(job.training)
     if job.training.devices == 1:
-        return Session(fabric, job, graph, report).run()
+        with failures_explained(f"training {job.model!r}"):
+            return Session(fabric, job, graph, report).run()
     if job.out is None:
         raise KgrecError("several processes need an `out` to leave their result in")
     fabric.launch(functools.partial(_in_process, job=job, graph=graph))
@@ -85,7 +87,8 @@ def _with_parents(path: Path) -> tuple[Path, ...]:
 
 def _in_process(fabric: Fabric, *, job: TrainingJob, graph: Graph) -> None:
     """The same in a process of several: what comes of it is in the run folder."""
-    Session(fabric, job, graph, None).run()
+    with failures_explained(f"training {job.model!r}"):
+        Session(fabric, job, graph, None).run()
 
 
 class Session:

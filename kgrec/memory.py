@@ -1,0 +1,95 @@
+"""How much memory there is, and a refusal of what would not fit before it is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from kgrec.errors import KgrecError
+
+#: torch's functions that make a tensor of a size that they are given
+MAKING = frozenset({"empty", "empty_strided", "zeros", "ones", "full", "rand", "randn", "randint", "normal", "eye"}) | {
+    f"new_{name}" for name in ("empty", "zeros", "ones", "full")
+}
+
+
+def memory() -> dict[str, int | None]:
+    """Bytes of the machine, free ones, and the limit that a container sets; None where the system does not say."""
+    known: dict[str, int] = {}
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        lines = (line.split() for line in meminfo.read_text().splitlines())
+        known = {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if len(words) > 2}
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.exists() else "max"
+    return {
+        "total": known.get("MemTotal"),
+        "available": known.get("MemAvailable"),
+        "limit": int(text) if text.isdigit() else None,
+    }
+
+
+def must_fit(size: int, what: str) -> None:
+    """Raise KgrecError where so many bytes are more than this machine has free. what: it is for, for the message."""
+    if size < 1 << 28:  # so little is there
+        return
+    found = memory()
+    free = min((part for part in (found["available"], found["limit"]) if part is not None), default=None)
+    if free is not None and size > free:
+        raise KgrecError(
+            f"{what} would take {size / 2**30:,.1f} GiB of memory, and {free / 2**30:,.1f} GiB are free here; take "
+            "smaller sizes"
+        )
+
+
+class _Sizes(TorchDispatchMode):
+    """Looks at the size of each tensor that is made, before it is."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.what = what
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func.overloadpacket.__name__ in MAKING:
+            size = next((one for one in args if isinstance(one, (list, tuple))), ())
+            kind = kwargs.get("dtype") or torch.get_default_dtype()
+            must_fit(prod(map(int, size)) * kind.itemsize, self.what)
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def failures_explained(what: str) -> Iterator[None]:
+    """While this lasts, what torch or NumPy raise where memory runs out, or where a number is too great for its type,
+    are KgrecErrors. what: is being done, for the message."""
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise _no_memory(what, error) from error
+    except RuntimeError as error:
+        if "allocate memory" in str(error) or "Storage size calculation overflowed" in str(error):
+            raise _no_memory(what, error) from error
+        if "without overflow" in str(error):
+            raise KgrecError(
+                f"{what}: a setting is too great for numbers of 32 bits ({error}); let it be less"
+            ) from error
+        raise
+
+
+def _no_memory(what: str, error: Exception) -> KgrecError:
+    said = str(error).strip().splitlines()
+    return KgrecError(f"{what} wants more memory than is free; take smaller sizes ({said[0] if said else 'no more'})")
+
+
+@contextmanager
+def sizes_checked(what: str) -> Iterator[None]:
+    """While this lasts, a tensor on the CPU that would not fit in memory raises KgrecError before it is made. what: is
+    being made, for the message."""
+    with failures_explained(what), _Sizes(what):
+        yield
