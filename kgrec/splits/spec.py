@@ -35,8 +35,10 @@ class Spec:
                 raise self.wrong(f"no option {name!r}")
 
     def whole_number(self, text: str, what: str, least: int, most: int = 2**31 - 1) -> int:
-        if not text.isdecimal() or len(text) > 20 or not least <= int(text) <= most:
-            raise self.wrong(f"{what} is {text!r}, a whole number from {least} to {most:,} is wanted")
+        if not text.isdecimal() or (len(text) <= 20 and int(text) < least):
+            raise self.wrong(f"{what} is {text!r}, a whole number from {least} is wanted")
+        if len(text) > 20 or int(text) > most:
+            raise self.wrong(f"{what} is {text!r}, at most {most:,} is wanted")
         return int(text)
 
     def share(self, text: str, what: str) -> float:
