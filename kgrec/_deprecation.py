@@ -6,6 +6,7 @@ import functools
 import sys
 import warnings
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any, TypeVar, cast
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -49,12 +50,14 @@ def renamed_option(former: str, present: str) -> Callable[[Function], Function]:
 
 def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
     """A module's `__getattr__` that gives the present objects under their former names, with a warning. names: a
-    former name -> the present one, of the module itself."""
+    former name -> the present one, of the module itself, or of another as `kgrec.graph.parts:NO_TIME`."""
 
     def former(name: str) -> Any:
         if name not in names:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        deprecated(f"{module}.{name}", f"{module}.{names[name]}")
-        return getattr(sys.modules[module], names[name])
+        home, _, present = names[name].rpartition(":")
+        home = home or module
+        deprecated(f"{module}.{name}", f"{home}.{present}")
+        return getattr(import_module(home), present)
 
     return former

@@ -127,12 +127,30 @@ def unknown_name(what: str, name: str, known: Iterable[str], where: str = "") ->
     """
     names = [str(n) for n in known]
     place = f" {where}" if where else ""
-    near = get_close_matches(str(name), names, n=1)
+    near = nearest(str(name), names)
     shown = ", ".join(names[:30]) + (f", ... ({len(names)} in all)" if len(names) > 30 else "")
     listing = f"there are: {shown}" if names else "there are none"
     if near:
-        listing = f"did you mean {near[0]!r}? {listing[0].upper()}{listing[1:]}"
+        listing = f"did you mean {near!r}? {listing[0].upper()}{listing[1:]}"
     return UnknownName(f"no {what} {name!r}{place}; {listing}", value=str(name))
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that a wrong one most likely stands for, in whatever case and with `-` or a space for `_`; None:
+    there is none.
+
+    >>> nearest("NDCG", ["recall", "ndcg"]), nearest("Hit-Rate", ["hit_rate", "mrr"]), nearest("xyz", ["ndcg"])
+    ('ndcg', 'hit_rate', None)
+    """
+    plain: dict[str, str] = {}
+    for one in known:
+        plain.setdefault(_plain(one), one)
+    found = get_close_matches(_plain(name), plain, n=1)
+    return plain[found[0]] if found else None
+
+
+def _plain(name: str) -> str:
+    return name.casefold().replace("-", "_").replace(" ", "_")
 
 
 def some(values: Iterable[object], most: int = 5) -> str:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from kgrec._deprecation import deprecated
+from kgrec._deprecation import deprecated, renamed
 from kgrec.graph import Graph
 from kgrec.graph.features import Feature
 from kgrec.linear_scores import Kind
@@ -180,3 +180,6 @@ def scoring(model: Recommender) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+__getattr__ = renamed(__name__, {"sgd": "kgrec.optimizers:sgd"})

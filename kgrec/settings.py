@@ -9,7 +9,6 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from difflib import get_close_matches
 from typing import Annotated, Any, TypeVar, cast, dataclass_transform, get_args, get_type_hints
 
 import pydantic
@@ -18,7 +17,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from kgrec._deprecation import deprecated
-from kgrec.errors import KgrecError, unknown_name
+from kgrec.errors import KgrecError, nearest, unknown_name
 from kgrec.field_texts import field_texts
 from kgrec.field_types import plain_type
 
@@ -152,17 +151,25 @@ def configure(kind: type[T], values: Mapping[str, Any], what: str = "") -> T:
             if name not in fields:  # said by the class itself, of several fields together
                 lines.append(f"{where.removeprefix('of ')}: {problem['msg']}")
                 continue
-            near = _near_choice(values.get(name), hints[name]) if problem["type"] == "literal_error" else ""
-            lines.append(
-                f"{name}={values.get(name)!r} {where}: {problem['msg']}{near}; the field is {fields[name].type}"
+            wanted = (
+                _near_choice(values.get(name), hints[name])
+                if problem["type"] == "literal_error"  # its message lists the choices
+                else f"; the field is {_said(hints[name])}"
             )
+            lines.append(f"{name}={values.get(name)!r} {where}: {problem['msg']}{wanted}")
         raise KgrecError("\n".join(dict.fromkeys(lines))) from error
+
+
+def _said(hint: Any) -> str:
+    """A type and its bounds in plain words."""
+    plain = plain_type(hint)
+    return ", ".join(filter(None, [plain.words, plain.bounds]))
 
 
 def _near_choice(value: Any, hint: Any) -> str:
     """Which of a field's choices a wrong value may have meant, to add to a message."""
-    near = get_close_matches(str(value), map(str, plain_type(hint).choices), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    near = nearest(str(value), map(str, plain_type(hint).choices))
+    return f"; did you mean {near!r}?" if near else ""
 
 
 def _from_text(value: Any, hint: Any) -> Any:

@@ -201,3 +201,19 @@ def test_importing_kgrec_or_starting_the_command_reads_no_entry_points() -> None
     )
     text += "; kgrec.models.names(); print(plugins.read.cache_info().misses, 'torch' in sys.modules)"
     assert command("-c", text).stdout.split() == ["0", "1", "False"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("raise SystemExit(3)\n", "SystemExit: 3"),
+        ("def f(:\n", "SyntaxError: "),
+        (MINE.replace("pass", "Config = dict"), "names no settings"),
+        ("x = 1\n", "no model 'Mine' in module ill_model"),
+    ],
+)
+def test_whatever_is_wrong_with_a_package_the_rest_works(packages: Callable[..., Path], text: str, reason: str) -> None:
+    packages("ill-models", {"ill": "ill_model:Mine"}, {"ill_model.py": text})
+    assert reason in models.broken()["ill"]
+    listed = CliRunner().invoke(app, ["models"])
+    assert listed.exit_code == 0 and "mf" in listed.stdout.split() and "note: ill: " in listed.stderr

@@ -341,6 +341,13 @@ def test_what_is_wrong_with_users_is_said(users: object, message: str) -> None:
         (["x", "q"], "history row 2: no item 'q' among the 4 known; known are such as 'x', 'y', 'z'"),
         (pd.DataFrame(), "no single column 'item' in history; there are none"),
         (pd.DataFrame({"item": []}), "history names no item; a new user needs at least one"),
+        (pd.DataFrame({"item": ["x"], "users": ["zoe"]}), "no column 'user' in history; did you mean 'users'? Rename"),
+        (pd.DataFrame({"item": ["x"], "User_ID": ["zoe"]}), "no column 'user' in history; did you mean 'User_ID'?"),
+        (
+            pd.DataFrame([["x", "y"]], columns=["item", "item"]),
+            "no single column 'item' in history: it stands there 2 times",
+        ),
+        ({"user": ["zoe"], "item": ["x"]}, "history is a mapping with the key 'item', a column's name;"),
         (pd.DataFrame({"itme": ["x"]}), "no single column 'item' in history; did you mean 'itme'? There are: itme"),
         (pd.DataFrame({"item": ["x", None]}), "history row 2: item: an id is missing; leave out what has no id"),
         (pd.DataFrame({"item": [7, None]}), f"history row 2: item: {DECIMAL}"),

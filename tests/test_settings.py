@@ -72,7 +72,7 @@ def test_an_unknown_field_names_the_near_one():
 
 
 def test_a_wrong_value_names_field_value_and_kind():
-    with pytest.raises(KgrecError, match=r"dim='many' of Config: .*valid integer.*; the field is int"):
+    with pytest.raises(KgrecError, match=r"dim='many' of Config: .*valid integer.*; the field is whole number"):
         configure(Config, {"dim": "many"})
     with pytest.raises(KgrecError, match=r"combine='max' of mf: Input should be 'sum' or 'attention'"):
         configure(Config, {"combine": "max"}, what="mf")
@@ -80,6 +80,11 @@ def test_a_wrong_value_names_field_value_and_kind():
         configure(Config, {"dim": "1.5", "lr": "x"})
     with pytest.raises(KgrecError, match=r"dim='none' of Config: Input should be a valid integer"):
         configure(Config, {"dim": "none"})
+
+
+def test_a_choice_in_another_case_is_nearly_right():
+    with pytest.raises(KgrecError, match=r"'sum' or 'attention'; did you mean 'sum'\?$"):
+        configure(Config, {"combine": "SUM"}, what="mf")
 
 
 def test_what_the_class_itself_refuses_is_said_without_a_field():

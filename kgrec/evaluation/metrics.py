@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -325,6 +325,15 @@ def parse(name: str) -> Metric:
             f"metric {name!r}: the cut-off {cut!r} is not a whole number from 1 to {MOST_RANKS:,}, as in {kind}@10"
         )
     return Metric(kind, int(cut))
+
+
+def metric_names(metrics: str | Iterable[str]) -> tuple[str, ...]:
+    """Several metrics by name; a text is one, or more with commas between them.
+
+    >>> metric_names("ndcg@10"), metric_names("ndcg@10, auc"), metric_names(["auc"])
+    (('ndcg@10',), ('ndcg@10', 'auc'), ('auc',))
+    """
+    return tuple(name.strip() for name in metrics.split(",")) if isinstance(metrics, str) else tuple(metrics)
 
 
 def higher_is_better(name: str) -> bool:

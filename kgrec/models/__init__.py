@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import pkgutil
@@ -104,7 +105,7 @@ def _registered(registered: list[Plugin]) -> type[Recommender]:
     module, _, wanted = plugin.path.partition(":")
     try:
         return _model_of(importlib.import_module(module), wanted)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # nothing that another package's file does stops the rest
         kind = "" if isinstance(error, KgrecError) else f"{type(error).__name__}: "
         raise KgrecError(
             f"model {plugin.name!r} of the package {plugin} ({plugin.path}) cannot be imported: {kind}{error}; update "
@@ -157,8 +158,9 @@ def _model_of(module: ModuleType, wanted: str) -> type[Recommender]:
             f"module {module.__name__} should define one final subclass of kgrec.model.Recommender; it has {found}"
         )
     model: type[Recommender] = models[wanted] if wanted else next(iter(own.values()))
-    if not hasattr(model, "Config"):
+    if not dataclasses.is_dataclass(getattr(model, "Config", None)):
         raise KgrecError(
-            f"model {model.__name__} of module {module.__name__} names no settings; give it `Config = ...`"
+            f"model {model.__name__} of module {module.__name__} names no settings; give it `Config = ...`, a class "
+            "decorated with kgrec.settings.settings"
         )
     return model

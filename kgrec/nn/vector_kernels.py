@@ -5,6 +5,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from kgrec._deprecation import renamed
+
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
 def pair_products(vector: np.ndarray, table: np.ndarray, column: np.ndarray, out: np.ndarray) -> None:
@@ -115,3 +117,14 @@ def leaky_sum_back(
         g = np.float32(scale) * gradient[i] if draw[i] >= dropped else np.float32(0)
         of_first[i] = g if first[i] > 0 else np.float32(slope) * g
         of_second[i] = g if second[i] > 0 else np.float32(slope) * g
+
+
+__getattr__ = renamed(
+    __name__,
+    {
+        "group": "kgrec.graph.edge_kernels:group",
+        "sort_rows_by_time": "kgrec.graph.edge_kernels:sort_rows_by_time",
+        "sort_rows": "kgrec.graph.edge_kernels:sort_rows",
+        "is_member": "kgrec.graph.edge_kernels:is_member",
+    },
+)

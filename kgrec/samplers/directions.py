@@ -7,6 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from kgrec._deprecation import renamed
 from kgrec.graph import Graph
 from kgrec.graph.schema import EdgeType
 
@@ -85,3 +86,6 @@ class Directions:
         read = [*self.graph.edge_types, *self.outward.edge_types]
         starts = [self.graph.relation_ptr[number[edge]] for edge in read]
         return self.ptr[:-1] - torch.tensor(starts, device=self.graph.device)
+
+
+__getattr__ = renamed(__name__, {"Ways": "Directions"})

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from kgrec._deprecation import renamed
 from kgrec.errors import KgrecError
 from kgrec.samplers.batch import Batch, Stream
 
@@ -152,3 +153,6 @@ class CombinedLoader:
             raise KgrecError("the second of two streams is empty; it has nothing to go round")
         rounds = (self.second.epoch(stream.inner(number)) for number in itertools.count())
         return zip(self.first.epoch(stream), itertools.chain.from_iterable(rounds))
+
+
+__getattr__ = renamed(__name__, {"Both": "CombinedLoader"})

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from kgrec.errors import BadData, Fault, KgrecError, unknown_name
+from kgrec.errors import BadData, Fault, KgrecError, UnknownName, nearest, unknown_name
 from kgrec.graph.assembly import unix_seconds
 from kgrec.graph.vocabulary import as_strings
 
@@ -67,8 +67,23 @@ class InputTable:
     def require(self, *columns: str) -> None:
         """Raise UnknownName for a column that is not there, or stands twice, with those that are there."""
         for column in columns:
-            if self.names.count(column) != 1:
+            number = self.names.count(column)
+            if number > 1:
+                message = f"no single column {column!r} in {self.name}: it stands there {number} times; leave one"
+                raise self._column_error(message, column, "ambiguous column")
+            if not number:
                 raise unknown_name("single column", column, self.names, f"in {self.name}")
+
+    def refuse_near(self, *columns: str) -> None:
+        """Raise UnknownName where such a column is not there, and one whose name is nearly right is."""
+        for column in columns:
+            near = nearest(column, self.names) if column not in self.names else None
+            if near is not None:
+                message = f"no column {column!r} in {self.name}; did you mean {near!r}? Rename that, or leave it out"
+                raise self._column_error(message, near, "unknown column")
+
+    def _column_error(self, message: str, column: str, kind: str) -> UnknownName:
+        return UnknownName(Fault(message, self.name, column=column, value=column, kind=kind, file_is="named"))
 
     def fault(self, message: str, row: int, column: str | None = None, value: object = None, kind: str = "") -> Fault:
         """What is wrong in a row, from 0: it is called by its line in a CSV file, else by its number from 1."""

@@ -102,6 +102,7 @@ def _as_table(history: Any) -> InputTable:
         items = id_list(history, "history")
         table = InputTable({"item": items}, "history", ["item"])
     table.require("item")
+    table.refuse_near("user")  # else the steps of many users were those of one
     return table
 
 
@@ -109,7 +110,11 @@ def _of_mapping(history: Mapping[Any, Any]) -> InputTable:
     """A table of users and their lists of items."""
     if not history:
         raise KgrecError("history names no user; a mapping of one user or more to item ids is wanted")
-
+    if "item" in history:
+        raise KgrecError(
+            f"history is a mapping with the key 'item', a column's name; {WANTED} is wanted, so give columns as a "
+            "table: pandas.DataFrame(history)"
+        )
     users = id_list(list(history), "history's users")
     lists = []
     for name, items in zip(users.to_pylist(), history.values()):

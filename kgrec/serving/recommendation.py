@@ -14,6 +14,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from kgrec._deprecation import renamed_option
 from kgrec.errors import KgrecError, some
 from kgrec.serving.answers import Table, joined, write_parts
 from kgrec.serving.input_tables import InputTable, id_list, is_one_id
@@ -230,6 +231,7 @@ def _numbers(run: TrainedModel, users: object) -> Tensor:
     return run.graph.vocabulary[source].numbers(users, what=source)
 
 
+@renamed_option("tell", "notify")
 def new_user_lists(
     run: TrainedModel,
     history: Path,
@@ -238,13 +240,13 @@ def new_user_lists(
     include_seen: bool = False,
     why: bool = False,
     skip_unknown: bool = False,
-    tell: Callable[[str], None] = lambda message: None,
+    notify: Callable[[str], None] = lambda message: None,
 ) -> list[list[Recommendations]]:
-    """The k best items for the new users of a file, as `Run.recommend` gives them; `tell` is called with each note."""
+    """The k best items for the new users of a file, as `Run.recommend` gives them. notify: called with each note."""
     options = {"include_seen": include_seen, "why": why, "skip_unknown": skip_unknown}
     table = joined(tables_for(run, k=k, history=Path(history), **options))
     for note in table.notes:
-        tell(note)
+        notify(note)
     return [by_user(table)]
 
 

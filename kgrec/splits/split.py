@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kgrec._deprecation import renamed
 from kgrec.errors import KgrecError, some, unknown_name
 from kgrec.graph import NO_TIME, Candidates, Graph
 from kgrec.splits.spec import OF_FACTS, SPECS, Spec, shares_of
@@ -328,3 +329,8 @@ def _checked(result: Split, words: Spec) -> Split:
             f"split {words.spec!r} leaves no {name!r} edge to test on (users with one edge keep it in train)"
         )
     return result
+
+
+__getattr__ = renamed(
+    __name__, {"spec_of_parts": "kgrec.splits.spec:spec_of_parts", "spec_of_test": "kgrec.splits.spec:spec_of_test"}
+)

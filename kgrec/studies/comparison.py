@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import wilcoxon
 
+from kgrec._deprecation import renamed
 from kgrec.errors import KgrecError, some
 from kgrec.settings import MOST_OF_SEEDS, must_be_at_most
 from kgrec.studies.measured_runs import MeasuredRun, metrics_to_compare, must_be_comparable, place_of_reference
@@ -167,3 +168,6 @@ def holm(p: Sequence[float]) -> list[float]:
     corrected = np.empty(len(p))
     corrected[order] = np.minimum(rising, 1)
     return corrected.tolist()
+
+
+__getattr__ = renamed(__name__, {"BEST": "kgrec.studies.measured_runs:BEST"})

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from kgrec.errors import KgrecError, some, unknown_name
-from kgrec.evaluation.metrics import auc, higher_is_better
+from kgrec.evaluation.metrics import auc, higher_is_better, metric_names
 from kgrec.run_files import RunFiles
 from kgrec.training.run_folder import read_table
 
@@ -121,6 +121,7 @@ def must_be_comparable(one: MeasuredRun, other: MeasuredRun) -> None:
 def metrics_to_compare(runs: Sequence[MeasuredRun], metrics: Sequence[str] | None) -> tuple[list[str], list[str]]:
     """The metrics to compare, and what is said of those left out."""
     if metrics is not None:
+        metrics = metric_names(metrics)
         for run in runs:
             for name in metrics:
                 if name not in run.test:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kgrec._deprecation import renamed_option
+from kgrec._deprecation import renamed, renamed_option
 from kgrec.errors import KgrecError, unknown_name
 from kgrec.evaluation.metrics import parse
 from kgrec.files import refuse_existing
@@ -151,3 +151,9 @@ def _rates(noise: Sequence[float]) -> list[float]:
     if not rates:
         raise KgrecError("no rate of noise is above 0, so there is nothing to measure; name one, such as 0.1")
     return rates
+
+
+__getattr__ = renamed(
+    __name__,
+    {"CONFIDENCE": "kgrec.studies.robustness_results:CONFIDENCE", "HITS_AT": "kgrec.studies.noise_trials:HITS_AT"},
+)

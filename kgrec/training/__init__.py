@@ -1,5 +1,6 @@
 """Training: what is asked for, the loop, what it goes on from, and the folder that keeps the result."""
 
+from kgrec._deprecation import renamed
 from kgrec.training.config import AdversarialConfig, TrainingConfig
 from kgrec.training.job import TrainingJob
 from kgrec.training.perturbation import moved_vectors
@@ -18,3 +19,5 @@ __all__ = [
     "make_fabric",
     "moved_vectors",
 ]
+
+__getattr__ = renamed(__name__, {"Precision": "kgrec.training.config:Precision"})

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator
 
 from kgrec import models
 from kgrec.errors import KgrecError, unknown_name
-from kgrec.evaluation.metrics import parse
+from kgrec.evaluation.metrics import metric_names, parse
 from kgrec.settings import configure, present_names, settings
 from kgrec.training.config import TrainingConfig
 
@@ -34,16 +34,16 @@ class TrainingJob:
     split: str | None = None  #: what is held out, such as last_n:1,valid=1; none: what the graph's recipe names
     candidates: str | None = None  #: items to rank at test: a list in the graph, or `all`
     #: the model's settings
-    config: Annotated[dict[str, Any], BeforeValidator(lambda given: given or {})] = dataclasses.field(
+    config: Annotated[dict[str, Any], BeforeValidator(lambda found: found or {})] = dataclasses.field(
         default_factory=dict
     )
     #: how long and how it is trained
-    training: Annotated[TrainingConfig, BeforeValidator(lambda given: given or TrainingConfig())] = TrainingConfig()
+    training: Annotated[TrainingConfig, BeforeValidator(lambda found: found or TrainingConfig())] = TrainingConfig()
     #: what to measure, such as recall@20,ndcg@20; none: the usual ones of the task
-    metrics: Annotated[tuple[str, ...], BeforeValidator(lambda given: tuple(given or ()))] = ()
+    metrics: Annotated[tuple[str, ...], BeforeValidator(lambda found: metric_names(found or ()))] = ()
     refit: bool = False  #: then train anew on train + valid, for as many epochs as validation chose
     #: a run folder to start from: its vectors of nodes by external id, and its layers where they fit
-    init: Annotated[str | None, BeforeValidator(lambda given: str(given) if isinstance(given, Path) else given)] = None
+    init: Annotated[str | None, BeforeValidator(lambda found: str(found) if isinstance(found, Path) else found)] = None
     init_part: str | None = None  #: of that run only this part, such as `generator` or `discriminator`
     out: Path | None = None  #: where the result is kept; OUT.checkpoint holds the state while a training goes on
     resume: bool = False  #: go on from OUT.checkpoint, to exactly the weights of an uninterrupted run

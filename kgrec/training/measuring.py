@@ -9,6 +9,7 @@ from typing import Any
 from kgrec.errors import KgrecError
 from kgrec.evaluation.evaluation import Evaluation, default_metrics, evaluate
 from kgrec.evaluation.link_evaluation import LinkEvaluation, evaluate_links
+from kgrec.evaluation.metrics import metric_names
 from kgrec.graph import Candidates, Graph
 from kgrec.model import Recommender
 from kgrec.nn import LinkModel
@@ -44,7 +45,7 @@ def measure(
             raise KgrecError(f"the graph's {node_type} ids are not the run's; train again on this graph")
     lists = candidates or (None if split else run.candidates)
     divided = divided_for(graph.to(run.device), run.model.task, split or run.split, lists)
-    names = metrics or default_metrics(run.model.task)
+    names = metric_names(metrics or default_metrics(run.model.task))
     test = evaluated(run.model, divided, divided.train_valid, divided.test, names, divided.candidates)
     return {"model": run.name, "protocol": divided.protocol, **measured(test), "evaluation_seconds": test.seconds}
 

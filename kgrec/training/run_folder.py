@@ -49,6 +49,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from kgrec._deprecation import renamed
 from kgrec.errors import KgrecError, some
 from kgrec.files import whole, write_json
 from kgrec.graph import NO_TIME, Graph
@@ -279,3 +280,6 @@ def versions() -> dict[str, str]:
     import numpy
 
     return {"kgrec": metadata.version("kgrec"), "torch": torch.__version__, "numpy": numpy.__version__}
+
+
+__getattr__ = renamed(__name__, {"must_be_run": "kgrec.run_files:must_be_run"})
