@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.functional import embedding as at
 
 from kgrec import Graph
 from kgrec.nn import Drawn, EdgeModelConfig, GraphEdgeModel, NodeEmbedding, RankingLoss
@@ -59,8 +60,8 @@ class KGIN(GraphEdgeModel):
         own[users] = (node[users] @ intents.T).softmax(-1) @ intents
         total = node
         for _ in range(self.config.layers):
-            said = self.relation[self.edge_number] * node[self.edge_tail]
-            liked = own[self.edge_user] * node[self.edge_item]
+            said = at(self.edge_number, self.relation) * at(self.edge_tail, node)
+            liked = at(self.edge_user, own) * at(self.edge_item, node)
             node = torch.zeros_like(node).index_add(0, self.edge_head, said).index_add(0, self.edge_user, liked)
             node = functional.normalize(node / self.count)
             total = total + node
