@@ -193,12 +193,12 @@ def _fields(config: Path | None, assignments: list[str]) -> tuple[dict[str, Any]
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    import yaml
+    from kgrec.sources.recipe.document import read_yaml
 
     try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise KgrecError(f"--config {path}: {error}") from error
+        fields = read_yaml(path) or {}
+    except KgrecError as error:
+        raise KgrecError(f"--config {error}") from error
     if not isinstance(fields, dict) or not isinstance(fields.get("training", {}), dict):
         raise KgrecError(f"--config {path}: a mapping of fields is wanted, with a mapping under `training:`")
     if not isinstance(fields.get("training", {}).get("adversarial", {}), dict):

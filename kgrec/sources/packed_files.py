@@ -2,22 +2,74 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 
+from kgrec.errors import BadData, Fault
+from kgrec.sources.limits import LONGEST_LINE, MOST_EXPANSION, SMALL, SMALL_VALUE
+
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 BLOCK = 1 << 24  #: bytes that are read at a time
 
 
-def open_bytes(path: Path) -> pa.NativeFile:
-    """The bytes of a file, unpacked by its suffix."""
-    return pa.input_stream(str(path), compression=COMPRESSIONS.get(path.suffix))
+def open_bytes(path: Path, small: int = SMALL) -> pa.NativeFile:
+    """The bytes of a file, unpacked by its suffix.
+
+    small: bytes to which a packed file may unpack in any case. Reading raises BadData where it unpacks to more, and to
+    more than MOST_EXPANSION times its size: it is made to fill the memory.
+    """
+    compression = COMPRESSIONS.get(path.suffix)
+    stream = pa.input_stream(str(path), compression=compression)
+    return stream if compression is None else pa.PythonFile(_Unpacked(stream, path, small), mode="r")
+
+
+class _Unpacked(io.RawIOBase):
+    """What a packed file unpacks to, as long as it is in proportion."""
+
+    def __init__(self, stream: pa.NativeFile, path: Path, small: int) -> None:
+        self._stream, self._path = stream, path
+        self._most = max(small, MOST_EXPANSION * path.stat().st_size)
+        self._total = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """At most `size` bytes; none at the end."""
+        left = self._most + 1 - self._total
+        block: bytes = self._stream.read(left if size < 0 else min(size, left))
+        self._total += len(block)
+        if self._total > self._most:
+            packed = self._path.stat().st_size
+            what = (
+                f"unpacks to more than {self._most:,} bytes from {packed:,}, as a file made to fill the memory does; "
+                "unpack it yourself if it is right"
+            )
+            raise BadData(Fault(what, self._path.name, kind="too large", file_is="subject"))
+        return block
+
+    def close(self) -> None:
+        """Close the file too."""
+        self._stream.close()
+        super().close()
+
+
+def read_value(path: Path) -> bytes:
+    """All bytes of a file that is a single value. Raises BadData as `open_bytes` does, at a smaller size."""
+    with open_bytes(path, SMALL_VALUE) as stream:
+        return read_all(stream)
+
+
+def read_all(stream: pa.NativeFile) -> bytes:
+    """All that is left. A packed file cannot say its size, which reading it at once would ask for."""
+    return b"".join(iter(lambda: stream.read(BLOCK), b""))
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Line numbers from 1, and lines without their end."""
+    """Line numbers from 1, and lines without their end. Raises BadData where a line is longer than LONGEST_LINE."""
     rest, number = b"", 0
     with open_bytes(path) as stream:
         while block := stream.read(BLOCK):
@@ -25,6 +77,16 @@ def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
             rest = lines.pop()
             for line in lines:
                 number += 1
+                if len(line) > LONGEST_LINE:
+                    raise long_line(path, number)
                 yield number, line.removesuffix(b"\r")
+            if len(rest) > LONGEST_LINE:
+                raise long_line(path, number + 1)
     if rest:
         yield number + 1, rest.removesuffix(b"\r")
+
+
+def long_line(path: Path, number: int) -> BadData:
+    """The error for a line that never ends."""
+    what = f"the line is longer than {LONGEST_LINE:,} bytes; end it, or say the `format` and `separator` of the file"
+    return BadData(what, file=path.name, row=number, kind="too large")

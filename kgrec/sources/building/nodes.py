@@ -15,6 +15,7 @@ from kgrec.errors import BadData, Fault, some
 from kgrec.graph.schema import FeatureKind
 from kgrec.sources.building.graph_builder import EdgeColumns, GraphBuilder, PartialFeature
 from kgrec.sources.building.report import BuildReport
+from kgrec.sources.limits import DEEPEST
 from kgrec.sources.recipe.node_part import AttributeEdge, NodeTable
 from kgrec.sources.tables.bad_rows import BadRows
 from kgrec.sources.tables.columns import Column, Flags, Ids, Texts
@@ -23,7 +24,6 @@ from kgrec.sources.tables.values import (
     feature_column,
     feature_values,
     flag_lists,
-    lists,
     require_one_length,
     vectors_in,
 )
@@ -54,15 +54,35 @@ def read_node_table(node_type: str, table: NodeTable, folder: Path, bad_rows: Ba
     ids = read[id_column].dictionary_decode()
     _require_distinct(ids, table)
     flagged = {name: flag_lists({c.name: read[c] for c in group}) for name, group in flags.items()}
-    targets = {name: lists(_column(edges[name], read, flagged), edge.split) for name, edge in table.edges.items()}
+    targets = {name: _targets(table, name, _column(edges[name], read, flagged)) for name in table.edges}
     return NodeRows(
         node_type,
         table,
         ids,
-        None if label is None else read[label],
+        None if label is None else _labels(read[label], label.name, table),
         _features(table, ids, features, read, flagged, folder),
         targets,
     )
+
+
+def _labels(values: pa.Array, column: str, table: NodeTable) -> pa.Array:
+    """The labels. Raises BadData where they are lists."""
+    if pa.types.is_nested(values.type):
+        what = f"labels are texts, and column {column!r} has lists ({values.type}); name another as `label`"
+        raise BadData(what, file=table.file[0], column=column, kind="bad column")
+    return values
+
+
+def _targets(table: NodeTable, relation: str, column: pa.Array) -> pa.ListArray:
+    edge = table.edges[relation]
+    where = Fault(f"column {edge.column or relation!r}", table.file[0], column=edge.column or relation)
+    found = feature_values("multi", column, edge.split, where)
+    if edge.path is not None and len(found):
+        steps = pc.max(pc.count_substring(pc.list_flatten(found), edge.path.strip() or edge.path)).as_py() or 0
+        if steps >= DEEPEST:
+            what = f"{where.message}: a path has {steps + 1:,} steps, and at most {DEEPEST} are read; mend the row"
+            raise BadData(where._replace(message=what, kind="too large"))
+    return found
 
 
 def _column(column: Column, read: Columns, flagged: Mapping[str, pa.ListArray]) -> pa.Array:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from kgrec.errors import BadData, Fault
+from kgrec.sources.limits import TooDeep, read_json
+from kgrec.sources.packed_files import read_value
 
 NO_BASE = "kgrec-no-base://here/"  #: relative IRIs that have no base end up below it, and are refused
 
@@ -37,7 +39,9 @@ def read_json_ld(data: bytes, name: str, contexts: Mapping[str, Path]) -> bytes:
 
 def _parsed(data: bytes, name: str) -> Any:
     try:
-        return json.loads(data)
+        return read_json(data)
+    except TooDeep as error:
+        raise BadData(f"{error}; flatten the JSON", file=name, row=error.line, kind="bad RDF") from error
     except json.JSONDecodeError as error:
         what = f"{error.msg}; mend the JSON"
         raise BadData(what, file=name, row=error.lineno, column=error.colno, kind="bad RDF") from error
@@ -92,7 +96,7 @@ class _LocalContexts:
         if not path.is_file():
             what = "is not there; mend `contexts` in the recipe"
             raise BadData(Fault(what, str(path), kind="missing file", file_is="subject"))
-        document = _parsed(path.read_bytes(), str(path))
+        document = _parsed(read_value(path), str(path))
         if not isinstance(document, dict) or "@context" not in document:
             what = "has no @context; it is no JSON-LD context"
             raise BadData(Fault(what, str(path), kind="bad RDF", file_is="subject"))

@@ -9,6 +9,8 @@ import numba
 import numpy as np
 import pyarrow as pa
 
+from kgrec.sources.limits import LONGEST_LINE
+
 CHUNK = 1 << 22  #: bytes that are read at a time
 
 FACT, VALUE, OTHER = 0, 1, 2  #: a line of three IRIs, one whose object is a literal, and any other line
@@ -49,7 +51,8 @@ class Lines:
 
 
 def read_lines(stream: pa.NativeFile, *, quads: bool) -> Iterator[Lines]:
-    """The lines of a file, a chunk at a time. quads: whether a line may name a graph."""
+    """The lines of a file, a chunk at a time. quads: whether a line may name a graph. Raises SyntaxError where a line
+    is longer than LONGEST_LINE."""
     rest, first_line = b"", 1
     while block := stream.read(CHUNK):
         data = rest + block
@@ -58,6 +61,8 @@ def read_lines(stream: pa.NativeFile, *, quads: bool) -> Iterator[Lines]:
         if cut:
             yield _cut(data[:cut], first_line, quads)
             first_line += data.count(b"\n", 0, cut)
+        if len(rest) > LONGEST_LINE:
+            raise SyntaxError(f"the line is longer than {LONGEST_LINE:,} bytes", (None, first_line, None, None))
     if rest:
         yield _cut(rest + b"\n", first_line, quads)
 

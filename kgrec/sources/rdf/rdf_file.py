@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 
 from kgrec.errors import BadData, Fault
-from kgrec.sources.packed_files import COMPRESSIONS, open_bytes
+from kgrec.sources.limits import LONGEST_LINE, SMALL, SMALL_VALUE, CheckedTokens
+from kgrec.sources.packed_files import COMPRESSIONS, open_bytes, read_all
+from kgrec.sources.rdf.checked_xml import CheckedXml
 from kgrec.sources.rdf.contexts import NO_BASE, read_json_ld
 
 if TYPE_CHECKING:
@@ -64,10 +66,13 @@ class RdfFile:
             what = "is empty; take it out of `files`, or mend it"
             raise BadData(Fault(what, self.name, kind="empty file", file_is="subject"))
         try:
-            with open_bytes(self.path) as stream:
+            with open_bytes(self.path, SMALL_VALUE if self.format == "json-ld" else SMALL) as stream:
                 yield stream
         except SyntaxError as error:
             raise BadData(_fault(self, error)) from error
+        except MemoryError as error:  # pyoxigraph's own limit of what it looks at together
+            what = f"has a text or name that is longer than {LONGEST_LINE:,} bytes; mend the file"
+            raise BadData(Fault(what, self.name, kind="too large", file_is="subject")) from error
         except OSError as error:
             what = f"is truncated or altered: {error}; get it again"
             raise BadData(Fault(what, self.name, kind="altered file", file_is="subject")) from error
@@ -76,10 +81,12 @@ class RdfFile:
         """All triples with their graph, as they are read. Raises BadData with line and column."""
         with self.open() as stream:
             if self.format == "json-ld":
-                data = read_json_ld(stream.read(), self.name, self.contexts)
+                data = read_json_ld(read_all(stream), self.name, self.contexts)
                 yield from self.parsed(data) if self.base else _not_relative(self, self.parsed(data, NO_BASE))
+            elif self.format == "rdf/xml":
+                yield from self.parsed(CheckedXml(stream, self.name))
             else:
-                yield from self.parsed(stream)
+                yield from self.parsed(CheckedTokens(stream, self.name))
 
     def parsed(self, input: Any, base: str | None = None) -> Iterator[pyoxigraph.Quad]:
         """The triples of some bytes in this file's format. Raises SyntaxError."""
@@ -165,4 +172,4 @@ def _text_at(file: RdfFile, error: SyntaxError) -> str:
 
 def _text(file: RdfFile) -> list[str]:
     with open_bytes(file.path) as stream:
-        return stream.read().decode(errors="replace").splitlines()
+        return read_all(stream).decode(errors="replace").splitlines()

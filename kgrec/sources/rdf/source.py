@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field, model_validator
 
 from kgrec.errors import BadData, Fault
+from kgrec.sources.limits import QUERY_SECONDS
 from kgrec.sources.rdf.facts import FactOptions
 from kgrec.sources.rdf.rdf_file import FORMATS, RdfFile, RdfFormat, format_of
 
@@ -30,7 +31,18 @@ class RdfSource(FactOptions):
     )
     query: str | None = Field(None, description="SPARQL over the files or endpoint: CONSTRUCT, or SELECT of a table")
     endpoint: str | None = Field(None, description="URL of a SPARQL endpoint, instead of files")
-    timeout: float = Field(300, description="seconds to wait for the endpoint")
+    timeout: float = Field(
+        QUERY_SECONDS,
+        gt=0,
+        le=1_000_000,
+        allow_inf_nan=False,
+        description="seconds that a query may run, over the files or at the endpoint",
+    )
+    network: bool = Field(
+        False,
+        description="whether the query and its answer may reach other hosts: SERVICE, FROM, remote JSON-LD contexts, "
+        "an endpoint that redirects. Without it only the `endpoint` that is named is asked",
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> RdfSource:

@@ -12,17 +12,69 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from kgrec.errors import BadData, Fault, KgrecError
+from kgrec.sources.limits import DEEPEST, LARGEST_RECIPE, MOST_NODES
 
 Model = TypeVar("Model", bound=BaseModel)
 
+MOST_FAULTS = 200  #: that are listed of one recipe
+
 
 class _UniqueKeys(yaml.SafeLoader):
-    """YAML in which a key that stands twice is an error, not a silent loss of the first."""
+    """YAML in which a key that stands twice is an error, not a silent loss of the first, and in which neither nesting
+    nor aliases grow without end."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._sizes: dict[int, tuple[int, int]] = {}  # id of a node -> values in it, and how deep they stand
+        self._num_nodes = 0
+
+    def fetch_flow_collection_start(self, token_class: Any) -> None:
+        """Begin a list or mapping in brackets."""
+        self._refuse_deeper(self.flow_level)
+        super().fetch_flow_collection_start(token_class)
+
+    def add_indent(self, column: int) -> bool:
+        """Begin a list or mapping by indentation."""
+        self._refuse_deeper(len(self.indents))
+        return super().add_indent(column)
+
+    def _refuse_deeper(self, depth: int) -> None:
+        if depth >= DEEPEST:
+            raise yaml.scanner.ScannerError(None, None, f"nested more than {DEEPEST} deep", self.get_mark())
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """The next node, where it and what its aliases repeat are not too much."""
+        is_alias = self.check_event(yaml.AliasEvent)
+        mark = self.peek_event().start_mark
+        node = super().compose_node(parent, index)
+        if is_alias and id(node) not in self._sizes:
+            raise yaml.composer.ComposerError(None, None, "an alias stands within what it names", mark)
+        if node is None or is_alias:
+            return node
+        self._num_nodes += 1
+        children = [] if isinstance(node, yaml.ScalarNode) else node.value
+        parts = [child for pair in children for child in (pair if isinstance(pair, tuple) else (pair,))]
+        sizes = [self._sizes[id(part)] for part in parts]
+        size, depth = 1 + sum(size for size, _ in sizes), 1 + max((depth for _, depth in sizes), default=0)
+        if depth > DEEPEST:
+            raise yaml.composer.ComposerError(None, None, f"nested more than {DEEPEST} deep", node.start_mark)
+        if max(size, self._num_nodes) > MOST_NODES:
+            what = f"more than {MOST_NODES:,} values, counting what aliases repeat"
+            raise yaml.composer.ComposerError(None, None, what, node.start_mark)
+        self._sizes[id(node)] = size, depth
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping whose keys are names or numbers, each there once."""
         seen: dict[Any, int] = {}
         for key_node, _ in node.value:
-            key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
+            line = key_node.start_mark.line + 1
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            if not isinstance(key_node, yaml.ScalarNode):
+                kind = "a list" if isinstance(key_node, yaml.SequenceNode) else "a mapping"
+                raise yaml.constructor.ConstructorError(None, None, f"a key is {kind}, not a name", key_node.start_mark)
+            key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"key {key!r} stands already in line {seen[key]}", key_node.start_mark
@@ -30,21 +82,43 @@ class _UniqueKeys(yaml.SafeLoader):
             seen[key] = line
         return dict(super().construct_mapping(node, deep))
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """A value. A date that is none, or a number of too many digits, is an error of its line."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, OverflowError, TypeError, AttributeError, LookupError) as error:
+            raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from error
 
-def load_document(path: Path, model: type[Model]) -> Model:
-    """Read a YAML file as a `model`. Raises KgrecError where the file is missing or is no YAML (with the line), and
-    BadData with one line for each key or value that does not fit."""
-    if not path.is_file():
-        what = "is not there; name a recipe such as graphs/ml-1m.yaml"
-        raise KgrecError(Fault(what, str(path), kind="missing file", file_is="subject"))
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML file says. Raises KgrecError where the file is missing, is no text, is no YAML (with the line) or is
+    made to take memory or time: too large, nested too deeply, or multiplied by aliases."""
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
+        if path.stat().st_size > LARGEST_RECIPE:
+            what = f"has {path.stat().st_size:,} bytes, and at most {LARGEST_RECIPE:,} are read; shorten it"
+            raise KgrecError(Fault(what, str(path), kind="too large", file_is="subject"))
+        return yaml.load(path.read_text(encoding="utf-8-sig"), _UniqueKeys)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         what = f"{error.problem or error.context}; mend the YAML"
         raise KgrecError(what, file=str(path), row=line, kind="bad recipe") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        what = f"is no UTF-8 (byte {error.start + 1}); save it as UTF-8"
+        raise KgrecError(Fault(what, str(path), kind="bad recipe", file_is="subject")) from error
+    except (yaml.YAMLError, RecursionError) as error:
         raise KgrecError(Fault(f"is no YAML: {error}", str(path), kind="bad recipe", file_is="subject")) from error
+    except OSError as error:
+        what = f"cannot be read: {error.strerror or error}"
+        raise KgrecError(Fault(what, str(path), kind="missing file", file_is="subject")) from error
+
+
+def load_document(path: Path, model: type[Model]) -> Model:
+    """Read a YAML file as a `model`. Raises KgrecError as `read_yaml` does, and BadData with one line for each key or
+    value that does not fit."""
+    if not path.is_file():
+        what = "is not there; name a recipe such as graphs/ml-1m.yaml"
+        raise KgrecError(Fault(what, str(path), kind="missing file", file_is="subject"))
+    data = read_yaml(path)
     if not isinstance(data, dict):
         what = f"holds {type(data).__name__}, not the keys of a recipe"
         raise KgrecError(Fault(what, str(path), kind="bad recipe", file_is="subject"))
@@ -57,8 +131,11 @@ def load_document(path: Path, model: type[Model]) -> Model:
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
-    """Each thing that does not fit: where it stands, what was found, what was wanted."""
-    return [Fault(f"{_place(e['loc'])}: {_what(e, model)}", value=_value(e), kind="bad recipe") for e in error.errors()]
+    """Each thing that does not fit, the first MOST_FAULTS: where it stands, what was found, what was wanted."""
+    return [
+        Fault(f"{_place(e['loc'])}: {_what(e, model)}", value=_value(e), kind="bad recipe")
+        for e in error.errors()[:MOST_FAULTS]
+    ]
 
 
 def _place(loc: tuple[int | str, ...]) -> str:

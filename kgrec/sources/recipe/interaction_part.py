@@ -32,13 +32,16 @@ class Behaviours(RecipePart):
     values: dict[str, Name | None] = Field(description="its value -> the relation; null leaves these rows out")
 
 
+LONGEST_GAP = 10_000_000_000  #: seconds, some 300 years
+
+
 def _seconds(value: Any) -> Any:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", value.strip()) if isinstance(value, str) else None
-    if match:
-        return int(float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]])
-    if isinstance(value, int):
-        return value
-    raise ValueError(f"{value!r} is no span of time; write 30m, 2h, 1d or a number of seconds")
+    seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]] if match else value
+    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds <= LONGEST_GAP:
+        return int(seconds)
+    shown = str(value)[:40]
+    raise ValueError(f"{shown!r} is no span of time; write 30m, 2h, 1d or a number of seconds up to {LONGEST_GAP:,}")
 
 
 class Session(RecipePart):

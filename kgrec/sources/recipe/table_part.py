@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from kgrec.graph.schema import FeatureKind
+from kgrec.sources.limits import QUERY_SECONDS
 from kgrec.sources.recipe.recipe_part import Files, RecipePart
 
 
@@ -28,6 +29,12 @@ class TableFormat(RecipePart):
         description="a SPARQL SELECT: `file` is RDF, or an endpoint's URL, and the query's variables are the columns",
     )
     prefixes: dict[str, str] = Field({}, description="of the query, prefix -> IRI")
+    timeout: float = Field(
+        QUERY_SECONDS, gt=0, le=1_000_000, allow_inf_nan=False, description="seconds that the query may run"
+    )
+    network: bool = Field(
+        False, description="whether the query may reach other hosts than the endpoint that `file` names (SERVICE, FROM)"
+    )
 
     @property
     def delimiter(self) -> str | None:

@@ -128,13 +128,16 @@ class Texts(Column):
         return None
 
 
+GREATEST = float(np.finfo(np.float32).max)  #: a weight or feature's, since graphs keep them as float32
+
+
 @dataclass(frozen=True, eq=False)
 class Numbers(Column):
-    """float64, null where there is none and none is `required`."""
+    """float64 within what float32 can hold, null where there is none and none is `required`."""
 
     name: str
-    low: float = -np.inf
-    high: float = np.inf
+    low: float = -GREATEST
+    high: float = GREATEST
     required: bool = False
 
     @property
@@ -147,7 +150,7 @@ class Numbers(Column):
         values = _floats(raw)
         smallest, greatest = pc.min_max(values).values() if len(values) else (pa.scalar(None),) * 2
         least, most = smallest.as_py(), greatest.as_py()
-        if least is not None and not (max(self.low, -1e300) <= least and most <= min(self.high, 1e300)):
+        if least is not None and not (max(self.low, -GREATEST) <= least and most <= min(self.high, GREATEST)):
             raise Unfit
         if pc.any(pc.is_nan(values)).as_py():
             raise Unfit
@@ -159,8 +162,9 @@ class Numbers(Column):
         number = _number(value)
         if number is None:
             return self._fault("bad number", f"is not a number; {MEND}", value)
-        if not self.low <= number <= self.high:
-            return self._fault("out of range", f"is not in {self.low:g}..{self.high:g}; {MEND}", value)
+        low, high = max(self.low, -GREATEST), min(self.high, GREATEST)
+        if not low <= number <= high:
+            return self._fault("out of range", f"is not in {low:g}..{high:g}; {MEND}", value)
         return None
 
 
@@ -196,6 +200,7 @@ class Flags(Column):
 
 PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
 LATE = 1e11  #: seconds; the year 5138, which a time in milliseconds is past
+EARLY = -62_135_596_800  #: seconds; the year 1, before which there is no date
 DAY = 86_400
 
 
@@ -223,8 +228,12 @@ class Times(Column):
             number = _floats(raw)
             scale = PER_SECOND[self.unit]
             seconds = pc.floor(pc.divide(number, float(scale)) if scale > 1 else number).cast(pa.int64())
-        if len(seconds) and pc.max(seconds).as_py() > self.now + DAY:
+        if seconds.null_count:
             raise Unfit
+        if len(seconds):
+            first, last = pc.min_max(seconds).values()
+            if not (first.as_py() >= EARLY and last.as_py() <= self.now + DAY):
+                raise Unfit
         return seconds
 
     def _from_text(self, texts: pa.ChunkedArray) -> pa.Array:
@@ -253,12 +262,16 @@ class Times(Column):
     def _fault_of_text(self, value: Any) -> Fault | None:
         try:
             moment = pd.to_datetime(value, format=self.format or "ISO8601", utc=True)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
+            moment = pd.NaT
+        if moment is pd.NaT:
             wanted = f"of the form {self.format!r}" if self.format else "ISO 8601"
             return self._fault("bad time", f"is no time {wanted}; mend the row or say another `format`", value)
         return self._fault_of_moment(value, moment.timestamp())
 
     def _fault_of_moment(self, value: Any, seconds: float) -> Fault | None:
+        if seconds < EARLY:
+            return self._fault("bad time", f"is before the year 1; {MEND}", value)
         if seconds <= self.now + DAY:
             return None
         day = datetime.fromtimestamp(seconds, UTC).date()
@@ -268,7 +281,7 @@ class Times(Column):
 def _number(value: Any) -> float | None:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if np.isfinite(number) and "_" not in str(value) else None
 
@@ -277,7 +290,7 @@ def _floats(raw: pa.ChunkedArray) -> pa.ChunkedArray:
     """float64. Raises Unfit where a string is no number, by the same rule as the fault of a single value."""
     raw = _undictionary(raw)
     if not (pa.types.is_string(raw.type) or pa.types.is_large_string(raw.type)):
-        return raw.cast(pa.float64())
+        return raw.cast(pa.float64(), safe=not pa.types.is_integer(raw.type))  # the nearest, beyond 2**53
     with suppress(pa.ArrowInvalid):
         return raw.cast(pa.float64())
     numbers = [None if text is None else _number(text) for text in raw.to_pylist()]
@@ -299,5 +312,6 @@ def _text(raw: pa.ChunkedArray) -> pa.ChunkedArray:
     """As strings; whole numbers that came as floats are written without a point."""
     raw = _undictionary(raw)
     if pa.types.is_floating(raw.type) and pc.all(pc.equal(raw, pc.floor(raw))).as_py():
-        raw = raw.cast(pa.int64())
+        with suppress(pa.ArrowInvalid):  # 1e300 is no int64
+            return raw.cast(pa.int64()).cast(pa.string())
     return raw if raw.type == pa.string() else raw.cast(pa.string())

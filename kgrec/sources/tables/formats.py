@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,15 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.json
-import pyarrow.parquet as pq
 
 from kgrec.errors import BadData, Fault
-from kgrec.sources.packed_files import lines_of, open_bytes
+from kgrec.sources.limits import CheckedJsonLines, read_json
+from kgrec.sources.packed_files import lines_of, open_bytes, read_value
 from kgrec.sources.tables.bad_rows import MEND
+from kgrec.sources.tables.parquet import opened, read_columns
 from kgrec.sources.tables.separated import empty_file, not_decoded
+
+PARQUET_BATCH = 10_000  #: rows that are Python values at once
 
 Row = tuple[int, dict[str, Any] | str]  #: a line's or row's number, and its values or what is wrong with it
 
@@ -31,24 +33,23 @@ class Parquet:
     unit: ClassVar[str] = "row"
 
     def names(self) -> list[str]:
-        """The columns. Raises BadData where the file is no Parquet."""
-        try:
-            return list(pq.read_schema(self.path).names)
-        except (pa.ArrowException, OSError) as error:
-            raise BadData(
-                Fault(f"is no Parquet file, or truncated: {error}", self.name, kind="altered file", file_is="subject")
-            ) from error
+        """The columns. Raises BadData where the file is no Parquet, or says that it holds more than it can."""
+        return list(opened(self.path, self.name).schema_arrow.names)
 
     def table(self, types: Mapping[str, pa.DataType]) -> pa.Table:
-        """The wanted columns in bulk."""
-        return pq.read_table(self.path, columns=list(types), partitioning=None)
+        """The wanted columns in bulk. Raises BadData where they would fill the memory."""
+        return read_columns(self.path, self.name, list(types))
 
     def rows(self) -> Iterator[Row]:
         """Each row's number, from 1, and its values by column."""
         number = itertools.count(1)
-        for batch in pq.ParquetFile(self.path).iter_batches():
-            for row in batch.to_pylist():
-                yield next(number), row
+        try:
+            for batch in opened(self.path, self.name).iter_batches(PARQUET_BATCH):
+                for row in batch.to_pylist():
+                    yield next(number), row
+        except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # a date in the year 300,000
+            what = f"cannot be read: {error}; mend the file"
+            raise BadData(what, file=self.name, row=next(number), kind="altered file") from error
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class JsonLines:
     def table(self, types: Mapping[str, pa.DataType]) -> pa.Table:
         """The wanted columns in bulk; a key that no row has is all missing. Raises pa.ArrowInvalid."""
         with open_bytes(self.path) as stream:
-            table = pa.json.read_json(stream, pa.json.ReadOptions(block_size=1 << 24))
+            table = pa.json.read_json(CheckedJsonLines(stream), pa.json.ReadOptions(block_size=1 << 24))
         absent = [name for name in types if name not in table.column_names]
         for name in absent:
             table = table.append_column(name, pa.nulls(len(table), pa.string()))
@@ -85,7 +86,7 @@ class JsonLines:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = read_json(line)
             except ValueError as error:
                 yield number, f"no JSON ({error}); {MEND}"
                 continue
@@ -172,10 +173,8 @@ class JsonLists:
             yield number, {"id": name, "values": [str(value) for value in values]}
 
     def _lists(self) -> dict[str, list[Any]]:
-        with open_bytes(self.path) as stream:
-            text = stream.read()
         try:
-            lists = json.loads(text)
+            lists = read_json(read_value(self.path))
         except ValueError as error:
             what = f"is no JSON: {error}; mend the file"
             raise BadData(Fault(what, self.name, kind="altered file", file_is="subject")) from error

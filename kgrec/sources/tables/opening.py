@@ -61,7 +61,7 @@ def readers(table: TableFormat, files: Sequence[str], folder: Path) -> list[Tabl
     if table.query is not None:
         names = [name for name in files if is_endpoint(name)]
         names += [name for name, _ in files_of([name for name in files if not is_endpoint(name)], folder)]
-        return [SparqlTable(name, folder, table.query, table.prefixes) for name in names]
+        return [SparqlTable(name, folder, table.query, table.prefixes, table.timeout, table.network) for name in names]
     return [_reader(table, name, path) for name, path in files_of(files, folder)]
 
 

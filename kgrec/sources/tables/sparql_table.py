@@ -22,6 +22,8 @@ class SparqlTable:
     folder: Path
     query: str
     prefixes: Mapping[str, str]
+    timeout: float  #: seconds that the query may run
+    network: bool  #: whether the query may reach other hosts
 
     unit: ClassVar[str] = "answer"
 
@@ -29,6 +31,7 @@ class SparqlTable:
     def answers(self) -> pa.Table:
         """All of them, as strings. Raises BadData and KgrecError as `select` does."""
         where: dict[str, Any] = {"endpoint": self.name} if is_endpoint(self.name) else {"files": [self.name]}
+        where |= {"timeout": self.timeout, "network": self.network}
         frame = select(RdfSource(query=self.query, prefixes=dict(self.prefixes), **where), self.folder)
         return pa.table({name: pa.array(frame[name], pa.string()) for name in frame.columns})
 

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from kgrec.errors import BadData, Fault, unknown_name
+from kgrec.sources.limits import TooDeep
 from kgrec.sources.recipe.table_part import TableFormat
 from kgrec.sources.tables.bad_rows import MEND, BadRows
 from kgrec.sources.tables.columns import Column, Unfit, parsing_types, typed_columns
@@ -39,7 +40,11 @@ def read_table(
 
 def joined(parts: Sequence[Mapping[Column, pa.Array | pa.ChunkedArray]]) -> Columns:
     """The rows of several parts of a table, one part after the other."""
-    return {column: _one_array([part[column] for part in parts]) for column in parts[0]}
+    try:
+        return {column: _one_array([part[column] for part in parts]) for column in parts[0]}
+    except (pa.ArrowException, TypeError) as error:
+        what = f"its files have a column of lists in one and of text in another ({error}); write it one way in all"
+        raise BadData(what, kind="bad column") from error
 
 
 def _one_array(parts: Sequence[pa.Array | pa.ChunkedArray]) -> pa.Array:
@@ -61,6 +66,8 @@ def _read_file(reader: TableReader, columns: Sequence[Column], bad_rows: BadRows
         result = typed_columns(columns, raw)
     except (pa.ArrowException, Unfit, UnicodeError):
         return _read_carefully(reader, columns, bad_rows)
+    except TooDeep as error:
+        raise BadData(f"{error}; flatten the JSON", file=reader.name, row=error.line, kind="bad row") from error
     except OSError as error:
         what = f"cannot be read: {error}"
         raise BadData(Fault(what, reader.name, kind="altered file", file_is="subject")) from error
@@ -94,7 +101,19 @@ def _read_carefully(reader: TableReader, columns: Sequence[Column], bad_rows: Ba
     raw = kept.columns()
     if not len(raw[columns[0].name]):
         raise BadData([*bad_rows.faults, empty_file(reader.name, "has no good row")])
-    return typed_columns(columns, raw)
+    return {column: _typed_alone(column, raw[column.name], reader.name) for column in columns}
+
+
+def _typed_alone(column: Column, raw: pa.ChunkedArray, file: str) -> pa.ChunkedArray:
+    """A column in whose single values nothing is wrong. Raises BadData where they do not go together."""
+    try:
+        return column.typed(raw)
+    except (pa.ArrowException, Unfit, ValueError, TypeError, OverflowError) as error:
+        why = f" ({error})" if str(error) else ""
+        wanted = type(column).__name__.lower()
+        found = f"the values of {column.name!r}, of type {raw.type}"
+        what = f"{found}, cannot be read as {wanted}{why}; write them as text or numbers"
+        raise BadData(what, file=file, column=column.name, kind="bad column") from error
 
 
 def _good_rows(reader: TableReader, columns: Sequence[Column], bad_rows: BadRows) -> Iterator[dict[str, Any]]:
@@ -184,5 +203,5 @@ def _faults(
 def _array(values: list[Any]) -> pa.Array:
     try:
         return pa.array(values, from_pandas=True)
-    except (pa.ArrowException, TypeError):  # numbers in some rows, strings in others
+    except (pa.ArrowException, TypeError, OverflowError):  # numbers in some rows, strings in others
         return pa.array([None if value is None else str(value) for value in values], pa.string())

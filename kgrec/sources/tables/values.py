@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,18 +25,33 @@ def feature_column(name: str, feature: FeatureColumn) -> Column:
 def feature_values(kind: FeatureKind, raw: pa.Array, split: str | None, where: Fault) -> pa.Array:
     """A column as `Feature.from_arrow` reads it. where: the column, as the beginning of what is said of it. Raises
     BadData where a vector holds what is no number."""
-    if kind == "multi":
-        return lists(raw, split)
-    if kind == "vector":
-        values = lists(raw, split)
-        rows = np.arange(len(values))
-        row = pa.array(rows, mask=pc.list_value_length(values).to_numpy() == 0)
+    if kind in ("multi", "vector"):
         try:
-            return values.cast(pa.list_(pa.float32())).take(row)
-        except pa.ArrowInvalid as error:
-            what = f"a vector has a value that is no number ({error}); mend the row"
-            raise _bad(where, what, "bad number") from error
+            values = lists(raw, split)
+        except pa.ArrowException as error:
+            what = f"its values, of type {raw.type}, are no lists of text or numbers ({error}); write them as such"
+            raise _bad(where, what, "bad column") from error
+        return values if kind == "multi" else _vectors(values, where)
+    if pa.types.is_list(raw.type) or pa.types.is_large_list(raw.type) or pa.types.is_fixed_size_list(raw.type):
+        what = f"its values are lists, of type {raw.type}; say `kind: multi` or `vector`"
+        raise _bad(where, what, "bad column")
     return raw
+
+
+def _vectors(values: pa.ListArray, where: Fault) -> pa.Array:
+    """Lists of text as lists of float32, null where they are empty."""
+    row = pa.array(np.arange(len(values)), mask=pc.list_value_length(values).to_numpy() == 0)
+    try:
+        vectors = values.cast(pa.list_(pa.float32())).take(row)
+    except pa.ArrowInvalid as error:
+        what = f"a vector has a value that is no number ({error}); mend the row"
+        raise _bad(where, what, "bad number") from error
+    numbers = pc.list_flatten(vectors).to_numpy(zero_copy_only=False)
+    if not np.isfinite(numbers).all():
+        found = str(pc.list_flatten(values)[int(np.flatnonzero(~np.isfinite(numbers))[0])])
+        what = f"a vector has {found!r}, which is not finite or beyond what float32 can hold; mend the row"
+        raise _bad(where, what, "bad number", found)
+    return vectors
 
 
 def _bad(where: Fault, what: str, kind: str, value: str | None = None) -> BadData:
@@ -55,6 +71,8 @@ def lists(column: pa.Array, split: str | None) -> pa.ListArray:
     >>> lists(pa.array(["Comedy | Drama", "", None]), "|").to_pylist()
     [['Comedy', 'Drama'], [], []]
     """
+    if pa.types.is_large_list(column.type) or pa.types.is_fixed_size_list(column.type):
+        column = column.cast(pa.list_(column.type.value_type))
     if not pa.types.is_list(column.type):
         if split is None:
             parts = np.arange(len(column) + 1)
@@ -80,18 +98,47 @@ def flag_lists(columns: Mapping[str, pa.Array]) -> pa.ListArray:
 
 
 def vectors_in(file: Path, rows: int, where: Fault, whose: str = "the table's ") -> pa.Array:
-    """The rows of a .npy matrix as lists. whose: what the rows are held against. Raises BadData where it is missing or
-    has another number of rows."""
+    """The rows of a .npy matrix as lists. whose: what the rows are held against. Raises BadData where it is missing, is
+    no matrix of finite numbers or has another number of rows."""
+    matrix = _open_matrix(file, where)
+    if matrix.ndim != 2 or len(matrix) != rows or not matrix.shape[1]:
+        what = f"{file} has shape {matrix.shape}; it must have {whose}{rows} rows, and a column at least"
+        raise _bad(where, what, "wrong length", str(matrix.shape))
+    with np.errstate(over="ignore"):
+        values = matrix.astype(np.float32)
+    if not np.isfinite(values).all():
+        row = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
+        what = f"{file} row {row + 1} has a number that is not finite or beyond what float32 can hold; mend it"
+        raise _bad(where, what, "bad number")
+    return matrix_lists(values)
+
+
+def _open_matrix(file: Path, where: Fault) -> np.ndarray:
+    """A .npy array, mapped into memory after its header was held against the file's size: nothing is allocated for what
+    is not there. Raises BadData."""
     try:
-        matrix = np.load(file, allow_pickle=False)
+        with file.open("rb") as stream:
+            version = np.lib.format.read_magic(stream)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, kind = read(stream)
+            there = file.stat().st_size - stream.tell()
     except FileNotFoundError as error:
         raise _bad(where, f"{file} is no .npy matrix: {error}", "missing file") from error
+    except Exception as error:  # numpy evaluates the header as Python, with whatever error that has
+        raise _bad(where, f"{file} is no .npy matrix: {error}", "altered file") from error
+    if kind.kind not in "fiub":
+        raise _bad(where, f"{file} holds {kind}; numbers are wanted", "altered file", str(kind))
+    wanted = math.prod(shape) * kind.itemsize
+    if min(shape, default=0) < 0 or wanted > there:
+        what = f"{file} says that it is of shape {shape}, {wanted:,} bytes, and has {there:,}; get it again"
+        raise _bad(where, what, "altered file", str(shape))
+    if not wanted:
+        return np.empty(shape, kind)
+    try:
+        matrix: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise _bad(where, f"{file} is no .npy matrix: {error}", "altered file") from error
-    if matrix.ndim != 2 or len(matrix) != rows:
-        what = f"{file} has shape {matrix.shape}; it must have {whose}{rows} rows"
-        raise _bad(where, what, "wrong length", str(matrix.shape))
-    return matrix_lists(matrix)
+    return matrix
 
 
 def matrix_lists(matrix: np.ndarray) -> pa.FixedSizeListArray:

@@ -1,0 +1,85 @@
+"""Parquet files, held against their own size before and while they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from kgrec.errors import BadData, Fault
+from kgrec.sources.limits import MOST_EXPANSION, MOST_VALUES, SMALL, VALUES_A_BYTE
+
+
+def opened(path: Path, name: str) -> pq.ParquetFile:
+    """A Parquet file. Raises BadData where it is none, and where its own words say that it holds what cannot be in it:
+    parts beyond its end, another number of rows than its parts have, far more rows or bytes than it has bytes."""
+    try:
+        file = pq.ParquetFile(path)
+        metadata, schema = file.metadata, file.schema_arrow
+    except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
+        what = f"is no Parquet file, or truncated: {error}"
+        raise BadData(Fault(what, name, kind="altered file", file_is="subject")) from error
+    del schema  # read, so that a broken one is found here
+    size = path.stat().st_size
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    rows = sum(group.num_rows for group in groups)
+    if rows != metadata.num_rows or min((group.num_rows for group in groups), default=0) < 0:
+        what = f"says that it has {metadata.num_rows:,} rows, and its parts have {rows:,}; get it again"
+        raise BadData(Fault(what, name, kind="altered file", file_is="subject"))
+    chunks = [group.column(number) for group in groups for number in range(group.num_columns)]
+    packed = max((chunk.total_compressed_size for chunk in chunks), default=0)
+    if packed > size or min((chunk.total_compressed_size for chunk in chunks), default=0) < 0:
+        what = f"says that a column takes {packed:,} bytes, and the file has {size:,}; get it again"
+        raise BadData(Fault(what, name, kind="altered file", file_is="subject"))
+    values = max((chunk.num_values for chunk in chunks), default=0)
+    _refuse_more(max(rows, values), max(MOST_VALUES, VALUES_A_BYTE * size), "values in a column", size, name)
+    return file
+
+
+def read_columns(path: Path, name: str, wanted: Sequence[str]) -> pa.Table:
+    """Columns of a Parquet file. Text that the file keeps once for many rows is written out only where that is in
+    proportion. Raises BadData where it is not."""
+    file = opened(path, name)
+    size = path.stat().st_size
+    most = max(SMALL, MOST_EXPANSION * size)
+    metadata = file.metadata
+    chunks = [
+        chunk
+        for group in map(metadata.row_group, range(metadata.num_row_groups))
+        for chunk in map(group.column, range(group.num_columns))
+        if any(chunk.path_in_schema == column or chunk.path_in_schema.startswith(f"{column}.") for column in wanted)
+    ]
+    _refuse_more(sum(chunk.total_uncompressed_size for chunk in chunks), most, "bytes", size, name)
+    is_text = {field.name for field in file.schema_arrow if pa.types.is_string(field.type)}
+    repeated = {
+        chunk.path_in_schema
+        for chunk in chunks
+        if chunk.path_in_schema in is_text and any("DICTIONARY" in encoding for encoding in chunk.encodings)
+    }
+    table = pq.read_table(path, columns=list(wanted), partitioning=None, read_dictionary=sorted(repeated))
+    for field in table.schema:
+        if pa.types.is_dictionary(field.type) and pa.types.is_string(field.type.value_type):
+            count = sum(map(_written_out, table[field.name].chunks))
+            _refuse_more(count, most, f"bytes of {field.name!r}", size, name)
+    kinds = [pa.field(f.name, pa.string()) if f.name in repeated else f for f in table.schema]
+    return table.cast(pa.schema(kinds)) if repeated else table
+
+
+def _written_out(column: pa.DictionaryArray) -> int:
+    """Bytes of a column whose values stand for themselves."""
+    lengths = pc.binary_length(column.dictionary).to_numpy(zero_copy_only=False).astype(np.int64)
+    codes = column.indices.drop_null().to_numpy()
+    return int(np.bincount(codes, minlength=len(lengths)) @ lengths) if len(codes) else 0
+
+
+def _refuse_more(count: int, most: int, what: str, size: int, name: str) -> None:
+    if count > most:
+        message = (
+            f"says that it has {count:,} {what}, in a file of {size:,} bytes, as one made to fill the memory does; "
+            "write it again with fewer rows a file if it is right"
+        )
+        raise BadData(Fault(message, name, kind="too large", file_is="subject"))
