@@ -2,7 +2,7 @@
 
 `python -P query_process.py TASK`, where TASK is a JSON file: `query`, `prefixes`, `files` (N-Triples, each with its own
 blank nodes), `seconds`, `memory`, `network`. What it finds is written beside it as `answer.json`: `form` with `vars`
-and `rows` or with `triples`, or an `error` (`message`, `line`, `column`). No answer and exit code 1 mean that the time was
+and `rows` or with `triples`, or an `error` (`message`, `line`, `column`). No answer and exit code 1: the time was
 over. It is a process, since neither a regular expression nor a join of everything with everything can be stopped from
 within; and it stands alone, so that starting it imports no more than it needs.
 """

@@ -66,7 +66,7 @@ class RdfFile:
             what = "is empty; take it out of `files`, or mend it"
             raise BadData(Fault(what, self.name, kind="empty file", file_is="subject"))
         try:
-            with open_bytes(self.path, SMALL_VALUE if self.format == "json-ld" else SMALL) as stream:
+            with open_bytes(self.path, SMALL if self.is_lines else SMALL_VALUE) as stream:
                 yield stream
         except SyntaxError as error:
             raise BadData(_fault(self, error)) from error
