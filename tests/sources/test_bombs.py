@@ -29,7 +29,7 @@ from kgrec.sources.rdf.endpoint import remote_word
 from kgrec.sources.rdf.sparql import construct, select
 from kgrec.sources.recipe import Recipe
 
-SECONDS, KILOBYTES = 5, 1 << 20
+KILOBYTES = 1 << 20
 
 RATED = "user,item\nann,a\nbob,b\n"
 SHOP = "name: shop\ninteractions: {file: rated.csv}\n"
@@ -39,13 +39,12 @@ TURTLE = b"@prefix : <http://x/> . :a :by :b . :b :by :c . :c :by :a ."
 
 @pytest.fixture
 def refused() -> Callable[..., str]:
-    """Calls what must raise KgrecError in little time of this process and in little memory, and gives its message."""
+    """Calls what must raise KgrecError in little memory, and gives its message."""
 
     def message(call: Callable[[], object]) -> str:
-        began, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         with pytest.raises(KgrecError) as error:
             call()
-        assert time.process_time() - began < SECONDS
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < KILOBYTES
         return str(error.value)
 
