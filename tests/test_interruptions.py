@@ -10,7 +10,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -296,12 +295,10 @@ def test_a_signal_cleans_up(shop, tmp_path, where, number):
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     if where == "writing":
         assert any(".part-" in name for name in names(tmp_path))
-    begun = time.monotonic()
     process.send_signal(number)
     if number != signal.SIGINT:
         process.send_signal(number)  # `timeout` sends it twice
     _, said = process.communicate(timeout=60)
-    assert time.monotonic() - begun < 20
     assert "Traceback" not in said and names(tmp_path) == []
     if number != signal.SIGINT:
         assert process.returncode == 128 + number and "nothing is left half-written" in said

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import sys
-import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -24,7 +23,6 @@ from kgrec.training.config import AdversarialConfig, TrainingConfig
 
 HUGE = "99999999999999999999"
 VALUES = ("0", "-1", HUGE, "nan", "inf", "1e-300", "1e300", "1e400", "2147483647")
-SECONDS = 20  #: more than any of these may take on a slow machine
 
 
 def small_graph() -> Graph:
@@ -60,7 +58,6 @@ def test_every_number_of_a_model_works_or_is_refused(name):
     for field in filter(is_number, describe(models.find(name).Config)):
         for text in VALUES:
             value = f"[{text}]" if "list" in field.type else text
-            begun = time.monotonic()
             try:
                 train(name, GRAPH, split="last_n:1", config={field.name: value}, training={"epochs": 1})
             except KgrecError as error:
@@ -69,7 +66,6 @@ def test_every_number_of_a_model_works_or_is_refused(name):
             else:
                 assert text not in ("nan", "inf", "1e400"), (field.name, text)
                 assert text != HUGE or "whole" not in field.type, (field.name, text)
-            assert time.monotonic() - begun < SECONDS, (field.name, text)
     assert refused or not any(map(is_number, describe(models.find(name).Config)))
 
 
@@ -91,10 +87,8 @@ def test_sizes_that_do_not_fit_are_refused_before_anything_is_made(name):
     known = [field.name for field in describe(models.find(name).Config)]
     field = fields.get(name, "dim")
     config = {"base_config": {"dim": 10**9}} if field is None else {("dim" if "dim" in known else field): 10**9}
-    begun = time.monotonic()
     with pytest.raises(KgrecError, match=r"would take [\d,.]+ GiB of memory, and [\d,.]+ GiB are free here"):
         models.build(name, GRAPH, config)
-    assert time.monotonic() - begun < SECONDS
     with pytest.raises(KgrecError):
         models.build(name, GRAPH, {key: {"dim": 10**12} if key == "base_config" else 10**12 for key in config})
 
@@ -152,10 +146,8 @@ def test_a_spec_out_of_range_is_refused(spec):
 @pytest.mark.parametrize("metric", ["ndcg", "ndcg_kgat", "recall", "gini", "mrr", "popularity"])
 def test_a_cut_off_out_of_range_is_refused(metric):
     for cut in ("0", "-1", HUGE, "nan", "inf", "1e3", "9" * 5000, "2147483647", "1001"):
-        begun = time.monotonic()
         with pytest.raises(KgrecError, match="cut-off"):
             train("popularity", GRAPH, split="last_n:1,valid=1", metrics=[f"{metric}@{cut}"])
-        assert time.monotonic() - begun < SECONDS
     assert train("popularity", GRAPH, split="last_n:1", metrics=[f"{metric}@1000"]).metrics["test"]
 
 
@@ -232,10 +224,9 @@ def places(folder, tmp_path_factory) -> dict[str, str]:
 @pytest.mark.parametrize("arguments", OPTIONS, ids=lambda one: " ".join(map(str, one))[:80])
 def test_every_option_out_of_range_is_one_error(arguments, places):
     out, err = io.StringIO(), io.StringIO()
-    begun = time.monotonic()
     with redirect_stdout(out), redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["kgrec", *(places.get(str(one), str(one)) for one in arguments)])
         with pytest.raises(SystemExit) as end:
             cli.main()
     assert end.value.code == 1 and err.getvalue().startswith("error: ") and not out.getvalue(), err.getvalue()
-    assert time.monotonic() - begun < SECONDS and not Path(places["OUT.csv"]).exists()
+    assert not Path(places["OUT.csv"]).exists()
