@@ -86,20 +86,10 @@ class Run(TrainedModel):
         options = {"include_seen": include_seen, "why": why, "skip_unknown": skip_unknown}
         return joined(self.recommend_in_parts(users, k, history=history, **options))
 
-    def recommend_in_parts(
-        self,
-        users: Any = None,
-        k: int = 10,
-        *,
-        history: Any = None,
-        include_seen: bool = False,
-        why: bool = False,
-        skip_unknown: bool = False,
-    ) -> Iterator[Table]:
-        """The same as `recommend` in tables of some thousand users each, for more users than fit in one. What is wrong
-        is raised before the first."""
-        options = {"include_seen": include_seen, "why": why, "skip_unknown": skip_unknown}
-        return tables_for(self, users, k, history=history, **options)
+    def recommend_in_parts(self, users: Any = None, k: int = 10, **options: Any) -> Iterator[Table]:
+        """The same as `recommend`, with its options, in tables of some thousand users each, for more users than fit in
+        one. What is wrong is raised before the first."""
+        return tables_for(self, users, k, **options)
 
     def predict(self, pairs: Any, *, skip_unknown: bool = False) -> Table:
         """The same rows in the same order, with what the model predicts of each pair of a user and an item: a column
