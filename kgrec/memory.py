@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from kgrec.errors import KgrecError
 MAKING = frozenset({"empty", "empty_strided", "zeros", "ones", "full", "rand", "randn", "randint", "normal", "eye"}) | {
     f"new_{name}" for name in ("empty", "zeros", "ones", "full")
 }
+
+_CHECKING: ContextVar[bool] = ContextVar("_CHECKING", default=False)  #: whether sizes are being checked already
 
 
 def memory() -> dict[str, int | None]:
@@ -91,5 +94,12 @@ def _no_memory(what: str, error: Exception) -> KgrecError:
 def sizes_checked(what: str) -> Iterator[None]:
     """While this lasts, a tensor on the CPU that would not fit in memory raises KgrecError before it is made. what: is
     being made, for the message."""
-    with failures_explained(what), _Sizes(what):
+    if _CHECKING.get():  # a model that is built of models is checked once, not once for each around it
         yield
+        return
+    token = _CHECKING.set(True)
+    try:
+        with failures_explained(what), _Sizes(what):
+            yield
+    finally:
+        _CHECKING.reset(token)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,12 @@ from typing import Any
 from kgrec.drafts import put_back
 from kgrec.errors import KgrecError
 from kgrec.files import file_hash
+from kgrec.json_files import JsonPlace, read_object
 from kgrec.output_kinds import FolderKind
+from kgrec.plain_folders import is_inside, must_be_plain
 
 FORMAT = 2  #: what this version writes; it reads every format from 1 on
+REMEDY = "train again"
 RUN_FOLDER = FolderKind(
     "run folder",
     "config.json",
@@ -42,21 +44,24 @@ class RunFiles:
 
     @staticmethod
     def open(folder: str | Path) -> RunFiles:
-        """Read config.json. Raises KgrecError where the folder is none of a run, is altered, or is of a format from the
-        future."""
+        """Read config.json. Raises KgrecError where the folder is none of a run, is altered, is of a format from the
+        future, and where it holds a link, or config.json a value of the wrong type."""
         folder = Path(folder)
         must_be_run(folder)
-        config = read_json(folder / "config.json")
+        must_be_plain(folder, REMEDY)
+        file = folder / "config.json"
+        config = read_json(file)
         version, listed = config.get("format", 1), config.get("files", {})
         if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-            raise KgrecError(f"{folder / 'config.json'} has format {version!r}; it is altered: train again")
+            raise KgrecError(f"{file} has format {version!r}; it is altered: train again")
         if version > FORMAT:
             raise KgrecError(
                 f"{folder} has format {version}; this kgrec reads up to {FORMAT}: update kgrec, or train the model "
                 "again with this version"
             )
         if not isinstance(listed, dict) or (version > 1 and not listed):
-            raise KgrecError(f"{folder / 'config.json'} has no list `files`; it is altered: train again")
+            raise KgrecError(f"{file} has no list `files`; it is altered: train again")
+        _check_config(config, file)
         return RunFiles(folder, version, config, listed)
 
     def holds(self, name: str) -> bool:
@@ -109,12 +114,50 @@ def must_be_run(folder: Path) -> None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object of a run folder. Raises KgrecError where it is missing or anything else."""
-    if not path.is_file():
-        raise KgrecError(f"{path.parent} lacks its file {path.name}; train again")
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise KgrecError(f"{path} is truncated or altered: {error}; train again") from error
-    if not isinstance(value, dict):
-        raise KgrecError(f"{path} is altered: an object is wanted; train again")
-    return value
+    return read_object(path, REMEDY)
+
+
+def read_metrics(files: RunFiles) -> dict[str, Any]:
+    """What metrics.json holds. Raises KgrecError as `RunFiles.path`, and for a value of the wrong type."""
+    metrics = files.json("metrics.json")
+    place = JsonPlace(files.folder / "metrics.json", REMEDY)
+    place.finite(metrics)
+    for name in ("model", "protocol"):
+        place.text(metrics, name, "")
+    for name in ("num_users", "num_facts", "epochs", "best_epoch", "num_parameters", "seed", "processes"):
+        place.whole(metrics, name, 0, most=(1 << 64) - 1)
+    for name in ("seconds_per_epoch", "evaluation_seconds"):
+        place.number({name: 0, **metrics}, name)
+    place.mapping(metrics, "init", {})
+    for name in ("valid", "test", "test_cold", "test_warm"):
+        for metric in place.mapping(metrics, name, {}):
+            place.at(name).number(metrics[name], metric)
+    return metrics
+
+
+def _check_config(config: Mapping[str, Any], file: Path) -> None:
+    """Raise KgrecError for a value of config.json of the wrong type, with its key. The model's own settings are checked
+    by the model."""
+    place = JsonPlace(file, REMEDY)
+    place.finite(config)
+    for name in ("model", "graph"):
+        place.text(config, name, "")
+    for name in ("split", "candidates"):
+        place.text(config, name, none=True)
+    for name in ("config", "training", "versions", "package"):
+        place.mapping(config, name, {})
+    for name in ("versions", "package"):
+        for key in config.get(name, {}):
+            place.at(name).text(config[name], key)
+    place.texts(config, "behaviours", [])
+    place.truth(config, "lean", False)
+    for name, listed in config.get("files", {}).items():
+        if not is_inside(name):
+            raise KgrecError(
+                f"{file} lists the file {name!r}, which is none of this folder; it is altered: train again"
+            )
+        if isinstance(listed, dict):  # else it is not listed, as `RunFiles.path` says of the one that is looked up
+            place.at("files").at(name).whole(listed, "bytes")
+            place.at("files").at(name).text(listed, "sha256")
+        else:
+            raise place.at("files").wrong(name, listed, "an object")

@@ -400,7 +400,7 @@ def test_graph_json(folder: Path) -> None:
     assert said(folder) == ["error: graph.json: has format 99; this kgrec reads up to 1: update kgrec"]
     (folder / "graph.json").write_text(json.dumps({"format": 1}))
     assert said(folder) == [
-        "error: graph.json: the schema is not of the form that kgrec writes: KeyError('nodes'); build the graph again"
+        "error: graph.json: the schema is not of the form that kgrec writes: it lacks 'nodes'; build the graph again"
     ]
     (folder / "graph.json").write_text("{")
     assert said(folder)[0].startswith("error: graph.json: is truncated or altered (")

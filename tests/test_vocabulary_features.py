@@ -207,7 +207,7 @@ def test_a_schema_is_json_both_ways():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"nodes": {"user": {}}, "edges": []}, r"not of the form that kgrec writes: KeyError\('count'\)"),
+        ({"nodes": {"user": {}}, "edges": []}, r"not of the form that kgrec writes: it lacks 'nodes\.user\.count'"),
         ({"nodes": {}, "edges": [], "target": ["user", "rated"]}, r"not of the form"),
         ({"nodes": [], "edges": []}, r"not of the form"),
         (

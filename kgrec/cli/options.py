@@ -46,7 +46,8 @@ Data = Annotated[Path | None, typer.Option("--data", help="The folder that the r
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Metrics = Annotated[str | None, job_option("--metrics")]
 TrustedModel = Annotated[
-    str | None, typer.Option("--model", help="The dotted path of your own model, to say that you trust it.")
+    str | None,
+    typer.Option("--model", help="The dotted path of your own model, to say that you trust it; more after commas."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone to stdout; all else goes to stderr.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what --out names.")]

@@ -54,7 +54,7 @@ def assemble(
 ) -> GraphParts:
     """The parts of one graph, of node and edge parts.
 
-    Raises BadData where a number is past its type's last node, lengths differ, or a weight is not a number.
+    Raises BadData where a number is past its type's last node, lengths differ, or a weight is not a finite number.
     """
     schema = Schema(
         nodes={
@@ -82,11 +82,16 @@ def assemble(
             _in_range(numbers, schema.nodes[node_type].count, edge, node_type)
             edge_index[end, start:stop].numpy()[:] = numbers
         time[start:stop].numpy()[:] = NO_TIME if part.time is None else part.time
-        weight[start:stop].numpy()[:] = 1.0 if part.weight is None else part.weight
+        with np.errstate(over="ignore"):  # becomes infinite, which is said below
+            weight[start:stop].numpy()[:] = 1.0 if part.weight is None else part.weight
         missing = int(weight[start:stop].isnan().sum())
         if missing:
             what = f"{missing} edges of relation {edge[1]!r} have no weight; fill them, or leave the column out"
             raise BadData(what, column="weight", value=edge[1], kind="missing value")
+        infinite = int(weight[start:stop].isinf().sum())
+        if infinite:
+            what = f"{infinite} edges of relation {edge[1]!r} have a weight that is infinite or above 3.4e38; mend it"
+            raise BadData(what, column="weight", value=edge[1], kind="bad number")
     for name, parts in (splits or {}).items():
         if target is None or len(parts) != len(edges[target].source):
             wanted = (

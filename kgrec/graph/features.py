@@ -14,6 +14,9 @@ from torch import Tensor
 from kgrec.errors import KgrecError
 from kgrec.graph.schema import FeatureKind, FeatureSchema
 
+LARGEST_EMPTY = 1 << 26  #: numbers that a column of vectors may have however many are missing
+SPARSEST = 256  #: rows for each that has a vector, in a larger column
+
 
 @dataclass(frozen=True, eq=False)
 class Feature:
@@ -144,6 +147,9 @@ def _vector(column: pa.Array, schema: FeatureSchema) -> Feature:
         found = pc.unique(lengths).to_pylist()
         what = f"vectors must all have length {dim}; found lengths {found[:5]}"
         raise KgrecError(what, kind="wrong length")
+    if len(column) * dim > max(LARGEST_EMPTY, SPARSEST * len(lengths) * dim):
+        what = f"{len(lengths):,} of {len(column):,} rows have a vector of {dim:,} numbers, too few for such a long one"
+        raise KgrecError(what, kind="bad feature")
     values = np.zeros((len(column), dim), dtype=np.float32)
     present = np.asarray(column.is_valid())
     values[present] = pc.list_flatten(column).cast(pa.float32()).to_numpy(zero_copy_only=False).reshape(-1, dim)

@@ -5,14 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from kgrec.errors import KgrecError, unknown_name
+from kgrec.json_files import JsonPlace
 
 EdgeType = tuple[str, str, str]
 FeatureKind = Literal["numeric", "categorical", "multi", "text", "vector"]
 
 FEATURE_KINDS: tuple[FeatureKind, ...] = ("numeric", "categorical", "multi", "text", "vector")
+
+MOST_NODES = (1 << 31) - 1  #: of all types, as files number them in 32 bits
+MOST_ENTRIES = (1 << 40) - 1  #: of a column of several categories
+LONGEST_NAME = 240  #: letters of a file's name
+LONGEST_VECTOR = 1 << 20  #: numbers in a vector of a node
 
 CLICK = "click"  #: the numeric feature of target edges that says which are clicks: 1, and 0 for those that are none
 
@@ -122,38 +129,57 @@ class Schema:
         }
 
     @staticmethod
-    def from_json(data: Mapping[str, Any]) -> Schema:
-        """Read what `to_json` wrote. Raises KgrecError where a part is missing or is of the wrong form."""
-        try:
-            nodes = {
-                name: NodeSchema(int(node["count"]), node.get("label", ""), _features(node.get("features", {})))
-                for name, node in data["nodes"].items()
-            }
-            edges = {
-                (edge["source"], edge["relation"], edge["target"]): EdgeSchema(
-                    edge.get("label", ""), edge.get("inverse_of"), _features(edge.get("features", {}))
-                )
-                for edge in data["edges"]
-            }
-            chosen: EdgeType | None = None
-            if data.get("target"):
-                source, relation, target = data["target"]
-                chosen = (source, relation, target)
-            return Schema(nodes, edges, chosen, dict(data.get("standard", {})))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            what = f"the schema is not of the form that kgrec writes: {error!r}"
-            raise KgrecError(what, kind="bad schema") from error
+    def from_json(data: Mapping[str, Any], file: str | Path = "the schema", remedy: str = "build it again") -> Schema:
+        """Read what `to_json` wrote. file and remedy: for messages. Raises KgrecError with the key where a part is
+        missing, of the wrong type, or greater than any graph."""
+        place = JsonPlace(file, remedy)
+        place.finite({name: data.get(name) for name in ("nodes", "edges", "target", "standard")})
+        nodes, edges = dict[str, NodeSchema](), dict[EdgeType, EdgeSchema]()
+        for name in place.mapping(data, "nodes"):
+            if len(name) > LONGEST_NAME:
+                raise place.at("nodes").wrong(name[:LONGEST_NAME], "longer", f"a name of up to {LONGEST_NAME} letters")
+            at, node = place.at("nodes").at(name), place.at("nodes").mapping(data["nodes"], name)
+            count = at.whole(node, "count", most=MOST_NODES)
+            nodes[name] = NodeSchema(count, at.text(node, "label", ""), _features(node, at))
+        for number, edge in enumerate(place.entries(data, "edges")):
+            at = place.at("edges").at(number)
+            if not isinstance(edge, dict):
+                raise place.at("edges").wrong(number, edge, "an object")
+            ends = (at.text(edge, "source"), at.text(edge, "relation"), at.text(edge, "target"))
+            if len("__".join(ends)) > LONGEST_NAME:
+                raise at.wrong("relation", ends[1], f"a relation and ends of up to {LONGEST_NAME} letters in all")
+            if ends in edges:
+                raise at.wrong("relation", ends[1], f"a relation other than the one before from {ends[0]} to {ends[2]}")
+            inverse = at.text(edge, "inverse_of", none=True)
+            edges[ends] = EdgeSchema(at.text(edge, "label", ""), inverse, _features(edge, at))
+        if sum(node.count for node in nodes.values()) > MOST_NODES:
+            raise place.wrong("nodes", sum(node.count for node in nodes.values()), f"at most {MOST_NODES:,} in all")
+        chosen: EdgeType | None = None
+        if data.get("target") is not None:
+            target = place.texts(data, "target")
+            if len(target) != 3:
+                raise place.wrong("target", list(target), "a list of source, relation and target")
+            chosen = (target[0], target[1], target[2])
+        standard = place.mapping(data, "standard", {})
+        for name in standard:
+            place.at("standard").text(standard, name)
+        schema = Schema(nodes, edges, chosen, dict(standard))
+        if chosen is not None:
+            schema.edge_types(chosen)
+        return schema
 
 
-def _features(data: Mapping[str, Any]) -> dict[str, FeatureSchema]:
+def _features(data: Mapping[str, Any], place: JsonPlace) -> dict[str, FeatureSchema]:
     features = {}
-    for name, feature in data.items():
-        if feature["kind"] not in FEATURE_KINDS:
-            raise unknown_name("feature kind", feature["kind"], FEATURE_KINDS)
+    for name in place.mapping(data, "features", {}):
+        at, feature = place.at("features").at(name), place.at("features").mapping(data["features"], name)
+        kind = at.text(feature, "kind")
+        if kind not in FEATURE_KINDS:
+            raise unknown_name("feature kind", kind, FEATURE_KINDS)
         features[name] = FeatureSchema(
-            feature["kind"],
-            tuple(feature.get("categories", ())),
-            int(feature.get("dim", 0)),
-            int(feature.get("entries", 0)),
+            kind,
+            at.texts(feature, "categories", []),
+            at.whole(feature, "dim", 0, most=LONGEST_VECTOR),
+            at.whole(feature, "entries", 0, most=MOST_ENTRIES),
         )
     return features

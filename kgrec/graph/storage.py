@@ -13,7 +13,6 @@ An optional file that older versions do not know is ignored by them, so it needs
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,9 +31,12 @@ from kgrec.graph.features import Feature
 from kgrec.graph.parts import NO_TIME, Candidates, GraphParts
 from kgrec.graph.schema import EdgeType, FeatureSchema, Schema
 from kgrec.graph.vocabulary import Vocabulary
+from kgrec.json_files import JsonPlace, read_object
 from kgrec.output_kinds import FolderKind
+from kgrec.plain_folders import is_inside, must_be_plain
 
 FORMAT = 1
+REMEDY = "build the graph again"
 PARTS = ("train", "valid", "test")
 RECIPE = "recipe.json"
 GRAPH_FOLDER = FolderKind(
@@ -126,9 +128,9 @@ def write_columns(path: Path, columns: Mapping[str, pa.Array]) -> None:
 def load_parts(path: Path) -> GraphParts:
     """Read a graph folder. See `Graph.load`."""
     put_back(path)
-    document = _read_document(path)
-    _verify(path, document.get("files") or {})
-    schema = Schema.from_json(document)
+    document = read_document(path)
+    _verify(path, JsonPlace(path / "graph.json", REMEDY).mapping({"files": {}, **document}, "files"))
+    schema = Schema.from_json(document, path / "graph.json", REMEDY)
     nodes = {name: _read_nodes(path, name, schema) for name in schema.nodes}
     edges = {edge: _read_edges(path, edge, schema, nodes) for edge in schema.edges}
     splits, candidates = {}, {}
@@ -150,29 +152,20 @@ def load_parts(path: Path) -> GraphParts:
 
 
 def _read_recipe(file: Path) -> dict[str, Any] | None:
-    if not file.is_file():
-        return None
-    try:
-        recipe = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise _wrong(file, f"is truncated or altered ({error}); build the graph again", "altered file") from error
-    if not isinstance(recipe, dict):
-        what = f"holds {type(recipe).__name__}, not the keys of a recipe; build the graph again"
-        raise _wrong(file, what, "altered file")
-    return recipe
+    return read_object(file, REMEDY) if file.is_file() else None
 
 
-def _read_document(path: Path) -> dict[str, Any]:
+def read_document(path: Path) -> dict[str, Any]:
+    """What graph.json holds. Raises KgrecError where the folder is none of a graph or holds a link, and where
+    graph.json is altered or of a format from the future."""
     file = path / "graph.json"
     if not file.is_file():
         what = "is no graph folder: it has no graph.json" if path.is_dir() else "is not there"
         raise _wrong(path, f"{what}; make one with `kgrec build RECIPE --out {path}`", "missing file")
-    try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-        version = document["format"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise _wrong(file, f"is truncated or altered ({error!r}); build the graph again", "altered file") from error
-    if not isinstance(version, int) or version > FORMAT:
+    must_be_plain(path, REMEDY)
+    document = read_object(file, REMEDY)
+    version = JsonPlace(file, REMEDY).whole(document, "format", least=1)
+    if version > FORMAT:
         what = f"has format {version}; this kgrec reads up to {FORMAT}: update kgrec"
         raise _wrong(file, what, "newer format", value=str(version))
     return document
@@ -185,9 +178,13 @@ def _wrong(
     return KgrecError(Fault(what, str(file), None, column, value, kind, file_is="subject"))
 
 
-def _verify(path: Path, hashes: Mapping[str, str]) -> None:
-    for name, wanted in hashes.items():
-        file = path / name
+def _verify(path: Path, hashes: Mapping[str, Any]) -> None:
+    place = JsonPlace(path / "graph.json", REMEDY).at("files")
+    for name in hashes:
+        wanted, file = place.text(hashes, name), path / name
+        if not is_inside(name):
+            what = f"lists the file {name!r}, which is none of this folder; it is altered: {REMEDY}"
+            raise _wrong(path / "graph.json", what, "altered file", value=name)
         if not file.exists():
             raise _wrong(path, f"lacks its file {name}; build the graph again", "missing file", value=name)
         if file.is_file() and file_hash(file) != wanted:

@@ -7,7 +7,9 @@ import dataclasses
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,31 @@ from kgrec.settings import configure
 if TYPE_CHECKING:
     from kgrec.graph import Graph
     from kgrec.model import Recommender
+
+
+#: the dotted paths that may be imported where names come from a file; None: they come from the user, and all may
+_TRUSTED: ContextVar[frozenset[str] | None] = ContextVar("_TRUSTED", default=None)
+
+
+@contextmanager
+def only_installed(trust: str | Collection[str] | None = None) -> Iterator[None]:
+    """While this lasts, every model that is looked up by name is built in, registered by an installed package, or one
+    whose dotted path is in `trust`: the names come from a file that may be a stranger's. It holds for every look-up,
+    whichever model makes it and however deep in its settings the name stands.
+
+    trust: the dotted paths that the user names, several in one text with commas between them.
+
+    >>> with only_installed():
+    ...     find("antigravity.fly")
+    Traceback (most recent call last):
+    kgrec.errors.KgrecError: model 'antigravity.fly' is no built-in one, and a saved run does not choose ...
+    """
+    paths = trust.split(",") if isinstance(trust, str) else trust or ()
+    token = _TRUSTED.set(frozenset(path.strip() for path in paths))
+    try:
+        yield
+    finally:
+        _TRUSTED.reset(token)
 
 
 def builtin_names() -> list[str]:
@@ -67,13 +94,15 @@ def provider(name: str) -> Plugin | None:
 def find(name: str, *, builtin_only: bool = False) -> type[Recommender]:
     """The class of a model, by its built-in name, by the name under which an installed package registers it, or by a
     dotted path: `mypackage.mymodel`, or `mypackage.mymodel:MyModel` where the module holds several or only imports it.
-    A dotted path runs that module's code, so whoever opens a saved run that may be somebody else's says
-    `builtin_only`, which leaves built-in models and those of installed packages.
+    A dotted path runs that module's code, so whoever opens a saved run that may be somebody else's does so within
+    `only_installed`, or says `builtin_only`, which leaves built-in models and those of installed packages.
 
-    Raises UnknownName for a name that is not there, and KgrecError for a dotted path under `builtin_only`, a module
-    that cannot be found, a package's model that cannot be imported, a module that does not hold exactly one model, and
-    a model without a Config.
+    Raises UnknownName for a name that is not there, and KgrecError for a name that is no text, a dotted path that is
+    not trusted, a module that cannot be found, a package's model that cannot be imported, a module that does not hold
+    exactly one model, and a model without a Config.
     """
+    if not isinstance(name, str):
+        raise KgrecError(f"a model is named by a text, not by {type(name).__name__}; use one of: {', '.join(names())}")
     path, _, wanted = name.partition(":")
     if path in builtin_names() and not wanted:
         return _model_of(importlib.import_module(f"{__name__}.{path}"), "")
@@ -81,7 +110,8 @@ def find(name: str, *, builtin_only: bool = False) -> type[Recommender]:
         return _registered(plugins()[name])
     if "." not in path and not wanted:
         raise unknown_name("model", name, names(), "(a model of your own is a dotted path, mypackage.mymodel)")
-    if builtin_only:
+    trusted = _TRUSTED.get()
+    if builtin_only or (trusted is not None and name not in trusted):
         raise KgrecError(
             f"model {name!r} is no built-in one, and a saved run does not choose what code is imported; "
             f"name {name!r} yourself if you trust it, or use one of: {', '.join(names())}"

@@ -46,6 +46,8 @@ class ItemKNN(Recommender):
 
     def fill(self, graph: Graph, shrink: float) -> None:
         """Find every item's neighbors, some rows of the item-item matrix at a time."""
+        if not graph.only(graph.target).num_edges:
+            return  # nothing is similar, as the buffers say already
         num_items, most = self.neighbor.shape
         user, item = graph.only(graph.target).edge_index.cpu().numpy()
         ones = np.ones(len(user), np.float32)

@@ -6,7 +6,6 @@ For runs of models whose scores are products or sums (`Recommender.linear_scorer
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,9 @@ import numpy as np
 from kgrec.errors import KgrecError
 from kgrec.linear_scores import LinearScores
 from kgrec.run_files import RunFiles
+from kgrec.tensor_headers import read_header
 
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4"}  #: safetensors' names -> NumPy's
-LONGEST_HEADER = 100_000_000  #: bytes, the limit of safetensors itself
 SOURCES = ("model.safetensors", "scorer.safetensors")  #: the only files that scorer.json may name
 
 
@@ -46,26 +45,6 @@ def load_scores(path: str | Path, *, check_hashes: bool = True) -> LinearScores:
         return LinearScores(document["kind"], arrays, float(document["constant"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise KgrecError(f"{path}/scorer.json is not as kgrec writes it ({error!r}); train again") from error
-
-
-def read_header(file: Path) -> tuple[int, dict[str, Any]]:
-    """Where a safetensors file's numbers start, in bytes, and what it says of each tensor, by name. Nothing is read
-    but the header, whose length is checked first. Raises KgrecError where the file is none of safetensors."""
-    size = file.stat().st_size
-    with file.open("rb") as opened:
-        length = int.from_bytes(opened.read(8), "little")
-        if size < 8 or length > min(size - 8, LONGEST_HEADER):
-            raise KgrecError(
-                f"{file} is no safetensors file, or truncated: its header has {length:,} bytes; train again"
-            )
-        text = opened.read(length)
-    try:
-        header = json.loads(text)
-    except ValueError as error:
-        raise KgrecError(f"{file} is no safetensors file, or truncated: {error}; train again") from error
-    if not isinstance(header, dict):
-        raise KgrecError(f"{file} is no safetensors file: its header is {type(header).__name__}; train again")
-    return 8 + length, header
 
 
 def _mapped(file: Path, first: int, header: dict[str, Any], place: dict[str, Any]) -> np.ndarray:

@@ -13,7 +13,7 @@ import torch
 
 from kgrec.errors import KgrecError, some, unknown_name
 from kgrec.evaluation.metrics import auc, higher_is_better, metric_names
-from kgrec.run_files import RunFiles
+from kgrec.run_files import RunFiles, read_metrics
 from kgrec.training.run_folder import read_table
 
 BEST = "best"  #: as a reference: the run that is best by the first metric
@@ -35,7 +35,7 @@ class MeasuredRun:
     def read(path: Path) -> MeasuredRun:
         """Raises KgrecError for a folder that is none of a run, incomplete or altered."""
         files = RunFiles.open(path)
-        config, metrics = files.config, files.json("metrics.json")
+        config, metrics = files.config, read_metrics(files)
         for file, document, names in (
             ("config.json", config, ("model", "graph")),
             ("metrics.json", metrics, ("protocol", "test")),
@@ -48,7 +48,7 @@ class MeasuredRun:
                 f"{path} was measured by the ranks of held-out facts, which no user owns, and runs are compared user "
                 f"by user; the ranks are in {path / 'ranks.parquet'}"
             )
-        values = read_table(files.path("per_user.parquet"), ("user",)).to_pandas().set_index("user")
+        values = read_table(files.path("per_user.parquet"), ("user",)).to_pandas(ignore_metadata=True).set_index("user")
         if not values.index.is_unique:
             twice = values.index[values.index.duplicated()].unique()
             raise KgrecError(f"{path}/per_user.parquet has users more than once: {some(twice)}; train again")

@@ -94,6 +94,6 @@ def _known_edges(files: RunFiles, schema: Schema, known: Graph, edge: EdgeType) 
 def _table(files: RunFiles, name: str) -> pa.Table:
     path = files.path(name)
     try:
-        return pq.read_table(path)
+        return pq.read_table(path, partitioning=None)
     except (pa.ArrowException, OSError) as error:
         raise KgrecError(f"{path} is truncated or altered: {error}; train again") from error

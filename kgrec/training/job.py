@@ -84,6 +84,20 @@ class TrainingJob:
         return self.config if self.task is None else _for_task(self.model, self.task, self.config)
 
     @property
+    def named(self) -> set[str]:
+        """Every text that the user named in the model and its settings: a run may name these models too."""
+        found, left = {self.model}, list[Any](self.config.values())
+        while left:
+            match left.pop():
+                case str() as text:
+                    found.add(text)
+                case Mapping() as inner:
+                    left += inner.values()
+                case list() | tuple() as inner:
+                    left += inner
+        return found
+
+    @property
     def trained_for(self) -> str:
         """What is trained for: the model's field `task`, or its only one."""
         kind = models.find(self.model)

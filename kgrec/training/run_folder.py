@@ -58,7 +58,7 @@ from kgrec.graph.schema import Schema
 from kgrec.graph.storage import RECIPE
 from kgrec.graph.vocabulary import Vocabulary
 from kgrec.model import ScorerParts
-from kgrec.run_files import FORMAT, RUN_FOLDER, RunFiles, list_files, read_json
+from kgrec.run_files import FORMAT, REMEDY, RUN_FOLDER, RunFiles, list_files, read_json, read_metrics
 from kgrec.training.graph_files import read_whole, save_recipe, save_rest
 from kgrec.training.scorer_files import save_scorer
 from kgrec.training.tensor_files import save_tensors
@@ -188,7 +188,7 @@ def load_artifact(path: str | Path) -> Artifact:
     with ThreadPoolExecutor(1) as beside:
         checked = beside.submit(files.path, WEIGHTS)  # hashing lets others run, so it takes no time of its own
         weights = load_tensors(path / WEIGHTS)  # memory-mapped, so what is no safetensors is named so
-        graph, metrics = _read_graph(files, behaviours), files.json("metrics.json")
+        graph, metrics = _read_graph(files, behaviours), read_metrics(files)
         checked.result()
     return Artifact(
         model=config["model"],
@@ -209,12 +209,12 @@ def load_whole_graph(path: Path, known: Graph) -> Graph:
     Raises KgrecError where the run was trained lean or is of format 1, and where a file is missing or altered.
     """
     files = RunFiles.open(path)
-    return read_whole(files, Schema.from_json(files.json("schema.json")), known)
+    return read_whole(files, _schema(files.path("schema.json")), known)
 
 
 def _read_graph(files: RunFiles, behaviours: tuple[str, ...]) -> Graph:
     """The types, ids and labels, and the histories."""
-    path, schema = files.folder, Schema.from_json(files.json("schema.json"))
+    path, schema = files.folder, _schema(files.path("schema.json"))
     nodes = {}
     for name, node in schema.nodes.items():
         table = read_table(files.path(f"vocabulary/{name}.parquet"), ("id",))
@@ -227,25 +227,36 @@ def _read_graph(files: RunFiles, behaviours: tuple[str, ...]) -> Graph:
     read = schema.behaviours(behaviours)
     if len(read) > 1 and "relation" not in table.column_names:
         raise KgrecError(f"{path / 'history.parquet'} has no column 'relation'; train again")
-    edges = {
-        edge: _edges(table if len(read) == 1 else table.filter(pc.equal(table["relation"], edge[1]))) for edge in read
-    }
+    try:
+        edges = {
+            edge: _edges(table if len(read) == 1 else table.filter(pc.equal(table["relation"], edge[1])), path)
+            for edge in read
+        }
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise KgrecError(f"{path / 'history.parquet'} is altered: {error}; train again") from error
     recipe = files.json(RECIPE) if files.holds(RECIPE) and files.format > 1 else None
     return Graph.of(assemble(nodes, edges, target=schema.target, recipe=recipe))
 
 
-def _edges(table: pa.Table) -> EdgePart:
+def _edges(table: pa.Table, path: Path) -> EdgePart:
+    for name in ("source", "target"):
+        if not pa.types.is_integer(table[name].type) or table[name].null_count:
+            raise KgrecError(f"{path / 'history.parquet'}: column {name!r} is to hold row numbers alone; train again")
     return EdgePart(
         source=table["source"].to_numpy(),
         target=table["target"].to_numpy(),
-        time=table["time"].fill_null(NO_TIME).to_numpy(),
-        weight=table["weight"].to_numpy(),
+        time=table["time"].cast(pa.int64()).fill_null(NO_TIME).to_numpy(),
+        weight=table["weight"].cast(pa.float32(), safe=False).to_numpy(),
     )
 
 
 def read_schema(path: Path) -> Schema:
     """The whole schema that a run's model was built from."""
-    return Schema.from_json(read_json(path / "schema.json"))
+    return _schema(path / "schema.json")
+
+
+def _schema(file: Path) -> Schema:
+    return Schema.from_json(read_json(file), file, REMEDY)
 
 
 # ---------------------------------------------------------------------- files
@@ -266,7 +277,7 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pa.Table:
     if not path.is_file():
         raise KgrecError(f"{path.parent} lacks its file {path.name}; train again")
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, partitioning=None)
     except (pa.ArrowException, OSError) as error:
         raise KgrecError(f"{path} is truncated or altered: {error}; train again") from error
     for name in columns:

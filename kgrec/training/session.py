@@ -55,7 +55,7 @@ def run_job(job: TrainingJob, graph: Graph | str | Path, report: Report | None =
     if job.out is None:
         raise KgrecError("several processes need an `out` to leave their result in")
     fabric.launch(functools.partial(_in_process, job=job, graph=graph))
-    return TrainedModel.load(job.out, trust=job.model)
+    return TrainedModel.load(job.out, trust=job.named)
 
 
 def refuse_out(job: TrainingJob, inputs: Sequence[str | Path | None]) -> None:
@@ -140,7 +140,7 @@ class Session:
         Raises KgrecError where nothing fits, or where the run, of the same graph, may have seen what is held out here;
         of a run over another graph that cannot be told.
         """
-        run, parts = TrainedModel.load(path), self.split
+        run, parts = TrainedModel.load(path, trust=self.job.named), self.split
         chooses = parts.valid is not None
         held = spec_of_parts if chooses else spec_of_test
         differs = held(run.split or "") != held(parts.spec)

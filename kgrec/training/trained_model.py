@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +15,9 @@ from kgrec.errors import KgrecError, UnknownName
 from kgrec.graph import Graph
 from kgrec.model import Recommender
 from kgrec.settings import stored_settings
+from kgrec.training.build_limit import limited_build
 from kgrec.training.processes import choose_device
-from kgrec.training.run_folder import Artifact, load_artifact, load_whole_graph, read_schema
+from kgrec.training.run_folder import WEIGHTS, Artifact, load_artifact, load_whole_graph, read_schema
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,18 +34,20 @@ class TrainedModel:
     has_facts: bool = True  #: whether `graph` has facts and features; False where it was loaded from a folder
 
     @classmethod
-    def load(cls, path: str | Path, *, trust: str | None = None, device: str = "cpu") -> Self:
-        """Read a run folder. A model that is neither built in nor registered by an installed package is imported only
-        where `trust` names its dotted path again.
+    def load(cls, path: str | Path, *, trust: str | Collection[str] | None = None, device: str = "cpu") -> Self:
+        """Read a run folder, which may be a stranger's: nothing in it is run, and nothing outside it is read. A model
+        that is neither built in nor registered by an installed package, be it the run's own or one that its settings
+        name (such as `base`), is imported only where `trust` names its dotted path again.
 
-        Raises KgrecError where the folder is incomplete, altered, holds a pickle, names a foreign model, or one of a
-        package that is not installed.
+        Raises KgrecError where the folder is incomplete, altered, holds a pickle or a link, names a foreign model, or
+        one of a package that is not installed, and where its sizes are not those of its weights.
         """
         artifact = load_artifact(path)
-        _find(artifact, path, trust)
         schema = read_schema(Path(path))
-        with stored_settings():
-            model = models.build(artifact.model, Graph.empty(schema), dict(artifact.config))
+        with models.only_installed(trust):
+            _find(artifact, path)
+            with stored_settings(), limited_build(Path(path), Path(path) / WEIGHTS):
+                model = models.build(artifact.model, Graph.empty(schema), dict(artifact.config))
         try:
             model.load_state_dict(dict(artifact.weights))
         except RuntimeError as error:
@@ -75,10 +78,10 @@ class TrainedModel:
         return next(iter(self.model.state_dict().values())).device
 
 
-def _find(artifact: Artifact, path: str | Path, trust: str | None) -> None:
+def _find(artifact: Artifact, path: str | Path) -> None:
     """Raise KgrecError where a run's model cannot be had, with the package that provided it in training."""
     try:
-        models.find(artifact.model, builtin_only=artifact.model != trust)
+        models.find(artifact.model)
     except UnknownName as error:
         package = artifact.provenance.get("package")
         if not isinstance(package, dict) or "name" not in package:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,7 +19,9 @@ from kgrec.graph import NO_TIME
 from kgrec.graph.assembly import unix_seconds
 from kgrec.graph.features import Feature
 from kgrec.graph.schema import EdgeType, FeatureSchema, Schema
-from kgrec.graph.storage import FORMAT, PARTS, edge_file
+from kgrec.graph.storage import PARTS, edge_file, read_document
+from kgrec.json_files import described
+from kgrec.plain_folders import is_inside
 from kgrec.sources.checking.findings import Problem, Severity
 from kgrec.sources.tables.columns import DAY
 
@@ -29,14 +30,19 @@ AGAIN = "build the graph again"
 
 def check_graph(folder: Path) -> list[Problem]:
     """All that is wrong with a graph folder, and notes on isolated nodes and repeated edges."""
-    document = _document(folder)
-    if isinstance(document, Problem):
-        return [document]
-    problems = list(_altered(folder, document.get("files") or {}))
     try:
-        schema = Schema.from_json(document)
+        document = read_document(folder)
     except KgrecError as error:
-        return [*problems, Problem("graph.json", f"{error}; {AGAIN}", "bad schema")]
+        return [_of_document(error, folder)]
+    hashes = document.get("files", {})
+    if not isinstance(hashes, dict):
+        return [Problem("graph.json", f"files is {described(hashes)}, and an object is wanted; {AGAIN}", "bad schema")]
+    problems = list(_altered(folder, hashes))
+    try:
+        schema = Schema.from_json(document, "the schema", AGAIN)
+    except KgrecError as error:
+        again = "" if str(error).endswith(AGAIN) else f"; {AGAIN}"
+        return [*problems, Problem("graph.json", f"{error}{again}", "bad schema")]
     check = _GraphCheck(folder, schema, problems)
     check.nodes()
     check.edges()
@@ -45,24 +51,22 @@ def check_graph(folder: Path) -> list[Problem]:
     return check.problems
 
 
-def _document(folder: Path) -> dict[str, Any] | Problem:
-    try:
-        document = json.loads((folder / "graph.json").read_text(encoding="utf-8"))
-        version = document["format"]
-    except FileNotFoundError:
+def _of_document(error: KgrecError, folder: Path) -> Problem:
+    """The problem of a graph.json that cannot be read, or of a folder that holds a link."""
+    if not (folder / "graph.json").is_file():
         return Problem("graph.json", f"is not there, so {folder} is no graph folder; {AGAIN}", "missing file")
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        return Problem("graph.json", f"is truncated or altered ({error!r}); {AGAIN}", "altered file")
-    if not isinstance(version, int) or version > FORMAT:
-        what = f"has format {version}; this kgrec reads up to {FORMAT}: update kgrec"
-        return Problem("graph.json", what, "newer format", value=str(version))
-    return dict(document)
+    file = "graph.json" if error.file == str(folder / "graph.json") else str(folder)
+    return Problem(file, error.fault.message, error.kind or "altered file", value=error.value)
 
 
-def _altered(folder: Path, hashes: Mapping[str, str]) -> Iterator[Problem]:
+def _altered(folder: Path, hashes: Mapping[str, Any]) -> Iterator[Problem]:
     for name, wanted in hashes.items():
         file = folder / name
-        if not file.exists():
+        if not is_inside(name):
+            yield Problem(
+                "graph.json", f"lists the file {name!r}, which is none of this folder; {AGAIN}", "altered file"
+            )
+        elif not file.exists():
             yield Problem(name, f"is not there; {AGAIN}", "missing file")
         elif file.is_file():
             with file.open("rb") as stream:

@@ -1,0 +1,184 @@
+"""JSON that a folder of ours holds, read as if a stranger had written it: bounded, strict, of the types we write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kgrec.errors import Fault, KgrecError
+
+DEEPEST = 64  #: brackets within brackets
+LONGEST = 128_000_000  #: bytes; a schema of some millions of categories
+SHOWN = 80  #: characters of a wrong value in a message
+
+
+def read_object(path: Path, remedy: str = "train again", *, longest: int = LONGEST) -> dict[str, Any]:
+    """The object that a JSON file holds. Its size is checked before it is read. remedy: what a message tells to do.
+
+    Raises KgrecError where the file is missing, no regular file, not UTF-8, too long, nested too deeply, no JSON
+    object, and where an object has a key twice.
+    """
+    if not path.is_file():
+        raise wrong_file(path.parent, f"lacks its file {path.name}; {remedy}", "missing file")
+    if (size := path.stat().st_size) > longest:
+        raise wrong_file(path, f"has {size:,} bytes, and at most {longest:,} are read; {remedy}", "altered file")
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_doubles)
+    except RecursionError:
+        raise _too_deep(path, remedy) from None
+    except ValueError as error:
+        raise wrong_file(path, f"is truncated or altered ({error}); {remedy}", "altered file") from error
+    if not isinstance(value, dict):
+        raise wrong_file(path, f"is altered: an object is wanted, and it holds {described(value)}; {remedy}")
+    if _is_deep(value):
+        raise _too_deep(path, remedy)
+    return value
+
+
+def wrong_file(path: Path | str, what: str, kind: str = "altered file") -> KgrecError:
+    """The error that says `what` of a file."""
+    return KgrecError(Fault(what, str(path), kind=kind, file_is="subject"))
+
+
+def described(value: object) -> str:
+    """What kind of JSON value this is, with the value where it is short.
+
+    >>> described({"dim": 4}), described(True), described([1, 2])
+    ("an object, {'dim': 4}", 'True', 'a list, [1, 2]')
+    """
+    try:
+        shown = repr(value)
+    except ValueError:  # a whole number of more digits than Python writes
+        shown = "a very large number"
+    shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}..."
+    match value:
+        case dict():
+            return f"an object, {shown}"
+        case list():
+            return f"a list, {shown}"
+        case str():
+            return f"the text {shown}"
+    return shown
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in made if names.count(name) > 1)!r} stands twice")
+    return made
+
+
+def _is_deep(value: object) -> bool:
+    level: list[Any] = [value]
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _too_deep(path: Path, remedy: str) -> KgrecError:
+    return wrong_file(path, f"is altered: brackets stand in brackets more than {DEEPEST} deep; {remedy}")
+
+
+# ---------------------------------------------------------------------- the types of values
+
+
+class JsonPlace:
+    """A place in a JSON file, which says what is wrong there.
+
+    >>> JsonPlace("graph.json", "build the graph again").at("nodes").at("item").whole({"count": -1}, "count")
+    Traceback (most recent call last):
+    kgrec.errors.KgrecError: graph.json is not of the form that kgrec writes: nodes.item.count is -1, and a whole ...
+    """
+
+    def __init__(self, file: Path | str, remedy: str, key: str = "") -> None:
+        self.file, self.remedy, self.key = file, remedy, key
+
+    def at(self, name: object) -> JsonPlace:
+        """The place of a key or an entry below this one."""
+        return JsonPlace(self.file, self.remedy, f"{self.key}.{name}" if self.key else str(name))
+
+    def wrong(self, name: object, value: object, wanted: str) -> KgrecError:
+        """The error of a value of the wrong type, or out of range."""
+        where = self.at(name).key if name != "" else self.key or "it"
+        return self._odd(f"{where} is {described(value)}, and {wanted} is wanted", where)
+
+    def required(self, data: Mapping[str, Any], name: str) -> Any:
+        """The value of a key. Raises KgrecError where it is missing."""
+        if name not in data:
+            raise self._odd(f"it lacks {self.at(name).key!r}", self.at(name).key)
+        return data[name]
+
+    def _odd(self, what: str, key: str) -> KgrecError:
+        message = f"is not of the form that kgrec writes: {what}; {self.remedy}"
+        return KgrecError(Fault(message, str(self.file), column=key, kind="bad schema", file_is="subject"))
+
+    def text(self, data: Mapping[str, Any], name: str, default: str | None = None, *, none: bool = False) -> Any:
+        """A text, or None where `none` says so. default: where the key is missing; None: it may not be."""
+        value = data.get(name, default) if default is not None or none else self.required(data, name)
+        if not (isinstance(value, str) or (none and value is None)):
+            raise self.wrong(name, value, "a text or null" if none else "a text")
+        return value
+
+    def whole(
+        self, data: Mapping[str, Any], name: str, default: int | None = None, most: int = (1 << 63) - 1, least: int = 0
+    ) -> int:
+        """A whole number from `least` to `most`."""
+        value = self.required(data, name) if default is None else data.get(name, default)
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise self.wrong(name, value, f"a whole number from {least:,} to {most:,}")
+        return value
+
+    def number(self, data: Mapping[str, Any], name: str) -> float:
+        """A finite number that a float holds."""
+        value = self.required(data, name)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < 1e300:
+            raise self.wrong(name, value, "a number")
+        return value
+
+    def mapping(self, data: Mapping[str, Any], name: str, default: dict[str, Any] | None = None) -> dict[str, Any]:
+        """An object."""
+        value = self.required(data, name) if default is None else data.get(name, default)
+        if not isinstance(value, dict):
+            raise self.wrong(name, value, "an object")
+        return value
+
+    def entries(self, data: Mapping[str, Any], name: str, default: list[Any] | None = None) -> list[Any]:
+        """A list."""
+        value = self.required(data, name) if default is None else data.get(name, default)
+        if not isinstance(value, list | tuple):  # a tuple where it was never written
+            raise self.wrong(name, value, "a list")
+        return list(value)
+
+    def texts(self, data: Mapping[str, Any], name: str, default: list[str] | None = None) -> tuple[str, ...]:
+        """A list of texts."""
+        value = self.entries(data, name, default)
+        for place, one in enumerate(value):
+            if not isinstance(one, str):
+                raise self.at(name).wrong(place, one, "a text")
+        return tuple(value)
+
+    def truth(self, data: Mapping[str, Any], name: str, default: bool) -> bool:
+        """True or false."""
+        value = data.get(name, default)
+        if not isinstance(value, bool):
+            raise self.wrong(name, value, "true or false")
+        return value
+
+    def finite(self, value: object) -> None:
+        """Raise KgrecError where NaN or infinity stands anywhere in a value."""
+        if isinstance(value, float) and not abs(value) < float("inf"):
+            raise self.wrong("", value, "a finite number")
+        if isinstance(value, dict | list):
+            for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
+                if isinstance(inner, dict | list | float):
+                    self.at(name).finite(inner)

@@ -1,0 +1,60 @@
+"""What may stand in a run or graph folder, which may be a stranger's: files and folders alone, and nothing that leads
+outside."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from kgrec.errors import some
+from kgrec.json_files import wrong_file
+
+MOST = 100_000  #: files and folders that are looked at
+LONGEST = 240  #: characters of a file's name
+DEEPEST = 8  #: folders in folders
+
+
+def must_be_plain(folder: Path, remedy: str) -> list[str]:
+    """The names of the files in a folder and the folders below it, relative to it, `/` between them. The folder itself
+    may be reached by a link, as whoever names it chose that; a link within it was chosen by whoever made the folder.
+
+    Raises KgrecError for a symbolic link, for what is neither file nor folder (a pipe, a device), and for very many.
+    """
+    found, odd = list[str](), list[str]()
+    for entry, name in _entries(folder):
+        if len(found) + len(odd) >= MOST:
+            raise wrong_file(folder, f"holds more than {MOST:,} files, which kgrec never writes; {remedy}")
+        if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
+            odd.append(name)
+        elif entry.is_file():
+            found.append(name)
+    if odd:
+        what = f"holds {some(sorted(odd))}, which {'is' if len(odd) == 1 else 'are'} no file but a link, pipe or device"
+        raise wrong_file(folder, f"{what}, and may lead out of the folder; put files in their place, or {remedy}")
+    return sorted(found)
+
+
+def _entries(folder: Path) -> Iterator[tuple[os.DirEntry[str], str]]:
+    """All that stands in a folder and below, links not followed, with its name relative to it."""
+    left = [(os.fspath(folder), "")]
+    while left:
+        path, prefix = left.pop()
+        with os.scandir(path) as entries:
+            for entry in entries:
+                yield entry, prefix + entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    left.append((entry.path, f"{prefix}{entry.name}/"))
+
+
+def is_inside(name: str) -> bool:
+    r"""Whether a name that a file lists is that of a file in its folder, as kgrec writes names: relative, `/` between
+    folders, with no step up.
+
+    >>> [is_inside(name) for name in ("nodes/item.parquet", "../etc/passwd", "/etc/passwd", "a\\..\\b", "a//b", "")]
+    [True, False, False, False, False, False]
+    """
+    parts = name.split("/")
+    odd = any(part in ("", ".", "..") or len(part) > LONGEST for part in parts)
+    odd = odd or any(ord(one) < 32 or one in "\\\x7f" or "\ud800" <= one <= "\udfff" for one in name)
+    return not odd and len(parts) <= DEEPEST and not PurePosixPath(name).is_absolute() and ":" not in parts[0]
