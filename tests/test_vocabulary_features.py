@@ -72,8 +72,10 @@ def test_ids_that_repeat_or_lack_are_refused():
         _ = Vocabulary(["a", None]).index
     with pytest.raises(BadData, match=r"1 labels for 2 ids"):
         Vocabulary(["a", "b"], labels=["x"])
-    with pytest.raises(BadData, match=r"ids must be all strings or all numbers"):
-        Vocabulary(["a", 1])
+    with pytest.raises(BadData, match=r"row 2 of id is \[1\], of type list; an id, label or category is one text"):
+        Vocabulary(["a", [1]])
+    with pytest.raises(BadData, match=r"row 1 of label is b'x', of type bytes"):
+        Vocabulary(["a"], labels=[b"x"])
 
 
 def test_extended_appends_and_keeps_the_old():

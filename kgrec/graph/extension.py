@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kgrec.errors import KgrecError, some, unknown_name
 from kgrec.graph.features import Feature
+from kgrec.graph.frame_columns import as_frame, feature_column, id_column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,12 +30,15 @@ def with_nodes(graph: Graph, new: Mapping[str, pd.DataFrame]) -> tuple[Graph, Te
     for node_type, frame in new.items():
         if node_type not in nodes:
             raise unknown_name("node type", node_type, nodes, "in this graph")
+        frame = as_frame(frame, f"the new {node_type} nodes")
         if "id" not in frame:
             raise KgrecError(f"the new {node_type} nodes have no column 'id'; they have {some(frame.columns, 20)}")
         schema = nodes[node_type]
-        vocabulary[node_type] = vocabulary[node_type].extended(frame["id"], frame.get("label"))
+        ids = id_column(frame, "id", f"new {node_type} nodes have no id")
+        vocabulary[node_type] = vocabulary[node_type].extended(ids, frame.get("label"))
         features[node_type] = {
-            name: _appended(feature, name, frame) for name, feature in graph.features.get(node_type, {}).items()
+            name: _appended(feature, name, frame, f"the new {node_type} nodes")
+            for name, feature in graph.features.get(node_type, {}).items()
         }
         columns = {name: feature.schema for name, feature in features[node_type].items()}
         nodes[node_type] = replace(schema, count=schema.count + len(frame), features=columns)
@@ -50,10 +54,10 @@ def with_nodes(graph: Graph, new: Mapping[str, pd.DataFrame]) -> tuple[Graph, Te
     return bigger, shift
 
 
-def _appended(feature: Feature, name: str, frame: pd.DataFrame) -> Feature:
+def _appended(feature: Feature, name: str, frame: pd.DataFrame, what: str) -> Feature:
     old = feature.to_arrow()
     if name in frame:
-        new = Feature.from_arrow(pa.array(frame[name], from_pandas=True), feature.schema).to_arrow()
+        new = feature_column(frame, name, feature.schema, what).to_arrow()
     else:
         new = pa.nulls(len(frame), old.type)
     return Feature.from_arrow(pa.concat_arrays([old, new]), feature.schema)

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from kgrec.column_texts import texts_of
 from kgrec.errors import KgrecError
 from kgrec.graph.schema import FeatureKind, FeatureSchema
 
@@ -115,13 +116,11 @@ def _numeric(column: pa.Array, schema: FeatureSchema) -> Feature:
 
 
 def _text(column: pa.Array, schema: FeatureSchema) -> Feature:
-    column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-    return Feature(schema, column.cast(pa.string()))
+    return Feature(schema, texts_of(column))
 
 
 def _codes(column: pa.Array, schema: FeatureSchema) -> tuple[FeatureSchema, Tensor]:
-    column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-    column = column.cast(pa.string())
+    column = texts_of(column)
     names = schema.categories or tuple(sorted(pc.unique(column.drop_null()).to_pylist()))
     codes = pc.fill_null(pc.index_in(column, value_set=pa.array(names, pa.string())), -1)
     return FeatureSchema(schema.kind, names), torch.from_numpy(np.array(codes.to_numpy(zero_copy_only=False), np.int64))

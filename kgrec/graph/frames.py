@@ -1,152 +1,108 @@
-"""Graphs from pandas frames and from PyG's HeteroData."""
+"""Graphs from pandas frames."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from torch import Tensor
 
 from kgrec.errors import BadData, KgrecError, some, unknown_name
 from kgrec.graph.assembly import EdgePart, NodePart, assemble, unix_seconds
-from kgrec.graph.features import Feature
+from kgrec.graph.frame_columns import arrow_column, as_frame, feature_column, id_column, require, weight_column
 from kgrec.graph.parts import GraphParts
-from kgrec.graph.schema import EdgeType, FeatureKind, FeatureSchema, clean_name
-from kgrec.graph.vocabulary import Vocabulary, as_strings
+from kgrec.graph.schema import EdgeType, FeatureKind, free_names
+from kgrec.graph.vocabulary import Vocabulary
 
-if TYPE_CHECKING:
-    from torch_geometric.data import HeteroData
+Kinds = Mapping[str, FeatureKind]
 
 
 def parts_from_frames(
     edges: Mapping[EdgeType, pd.DataFrame],
     nodes: Mapping[str, pd.DataFrame],
-    features: Mapping[str, Mapping[str, FeatureKind]],
+    features: Mapping[str, Kinds],
     target: EdgeType | None,
 ) -> GraphParts:
     """See `Graph.from_frames`."""
+    refuse_odd_names(edges, nodes)
     for name in features:
         if name not in nodes and name not in {edge[1] for edge in edges}:
             raise unknown_name("node frame or relation", name, [*nodes, *(edge[1] for edge in edges)])
-    for edge, frame in edges.items():
-        _require(frame, ("source", "target", *features.get(edge[1], {})), f"the frame of relation {edge[1]!r}")
+    edge_frames = {edge: as_frame(frame, f"the frame of relation {edge[1]!r}") for edge, frame in edges.items()}
+    type_names = free_names([*nodes, *(edge[end] for edge in edges for end in (0, 2))])
+    relation_names = free_names(edge[1] for edge in edges)
+    ids: dict[EdgeType, tuple[pa.Array, pa.Array]] = {}
+    for edge, frame in edge_frames.items():
+        require(frame, ("source", "target", *features.get(edge[1], {})), f"the frame of relation {edge[1]!r}")
+        ids[edge] = _end_ids(frame, edge, "source"), _end_ids(frame, edge, "target")
     parts: dict[str, NodePart] = {}
-    ends = [
-        (edge[2 * end], frame[column])
-        for edge, frame in edges.items()
-        for end, column in enumerate(("source", "target"))
-    ]
-    for node_type in [*nodes, *dict.fromkeys(name for name, _ in ends)]:
-        if node_type in parts:
-            continue
+    ends = [(edge[2 * end], names) for edge, both in ids.items() for end, names in enumerate(both)]
+    for node_type in dict.fromkeys([*nodes, *(name for name, _ in ends)]):
+        label = node_type if type_names[node_type] != node_type else ""
         if node_type in nodes:
-            parts[node_type] = _node_part(node_type, nodes[node_type], features.get(node_type, {}))
+            part = _node_part(node_type, nodes[node_type], features.get(node_type, {}), label)
         else:
-            named = pa.chunked_array([as_strings(ids) for name, ids in ends if name == node_type])
-            parts[node_type] = NodePart(Vocabulary(pc.unique(named)))
-    return assemble(
-        parts,
-        {edge: _edge_part(edge, frame, parts, features.get(edge[1], {})) for edge, frame in edges.items()},
-        target=target or next(iter(edges), None),
-    )
+            named = pa.chunked_array([names for name, names in ends if name == node_type], pa.string())
+            part = NodePart(Vocabulary(pc.unique(named)), label=label)
+        parts[node_type] = part
+    edge_of = {edge: (type_names[edge[0]], relation_names[edge[1]], type_names[edge[2]]) for edge in edges}
+    edge_parts = {
+        edge_of[edge]: _edge_part(edge, frame, ids[edge], parts, features.get(edge[1], {}), edge_of[edge][1])
+        for edge, frame in edge_frames.items()
+    }
+    chosen = edge_of.get(target, target) if target is not None else next(iter(edge_of.values()), None)
+    return assemble({type_names[name]: part for name, part in parts.items()}, edge_parts, target=chosen)
 
 
-def _require(frame: pd.DataFrame, columns: tuple[str, ...], what: str) -> None:
-    for column in columns:
-        if column not in frame:
-            raise KgrecError(f"{what} has no column {column!r}; it has {some(frame.columns, 20)}")
+def refuse_odd_names(edges: Mapping[EdgeType, object], nodes: Mapping[str, object]) -> None:
+    """Raise KgrecError for an edge type that is no triple of texts, and a node type that is no text."""
+    for edge in edges:
+        if not (isinstance(edge, tuple) and len(edge) == 3 and all(isinstance(name, str) for name in edge)):
+            raise KgrecError(f"{edge!r} is no edge type; (source type, relation, target type) is wanted, three texts")
+    for name in nodes:
+        if not isinstance(name, str):
+            raise KgrecError(f"{name!r} is no node type; a text is wanted")
 
 
-def _node_part(node_type: str, frame: pd.DataFrame, kinds: Mapping[str, FeatureKind]) -> NodePart:
-    _require(frame, ("id", *kinds), f"the frame of node type {node_type!r}")
-    columns = {}
-    for name in frame.columns.difference(["id", "label"], sort=False):
-        column = _column(frame, name)
-        columns[name] = Feature.from_arrow(column, kinds.get(name) or _kind_of(column, name))
-    return NodePart(Vocabulary(frame["id"], frame.get("label")), columns)
+def _end_ids(frame: pd.DataFrame, edge: EdgeType, column: str) -> pa.Array:
+    node_type = edge[0] if column == "source" else edge[2]
+    return id_column(frame, column, f"edges of relation {edge[1]!r} have no {node_type} id")
 
 
-def _column(frame: pd.DataFrame, name: str) -> pa.Array:
-    values = frame[name]
-    try:
-        return pa.array(list(values) if values.dtype == object else values, from_pandas=True)
-    except pa.ArrowException as error:
-        raise KgrecError(f"column {name!r} mixes types: {error}") from error
-
-
-def _kind_of(column: pa.Array, name: str) -> FeatureKind:
-    kind = column.type
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
-        return "numeric"
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind):
-        return "categorical"
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return "vector" if pa.types.is_floating(kind.value_type) else "multi"
-    raise KgrecError(f"column {name!r} of type {kind} is no feature; say its kind in features=")
+def _node_part(node_type: str, values: pd.DataFrame, kinds: Kinds, label: str) -> NodePart:
+    what = f"the frame of node type {node_type!r}"
+    frame = as_frame(values, what)
+    require(frame, ("id", *kinds), what)
+    vocabulary = Vocabulary(id_column(frame, "id", f"{node_type} nodes have no id"), frame.get("label"))
+    vocabulary.index  # noqa: B018 - raises where an id stands twice
+    columns = [name for name in frame.columns if name not in ("id", "label")]
+    return NodePart(vocabulary, {name: feature_column(frame, name, kinds.get(name), what) for name in columns}, label)
 
 
 def _edge_part(
-    edge: EdgeType, frame: pd.DataFrame, parts: Mapping[str, NodePart], kinds: Mapping[str, FeatureKind]
+    edge: EdgeType,
+    frame: pd.DataFrame,
+    ids: tuple[pa.Array, pa.Array],
+    parts: Mapping[str, NodePart],
+    kinds: Kinds,
+    name: str,
 ) -> EdgePart:
+    what = f"the frame of relation {edge[1]!r}"
     return EdgePart(
-        source=_numbers(edge, frame["source"], edge[0], parts),
-        target=_numbers(edge, frame["target"], edge[2], parts),
-        time=unix_seconds(pa.array(frame["time"], from_pandas=True), edge[1]) if "time" in frame else None,
-        weight=frame["weight"].to_numpy(np.float32, na_value=np.nan) if "weight" in frame else None,
-        features={name: Feature.from_arrow(_column(frame, name), kind) for name, kind in kinds.items()},
+        source=_numbers(edge, ids[0], edge[0], parts),
+        target=_numbers(edge, ids[1], edge[2], parts),
+        time=unix_seconds(arrow_column(frame["time"], "time"), edge[1]) if "time" in frame else None,
+        weight=weight_column(frame, edge[1]) if "weight" in frame else None,
+        features={column: feature_column(frame, column, kind, what) for column, kind in kinds.items()},
+        label=edge[1] if name != edge[1] else "",
     )
 
 
-def _numbers(edge: EdgeType, ids: pd.Series, node_type: str, parts: Mapping[str, NodePart]) -> np.ndarray:
-    if ids.isna().any():
-        raise BadData([f"{ids.isna().sum()} edges of relation {edge[1]!r} have no {node_type} id"])
-    names = as_strings(ids)
-    found = parts[node_type].vocabulary.find(names)
+def _numbers(edge: EdgeType, ids: pa.Array, node_type: str, parts: Mapping[str, NodePart]) -> np.ndarray:
+    found = parts[node_type].vocabulary.find(ids)
     if (found < 0).any():
-        unknown = pc.unique(names.filter(pa.array(found < 0))).to_pylist()
+        unknown = pc.unique(ids.filter(pa.array(found < 0))).to_pylist()
         raise BadData([f"relation {edge[1]!r} names {node_type} ids that have no node: {some(unknown)}"])
     return found
-
-
-def parts_from_hetero(data: HeteroData, target: EdgeType | None) -> GraphParts:
-    """See `Graph.from_hetero`."""
-    name_of = {name: clean_name(name) for name in data.node_types}
-    edge_of = {
-        edge: (name_of.get(edge[0], ""), clean_name(edge[1]), name_of.get(edge[2], "")) for edge in data.edge_types
-    }
-    for node_type in dict.fromkeys([*data.node_types, *(edge[end] for edge in data.edge_types for end in (0, 2))]):
-        if node_type not in name_of or data[node_type].num_nodes is None:
-            raise KgrecError(f"how many {node_type!r} nodes there are is not known; set data[{node_type!r}].num_nodes")
-    for named in (name_of, edge_of):
-        if len(set(named.values())) < len(named):
-            raise KgrecError(f"names differ only in characters that are cleaned away: {some(named, 20)}; rename one")
-    nodes = {}
-    for name in data.node_types:
-        columns = {
-            clean_name(str(key)): Feature(FeatureSchema("vector", dim=value.shape[1]), value.detach().cpu().float())
-            for key, value in data[name].items()
-            if isinstance(value, Tensor) and value.is_floating_point() and value.dim() == 2
-        }
-        nodes[name_of[name]] = NodePart(Vocabulary(np.arange(data[name].num_nodes)), columns, label=name)
-    edges = {}
-    for edge, (head, relation, tail) in edge_of.items():
-        store = data[edge]
-        source, sink = store.edge_index.cpu().numpy()
-        weight = next((store[k] for k in ("weight", "rating", "edge_attr") if k in store and store[k].dim() == 1), None)
-        forward = relation.removeprefix("rev_")
-        edges[head, relation, tail] = EdgePart(
-            source,
-            sink,
-            time=store.time.cpu().numpy().astype(np.int64) if "time" in store else None,
-            weight=None if weight is None else weight.cpu().numpy().astype(np.float32),
-            label=edge[1],
-            inverse_of=forward if forward != relation and (tail, forward, head) in edge_of.values() else None,
-        )
-    if target and target not in edge_of:
-        raise unknown_name("edge type", "-".join(target), ["-".join(edge) for edge in edge_of], "in the HeteroData")
-    chosen = edge_of[target] if target else next(iter(edges), None)
-    return assemble(nodes, edges, target=chosen)

@@ -341,17 +341,19 @@ class Graph(GraphParts):
         features: Mapping[str, Mapping[str, FeatureKind]] | None = None,
         target: EdgeType | None = None,
     ) -> Graph:
-        """A graph from pandas frames.
+        """A graph from pandas frames, or Arrow tables.
 
         edges: by (source type, relation, target type) a frame with `source` and `target` (external ids) and optionally
         `time` (unix seconds, or moments, which are UTC where they name no zone) and `weight`. nodes: by type a frame
         with `id`, optionally `label`, and feature columns whose kind is taken from `features` or from their type
         (numbers: numeric; strings: categorical; lists of strings: multi; arrays: vector). A type without a frame has
-        the ids that its edges name, by first appearance. features: by node type, or by relation, the kinds of columns;
+        the ids that its edges name, by first appearance. An id, label or category is the text of its value, whatever
+        its type (`kgrec.column_texts`). A name that is not letters, digits and single underscores is mapped to one, and
+        stays as the label. features: by node type, or by relation, the kinds of columns;
         of an edge frame only the columns named here are taken. target: the relation to recommend, else the first.
 
-        Raises BadData where an edge names an id that its node frame does not have, KgrecError where a column is
-        missing, UnknownName where features name a type that is not there.
+        Raises BadData where an id is missing or has no node, and for an infinite number, with the row; KgrecError where
+        a column is missing, UnknownName where features name a type that is not there.
         """
         from kgrec.graph.frames import parts_from_frames
 
@@ -359,13 +361,14 @@ class Graph(GraphParts):
 
     @staticmethod
     def from_hetero(data: HeteroData, target: EdgeType | None = None) -> Graph:
-        """A graph from PyG's HeteroData: `x` and other float matrices become vector features, `time` and a
-        one-dimensional `weight`, `rating` or `edge_attr` are taken over; ids are the node numbers; `rev_<name>`, as
-        `ToUndirected` makes it, is known as the inverse. target: else the first edge type.
+        """A graph from PyG's HeteroData: `x` and other float matrices become vector features; `time`, and the first of
+        `weight`, `rating`, `edge_weight` and `edge_attr` that is a number an edge ([E] or [E, 1]), are taken over; ids
+        are the node numbers; `rev_<name>`, as `ToUndirected` makes it, is known as the inverse. What else there is, is
+        left out with a warning that names it. target: else the first edge type.
 
-        Raises KgrecError where the number of a type's nodes is not known, or two names become the same.
+        Raises KgrecError where the number of a type's nodes is not known, BadData for infinite numbers.
         """
-        from kgrec.graph.frames import parts_from_hetero
+        from kgrec.graph.hetero import parts_from_hetero
 
         return Graph.of(parts_from_hetero(data, target))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +34,33 @@ def clean_name(text: str) -> str:
         text = re.split(r"[/#:]", text.rstrip("/#:"))[-1]
     name = re.sub(r"_+", "_", re.sub(r"[^A-Za-z0-9_]", "_", text)).strip("_")
     return name or "unnamed"
+
+
+def free_name(text: str, taken: Collection[str]) -> str:
+    """The same, but not one of those taken: with the part of the IRI before it, or a number.
+
+    >>> free_name("http://x/property/actor", ["actor"]), free_name("is.fan", ["is_fan"])
+    ('property_actor', 'is_fan_2')
+    """
+    name = clean_name(text)
+    parts = [part for part in re.split(r"[/#:]+", text.rstrip("/#:")) if part]
+    choices = [name, *(clean_name("_".join(parts[-length:])) for length in range(2, len(parts) + 1))]
+    numbered = (f"{name}_{number}" for number in range(2, 2 + len(taken)))
+    return next(choice for choice in (*choices, *numbered) if choice not in taken)
+
+
+def free_names(texts: Iterable[str]) -> dict[str, str]:
+    """By text a clean name of its own; what is one already keeps it.
+
+    >>> free_names(["is.fan", "is_fan", "rated"])
+    {'is.fan': 'is_fan_2', 'is_fan': 'is_fan', 'rated': 'rated'}
+    """
+    texts = list(dict.fromkeys(texts))
+    names = {text: text for text in texts if clean_name(text) == text}
+    for text in texts:
+        if text not in names:
+            names[text] = free_name(text, {*names.values()})
+    return {text: names[text] for text in texts}
 
 
 @dataclass(frozen=True)

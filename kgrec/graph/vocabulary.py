@@ -11,23 +11,17 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from kgrec.column_texts import texts_of_values
 from kgrec.errors import BadData, UnknownName, some
 
 
-def as_strings(values: object) -> pa.Array:
-    """Any column of ids as one pyarrow string array; `007` stays `007`, and 7 becomes `7`.
+def as_strings(values: object, name: str = "id") -> pa.Array:
+    """Any column of ids as one pyarrow string array, each the text of its value: `007` stays `007`, 7 becomes `7`.
+    name: of the column, for messages.
 
-    Raises BadData for values that have no one form as a string: numbers among strings, lists.
+    Raises BadData for values that have no one text: lists, bytes.
     """
-    try:
-        array = values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, from_pandas=True)
-        if isinstance(array, pa.ChunkedArray):
-            array = array.combine_chunks()
-        if pa.types.is_dictionary(array.type):
-            array = array.dictionary_decode()
-        return array if array.type == pa.string() else array.cast(pa.string())
-    except pa.ArrowException as error:
-        raise BadData(f"ids must be all strings or all numbers: {error}", kind="bad id") from error
+    return texts_of_values(values, name)
 
 
 class Vocabulary:
@@ -40,7 +34,9 @@ class Vocabulary:
 
     def __init__(self, ids: object, labels: object | None = None) -> None:
         self.id_array: pa.Array = as_strings(ids)  #: strings [N]
-        self.label_array: pa.Array | None = None if labels is None else as_strings(labels)  #: strings [N], null: none
+        self.label_array: pa.Array | None = (
+            None if labels is None else as_strings(labels, "label")
+        )  #: strings [N], null: none
         if self.label_array is not None and len(self.label_array) != len(self.id_array):
             raise BadData(f"{len(self.label_array)} labels for {len(self.id_array)} ids", kind="wrong length")
 

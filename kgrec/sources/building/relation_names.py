@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 
 from kgrec.errors import BadData, Fault
-from kgrec.graph.schema import clean_name
+from kgrec.graph.schema import clean_name, free_name
 from kgrec.sources.rdf.facts import FactOptions
 
 
@@ -59,10 +58,6 @@ class RelationNames:
         return self._inverse.get(predicate)
 
     def _free_name(self, predicate: str) -> str:
-        name = clean_name(predicate)
-        parts = [part for part in re.split(r"[/#:]+", predicate.rstrip("/#:")) if part]
-        choices = [name, *(clean_name("_".join(parts[-length:])) for length in range(2, len(parts) + 1))]
-        numbered = (f"{name}_{number}" for number in range(2, 2 + len(self._taken)))
-        chosen = next(choice for choice in (*choices, *numbered) if choice not in self._taken)
+        chosen = free_name(predicate, self._taken)
         self._taken.add(chosen)
         return chosen
