@@ -36,16 +36,17 @@ LONGEST_ENDING = len(".") + len(".part-") + 16  #: what a draft's name has more 
 class Draft:
     """A draft that this process writes. `part` is where; `take_place` makes it the result."""
 
-    def __init__(self, path: Path, token: str, mode: int) -> None:
-        self.path, self.mode = path, mode
-        self.part, self.old = _beside(path, "part", token), _beside(path, "old", token)
+    def __init__(self, path: Path, token: str) -> None:
+        self.path = path
+        self.part, self.old, self.lock = (_beside(path, what, token) for what in ("part", "old", "lock"))
+        self.mode = 0o600  #: of the result's files
 
     def take_place(self, replace: bool) -> None:
         """Rename the draft to its destination, in the place of what is there where `replace`.
 
-        A file takes another's place in one step. A folder needs two; `put_back` mends what a kill between them leaves.
-        Raises KgrecError where something is there that is not to be replaced, or is a folder and the draft a file, or
-        the other way round; OSError where the system refuses.
+        A file takes another's place in one step. A folder needs two: what an error or a signal between them leaves is
+        mended by `clean`, and what a kill leaves by `put_back`. Raises KgrecError where something is there that is not
+        to be replaced, or is a folder and the draft a file, or the other way round; OSError where the system refuses.
         """
         _give_usual_mode(self.part, self.mode)
         if not os.path.lexists(self.path):
@@ -59,31 +60,44 @@ class Draft:
         if not self.part.is_dir():
             self.part.replace(self.path)
             return
-        try:
-            self.path.rename(self.old)
-            self.part.rename(self.path)
-        except BaseException:
-            if self.old.exists() and not self.path.exists():
-                self.old.rename(self.path)
-            raise
-        self.old.rename(self.part)  # so that a kill while it is removed leaves nothing that seems to be whole
+        self.path.rename(self.old)
+        self.part.rename(self.path)
 
-    def remove(self) -> None:
-        """Remove what the writer has left beside the destination."""
+    def clean(self) -> None:
+        """Leave nothing beside the destination: what was moved aside goes back where nothing took its place, and is
+        removed where something did. May be called again where a signal interrupts it."""
         _remove(self.part)
+        if self.old.exists():
+            if os.path.lexists(self.path):
+                self.old.rename(self.part)  # so that a kill while it is removed leaves nothing that seems to be whole
+                _remove(self.part)
+            else:
+                self.old.rename(self.path)
+        self.lock.unlink(missing_ok=True)
 
 
 @contextmanager
 def draft_of(path: Path) -> Iterator[Draft]:
     """A draft of `path`, whose folder exists. It is gone when the block ends, if it has not taken its place."""
-    token, lock = _new_lock(path)
-    draft = Draft(path, token, os.fstat(lock).st_mode & 0o666)  # of a file that was just created: the umask is in it
-    try:
-        yield draft
-    finally:
-        draft.remove()
-        _beside(path, "lock", token).unlink(missing_ok=True)
-        os.close(lock)
+    while True:
+        draft, lock = Draft(path, secrets.token_hex(8)), None
+        try:
+            lock = os.open(draft.lock, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+            if _lock(lock) is not False and os.fstat(lock).st_nlink:
+                draft.mode = os.fstat(lock).st_mode & 0o666  # of a file that was just created: the umask is in it
+                yield draft
+                return
+            # another writer came between, and took it to be abandoned
+        finally:
+            try:
+                draft.clean()
+            except BaseException as interrupted:
+                if not isinstance(interrupted, OSError):  # a signal's: it is not raised twice
+                    draft.clean()
+                raise
+            finally:
+                if lock is not None:
+                    os.close(lock)
 
 
 def remove_folder(path: Path) -> None:
@@ -146,16 +160,6 @@ def _tokens(path: Path, *kinds: str) -> list[str]:
             if re.fullmatch("[0-9a-f]{1,16}", one.name[len(start) :]):
                 found.add(one.name[len(start) :])
     return sorted(found)
-
-
-def _new_lock(path: Path) -> tuple[str, int]:
-    """A new token, and the open file that holds its lock."""
-    while True:
-        token = secrets.token_hex(8)
-        lock = os.open(_beside(path, "lock", token), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
-        if _lock(lock) is not False and os.fstat(lock).st_nlink:
-            return token, lock
-        os.close(lock)  # another writer came between, and took it to be abandoned
 
 
 def _lock(file: int) -> bool | None:

@@ -1,0 +1,313 @@
+"""Commands that are killed, interrupted and short of disk at seeded moments of their course.
+
+After each, an output is absent, as it was before or whole; a signal or a full disk leaves no draft, and a kill none that
+the next run does not clear; that run makes exactly what an uninterrupted one makes; and nothing but one sentence is said.
+Then every trained model is killed and resumed, at one and at two threads, to the bits of an uninterrupted training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import itertools
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+os.environ.setdefault("NUMBA_NUM_THREADS", "2")
+
+from crash_commands import COMMANDS, Command, prepare, resumed  # noqa: E402
+from crash_outcomes import AS_BEFORE, OUTCOMES, WHOLE, Contents, contents, drafts_in, judged, misbehaviour  # noqa: E402
+from crash_process import FULL_DISK, LONG_FILE, NO_SPACE, Ended, Ending, in_small_volume, run  # noqa: E402
+from kgrec.errors import KgrecError, unknown_name  # noqa: E402
+
+#: What a command imports, once for all of them
+IMPORTED = (
+    *("kgrec.cli.entry", "kgrec.run", "kgrec.studies.robustness_study", "kgrec.studies.backtesting", "rich.table"),
+    *("kgrec.studies.generation", "kgrec.sources.building", "lightning_fabric", "matplotlib.figure", "pyarrow.csv"),
+    *("matplotlib.backends.backend_agg", "pyoxigraph", "kgrec.serving.recommendation", "torch._dynamo"),
+)
+TOUCH, TIME, NEW = "at a file", "in between", "new process"
+#: Kinds of kills, in the order that they take turns in
+KINDS = (
+    *(("KILL", TOUCH), ("TERM", TOUCH), ("INT", TIME), (FULL_DISK, ""), ("KILL", TIME), (NO_SPACE, TOUCH)),
+    *(("INT", TOUCH), ("TERM", TIME), (LONG_FILE, ""), ("KILL", TOUCH), ("HUP", TOUCH), ("any", NEW)),
+)
+TRIES = 4  #: where a command is done before its moment comes
+
+
+@dataclass
+class Reference:
+    """What an uninterrupted run of a command does."""
+
+    whole: Contents
+    before: Contents
+    touches: list[tuple[float, str, str]]
+    seconds: float
+    sizes: list[int]  #: bytes of the files that it makes
+
+
+@dataclass
+class Tally:
+    """What came of the kills of one kind."""
+
+    kills: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    resumed: int = 0
+    failures: list[str] = field(default_factory=list)
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="crash", description=__doc__)
+    parser.add_argument("--kills", type=int, default=330, metavar="N", help="over all commands (330)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the moments (0)")
+    parser.add_argument("--only", nargs="+", metavar="COMMAND", help=f"some of {', '.join(COMMANDS)}")
+    parser.add_argument("--trial", metavar="COMMAND:N", help="one kill again, as a failure names it")
+    parser.add_argument("--models", nargs="+", default=["all"], metavar="NAME", help="to resume; all, or none (all)")
+    parser.add_argument("--short", action="store_true", help="few kills at files of each command, and no models")
+    options = parser.parse_args(arguments)
+    begun = time.perf_counter()
+    try:
+        failures = crash(options)
+    except KgrecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{len(failures)} failures in {time.perf_counter() - begun:.0f} s")
+    for failure in failures:
+        print(f"  {failure}")
+    return 1 if failures else 0
+
+
+def crash(options: argparse.Namespace) -> list[str]:
+    """Do all that the options ask for, and print a table of it. Returns the failures."""
+    names = [options.trial.partition(":")[0]] if options.trial else options.only or list(COMMANDS)
+    for name in names:
+        if name not in COMMANDS:
+            raise unknown_name("command", name, COMMANDS)
+    begun = time.perf_counter()
+    for module in IMPORTED:
+        importlib.import_module(module)
+    importing = time.perf_counter() - begun
+    failures = []
+    # no TemporaryDirectory, which processes that are forked would remove at their end
+    base = Path(tempfile.mkdtemp(prefix="kgrec-crash-")).resolve()
+    try:
+        os.environ["TMPDIR"] = str(base / "temporary")
+        for folder in ("inputs", "prepared", "work", "temporary"):
+            (base / folder).mkdir()
+        prepare(base, [COMMANDS[name] for name in names])
+        tallies: dict[tuple[str, str], Tally] = {}
+        for name, share in zip(names, _shares(options.kills, len(names))):
+            numbers = [int(options.trial.partition(":")[2])] if options.trial else range(share)
+            for kind, tally in command_kills(COMMANDS[name], base, options.seed, numbers, importing, options.short):
+                tallies[name, kind] = tally
+                failures += tally.failures
+        show(tallies)
+        if not (options.short or options.trial) and options.models != ["none"]:
+            from crash_models import models_resumed
+
+            failures += models_resumed(base, options.models, options.seed)
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+    return failures
+
+
+def command_kills(
+    command: Command, base: Path, seed: int, numbers: Sequence[int], importing: float, short: bool
+) -> Iterator[tuple[str, Tally]]:
+    """The kinds of kills of a command, and what came of them."""
+    work, begun = base / "work", time.perf_counter()
+    known, found = reference(command, base), dict[str, Tally]()
+    for number in numbers:
+        kinds = [kind for kind in KINDS if kind[1] == TOUCH] if short else KINDS
+        kind, where = kinds[number % len(kinds)]
+        tally = found.setdefault(f"{kind} {where}".strip(), Tally())
+        draw = random.Random(f"{seed} {command.name} {number}")
+        for _ in range(TRIES):
+            ending = drawn(draw, kind, where, known, importing)
+            one = killed(command, base, known, ending, draw)
+            if one["hit"] or one["complaints"]:
+                break
+        tally.kills += one["hit"]
+        tally.resumed += one["resumed"]
+        tally.outcomes[one["outcome"]] += one["hit"]
+        for complaint in one["complaints"]:
+            failure = f"--seed {seed} --trial {command.name}:{number}: {ending}: {complaint}"
+            tally.failures.append(failure)
+            print(f"  FAILED {failure}", flush=True)
+        _empty(work)
+    kills = sum(tally.kills for tally in found.values())
+    print(
+        f"{command.name}: {kills} kills over {len(known.touches)} touches of files and {known.seconds:.2f} s, in "
+        f"{time.perf_counter() - begun:.0f} s",
+        flush=True,
+    )
+    yield from found.items()
+
+
+def reference(command: Command, base: Path) -> Reference:
+    """What a command does where nothing ends it, twice. Raises KgrecError where it fails, or the two differ."""
+    work, results = base / "work", []
+    for _ in range(2):
+        fill(command, base)
+        before = contents(work / command.out)
+        ended = run(command.arguments, work)
+        if ended.code != 0:
+            raise KgrecError(f"{command.name} fails without being killed: {ended.said}")
+        results.append(contents(work / command.out))
+        sizes = [one.stat().st_size for one in work.rglob("*") if one.is_file()]
+        left = sorted(one.name for one in work.iterdir())
+        if left != [command.out]:
+            raise KgrecError(f"{command.name} leaves {left} without being killed")
+    differ = [name for name, one in results[0].items() if results[1].get(name) != one]
+    if differ or before == results[0]:
+        raise KgrecError(f"{command.name}: two runs without a kill differ in {differ[:5]}, or change nothing")
+    return Reference(results[0], before, ended.touches, ended.seconds, sizes)
+
+
+def drawn(draw: random.Random, kind: str, where: str, known: Reference, importing: float) -> Ending:
+    """An ending of a kind, anywhere in a command's course."""
+    if where == NEW:
+        which = draw.choice(("KILL", "TERM", "INT"))
+        return Ending(which, delay=draw.uniform(0.02, importing + known.seconds), new=True)
+    if kind == LONG_FILE:
+        return Ending(kind, limit=int(max(known.sizes) ** draw.random()))
+    if kind == FULL_DISK:
+        return Ending(kind, limit=draw.randrange(1, sum(known.sizes) + 1))
+    if where == TOUCH:
+        return Ending(kind, touch=draw.randrange(1, len(known.touches)))
+    moment = draw.uniform(0, known.seconds)
+    touch = max(number for number, one in enumerate(known.touches) if one[0] <= moment or number == 0)
+    return Ending(kind, touch=touch, delay=max(moment - known.touches[touch][0], 1e-6))
+
+
+def killed(command: Command, base: Path, known: Reference, ending: Ending, draw: random.Random) -> dict[str, Any]:
+    """End a command, look at what it left, and run it again."""
+    again = draw.random() < 0.5
+    if ending.kind == FULL_DISK:
+        found = in_small_volume(base / "work", lambda resize: course(command, base, known, ending, again, resize))
+        if found is not None:
+            return found
+        ending = Ending(LONG_FILE, limit=ending.limit)  # where no volume can be made
+    return course(command, base, known, ending, again)
+
+
+def course(
+    command: Command, base: Path, known: Reference, ending: Ending, again: bool, resize: Any = None
+) -> dict[str, Any]:
+    """The same, in a folder that is empty. again: a training begins anew, by --overwrite, where it could be resumed;
+    resize: gives the folder's volume so many bytes."""
+    work, inputs = base / "work", _listing(base / "inputs")
+    fill(command, base)
+    if resize is not None:
+        resize(_used(work) + ending.limit)
+    ended = run(command.arguments, work, ending)
+    verdict = judged(work, command.out, known.before, known.whole, command.kept)
+    wrong = [*verdict.complaints, *misbehaviour(ended, ending, command.out)]
+    drafts, complete = drafts_in(work), verdict.outcome == WHOLE
+    if drafts and ending.kind != "KILL":
+        wrong.append(f"drafts were left: {', '.join(drafts)}")
+    if list((base / "temporary").iterdir()):
+        if ending.kind != "KILL":
+            wrong.append("temporary files were left")
+        _empty(base / "temporary")
+    if verdict.outcome not in OUTCOMES:
+        wrong.append(verdict.outcome)
+    if ended.code == 0 and not complete:
+        wrong.append("exit code 0 without a result")
+    if resize is not None:
+        resize(1 << 30)
+    arguments, has_state = command.arguments, any((work / one).exists() for one in command.kept)
+    if complete:
+        arguments = (*arguments, "--overwrite")  # of what is whole, so that its drafts and checkpoint are cleared
+    elif has_state:
+        arguments = (*arguments, "--overwrite") if again and "--resume" not in arguments else resumed(arguments)
+    if not complete or drafts or has_state:
+        if complete and not has_state and "--resume" in arguments:
+            arguments = tuple(one for one in arguments if one != "--resume")
+        wrong += _next_run(command, known, arguments, work, run(arguments, work))
+    if _listing(base / "inputs") != inputs:
+        wrong.append("what is read was changed")
+    hit = ended.was_hit or (ended.code == 1 and ending.kind in (FULL_DISK, LONG_FILE, NO_SPACE))
+    state = "resumed" if has_state and "--resume" in arguments else ""
+    return {"hit": hit, "outcome": verdict.outcome, "resumed": bool(state), "complaints": wrong}
+
+
+def _next_run(
+    command: Command, known: Reference, arguments: Sequence[str], work: Path, ended: Ended
+) -> list[str]:
+    """What is wrong with the run after a kill: it is to succeed, to clear all drafts, and to make the same result."""
+    wrong = []
+    if ended.code != 0:
+        wrong.append(f"the next run ({' '.join(arguments)}) fails: {ended.said.strip().splitlines()[-1:]}")
+    verdict = judged(work, command.out, known.before, known.whole)
+    wrong += [f"after the next run {complaint}" for complaint in verdict.complaints]
+    if drafts_in(work):
+        wrong.append(f"the next run leaves {', '.join(drafts_in(work))}")
+    if verdict.outcome != WHOLE and ended.code == 0:
+        wrong.append(f"the next run's result is not that of an uninterrupted one, but {verdict.outcome}")
+    return wrong
+
+
+def fill(command: Command, base: Path) -> None:
+    """Put what a command finds at its output, and the state that it goes on from, into the working folder."""
+    work = base / "work"
+    _empty(work)
+    for prepared, place in command.finds:
+        source = base / "prepared" / prepared
+        shutil.copytree(source, work / place) if source.is_dir() else shutil.copy2(source, work / place)
+
+
+def show(tallies: dict[tuple[str, str], Tally]) -> None:
+    """A row a command and kind of kill."""
+    from kgrec.text_tables import TextConsole, text_table
+
+    table = text_table("Kills", ["command", "kind of kill"], ["kills", *OUTCOMES, "resumed", "failed"])
+    total = Tally()
+    for (name, kind), tally in tallies.items():
+        table.add_row(name, kind, *_numbers(tally))
+        total.kills += tally.kills
+        total.resumed += tally.resumed
+        total.outcomes += tally.outcomes
+        total.failures += tally.failures
+    table.add_row("all", "", *_numbers(total))
+    TextConsole().print(table)
+
+
+def _numbers(tally: Tally) -> list[str]:
+    outcomes = [tally.outcomes[outcome] for outcome in OUTCOMES]
+    return [str(number) for number in (tally.kills, *outcomes, tally.resumed, len(tally.failures))]
+
+
+def _shares(kills: int, commands: int) -> list[int]:
+    return [kills // commands + (number < kills % commands) for number in range(commands)]
+
+
+def _empty(folder: Path) -> None:
+    for one in folder.iterdir():
+        shutil.rmtree(one) if one.is_dir() and not one.is_symlink() else one.unlink()
+
+
+def _listing(folder: Path) -> list[tuple[str, int, int]]:
+    """Every file in a folder, its bytes and when it was changed."""
+    return sorted(
+        (str(one), one.stat().st_size, one.stat().st_mtime_ns) for one in folder.rglob("*") if not one.is_dir()
+    )
+
+
+def _used(volume: Path) -> int:
+    found = os.statvfs(volume)
+    return (found.f_blocks - found.f_bfree) * found.f_frsize
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

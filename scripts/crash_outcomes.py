@@ -1,0 +1,118 @@
+"""What a command that was ended has left behind, held against what was there before and against a whole result."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from crash_process import SIGNALS, Ended, Ending
+
+ABSENT, AS_BEFORE, WHOLE = "absent", "as before", "whole"
+OUTCOMES = (ABSENT, AS_BEFORE, WHOLE)
+#: Of metrics, what no two runs have in common
+TIMES = ("seconds_per_epoch", "evaluation_seconds", "peak_mb", "seconds")
+DRAFT = re.compile(r"\.(?P<name>.+)\.(?P<what>part|old|lock)-[0-9a-f]{1,16}")
+
+Contents = Mapping[str, str]  #: relative path -> the hash of what a file holds, or `folder`
+
+
+def contents(path: Path) -> dict[str, str]:
+    """What is at a path, but for times that were measured; nothing where nothing is there."""
+    if path.is_symlink() or not path.exists():
+        return {}
+    if path.is_file():
+        return {"": _hash(path, "")}
+    found = {"": "folder"}
+    for one in sorted(path.rglob("*")):
+        place = one.relative_to(path).as_posix()
+        found[place] = "folder" if one.is_dir() else _hash(one, place)
+    return found
+
+
+def _hash(file: Path, place: str) -> str:
+    data = file.read_bytes()
+    if place == "metrics.json":
+        data = json.dumps(without_times(json.loads(data)), sort_keys=True).encode()
+    elif place == "log.csv":
+        rows = list(csv.DictReader(io.StringIO(data.decode())))
+        data = json.dumps([without_times(row) for row in rows], sort_keys=True).encode()
+    elif place == "config.json":  # it lists the other files
+        found = json.loads(data)
+        for name in ("metrics.json", "log.csv"):
+            found["files"].pop(name, None)
+        data = json.dumps(found, sort_keys=True).encode()
+    return hashlib.sha256(data).hexdigest()
+
+
+def without_times(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A row or an object without what was measured of time and memory."""
+    return {name: one for name, one in value.items() if name not in TIMES}
+
+
+@dataclass
+class Verdict:
+    """Where an output stands after its command was ended, and what is wrong."""
+
+    outcome: str
+    complaints: list[str] = field(default_factory=list)
+
+
+def judged(folder: Path, out: str, before: Contents, whole: Contents, kept: Sequence[str] = ()) -> Verdict:
+    """How an output stands in the folder that the command ran in.
+
+    before: what was there; whole: what an uninterrupted run makes; kept: names that may be beside it, such as of a
+    checkpoint. A folder that is moved aside for the moment of its replacement is as before.
+    """
+    complaints, drafts = [], list[str]()
+    aside: Contents = {}
+    for one in sorted(folder.iterdir()):
+        draft = DRAFT.fullmatch(one.name)
+        if draft is not None and draft["name"] in (out, *kept):
+            drafts.append(one.name)
+            if draft["what"] == "old" and draft["name"] == out:
+                aside = contents(one)
+        elif one.name not in (out, *kept):
+            complaints.append(f"{one.name} was left")
+    found = contents(folder / out)
+    if found == whole:
+        return Verdict(WHOLE, complaints)
+    if not before and not found:
+        return Verdict(ABSENT, complaints)
+    if before and (found or aside) == before:
+        return Verdict(AS_BEFORE, complaints)
+    names = [name for name in sorted({*found, *whole}) if found.get(name) != whole.get(name)]
+    said = f"{out} is neither whole nor as before" if found else f"{out} is gone"
+    return Verdict("partial", [*complaints, f"{said}: {', '.join(names[:5])} ({len(drafts)} drafts)"])
+
+
+def drafts_in(folder: Path) -> list[str]:
+    """The names of drafts in a folder."""
+    return sorted(one.name for one in folder.iterdir() if DRAFT.fullmatch(one.name))
+
+
+def misbehaviour(ended: Ended, ending: Ending, out: str) -> list[str]:
+    """What is wrong in how a command came to its end."""
+    wrong, number = [], SIGNALS.get(ending.kind)
+    said = ended.said.strip().splitlines()
+    if "Traceback" in ended.said:
+        wrong.append("a traceback: " + " / ".join(said[-3:]))
+    if ended.stayed:
+        wrong.append("a process stayed")
+    if number is None:
+        if ended.code not in (0, 1):
+            wrong.append(f"exit code {ended.code}")
+        errors = [line for line in said if line.startswith("error: ")]
+        if ended.code == 1 and not (len(errors) == 1 and said[-1] == errors[0] and "cannot write" in errors[0]):
+            wrong.append(f"exit code 1 without a sentence that says what cannot be written: {said[-1:]}")
+    elif ended.was_hit and ended.code not in (128 + number, 0):
+        wrong.append(f"exit code {ended.code} and not {128 + number}: {said[-1:]}")
+    elif ended.was_hit and ended.code == 0 and ending.kind == "KILL":
+        wrong.append("exit code 0 after it was killed")
+    return wrong

@@ -1,0 +1,289 @@
+"""The kgrec command in a process of its own that is ended at a chosen moment of its course.
+
+A command is forked from this process, which has imported kgrec and computed nothing, so that hundreds of them are quick.
+A moment is so many touches of files in the working folder, and some seconds behind the last of them: an audit hook
+counts what Python opens, makes, renames, links and removes there, so that a touch is found again in every run.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import errno
+import fcntl
+import json
+import os
+import resource
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+LONGEST = 240.0  #: seconds that a command may take, also to end when it is asked to
+PIPE = 1 << 20  #: bytes of output that a command may write
+F_SETPIPE_SZ = 1031
+MS_REMOUNT, CLONE_NEWNS, CLONE_NEWUSER = 32, 0x00020000, 0x10000000
+#: What of a file system's changes Python announces, and how many of the arguments are paths
+TOUCHES = {"open": 1, "os.mkdir": 1, "os.rename": 2, "os.link": 2, "os.remove": 1, "os.rmdir": 1, "os.chmod": 1}
+MAKING = ("os.mkdir", "os.link")  #: what needs room, as does the opening of a new file
+
+NO_SPACE, LONG_FILE, FULL_DISK = "no space", "long file", "full disk"
+SIGNALS = {"KILL": signal.SIGKILL, "TERM": signal.SIGTERM, "INT": signal.SIGINT, "HUP": signal.SIGHUP}
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a command is ended.
+
+    kind: one of SIGNALS; `no space`, where a touch is refused, and after it whatever makes something; `long file`,
+    where the system refuses to write longer files; `full disk`, on a volume of so many bytes.
+    """
+
+    kind: str
+    touch: int = 0  #: the touch of a file at which it is ended, from 0
+    delay: float = 0.0  #: seconds behind that touch; 0: instead of it
+    limit: int = 0  #: bytes, of a file or of a volume
+    new: bool = False  #: by `python -m kgrec`, at `delay` seconds from its start
+
+    def __str__(self) -> str:
+        if self.new:
+            return f"{self.kind} of a new process after {self.delay:.3f} s"
+        if self.limit:
+            return f"{self.kind} of {self.limit} bytes"
+        return f"{self.kind} at touch {self.touch}" + (f" and {self.delay:.3f} s" if self.delay else "")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What came of a command."""
+
+    code: int  #: as a shell says it: 128 and the signal's number where a signal ended the process
+    said: str  #: what it wrote to stderr
+    touches: list[tuple[float, str, str]] = field(default_factory=list)  #: seconds from the start, what, and which path
+    seconds: float = 0.0
+    was_hit: bool = False  #: whether the moment came before the command's end
+    stayed: bool = False  #: whether a process of it is still there
+
+
+def run(arguments: Sequence[str], folder: Path, ending: Ending | None = None, threads: int = 1) -> Ended:
+    """Run `kgrec ARGUMENTS` in a folder, and end it where `ending` says."""
+    if ending is not None and ending.new:
+        return _new_process(arguments, folder, ending)
+    said, moment, report = _pipe(), _pipe(), _pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        _become(arguments, folder, ending, threads, said[1], moment[1], report[1])
+    for pipe in (said, moment, report):
+        os.close(pipe[1])
+    begun, process = time.perf_counter(), os.pidfd_open(child)
+    hit = False
+    if ending is not None and ending.kind in SIGNALS:
+        # the moment's pipe closes at the child's end at the latest
+        select.select([moment[0]], [], [], LONGEST)
+        hit = os.read(moment[0], 1) == b"x"
+        if hit and ending.delay:
+            hit = not select.select([process], [], [], ending.delay)[0]
+            if hit:
+                os.kill(child, SIGNALS[ending.kind])
+    if not select.select([process], [], [], LONGEST)[0]:
+        os.killpg(child, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    seconds = time.perf_counter() - begun
+    stayed = _stays(child)
+    written, rest = _all(said[0]), _all(report[0])
+    for descriptor in (process, said[0], moment[0], report[0]):
+        os.close(descriptor)
+    touches = [(when, what, path) for when, what, path in json.loads(rest)] if rest else []
+    return Ended(code if code >= 0 else 128 - code, written, touches, seconds, hit, stayed)
+
+
+def in_small_volume(place: Path, trial: Callable[[Callable[[int], None]], dict[str, Any]]) -> dict[str, Any] | None:
+    """What a function finds that runs in a process where `place` is a volume in memory. It is called with a function
+    that gives the volume so many bytes. None: this system does not allow it."""
+    found = _pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            answer: dict[str, Any] | None = None
+            if _mount(place):
+                answer = trial(lambda size: _resize(place, size))
+            os.write(found[1], json.dumps(answer).encode())
+        except BaseException:
+            os.write(found[1], json.dumps({"broken": traceback.format_exc()}).encode())
+        finally:
+            os._exit(0)
+    os.close(found[1])
+    os.waitpid(child, 0)
+    answer = json.loads(_all(found[0]))
+    os.close(found[0])
+    if answer is not None and "broken" in answer:
+        raise RuntimeError(answer["broken"])
+    return answer
+
+
+def _become(
+    arguments: Sequence[str], folder: Path, ending: Ending | None, threads: int, said: int, moment: int, report: int
+) -> None:
+    """Be the command, from now to its end."""
+    code, touches = 1, list[tuple[float, str, str]]()
+    try:
+        os.setpgid(0, 0)
+        os.chdir(folder)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for to, descriptor in ((0, nothing), (1, nothing), (2, said)):
+            os.dup2(descriptor, to)
+        sys.stdout, sys.stderr = (open(to, "w", encoding="utf-8", closefd=False) for to in (1, 2))  # noqa: PTH123, SIM115
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        _use_threads(threads)
+        if ending is not None and ending.kind == LONG_FILE:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (ending.limit, ending.limit))
+        sys.argv = ["kgrec", *arguments]
+        _watch(folder, ending, moment, touches)
+        from kgrec.cli.entry import main
+
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        except KeyboardInterrupt:
+            traceback.print_exc()
+            code = 128 + signal.SIGINT
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        if ending is None:
+            os.write(report, json.dumps(touches).encode())
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _watch(folder: Path, ending: Ending | None, moment: int, touches: list[tuple[float, str, str]]) -> None:
+    """Count the touches of files in a folder, and end this process at the one that is asked for."""
+    begun, place, seen, done = time.perf_counter(), f"{folder}/", 0, False
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        nonlocal seen, done
+        if event not in TOUCHES or isinstance(args[0], int):
+            return
+        paths = [os.path.abspath(os.fsdecode(one)) for one in args[: TOUCHES[event]]]
+        if not any(path.startswith(place) for path in paths):
+            return
+        number, seen = seen, seen + 1
+        if ending is None:
+            touches.append((time.perf_counter() - begun, event, paths[-1][len(place) :]))
+        elif ending.kind == NO_SPACE:
+            makes = event in MAKING or (event == "open" and args[2] & os.O_CREAT)
+            if (number >= ending.touch and makes) or (number == ending.touch and event == "os.rename"):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        elif ending.kind in SIGNALS and number == ending.touch and not done:
+            done = True
+            os.write(moment, b"x")
+            if not ending.delay:
+                os.kill(os.getpid(), SIGNALS[ending.kind])
+
+    sys.addaudithook(hook)
+
+
+def _use_threads(threads: int) -> None:
+    import numba
+    import torch
+
+    torch.set_num_threads(threads)
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+
+
+def _new_process(arguments: Sequence[str], folder: Path, ending: Ending) -> Ended:
+    def default_signals() -> None:
+        os.setpgid(0, 0)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    command = [sys.executable, "-m", "kgrec", *arguments]
+    begun = time.perf_counter()
+    process = subprocess.Popen(
+        command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=-1, text=True,
+        preexec_fn=default_signals, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+    )  # fmt: skip
+    hit = False
+    try:
+        said = process.communicate(timeout=ending.delay)[1]
+    except subprocess.TimeoutExpired:
+        hit = True
+        process.send_signal(SIGNALS[ending.kind])
+        said = process.communicate(timeout=LONGEST)[1]
+    code = process.returncode
+    return Ended(
+        code if code >= 0 else 128 - code, said, [], time.perf_counter() - begun, hit, stayed=_stays(process.pid)
+    )
+
+
+def _stays(group: int) -> bool:
+    """Whether a process of a group is there a moment after its first has ended; it is ended then."""
+    for _ in range(20):
+        if not _is_alive(group):
+            return False
+        time.sleep(0.1)
+    os.killpg(group, signal.SIGKILL)
+    return True
+
+
+def _is_alive(group: int) -> bool:
+    """Whether a group has a process, of those that have ended and that nobody has waited for apart."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, of = file.read_text().rpartition(")")[2].split()[:3]
+        except OSError:
+            continue  # it has ended meanwhile
+        if int(of) == group and state != "Z":
+            return True
+    return False
+
+
+def _pipe() -> tuple[int, int]:
+    ends = os.pipe()
+    fcntl.fcntl(ends[1], F_SETPIPE_SZ, PIPE)
+    return ends
+
+
+def _all(descriptor: int) -> str:
+    parts = []
+    while part := os.read(descriptor, PIPE):
+        parts.append(part)
+    return b"".join(parts).decode(errors="backslashreplace")
+
+
+def _mount(place: Path) -> bool:
+    """Put an empty volume in memory at a folder, for this process and those that it starts."""
+    system, user, group = ctypes.CDLL(None, use_errno=True), os.getuid(), os.getgid()
+    if system.unshare(CLONE_NEWUSER | CLONE_NEWNS):
+        return False
+    try:
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
+        Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
+    except OSError:
+        return False
+    return not system.mount(b"none", os.fsencode(place), b"tmpfs", 0, b"size=1g")
+
+
+def _resize(place: Path, size: int) -> None:
+    system = ctypes.CDLL(None, use_errno=True)
+    if system.mount(b"none", os.fsencode(place), b"tmpfs", MS_REMOUNT, f"size={size}".encode()):
+        raise OSError(ctypes.get_errno(), f"{place} cannot be given {size} bytes")
