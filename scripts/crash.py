@@ -1,7 +1,7 @@
 """Commands that are killed, interrupted and short of disk at seeded moments of their course.
 
-After each, an output is absent, as it was before or whole; a signal or a full disk leaves no draft, and a kill none that
-the next run does not clear; that run makes exactly what an uninterrupted one makes; and nothing but one sentence is said.
+After each, an output is absent, as it was before or whole; a signal or a full disk leaves no draft, and a kill none
+that the next run does not clear; that run makes exactly what an uninterrupted one makes; and no traceback is shown.
 Then every trained model is killed and resumed, at one and at two threads, to the bits of an uninterrupted training.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import itertools
 import os
 import random
 import shutil
@@ -25,10 +24,10 @@ from typing import Any
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ.setdefault("NUMBA_NUM_THREADS", "2")
 
-from crash_commands import COMMANDS, Command, prepare, resumed  # noqa: E402
-from crash_outcomes import AS_BEFORE, OUTCOMES, WHOLE, Contents, contents, drafts_in, judged, misbehaviour  # noqa: E402
-from crash_process import FULL_DISK, LONG_FILE, NO_SPACE, Ended, Ending, in_small_volume, run  # noqa: E402
-from kgrec.errors import KgrecError, unknown_name  # noqa: E402
+from crash_commands import COMMANDS, Command, empty, prepare, resumed
+from crash_outcomes import OUTCOMES, WHOLE, Contents, contents, drafts_in, judged, misbehaviour
+from crash_process import FULL_DISK, LONG_FILE, NO_SPACE, Ended, Ending, in_small_volume, run
+from kgrec.errors import KgrecError, unknown_name
 
 #: What a command imports, once for all of them
 IMPORTED = (
@@ -144,7 +143,7 @@ def command_kills(
             failure = f"--seed {seed} --trial {command.name}:{number}: {ending}: {complaint}"
             tally.failures.append(failure)
             print(f"  FAILED {failure}", flush=True)
-        _empty(work)
+        empty(work)
     kills = sum(tally.kills for tally in found.values())
     print(
         f"{command.name}: {kills} kills over {len(known.touches)} touches of files and {known.seconds:.2f} s, in "
@@ -212,14 +211,14 @@ def course(
         resize(_used(work) + ending.limit)
     ended = run(command.arguments, work, ending)
     verdict = judged(work, command.out, known.before, known.whole, command.kept)
-    wrong = [*verdict.complaints, *misbehaviour(ended, ending, command.out)]
+    wrong = [*verdict.complaints, *misbehaviour(ended, ending)]
     drafts, complete = drafts_in(work), verdict.outcome == WHOLE
     if drafts and ending.kind != "KILL":
         wrong.append(f"drafts were left: {', '.join(drafts)}")
     if list((base / "temporary").iterdir()):
         if ending.kind != "KILL":
             wrong.append("temporary files were left")
-        _empty(base / "temporary")
+        empty(base / "temporary")
     if verdict.outcome not in OUTCOMES:
         wrong.append(verdict.outcome)
     if ended.code == 0 and not complete:
@@ -242,9 +241,7 @@ def course(
     return {"hit": hit, "outcome": verdict.outcome, "resumed": bool(state), "complaints": wrong}
 
 
-def _next_run(
-    command: Command, known: Reference, arguments: Sequence[str], work: Path, ended: Ended
-) -> list[str]:
+def _next_run(command: Command, known: Reference, arguments: Sequence[str], work: Path, ended: Ended) -> list[str]:
     """What is wrong with the run after a kill: it is to succeed, to clear all drafts, and to make the same result."""
     wrong = []
     if ended.code != 0:
@@ -261,7 +258,7 @@ def _next_run(
 def fill(command: Command, base: Path) -> None:
     """Put what a command finds at its output, and the state that it goes on from, into the working folder."""
     work = base / "work"
-    _empty(work)
+    empty(work)
     for prepared, place in command.finds:
         source = base / "prepared" / prepared
         shutil.copytree(source, work / place) if source.is_dir() else shutil.copy2(source, work / place)
@@ -290,11 +287,6 @@ def _numbers(tally: Tally) -> list[str]:
 
 def _shares(kills: int, commands: int) -> list[int]:
     return [kills // commands + (number < kills % commands) for number in range(commands)]
-
-
-def _empty(folder: Path) -> None:
-    for one in folder.iterdir():
-        shutil.rmtree(one) if one.is_dir() and not one.is_symlink() else one.unlink()
 
 
 def _listing(folder: Path) -> list[tuple[str, int, int]]:

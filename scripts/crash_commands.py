@@ -27,6 +27,11 @@ class Command:
     finds: tuple[tuple[str, str], ...] = ()  #: what was prepared -> where it is found
     kept: tuple[str, ...] = ()  #: names beside the output that may stay after a kill
 
+    @property
+    def reads(self) -> set[str]:
+        """The names of what it reads of the inputs."""
+        return {one.removeprefix(f"{INPUTS}/") for one in self.arguments if one.startswith(INPUTS)}
+
 
 def _listed(*commands: Command) -> dict[str, Command]:
     return {command.name: command for command in commands}
@@ -46,7 +51,7 @@ COMMANDS = _listed(
         (("m.checkpoint", "m.checkpoint"),), ("m.checkpoint",),
     ),
     Command("recommend", (*_RECOMMEND, "lists.csv"), "lists.csv"),
-    Command("recommend-over", (*_RECOMMEND, "lists.parquet", "--overwrite"), "lists.parquet", (("lists.parquet",) * 2,)),
+    Command("recommend-over", (*_RECOMMEND, "lists.parquet", "--overwrite"), "lists.parquet", (("lists.parquet",) * 2,)),  # noqa: E501
     Command("predict", ("predict", f"{INPUTS}/run", f"{INPUTS}/pairs.csv", "--out", "pairs.parquet"), "pairs.parquet"),
     Command("generate", ("generate", f"{INPUTS}/gan", "--users", "200", "--out", "fake.csv"), "fake.csv"),
     Command("robustness", (*_STUDY, "--out", "study"), "study"),
@@ -75,24 +80,29 @@ interactions: {file: ratings.csv, relation: rated}
 
 def prepare(base: Path, commands: Sequence[Command]) -> None:
     """Make what the commands read and find, by commands. Raises KgrecError where one fails."""
-    work, inputs, prepared = base / "work", base / "inputs", base / "prepared"
-    graph = f"{INPUTS}/shop.graph"
+    work, inputs, prepared, graph = base / "work", base / "inputs", base / "prepared", f"{INPUTS}/shop.graph"
     _write_films(inputs)
-    made: list[tuple[Path, tuple[str, ...]]] = [
-        (inputs / "shop.graph", ("build", str(SHOP))),
-        (prepared / "small.graph", ("build", f"{INPUTS}/films.yaml")),
-        (inputs / "popularity", ("train", "popularity", graph)),
-        (inputs / "run", ("train", "mf", graph, *SMALL)),
-        (prepared / "run", ("train", "mf", graph, *SMALL)),
-        (inputs / "gan", ("train", "gan", graph, "--epochs", "1", "--device", "cpu")),
-        (prepared / "lists.parquet", ("recommend", f"{INPUTS}/popularity", "--users", "all", "--k", "3")),
-        (prepared / "study", (*_STUDY[:-1], "1")),
-        (prepared / "back.json", ("backtest", "popularity", graph, "--every", "4w", "--windows", "1")),
-    ]
-    for place, arguments in made:
-        _must(run((*arguments, "--out", str(place)), work).said, place.exists(), arguments)
-    (inputs / "pairs.csv").write_text("user,item\n" + "".join(f"u{n:04d},p{n % 400:04d}\n" for n in range(1, 500)))
-    _checkpoint(work, prepared)
+    (inputs / "pairs.csv").write_text("user,item\n" + "".join(f"u{n:04d},p{n:04d}\n" for n in range(1, 400)))
+    read = {"shop.graph"}.union(*(command.reads for command in commands))
+    found = {name for command in commands for name, _ in command.finds}
+    if "lists.parquet" in found:
+        read.add("popularity")
+    made: dict[str, tuple[str, ...]] = {
+        "shop.graph": ("build", str(SHOP)),
+        "popularity": ("train", "popularity", graph),
+        "run": ("train", "mf", graph, *SMALL),
+        "gan": ("train", "gan", graph, "--epochs", "1", "--device", "cpu"),
+        "small.graph": ("build", f"{INPUTS}/films.yaml"),
+        "lists.parquet": ("recommend", f"{INPUTS}/popularity", "--users", "all", "--k", "3"),
+        "study": (*_STUDY[:-1], "1"),
+        "back.json": ("backtest", "popularity", graph, "--every", "4w", "--windows", "1"),
+    }
+    for folder, names in ((inputs, read), (prepared, found)):
+        for name in (name for name in made if name in names):
+            arguments = (*made[name], "--out", str(folder / name))
+            _must(run(arguments, work).said, (folder / name).exists(), arguments)
+    if "m.checkpoint" in found:
+        _checkpoint(work, prepared)
 
 
 def _write_films(folder: Path) -> None:
@@ -116,8 +126,13 @@ def _checkpoint(work: Path, prepared: Path) -> None:
     said = run(arguments, work, Ending("KILL", touch=third + 1)).said
     _must(said, (work / "m.checkpoint").exists(), arguments)
     shutil.move(work / "m.checkpoint", prepared / "m.checkpoint")
-    for one in work.iterdir():
-        shutil.rmtree(one) if one.is_dir() else one.unlink()
+    empty(work)
+
+
+def empty(folder: Path) -> None:
+    """Remove all that is in a folder."""
+    for one in folder.iterdir():
+        shutil.rmtree(one) if one.is_dir() and not one.is_symlink() else one.unlink()
 
 
 def resumed(arguments: Sequence[str]) -> tuple[str, ...]:

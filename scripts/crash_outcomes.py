@@ -97,19 +97,22 @@ def drafts_in(folder: Path) -> list[str]:
     return sorted(one.name for one in folder.iterdir() if DRAFT.fullmatch(one.name))
 
 
-def misbehaviour(ended: Ended, ending: Ending, out: str) -> list[str]:
+def misbehaviour(ended: Ended, ending: Ending) -> list[str]:
     """What is wrong in how a command came to its end."""
     wrong, number = [], SIGNALS.get(ending.kind)
     said = ended.said.strip().splitlines()
     if "Traceback" in ended.said:
-        wrong.append("a traceback: " + " / ".join(said[-3:]))
+        first = next(number for number, line in enumerate(said) if "Traceback" in line)
+        wrong.append(
+            "a traceback: " + " / ".join(map(str.strip, [*said[max(0, first - 1) : first + 3], "...", *said[-6:]]))
+        )
     if ended.stayed:
         wrong.append("a process stayed")
     if number is None:
         if ended.code not in (0, 1):
             wrong.append(f"exit code {ended.code}")
         errors = [line for line in said if line.startswith("error: ")]
-        if ended.code == 1 and not (len(errors) == 1 and said[-1] == errors[0] and "cannot write" in errors[0]):
+        if ended.code == 1 and not (len(errors) == 1 and said[-1] == errors[0] and "cannot write " in errors[0]):
             wrong.append(f"exit code 1 without a sentence that says what cannot be written: {said[-1:]}")
     elif ended.was_hit and ended.code not in (128 + number, 0):
         wrong.append(f"exit code {ended.code} and not {128 + number}: {said[-1:]}")

@@ -1,8 +1,8 @@
 """The kgrec command in a process of its own that is ended at a chosen moment of its course.
 
-A command is forked from this process, which has imported kgrec and computed nothing, so that hundreds of them are quick.
-A moment is so many touches of files in the working folder, and some seconds behind the last of them: an audit hook
-counts what Python opens, makes, renames, links and removes there, so that a touch is found again in every run.
+A command is forked from this process, which has imported kgrec and computed nothing, so that hundreds are quick. A
+moment is so many touches of files in the working folder, and some seconds behind the last of them: an audit hook counts
+what Python opens, makes, renames, links and removes there, so that a touch is found again in every run.
 """
 
 from __future__ import annotations
@@ -31,7 +31,17 @@ PIPE = 1 << 20  #: bytes of output that a command may write
 F_SETPIPE_SZ = 1031
 MS_REMOUNT, CLONE_NEWNS, CLONE_NEWUSER = 32, 0x00020000, 0x10000000
 #: What of a file system's changes Python announces, and how many of the arguments are paths
-TOUCHES = {"open": 1, "os.mkdir": 1, "os.rename": 2, "os.link": 2, "os.remove": 1, "os.rmdir": 1, "os.chmod": 1}
+START = "kgrec.crash.start"  #: the touch 0, before the command
+TOUCHES = {
+    START: 1,
+    "open": 1,
+    "os.mkdir": 1,
+    "os.rename": 2,
+    "os.link": 2,
+    "os.remove": 1,
+    "os.rmdir": 1,
+    "os.chmod": 1,
+}
 MAKING = ("os.mkdir", "os.link")  #: what needs room, as does the opening of a new file
 
 NO_SPACE, LONG_FILE, FULL_DISK = "no space", "long file", "full disk"
@@ -106,28 +116,31 @@ def run(arguments: Sequence[str], folder: Path, ending: Ending | None = None, th
     return Ended(code if code >= 0 else 128 - code, written, touches, seconds, hit, stayed)
 
 
-def in_small_volume(place: Path, trial: Callable[[Callable[[int], None]], dict[str, Any]]) -> dict[str, Any] | None:
-    """What a function finds that runs in a process where `place` is a volume in memory. It is called with a function
-    that gives the volume so many bytes. None: this system does not allow it."""
+def in_fork(work: Callable[[], Any]) -> Any:
+    """What a function returns, as JSON has it, that runs in a process forked from this one. Raises RuntimeError where
+    it fails."""
     found = _pipe()
     child = os.fork()
     if child == 0:
         try:
-            answer: dict[str, Any] | None = None
-            if _mount(place):
-                answer = trial(lambda size: _resize(place, size))
-            os.write(found[1], json.dumps(answer).encode())
+            answer = {"found": work()}
         except BaseException:
-            os.write(found[1], json.dumps({"broken": traceback.format_exc()}).encode())
-        finally:
-            os._exit(0)
+            answer = {"broken": traceback.format_exc()}
+        os.write(found[1], json.dumps(answer).encode())
+        os._exit(0)
     os.close(found[1])
     os.waitpid(child, 0)
     answer = json.loads(_all(found[0]))
     os.close(found[0])
-    if answer is not None and "broken" in answer:
+    if "broken" in answer:
         raise RuntimeError(answer["broken"])
-    return answer
+    return answer["found"]
+
+
+def in_small_volume(place: Path, trial: Callable[[Callable[[int], None]], dict[str, Any]]) -> dict[str, Any] | None:
+    """What a function finds that runs in a process where `place` is a volume in memory. It is called with a function
+    that gives the volume so many bytes. None: this system does not allow it."""
+    return in_fork(lambda: trial(lambda size: _resize(place, size)) if _mount(place) else None)
 
 
 def _become(
@@ -141,7 +154,7 @@ def _become(
         nothing = os.open(os.devnull, os.O_RDWR)
         for to, descriptor in ((0, nothing), (1, nothing), (2, said)):
             os.dup2(descriptor, to)
-        sys.stdout, sys.stderr = (open(to, "w", encoding="utf-8", closefd=False) for to in (1, 2))  # noqa: PTH123, SIM115
+        sys.stdout, sys.stderr = (open(to, "w", encoding="utf-8", closefd=False) for to in (1, 2))  # noqa: SIM115
         signal.signal(signal.SIGINT, signal.default_int_handler)
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
@@ -179,7 +192,7 @@ def _watch(folder: Path, ending: Ending | None, moment: int, touches: list[tuple
         nonlocal seen, done
         if event not in TOUCHES or isinstance(args[0], int):
             return
-        paths = [os.path.abspath(os.fsdecode(one)) for one in args[: TOUCHES[event]]]
+        paths = [os.path.normpath(folder / os.fsdecode(one)) for one in args[: TOUCHES[event]]]
         if not any(path.startswith(place) for path in paths):
             return
         number, seen = seen, seen + 1
@@ -196,6 +209,7 @@ def _watch(folder: Path, ending: Ending | None, moment: int, touches: list[tuple
                 os.kill(os.getpid(), SIGNALS[ending.kind])
 
     sys.addaudithook(hook)
+    sys.audit(START, place + START)
 
 
 def _use_threads(threads: int) -> None:

@@ -10,11 +10,13 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
+from kgrec.cli.entry import Stopped, stopped_cleanly
 from kgrec.drafts import put_back, remove_folder
 from kgrec.errors import KgrecError
 from kgrec.files import whole
@@ -193,6 +195,40 @@ def test_what_cannot_be_put_back_is_said(tmp_path, monkeypatch):
     assert names(tmp_path) == []
 
 
+class Interrupted(BaseException):
+    """What a signal's handler raises."""
+
+
+@pytest.mark.parametrize("what", ["unlink", "rename"])
+@pytest.mark.parametrize("call", [1, 2, 3])
+def test_a_signal_at_any_step_of_a_replacement_leaves_the_former_or_the_new_alone(tmp_path, monkeypatch, what, call):
+    """The signal comes instead of one of the renames or removals, and only once."""
+    usual, calls = getattr(Path, what), []
+
+    def interrupted(self: Path, *arguments: object, **options: object) -> object:
+        calls.append(self)
+        if len(calls) == call:
+            raise Interrupted
+        return usual(self, *arguments, **options)
+
+    def write(text: str) -> None:
+        with whole(tmp_path / "out", overwrite=True) as draft:
+            draft.mkdir()
+            (draft / "a").write_text(text)
+
+    write("former")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, what, interrupted)
+        try:
+            write("new")
+            ended_well = True
+        except Interrupted:
+            ended_well = False
+    assert names(tmp_path) == ["out"]
+    assert ended_well == (len(calls) < call)
+    assert (tmp_path / "out/a").read_text() == ("former" if what == "rename" and call < 3 else "new")
+
+
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
 def test_files_have_the_modes_that_the_umask_says(tmp_path, umask):
     former = os.umask(umask)
@@ -249,6 +285,49 @@ def test_building_and_recommending_on_a_full_disk(shop, tmp_path):
         done = kgrec("recommend", tmp_path / "run", "--users", "all", "--out", out, bytes_a_file=2_000)
         assert done.returncode == 1 and "error: cannot write" in done.stderr and names(tmp_path) == ["run"]
         assert "Traceback" not in done.stderr
+
+
+def test_an_error_of_what_a_signal_interrupted_does_not_hide_the_signal():
+    with pytest.raises(Stopped) as found, stopped_cleanly():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            raise KgrecError("closed what was not open")
+    assert found.value.code == 143 and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_ctrl_c_while_the_command_is_imported_is_no_traceback():
+    code = "import os, signal, sys\nclass Finder:\n    def find_spec(self, name, *_):\n"
+    code += "        if name == 'typer': os.kill(os.getpid(), signal.SIGINT)\n"
+    code += "sys.meta_path.insert(0, Finder())\nfrom kgrec.cli import main\n"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 130 and done.stderr == ""
+
+
+def test_processes_of_a_training_end_with_it(shop, tmp_path):
+    """Ctrl-C reaches the first process alone, as by `kill -INT`; the others are not seen to go on, nor heard."""
+    command = [sys.executable, "-m", "kgrec", "train", "mf", str(shop), "--out", str(tmp_path / "m"), "--devices", "2"]
+    command += ["--set", "dim=4", "--epochs", "1000", "--patience", "1000", "--device", "cpu"]
+    process = subprocess.Popen(command, stdout=-1, stderr=-1, text=True, cwd=ROOT, start_new_session=True)
+    while process.poll() is None and not (tmp_path / "m.checkpoint").exists():
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 130 and "Traceback" not in said and "nothing is left half-written" in said
+    assert names(tmp_path) == ["m.checkpoint"] and not alive_in_session(process.pid)
+
+
+def alive_in_session(leader: int) -> list[str]:
+    """The processes of a session that have not ended."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, session = file.read_text().rpartition(")")[2].split()[:4]
+        except OSError:
+            continue
+        if int(session) == leader and state != "Z":
+            found.append(str(file))
+    return found
 
 
 #: A command that says when it is in the middle of a checkpoint, or of a batch

@@ -142,7 +142,7 @@ class Apart(MF):
 def test_processes_whose_weights_come_apart_are_stopped(tmp_path, monkeypatch):
     (tmp_path / "apart_model.py").write_text(APART)
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(Exception, match="the processes' weights have come apart"):
+    with pytest.raises(KgrecError, match="the processes' weights have come apart"):
         train(
             "apart_model:Apart",
             tastes(),

@@ -1,5 +1,5 @@
 """`python -m kgrec.cli`."""
 
-from kgrec.cli.entry import main
+from kgrec.cli import main
 
 main()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import math
-import multiprocessing
 import os
 import signal
 import sys
@@ -12,7 +12,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -108,8 +108,8 @@ class Stopped(SystemExit):
 
 @contextmanager
 def stopped_cleanly() -> Iterator[None]:
-    """While this lasts, SIGTERM, and SIGHUP when a terminal is closed, end the command as Ctrl-C does: what is
-    half-written is removed. As with Ctrl-C, a single operation of torch that is under way comes to its end first."""
+    """While this lasts, Ctrl-C, SIGTERM, and SIGHUP when a terminal is closed, end the command with Stopped: what is
+    half-written is removed. A single operation of torch that is under way comes to its end first."""
     stopped_at = -math.inf
 
     def stop(number: int, _: object) -> None:
@@ -117,32 +117,44 @@ def stopped_cleanly() -> Iterator[None]:
         if time.monotonic() - stopped_at < SECONDS_TO_CLEAN:
             return  # `timeout`, for one, sends it twice
         stopped_at = time.monotonic()
-        for process in multiprocessing.active_children():  # of a training in several processes
-            if process.pid is not None:
-                with suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGINT)
         raise Stopped(128 + number)
 
     in_main = threading.current_thread() is threading.main_thread()  # where alone handlers can be set
-    numbers = [one for one in (signal.SIGTERM, signal.SIGHUP) if in_main and signal.getsignal(one) is signal.SIG_DFL]
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
+    before = {one: signal.getsignal(one) for one in usual}
+    numbers = [one for one in usual if in_main and before[one] == usual[one]]
     for one in numbers:
         signal.signal(one, stop)
     try:
         yield
+    except Exception as error:  # of what was interrupted, in the place of the interruption
+        stopped = _stopped_within(error)
+        if stopped is None:
+            raise
+        raise stopped from None
     finally:
         for one in numbers:
-            signal.signal(one, signal.SIG_DFL)
+            signal.signal(one, before[one])
+
+
+def _stopped_within(error: BaseException | None) -> Stopped | None:
+    """The signal during whose handling an error was raised, such as by code that closes what it has not opened yet."""
+    while error is not None and not isinstance(error, Stopped):
+        error = error.__context__
+    return error
 
 
 def main() -> None:
     """The entry point: what cannot be done is said in one message, with exit code 1; a signal's code is 128 + its
     number."""
-    wait_briefly()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # what its encoding lacks is written as an escape
-            stream.reconfigure(errors="backslashreplace")
+    # Ctrl-C while Python ends is no traceback
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_DFL)
     try:
         with stopped_cleanly(), former_names_as_notes():
+            wait_briefly()
+            for stream in (sys.stdout, sys.stderr):
+                if isinstance(stream, io.TextIOWrapper):  # what its encoding lacks is written as an escape
+                    stream.reconfigure(errors="backslashreplace")
             try:
                 app()
             finally:

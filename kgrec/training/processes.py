@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import multiprocessing
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +19,11 @@ from kgrec.model import Recommender
 from kgrec.training.config import TrainingConfig
 
 if TYPE_CHECKING:
+    from multiprocessing.queues import SimpleQueue
+
     from lightning_fabric import Fabric
+
+SECONDS_TO_END = 20.0  #: for which a process that is asked to end may go on; it comes to the end of torch's operation
 
 
 def choose_device(name: str) -> torch.device:
@@ -39,6 +49,94 @@ def make_fabric(config: TrainingConfig) -> Fabric:
     devices: Any = [device.index] if device.index is not None and config.devices == 1 else config.devices
     strategy = "auto" if config.devices == 1 else "ddp_spawn"
     return Fabric(accelerator=device.type, devices=devices, strategy=strategy, precision=config.precision)
+
+
+def launch(fabric: Fabric, work: Callable[[Fabric], None]) -> None:
+    """Do `work` in each of the processes that a Fabric of several says. They end with this one: on Ctrl-C, on any other
+    exception here, and when it is killed.
+
+    work: a function that can be pickled; a signal interrupts it with SystemExit. Raises KgrecError where one of them
+    raises it or OSError, with its message, and where one is ended from outside.
+    """
+    context = multiprocessing.get_context("spawn")
+    messages: SimpleQueue[str] = context.SimpleQueue()
+    others = set(multiprocessing.active_children())
+    try:
+        with _starting_quietly(context):
+            fabric.launch(_Work(work, messages))
+    except torch.multiprocessing.ProcessExitedException as error:
+        if not messages.empty():
+            raise KgrecError(messages.get()) from None
+        raise KgrecError(
+            f"one of the training's processes was ended from outside ({error.msg}), perhaps for want of memory; its "
+            "checkpoint, if there is one, stays: say --resume to go on from it"
+        ) from error
+    finally:
+        _end([one for one in multiprocessing.active_children() if one not in others])
+
+
+class _Work:
+    """What a process of several does, from when it has started: it heeds signals, and says which error ended it."""
+
+    def __init__(self, work: Callable[[Fabric], None], messages: SimpleQueue[str]) -> None:
+        self.work, self.messages = work, messages
+
+    def __call__(self, fabric: Fabric) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _stop)
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        try:
+            self.work(fabric)
+        except (KgrecError, OSError) as error:
+            self.messages.put(str(error))
+            sys.exit(1)
+
+
+def _stop(number: int, _: object) -> None:
+    """End this process, and heed no further signal, such as its parent's, while it cleans up."""
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
+class _Quiet(SpawnProcess):
+    """A process that Ctrl-C reaches only when it is about to work: while it imports there is nothing to clean up, and
+    Python would print a traceback."""
+
+    def start(self) -> None:
+        """Start it with SIGINT blocked, where signals can be."""
+        if not hasattr(signal, "pthread_sigmask"):
+            super().start()
+            return
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _starting_quietly(context: Any) -> Iterator[None]:
+    """While this lasts, the processes of a multiprocessing context are _Quiet."""
+    before = context.Process
+    context.Process = _Quiet
+    try:
+        yield
+    finally:
+        context.Process = before
+
+
+def _end(processes: Sequence[Any]) -> None:
+    """Ask processes to end, wait for them, and kill those that do not."""
+    for process in processes:
+        process.terminate()
+    until = time.monotonic() + SECONDS_TO_END
+    for process in processes:
+        process.join(max(0.0, until - time.monotonic()))
+        if process.is_alive():
+            process.kill()
+            process.join()
 
 
 def must_agree(model: Recommender, fabric: Fabric) -> None:

@@ -31,7 +31,7 @@ from kgrec.training.config import TrainingConfig
 from kgrec.training.job import TrainingJob
 from kgrec.training.log import as_csv_text, event_writer, peak_mb
 from kgrec.training.measuring import CHOOSERS, divided_for, evaluated, measured
-from kgrec.training.processes import make_fabric
+from kgrec.training.processes import launch, make_fabric
 from kgrec.training.run_folder import Artifact, read_schema, save_artifact, versions
 from kgrec.training.scorer_files import checked_scorer
 from kgrec.training.trained_model import TrainedModel
@@ -54,7 +54,7 @@ def run_job(job: TrainingJob, graph: Graph | str | Path, report: Report | None =
             return Session(fabric, job, graph, report).run()
     if job.out is None:
         raise KgrecError("several processes need an `out` to leave their result in")
-    fabric.launch(functools.partial(_in_process, job=job, graph=graph))
+    launch(fabric, functools.partial(_in_process, job=job, graph=graph))
     return TrainedModel.load(job.out, trust=job.named)
 
 

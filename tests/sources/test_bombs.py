@@ -26,6 +26,7 @@ from kgrec.errors import BadData, KgrecError
 from kgrec.sources.limits import DEEPEST, LONGEST_LINE, MOST_NODES
 from kgrec.sources.rdf import RdfSource, read_rdf
 from kgrec.sources.rdf.endpoint import remote_word
+from kgrec.sources.rdf.local_query import _run
 from kgrec.sources.rdf.sparql import construct, select
 from kgrec.sources.recipe import Recipe
 
@@ -278,6 +279,26 @@ def test_answers_have_a_memory_limit(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "a.ttl").write_bytes(TURTLE + b"".join(b":d%d :by :a .\n" % n for n in range(100)))
     with pytest.raises(BadData, match="more memory than a query may"):
         select(RdfSource(files=["a.ttl"], query=ROWS, timeout=60), tmp_path)
+
+
+def test_queries_say_where_there_is_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.ttl").write_bytes(TURTLE)
+    source = RdfSource(files=["a.ttl"], query="SELECT * { ?a ?b ?c }")
+
+    def run(task: Path) -> int:
+        (task.parent / "answer.part").mkdir()  # where the query's process would write
+        return _run(task)
+
+    monkeypatch.setattr("kgrec.sources.rdf.local_query._run", run)
+    with pytest.raises(KgrecError, match="cannot write the temporary files of a query: the answer does not fit"):
+        select(source, tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4, hard))
+    try:
+        with pytest.raises(KgrecError, match=r"cannot write the temporary files of a query: File too large"):
+            select(source, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 class _Remote(BaseHTTPRequestHandler):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kgrec.errors import BadData, Fault
+from kgrec.errors import BadData, Fault, KgrecError
 from kgrec.sources.limits import QUERY_MEMORY
 from kgrec.sources.rdf import query_process
 from kgrec.sources.rdf.rdf_file import RdfFile
@@ -26,26 +26,39 @@ def ask_files(source: RdfSource, folder: Path) -> dict[str, Any]:
     `triples`. Named graphs are merged.
 
     Raises BadData where a file or the query is wrong, with its line, where it takes longer than the source's `timeout`,
-    and where it would reach over the network without `network: true`.
+    and where it would reach over the network without `network: true`; KgrecError where there is no room for the
+    temporary files that it needs.
     """
-    with tempfile.TemporaryDirectory(prefix="kgrec-query-") as name:
-        here = Path(name)
-        files = [_copied(file, here / f"{number}.nt") for number, file in enumerate(rdf_files(source, folder))]
-        task = {
-            "query": source.query,
-            "prefixes": dict(source.prefixes),
-            "files": files,
-            "seconds": source.timeout,
-            "memory": QUERY_MEMORY,
-            "network": source.network,
-        }
-        (here / "task.json").write_text(json.dumps(task), encoding="utf-8")
-        code = _run(here / "task.json")
-        if not (here / "answer.json").exists():
-            raise BadData(_of_query(source, _why_stopped(code, source.timeout)))
-        found: dict[str, Any] = json.loads((here / "answer.json").read_text(encoding="utf-8"))
+    try:
+        with tempfile.TemporaryDirectory(prefix="kgrec-query-") as name:
+            found = _answer(source, folder, Path(name))
+    except OSError as error:
+        raise KgrecError(
+            f"cannot write the temporary files of a query: {error}; make room, or set TMPDIR to a folder that has some"
+        ) from error
     if "error" in found:
         raise BadData(_of_query(source, _what_is_wrong(found["error"])))
+    return found
+
+
+def _answer(source: RdfSource, folder: Path, here: Path) -> dict[str, Any]:
+    """What the query's process answers, by files in the folder `here`."""
+    files = [_copied(file, here / f"{number}.nt") for number, file in enumerate(rdf_files(source, folder))]
+    task = {
+        "query": source.query,
+        "prefixes": dict(source.prefixes),
+        "files": files,
+        "seconds": source.timeout,
+        "memory": QUERY_MEMORY,
+        "network": source.network,
+    }
+    (here / "task.json").write_text(json.dumps(task), encoding="utf-8")
+    code = _run(here / "task.json")
+    if code == query_process.CANNOT_WRITE:
+        raise OSError("the answer does not fit")
+    if not (here / "answer.json").exists():
+        raise BadData(_of_query(source, _why_stopped(code, source.timeout)))
+    found: dict[str, Any] = json.loads((here / "answer.json").read_text(encoding="utf-8"))
     return found
 
 
@@ -69,7 +82,8 @@ def _run(task: Path) -> int:
     """The exit code of the query's process. It is ended where this one is interrupted."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command = [sys.executable, "-P", str(query_process.__file__), str(task)]
-    return subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL).returncode
+    nothing = subprocess.DEVNULL  # also for errors: where Ctrl-C ends it too, its traceback is of no use
+    return subprocess.run(command, env=environment, stdin=nothing, stdout=nothing, stderr=nothing).returncode
 
 
 def _why_stopped(code: int, seconds: float) -> str:

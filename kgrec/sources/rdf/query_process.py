@@ -3,8 +3,8 @@
 `python -P query_process.py TASK`, where TASK is a JSON file: `query`, `prefixes`, `files` (N-Triples, each with its own
 blank nodes), `seconds`, `memory`, `network`. What it finds is written beside it as `answer.json`: `form` with `vars`
 and `rows` or with `triples`, or an `error` (`message`, `line`, `column`). No answer and exit code 1: the time was
-over. It is a process, since neither a regular expression nor a join of everything with everything can be stopped from
-within; and it stands alone, so that starting it imports no more than it needs.
+over; CANNOT_WRITE: there was no room. It is a process, since neither a regular expression nor a join of everything with
+everything can be stopped from within; and it stands alone, so that starting it imports no more than it needs.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+CANNOT_WRITE = 3  #: the exit code where there is no room for the answer
 NETWORK_EVENTS = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "socket.sendmsg")
 
 
@@ -134,7 +135,10 @@ def main(path: Path) -> None:
         sys.addaudithook(refuse_network)
     found = answer(task, path.parent)
     draft = path.parent / "answer.part"
-    draft.write_text(json.dumps(found), encoding="utf-8")
+    try:
+        draft.write_text(json.dumps(found), encoding="utf-8")
+    except OSError:
+        sys.exit(CANNOT_WRITE)
     faulthandler.cancel_dump_traceback_later()
     draft.rename(path.parent / "answer.json")
 

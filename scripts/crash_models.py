@@ -1,0 +1,144 @@
+"""Every trained model killed within its training and resumed, to the bits of an uninterrupted training."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from crash_commands import empty
+from crash_outcomes import contents, drafts_in, misbehaviour
+from crash_process import SIGNALS, Ended, Ending, in_fork, run
+from kgrec import models
+from kgrec.errors import KgrecError, unknown_name
+from kgrec.model import Recommender
+
+THREADS = (1, 2)
+EPOCHS = 3
+SHARE = 4  #: of the shop's users one in so many
+KILLS = 2  #: of one training: within its course, and again while it is gone on with
+MOST_RUNS = 8  #: to get to the end of a training
+FIELDS = {  #: to have all phases, and to be quick
+    "irgan": ("pretrain_epochs=1",),
+    "dnen": ("pretrain_epochs=1",),
+    **dict.fromkeys(("complex", "distmult", "rotate", "transe", "transr"), ("negatives=16", "dim=16")),
+    "svdpp": ("task=ctr",),
+}
+
+
+@dataclass
+class Course:
+    """What came of one model's kills."""
+
+    model: str
+    threads: int
+    kills: list[str] = field(default_factory=list)  #: how it was ended
+    runs: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+
+def trained_models() -> list[str]:
+    """The names of the built-in models that are trained epoch by epoch."""
+    return [name for name in models.builtin_names() if models.find(name).objectives is not Recommender.objectives]
+
+
+def models_resumed(base: Path, wanted: Sequence[str], seed: int) -> list[str]:
+    """Kill and resume models, and print a table of it. Returns the failures."""
+    names = trained_models() if list(wanted) == ["all"] else list(wanted)
+    for name in names:
+        if name not in trained_models():
+            raise unknown_name("trained model", name, trained_models())
+    in_fork(lambda: _write_few(base / "inputs"))
+    courses = [resumed_model(base, name, threads, seed) for name in names for threads in THREADS]
+    show(courses)
+    return [
+        f"--seed {seed} --models {one.model}, {one.threads} threads: {text}" for one in courses for text in one.wrong
+    ]
+
+
+def resumed_model(base: Path, name: str, threads: int, seed: int) -> Course:
+    """Train a model uncut, and again with kills; hold the two against each other."""
+    draw, found, begun = random.Random(f"{seed} {name} {threads}"), Course(name, threads), time.perf_counter()
+    work = base / "work"
+    empty(work)
+    arguments = _arguments(name)
+    uncut = run((*arguments, "--out", "uncut"), work, threads=threads)
+    if uncut.code != 0:
+        raise KgrecError(f"{name} cannot be trained: {uncut.said}")
+    states = [number for number, (_, what, path) in enumerate(uncut.touches)
+              if what == "os.rename" and path == "uncut.checkpoint"]  # fmt: skip
+    ending: Ending | None = _drawn(draw, uncut, states[0] + 1, len(uncut.touches))
+    cut = (*arguments, "--out", "cut")
+    while found.runs < MOST_RUNS and not (work / "cut").exists():
+        is_there = (work / "cut.checkpoint").exists()
+        ended = run((*cut, "--resume") if is_there else cut, work, ending, threads)
+        found.runs += 1
+        if ending is None and ended.code != 0:
+            found.wrong.append(f"going on fails: {ended.said.strip().splitlines()[-1:]}")
+            break
+        if ending is not None and (ended.was_hit or ended.code):
+            found.kills.append(str(ending))
+            found.wrong += misbehaviour(ended, ending)
+        # the second kill is somewhere in what is left
+        ending = _drawn(draw, uncut, 1, len(uncut.touches) // 2) if found.runs < KILLS else None
+    found.wrong += different(work)
+    if not found.kills:
+        found.wrong.append("no kill came before the end")
+    said = "; ".join(found.wrong) or "equal"
+    print(
+        f"{name}, {threads} threads: {', '.join(found.kills)}: {said} ({time.perf_counter() - begun:.0f} s)", flush=True
+    )
+    return found
+
+
+def different(work: Path) -> list[str]:
+    """How the training that was killed differs from the one that was not."""
+    wrong = []
+    left = sorted(one.name for one in work.iterdir())
+    if left != ["cut", "uncut"]:
+        wrong.append(f"{', '.join(left)} are there; cut and uncut are wanted ({len(drafts_in(work))} drafts)")
+    if "cut" in left:
+        one, other = contents(work / "uncut"), contents(work / "cut")
+        differ = [name for name in sorted({*one, *other}) if one.get(name) != other.get(name)]
+        if differ:
+            wrong.append(f"not equal to the uncut run in {', '.join(differ)}")
+    return wrong
+
+
+def show(courses: Sequence[Course]) -> None:
+    """A row a model and number of threads."""
+    from kgrec.text_tables import TextConsole, text_table
+
+    table = text_table("Trainings that were killed and resumed", ["model"], ["threads", "kills", "runs", "equal"])
+    for one in courses:
+        table.add_row(one.model, *map(str, (one.threads, len(one.kills), one.runs)), "no" if one.wrong else "yes")
+    equal = sum(not one.wrong for one in courses)
+    table.add_row("all", "", str(sum(len(one.kills) for one in courses)), str(sum(one.runs for one in courses)),
+                  f"{equal} of {len(courses)}")  # fmt: skip
+    TextConsole().print(table)
+
+
+def _write_few(inputs: Path) -> None:
+    """A graph of some of the shop's users, and of all that it knows besides."""
+    from kgrec.graph import Graph
+
+    graph = Graph.load(inputs / "shop.graph")
+    users = graph.range("user")
+    is_user = (graph.head >= users.start) & (graph.head < users.stop)
+    graph.where(~is_user | ((graph.head - users.start) % SHARE == 0)).save(inputs / "few.graph")
+
+
+def _arguments(name: str) -> tuple[str, ...]:
+    fields = [part for value in FIELDS.get(name, ()) for part in ("--set", value)]
+    course = ("--epochs", str(EPOCHS), "--validate-every", str(EPOCHS), "--refit", "--seed", "3", "--device", "cpu")
+    return ("train", name, "../inputs/few.graph", *fields, *course)
+
+
+def _drawn(draw: random.Random, uncut: Ended, first: int, last: int) -> Ending:
+    """A signal at a touch of these, or in the time behind it."""
+    touch = draw.randrange(first, last)
+    until = uncut.touches[touch + 1][0] if touch + 1 < len(uncut.touches) else uncut.seconds
+    delay = draw.choice((0.0, draw.uniform(0, until - uncut.touches[touch][0])))
+    return Ending(draw.choice(list(SIGNALS)), touch=touch, delay=max(delay, 0.0))
