@@ -10,9 +10,11 @@ from kgrec.graph import Candidates, Graph
 from kgrec.sources.building.events import KnownIds
 from kgrec.sources.building.graph_builder import GraphBuilder
 from kgrec.sources.building.links import EntityNodes
+from kgrec.sources.building.literals import LiteralColumns
 from kgrec.sources.building.nodes import NodeRows
 from kgrec.sources.building.relation_names import RelationNames
 from kgrec.sources.building.report import BuildReport
+from kgrec.sources.rdf.blank_names import BlankNumbers
 from kgrec.sources.rdf.facts import FactOptions, Facts
 from kgrec.sources.recipe.recipe import Recipe
 from kgrec.sources.tables.bad_rows import BadRows
@@ -33,6 +35,8 @@ class BuildState:
         self.entities = EntityNodes(self.builder)
         self.facts: dict[int, tuple[FactOptions, Facts]] = {}  #: by position among the sources of facts
         self.relation_names: RelationNames | None = None  #: of predicates, from the first that is placed
+        self.blank_numbers = BlankNumbers()
+        self.literal_columns = LiteralColumns()  #: features from facts
         self.relations_of_facts: set[str] = set()
         self.graph: Graph | None = None  #: from the last step
 

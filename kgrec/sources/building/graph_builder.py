@@ -47,6 +47,7 @@ class NodeBuilder:
         self.ids: pa.Array = pa.array([], pa.string())
         self.features: dict[str, PartialFeature] = {}
         self._labels: list[tuple[np.ndarray, pa.Array]] = []
+        self._has_label = np.zeros(0, bool)  # by number
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -71,9 +72,16 @@ class NodeBuilder:
         number[used] = self.add(ids.take(pa.array(used)))
         return number[codes]
 
-    def add_labels(self, number: np.ndarray, labels: pa.Array) -> None:
-        """Labels of some nodes; of several for one node the first stays."""
-        self._labels.append((number, labels))
+    def add_labels(self, number: np.ndarray, labels: pa.Array) -> int:
+        """Labels of some nodes; of several for one node the first stays. Returns how many were not taken."""
+        self._has_label = np.concatenate([self._has_label, np.zeros(len(self) - len(self._has_label), bool)])
+        is_there = np.asarray(labels.is_valid())
+        there, rows = self._has_label[number], np.flatnonzero(is_there)
+        first = rows[~pd.Series(number[rows]).duplicated().to_numpy()]
+        taken = first[~there[first]]
+        self._labels.append((number[taken], labels.take(pa.array(taken))))
+        self._has_label[number[taken]] = True
+        return len(rows) - len(taken)
 
     def add_feature(self, name: str, feature: PartialFeature, source: str) -> None:
         """A column. Raises KgrecError where the type has one of that name."""
@@ -90,10 +98,7 @@ class NodeBuilder:
     def _all_labels(self) -> pa.Array | None:
         labels = np.full(len(self), None, object)
         for number, values in self._labels:
-            texts = values.to_numpy(zero_copy_only=False)
-            new = np.flatnonzero(pd.isna(labels[number]) & ~pd.isna(texts))
-            first = new[~pd.Series(number[new]).duplicated().to_numpy()]
-            labels[number[first]] = texts[first]
+            labels[number] = values.to_numpy(zero_copy_only=False)
         return pa.array(labels, pa.string()) if self._labels else None
 
 

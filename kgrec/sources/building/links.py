@@ -1,20 +1,21 @@
-"""Facts onto nodes: a linked item is the entity's node, other resources become nodes of their own."""
+"""Entities onto nodes: a linked item is the entity's node, other resources become nodes of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.sources.building.graph_builder import EdgeColumns, GraphBuilder
-from kgrec.sources.building.relation_names import RelationNames
-from kgrec.sources.building.report import BuildReport, LinkCoverage
+from kgrec.sources.building.graph_builder import GraphBuilder
+from kgrec.sources.building.report import BuildReport, GraphOnly, LinkCoverage
 from kgrec.sources.rdf.facts import FactOptions, Facts
+from kgrec.sources.rdf.numbering import first_rows
+from kgrec.sources.rdf.schema_org import spellings
 from kgrec.sources.recipe.knowledge_part import Link
 from kgrec.sources.tables.bad_rows import BadRows
 from kgrec.sources.tables.columns import Ids
@@ -37,6 +38,36 @@ class Places:
         within = np.arange(len(row)) - np.repeat(count.cumsum() - count, count)
         return row, self.ptr[resource][row] + within
 
+    @cached_property
+    def are_distinct(self) -> bool:
+        """Whether no node is several resources."""
+        return bool(first_rows(np.stack([self.type, self.number], axis=1)).all())
+
+    def have(self, resource: np.ndarray) -> np.ndarray:
+        """bool [n]: whether each of these resources is a node."""
+        found: np.ndarray = self.ptr[resource + 1] > self.ptr[resource]
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class OwnIds:
+    """The ids that the user has for entities of one node type, as the link says them."""
+
+    entities: pa.Array  #: strings [n]
+    ids: pa.Array  #: strings [n]
+    template: tuple[str, str] | None = None  #: what stands before and after the id in an entity's IRI
+
+    def of(self, entities: pa.Array) -> pa.Array:
+        """strings [n]: the id of each entity, null where none is known; of several the first."""
+        known = self.ids.take(pc.index_in(entities, value_set=self.entities))
+        if self.template is None:
+            return known
+        before, after = self.template
+        fits = pc.and_(pc.starts_with(entities, before), pc.ends_with(entities, after))
+        fits = pc.and_(fits, pc.greater(pc.binary_length(entities), len((before + after).encode())))
+        inner = pc.utf8_slice_codeunits(entities, len(before), -len(after) or None)
+        return pc.coalesce(known, pc.if_else(fits, inner, pa.scalar(None, pa.string())))
+
 
 class EntityNodes:
     """The entities that are nodes: linked ones, and those that facts have named so far."""
@@ -47,6 +78,9 @@ class EntityNodes:
         self._entities: list[pa.Array] = []
         self._type: list[np.ndarray] = []
         self._number: list[np.ndarray] = []
+        self._own_ids: dict[str, OwnIds] = {}
+        self._typed: list[tuple[pa.Array, dict[str, np.ndarray]]] = []  # resources, node type -> which are of it
+        self._graph_only: dict[str, GraphOnly] = {}
         self.linked: dict[str, tuple[np.ndarray, pa.Array, bool]] = {}  #: numbers, entities, whether by a template
 
     def types(self) -> list[str]:
@@ -54,47 +88,123 @@ class EntityNodes:
         return list(self._types)
 
     def link(self, node_type: str, link: Link, folder: Path, bad_rows: BadRows, report: BuildReport) -> None:
-        """Say which entities the nodes of a type are."""
-        nodes = self._builder.nodes_of(node_type)
+        """Say which entities the nodes of a type are, by a template or a table."""
+        nodes, none = self._builder.nodes_of(node_type), pa.array([], pa.string())
         if link.template is not None:
             before, _, after = link.template.partition("{id}")
             number, entities = np.arange(len(nodes)), pc.binary_join_element_wise(before, nodes.ids, after, "")
+            self._own_ids[node_type] = OwnIds(none, none, (before, after))
         else:
             columns = [Ids(link.id), Ids(link.entity)]
             read = read_table(link, link.file, columns, folder, bad_rows)
             ids, entities = (read[column].dictionary_decode() for column in columns)
             number = nodes.find(ids)
             report.drop(f"links of {link.file[0]} from {node_type} ids that the graph has not", (number < 0).sum())
-            entities, number = entities.filter(pa.array(number >= 0)), number[number >= 0]
+            unknown, known = pa.array(number < 0), pa.array(number >= 0)
+            self._own_ids[node_type] = OwnIds(entities.filter(unknown), ids.filter(unknown))
+            entities, number = entities.filter(known), number[number >= 0]
         self.linked[node_type] = (number, entities, link.template is not None)
+        self._add(node_type, number, entities)
+
+    def link_by_values(self, node_type: str, entities: pa.Array, values: pa.Array) -> None:
+        """Say which entities the nodes of a type are, by the ids that facts say of them. entities, values: strings."""
+        number = self._builder.nodes_of(node_type).find(values)
+        known = number >= 0
+        self._own_ids[node_type] = OwnIds(entities, values)
+        entities, number = entities.filter(pa.array(known)), number[known]
+        self.linked[node_type] = (number, entities, False)
         self._add(node_type, number, entities)
 
     def _add(self, node_type: str, number: np.ndarray, entities: pa.Array) -> None:
         code = self._types.setdefault(node_type, len(self._types))
+        is_new = first_rows(np.stack([number, entities.dictionary_encode().indices.to_numpy()], axis=1))
+        number, entities = number[is_new], entities.filter(pa.array(is_new))
         self._entities.append(entities.cast(pa.string()))
         self._type.append(np.full(len(number), code, np.int64))
         self._number.append(np.asarray(number, np.int64))
 
-    def place(self, facts: Facts, options: FactOptions) -> Places:
-        """The nodes of all resources; those that are none yet and stand in an edge, or are of a class that the recipe
-        names, become nodes."""
-        known = self._lookup(facts.resources)
-        resource_type = _types_of(facts, options)
-        wanted = resource_type >= 0
-        for subject, object in facts.edges.values():
-            wanted[subject] = wanted[object] = True
-        new = np.flatnonzero(wanted & (np.diff(known.ptr) == 0))
+    def name_types(self, facts: Facts, options: FactOptions) -> None:
+        """Take note of the node types that a source says for its resources: they hold in the other sources too."""
+        found = types_of(facts, options)
+        names = [*dict.fromkeys(options.types.values())]
+        of_type = {name: np.flatnonzero(found == code) for code, name in enumerate(names)}
+        self._typed.append((facts.resources, {name: which for name, which in of_type.items() if len(which)}))
+
+    def add_classes(self, classes: Sequence[str], node_type: str, label: str = "") -> None:
+        """Make nodes of classes (distinct), those that are none yet. Of schema.org both spellings are the same node."""
+        forms = [(place, form) for place, iri in enumerate(classes) for form in (iri, *_others(iri))]
+        owner, iris = (
+            np.array([place for place, _ in forms], np.int64),
+            pa.array([form for _, form in forms], pa.string()),
+        )
+        is_new = np.ones(len(classes), bool)
+        is_new[owner[np.diff(self.find(iris).ptr) > 0]] = False
+        number = np.full(len(classes), -1, np.int64)
+        new = pa.array(classes, pa.string()).filter(pa.array(is_new))
+        number[is_new] = self._builder.nodes_of(node_type, label).add(new)
+        self._add(node_type, number[owner[is_new[owner]]], iris.filter(pa.array(is_new[owner])))
+
+    def place(self, facts: Facts, options: FactOptions, wanted: Iterable[np.ndarray]) -> Places:
+        """The nodes of all resources. Those that are none yet and stand in an edge, are `wanted`, or are of a class
+        that the recipe names, become nodes."""
+        known = self.find(facts.resources)
+        resource_type = types_of(facts, options)
+        chosen = resource_type >= 0
+        for which in (*wanted, *(end for ends in facts.edges.values() for end in ends)):
+            chosen[which] = True
+        new = np.flatnonzero(chosen & (np.diff(known.ptr) == 0))
         names = [*dict.fromkeys([*options.types.values(), options.node_type])]
         of_type = np.where(resource_type[new] >= 0, resource_type[new], names.index(options.node_type))
+        self._take_types_of_others(facts.resources, new, np.flatnonzero(resource_type[new] < 0), of_type, names)
         for code, name in enumerate(names):
-            chosen = new[of_type == code]
-            if len(chosen):
-                ids = facts.resources.take(pa.array(chosen)).cast(pa.string())
+            which = new[of_type == code]
+            if len(which):
                 label = next((iri for iri, known_as in options.types.items() if known_as == name), "")
-                self._add(name, self._builder.nodes_of(name, options.expanded(label)).add(ids), ids)
-        return self._lookup(facts.resources)
+                entities = facts.resources.take(pa.array(which)).cast(pa.string())
+                self._add_new(name, options.expanded(label), entities)
+        return self.find(facts.resources)
 
-    def _lookup(self, resources: pa.Array) -> Places:
+    def _take_types_of_others(
+        self, resources: pa.Array, new: np.ndarray, untyped: np.ndarray, of_type: np.ndarray, names: list[str]
+    ) -> None:
+        """Fill in the types that other sources say, at the positions `untyped` of `new`; their names may be added."""
+        for others, types in self._typed:
+            if others is resources or not len(untyped):
+                continue
+            for name, which in types.items():
+                iris = resources.take(pa.array(new[untyped])).cast(pa.string())
+                found = pc.is_in(iris, value_set=others.take(pa.array(which)).cast(pa.string()))
+                is_of = found.to_numpy(zero_copy_only=False)
+                if is_of.any() and name not in names:
+                    names.append(name)
+                if is_of.any():
+                    of_type[untyped[is_of]] = names.index(name)
+                    untyped = untyped[~is_of]
+
+    def _add_new(self, node_type: str, label: str, entities: pa.Array) -> None:
+        """Entities that no table knows become nodes, by the user's own ids where these are known."""
+        own = self._own_ids.get(node_type)
+        own_ids = pa.nulls(len(entities), pa.string()) if own is None else own.of(entities)
+        ids = pc.coalesce(own_ids, entities)
+        nodes = self._builder.nodes_of(node_type, label)
+        before = len(nodes)
+        self._add(node_type, nodes.add(ids), entities)
+        by_iri, by_id = entities.filter(own_ids.is_null()), own_ids.is_valid()
+        pairs = zip(ids.filter(by_id)[:3].to_pylist(), entities.filter(by_id)[:3].to_pylist())
+        counted = self._graph_only.get(node_type, GraphOnly())
+        self._graph_only[node_type] = GraphOnly(
+            counted.nodes + len(nodes) - before,
+            counted.by_iri + len(by_iri),
+            [*counted.iris, *by_iri[:3].to_pylist()][:3],
+            [*counted.ids, *(f"{one} ({iri})" for one, iri in pairs)][:3],
+        )
+
+    def graph_only(self, node_types: Iterable[str]) -> dict[str, GraphOnly]:
+        """By node type, among these, the nodes that only the knowledge graph has."""
+        return {name: self._graph_only[name] for name in node_types if name in self._graph_only}
+
+    def find(self, resources: pa.Array) -> Places:
+        """The nodes that these resources (distinct strings) are so far."""
         entities = pa.chunked_array(self._entities, pa.string()).combine_chunks()
         found = pc.fill_null(pc.index_in(entities, value_set=resources.cast(pa.string())), -1)
         resource = found.to_numpy(zero_copy_only=False).astype(np.int64)
@@ -104,36 +214,33 @@ class EntityNodes:
         return Places(ptr.astype(np.int64), node_type, number)
 
 
-def _types_of(facts: Facts, options: FactOptions) -> np.ndarray:
+def ids_of(facts: Facts, predicate: str) -> tuple[pa.Array, pa.Array]:
+    """Entities and the ids that a predicate says of them, strings [n], [n]: its values, or the IRIs that it names."""
+    resources = facts.resources.cast(pa.string())
+    entities, values = pa.array([], pa.string()), pa.array([], pa.string())
+    if predicate in facts.edges:
+        entities, values = (resources.take(pa.array(end)) for end in facts.edges[predicate])
+    if predicate in facts.literals:
+        literals = facts.literals[predicate]
+        entities = pa.concat_arrays([entities, resources.take(pa.array(literals.subject))])
+        values = pa.concat_arrays([values, literals.value])
+    return entities, values
+
+
+def _others(iri: str) -> list[str]:
+    """The other spellings of a class."""
+    return [form for form in spellings(iri) if form != iri]
+
+
+def types_of(facts: Facts, options: FactOptions) -> np.ndarray:
     """int64 [resources]: the position of each one's type among the recipe's, the first that fits; -1: none."""
     names = [*dict.fromkeys(options.types.values())]
     found = np.full(len(facts.resources), -1, np.int64)
     for iri, name in reversed(list(options.types.items())):
-        members = facts.types.get(options.expanded(iri))
+        members = facts.types.get(options.term(iri))
         if members is not None:
             found[members] = names.index(name)
     return found
-
-
-def add_facts(facts: Facts, places: Places, types: list[str], names: RelationNames, builder: GraphBuilder) -> None:
-    """The edges that facts state between the nodes that resources are: an edge type for each pair of node types."""
-    for predicate, (subject, object) in facts.edges.items():
-        row, head = places.of(subject)
-        further, tail = places.of(object[row])
-        head = head[further]
-        kind = places.type[head] * len(types) + places.type[tail]
-        for code in pd.unique(kind):
-            of = kind == code
-            edge = (types[int(code) // len(types)], names[predicate], types[int(code) % len(types)])
-            builder.add_edges(
-                edge,
-                EdgeColumns(
-                    places.number[head[of]],
-                    places.number[tail[of]],
-                    label=predicate,
-                    inverse_of=names.inverse(predicate),
-                ),
-            )
 
 
 def coverage(

@@ -58,7 +58,7 @@ def place_images(
 def _read_ids(file: Path, what: str) -> pa.Array:
     """Strings, one a line."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         message = f"{what}: {file} is no file of one id a line: {error}"
         kind = "missing file" if isinstance(error, FileNotFoundError) else "altered file"

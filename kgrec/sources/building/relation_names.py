@@ -30,7 +30,7 @@ class RelationNames:
         """Name predicates as the recipe says, else by their own last part. Raises BadData where a recipe's name is not
         letters, digits and single underscores."""
         predicates = list(predicates)
-        chosen = {options.expanded(predicate): name for predicate, name in options.names.items()}
+        chosen = {options.term(predicate): name for predicate, name in options.names.items()}
         wrong = [name for name in chosen.values() if clean_name(name) != name]
         if wrong:
             raise BadData(
@@ -41,15 +41,17 @@ class RelationNames:
                 )
                 for name in wrong
             )
-        self._taken |= set(chosen.values())
+        of_values = {options.term(name): literal.relation for name, literal in options.literals.items()}
+        self._taken |= {*chosen.values(), *(name for name in of_values.values() if name is not None)}
+        self._taken |= {options.classes.relation} if options.classes is not None else set()
         for predicate in predicates:
             if predicate not in self._name:
-                self._name[predicate] = chosen.get(predicate) or self._free_name(predicate)
+                self._name[predicate] = chosen.get(predicate) or self._free_name(predicate, of_values.get(predicate))
         self._add_inverses(options.inverse_of, options)
 
     def _add_inverses(self, inverse_of: Mapping[str, str], options: FactOptions) -> None:
         for predicate, other in inverse_of.items():
-            backwards, forwards = options.expanded(predicate), options.expanded(other)
+            backwards, forwards = options.term(predicate), options.term(other)
             if backwards in self._name and forwards in self._name:
                 self._inverse[backwards] = self._name[forwards]
 
@@ -57,7 +59,8 @@ class RelationNames:
         """The relation that states the same facts backwards, as the recipe says."""
         return self._inverse.get(predicate)
 
-    def _free_name(self, predicate: str) -> str:
-        chosen = free_name(predicate, self._taken)
+    def _free_name(self, predicate: str, own: str | None) -> str:
+        """A name that no other has. own: that of the edges to its values, which it may share."""
+        chosen = free_name(predicate, self._taken - {own})
         self._taken.add(chosen)
         return chosen

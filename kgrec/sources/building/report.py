@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, NamedTuple
 
 from kgrec.graph import Graph
+from kgrec.sources.rdf.facts import FactOptions
+from kgrec.sources.rdf.left_out import LeftOut, left_out
+
+MOST_LINES = 6  #: of one reason, for predicates or classes
+MOST_DETAILS = 1_000  #: of one reason, in JSON
+
+
+class _Detail(NamedTuple):
+    """How many triples of a predicate or class, by its IRI, were left out."""
+
+    name: str
+    count: int
+    options: FactOptions
 
 
 @dataclass(frozen=True)
@@ -18,6 +31,16 @@ class LinkCoverage:
     with_facts: int  #: linked nodes with at least one fact
     shared_entities: int  #: entities that several of these nodes are
     sharing_nodes: int  #: nodes that share their entity
+
+
+@dataclass(frozen=True)
+class GraphOnly:
+    """Nodes of one type that only the knowledge graph has."""
+
+    nodes: int = 0
+    by_iri: int = 0  #: how many of them have their IRI as their id, since nothing says the user's
+    iris: list[str] = field(default_factory=list)  #: some of those
+    ids: list[str] = field(default_factory=list)  #: some of the others: `id (IRI)`
 
 
 @dataclass
@@ -33,14 +56,53 @@ class BuildReport:
     dropped: dict[str, int] = field(default_factory=dict)  #: why -> how many rows, triples or values were left out
     num_triples: int = 0  #: read
     links: dict[str, LinkCoverage] = field(default_factory=dict)  #: by node type
+    graph_only: dict[str, GraphOnly] = field(default_factory=dict)  #: by node type, of those that the recipe names
+    notes: list[str] = field(default_factory=list)  #: what else a reader should know
     unknown_predicates: list[str] = field(default_factory=list)  #: named by the recipe, in no fact
     problems: list[str] = field(default_factory=list)  #: bad rows that were left out, with `on_bad_rows: report`
     seconds: float = 0.0
+    _details: dict[tuple[str, str], _Detail] = field(default_factory=dict, repr=False)  # (why, predicate or class)
 
     def drop(self, why: str, count: int) -> None:
         """Count what was left out; none is not mentioned."""
         if count:
             self.dropped[why] = self.dropped.get(why, 0) + int(count)
+
+    def leave_out(self, why: str, name: str, count: int, options: FactOptions) -> None:
+        """Count what was left out of one predicate or class, by its IRI. Sources that agree are counted together."""
+        if not count:
+            return
+        self.drop(why.format(name), count)
+        self.detail(why, name, count, options)
+
+    def detail(self, why: str, name: str, count: int, options: FactOptions) -> None:
+        """Say of which predicate or class it is, where the count itself is made elsewhere."""
+        before = self._details.get((why, options.shown(name)))
+        total = count + (0 if before is None else before.count)
+        self._details[why, options.shown(name)] = _Detail(name, total, options)
+
+    @property
+    def left_out(self) -> dict[str, list[LeftOut]]:
+        """Of what was dropped, the facts and values: why -> the most frequent predicates and classes, at most
+        MOST_DETAILS of them."""
+        of_reason: dict[str, list[tuple[str, _Detail]]] = {}
+        for (why, _), detail in self._details.items():
+            of_reason.setdefault(why.format(detail.name), []).append((why, detail))
+        return {
+            reason: [left_out(why, *one) for why, one in sorted(found, key=lambda pair: -pair[1].count)[:MOST_DETAILS]]
+            for reason, found in of_reason.items()
+        }
+
+    def lines_of_left_out(self) -> list[str]:
+        """What was left out, one line a reason, predicate or class: of each reason the most frequent, then the rest."""
+        lines, details = [], self.left_out
+        for why, count in self.dropped.items():
+            found = details.get(why, [])
+            lines += [f"left out: {one}" for one in found[:MOST_LINES]]
+            rest = count - sum(one.count for one in found[:MOST_LINES])
+            more = f"more {why} (--json says which)" if len(found) > MOST_LINES else why
+            lines += [f"left out: {rest:,} {more}"] if rest else []
+        return lines
 
     def count(self, graph: Graph) -> None:
         """Take over what the graph holds."""
@@ -54,7 +116,9 @@ class BuildReport:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data."""
-        return asdict(self)
+        data = asdict(replace(self, _details={}))
+        del data["_details"]
+        return data | {"left_out": [asdict(one) for found in self.left_out.values() for one in found]}
 
     def __str__(self) -> str:
         lines = [f"{self.name}: {_counts(self.nodes)}", *_edge_lines(self.edges)]
@@ -62,7 +126,9 @@ class BuildReport:
         lines += [f"candidates {name}: {count:,} users" for name, count in self.candidates.items()]
         lines += [f"{count:,} {name} ids stand in no table; nodes were added" for name, count in self.added.items()]
         lines += [_link_line(name, link) for name, link in self.links.items()]
-        lines += [f"left out: {count:,} {why}" for why, count in self.dropped.items()]
+        lines += [graph_only_line(name, found) for name, found in self.graph_only.items()]
+        lines += self.lines_of_left_out()
+        lines += self.notes
         if self.unknown_predicates:
             lines.append(f"the recipe names predicates that no fact has: {', '.join(self.unknown_predicates)}")
         lines += self.problems
@@ -84,3 +150,13 @@ def _edge_lines(edges: Mapping[str, int], most: int = 12) -> list[str]:
 def _link_line(name: str, link: LinkCoverage) -> str:
     shared = f"; {link.sharing_nodes} share {link.shared_entities} entities" if link.shared_entities else ""
     return f"{name}: {link.linked:,} of {link.nodes:,} linked, {link.with_facts:,} with at least one fact{shared}"
+
+
+def graph_only_line(name: str, found: GraphOnly) -> str:
+    """Which nodes of a type only the knowledge graph has, and by what ids."""
+    said = f"{found.nodes:,} {name} nodes are in the knowledge graph alone"
+    if not found.by_iri:
+        return f"{said}, such as {found.ids[0]}"
+    which = "their ids are IRIs" if found.by_iri == found.nodes else f"{found.by_iri:,} of them have IRIs as ids"
+    advice = f"`links: {{{name}: {{predicate: ...}}}}` names the predicate that holds yours"
+    return f"{said}; {which}, such as {found.iris[0]}: {advice}"

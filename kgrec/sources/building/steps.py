@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -14,9 +13,17 @@ from kgrec.graph.assembly import assemble
 from kgrec.graph.schema import EdgeType
 from kgrec.sources.building.build_state import BuildState
 from kgrec.sources.building.events import read_events
+from kgrec.sources.building.fact_edges import (
+    EdgePlacer,
+    add_class_nodes,
+    add_classes,
+    add_facts,
+    resources_with_classes,
+    unused_classes,
+)
 from kgrec.sources.building.interactions import mark_clicks, place_events
-from kgrec.sources.building.links import add_facts, coverage
-from kgrec.sources.building.literals import add_literals
+from kgrec.sources.building.links import coverage, ids_of
+from kgrec.sources.building.literals import add_labels, add_value_nodes, values_that_are_nodes
 from kgrec.sources.building.node_vectors import place_images, place_vectors
 from kgrec.sources.building.nodes import place_node_rows, read_node_table
 from kgrec.sources.building.published_splits import published_candidates, published_split
@@ -31,7 +38,6 @@ from kgrec.sources.recipe.node_part import ImageFolder, NodeTable, VectorFile
 from kgrec.sources.recipe.portable_recipe import portable_recipe
 from kgrec.sources.recipe.published_part import PublishedCandidates
 from kgrec.sources.recipe.recipe import Recipe
-from kgrec.sources.tables.bad_rows import BadRows
 from kgrec.sources.tables.images import image_files
 
 if TYPE_CHECKING:
@@ -201,15 +207,23 @@ def _images_are_there(images: ImageFolder) -> Work:
 
 
 def _knowledge(recipe: Recipe, rdf: Sequence[tuple[rdflib.Graph, FactOptions]]) -> Iterator[Step]:
-    """Links, then the facts of all sources, one source after the other."""
+    """Links, then the facts of all sources: all are read before the first is placed."""
     for node_type, link in recipe.links.items():
-        yield Step(link.file, _link(node_type, link))
+        if link.predicate is None:
+            yield Step(link.file, _link(node_type, link))
     sources = [*map(_rdf_source, recipe.rdf), *map(_triple_table, recipe.triples), *map(_rdf_graph, rdf)]
     for position, source in enumerate(sources):
         yield Step(source.files, _read_facts(position, source), by_file=source.by_file)
+    for node_type, link in recipe.links.items():
+        if link.predicate is not None:
+            yield Step((), _link_by_predicate(node_type, link))
+    if len(sources) > 1:
+        yield from (Step((), _name_types(position)) for position in range(len(sources)))
+    yield from (Step((), _add_class_nodes(position)) for position in range(len(sources)))
     for position in range(len(sources)):
         yield Step((), _place_facts(position))
         yield Step((), _count_facts(position))
+    yield Step((), lambda state: state.literal_columns.place(state.builder, state.report))
     yield Step((), _count_links)
 
 
@@ -220,12 +234,27 @@ def _link(node_type: str, link: Link) -> Work:
     return run
 
 
+def _link_by_predicate(node_type: str, link: Link) -> Work:
+    """The ids that facts say of entities, from all sources that could be read."""
+
+    def run(state: BuildState) -> None:
+        found = [ids_of(facts, link.term(options)) for options, facts in state.facts.values()]
+        entities, values = (
+            pa.chunked_array([pair[end] for pair in found], pa.string()).combine_chunks() for end in (0, 1)
+        )
+        state.entities.link_by_values(node_type, entities, values)
+        if not len(values) and link.predicate is not None and state.facts:
+            state.report.unknown_predicates.append(link.predicate)
+
+    return run
+
+
 @dataclass(frozen=True)
 class _FactSource:
     """Where facts come from, and what their predicates mean."""
 
     options: FactOptions
-    read: Callable[[Path, BadRows], Facts]
+    read: Callable[[BuildState, Collection[str]], Facts]  #: with the predicates of ids
     files: Sequence[str] = ()
     by_file: Sequence[Step] = ()
 
@@ -235,7 +264,7 @@ def _rdf_source(source: RdfSource) -> _FactSource:
     alone = [(name, source.model_copy(update={"files": [name]})) for name in names if len(names) > 1]
     return _FactSource(
         source,
-        lambda folder, _: read_rdf(source, folder),
+        lambda state, ids: read_rdf(source, state.folder, ids, state.blank_numbers),
         source.files or [str(source.endpoint)],
         [Step([name], _read_only(one)) for name, one in alone],
     )
@@ -249,17 +278,42 @@ def _read_only(source: RdfSource) -> Work:
 
 
 def _triple_table(table: Triples) -> _FactSource:
-    return _FactSource(table, lambda folder, bad_rows: read_triples(table, folder, bad_rows), table.file)
+    return _FactSource(table, lambda state, ids: read_triples(table, state.folder, state.bad_rows, ids), table.file)
 
 
 def _rdf_graph(graph_and_options: tuple[rdflib.Graph, FactOptions]) -> _FactSource:
     graph, options = graph_and_options
-    return _FactSource(options, lambda folder, bad_rows: facts_of(graph, options))
+    return _FactSource(options, lambda state, ids: facts_of(graph, options, ids, state.blank_numbers))
 
 
 def _read_facts(position: int, source: _FactSource) -> Work:
     def run(state: BuildState) -> None:
-        state.facts[position] = source.options, source.read(state.folder, state.bad_rows)
+        links = [link for link in state.recipe.links.values() if link.predicate is not None]
+        ids = [link.term(source.options) for link in links]
+        state.facts[position] = source.options, source.read(state, ids)
+
+    return run
+
+
+def _name_types(position: int) -> Work:
+    """What a source says of the types of entities, for the other sources too."""
+
+    def run(state: BuildState) -> None:
+        if position in state.facts:
+            options, facts = state.facts[position]
+            state.entities.name_types(facts, options)
+
+    return run
+
+
+def _add_class_nodes(position: int) -> Work:
+    """Classes as nodes, before facts name them."""
+
+    def run(state: BuildState) -> None:
+        if position in state.facts:
+            options, facts = state.facts[position]
+            if options.classes is not None:
+                add_class_nodes(facts, options.classes, options, state.entities)
 
     return run
 
@@ -271,15 +325,21 @@ def _place_facts(position: int) -> Work:
         if position not in state.facts:
             return
         options, facts = state.facts[position]
-        builder = state.builder
+        builder, report, entities = state.builder, state.report, state.entities
         if state.relation_names is None:
             state.relation_names = RelationNames(taken={relation for _, relation, _ in builder.edges})
-        names = state.relation_names
-        names.add(facts.edges, options)
-        places = state.entities.place(facts, options)
-        add_facts(facts, places, state.entities.types(), names, builder)
-        add_literals(facts, options, places, state.entities.types(), builder, state.report)
-        state.relations_of_facts |= {names[predicate] for predicate in facts.edges}
+        names, classes, values = state.relation_names, options.classes, values_that_are_nodes(facts, options)
+        names.add([*facts.edges, *values], options)
+        of_classes = resources_with_classes(facts) if classes is not None else []
+        places = entities.place(facts, options, [*of_classes, *(literals.subject for literals in values.values())])
+        placer = EdgePlacer(entities.types(), names, builder, report)
+        add_facts(facts, places, placer)
+        if classes is not None:
+            add_classes(facts, classes, places, entities, placer)
+        add_value_nodes(facts, options, places, placer, builder, report)
+        add_labels(facts, options, places, placer.types, builder, report)
+        state.literal_columns.add(facts, options, places, placer.types, report)
+        state.relations_of_facts |= placer.relations
 
     return run
 
@@ -291,12 +351,25 @@ def _count_facts(position: int) -> Work:
         if position not in state.facts:
             return
         options, facts = state.facts[position]
-        state.report.num_triples += facts.num_triples
+        report = state.report
+        report.num_triples += facts.num_triples
         for why, count in facts.skipped.items():
-            state.report.drop(why, count)
-        state.report.unknown_predicates += unknown_predicates(options, facts)
+            report.drop(why, count)
+        for (why, name), count in facts.skipped_of.items():
+            report.detail(why, name, count, options)
+        for why, iri, count in unused_classes(facts, options):
+            report.leave_out(why, iri, count, options)
+        report.unknown_predicates += unknown_predicates(options, facts)
+        said = {*options.schemes(), *facts.schemes}
+        if len(said) > 1 and BOTH_SPELLINGS not in report.notes:
+            report.notes.append(BOTH_SPELLINGS)
 
     return run
+
+
+BOTH_SPELLINGS = (
+    "predicates and classes of http://schema.org/ and https://schema.org/ are read as the same; entities are not"
+)
 
 
 def unknown_predicates(options: FactOptions, facts: Facts) -> list[str]:
@@ -309,6 +382,7 @@ def unknown_predicates(options: FactOptions, facts: Facts) -> list[str]:
 
 def _count_links(state: BuildState) -> None:
     resources = [facts.resources.cast(pa.string()) for _, facts in state.facts.values()]
+    state.report.graph_only = state.entities.graph_only(state.recipe.node_types)
     state.report.links = coverage(state.entities, resources, state.builder, state.relations_of_facts)
     state.report.added = {
         name: more for name, count in state.listed.items() if (more := len(state.builder.nodes_of(name)) - count)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from kgrec.sources.rdf.collector import EXCLUDED
 from kgrec.sources.rdf.facts import Facts, Literals
+from kgrec.sources.rdf.left_out import EXCLUDED, REPEATED
+from kgrec.sources.rdf.numbering import first_rows
+from kgrec.sources.rdf.schema_org import schemes, vocabulary_term
 from kgrec.sources.recipe.knowledge_part import Triples
 from kgrec.sources.tables.bad_rows import BadRows
 from kgrec.sources.tables.columns import Ids
@@ -19,43 +22,53 @@ from kgrec.sources.tables.table_columns import read_table
 STRING = "http://www.w3.org/2001/XMLSchema#string"
 
 
-def read_triples(table: Triples, folder: Path, bad_rows: BadRows) -> Facts:
-    """The facts in a table of triples. Raises BadData as `read_table` does."""
+def read_triples(table: Triples, folder: Path, bad_rows: BadRows, ids: Collection[str] = ()) -> Facts:
+    """The facts in a table of triples; a row that stands several times is one. ids: further relations whose tails are
+    kept as values. Raises BadData as `read_table` does."""
     columns = [Ids(table.head), Ids(table.relation), Ids(table.tail)]
     read = read_table(table, table.file, columns, folder, bad_rows)
     head, relation, tail = (read[column] for column in columns)
-    names = relation.dictionary.to_pylist()
+    spelled = relation.dictionary.to_pylist()
+    names = [vocabulary_term(name) for name in spelled]
     code = relation.indices.to_numpy()
-    valued = {table.expanded(name) for name in (*table.labels, *table.literals)}
+    valued = {table.term(name) for name in (*table.labels, *table.literals)} | {vocabulary_term(name) for name in ids}
     use = np.array([_use(table, name, valued) for name in names])
-    rows = {what: np.flatnonzero(use[code] == what) for what in ("edge", "class", "value", "none")}
+    new = _new_rows(head, names, code, tail)
+    rows = {what: np.flatnonzero((use[code] == what) & new) for what in ("edge", "class", "value")}
+    left_out = np.flatnonzero(use[code] == "none")
+    skipped = Counter({EXCLUDED: len(left_out), REPEATED: int((~new & (use[code] != "none")).sum())})
     resources, subject, object = _numbered(head, tail, rows["edge"], rows["class"], rows["value"])
-    skipped = Counter({EXCLUDED: len(rows["none"])} if len(rows["none"]) else {})
+    classes = tail.take(pa.array(rows["class"])).dictionary_decode().dictionary_encode()
+    class_names = [vocabulary_term(name) for name in classes.dictionary.to_pylist()]
     return Facts(
         resources=resources,
-        edges={
-            name: (subject[of], object[of])
-            for name, of in _groups(pa.array(names), code, rows["edge"])
-        },
-        types={
-            name: subject[of]
-            for name, of in _groups(tail.dictionary, tail.indices.to_numpy(), rows["class"])
-        },
+        edges={name: (subject[of], object[of]) for name, of in _groups(names, code[rows["edge"]], rows["edge"])},
+        types={name: subject[of] for name, of in _groups(class_names, classes.indices.to_numpy(), rows["class"])},
         literals={
             name: _literals(subject[of], tail.take(pa.array(of)).dictionary_decode())
-            for name, of in _groups(pa.array(names), code, rows["value"])
+            for name, of in _groups(names, code[rows["value"]], rows["value"])
         },
         num_triples=len(code),
-        skipped=skipped,
-    )  # fmt: skip
+        skipped={why: count for why, count in skipped.items() if count},
+        skipped_of={(EXCLUDED, name): len(of) for name, of in _groups(names, code[left_out], left_out)},
+        spelled={term: name for name, term in zip(reversed(spelled), reversed(names)) if schemes([term])},
+        schemes=frozenset(schemes([*spelled, *classes.dictionary.to_pylist()])),
+    )
 
 
 def _use(table: Triples, name: str, valued: set[str]) -> str:
-    if name == table.type_relation:
+    if name == table.class_relation:
         return "class"
     if name in valued:
         return "value"
     return "edge" if table.wants(name) else "none"
+
+
+def _new_rows(head: pa.DictionaryArray, names: list[str], code: np.ndarray, tail: pa.DictionaryArray) -> np.ndarray:
+    """bool [rows]: those that say what no row before them says."""
+    relation = {name: number for number, name in reversed(list(enumerate(names)))}
+    of_code = np.array([relation[name] for name in names], np.int32)
+    return first_rows(np.stack([head.indices.to_numpy(), of_code[code], tail.indices.to_numpy()], axis=1))
 
 
 def _numbered(
@@ -75,10 +88,12 @@ def _numbered(
     return ids.dictionary.take(pa.array(order)), number[ends[:, 0]], number[ends[:, 1]]
 
 
-def _groups(names: pa.Array, code: np.ndarray, rows: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """The rows of each name, in order, by first appearance of the name."""
-    by_code = pd.Series(rows).groupby(code[rows], sort=False)
-    return [(names[int(key)].as_py(), group.to_numpy()) for key, group in by_code]
+def _groups(names: Sequence[str], code: np.ndarray, rows: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """The rows of each name, in order, by first appearance of the name. code: of each of them, in names, which may have
+    a name twice."""
+    number, distinct = pd.factorize(np.array(names, object))
+    by_number = pd.Series(rows).groupby(number[code], sort=False)
+    return [(str(distinct[key]), group.to_numpy()) for key, group in by_number]
 
 
 def _literals(subject: np.ndarray, value: pa.Array) -> Literals:

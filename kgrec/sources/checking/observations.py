@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from kgrec.errors import Fault, some
 from kgrec.graph.schema import clean_name
 from kgrec.sources.building.build_state import BuildState
+from kgrec.sources.building.report import graph_only_line
 from kgrec.sources.building.steps import unknown_predicates
 from kgrec.sources.rdf.facts import FactOptions, Facts
 
@@ -26,8 +27,11 @@ def observations(state: BuildState, *, is_complete: bool) -> Iterator[Fault]:
     hidden = state.bad_rows.count - len(state.bad_rows.faults)
     if hidden:
         yield Fault(f"{hidden:,} more bad rows are not shown", kind="bad row")
-    for why, count in state.report.dropped.items():
-        yield Fault(f"left out: {count:,} {why}", kind="left out", severity="note")
+    for line in state.report.lines_of_left_out():
+        yield Fault(line, kind="left out", severity="note")
+    for line in state.report.notes:
+        yield Fault(line, kind="spelling", severity="note")
+    yield from _graph_only(state)
     yield from _added_nodes(state)
     if is_complete:
         yield from _isolated_nodes(state)
@@ -55,7 +59,7 @@ def _unknown_names(options: FactOptions, facts: Facts) -> Iterator[Fault]:
         hint = f"did you mean {by_short_name[near[0]]!r}?" if near else "mend the name, or take it away"
         yield Fault(f"predicate {name!r} is in no fact; {hint}", value=name, kind="unknown predicate")
     for name in options.types:
-        if options.expanded(name) not in facts.types:
+        if options.term(name) not in facts.types:
             what = f"class {name!r} has no instance; mend the name, or take it away"
             yield Fault(what, value=name, kind="unknown class", severity="note")
 
@@ -91,7 +95,7 @@ def _types_of(options: FactOptions, facts: Facts) -> tuple[list[str], np.ndarray
     types = list(dict.fromkeys(options.types.values()))
     is_of = np.zeros((len(types), len(facts.resources)), bool)
     for name, node_type in options.types.items():
-        is_of[types.index(node_type), facts.types.get(options.expanded(name), [])] = True
+        is_of[types.index(node_type), facts.types.get(options.term(name), [])] = True
     return types, is_of
 
 
@@ -103,6 +107,17 @@ def _added_nodes(state: BuildState) -> Iterator[Fault]:
         if more and state.recipe.nodes[name].tables:
             what = f"{more:,} {name} ids are in no table of theirs; nodes are added: say `complete: true` to refuse"
             yield Fault(what, value=nodes.ids[count].as_py(), kind="dangling id", severity="note")
+
+
+def _graph_only(state: BuildState) -> Iterator[Fault]:
+    """Nodes that only the knowledge graph has, and predicates that hold the id of no node."""
+    for name, found in state.report.graph_only.items():
+        first = found.iris[0] if found.iris else None
+        yield Fault(graph_only_line(name, found), value=first, kind="dangling id", severity="note")
+    for name in state.report.unknown_predicates:
+        if any(link.predicate == name for link in state.recipe.links.values()):
+            what = f"predicate {name!r} is in no fact, for `links`; mend the name, or declare its prefix"
+            yield Fault(what, value=name, kind="unknown predicate")
 
 
 def _isolated_nodes(state: BuildState) -> Iterator[Fault]:

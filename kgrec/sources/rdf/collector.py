@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import IntFlag
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from kgrec.sources.rdf.facts import FactOptions, Facts, Literals
-from kgrec.sources.rdf.numbering import Numbering, as_spans
+from kgrec.sources.rdf.facts import RDF_TYPE, FactOptions, Facts, Literals
+from kgrec.sources.rdf.left_out import BLANK, EXCLUDED, NO_CLASS, OTHER_LANGUAGE, REPEATED, UNWANTED
+from kgrec.sources.rdf.numbering import Numbering, as_spans, first_rows
+from kgrec.sources.rdf.schema_org import schemes, vocabulary_term
 
-RDF_TYPE = "http://www.w3.org/1999/02/22-rdf-syntax-ns#type"
 BATCH = 1 << 14  #: triples that wait as Python strings to be numbered together
-
-EXCLUDED = "facts of predicates that are not included"
-UNWANTED = "values of predicates that are no label or feature"
-BLANK = "facts about blank nodes"
-OTHER_LANGUAGE = "values in other languages"
-NO_CLASS = "classes that are no IRI"
-QUOTED = "triples about triples"
 
 
 class Use(IntFlag):
@@ -64,15 +59,18 @@ class _Values:
 class FactCollector:
     """Takes triples one by one (`fact`, `literal`) or many at a time (`facts_in`), and numbers what they name.
 
-    Names that begin with `_` are blank nodes; the caller takes them from `new_blank`.
+    Names that begin with `_` are blank nodes. ids: further predicates whose values are kept, in any language.
     """
 
-    def __init__(self, options: FactOptions) -> None:
+    def __init__(self, options: FactOptions, ids: Collection[str] = ()) -> None:
         self.options = options
         self._num_triples = 0  # less those that wait
         self.skipped: Counter[str] = Counter()
-        self._num_blank = 0
-        self._value_predicates = {options.expanded(name) for name in (*options.labels, *options.literals)}
+        self._skipped_of: Counter[tuple[str, str]] = Counter()  # (why, predicate)
+        self._skipped_rows: dict[str, np.ndarray] = {}  # why -> how many by number of predicate
+        self._spellings = _Spellings()
+        self._ids = {vocabulary_term(name) for name in ids}
+        self._value_predicates = {options.term(name) for name in (*options.labels, *options.literals)} | self._ids
         self._resources = Numbering()
         self._predicates = Numbering()
         self._classes = Numbering()
@@ -88,15 +86,27 @@ class FactCollector:
         """All triples so far."""
         return self._num_triples + len(self._waiting) // 3
 
-    def new_blank(self) -> str:
-        """A name for a blank node."""
-        self._num_blank += 1
-        return f"_:b{self._num_blank - 1}"
-
     def skip(self, why: str, count: int = 1) -> None:
         """Triples that are good for nothing."""
         self._num_triples += count
         self.skipped[why] += count
+
+    def skip_values(self, predicate: np.ndarray) -> None:
+        """Values that nobody wants, of predicates with these numbers."""
+        self._num_triples += len(predicate)
+        self._skip_rows(UNWANTED, predicate)
+
+    def _skip_rows(self, why: str, predicate: np.ndarray) -> None:
+        if len(predicate):
+            counts = np.bincount(predicate, minlength=len(self._predicates))
+            before = self._skipped_rows.get(why, counts[:0])
+            counts[: len(before)] += before
+            self._skipped_rows[why] = counts
+            self.skipped[why] += len(predicate)
+
+    def _skip_value(self, why: str, predicate: str) -> None:
+        self.skip(why)
+        self._skipped_of[why, predicate] += 1
 
     def fact(self, subject: str, predicate: str, object: str) -> None:
         """One triple between resources."""
@@ -106,12 +116,13 @@ class FactCollector:
 
     def literal(self, subject: str, predicate: str, value: str, language: str | None, datatype: str) -> None:
         """One triple whose object is a value."""
+        predicate = self._spellings.term(predicate)
         if predicate not in self._value_predicates:
-            self.skip(UNWANTED)
+            self._skip_value(UNWANTED, predicate)
         elif self.options.blank_nodes == "skip" and subject.startswith("_"):
-            self.skip(BLANK)
-        elif self._rank(language) is None:
-            self.skip(OTHER_LANGUAGE)
+            self._skip_value(BLANK, predicate)
+        elif self._rank(language) is None and predicate not in self._ids:
+            self._skip_value(OTHER_LANGUAGE, predicate)
         else:
             self._num_triples += 1
             values = self._values.setdefault(predicate, _Values())
@@ -131,10 +142,10 @@ class FactCollector:
         predicate, use = self.predicates_in(text, span[:, 1])
         ends = np.stack([use & (Use.EDGE | Use.CLASS), use & Use.EDGE], axis=1) != 0
         self._num_triples += len(span)
-        self.skipped[EXCLUDED] += int((~ends[:, 0]).sum())
+        self._skip_rows(EXCLUDED, predicate[~ends[:, 0]])
         is_blank = text[np.minimum(span[:, ::2, 0], len(text) - 1)] == ord("_")
         if self.options.blank_nodes == "skip":
-            self.skipped[BLANK] += int((is_blank.any(axis=1) & ends[:, 0]).sum())
+            self._skip_rows(BLANK, predicate[is_blank.any(axis=1) & ends[:, 0]])
             ends &= ~is_blank.any(axis=1, keepdims=True)
         number = np.full(ends.shape, -1, np.int32)
         number[ends] = self._resources.numbers_of(text, span[:, ::2][ends])
@@ -148,7 +159,8 @@ class FactCollector:
     def predicates_in(self, text: np.ndarray, span: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Number and use (both [n]) of predicates that stand in `text` at `span` (int32 [n, 2])."""
         predicate = self._predicates.numbers_of(text, span)
-        new = [self._use(self._predicates.name(n)) for n in range(len(self._uses), len(self._predicates))]
+        names = [self._predicates.name(number) for number in range(len(self._uses), len(self._predicates))]
+        new = [self._use(self._spellings.term(name)) for name in names]
         self._uses = np.concatenate([self._uses, np.array(new, np.uint8)])
         return predicate, self._uses[predicate]
 
@@ -184,16 +196,43 @@ class FactCollector:
     def facts(self) -> Facts:
         """All that was collected."""
         self._number_waiting()
+        edges, types = _joined(self._edges, 3), _joined(self._types, 2)
+        self._spellings.unify(edges, self._predicates)
+        self._spellings.unify(types, self._classes)
+        is_new = first_rows(edges)
+        self.skipped[REPEATED] += int((~is_new).sum())
+        is_first = first_rows(types)
+        self.skipped[REPEATED] += int((~is_first).sum())
+        edges = edges if is_new.all() else edges[is_new]
+        types = types if is_first.all() else types[is_first]
+        literals = {name: self._of_one_predicate(name, values.literals()) for name, values in self._values.items()}
         return Facts(
-            edges={name: (rows[:, 0], rows[:, 1]) for name, rows in _split(self._edges, self._predicates)},
-            types={name: rows[:, 0] for name, rows in _split(self._types, self._classes)},
-            literals={name: self._best_language(values.literals()) for name, values in self._values.items()},
+            edges={term: (rows[:, 0], rows[:, 1]) for term, rows in _split(edges, self._predicates)},
+            types={term: rows[:, 0] for term, rows in _split(types, self._classes)},
+            literals=literals,
             resources=self._resources.array(),
             num_triples=self.num_triples,
             skipped={why: count for why, count in self.skipped.items() if count},
+            skipped_of=self._all_skipped(),
+            spelled=self._spellings.first,
+            schemes=frozenset(self._spellings.schemes),
         )
 
-    def _best_language(self, literals: Literals) -> Literals:
+    def _all_skipped(self) -> Counter[tuple[str, str]]:
+        """By why and predicate."""
+        counts = Counter(self._skipped_of)
+        for why, of_predicate in self._skipped_rows.items():
+            for number in np.flatnonzero(of_predicate):
+                counts[why, vocabulary_term(self._predicates.name(int(number)))] += int(of_predicate[number])
+        return counts
+
+    def _of_one_predicate(self, predicate: str, literals: Literals) -> Literals:
+        """Its values, each once, in the language that is wanted most."""
+        distinct = literals.distinct()
+        self.skipped[REPEATED] += len(literals.subject) - len(distinct.subject)
+        return distinct if predicate in self._ids else self._best_language(predicate, distinct)
+
+    def _best_language(self, predicate: str, literals: Literals) -> Literals:
         """Of each subject only the values in the language that is wanted most among those it has."""
         if not self.options.language:
             return literals
@@ -203,15 +242,49 @@ class FactCollector:
         best = np.full(int(literals.subject.max()) + 1, len(self.options.language))
         np.minimum.at(best, literals.subject, rank)
         kept = rank == best[literals.subject]
-        self.skipped[OTHER_LANGUAGE] += int((~kept).sum())
-        columns = (literals.value, literals.language, literals.datatype)
-        return Literals(literals.subject[kept], *(column.filter(pa.array(kept)) for column in columns))
+        if not kept.all():
+            self.skipped[OTHER_LANGUAGE] += int((~kept).sum())
+            self._skipped_of[OTHER_LANGUAGE, predicate] += int((~kept).sum())
+        return literals.where(kept)
 
 
-def _split(chunks: Sequence[np.ndarray], names: Numbering) -> list[tuple[str, np.ndarray]]:
+class _Spellings:
+    """How predicates and classes of schema.org are spelled."""
+
+    def __init__(self) -> None:
+        self.first: dict[str, str] = {}  #: term -> the spelling that came first
+        self.schemes: set[str] = set()  #: `http`, `https`
+        self._terms: dict[str, str] = {}
+
+    def term(self, iri: str) -> str:
+        """The spelling by which a predicate or class is compared."""
+        if iri not in self._terms:
+            self._terms[iri] = vocabulary_term(iri)
+            found = schemes([iri])
+            if found:
+                self.schemes |= found
+                self.first.setdefault(self._terms[iri], iri)
+        return self._terms[iri]
+
+    def unify(self, rows: np.ndarray, names: Numbering) -> None:
+        """Give what is spelled in two ways the number of the first, in the first column of rows."""
+        iris = names.array()
+        if pc.any(pc.match_substring(iris, "//schema.org/")).as_py():
+            first: dict[str, int] = {}
+            number = [first.setdefault(self.term(iri), place) for place, iri in enumerate(iris.to_pylist())]
+            rows[:, 0] = np.array(number, np.int32)[rows[:, 0]]
+
+
+def _joined(chunks: list[np.ndarray], width: int) -> np.ndarray:
+    """int32 [n, width]; the chunks are given up for it."""
+    rows = np.concatenate([np.empty((0, width), np.int32), *chunks])
+    chunks.clear()
+    return rows
+
+
+def _split(rows: np.ndarray, names: Numbering) -> list[tuple[str, np.ndarray]]:
     """The rows of each name, in order, less the first column, which is the name's number."""
-    rows = np.concatenate(chunks)
     order = np.argsort(rows[:, 0], kind="stable")
     ends = np.cumsum(np.bincount(rows[:, 0], minlength=len(names)))
     parts = np.split(rows[order, 1:], ends[:-1]) if len(names) else []
-    return [(names.name(number), part) for number, part in enumerate(parts) if len(part)]
+    return [(vocabulary_term(names.name(number)), part) for number, part in enumerate(parts) if len(part)]

@@ -11,28 +11,29 @@ from typing import Any
 from kgrec.errors import BadData, Fault
 from kgrec.sources.limits import TooDeep, read_json
 from kgrec.sources.packed_files import read_value
+from kgrec.sources.rdf.schema_org import CONTEXT, LINK_TERMS
 
 NO_BASE = "kgrec-no-base://here/"  #: relative IRIs that have no base end up below it, and are refused
 
 SCHEMA_ORG_URL = re.compile(r"https?://(www\.)?schema\.org(/|/docs/jsonldcontext\.jsonld?)?")
 
-SCHEMA_ORG: Mapping[str, Any] = {
-    "@vocab": "https://schema.org/",
-    "schema": "https://schema.org/",
-    "id": "@id",
-    "type": "@type",
-    **{name: {"@type": "@id"} for name in ("sameAs", "url", "image", "additionalType", "mainEntityOfPage")},
-}
+ABSOLUTE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*|_):.*")  #: an IRI that needs no base, or a blank node
+REFERENCE = re.compile(r"[^\s<>\"{}|\\^`]+")  #: what may be an IRI at all
+
+#: Terms of schema.org of which a text that is no absolute IRI is an error where there is no `base`
+ALWAYS_LINKS = frozenset(("sameAs", "url", "image", "additionalType", "mainEntityOfPage"))
 
 
-def read_json_ld(data: bytes, name: str, contexts: Mapping[str, Path]) -> bytes:
+def read_json_ld(data: bytes, name: str, contexts: Mapping[str, Path], has_base: bool = False) -> bytes:
     """The same document with each remote context replaced; untouched where there is none. Nothing is fetched.
 
-    contexts: URL -> file. Raises BadData where the JSON is broken, with line and column, or where
-    a context is not given.
+    contexts: URL -> file. has_base: whether relative IRIs are relative to something. Under schema.org's context a text
+    such as `license: MIT`, which is no IRI though the context says so, stays a text.
+
+    Raises BadData where the JSON is broken, with line and column, or where a context is not given.
     """
     document = _parsed(data, name)
-    local = _LocalContexts(name, contexts)
+    local = _LocalContexts(name, contexts, has_base)
     resolved = local.resolve(document)
     return json.dumps(resolved).encode() if local.count else data
 
@@ -53,23 +54,50 @@ def _parsed(data: bytes, name: str) -> Any:
 class _LocalContexts:
     """Replaces the contexts in one document, and counts them."""
 
-    def __init__(self, name: str, contexts: Mapping[str, Path]) -> None:
-        self.name, self.contexts = name, contexts
+    def __init__(self, name: str, contexts: Mapping[str, Path], has_base: bool) -> None:
+        self.name, self.contexts, self.has_base = name, contexts, has_base
         self.count = 0
         self._within: list[str] = []
 
-    def resolve(self, value: Any) -> Any:
-        """The value with every `@context` in it replaced."""
+    def resolve(self, value: Any, links: frozenset[str] = frozenset()) -> Any:
+        """The value with every `@context` in it replaced. links: keys whose texts schema.org's context makes IRIs."""
         if isinstance(value, list):
-            return [self.resolve(item) for item in value]
+            return [self.resolve(item, links) for item in value]
         if not isinstance(value, dict):
             return value
-        return {key: self._resolved(key, item) for key, item in value.items()}
+        links = self._links(value["@context"], links) if "@context" in value else links
+        return {key: self._resolved(key, item, links) for key, item in value.items()}
 
-    def _resolved(self, key: str, item: Any) -> Any:
+    def _links(self, context: Any, links: frozenset[str]) -> frozenset[str]:
+        """Those keys after a context, which comes after others."""
+        for part in context if isinstance(context, list) else [context]:
+            if part is None:
+                links = frozenset()
+            elif isinstance(part, dict):
+                links = self._links(part["@import"], links) if "@import" in part else links
+                links -= part.keys()
+                self.has_base |= bool(part.get("@base"))
+            elif isinstance(part, str) and self._is_schema_org(part):
+                links = LINK_TERMS
+        return links
+
+    def _is_schema_org(self, url: str) -> bool:
+        return url not in self.contexts and SCHEMA_ORG_URL.fullmatch(url) is not None
+
+    def _resolved(self, key: str, item: Any, links: frozenset[str]) -> Any:
         if key == "@context":
             return self._context(item)
-        return item if key == "@value" else self.resolve(item)  # a JSON literal stays as it is
+        if key in links:
+            items = [self._link_or_text(key, one, links) for one in (item if isinstance(item, list) else [item])]
+            return items if isinstance(item, list) else items[0]
+        return item if key == "@value" else self.resolve(item, links)  # a JSON literal stays as it is
+
+    def _link_or_text(self, key: str, item: Any, links: frozenset[str]) -> Any:
+        if not isinstance(item, str):
+            return self.resolve(item, links)
+        if REFERENCE.fullmatch(item) and (ABSOLUTE.fullmatch(item) or self.has_base or key in ALWAYS_LINKS):
+            return item
+        return {"@value": item}
 
     def _context(self, context: Any) -> Any:
         if isinstance(context, str):
@@ -84,8 +112,8 @@ class _LocalContexts:
     def _load(self, url: str) -> Any:
         self.count += 1
         if url not in self.contexts:
-            if SCHEMA_ORG_URL.fullmatch(url):
-                return dict(SCHEMA_ORG)
+            if self._is_schema_org(url):
+                return dict(CONTEXT)
             what = (
                 f"its @context {url!r} is remote, and nothing is fetched; save it and say `contexts: {{{url!r}: FILE}}`"
             )

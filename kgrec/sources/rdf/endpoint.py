@@ -13,6 +13,7 @@ from urllib.parse import urlencode, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from kgrec.errors import BadData, Fault, KgrecError
+from kgrec.sources.byte_order_mark import without_bom
 from kgrec.sources.limits import LARGEST_ANSWER
 from kgrec.sources.rdf.checked_xml import check_xml
 from kgrec.sources.rdf.contexts import read_json_ld
@@ -132,7 +133,7 @@ def _read(data: bytes, media_type: str, source: RdfSource, folder: Path) -> Resu
     from rdflib import Graph
     from rdflib.query import Result
 
-    name = source.endpoint or ""
+    name, data = source.endpoint or "", without_bom(data)
     if media_type not in TABLE_FORMATS and media_type not in GRAPH_FORMATS:
         what = f"answered with {media_type}, which is no RDF; mend `endpoint`"
         raise KgrecError(_of_endpoint(source, what))
@@ -142,7 +143,8 @@ def _read(data: bytes, media_type: str, source: RdfSource, folder: Path) -> Resu
         if media_type in TABLE_FORMATS:
             return Result.parse(io.BytesIO(data), content_type=media_type)
         if media_type == "application/ld+json" and not source.network:
-            data = read_json_ld(data, name, {url: folder / file for url, file in source.contexts.items()})
+            contexts = {url: folder / file for url, file in source.contexts.items()}
+            data = read_json_ld(data, name, contexts, source.base is not None)
         result = Result("CONSTRUCT")
         result.graph = Graph().parse(data, format=GRAPH_FORMATS[media_type])
         return result

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from kgrec.graph.schema import FeatureKind
+from kgrec.graph.schema import FeatureKind, clean_name
+from kgrec.sources.rdf.numbering import first_rows
+from kgrec.sources.rdf.schema_org import schemes, spellings, vocabulary_term
+
+RDF_TYPE = "http://www.w3.org/1999/02/22-rdf-syntax-ns#type"
+SUBCLASS_OF = "http://www.w3.org/2000/01/rdf-schema#subClassOf"
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,10 +27,26 @@ class Literals:
     language: pa.Array  #: strings [n], null where none
     datatype: pa.Array  #: strings [n], IRI
 
+    def where(self, mask: np.ndarray) -> Literals:
+        """Those at which a mask is true."""
+        if mask.all():
+            return self
+        columns = (self.value, self.language, self.datatype)
+        return Literals(self.subject[mask], *(column.filter(pa.array(mask)) for column in columns))
+
+    def distinct(self) -> Literals:
+        """Each once, in the order of first appearance."""
+        coded = [column.dictionary_encode() for column in (self.value, self.language, self.datatype)]
+        codes = [column.indices.fill_null(-1).to_numpy().astype(np.int64) for column in coded]
+        return self.where(first_rows(np.stack([self.subject, *codes], axis=1)))
+
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """What RDF files or tables of triples say, numbered."""
+    """What RDF files or tables of triples say, numbered. It is a set: a triple that stands several times is one.
+
+    Predicates and classes are those of `vocabulary_term`, in which schema.org's have one spelling.
+    """
 
     resources: pa.Array  #: strings [n]: IRIs or entity ids (blank nodes as "_:..." ids), by first appearance
     edges: Mapping[str, tuple[np.ndarray, np.ndarray]]  #: predicate -> (subject, object), int positions in file order
@@ -33,16 +54,54 @@ class Facts:
     literals: Mapping[str, Literals]  #: predicate -> values, only the predicates that the source wants
     num_triples: int  #: triples read
     skipped: Mapping[str, int]  #: why -> how many were left out (excluded predicate, other language ...)
+    skipped_of: Mapping[tuple[str, str], int] = field(default_factory=dict)  #: (why, predicate) -> the same in detail
+    spelled: Mapping[str, str] = field(default_factory=dict)  #: schema.org's terms -> their first spelling in the files
+    schemes: frozenset[str] = frozenset()  #: `http`, `https` or both, with which schema.org's terms are spelled
+
+
+def _clean(name: object) -> str:
+    if clean_name(str(name)) != name:
+        raise ValueError(f"{name!r} is not letters, digits and single underscores; call it {clean_name(str(name))!r}")
+    return str(name)
+
+
+CleanName = Annotated[str, BeforeValidator(_clean)]
 
 
 class LiteralFeature(BaseModel):
-    """A predicate whose literal values become a feature column."""
+    """A predicate whose literal values become a feature column, or nodes of their own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     feature: str | None = Field(None, description="name of the column; default: the predicate's own short name")
     kind: FeatureKind = Field("categorical", description="numeric, categorical, multi or text")
     language: str | None = Field(None, description="only values in this language, or without one")
+    to: CleanName | None = Field(
+        None, description="instead of a feature: each distinct value is a node of this type, with an edge to it"
+    )
+    relation: CleanName | None = Field(
+        None, description="with `to`: the name of these edges; default: the predicate's own name"
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> LiteralFeature:
+        if self.to and (self.feature or self.kind != "categorical"):
+            raise ValueError("say either `to`, for nodes, or `feature` and `kind`, for a column")
+        if self.relation and not self.to:
+            raise ValueError("`relation` needs `to`: the node type of the values")
+        return self
+
+
+class ClassNodes(BaseModel):
+    """Classes as nodes: an edge from each resource to each of its classes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    relation: CleanName = Field("is_a", description="the name of the edges")
+    to: CleanName = Field(description="the node type of the classes")
+    subclass_of: str = Field(
+        SUBCLASS_OF, description="the predicate between classes, whose facts are edges between these nodes"
+    )
 
 
 class FactOptions(BaseModel):
@@ -59,7 +118,12 @@ class FactOptions(BaseModel):
     types: dict[str, str] = Field({}, description="class -> node type, the first that fits wins")
     node_type: str = Field("entity", description="node type of all that has none of `types`")
     labels: list[str] = Field([], description="predicates whose literals are labels, the first that a node has wins")
-    literals: dict[str, LiteralFeature] = Field({}, description="predicates whose literals are features of the node")
+    literals: dict[str, LiteralFeature] = Field(
+        {}, description="predicates whose literals are features of the node, or with `to` nodes of their own"
+    )
+    classes: ClassNodes | None = Field(
+        None, description="makes classes nodes: {relation: is_a, to: category}; default: they only choose the `types`"
+    )
     language: list[str] = Field([], description="languages of labels and literals, in order of preference; none: all")
     blank_nodes: Literal["keep", "skip"] = Field("keep", description="what becomes of facts about blank nodes")
 
@@ -72,15 +136,41 @@ class FactOptions(BaseModel):
         prefix, colon, rest = name.partition(":")
         return self.prefixes[prefix] + rest if colon and prefix in self.prefixes else name
 
+    def term(self, name: str) -> str:
+        """The IRI of a predicate or class in the spelling by which facts name it."""
+        return vocabulary_term(self.expanded(name))
+
+    def shown(self, iri: str) -> str:
+        """A predicate or class as this recipe would write it: with the longest prefix that fits.
+
+        >>> FactOptions(prefixes={"schema": "https://schema.org/"}).shown("http://schema.org/name")
+        'schema:name'
+        """
+        fits = [(prefix, start) for prefix, start in self.prefixes.items() if self._is_in(iri, start)]
+        prefix, start = max(fits, key=lambda pair: len(pair[1]), default=("", ""))
+        return f"{prefix}:{vocabulary_term(iri)[len(vocabulary_term(start)) :]}" if fits else iri
+
+    @staticmethod
+    def _is_in(iri: str, namespace: str) -> bool:
+        term, start = vocabulary_term(iri), vocabulary_term(namespace)
+        return bool(start) and term.startswith(start) and term != start
+
     def matches(self, predicate: str, patterns: list[str]) -> bool:
         """Whether a predicate is one of these IRIs, or begins as a pattern that ends in `*`."""
+        forms = spellings(predicate)
         for pattern in map(self.expanded, patterns):
-            if predicate == pattern or (pattern.endswith("*") and predicate.startswith(pattern[:-1])):
+            if pattern in forms or (pattern.endswith("*") and any(form.startswith(pattern[:-1]) for form in forms)):
                 return True
         return False
 
     def wants(self, predicate: str) -> bool:
-        """Whether `include` and `exclude` let facts of this predicate in."""
-        return (self.include is None or self.matches(predicate, self.include)) and not self.matches(
-            predicate, self.exclude
-        )
+        """Whether `include` and `exclude` let facts of this predicate in; those between `classes` need no `include`."""
+        if self.matches(predicate, self.exclude):
+            return False
+        is_of_classes = self.classes is not None and self.matches(predicate, [self.classes.subclass_of])
+        return self.include is None or is_of_classes or self.matches(predicate, self.include)
+
+    def schemes(self) -> set[str]:
+        """Which of `http` and `https` these options spell schema.org's terms with."""
+        named = [*(self.include or ()), *self.exclude, *self.names, *self.types, *self.labels, *self.literals]
+        return schemes(map(self.expanded, [*named, *self.inverse_of, *self.inverse_of.values()]))

@@ -1,4 +1,5 @@
-"""Strings to numbers by first appearance, in compact arrays: ten million IRIs are bytes, not Python objects."""
+"""Strings to numbers by first appearance, and rows that are there already, in compact arrays: ten million IRIs are
+bytes, not Python objects."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 
 _START = np.uint64(14695981039346656037)  # FNV-1a
 _PRIME = np.uint64(1099511628211)
+_MIX = np.uint64(0x9E3779B97F4A7C15)  # odd, for whole numbers
 
 
 @numba.njit(nogil=True, cache=True)
@@ -76,6 +78,44 @@ def _placed(known_hash: np.ndarray, count: int, size: int) -> np.ndarray:
             place = (place + np.uint64(1)) & mask
         slot[place] = number
     return slot
+
+
+@numba.njit(nogil=True, cache=True)
+def _first_rows(rows: np.ndarray, slot: np.ndarray) -> np.ndarray:
+    """bool [n]: which rows of int [n, k] have no equal before them. slot int32 [a power of two], -1: an empty table."""
+    is_first = np.ones(len(rows), np.bool_)
+    mask = np.uint64(len(slot) - 1)
+    for row in range(len(rows)):
+        hashed = _START
+        for column in range(rows.shape[1]):
+            hashed = (hashed ^ np.uint64(rows[row, column])) * _MIX
+            hashed ^= hashed >> np.uint64(32)
+        place = hashed & mask
+        while slot[place] >= 0 and is_first[row]:
+            other = slot[place]
+            is_same = True
+            for column in range(rows.shape[1]):
+                if rows[row, column] != rows[other, column]:
+                    is_same = False
+                    break
+            if is_same:
+                is_first[row] = False
+            else:
+                place = (place + np.uint64(1)) & mask
+        if is_first[row]:
+            slot[place] = row
+    return is_first
+
+
+def first_rows(rows: np.ndarray) -> np.ndarray:
+    """Which rows of an integer matrix [n, k] have no equal before them, bool [n]; 8 to 16 bytes a row are taken for it.
+
+    >>> first_rows(np.array([[1, 2], [1, 3], [1, 2]])).tolist()
+    [True, True, False]
+    """
+    slot = np.full(1 << max(1, (2 * len(rows) - 1).bit_length()), -1, np.int32)
+    is_first: np.ndarray = _first_rows(rows, slot)
+    return is_first
 
 
 def as_spans(names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

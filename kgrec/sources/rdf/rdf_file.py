@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import pyarrow as pa
-
 from kgrec.errors import BadData, Fault
+from kgrec.sources.byte_order_mark import WithoutBom, without_bom
 from kgrec.sources.limits import LONGEST_LINE, SMALL, SMALL_VALUE, CheckedTokens
 from kgrec.sources.packed_files import COMPRESSIONS, open_bytes, read_all
 from kgrec.sources.rdf.checked_xml import CheckedXml
@@ -60,14 +59,14 @@ class RdfFile:
         return self.format in ("n-triples", "n-quads")
 
     @contextmanager
-    def open(self) -> Iterator[pa.NativeFile]:
+    def open(self) -> Iterator[WithoutBom]:
         """The bytes, unpacked. What is wrong with them while they are read becomes BadData."""
         if self.path.stat().st_size == 0:
             what = "is empty; take it out of `files`, or mend it"
             raise BadData(Fault(what, self.name, kind="empty file", file_is="subject"))
         try:
             with open_bytes(self.path, SMALL if self.is_lines else SMALL_VALUE) as stream:
-                yield stream
+                yield WithoutBom(stream)
         except SyntaxError as error:
             raise BadData(_fault(self, error)) from error
         except MemoryError as error:  # pyoxigraph's own limit of what it looks at together
@@ -81,7 +80,7 @@ class RdfFile:
         """All triples with their graph, as they are read. Raises BadData with line and column."""
         with self.open() as stream:
             if self.format == "json-ld":
-                data = read_json_ld(read_all(stream), self.name, self.contexts)
+                data = read_json_ld(read_all(stream), self.name, self.contexts, self.base is not None)
                 yield from self.parsed(data) if self.base else _not_relative(self, self.parsed(data, NO_BASE))
             elif self.format == "rdf/xml":
                 yield from self.parsed(CheckedXml(stream, self.name))
@@ -172,4 +171,4 @@ def _text_at(file: RdfFile, error: SyntaxError) -> str:
 
 def _text(file: RdfFile) -> list[str]:
     with open_bytes(file.path) as stream:
-        return read_all(stream).decode(errors="replace").splitlines()
+        return without_bom(read_all(stream)).decode(errors="replace").splitlines()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kgrec.errors import BadData, Fault
-from kgrec.sources.rdf.collector import QUOTED, UNWANTED, FactCollector, Use
+from kgrec.sources.rdf.blank_names import BlankNumbers, FileBlankNames
+from kgrec.sources.rdf.collector import FactCollector, Use
 from kgrec.sources.rdf.facts import FactOptions, Facts
+from kgrec.sources.rdf.left_out import QUOTED
 from kgrec.sources.rdf.ntriples import FACT, OTHER, VALUE, Lines, read_lines
 from kgrec.sources.rdf.numbering import as_spans
 from kgrec.sources.rdf.rdf_file import RdfFile
@@ -21,8 +24,12 @@ if TYPE_CHECKING:
     import rdflib
 
 
-def read_rdf(source: RdfSource, folder: Path) -> Facts:
+def read_rdf(
+    source: RdfSource, folder: Path, ids: Collection[str] = (), blank_numbers: BlankNumbers | None = None
+) -> Facts:
     """The facts in a source's files (relative to `folder`), or those that its CONSTRUCT query gives.
+
+    ids: further predicates whose values are kept. blank_numbers: of blank nodes, where other sources have some too.
 
     Memory grows with distinct resources and with edges, not with the files' text. Named graphs are merged. Edges stand
     in file order; resources in the order of their first appearance, but within some thousands of lines those with
@@ -31,19 +38,26 @@ def read_rdf(source: RdfSource, folder: Path) -> Facts:
     Raises BadData where a file is missing, empty, of unknown form, or wrong: with line and column, and what to do.
     """
     if source.query:
-        return facts_of(construct(source, folder), source)
-    collector = FactCollector(source)
+        return facts_of(construct(source, folder), source, ids, blank_numbers)
+    collector = FactCollector(source, ids)
+    blank_numbers = blank_numbers or BlankNumbers()
     for file in rdf_files(source, folder):
         before = collector.num_triples
-        _collect_file(file, collector)
+        _collect_file(file, collector, blank_numbers)
         if collector.num_triples == before:
             what = "has no triples; take it out of `files`, or mend it"
             raise BadData(Fault(what, file.name, kind="empty file", file_is="subject"))
     return collector.facts()
 
 
-def facts_of(graph: rdflib.Graph, options: FactOptions) -> Facts:
-    """The facts in an rdflib graph, by the same rules as files. Named graphs of a Dataset are merged.
+def facts_of(
+    graph: rdflib.Graph,
+    options: FactOptions,
+    ids: Collection[str] = (),
+    blank_numbers: BlankNumbers | None = None,
+) -> Facts:
+    """The facts in an rdflib graph, by the same rules as files. Named graphs of a Dataset are merged. ids and
+    blank_numbers are those of `read_rdf`.
 
     >>> from rdflib import Graph
     >>> graph = Graph().parse(data="@prefix : <http://x/> . :alien :director :scott ; :title 'Alien' .")
@@ -53,8 +67,8 @@ def facts_of(graph: rdflib.Graph, options: FactOptions) -> Facts:
     """
     from rdflib import BNode, Dataset, Literal, URIRef
 
-    collector = FactCollector(options)
-    blank = _BlankNames(collector)
+    collector = FactCollector(options, ids)
+    blank = (blank_numbers or BlankNumbers()).names()
     triples = (quad[:3] for quad in graph.quads()) if isinstance(graph, Dataset) else iter(graph)
     for subject, predicate, object in triples:
         if not isinstance(subject, URIRef | BNode) or not isinstance(object, URIRef | BNode | Literal):
@@ -73,20 +87,8 @@ XSD_STRING = "http://www.w3.org/2001/XMLSchema#string"
 LANG_STRING = "http://www.w3.org/1999/02/22-rdf-syntax-ns#langString"
 
 
-class _BlankNames(dict[str, str]):
-    """A file's own blank nodes -> names that no other file has: `_:b0`, `_:b1` ... as they appear."""
-
-    def __init__(self, collector: FactCollector) -> None:
-        super().__init__()
-        self._collector = collector
-
-    def __missing__(self, label: str) -> str:
-        name = self[label] = self._collector.new_blank()
-        return name
-
-
-def _collect_file(file: RdfFile, collector: FactCollector) -> None:
-    blank = _BlankNames(collector)
+def _collect_file(file: RdfFile, collector: FactCollector, blank_numbers: BlankNumbers) -> None:
+    blank = blank_numbers.names(file.path)
     if file.is_lines:
         with file.open() as stream:
             for lines in read_lines(stream, quads=file.format == "n-quads"):
@@ -99,7 +101,7 @@ def _collect_file(file: RdfFile, collector: FactCollector) -> None:
 
 
 def _fact_or_literal(
-    quad: pyoxigraph.Quad, collector: FactCollector, blank: _BlankNames
+    quad: pyoxigraph.Quad, collector: FactCollector, blank: FileBlankNames
 ) -> tuple[str, str, str] | None:
     """The names in a triple between resources. A literal goes to the collector, and gives None."""
     from pyoxigraph import BlankNode, Literal, NamedNode
@@ -115,13 +117,13 @@ def _fact_or_literal(
     return head, quad.predicate.value, blank[object.value] if isinstance(object, BlankNode) else object.value
 
 
-def _collect_lines(lines: Lines, file: RdfFile, collector: FactCollector, blank: _BlankNames) -> None:
+def _collect_lines(lines: Lines, file: RdfFile, collector: FactCollector, blank: FileBlankNames) -> None:
     """Plain facts go to the collector in bulk, literals that nobody wants are counted; pyoxigraph reads the rest."""
     is_fact, by_parser = lines.kind == FACT, lines.kind == OTHER
     values = np.flatnonzero(lines.kind == VALUE)
-    _, use = collector.predicates_in(lines.text, lines.span[values, 1])
+    predicate, use = collector.predicates_in(lines.text, lines.span[values, 1])
     is_wanted = (use & Use.VALUE) != 0
-    collector.skip(UNWANTED, int((~is_wanted).sum()))
+    collector.skip_values(predicate[~is_wanted])
     by_parser[values[is_wanted]] = True
     names: list[str] = []
     for row, quad in zip(np.flatnonzero(by_parser), _parsed_lines(lines, by_parser, file)):

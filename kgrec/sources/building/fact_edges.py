@@ -1,0 +1,140 @@
+"""Facts, classes and values to edges between the nodes that they name. Each edge is there once, whatever states it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from kgrec.graph.schema import EdgeType
+from kgrec.sources.building.graph_builder import EdgeColumns, GraphBuilder
+from kgrec.sources.building.links import EntityNodes, Places
+from kgrec.sources.building.relation_names import RelationNames
+from kgrec.sources.building.report import BuildReport
+from kgrec.sources.rdf.facts import ClassNodes, FactOptions, Facts
+from kgrec.sources.rdf.left_out import RDF_CLASS, SAME_EDGE, UNUSED_CLASS
+from kgrec.sources.rdf.numbering import first_rows
+from kgrec.sources.rdf.schema_org import vocabulary_term
+
+#: Namespaces whose classes say how RDF is written, not what a thing is
+OF_RDF = (
+    "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
+    "http://www.w3.org/2000/01/rdf-schema#",
+    "http://www.w3.org/2002/07/owl#",
+)
+
+
+@dataclass(frozen=True)
+class NodesAt:
+    """Nodes of several types, one after the other."""
+
+    type: np.ndarray  #: int64 [n], position among `types`
+    number: np.ndarray  #: int64 [n], local number
+
+    @staticmethod
+    def of(places: Places, node: np.ndarray) -> NodesAt:
+        """The nodes at positions in `places`."""
+        return NodesAt(places.type[node], places.number[node])
+
+
+class EdgePlacer:
+    """Adds edges between the nodes of one source's facts."""
+
+    def __init__(self, types: list[str], names: RelationNames, builder: GraphBuilder, report: BuildReport) -> None:
+        self.types, self.names, self.builder, self.report = types, names, builder, report
+        self.relations: set[str] = set()  #: that were added
+
+    def code(self, node_type: str) -> int:
+        """The position of a type among `types`, at the end where it is new."""
+        if node_type not in self.types:
+            self.types.append(node_type)
+        return self.types.index(node_type)
+
+    def add(
+        self,
+        head: NodesAt,
+        relation: str,
+        tail: NodesAt,
+        label: str,
+        inverse_of: str | None = None,
+        are_distinct: bool = False,
+    ) -> None:
+        """Edges of a relation: an edge type for each pair of node types. are_distinct: whether no two are the same."""
+        self.relations.add(relation)
+        kind = head.type * len(self.types) + tail.type
+        for code in pd.unique(kind):
+            of = kind == code
+            edge = (self.types[int(code) // len(self.types)], relation, self.types[int(code) % len(self.types)])
+            columns = EdgeColumns(head.number[of], tail.number[of], label=label, inverse_of=inverse_of)
+            if not are_distinct or edge in self.builder.edges:
+                columns = self._new_ones(edge, columns)
+            self.builder.add_edges(edge, columns)
+
+    def _new_ones(self, edge: EdgeType, columns: EdgeColumns) -> EdgeColumns:
+        """Those edges that are not there yet."""
+        there = self.builder.edges.get(edge)
+        rows = np.stack([columns.source, columns.target], axis=1)
+        before = rows[:0] if there is None else np.stack([there.source, there.target], axis=1)
+        is_new = first_rows(np.concatenate([before, rows]))[len(before) :]
+        self.report.drop(SAME_EDGE, len(rows) - int(is_new.sum()))
+        return replace(columns, source=columns.source[is_new], target=columns.target[is_new])
+
+
+def add_facts(facts: Facts, places: Places, placer: EdgePlacer) -> None:
+    """The edges that facts state between the nodes that resources are."""
+    for predicate, (subject, object) in facts.edges.items():
+        row, head = places.of(subject)
+        further, tail = places.of(object[row])
+        placer.add(
+            NodesAt.of(places, head[further]),
+            placer.names[predicate],
+            NodesAt.of(places, tail),
+            facts.spelled.get(predicate, predicate),
+            placer.names.inverse(predicate),
+            places.are_distinct,
+        )
+
+
+def is_class_of_rdf(iri: str) -> bool:
+    """Whether a class is one of RDF, RDFS or OWL themselves, such as owl:Thing: no node is made of it."""
+    return iri.startswith(OF_RDF)
+
+
+def add_class_nodes(facts: Facts, classes: ClassNodes, options: FactOptions, entities: EntityNodes) -> None:
+    """A node for each class that a resource has, and for both ends of what is said between classes."""
+    iris = [facts.spelled.get(iri, iri) for iri in facts.types if not is_class_of_rdf(iri)]
+    ends = facts.edges.get(options.term(classes.subclass_of), ())
+    further = facts.resources.take(pa.array(np.unique(np.concatenate(ends)) if ends else [], pa.int64())).to_pylist()
+    of_term = {vocabulary_term(iri): iri for iri in reversed([*iris, *further])}
+    entities.add_classes(list(reversed(of_term.values())), classes.to)
+
+
+def resources_with_classes(facts: Facts) -> list[np.ndarray]:
+    """The resources that are of a class of which a node is made, as positions."""
+    return [members for iri, members in facts.types.items() if not is_class_of_rdf(iri)]
+
+
+def unused_classes(facts: Facts, options: FactOptions) -> Iterator[tuple[str, str, int]]:
+    """Why, which and how many facts of classes neither choose a node type nor become edges."""
+    node_types = {options.term(iri) for iri in options.types}
+    for iri, members in facts.types.items():
+        if iri not in node_types and is_class_of_rdf(iri):
+            yield RDF_CLASS, iri, len(members)
+        elif iri not in node_types and options.classes is None:
+            yield UNUSED_CLASS, iri, len(members)
+
+
+def add_classes(facts: Facts, classes: ClassNodes, places: Places, entities: EntityNodes, placer: EdgePlacer) -> None:
+    """An edge from each resource to each of its classes."""
+    iris = [iri for iri in facts.types if not is_class_of_rdf(iri)]
+    if not iris:
+        return
+    of_class = entities.find(pa.array([facts.spelled.get(iri, iri) for iri in iris]))
+    subject = np.concatenate([facts.types[iri] for iri in iris])
+    code = np.repeat(np.arange(len(iris)), [len(facts.types[iri]) for iri in iris])
+    row, head = places.of(subject)
+    further, tail = of_class.of(code[row])
+    placer.add(NodesAt.of(places, head[further]), classes.relation, NodesAt.of(of_class, tail), "rdf:type")

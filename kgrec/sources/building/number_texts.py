@@ -1,0 +1,27 @@
+"""Numbers from the texts of literals, by one rule."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kgrec.sources.tables.columns import GREATEST
+
+XSD_SPACE = " \t\r\n"  #: which XML Schema passes over before and after a number
+NUMBER = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+
+
+def numbers_of(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """float64 [n]: the number that each text is, NaN where it is none; bool [n]: where it is one that float32 cannot
+    hold, which is NaN too. `NaN`, `INF`, `1,000` and `0x1F` are none.
+
+    >>> numbers_of(pa.array([" 1.50 ", "INF", "1e39", "+7"]))[0].tolist()
+    [1.5, nan, nan, 7.0]
+    """
+    trimmed = pc.utf8_trim(texts, XSD_SPACE)
+    is_number = pc.fill_null(pc.match_substring_regex(trimmed, NUMBER), False)
+    plain = pc.if_else(is_number, pc.utf8_ltrim(trimmed, "+"), pa.scalar(None, pa.string()))
+    number = plain.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    is_too_great = np.abs(np.nan_to_num(number, nan=0.0, posinf=np.inf)) > GREATEST
+    return np.where(is_too_great, np.nan, number), is_too_great
