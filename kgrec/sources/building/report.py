@@ -17,8 +17,8 @@ MOST_DETAILS = 1_000  #: of one reason, in JSON
 class _Detail(NamedTuple):
     """How many triples of a predicate or class, by its IRI, were left out."""
 
-    name: str
-    count: int
+    iri: str
+    total: int
     options: FactOptions
 
 
@@ -78,7 +78,7 @@ class BuildReport:
     def detail(self, why: str, name: str, count: int, options: FactOptions) -> None:
         """Say of which predicate or class it is, where the count itself is made elsewhere."""
         before = self._details.get((why, options.shown(name)))
-        total = count + (0 if before is None else before.count)
+        total = count + (0 if before is None else before.total)
         self._details[why, options.shown(name)] = _Detail(name, total, options)
 
     @property
@@ -87,9 +87,9 @@ class BuildReport:
         MOST_DETAILS of them."""
         of_reason: dict[str, list[tuple[str, _Detail]]] = {}
         for (why, _), detail in self._details.items():
-            of_reason.setdefault(why.format(detail.name), []).append((why, detail))
+            of_reason.setdefault(why.format(detail.iri), []).append((why, detail))
         return {
-            reason: [left_out(why, *one) for why, one in sorted(found, key=lambda pair: -pair[1].count)[:MOST_DETAILS]]
+            reason: [left_out(why, *one) for why, one in sorted(found, key=lambda pair: -pair[1].total)[:MOST_DETAILS]]
             for reason, found in of_reason.items()
         }
 
