@@ -154,9 +154,8 @@ def _link_line(name: str, link: LinkCoverage) -> str:
 
 def graph_only_line(name: str, found: GraphOnly) -> str:
     """Which nodes of a type only the knowledge graph has, and by what ids."""
-    said = f"{found.nodes:,} {name} nodes are in the knowledge graph alone"
+    said = f"{name} nodes in the knowledge graph alone: {found.nodes:,}"
     if not found.by_iri:
-        return f"{said}, such as {found.ids[0]}"
-    which = "their ids are IRIs" if found.by_iri == found.nodes else f"{found.by_iri:,} of them have IRIs as ids"
-    advice = f"`links: {{{name}: {{predicate: ...}}}}` names the predicate that holds yours"
-    return f"{said}; {which}, such as {found.iris[0]}: {advice}"
+        return f"{said}, such as {', '.join(found.ids)}"
+    which = f"ids that are IRIs: {found.by_iri:,}, such as {', '.join(found.iris)}"
+    return f"{said}; {which}; `links: {{{name}: {{predicate: ...}}}}` names the predicate that holds yours"

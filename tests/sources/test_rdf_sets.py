@@ -1,0 +1,289 @@
+"""RDF is a set, whatever files and sources state it; a BOM and schema.org's two spellings change nothing."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from kgrec.errors import KgrecError
+from kgrec.sources.building.number_texts import numbers_of
+from kgrec.sources.checking import check
+
+FILES = {"i.csv": "item\na\nb\n", "r.csv": "user,item\nu,a\nu,b\nu,b\n"}
+RECIPE = """
+name: t
+nodes: {item: {file: i.csv, id: item}}
+interactions: {file: r.csv}
+links: {item: {template: "http://x/{id}"}}
+"""
+FACT = "<http://x/a> <http://x/dir> <http://x/d1> .\n"
+
+
+def ends(graph, *relations: str) -> list[tuple[str, ...]]:
+    """(node type, id, relation, node type, id) of all edges but interactions, sorted."""
+    found = []
+    for edge in graph.edge_types:
+        if edge[1] != "interacted" and (not relations or edge[1] in relations):
+            ids = [graph.vocabulary[name] for name in (edge[0], edge[2])]
+            for source, target in graph.only(edge).edge_index.T.tolist():
+                found.append((edge[0], *ids[0].ids([source]), edge[1], edge[2], *ids[1].ids([target])))
+    return sorted(found)
+
+
+ONE_EDGE = [("item", "a", "dir", "entity", "http://x/d1")]
+
+
+@pytest.mark.parametrize(
+    ("part", "repeated"),
+    [
+        ("rdf: {files: [f.nq, g.nt]}", "repeated triples, since RDF is a set"),
+        ("rdf: {files: [t.ttl, g.nt]}", "repeated triples, since RDF is a set"),
+        ("rdf: {files: [t.trig, g.jsonld]}", "repeated triples, since RDF is a set"),
+        ("rdf: [{files: g.nt}, {files: t.ttl}]", None),
+        ("triples: {file: t.csv}", "repeated triples, since RDF is a set"),
+        ("triples: [{file: t.csv}, {file: u.csv}]", None),
+        ("rdf: {files: g.nt}\ntriples: {file: u.csv}", None),
+        ("rdf: {files: [g.nt], query: 'CONSTRUCT {?s ?p ?o} WHERE {?s ?p ?o}'}", None),
+    ],
+)
+def test_one_triple_is_one_edge(build_of, part, repeated):
+    quads = "".join(FACT.replace(" .", f" <http://x/g{number}> .") for number in (1, 2))
+    turtle = "@prefix : <http://x/> . :a :dir :d1 , :d1 ."
+    row = "http://x/a,http://x/dir,http://x/d1\n"
+    files = {
+        "f.nq": quads,
+        "g.nt": FACT + FACT,
+        "t.ttl": turtle,
+        "t.trig": "@prefix : <http://x/> . :g { :a :dir :d1 } :h { :a :dir :d1 }",
+        "g.jsonld": json.dumps({"@id": "http://x/a", "http://x/dir": {"@id": "http://x/d1"}}),
+        "t.csv": "head,relation,tail\n" + row + row,
+        "u.csv": "head,relation,tail\n" + row,
+    }
+    graph, report = build_of(RECIPE + part, FILES | files)
+    assert ends(graph) == ONE_EDGE
+    assert graph.only("interacted").num_edges == 3  # what users did twice, they did twice
+    assert repeated is None or repeated in report.dropped
+
+
+def test_edges_that_come_to_the_same_nodes_are_one(build_of):
+    """Two entities of one item, and two predicates of one name."""
+    links = RECIPE.replace('{template: "http://x/{id}"}', "{file: l.csv}")
+    files = FILES | {"l.csv": "id,entity\na,http://x/a\na,http://y/a\na,http://x/a\n"}
+    files["g.nt"] = FACT + FACT.replace("x/a", "y/a") + FACT.replace("x/dir", "x/directed")
+    names = "names: {'http://x/dir': dir, 'http://x/directed': dir}"
+    graph, report = build_of(links + f"rdf: {{files: g.nt, {names}}}", files)
+    assert ends(graph) == ONE_EDGE
+    assert report.dropped == {"facts that come to an edge that is there already": 2}
+
+
+def test_a_fact_is_no_second_edge_of_a_tables_attribute(build_of):
+    nodes = "nodes: {item: {file: i.csv, id: item, edges: {has_genre: {column: genre, to: genre}}}}"
+    recipe = RECIPE.replace("nodes: {item: {file: i.csv, id: item}}", nodes)
+    rdf = "triples: {file: t.csv, names: {genre: has_genre}, literals: {genre: {to: genre, relation: has_genre}}}"
+    files = FILES | {"i.csv": "item,genre\na,Horror\nb,\n"}
+    files["t.csv"] = "head,relation,tail\nhttp://x/a,genre,Horror\nhttp://x/b,genre,Horror\n"
+    graph, report = build_of(recipe + rdf, files)
+    assert ends(graph) == [("item", name, "has_genre", "genre", "Horror") for name in ("a", "b")]
+    assert report.dropped == {"facts that come to an edge that is there already": 1}
+
+
+def test_a_value_that_stands_twice_is_one(build_of):
+    triples = '<http://x/a> <http://x/tag> "x" , "x" , "y" , "x"@en ; <http://x/year> "1979" , "1979"@de , "1980" .'
+    files = FILES | {"k.ttl": triples, "l.ttl": triples}
+    literals = "literals: {'http://x/tag': {kind: multi}, 'http://x/year': {kind: numeric}}"
+    for rdf in (
+        f"rdf: {{files: [k.ttl, l.ttl], {literals}}}",
+        f"rdf: [{{files: k.ttl, {literals}}}, {{files: l.ttl, {literals}}}]",
+    ):
+        graph, report = build_of(RECIPE + rdf, files)
+        tags = graph.features["item"]["tag"]
+        assert (tags.schema.categories, tags.ptr.tolist()) == (("x", "y"), [0, 2, 2])
+        assert graph.features["item"]["year"].values[0] == 1979
+        assert report.dropped["further values of http://x/year, of which a node takes the first"] == 1
+
+
+def test_blank_nodes_of_two_sources_are_two_and_of_one_file_one(build_of):
+    files = FILES | {"k.nt": "<http://x/a> <http://x/p> _:n .\n", "l.nt": "<http://x/b> <http://x/q> _:n .\n"}
+    graph, _ = build_of(RECIPE + "rdf: [{files: k.nt}, {files: l.nt}]", files)
+    assert ends(graph) == [("item", "a", "p", "entity", "_:b0"), ("item", "b", "q", "entity", "_:b1")]
+    files["k.nt"] += "_:n <http://x/q> <http://x/b> .\n"
+    split = "rdf: [{files: k.nt, include: ['http://x/p']}, {files: k.nt, include: ['http://x/q']}]"
+    graph, _ = build_of(RECIPE + split, files)
+    assert ends(graph) == [("entity", "_:b0", "q", "item", "b"), ("item", "a", "p", "entity", "_:b0")]
+
+
+@pytest.mark.parametrize(
+    "name", ["f.ttl", "f.trig", "f.nt", "f.nq", "f.n3", "f.rdf", "f.jsonld", "f.nt.gz", "f.ttl.gz"]
+)
+def test_a_byte_order_mark_is_passed_over(build_of, name):
+    xml = '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns:x="http://x/">'
+    xml += '<rdf:Description rdf:about="http://x/a"><x:dir rdf:resource="http://x/d1"/></rdf:Description></rdf:RDF>'
+    turtle = "@prefix : <http://x/> .\n:a :dir :d1 ."
+    text = {
+        "f.nt": FACT,
+        "f.nq": FACT.replace(" .", " <http://x/g> ."),
+        "f.rdf": xml,
+        "f.jsonld": json.dumps({"@id": "http://x/a", "http://x/dir": {"@id": "http://x/d1"}}),
+    }.get(name.removesuffix(".gz"), turtle)
+    data = codecs.BOM_UTF8 + text.encode()
+    graph, _ = build_of(
+        RECIPE + f"rdf: {{files: {name}}}", FILES | {name: gzip.compress(data) if ".gz" in name else data}
+    )
+    assert ends(graph) == ONE_EDGE
+
+
+def test_a_byte_order_mark_before_ids_and_in_queries(build_of, tmp_path):
+    import numpy as np
+
+    np.save(tmp_path / "v.npy", np.array([[1.0, 2.0], [3.0, 4.0]], np.float32))
+    vectors = RECIPE.replace("id: item}", "id: item, vectors: {v: {file: v.npy, ids: ids.txt}}}")
+    query = "rdf: {files: f.ttl, query: 'CONSTRUCT {?s ?p ?o} WHERE {?s ?p ?o}'}"
+    files = {"ids.txt": codecs.BOM_UTF8 + b"b\na\n", "f.ttl": codecs.BOM_UTF8 + FACT.encode()}
+    graph, _ = build_of(vectors + query, FILES | files)
+    assert ends(graph) == ONE_EDGE
+    assert graph.features["item"]["v"].values.tolist() == [[3, 4], [1, 2]]
+
+
+FILM = {
+    "@context": "https://schema.org",
+    "@id": "http://x/a",
+    "@type": "Movie",
+    "name": "Alien",
+    "director": {"@id": "http://x/d1", "@type": "Person", "name": "Scott"},
+}
+
+
+@pytest.mark.parametrize("spelled", ["http", "https"])
+def test_schema_orgs_terms_have_two_spellings(build_of, spelled):
+    recipe = RECIPE + (
+        "rdf:\n  files: [f.jsonld, g.nt, h.nt]\n  prefixes: {s: %s://schema.org/}\n  include: ['s:*']\n"
+        "  exclude: ['s:review']\n  names: {'s:director': by}\n  labels: ['s:name']\n  types: {'s:Person': person}\n"
+        "  literals: {'s:duration': {kind: numeric}}\n  inverse_of: {'s:directed': 's:director'}\n"
+    )
+    facts = (
+        "<http://x/b> <https://schema.org/director> <http://x/d1> .\n<http://x/b> <https://schema.org/duration> '7' .\n"
+        "<http://x/a> <http://schema.org/duration> '8' .\n<http://x/b> <https://schema.org/review> <http://x/r> .\n"
+        "<http://x/d1> <http://schema.org/directed> <http://x/a> .\n"
+        "<http://x/a> <http://schema.org/review> <http://x/r> .\n"
+    ).replace("'", '"')
+    again = "<http://x/b> <http://schema.org/director> <http://x/d1> .\n"
+    files = FILES | {"f.jsonld": json.dumps(FILM), "g.nt": facts, "h.nt": again}
+    graph, report = build_of(recipe % spelled, files)
+    assert ends(graph) == [
+        ("item", "a", "by", "person", "http://x/d1"),
+        ("item", "b", "by", "person", "http://x/d1"),
+        ("person", "http://x/d1", "directed", "item", "a"),
+    ]
+    assert graph.vocabulary["item"].labels([0, 1]) == ["Alien", "b"]
+    assert graph.vocabulary["person"].labels([0]) == ["Scott"]
+    assert graph.features["item"]["duration"].values.tolist() == [8, 7]
+    assert graph.schema.edges["person", "directed", "item"].inverse_of == "by"
+    assert report.unknown_predicates == []
+    assert report.notes == [
+        "predicates and classes of http://schema.org/ and https://schema.org/ are read as the same; entities are not"
+    ]
+    assert "left out: 2 facts of s:review (taken away from `exclude`, they are kept)" in str(report)
+
+
+def test_entities_of_schema_org_keep_their_spelling(build_of):
+    facts = "".join(f"<http://x/a> <http://x/p> <{scheme}://schema.org/InStock> .\n" for scheme in ("http", "https"))
+    graph, report = build_of(RECIPE + "rdf: {files: g.nt}", FILES | {"g.nt": facts})
+    assert [row[-1] for row in ends(graph)] == ["http://schema.org/InStock", "https://schema.org/InStock"]
+    assert report.notes == []
+
+
+def test_relations_keep_the_spelling_of_their_file(build_of):
+    facts = "<http://x/a> <https://schema.org/director> <http://x/d1> .\n"
+    graph, _ = build_of(RECIPE + "rdf: {files: g.nt}", FILES | {"g.nt": facts})
+    assert graph.schema.edges["item", "director", "entity"].label == "https://schema.org/director"
+
+
+def test_schema_orgs_links_are_iris_and_texts_stay_texts(build_of):
+    links = {
+        "license": ["http://x/mit", "MIT", "CC BY 4.0"],
+        "thumbnailUrl": "http://x/t.png",
+        "isPartOf": "Alien saga",
+    }
+    feed = {key: FILM[key] for key in ("@context", "@id")} | links
+    rdf = "rdf: {files: f.jsonld, literals: {'http://schema.org/license': {to: text_of_license}}}"
+    graph, report = build_of(RECIPE + rdf, FILES | {"f.jsonld": json.dumps(feed)})
+    assert ends(graph) == [
+        ("item", "a", "license", "entity", "http://x/mit"),
+        ("item", "a", "license", "text_of_license", "CC BY 4.0"),
+        ("item", "a", "license", "text_of_license", "MIT"),
+        ("item", "a", "thumbnailUrl", "entity", "http://x/t.png"),
+    ]
+    assert 'left out: 1 value of http://schema.org/isPartOf (literals: {"http://schema.org/isPartOf"' in str(report)
+    with pytest.raises(KgrecError, match=r"IRI 'img/a\.png' is relative; say `base:`"):
+        build_of(RECIPE + rdf, FILES | {"f.jsonld": json.dumps(feed | {"image": "img/a.png"})})
+    based = RECIPE + rdf.replace("rdf: {", "rdf: {base: 'http://x/', ")
+    graph, _ = build_of(based, FILES | {"f.jsonld": json.dumps(feed | {"image": "img/a.png"})})
+    assert ("item", "a", "image", "entity", "http://x/img/a.png") in ends(graph)
+    assert ("item", "a", "license", "entity", "http://x/MIT") in ends(graph)
+
+
+def test_numbers_are_read_by_one_rule(build_of):
+    texts = [
+        "1.5",
+        " 2 ",
+        "\t3e2\n",
+        "-.5",
+        "+7.",
+        "1e39",
+        "-1e39",
+        "1e400",
+        "NaN",
+        "INF",
+        "nan",
+        "1,000",
+        "0x1F",
+        "1_0",
+        "",
+    ]
+    number, is_too_great = numbers_of(__import__("pyarrow").array(texts))
+    assert number[:5].tolist() == [1.5, 2, 300, -0.5, 7] and (number[5:] != number[5:]).all()
+    assert is_too_great.tolist() == [False] * 5 + [True] * 3 + [False] * 7
+    facts = "".join(
+        f'<http://x/{item}> <http://x/n> "{text}" .\n' for item, text in (("a", "1e39"), ("a", "INF"), ("b", " 5 "))
+    )
+    rdf = "rdf: {files: g.nt, literals: {'http://x/n': {kind: numeric}}}"
+    graph, report = build_of(RECIPE + rdf, FILES | {"g.nt": facts})
+    values = graph.features["item"]["n"].values
+    assert values[0] != values[0] and values[1] == 5
+    assert report.dropped == {
+        "values of http://x/n beyond what float32 can hold": 1,
+        "values of http://x/n that are no number": 1,
+    }
+
+
+def test_check_and_build_say_the_same_of_what_is_left_out(build_of, tmp_path: Path):
+    facts = FACT + FACT + '<http://x/a> <http://x/name> "A" .\n<http://x/a> <http://x/other> <http://x/b> .\n'
+    facts += "<http://x/a> <http://www.w3.org/1999/02/22-rdf-syntax-ns#type> <http://x/Film> .\n"
+    rdf = "rdf: {files: g.nt, prefixes: {x: 'http://x/'}, exclude: ['x:other']}"
+    _, report = build_of(RECIPE + rdf, FILES | {"g.nt": facts})
+    lines = [line for line in str(report).splitlines() if line.startswith("left out")]
+    assert lines == [
+        'left out: 1 value of x:name (literals: {"x:name": ...} keeps them)',
+        "left out: 1 fact of x:other (taken away from `exclude`, they are kept)",
+        "left out: 1 repeated triples, since RDF is a set",
+        'left out: 1 fact of class x:Film (types: {"x:Film": ...} makes a node type of it, '
+        "classes: {relation: is_a, to: ...} makes edges)",
+    ]
+    found = [problem.message for problem in check(tmp_path / "recipe.yaml") if problem.kind == "left out"]
+    assert sorted(found) == sorted(lines)
+    details = json.loads(json.dumps(report.to_json()))["left_out"]
+    assert {(one["name"], one["count"]) for one in details} == {("x:other", 1), ("x:name", 1), ("x:Film", 1)}
+
+
+def test_a_long_list_of_what_is_left_out_is_cut(build_of):
+    facts = "".join(f'<http://x/a> <http://x/n{n}> "v" .\n' * (n + 1) for n in range(9))
+    _, report = build_of(RECIPE + "rdf: {files: g.nt}\n", FILES | {"g.nt": FACT + facts})
+    lines = [line for line in str(report).splitlines() if line.startswith("left out")]
+    assert lines[0] == 'left out: 9 values of http://x/n8 (literals: {"http://x/n8": ...} keeps them)'
+    assert len(lines) == 7
+    assert lines[-1] == "left out: 6 more values of predicates that are no label or feature (--json says which)"
+    assert len(report.to_json()["left_out"]) == 9
