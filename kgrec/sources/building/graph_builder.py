@@ -46,8 +46,7 @@ class NodeBuilder:
         self.label = label  #: the type's name in the source
         self.ids: pa.Array = pa.array([], pa.string())
         self.features: dict[str, PartialFeature] = {}
-        self._labels: list[tuple[np.ndarray, pa.Array]] = []
-        self._has_label = np.zeros(0, bool)  # by number
+        self._labels: np.ndarray | None = None  # strings or None, by number
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -73,15 +72,16 @@ class NodeBuilder:
         return number[codes]
 
     def add_labels(self, number: np.ndarray, labels: pa.Array) -> int:
-        """Labels of some nodes; of several for one node the first stays. Returns how many were not taken."""
-        self._has_label = np.concatenate([self._has_label, np.zeros(len(self) - len(self._has_label), bool)])
-        is_there = np.asarray(labels.is_valid())
-        there, rows = self._has_label[number], np.flatnonzero(is_there)
-        first = rows[~pd.Series(number[rows]).duplicated().to_numpy()]
-        taken = first[~there[first]]
-        self._labels.append((number[taken], labels.take(pa.array(taken))))
-        self._has_label[number[taken]] = True
-        return len(rows) - len(taken)
+        """Labels of some nodes; of several for one node the first stays. Returns how many others were not taken."""
+        if self._labels is None or len(self._labels) < len(self):
+            before = np.empty(0, object) if self._labels is None else self._labels
+            self._labels = np.concatenate([before, np.full(len(self) - len(before), None, object)])
+        texts = labels.to_numpy(zero_copy_only=False)
+        rows = np.flatnonzero(np.asarray(labels.is_valid()))
+        new = rows[pd.isna(self._labels[number[rows]])]
+        first = new[~pd.Series(number[new]).duplicated().to_numpy()]
+        self._labels[number[first]] = texts[first]
+        return int((self._labels[number[rows]] != texts[rows]).sum())
 
     def add_feature(self, name: str, feature: PartialFeature, source: str) -> None:
         """A column. Raises KgrecError where the type has one of that name."""
@@ -96,10 +96,10 @@ class NodeBuilder:
         return NodePart(Vocabulary(self.ids, self._all_labels()), features, self.label)
 
     def _all_labels(self) -> pa.Array | None:
-        labels = np.full(len(self), None, object)
-        for number, values in self._labels:
-            labels[number] = values.to_numpy(zero_copy_only=False)
-        return pa.array(labels, pa.string()) if self._labels else None
+        if self._labels is None:
+            return None
+        none = np.full(len(self) - len(self._labels), None, object)
+        return pa.array(np.concatenate([self._labels, none]), pa.string())
 
 
 @dataclass(frozen=True, eq=False)

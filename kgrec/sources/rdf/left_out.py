@@ -49,11 +49,8 @@ def left_out(why: str, iri: str, count: int, options: FactOptions) -> LeftOut:
         EXCLUDED: (f"{facts} of {name}", _how_to_include(name, options)),
         BLANK: (f"{facts} of {name} about blank nodes", "blank_nodes: keep keeps them"),
         OTHER_LANGUAGE: (f"{values} of {name} in other languages", "language: names more of them, or none for all"),
-        UNUSED_CLASS: (
-            f"{facts} of class {name}",
-            f'types: {{"{name}": ...}} makes a node type of it, classes: {{relation: is_a, to: ...}} makes edges',
-        ),
-        RDF_CLASS: (f"{facts} of class {name}", f'types: {{"{name}": ...}} makes a node type of it'),
+        UNUSED_CLASS: (f"{facts} of class {name}", f'types: {{"{name}": ...}} or classes: {{to: ...}} keeps them'),
+        RDF_CLASS: (f"{facts} of class {name}", f'types: {{"{name}": ...}} keeps them'),
         NO_NODE: (f"{values} of {name} about resources that are no node", "types: makes nodes of a class"),
         NO_NUMBER: (f"{values} of {name} that {_is(count)} no number", ""),
         TOO_GREAT: (f"{values} of {name} beyond what float32 can hold", ""),
