@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kgrec.errors import Fault, KgrecError
+from kgrec.printable import is_no_unicode
 
 DEEPEST = 64  #: brackets within brackets
 LONGEST = 128_000_000  #: bytes; a schema of some millions of categories
@@ -34,6 +35,9 @@ def read_object(path: Path, remedy: str = "train again", *, longest: int = LONGE
         raise wrong_file(path, f"is altered: an object is wanted, and it holds {described(value)}; {remedy}")
     if _is_deep(value):
         raise _too_deep(path, remedy)
+    others = {name: one for name, one in value.items() if name != "files"}  # whose names are checked by themselves
+    if (half := text_without_unicode(others)) is not None:
+        raise wrong_file(path, f"is altered: {described(half)} has half a pair of surrogates; {remedy}")
     return value
 
 
@@ -83,6 +87,25 @@ def _is_deep(value: object) -> bool:
         if not level:
             return False
     return True
+
+
+def text_without_unicode(value: object) -> str | None:
+    """The first text, be it a key, that JSON writes and no file can hold: with half a pair of surrogates; else None.
+
+    >>> text_without_unicode({"a": ["b", 1]}), text_without_unicode({"a": [{"\\ud800": 1}]})
+    (None, '\\ud800')
+    """
+    left = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, str) and is_no_unicode(one):
+            return one
+        if isinstance(one, dict):
+            left += one
+            left += one.values()
+        elif isinstance(one, list):
+            left += one
+    return None
 
 
 def _too_deep(path: Path, remedy: str) -> KgrecError:

@@ -25,6 +25,21 @@ def printable(text: object, keep: str = "") -> str:
     return "".join(one if one in keep or not _is_hidden(one) else _escaped(one) for one in text)
 
 
+def is_no_unicode(text: str) -> bool:
+    """Whether a text has half a pair of surrogates, and so can be written nowhere.
+
+    >>> is_no_unicode("é"), is_no_unicode("\\ud800")
+    (False, True)
+    """
+    if text.isascii():
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
 def _is_hidden(character: str) -> bool:
     return character in TURNING or unicodedata.category(character) in HIDDEN
 

@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
+from kgrec.column_texts import texts_of
 from kgrec.drafts import put_back
 from kgrec.errors import Fault, KgrecError, some
 from kgrec.files import file_hash, whole, write_json
@@ -34,6 +35,7 @@ from kgrec.graph.vocabulary import Vocabulary
 from kgrec.json_files import JsonPlace, read_object
 from kgrec.output_kinds import FolderKind
 from kgrec.plain_folders import is_inside, must_be_plain
+from kgrec.stored_tables import is_lists, read_parquet
 
 FORMAT = 1
 REMEDY = "build the graph again"
@@ -199,9 +201,7 @@ def _read_table(file: Path) -> pa.Table:
         raise _wrong(file.parent.parent, f"lacks its file {name}; build the graph again", "missing file", value=name)
     parts = sorted(file.glob("*.parquet")) if file.is_dir() else [file]
     try:
-        return pa.concat_tables(
-            [pq.read_table(part, partitioning=None) for part in parts], promote_options="permissive"
-        )
+        return pa.concat_tables([read_parquet(part) for part in parts], promote_options="permissive")
     except (pa.ArrowException, OSError) as error:
         raise _wrong(file, f"is truncated or altered: {error}; build the graph again", "altered file") from error
 
@@ -249,7 +249,7 @@ def edge_part(table: pa.Table, edge: EdgeType, schema: Schema, nodes: Mapping[st
     if "time" in table.column_names:
         time = unix_seconds(table["time"], edge[1])
     if "weight" in table.column_names:
-        weight = table["weight"].cast(pa.float32(), safe=False).to_numpy()
+        weight = _weights(table["weight"], file)
     edge_schema = schema.edges[edge]
     return EdgePart(
         source=_local_numbers(table["source"], nodes[edge[0]], file),
@@ -260,6 +260,14 @@ def edge_part(table: pa.Table, edge: EdgeType, schema: Schema, nodes: Mapping[st
         label=edge_schema.label,
         inverse_of=edge_schema.inverse_of,
     )
+
+
+def _weights(column: pa.ChunkedArray, file: str) -> np.ndarray:
+    """float32 [E], NaN where there is none."""
+    if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type) or pa.types.is_null(column.type)):
+        what = f"has a column 'weight' of type {column.type}; numbers are wanted"
+        raise _wrong(file, what, "bad number", column="weight", value=str(column.type))
+    return column.cast(pa.float32(), safe=False).to_numpy()
 
 
 def _local_numbers(column: pa.Array | pa.ChunkedArray, node: NodePart, file: str) -> np.ndarray:
@@ -275,7 +283,7 @@ def _read_split(file: Path) -> np.ndarray:
     table = _read_table(file)
     _columns(table, ["part"], file.name)
     column = table["part"].combine_chunks()
-    codes = pc.index_in(column.cast(pa.string()), value_set=pa.array(PARTS))
+    codes = pc.index_in(texts_of(column, f"the column 'part' of {file.name}"), value_set=pa.array(PARTS))
     if codes.null_count:
         raise _wrong(file, f"has parts other than {', '.join(PARTS)}", "bad split", column="part")
     return codes.to_numpy().astype(np.int8)
@@ -287,6 +295,9 @@ def _read_candidates(file: Path, schema: Schema, nodes: Mapping[str, NodePart]) 
         raise _wrong(file, what, "bad schema")
     table = _read_table(file)
     _columns(table, ["user", "items"], file.name)
+    if not is_lists(table["items"].type) or table["items"].null_count:
+        what = f"has a column 'items' of type {table['items'].type}; lists of items are wanted, and none may be missing"
+        raise _wrong(file.name, what, "bad id", column="items")
     user = _local_numbers(table["user"], nodes[schema.target[0]], file.name).astype(np.int64)
     order = np.argsort(user, kind="stable")
     items = table["items"].combine_chunks().take(pa.array(order))

@@ -34,6 +34,8 @@ class Vocabulary:
 
     def __init__(self, ids: object, labels: object | None = None) -> None:
         self.id_array: pa.Array = as_strings(ids)  #: strings [N]
+        if self.id_array.null_count:
+            raise BadData(f"{self.id_array.null_count} nodes have no id", column="id", kind="missing value")
         self.label_array: pa.Array | None = (
             None if labels is None else as_strings(labels, "label")
         )  #: strings [N], null: none
@@ -45,10 +47,8 @@ class Vocabulary:
 
     @cached_property
     def index(self) -> pd.Index:
-        """The ids with a hash table. Raises BadData where an id stands twice or is missing."""
+        """The ids with a hash table. Raises BadData where an id stands twice."""
         index = pd.Index(self.id_array.to_numpy(zero_copy_only=False), dtype=object)
-        if self.id_array.null_count:
-            raise BadData(f"{self.id_array.null_count} nodes have no id", column="id", kind="missing value")
         if not index.is_unique:
             twice = index[index.duplicated()].unique()
             what = f"ids stand more than once: {some(twice)}"

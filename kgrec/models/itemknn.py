@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from kgrec.graph import Graph
 from kgrec.model import Query, Recommender, ScorerParts
+from kgrec.nn.stored_indices import require_indices
 from kgrec.settings import settings
 
 BLOCK = 1 << 24  #: similarities that are computed at once
@@ -42,6 +43,7 @@ class ItemKNN(Recommender):
         self.similarity: Tensor  #: FloatTensor [I, K], 0 where an item has fewer
         self.register_buffer("neighbor", torch.zeros(shape, dtype=torch.long))
         self.register_buffer("similarity", torch.zeros(shape))
+        require_indices(self, "neighbor", len(self.items))
         self.fill(graph, config.shrink)
 
     def fill(self, graph: Graph, shrink: float) -> None:

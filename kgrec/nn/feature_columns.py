@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from kgrec.errors import KgrecError, some
 from kgrec.graph.features import Feature
+from kgrec.nn.stored_indices import require_indices
 from kgrec.nn.text_vectors import text_vectors
 
 
@@ -84,6 +85,7 @@ class Categories(Column):
         super().__init__(count)
         self.categories = categories
         self.register_buffer("code", torch.full((count + 1,), len(categories)))
+        require_indices(self, "code", len(categories) + 1)
         self.weight = _category_vectors(len(categories), dim, std)
 
     def forward(self, row: Tensor) -> Tensor:
@@ -115,6 +117,8 @@ class CategorySets(Column):
         self.categories = categories
         self.register_buffer("code", torch.full((entries,), len(categories)))
         self.register_buffer("ptr", torch.zeros(count + 2, dtype=torch.long))
+        require_indices(self, "code", len(categories) + 1)
+        require_indices(self, "ptr", entries + 1, ascending=True)
         self.weight = _category_vectors(len(categories), dim, std)
 
     def forward(self, row: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,11 +15,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-import pyarrow.parquet as pq
 
 from kgrec.errors import BadData, Fault, KgrecError, UnknownName, nearest, unknown_name
 from kgrec.graph.assembly import unix_seconds
 from kgrec.graph.vocabulary import as_strings
+from kgrec.stored_tables import plain_value, read_parquet
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class InputTable:
         """A .parquet file, or a CSV file whose columns are all text, so that `007` stays `007`. wanted: what the error
         asks for. Raises KgrecError where it cannot be read."""
         try:
-            table = pq.read_table(path, partitioning=None) if path.suffix == ".parquet" else _read_csv(path)
+            table = read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
         except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
             raise KgrecError(f"{path}: {error}; {wanted} is wanted") from error
         return InputTable.of_arrow(table, str(path), path)
@@ -98,7 +99,7 @@ class InputTable:
         """What stands in a column's row, from 0."""
         values = self.columns[column]
         value = values.iloc[row] if isinstance(values, pd.Series) else values[row]
-        return value.as_py() if isinstance(value, pa.Scalar) else value
+        return plain_value(value) if isinstance(value, pa.Scalar) else value
 
     def to_arrow(self) -> pa.Table:
         """All columns, of those of one name the last. Raises BadData for a column of several types."""
@@ -198,8 +199,8 @@ def id_strings(values: Any, fault: Faults) -> pa.Array:
     if pa.types.is_floating(kind):
         raise BadData(_decimal(names, fault))
     if pa.types.is_boolean(kind) or pa.types.is_nested(kind):
-        message = f"{names[0].as_py()!r} is no id; ids are text or whole numbers"
-        raise BadData(fault(message, 0, names[0].as_py(), "bad id"))
+        value = plain_value(names[0])
+        raise BadData(fault(f"{value!r} is no id; ids are text or whole numbers", 0, value, "bad id"))
     return names.cast(pa.string()) if pa.types.is_null(kind) else as_strings(names)
 
 
@@ -284,7 +285,12 @@ def _mixed(values: Any, fault: Faults) -> Fault | None:
 
 def _read_csv(path: Path) -> pa.Table:
     """All columns as strings, so that `007` stays `007`."""
-    names = next((row for _, row in _csv_rows(path)), [])
+    rows = [row for _, row in itertools.islice(_csv_rows(path), 2)]
+    if not rows:
+        raise csv.Error("it is empty")
+    names = rows[0]
+    if len(rows) == 1:  # pyarrow wants an end of the line, at least
+        return pa.Table.from_arrays([pa.array([], pa.string()) for _ in names], names)
     return pa.csv.read_csv(
         path,
         parse_options=pa.csv.ParseOptions(newlines_in_values=True),

@@ -13,6 +13,7 @@ import numba
 import numpy as np
 
 from kgrec.errors import BadData, Fault
+from kgrec.json_files import text_without_unicode
 
 DEEPEST = 200  #: lists and objects within each other, in JSON, JSON-LD, JSON lines, YAML and XML
 LONGEST_LINE = 1 << 24  #: bytes (16 MiB) of a line, or of one text or tag in XML
@@ -85,9 +86,12 @@ def read_json(text: bytes) -> Any:
     if text.count(b"[") + text.count(b"{") > DEEPEST:
         JsonDepth().check(text)
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except RecursionError:  # where the caller stands deep already, and for UTF-16, which the check above cannot follow
         raise TooDeep from None
+    if b"\\" in text and (half := text_without_unicode(value)) is not None:
+        raise ValueError(f"the text {half!r} has half a pair of surrogates, which stands for no character")
+    return value
 
 
 class CheckedJsonLines(io.RawIOBase):

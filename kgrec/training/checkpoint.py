@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from kgrec import models
 from kgrec.drafts import remove_folder
 from kgrec.errors import KgrecError
 from kgrec.files import refuse_existing, whole
+from kgrec.json_files import JsonPlace, read_object
 from kgrec.output_kinds import FolderKind
 from kgrec.settings import present_names, stored_settings
 from kgrec.training.job import TrainingJob
@@ -21,6 +23,8 @@ from kgrec.training.run_folder import load_tensors
 from kgrec.training.tensor_files import save_tensors
 
 TENSORS = ("model", "optimizer", "best")
+PHASES = ("train", "refit")
+REMEDY = "remove it and start anew"
 CHECKPOINT_FOLDER = FolderKind(
     "checkpoint", "state.json", {"job": dict, "state": dict}, tuple(f"{name}.safetensors" for name in TENSORS)
 )
@@ -62,11 +66,13 @@ class Checkpoint:
     def read(job: TrainingJob, graph_hash: str) -> Checkpoint:
         """Raises KgrecError where it is of another job, or damaged."""
         try:
-            document = json.loads((job.checkpoint / "state.json").read_text(encoding="utf-8"))
-            state = TrainingState(**document["state"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise KgrecError(f"{job.checkpoint} is damaged ({error}); remove it and start anew") from error
-        wanted, found = job.identity(graph_hash), document["job"]
+            document = read_object(job.checkpoint / CHECKPOINT_FOLDER.document, REMEDY)
+        except (KgrecError, OSError) as error:
+            raise KgrecError(f"{job.checkpoint} is damaged: {error}") from error
+        place = JsonPlace(job.checkpoint / CHECKPOINT_FOLDER.document, REMEDY)
+        state = _state(place.mapping(document, "state"), place.at("state"))
+        wanted, found = job.identity(graph_hash), place.mapping(document, "job")
+        place.at("job").mapping(found, "config", {})
         with stored_settings():  # of a checkpoint that was made before a setting got its present name
             found["config"] = present_names(models.find(job.model).Config, found.get("config", {}))
         differ = [name for name in wanted if found.get(name) != wanted[name]]
@@ -84,3 +90,32 @@ class Checkpoint:
         with suppress(OSError):
             if CHECKPOINT_FOLDER.objection(job.checkpoint) is None:
                 remove_folder(job.checkpoint)
+
+
+def _state(stored: Mapping[str, Any], place: JsonPlace) -> TrainingState:
+    """A state as JSON holds it. Raises KgrecError for a key that is missing or none of ours, and for a value of the
+    wrong type."""
+    names = [one.name for one in dataclasses.fields(TrainingState)]
+    for name in stored:
+        if name not in names:
+            raise place.wrong(name, stored[name], f"no key but {', '.join(names)}")
+    phase = place.text(stored, "phase")
+    if phase not in PHASES:
+        raise place.wrong("phase", phase, " or ".join(PHASES))
+    best = None if stored.get("best", 0) is None else place.number(stored, "best")
+    valid = place.mapping(stored, "valid")
+    for metric in valid:
+        place.at("valid").number(valid, metric)
+    rows = place.entries(stored, "rows")
+    for number, row in enumerate(rows):
+        its = place.at("rows").at(number)
+        if not isinstance(row, dict):
+            raise place.at("rows").wrong(number, row, "an object")
+        its.text(row, "phase")
+        its.whole(row, "epoch")
+        its.number(row, "seconds")
+        for name, value in row.items():
+            if isinstance(value, dict | list):
+                raise its.wrong(name, value, "a number or a text")
+    counts = {name: place.whole(stored, name, most=(1 << 31) - 1) for name in ("epoch", "best_epoch", "waited")}
+    return TrainingState(phase=phase, best=best, valid=valid, rows=rows, **counts)

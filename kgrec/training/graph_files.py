@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from kgrec.errors import KgrecError
 from kgrec.files import write_json
@@ -23,6 +22,7 @@ from kgrec.graph.storage import (
     write_columns,
 )
 from kgrec.run_files import RunFiles
+from kgrec.stored_tables import read_parquet
 
 
 def save_rest(graph: Graph, folder: Path, kept: list[EdgeType]) -> None:
@@ -94,6 +94,6 @@ def _known_edges(files: RunFiles, schema: Schema, known: Graph, edge: EdgeType) 
 def _table(files: RunFiles, name: str) -> pa.Table:
     path = files.path(name)
     try:
-        return pq.read_table(path, partitioning=None)
+        return read_parquet(path)
     except (pa.ArrowException, OSError) as error:
         raise KgrecError(f"{path} is truncated or altered: {error}; train again") from error

@@ -59,6 +59,7 @@ from kgrec.graph.storage import RECIPE
 from kgrec.graph.vocabulary import Vocabulary
 from kgrec.model import ScorerParts
 from kgrec.run_files import FORMAT, REMEDY, RUN_FOLDER, RunFiles, list_files, read_json, read_metrics
+from kgrec.stored_tables import read_parquet
 from kgrec.training.graph_files import read_whole, save_recipe, save_rest
 from kgrec.training.scorer_files import save_scorer
 from kgrec.training.tensor_files import save_tensors
@@ -277,7 +278,7 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pa.Table:
     if not path.is_file():
         raise KgrecError(f"{path.parent} lacks its file {path.name}; train again")
     try:
-        table = pq.read_table(path, partitioning=None)
+        table = read_parquet(path)
     except (pa.ArrowException, OSError) as error:
         raise KgrecError(f"{path} is truncated or altered: {error}; train again") from error
     for name in columns:

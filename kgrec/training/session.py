@@ -116,7 +116,7 @@ class Session:
         if self.state.phase == "train":
             model = self._phase(self.split.train, self.split.valid, self.job.training, saved)
             if self.best_weights:
-                model.load_state_dict(self.best_weights)
+                self._load(model, self.best_weights)
             if self.job.refit and self.split.valid is not None:
                 self.state = dataclasses.replace(self.state, phase="refit", epoch=0, waited=0)
                 saved = None
@@ -133,6 +133,17 @@ class Session:
         if self.job.init is not None:
             self.taken = self._taken_from(self.job.init, model, graph)
         return model.to(self.fabric.device).eval()
+
+    def _load(self, model: Recommender, weights: Mapping[str, Tensor]) -> None:
+        """Give a model the weights of a checkpoint, or those that this training chose. Raises KgrecError where they are
+        of another model."""
+        try:
+            model.load_state_dict(dict(weights))
+        except (RuntimeError, KgrecError) as error:
+            raise KgrecError(
+                f"{self.job.checkpoint} is damaged: its weights do not fit the model ({error}); remove it and start "
+                "anew"
+            ) from error
 
     def _taken_from(self, path: str, model: Recommender, graph: Graph) -> dict[str, Any]:
         """Start a model from a run folder, node by node as external ids say.
@@ -171,7 +182,7 @@ class Session:
                 self._check(model, part)
         trainer = Trainer(model, known, config, self.fabric)
         if saved is not None:
-            model.load_state_dict(saved.model)
+            self._load(model, saved.model)
             trainer.load_state(saved.optimizer, self.state.epoch)
         if not trainer.objectives and held is not None:
             self._choose(model, known, held, 0)

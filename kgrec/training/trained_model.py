@@ -50,7 +50,7 @@ class TrainedModel:
                 model = models.build(artifact.model, Graph.empty(schema), dict(artifact.config))
         try:
             model.load_state_dict(dict(artifact.weights))
-        except RuntimeError as error:
+        except (RuntimeError, KgrecError) as error:
             raise KgrecError(f"{path}: the weights do not fit the model; the folder is altered: {error}") from error
         place = choose_device(device)
         split, candidates = artifact.provenance.get("split"), artifact.provenance.get("candidates")

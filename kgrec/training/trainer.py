@@ -203,9 +203,15 @@ class Trainer:
         self.epoch = epoch
         parameters = dict(self.model.named_parameters())
         for path, value in tensors.items():
-            index, name, key = path.split("/")
-            if int(index) >= len(self.optimizers) or name not in parameters:
+            index, name, key = ([*path.split("/"), "", ""])[:3]
+            if index not in map(str, range(len(self.optimizers))) or name not in parameters or path.count("/") != 2:
                 raise KgrecError(f"the checkpoint holds {path!r}, which this model does not have; start anew")
+            shapes = [torch.Size(), *([] if key.endswith(NUMBER) else [parameters[name].shape])]
+            if value.shape not in shapes:
+                raise KgrecError(
+                    f"the checkpoint holds {path!r} of shape {list(value.shape)}, and {list(shapes[-1])} is wanted; "
+                    "start anew"
+                )
             state = self.optimizers[int(index)].state[parameters[name]]
             if key.endswith(NUMBER):
                 state[key.removesuffix(NUMBER)] = value.item()

@@ -136,8 +136,15 @@ def published_candidates(
                 what = f"{text[:60]!r} is not `(user,item)<tab>item<tab>item`; mend it"
                 shown = text[:60].decode(errors="replace")
                 raise BadData(what, file=name, row=line, value=shown, kind="bad row")
-            users.append(match[1].decode())
-            lists.append([match[2].decode(), *(match[3] or b"").decode().split()])
+            try:
+                users.append(match[1].decode())
+                lists.append([match[2].decode(), *(match[3] or b"").decode().split()])
+            except UnicodeDecodeError as error:
+                what = f"byte 0x{error.object[error.start]:02x} is not UTF-8; save the file as UTF-8"
+                raise BadData(what, file=name, row=line, kind="bad row") from error
+    if not users:
+        what = "has no lists of candidates; mend the file, or take it out of `candidates`"
+        raise BadData(Fault(what, published.file, kind="empty file", file_is="subject"))
     lengths = np.array([len(items) for items in lists])
     user = numbers.of(0, pa.array(users, pa.string()), published.ids)
     item = numbers.of(1, pa.array([i for items in lists for i in items], pa.string()), published.ids)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 
+from kgrec.column_texts import texts_of
 from kgrec.errors import KgrecError, some
 from kgrec.graph import NO_TIME
 from kgrec.graph.assembly import unix_seconds
@@ -24,6 +24,7 @@ from kgrec.json_files import described
 from kgrec.plain_folders import is_inside
 from kgrec.sources.checking.findings import Problem, Severity
 from kgrec.sources.tables.columns import DAY
+from kgrec.stored_tables import is_lists, plain_value, read_parquet
 
 AGAIN = "build the graph again"
 
@@ -110,10 +111,15 @@ class _GraphCheck:
             if len(table) != node.count:
                 self._note(file, f"has {len(table)} rows, graph.json says {node.count}; {AGAIN}", "wrong length")
             if "id" in table.column_names:
-                self._ids(file, name, table["id"].combine_chunks().cast(pa.string()))
+                self._ids(file, name, table["id"].combine_chunks())
             self._features(file, table, node.features)
 
-    def _ids(self, file: str, name: str, ids: pa.Array) -> None:
+    def _ids(self, file: str, name: str, values: pa.Array) -> None:
+        try:
+            ids = texts_of(values, "column 'id'")
+        except KgrecError as error:
+            self._note(file, f"{error}; {AGAIN}", "bad id", column="id")
+            return
         self.ids[name] = ids
         if ids.null_count:
             self._note(file, f"{ids.null_count} nodes have no id; {AGAIN}", "missing value", column="id")
@@ -182,15 +188,19 @@ class _GraphCheck:
             what = f"column {column!r} has {values.null_count} empty values; {AGAIN}"
             self._note(file, what, "missing value", column=column)
         if not pa.types.is_integer(values.type):
-            values = values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+            try:
+                values = texts_of(values, f"column {column!r}")
+            except KgrecError as error:
+                self._note(file, f"{error}; {AGAIN}", "bad id", column=column)
+                return np.full(len(values), -1)
             known = self.ids.get(node_type, pa.array([], pa.string()))
-            number = pc.fill_null(pc.index_in(values.cast(pa.string()), value_set=known), -1)
+            number = pc.fill_null(pc.index_in(values, value_set=known), -1)
         else:
             number = pc.fill_null(values, -1)
         local = number.cast(pa.int64()).to_numpy(zero_copy_only=False)
         wrong = ((local < 0) | (local >= count)) & np.asarray(values.is_valid())
         if wrong.any():
-            first = values.filter(pa.array(wrong))[0].as_py()
+            first = plain_value(values.filter(pa.array(wrong))[0])
             what = f"column {column!r} has {wrong.sum():,} values that are no {node_type}, such as {first!r}"
             self._note(
                 file, f"{what}; there are {count:,}, counted from 0; {AGAIN}", "dangling id", first, column=column
@@ -228,16 +238,27 @@ class _GraphCheck:
                 continue
             if is_candidates and {"user", "items"} <= set(table.column_names):
                 self._numbers(file, "user", table["user"].combine_chunks(), self.schema.target[0])
-                self._numbers(file, "items", pc.list_flatten(table["items"]).combine_chunks(), self.schema.target[2])
+                self._items(file, table["items"], self.schema.target[2])
             elif "part" in table.column_names:
                 self._parts(file, table["part"], self.schema.target)
+
+    def _items(self, file: str, items: pa.ChunkedArray, node_type: str) -> None:
+        if not is_lists(items.type):
+            what = f"column 'items' is of type {items.type}, not lists of items; {AGAIN}"
+            self._note(file, what, "bad id", column="items")
+            return
+        self._numbers(file, "items", pc.list_flatten(items).combine_chunks(), node_type)
 
     def _parts(self, file: str, part: pa.ChunkedArray, target: EdgeType) -> None:
         wanted = self.num_edges.get(target)
         if wanted is not None and len(part) != wanted:
             what = f"has {len(part):,} rows; the target relation {target[1]!r} has {wanted:,} edges"
             self._note(file, f"{what}; {AGAIN}", "wrong length")
-        others = [value for value in part.cast(pa.string()).unique().to_pylist() if value not in PARTS]
+        try:
+            others = [value for value in texts_of(part, "column 'part'").unique().to_pylist() if value not in PARTS]
+        except KgrecError as error:
+            self._note(file, f"{error}; {AGAIN}", "bad split", column="part")
+            return
         if others:
             what = f"has parts {some(others)}; there are {', '.join(PARTS)}; {AGAIN}"
             self._note(file, what, "bad split", others[0], column="part")
@@ -262,7 +283,7 @@ class _GraphCheck:
             return None
         parts = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
         try:
-            table = pa.concat_tables([pq.read_table(p, partitioning=None) for p in parts], promote_options="permissive")
+            table = pa.concat_tables([read_parquet(part) for part in parts], promote_options="permissive")
         except (pa.ArrowException, OSError) as error:
             if not is_known:
                 self._note(file, f"is truncated or altered: {error}; {AGAIN}", "altered file")

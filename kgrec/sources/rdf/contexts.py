@@ -49,6 +49,8 @@ def _parsed(data: bytes, name: str) -> Any:
     except UnicodeDecodeError as error:
         what = f"byte {error.start + 1}: not UTF-8; save the file as UTF-8"
         raise BadData(Fault(what, name, kind="bad RDF", file_is="subject")) from error
+    except ValueError as error:  # a number of too many digits, half a pair of surrogates
+        raise BadData(f"{error}; mend the JSON", file=name, kind="bad RDF") from error
 
 
 class _LocalContexts:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kgrec.errors import BadData, Fault
+from kgrec.printable import is_no_unicode
 from kgrec.sources.rdf.blank_names import BlankNumbers, FileBlankNames
 from kgrec.sources.rdf.collector import FactCollector, Use
 from kgrec.sources.rdf.facts import FactOptions, Facts
@@ -71,6 +72,8 @@ def facts_of(
     blank = (blank_numbers or BlankNumbers()).names()
     triples = (quad[:3] for quad in graph.quads()) if isinstance(graph, Dataset) else iter(graph)
     for subject, predicate, object in triples:
+        for term in (subject, predicate, object):
+            _refuse_no_unicode(term)
         if not isinstance(subject, URIRef | BNode) or not isinstance(object, URIRef | BNode | Literal):
             collector.skip(QUOTED)
             continue
@@ -81,6 +84,13 @@ def facts_of(
         else:
             collector.fact(head, str(predicate), blank[object] if isinstance(object, BNode) else str(object))
     return collector.facts()
+
+
+def _refuse_no_unicode(term: object) -> None:
+    """Raise BadData for a term that no file can hold: rdflib's parsers, unlike ours, take half a pair of surrogates."""
+    if isinstance(term, str) and is_no_unicode(term):
+        what = f"the term {str(term)!r} has half a pair of surrogates, which stands for no character; mend the RDF"
+        raise BadData(what, value=str(term), kind="bad RDF")
 
 
 XSD_STRING = "http://www.w3.org/2001/XMLSchema#string"

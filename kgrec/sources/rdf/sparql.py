@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from kgrec.errors import BadData, Fault, KgrecError
+from kgrec.json_files import text_without_unicode
 from kgrec.sources.rdf.endpoint import ask_endpoint
 from kgrec.sources.rdf.local_query import ask_files
 from kgrec.sources.rdf.query_process import as_json
@@ -29,6 +30,10 @@ def select(source: RdfSource, folder: Path) -> pd.DataFrame:
     found = _found(source, folder, "SELECT", TABLE_TYPES)
     if not found["rows"]:
         raise BadData(_of_query(source, "the query has no answers; mend `query` in the recipe"))
+    half = text_without_unicode(found["rows"])
+    if half is not None:
+        what = f"an answer has the text {half!r}, with half a pair of surrogates, which stands for no character"
+        raise BadData(_of_query(source, f"{what}; mend the data"))
     return pd.DataFrame(found["rows"], columns=found["vars"], dtype=object)
 
 

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from kgrec.errors import BadData, Fault, KgrecError
+from kgrec.printable import is_no_unicode
 from kgrec.sources.limits import DEEPEST, LARGEST_RECIPE, MOST_NODES
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -66,6 +67,10 @@ class _UniqueKeys(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """A mapping whose keys are names or numbers, each there once."""
+        if not isinstance(node, yaml.MappingNode):  # as `!!set x` has none
+            raise yaml.constructor.ConstructorError(
+                None, None, f"a mapping is wanted, not a {node.id}", node.start_mark
+            )
         seen: dict[Any, int] = {}
         for key_node, _ in node.value:
             line = key_node.start_mark.line + 1
@@ -81,6 +86,14 @@ class _UniqueKeys(yaml.SafeLoader):
                 )
             seen[key] = line
         return dict(super().construct_mapping(node, deep))
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        """A value as text. Half a pair of surrogates, as `\\ud800` writes one, stands for no character."""
+        value = super().construct_scalar(node)
+        if isinstance(value, str) and is_no_unicode(value):
+            what = f"the text {value!r} has half a pair of surrogates, which stands for no character"
+            raise yaml.constructor.ConstructorError(None, None, what, node.start_mark)
+        return value
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         """A value. A date that is none, or a number of too many digits, is an error of its line."""
@@ -105,7 +118,7 @@ def read_yaml(path: Path) -> Any:
     except UnicodeDecodeError as error:
         what = f"is no UTF-8 (byte {error.start + 1}); save it as UTF-8"
         raise KgrecError(Fault(what, str(path), kind="bad recipe", file_is="subject")) from error
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
         raise KgrecError(Fault(f"is no YAML: {error}", str(path), kind="bad recipe", file_is="subject")) from error
     except OSError as error:
         what = f"cannot be read: {error.strerror or error}"

@@ -27,7 +27,9 @@ class PublishedSplit(PublishedPart):
     rest: PartName | None = Field(
         None, description="the part of other edges; default: train, but an error with `train`"
     )
-    format: str | None = Field(None, description="as in the interactions")
+    format: Literal["auto", "separated", "parquet", "json_lines", "lists", "json_lists"] | None = Field(
+        None, description="as in the interactions"
+    )
     separator: str | None = Field(None, description="as in the interactions")
     columns: list[str] | None = Field(None, description="as in the interactions")
     user: str | None = Field(None, description="the column of users")

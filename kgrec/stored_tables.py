@@ -1,0 +1,47 @@
+"""Parquet files that anybody may have written, as Arrow tables in which names and texts are UTF-8; and their values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+def read_parquet(path: Path) -> pa.Table:
+    """All of a Parquet file. Raises pa.ArrowException and OSError where it is none, truncated or altered, where a
+    column's name or a text is not UTF-8, and where its parts do not fit each other."""
+    try:
+        table = pq.read_table(path, partitioning=None)
+        table.validate(full=True)
+        names = table.column_names
+    except UnicodeDecodeError as error:
+        raise pa.ArrowInvalid(f"the name of a column is not UTF-8: {error}") from error
+    except (pa.ArrowException, OSError):
+        raise
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise pa.ArrowInvalid(str(error)) from error
+    del names
+    return table
+
+
+def is_lists(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds lists."""
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def plain_value(value: pa.Scalar) -> object:
+    """A value of an Arrow column in Python, to be shown; of a date or time that Python has none for, its number.
+
+    >>> plain_value(pa.scalar(7)), plain_value(pa.scalar(-(2**31), pa.int32()).cast(pa.date32()))
+    (7, -2147483648)
+    """
+    try:
+        return value.as_py()
+    except (ValueError, OverflowError):
+        pass
+    try:
+        kind = pa.int32() if value.type.bit_width == 32 else pa.int64()
+        return value.cast(kind).as_py()
+    except (pa.ArrowException, ValueError, OverflowError):
+        return f"a value of type {value.type}"
