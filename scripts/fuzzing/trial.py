@@ -1,0 +1,316 @@
+"""A case is tried in a folder of its own, and judged: refused with a message of kgrec's own, accepted, or a failure."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from fuzzing.bases import ENDPOINT, Bases, list_again, place
+from fuzzing.cases import Case
+
+MOST_SECONDS = 20.0
+MOST_MB = 2048.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of a case."""
+
+    outcome: str  #: refused, accepted or failed
+    what: str = ""  #: the message; of a failure, what is wrong
+    place: str = ""  #: of a failure, by which failures of one cause are counted together
+    detail: str = ""  #: of a failure, the traceback
+    seconds: float = 0.0
+    megabytes: float = 0.0  #: the peak of memory while it went on; 0 where the system does not say
+
+
+def attempt(case: Case, folder: Path, bases: Bases) -> Verdict:
+    """Try a case in a folder, which is made anew."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    prepare(case, folder, bases)
+    before, here = listing(folder), Path.cwd()
+    measured = _reset_peak()
+    os.chdir(folder)
+    begun = time.perf_counter()
+    try:
+        verdict = _call(case.argv) if case.argv and case.argv[0].startswith("@") else _command(case.argv)
+    finally:
+        os.chdir(here)
+    seconds, megabytes = time.perf_counter() - begun, _peak() if measured else 0.0
+    if verdict.outcome != "failed":
+        verdict = _judged(case, folder, verdict, before, seconds, megabytes)
+    return Verdict(verdict.outcome, verdict.what, verdict.place, verdict.detail, seconds, megabytes)
+
+
+def prepare(case: Case, folder: Path, bases: Bases) -> None:
+    """Write what a case needs."""
+    for name, source in case.copies.items():
+        origin = (
+            bases.graph if source == "graph" else bases.checkpoint if source == "checkpoint" else bases.run(source[4:])
+        )
+        shutil.copytree(origin, folder / name)
+    files = dict(case.files)
+    if "answer" in files and "recipe.yaml" in files:
+        url = Endpoint.serving(folder / "answer")
+        files["recipe.yaml"] = files["recipe.yaml"].replace(ENDPOINT.encode(), url.encode())
+    place(files, folder)
+    for name in case.listed_again:
+        list_again(folder / name)
+
+
+def listing(folder: Path) -> dict[str, tuple[int, int]]:
+    """Every file and folder with its size and time of change."""
+    found = {}
+    for path in folder.rglob("*"):
+        stat = path.lstat()
+        found[str(path.relative_to(folder))] = (0, 0) if path.is_dir() else (stat.st_size, stat.st_mtime_ns)
+    return found
+
+
+# ---------------------------------------------------------------------- what is called
+
+
+@contextmanager
+def _streams() -> Iterator[tuple[io.BytesIO, io.BytesIO]]:
+    """stdout and stderr as bytes, while this lasts."""
+    out, err = io.BytesIO(), io.BytesIO()
+    held = sys.stdout, sys.stderr
+    sys.stdout = io.TextIOWrapper(out, encoding="utf-8", write_through=True)
+    sys.stderr = io.TextIOWrapper(err, encoding="utf-8", write_through=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            for hidden in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+                warnings.simplefilter("ignore", hidden)  # as Python does by itself
+            warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state")
+            yield out, err
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(ValueError):
+                stream.detach()
+        sys.stdout, sys.stderr = held
+
+
+def _command(argv: tuple[str, ...]) -> Verdict:
+    """The command line: exit code 0, or 1 or 2 with a message."""
+    from kgrec.cli.entry import main
+
+    held, code = sys.argv, 0
+    with _streams() as (out, err):
+        sys.argv = ["kgrec", *argv]
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
+        except BaseException as error:
+            return _failure(error)
+        finally:
+            sys.argv = held
+    printed, said = out.getvalue().decode(errors="replace"), err.getvalue().decode(errors="replace")
+    warned = re.search(r"(\w+)\.py:(\d+): (\w*Warning): .*", said)
+    if warned:
+        return Verdict("failed", warned[0], f"{warned[3]} {warned[1]}.py:{warned[2]}", said)
+    controls = re.search(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u202a-\u202e]", said)
+    if controls:
+        return Verdict("failed", f"{controls[0]!r} goes to the terminal", f"control character of {argv[0]}", said)
+    if code not in (0, 1, 2):
+        return Verdict("failed", f"exit code {code}", f"exit code of {argv[0]}", said)
+    if code and not (said.strip() or printed.strip()):
+        return Verdict("failed", f"exit code {code} without a message", f"no message of {argv[0]}", said)
+    return Verdict("refused" if code else "accepted", (said.strip() or printed.strip())[:2000])
+
+
+def _call(argv: tuple[str, ...]) -> Verdict:
+    """A call of the library: a value, or KgrecError."""
+    from kgrec.errors import KgrecError
+
+    with _streams():
+        try:
+            CALLS[argv[0]](*argv[1:])
+        except KgrecError as error:
+            return Verdict("refused", str(error)) if str(error).strip() else Verdict("failed", "no message", argv[0])
+        except BaseException as error:
+            return _failure(error)
+    return Verdict("accepted")
+
+
+def _failure(error: BaseException) -> Verdict:
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "/kgrec/" in frame.filename.replace(os.sep, "/")]
+    frame = (ours or frames)[-1]
+    where = f"{type(error).__name__} {Path(frame.filename).name}:{frame.lineno}"
+    return Verdict(
+        "failed", f"{type(error).__name__}: {error}"[:300], where, "".join(traceback.format_exception(error))
+    )
+
+
+def _graph(folder: str) -> None:
+    from kgrec import Graph
+    from kgrec.graph.description import info
+
+    graph = Graph.load(folder)
+    info(graph)
+    for relation in dict.fromkeys(edge[1] for edge in graph.edge_types):
+        graph.only(relation)
+
+
+def _build(recipe: str) -> None:
+    from kgrec.sources.building import build
+
+    build(recipe)
+
+
+def _run(folder: str) -> None:
+    from kgrec import KgrecError, Run
+
+    run = Run.load(folder)
+    run.recommend("all", k=2)
+    for node_type in run.graph.node_types:
+        with suppress(KgrecError):  # many models have no vectors of a type
+            run.vectors(node_type)
+    run.whole_graph()
+
+
+def _history(folder: str, table: str) -> None:
+    from kgrec import Run
+
+    Run.load(folder).recommend(k=2, history=Path(table), skip_unknown=True)
+
+
+def _scorer(folder: str) -> None:
+    from kgrec.serving.numpy_scorer import load_scores
+
+    load_scores(folder)
+
+
+CALLS: dict[str, Callable[..., None]] = {
+    "@graph": _graph,
+    "@build": _build,
+    "@run": _run,
+    "@history": _history,
+    "@scorer": _scorer,
+}
+
+
+# ---------------------------------------------------------------------- what is left
+
+
+def _judged(
+    case: Case, folder: Path, verdict: Verdict, before: dict[str, Any], seconds: float, megabytes: float
+) -> Verdict:
+    """The verdict, or a failure by what a case left, how long it took or how much memory."""
+    if seconds > MOST_SECONDS:
+        return Verdict("failed", f"took {seconds:.1f} s", f"seconds of {case.kind}")
+    if megabytes > MOST_MB:
+        return Verdict("failed", f"took {megabytes:,.0f} MB", f"memory of {case.kind}")
+    after, out = listing(folder), case.out
+    checkpoint = f"{out}.checkpoint"  # goes on while a training does, and ends with it
+    changed = [name for name, state in before.items() if after.get(name) != state and not name.startswith(checkpoint)]
+    if changed and "--overwrite" not in case.argv:
+        return Verdict("failed", f"{changed[:3]} changed", f"inputs of {case.argv[0]}")
+    made = [name for name in after if name not in before and not name.startswith(f"{checkpoint}/")]
+    if verdict.outcome == "refused":
+        return (
+            Verdict("failed", f"refused ({verdict.what}), and left {made[:3]}", f"left by {case.argv[0]}")
+            if made
+            else verdict
+        )
+    strange = [
+        name
+        for name in made
+        if out is None or not (name == out or name.startswith(f"{out}/") or out.startswith(f"{name}/"))
+    ]
+    if strange:
+        return Verdict("failed", f"left {strange[:3]} beside its output", f"left by {case.argv[0]}")
+    if out is not None and made:
+        try:
+            _read_whole(folder / out)
+        except BaseException as error:
+            failure = _failure(error)
+            return Verdict(
+                "failed",
+                f"what was written cannot be read: {failure.what}",
+                f"unreadable {failure.place}",
+                failure.detail,
+            )
+    return verdict
+
+
+def _read_whole(path: Path) -> None:
+    """Read what a command wrote. Raises where it is not whole."""
+    import json
+
+    import pandas as pd
+
+    from kgrec import Graph, Run
+
+    if (path / "graph.json").exists():
+        Graph.load(path)
+    elif path.is_dir():
+        Run.load(path)
+    elif path.suffix == ".parquet":
+        pd.read_parquet(path)
+    elif path.suffix == ".json":
+        json.loads(path.read_bytes())
+    else:
+        path.read_bytes().decode()
+
+
+# ---------------------------------------------------------------------- memory, and an endpoint
+
+
+def _reset_peak() -> bool:
+    """Let the peak of memory begin anew; False where the system cannot."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _peak() -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
+class Endpoint(BaseHTTPRequestHandler):
+    """Answers every query with a file, of the media type in the file beside it."""
+
+    server_: ThreadingHTTPServer | None = None
+    answer: Path
+
+    @classmethod
+    def serving(cls, answer: Path) -> str:
+        """The URL of a server that gives this answer from now on."""
+        cls.answer = answer
+        if cls.server_ is None:
+            cls.server_ = ThreadingHTTPServer(("127.0.0.1", 0), cls)
+            Thread(target=cls.server_.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{cls.server_.server_port}/"
+
+    def do_POST(self) -> None:
+        """Answer a query."""
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = self.answer.read_bytes()
+        self.send_response(200)
+        self.send_header("Content-Type", self.answer.with_name("answer.type").read_text())
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing."""
