@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +24,25 @@ def read_parquet(path: Path) -> pa.Table:
         raise pa.ArrowInvalid(str(error)) from error
     del names
     return table
+
+
+def plain_values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
+    """The values of a column in Python, each as `plain_value` gives it where Python has no form for one of them."""
+    try:
+        values: list[Any] = column.to_pylist()
+        return values
+    except (ValueError, OverflowError):
+        return [plain_value(value) for value in column]
+
+
+def plain_rows(table: pa.Table | pa.RecordBatch) -> list[dict[str, Any]]:
+    """The rows of a table in Python, a dict each, with values as `plain_values` gives them."""
+    try:
+        rows: list[dict[str, Any]] = table.to_pylist()
+        return rows
+    except (ValueError, OverflowError):
+        names, columns = table.schema.names, [plain_values(column) for column in table.columns]
+        return [dict(zip(names, values)) for values in zip(*columns)]
 
 
 def is_lists(kind: pa.DataType) -> bool:

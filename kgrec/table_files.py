@@ -70,7 +70,10 @@ def write(table: pa.Table, out: Path, *, overwrite: bool = False, csv_safe: bool
     refuse_out(out, overwrite, columns=table.column_names)
     with whole(out, overwrite, table_kind(table.column_names)) as draft:
         if out.suffix == ".parquet":
-            pq.write_table(table, draft, compression="zstd")
+            try:
+                pq.write_table(table, draft, compression="zstd")
+            except pa.ArrowNotImplementedError as error:
+                raise KgrecError(f"the table has no form as Parquet: {error}; leave that column out") from error
         else:
             draft.write_text(as_csv(without_formulas(table) if csv_safe else table), encoding="utf-8")
 
@@ -99,6 +102,6 @@ def as_csv(table: pa.Table) -> str:
     text = pa.BufferOutputStream()
     try:
         pa.csv.write_csv(table, text)
-    except pa.ArrowException as error:
+        return text.getvalue().to_pybytes().decode()
+    except (pa.ArrowException, UnicodeDecodeError) as error:
         raise KgrecError(f"the table has no form as CSV: {error}; write it to a .parquet file with --out") from error
-    return text.getvalue().to_pybytes().decode()

@@ -10,6 +10,7 @@ import torch
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
+from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.model import Query, Recommender
 from kgrec.rows import NodeRows, declare_rows
@@ -98,7 +99,13 @@ class IALS(Recommender):
             vectors = fixed[other[torch.where(place < ptr[rows + 1, None], place, -1)]]  # [rows, width, D]
             matrix = torch.baddbmm(gramian, vectors.mT, vectors, beta=c.alpha)
             matrix.diagonal(dim1=1, dim2=2).add_(ridge[rows, None])
-            factor = torch.linalg.cholesky(matrix)
+            try:
+                factor = torch.linalg.cholesky(matrix)
+            except torch.linalg.LinAlgError as error:
+                raise KgrecError(
+                    f"iALS cannot solve for a user or item: {error}; let l2 be more, or train again where the stored "
+                    "weights are altered"
+                ) from error
             solved[rows] = torch.cholesky_solve(vectors.sum(1).unsqueeze(-1), factor).squeeze(-1)
         return solved
 

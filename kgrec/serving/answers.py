@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from kgrec.errors import unknown_name
 from kgrec.files import whole
 from kgrec.printable import printable
+from kgrec.stored_tables import plain_rows, plain_values
 from kgrec.table_files import refuse_out, table_kind, without_formulas, write
 
 if TYPE_CHECKING:
@@ -61,8 +62,7 @@ class Table:
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """The rows as plain Python values, a dict each."""
-        rows: list[dict[str, Any]] = self.arrow.to_pylist()
-        return rows
+        return plain_rows(self.arrow)
 
     def to_json(self) -> list[dict[str, Any]]:
         """The rows as plain JSON data, an object each; what JSON has no form for, such as dates, is text."""
@@ -81,14 +81,13 @@ class Table:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Each row as a dict."""
         for batch in self.arrow.to_batches(max_chunksize=1024):
-            yield from batch.to_pylist()
+            yield from plain_rows(batch)
 
     def __getitem__(self, column: str) -> list[Any]:
         """The values of a column. Raises UnknownName."""
         if column not in self.arrow.column_names:
             raise unknown_name("column", column, self.columns, "in this table")
-        values: list[Any] = self.arrow[column].to_pylist()
-        return values
+        return plain_values(self.arrow[column])
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """The rows for other libraries that read Arrow, such as polars and DuckDB."""
@@ -124,7 +123,7 @@ class Table:
     @cached_property
     def _shown(self) -> list[list[str]]:
         """The first rows as text."""
-        return [[_text(value) for value in row.values()] for row in self.arrow.slice(0, SHOWN).to_pylist()]
+        return [[_text(value) for value in row.values()] for row in plain_rows(self.arrow.slice(0, SHOWN))]
 
     @cached_property
     def _is_number(self) -> list[bool]:

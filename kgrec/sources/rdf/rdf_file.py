@@ -156,6 +156,8 @@ def _place_in_xml(file: RdfFile, message: str) -> tuple[int | None, int | None]:
             expat.ParserCreate().ParseFile(stream)
     except expat.ExpatError as error:
         return error.lineno, error.offset + 1
+    except (LookupError, ValueError):  # it names an encoding that expat does not know
+        return None, None
     iri = re.search(r"IRI '(.*?)'", message)
     for number, text in enumerate(_text(file), 1):
         if iri and f'"{iri[1]}"' in text:
