@@ -92,11 +92,12 @@ def crash(options: argparse.Namespace) -> list[str]:
     for name in names:
         if name not in COMMANDS:
             raise unknown_name("command", name, COMMANDS)
+    _check(options)
     begun = time.perf_counter()
     for module in IMPORTED:
         importlib.import_module(module)
     importing = time.perf_counter() - begun
-    failures = []
+    wanted, failures = models_to_resume(options), list[str]()
     # no TemporaryDirectory, which processes that are forked would remove at their end
     base = Path(tempfile.mkdtemp(prefix="kgrec-crash-")).resolve()
     try:
@@ -111,13 +112,34 @@ def crash(options: argparse.Namespace) -> list[str]:
                 tallies[name, kind] = tally
                 failures += tally.failures
         show(tallies)
-        if not (options.short or options.trial) and options.models != ["none"]:
+        if wanted:
             from crash_models import models_resumed
 
-            failures += models_resumed(base, options.models, options.seed)
+            failures += models_resumed(base, wanted, options.seed)
     finally:
         shutil.rmtree(base, ignore_errors=True)
     return failures
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raise KgrecError for options that make no sense, before minutes of work."""
+    if options.kills < 0:
+        raise KgrecError(f"--kills is {options.kills}, 0 or more is wanted")
+    if options.trial and not options.trial.partition(":")[2].isdecimal():
+        raise KgrecError(f"--trial {options.trial!r}: COMMAND:N is wanted, such as train:3")
+
+
+def models_to_resume(options: argparse.Namespace) -> list[str]:
+    """The names of the models that are to be resumed. Raises UnknownName for one that is not there, or not trained."""
+    if options.short or options.trial or options.models == ["none"]:
+        return []
+    from crash_models import trained_models
+
+    known = trained_models()
+    for name in options.models:
+        if name not in (*known, "all"):
+            raise unknown_name("trained model", name, known)
+    return known if "all" in options.models else options.models
 
 
 def command_kills(
@@ -125,7 +147,7 @@ def command_kills(
 ) -> Iterator[tuple[str, Tally]]:
     """The kinds of kills of a command, and what came of them."""
     work, begun = base / "work", time.perf_counter()
-    known, found = reference(command, base), dict[str, Tally]()
+    known, found = reference(command, base, runs=1 if short else 2), dict[str, Tally]()
     for number in numbers:
         kinds = [kind for kind in KINDS if kind[1] == TOUCH] if short else KINDS
         kind, where = kinds[number % len(kinds)]
@@ -153,10 +175,10 @@ def command_kills(
     yield from found.items()
 
 
-def reference(command: Command, base: Path) -> Reference:
-    """What a command does where nothing ends it, twice. Raises KgrecError where it fails, or the two differ."""
+def reference(command: Command, base: Path, runs: int) -> Reference:
+    """What a command does where nothing ends it, so many times. Raises KgrecError where it fails, or runs differ."""
     work, results = base / "work", []
-    for _ in range(2):
+    for _ in range(runs):
         fill(command, base)
         before = contents(work / command.out)
         ended = run(command.arguments, work)
@@ -167,7 +189,7 @@ def reference(command: Command, base: Path) -> Reference:
         left = sorted(one.name for one in work.iterdir())
         if left != [command.out]:
             raise KgrecError(f"{command.name} leaves {left} without being killed")
-    differ = [name for name, one in results[0].items() if results[1].get(name) != one]
+    differ = [name for name, one in results[0].items() if results[-1].get(name) != one]
     if differ or before == results[0]:
         raise KgrecError(f"{command.name}: two runs without a kill differ in {differ[:5]}, or change nothing")
     return Reference(results[0], before, ended.touches, ended.seconds, sizes)
@@ -237,8 +259,8 @@ def course(
     if _listing(base / "inputs") != inputs:
         wrong.append("what is read was changed")
     hit = ended.was_hit or (ended.code == 1 and ending.kind in (FULL_DISK, LONG_FILE, NO_SPACE))
-    state = "resumed" if has_state and "--resume" in arguments else ""
-    return {"hit": hit, "outcome": verdict.outcome, "resumed": bool(state), "complaints": wrong}
+    was_resumed = has_state and "--resume" in arguments
+    return {"hit": hit, "outcome": verdict.outcome, "resumed": was_resumed, "complaints": wrong}
 
 
 def _next_run(command: Command, known: Reference, arguments: Sequence[str], work: Path, ended: Ended) -> list[str]:

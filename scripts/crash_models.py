@@ -12,7 +12,7 @@ from crash_commands import empty
 from crash_outcomes import contents, drafts_in, misbehaviour
 from crash_process import SIGNALS, Ended, Ending, in_fork, run
 from kgrec import models
-from kgrec.errors import KgrecError, unknown_name
+from kgrec.errors import KgrecError
 from kgrec.model import Recommender
 
 THREADS = (1, 2)
@@ -44,12 +44,8 @@ def trained_models() -> list[str]:
     return [name for name in models.builtin_names() if models.find(name).objectives is not Recommender.objectives]
 
 
-def models_resumed(base: Path, wanted: Sequence[str], seed: int) -> list[str]:
+def models_resumed(base: Path, names: Sequence[str], seed: int) -> list[str]:
     """Kill and resume models, and print a table of it. Returns the failures."""
-    names = trained_models() if list(wanted) == ["all"] else list(wanted)
-    for name in names:
-        if name not in trained_models():
-            raise unknown_name("trained model", name, trained_models())
     in_fork(lambda: _write_few(base / "inputs"))
     courses = [resumed_model(base, name, threads, seed) for name in names for threads in THREADS]
     show(courses)
@@ -137,8 +133,11 @@ def _arguments(name: str) -> tuple[str, ...]:
 
 
 def _drawn(draw: random.Random, uncut: Ended, first: int, last: int) -> Ending:
-    """A signal at a touch of these, or in the time behind it."""
-    touch = draw.randrange(first, last)
-    until = uncut.touches[touch + 1][0] if touch + 1 < len(uncut.touches) else uncut.seconds
-    delay = draw.choice((0.0, draw.uniform(0, until - uncut.touches[touch][0])))
-    return Ending(draw.choice(list(SIGNALS)), touch=touch, delay=max(delay, 0.0))
+    """A signal at one of these touches, or at a time between them."""
+    kind = draw.choice(list(SIGNALS))
+    if draw.random() < 0.5:
+        return Ending(kind, touch=draw.randrange(first, last))
+    times = [one[0] for one in uncut.touches]
+    moment = draw.uniform(times[first], times[last - 1])
+    touch = max(number for number in range(first, last) if times[number] <= moment)
+    return Ending(kind, touch=touch, delay=max(moment - times[touch], 1e-6))
