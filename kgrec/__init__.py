@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from kgrec.serving.answers import Table
     from kgrec.serving.prediction import predict
     from kgrec.serving.recommendation import recommend
+    from kgrec.sources.adopting import adopt
     from kgrec.sources.building import build
     from kgrec.splits.split import Split
     from kgrec.studies.backtesting import backtest
@@ -81,6 +82,7 @@ _HOMES = {
     "Stream": "samplers",
     "Directions": "samplers",
     "Schema": "graph.schema",
+    "adopt": "sources.adopting",
     "build": "sources.building",
     "Split": "splits.split",
     "TrainingConfig": "training.config",

@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 import torch
 from rich.console import Console
+from typer.testing import CliRunner
 
 from kgrec.cli import doctor
+from kgrec.cli.entry import app
 from kgrec.cli.info import show
 from kgrec.graph import Candidates, Graph
 from kgrec.graph.description import info
@@ -54,6 +56,63 @@ def test_counts_and_relations(graph: Graph) -> None:
     relations = [(r["source"], r["relation"], r["target"], r["count"], r["items"]) for r in facts["relations"]]
     assert relations == [("user", "rated", "film", 4, 2), ("person", "made", "film", 2, 2)]
     assert facts["target"] == ["user", "rated", "film"]
+
+
+def labelled(label: str | None = "Alien") -> Graph:
+    """Six ratings of two films, of which one has a label, and a genre each."""
+    rows = [(f"u{number}", "i1" if number % 2 else "i2", 86400 * number, number + 0.5) for number in range(6)]
+    rated = pd.DataFrame(rows, columns=["source", "target", "time", "weight"])
+    genre = pd.DataFrame({"source": ["i1", "i2"], "target": ["Horror", "[red]Epic\x1b[31m"]})
+    films = pd.DataFrame({"id": ["i1", "i2"], "label": [label, None]})
+    return Graph.from_frames(
+        edges={("user", "rated", "film"): rated, ("film", "has_genre", "genre"): genre}, nodes={"film": films}
+    )
+
+
+def test_a_sample_of_each_relation_from_first_to_last() -> None:
+    rated, genre = (relation["sample"] for relation in info(labelled())["relations"])
+    film, other = {"id": "i1", "label": "Alien"}, {"id": "i2", "label": None}
+    assert rated == [
+        {"source": {"id": "u0", "label": None}, "target": other, "weight": 0.5, "time": "1970-01-01T00:00:00Z"},
+        {"source": {"id": "u2", "label": None}, "target": other, "weight": 2.5, "time": "1970-01-03T00:00:00Z"},
+        {"source": {"id": "u5", "label": None}, "target": film, "weight": 5.5, "time": "1970-01-06T00:00:00Z"},
+    ]
+    assert [(edge["source"], edge["target"]["id"], edge["weight"], edge["time"]) for edge in genre] == [
+        (film, "Horror", 1, None),
+        (other, "[red]Epic\x1b[31m", 1, None),
+    ]
+    for samples, ends in ((0, []), (1, ["u0"]), (2, ["u0", "u5"]), (9, [f"u{number}" for number in range(6)])):
+        sample = info(labelled(), samples)["relations"][0]["sample"]
+        assert [edge["source"]["id"] for edge in sample] == ends
+
+
+def shown(graph: Graph, *, is_terminal: bool) -> str:
+    out = io.StringIO()
+    show(info(graph), Console(file=out, width=400, force_terminal=is_terminal, color_system=None))
+    return out.getvalue()
+
+
+def test_the_sample_is_shown_as_data() -> None:
+    text = [" ".join(line.split()) for line in shown(labelled(), is_terminal=False).splitlines()]
+    assert "Alien (i1) -> has_genre -> Horror 1" in text
+    assert "i2 -> has_genre -> [red]Epic\\x1b[31m 1" in text
+    assert "u5 -> rated -> Alien (i1) 5.5 1970-01-06T00:00:00Z" in text
+
+
+def test_long_labels_are_cut_at_a_terminal_and_whole_in_a_pipe() -> None:
+    label = "long " * 30
+    assert f"{label} (i1) -> has_genre" in shown(labelled(label), is_terminal=False)
+    text = shown(labelled(label), is_terminal=True)
+    assert f"{label[:59]}… (i1) -> has_genre" in text and label not in text
+
+
+def test_the_command_shows_as_many_as_asked(tmp_path) -> None:
+    labelled().save(tmp_path / "g")
+    for options, count in (([], 3), (["--samples", "1"], 1), (["--samples", "0"], 0)):
+        done = CliRunner().invoke(app, ["info", str(tmp_path / "g"), "--json", *options])
+        assert len(json.loads(done.stdout)["relations"][0]["sample"]) == count
+        done = CliRunner().invoke(app, ["info", str(tmp_path / "g"), *options])
+        assert done.stdout.count("-> rated ->") == count
 
 
 def test_interactions(graph: Graph) -> None:

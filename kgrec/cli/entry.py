@@ -19,6 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from kgrec._deprecation import FormerName
+from kgrec.cli.adopt import adopt
 from kgrec.cli.backtest import backtest
 from kgrec.cli.build import build
 from kgrec.cli.check import check
@@ -85,6 +86,7 @@ app = typer.Typer(
 #: By name, in the order that `kgrec --help` lists them
 COMMANDS: dict[str, Callable[..., None]] = {
     "build": build,
+    "adopt": adopt,
     "info": info,
     "check": check,
     "doctor": doctor_command,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from kgrec.cli.options import GraphFolder, Json
 from kgrec.cli.output import console, plain, print_json
@@ -12,12 +14,19 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def info(graph: GraphFolder, as_json: Json = False) -> None:
-    """Say what a graph holds: types, counts, degrees, times, link coverage, features, relations."""
+LONGEST_NAME = 60  #: characters of a node in the sample of edges, at a terminal
+
+
+def info(
+    graph: GraphFolder,
+    samples: Annotated[int, typer.Option("--samples", min=0, help="How many edges of each relation are shown.")] = 3,
+    as_json: Json = False,
+) -> None:
+    """Say what a graph holds: types, counts, sample edges, degrees, times, link coverage, features."""
     from kgrec.graph import Graph
     from kgrec.graph.description import info as describe
 
-    facts = describe(Graph.load(graph))
+    facts = describe(Graph.load(graph), samples)
     print_json(facts) if as_json else show(facts, console())
 
 
@@ -26,6 +35,7 @@ def show(info: dict[str, Any], screen: Console) -> None:
     for table in (
         _node_table(info),
         _relation_table(info["relations"]),
+        _sample_table(info["relations"], LONGEST_NAME if screen.is_terminal else None),
         _interaction_table(info),
         _feature_table(info),
         _split_table(info),
@@ -57,6 +67,32 @@ def _relation_table(relations: list[dict[str, Any]]) -> Table:
         counts = (f"{edge[key]:,}" if edge[key] is not None else "" for key in ("count", "items"))
         table.add_row(edge["source"], edge["relation"], edge["target"], *counts, edge["label"] + inverse)
     return table
+
+
+def _sample_table(relations: list[dict[str, Any]], longest: int | None) -> Table:
+    """Some edges of each relation. longest: characters of a node's name; None: all of it."""
+    edges = [(relation, edge) for relation in relations for edge in relation["sample"]]
+    extra = {
+        "weight": any(edge["weight"] != 1 for _, edge in edges),
+        "time": any(edge["time"] is not None for _, edge in edges),
+    }
+    table = _table("Sample edges", "edge", *(name for name, is_there in extra.items() if is_there), numbers="weight")
+    for relation, edge in edges:
+        source, target = (_node_name(edge[end], longest) for end in ("source", "target"))
+        values = {"weight": f"{edge['weight']:g}", "time": edge["time"] or ""}
+        shown = (values[name] for name, is_there in extra.items() if is_there)
+        table.add_row(f"{source} -> {relation['relation']} -> {target}", *shown)
+    return table
+
+
+def _node_name(node: dict[str, str | None], longest: int | None) -> str:
+    """A node's label with its id, or its id alone."""
+    label, name = (_cut(node[key] or "", longest) for key in ("label", "id"))
+    return f"{label} ({name})" if label else name
+
+
+def _cut(text: str, longest: int | None) -> str:
+    return text if longest is None or len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def _interaction_table(info: dict[str, Any]) -> Table:

@@ -13,8 +13,10 @@ from kgrec.graph.graph import Graph
 from kgrec.graph.parts import NO_TIME
 
 
-def info(graph: Graph) -> dict[str, Any]:
+def info(graph: Graph, samples: int = 3) -> dict[str, Any]:
     """Types, relations, degrees, times, link coverage, features, splits: plain data that JSON can hold.
+
+    samples: edges of each relation that are shown, the same ones each time: from the first to the last, evenly apart.
 
     Shares are between 0 and 1. What needs a target relation is None where the graph names none.
 
@@ -27,7 +29,7 @@ def info(graph: Graph) -> dict[str, Any]:
     has_target = graph.schema.target is not None
     return {
         "nodes": {name: {"count": node.count, "label": node.label} for name, node in graph.schema.nodes.items()},
-        "relations": _relations(graph),
+        "relations": _relations(graph, samples),
         "target": list(graph.target) if has_target else None,
         "degrees": _degrees(graph) if has_target else None,
         "density": _density(graph) if has_target else None,
@@ -54,7 +56,7 @@ def info(graph: Graph) -> dict[str, Any]:
     }
 
 
-def _relations(graph: Graph) -> list[dict[str, Any]]:
+def _relations(graph: Graph, samples: int) -> list[dict[str, Any]]:
     sizes = zip(graph.schema.edges.items(), graph.relation_ptr, graph.relation_ptr[1:])
     return [
         {
@@ -65,9 +67,34 @@ def _relations(graph: Graph) -> list[dict[str, Any]]:
             "label": edge.label,
             "inverse_of": edge.inverse_of,
             "items": _num_items(graph, number),
+            "sample": _sample(graph, number, samples),
         }
         for number, (((source, relation, target), edge), start, stop) in enumerate(sizes)
     ]
+
+
+def _sample(graph: Graph, relation: int, most: int) -> list[dict[str, Any]]:
+    """Some edges of a relation, by its number: both ends, weight, and time where there is one."""
+    start, stop = graph.relation_ptr[relation], graph.relation_ptr[relation + 1]
+    rows = np.unique(np.linspace(start, stop - 1, min(most, stop - start)).round().astype(np.int64))
+    source, _, target = graph.edge_types[relation]
+    heads, tails = (_named(graph, name, graph.edge_index[end, rows]) for end, name in enumerate((source, target)))
+    times, weights = graph.time[rows].tolist(), graph.weight[rows].tolist()
+    return [
+        {"source": head, "target": tail, "weight": weight, "time": None if time == NO_TIME else _moment(time)}
+        for head, tail, weight, time in zip(heads, tails, weights, times)
+    ]
+
+
+def _named(graph: Graph, node_type: str, numbers: Tensor) -> list[dict[str, str | None]]:
+    """Id and label of local numbers; the label is None where it is the id, or missing."""
+    vocabulary = graph.vocabulary[node_type]
+    pairs = zip(vocabulary.ids(numbers), vocabulary.labels(numbers))
+    return [{"id": name, "label": label if label != name else None} for name, label in pairs]
+
+
+def _moment(seconds: int) -> str:
+    return f"{np.datetime64(seconds, 's')}Z"
 
 
 def _num_items(graph: Graph, relation: int) -> int | None:
@@ -117,8 +144,8 @@ def _time_range(graph: Graph) -> dict[str, Any] | None:
         return None
     first, last = int(times.min()), int(times.max())
     return {
-        "first": f"{np.datetime64(first, 's')}Z",
-        "last": f"{np.datetime64(last, 's')}Z",
+        "first": _moment(first),
+        "last": _moment(last),
         "first_unix": first,
         "last_unix": last,
         "edges_with_time": len(times),

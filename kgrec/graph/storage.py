@@ -2,13 +2,14 @@
 
 | file | what it holds |
 |---|---|
-| `graph.json` | the format, the schema (node types, relations, features, target), and a hash of every other file |
+| `graph.json` | the format, the schema (node types, relations, features, target), hashes of files and of rows' order |
 | `nodes/TYPE.parquet` | `id`, optional `label`, and a column a feature; rows are the local numbers |
 | `edges/SOURCE__RELATION__TARGET.parquet` | `source`, `target`, optional `time`, `weight` and features |
 | `splits/NAME.parquet`, `splits/NAME.candidates.parquet` | optional: published splits, and lists of items to rank |
 | `recipe.json` | optional: the recipe that the graph was built from, with every default, as JSON |
 
-An optional file that older versions do not know is ignored by them, so it needs no new format number.
+`kgrec adopt` takes a folder that another engine wrote or changed. An optional file that older versions do not know is
+ignored by them, so it needs no new format number.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from kgrec.files import file_hash, whole, write_json
 from kgrec.graph.assembly import EdgePart, NodePart, assemble, unix_seconds
 from kgrec.graph.features import Feature
 from kgrec.graph.parts import NO_TIME, Candidates, GraphParts
+from kgrec.graph.row_order import order_of_edges, order_of_ids
 from kgrec.graph.schema import EdgeType, FeatureSchema, Schema
 from kgrec.graph.vocabulary import Vocabulary
 from kgrec.json_files import JsonPlace, read_object
@@ -62,32 +64,49 @@ def save_graph(graph: GraphParts, path: Path, *, overwrite: bool = False) -> Non
     disk refuses.
     """
     with whole(path, overwrite, GRAPH_FOLDER) as folder:
-        for name in ("nodes", "edges", "splits"):
-            (folder / name).mkdir(parents=True)
-        for node_type in graph.node_types:
-            write_columns(folder / "nodes" / f"{node_type}.parquet", _node_columns(graph, node_type))
-        for number, edge in enumerate(graph.edge_types):
-            write_columns(folder / "edges" / edge_file(edge), edge_columns(graph, number))
-        for name, part in graph.splits.items():
-            codes = pa.array(part.numpy())
-            write_columns(
-                folder / "splits" / f"{name}.parquet", {"part": pa.DictionaryArray.from_arrays(codes, list(PARTS))}
-            )
-        for name, lists in graph.candidates.items():
-            items = pa.ListArray.from_arrays(
-                pa.array(lists.ptr.numpy(), pa.int32()), pa.array(lists.item.numpy(), pa.int32())
-            )
-            columns = {"user": pa.array(lists.user.numpy(), pa.int32()), "items": items}
-            write_columns(folder / "splits" / f"{name}.candidates.parquet", columns)
-        if graph.recipe is not None:
-            write_json(folder / RECIPE, graph.recipe)
-        files = sorted(file for file in folder.rglob("*") if file.is_file())
-        document = {
-            "format": FORMAT,
-            **graph.schema.to_json(),
-            "files": {file.relative_to(folder).as_posix(): file_hash(file) for file in files},
-        }
-        write_json(folder / "graph.json", document)
+        write_graph(graph, folder)
+
+
+def write_graph(graph: GraphParts, folder: Path) -> None:
+    """Write all files of a graph that is on the CPU to a folder that is not there yet."""
+    for name in ("nodes", "edges", "splits"):
+        (folder / name).mkdir(parents=True)
+    for node_type in graph.node_types:
+        write_columns(folder / "nodes" / f"{node_type}.parquet", _node_columns(graph, node_type))
+    for number, edge in enumerate(graph.edge_types):
+        write_columns(folder / "edges" / edge_file(edge), edge_columns(graph, number))
+    for name, part in graph.splits.items():
+        codes = pa.array(part.numpy())
+        write_columns(
+            folder / "splits" / f"{name}.parquet", {"part": pa.DictionaryArray.from_arrays(codes, list(PARTS))}
+        )
+    for name, lists in graph.candidates.items():
+        items = pa.ListArray.from_arrays(
+            pa.array(lists.ptr.numpy(), pa.int32()), pa.array(lists.item.numpy(), pa.int32())
+        )
+        columns = {"user": pa.array(lists.user.numpy(), pa.int32()), "items": items}
+        write_columns(folder / "splits" / f"{name}.candidates.parquet", columns)
+    if graph.recipe is not None:
+        write_json(folder / RECIPE, graph.recipe)
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    document = {
+        "format": FORMAT,
+        **graph.schema.to_json(),
+        "order": row_orders(graph),
+        "files": {file.relative_to(folder).as_posix(): file_hash(file) for file in files},
+    }
+    write_json(folder / "graph.json", document)
+
+
+def row_orders(graph: GraphParts) -> dict[str, str]:
+    """A hash of the order of rows in each table whose rows are named by their numbers elsewhere, by its file: of nodes,
+    and of the target's edges where there are splits. `kgrec adopt` holds a rewritten folder against it."""
+    orders = {f"nodes/{name}.parquet": order_of_ids(graph.vocabulary[name].id_array) for name in graph.node_types}
+    if graph.splits and graph.schema.target is not None:
+        number = graph.edge_types.index(graph.schema.target)
+        ends = graph.edge_index[:, graph.relation_ptr[number] : graph.relation_ptr[number + 1]].numpy()
+        orders[f"edges/{edge_file(graph.schema.target)}"] = order_of_edges(ends[0], ends[1])
+    return orders
 
 
 def _node_columns(graph: GraphParts, node_type: str) -> dict[str, pa.Array]:
@@ -139,9 +158,9 @@ def load_parts(path: Path) -> GraphParts:
     for file in sorted((path / "splits").glob("*.parquet")):
         name = file.name.removesuffix(".parquet")
         if name.endswith(".candidates"):
-            candidates[name.removesuffix(".candidates")] = _read_candidates(file, schema, nodes)
+            candidates[name.removesuffix(".candidates")] = candidate_lists(_read_table(file), schema, nodes, file)
         else:
-            splits[name] = _read_split(file)
+            splits[name] = split_codes(_read_table(file), file)
     return assemble(
         nodes,
         edges,
@@ -163,7 +182,10 @@ def read_document(path: Path) -> dict[str, Any]:
     file = path / "graph.json"
     if not file.is_file():
         what = "is no graph folder: it has no graph.json" if path.is_dir() else "is not there"
-        raise _wrong(path, f"{what}; make one with `kgrec build RECIPE --out {path}`", "missing file")
+        advice = f"make one with `kgrec build RECIPE --out {path}`"
+        if (path / "nodes").is_dir():
+            advice = f"if its Parquet files are a graph's, run `kgrec adopt {path}`, else {advice}"
+        raise _wrong(path, f"{what}; {advice}", "missing file")
     must_be_plain(path, REMEDY)
     document = read_object(file, REMEDY)
     version = JsonPlace(file, REMEDY).whole(document, "format", least=1)
@@ -171,6 +193,11 @@ def read_document(path: Path) -> dict[str, Any]:
         what = f"has format {version}; this kgrec reads up to {FORMAT}: update kgrec"
         raise _wrong(file, what, "newer format", value=str(version))
     return document
+
+
+def adopt_advice(path: Path) -> str:
+    """What to do where a folder is not as its graph.json says."""
+    return f"if you changed it, run `kgrec adopt {path}`, else {REMEDY}"
 
 
 def _wrong(
@@ -190,7 +217,7 @@ def _verify(path: Path, hashes: Mapping[str, Any]) -> None:
         if not file.exists():
             raise _wrong(path, f"lacks its file {name}; build the graph again", "missing file", value=name)
         if file.is_file() and file_hash(file) != wanted:
-            what = "is truncated or altered: its hash is not the one in graph.json; build the graph again"
+            what = f"is truncated or altered: its hash is not the one in graph.json; {adopt_advice(path)}"
             raise _wrong(file, what, "altered file")
 
 
@@ -224,7 +251,7 @@ def _read_nodes(path: Path, name: str, schema: Schema) -> NodePart:
     table = _read_table(path / file)
     _columns(table, ["id"], file)
     if len(table) != schema.nodes[name].count:
-        what = f"has {len(table)} rows, graph.json says {schema.nodes[name].count}"
+        what = f"has {len(table)} rows, graph.json says {schema.nodes[name].count}; {adopt_advice(path)}"
         raise _wrong(path / file, what, "wrong length")
     label = table["label"] if "label" in table.column_names else None
     return NodePart(
@@ -279,8 +306,8 @@ def _local_numbers(column: pa.Array | pa.ChunkedArray, node: NodePart, file: str
     return node.vocabulary.numbers(column, what=f"id of {file}").numpy()
 
 
-def _read_split(file: Path) -> np.ndarray:
-    table = _read_table(file)
+def split_codes(table: pa.Table, file: Path) -> np.ndarray:
+    """The parts of a published split, int8 [target edges]. Raises KgrecError where it names other parts."""
     _columns(table, ["part"], file.name)
     column = table["part"].combine_chunks()
     codes = pc.index_in(texts_of(column, f"the column 'part' of {file.name}"), value_set=pa.array(PARTS))
@@ -289,11 +316,12 @@ def _read_split(file: Path) -> np.ndarray:
     return codes.to_numpy().astype(np.int8)
 
 
-def _read_candidates(file: Path, schema: Schema, nodes: Mapping[str, NodePart]) -> Candidates:
+def candidate_lists(table: pa.Table, schema: Schema, nodes: Mapping[str, NodePart], file: Path) -> Candidates:
+    """The lists of items of a table with `user` and `items`. Raises KgrecError where a column is missing, UnknownName
+    for external ids that are not known."""
     if schema.target is None:
         what = "lists candidates, and graph.json names no target relation that they are of"
         raise _wrong(file, what, "bad schema")
-    table = _read_table(file)
     _columns(table, ["user", "items"], file.name)
     if not is_lists(table["items"].type) or table["items"].null_count:
         what = f"has a column 'items' of type {table['items'].type}; lists of items are wanted, and none may be missing"

@@ -19,7 +19,7 @@ from kgrec.graph import NO_TIME
 from kgrec.graph.assembly import unix_seconds
 from kgrec.graph.features import Feature
 from kgrec.graph.schema import EdgeType, FeatureSchema, Schema
-from kgrec.graph.storage import PARTS, edge_file, read_document
+from kgrec.graph.storage import PARTS, adopt_advice, edge_file, read_document
 from kgrec.json_files import described
 from kgrec.plain_folders import is_inside
 from kgrec.sources.checking.findings import Problem, Severity
@@ -73,9 +73,8 @@ def _altered(folder: Path, hashes: Mapping[str, Any]) -> Iterator[Problem]:
             with file.open("rb") as stream:
                 found = hashlib.file_digest(stream, "sha256").hexdigest()
             if found != wanted:
-                yield Problem(
-                    name, f"is truncated or altered: its hash is not the one in graph.json; {AGAIN}", "altered file"
-                )
+                what = f"is truncated or altered: its hash is not the one in graph.json; {adopt_advice(folder)}"
+                yield Problem(name, what, "altered file")
 
 
 class _GraphCheck:

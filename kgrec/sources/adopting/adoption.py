@@ -1,0 +1,147 @@
+"""`kgrec adopt`: the Parquet files of a folder, whoever wrote them, become a graph folder in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from kgrec.drafts import put_back
+from kgrec.errors import BadData, Fault, KgrecError, unknown_name
+from kgrec.files import whole
+from kgrec.graph.assembly import assemble
+from kgrec.graph.parts import GraphParts
+from kgrec.graph.schema import EdgeType, NodeSchema, Schema
+from kgrec.graph.storage import RECIPE, read_document, write_graph
+from kgrec.json_files import JsonPlace, read_object
+from kgrec.sources.adopting.adoption_options import AdoptionOptions
+from kgrec.sources.adopting.adoption_report import AdoptionReport
+from kgrec.sources.adopting.engine_files import EngineFiles
+from kgrec.sources.adopting.folder_reader import FolderReader
+from kgrec.sources.checking.graph_check import AGAIN, check_graph
+
+REMEDY = "build the graph again, or take graph.json away, by which everything is inferred"
+
+
+def adopt(
+    folder: str | Path,
+    *,
+    target: str | None = None,
+    kinds: Mapping[str, str] | None = None,
+    edges_by: Literal["numbers", "ids"] | None = None,
+    new_order: bool = False,
+) -> AdoptionReport:
+    """Take a folder of Parquet files that another engine wrote or changed as a graph folder, in its place.
+
+    It needs `nodes/TYPE.parquet` with a column `id` and `edges/SOURCE__RELATION__TARGET.parquet` with `source` and
+    `target`; each may be a folder of parts, which are taken in the order of their names, 10 after 9. What a former
+    `graph.json` says of labels, kinds of features, categories, the target and inverses is kept; without one it is
+    inferred. Types of columns become those that kgrec writes, the index that pandas writes and the markers that Spark
+    writes are dropped, counts and hashes follow the rows.
+
+    Rows are numbered as they stand. `source` and `target` are numbers of rows where they are integers, and ids where
+    they are text. A graph.json of this version knows the order of the ids: where it changed, and edges name nodes by
+    number, the folder is refused. One of before, or none, does not; then the order is taken as it is.
+
+    target: the relation to recommend, by name or as SOURCE-RELATION-TARGET, else the former one, or the only one.
+    kinds: by `TYPE.COLUMN` or `RELATION.COLUMN` the kind of a feature, or `ignore` to drop it. edges_by: says that
+    integers are ids, or text is numbers. new_order: the rows' order as it stands is meant, whatever it was.
+
+    Raises KgrecError, and BadData with file and row, where the folder is no graph; it then stays as it was.
+    """
+    options = AdoptionOptions(target, dict(kinds or {}), edges_by, new_order)
+    folder, named = Path(folder).resolve(), str(folder)
+    put_back(folder)
+    if not folder.is_dir():
+        raise KgrecError(f"{named} is not there, or no folder; a folder with nodes/ and edges/ is wanted")
+    here = Path.cwd()
+    if folder == here or folder in here.parents:
+        raise KgrecError(f"{named} is the folder that you are in, or above it, and is replaced; go out of it (cd ..)")
+    files = EngineFiles.of(folder)
+    former, orders = _former(folder)
+    reader = FolderReader(files, former, orders, options)
+    reader.read()
+    chosen = _target([*reader.edges], options.target, former)
+    graph = _assembled(reader, chosen, former, folder)
+    report = AdoptionReport(named)
+    report.count(graph, former)
+    if files.leftovers:
+        reader.notes.append(f"{len(files.leftovers):,} files that engines write beside were dropped")
+    if not orders and not options.new_order:
+        reader.notes.append("the order of rows is taken as it stands: there is no former one to hold it against")
+    report.notes = reader.notes
+    with whole(folder, overwrite=True) as draft:
+        write_graph(graph, draft)
+        _must_be_right(draft)
+        files.must_be_unchanged()
+    return report
+
+
+def _former(folder: Path) -> tuple[Schema | None, dict[str, str]]:
+    """What the former graph.json says, and its hashes of the order of rows; None where there is none."""
+    file = folder / "graph.json"
+    if not file.exists():
+        return None, {}
+    document = read_document(folder)
+    place = JsonPlace(file, REMEDY)
+    orders = place.mapping(document, "order", {})
+    return Schema.from_json(document, file, REMEDY), {name: place.at("order").text(orders, name) for name in orders}
+
+
+def _target(edges: list[EdgeType], wanted: str | None, former: Schema | None) -> EdgeType | None:
+    """The relation to recommend. Raises KgrecError where it is not said and several may be meant."""
+    names = {"-".join(edge): edge for edge in edges}
+    if wanted is not None:
+        found = [edge for name, edge in names.items() if wanted in (name, edge[1])]
+        if not found:
+            raise unknown_name("relation", wanted, [edge[1] for edge in edges], "for --target")
+        if len(found) > 1:
+            raise unknown_name("single relation", wanted, names, "for --target")
+        return found[0]
+    if former is not None:
+        if former.target is not None and former.target not in edges:
+            was = "-".join(former.target)
+            raise KgrecError(
+                f"the target relation {was} is no longer there; name another with --target: {_list(names)}"
+            )
+        return former.target
+    if len(edges) > 1:
+        raise KgrecError(f"say which relation is recommended with --target: {_list(names)}", kind="no target")
+    return edges[0] if edges else None
+
+
+def _list(names: Mapping[str, object], most: int = 20) -> str:
+    listed = [*names]
+    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
+
+
+def _assembled(reader: FolderReader, target: EdgeType | None, former: Schema | None, folder: Path) -> GraphParts:
+    """The graph of what was read."""
+    schema = Schema({name: NodeSchema(len(part.vocabulary)) for name, part in reader.nodes.items()}, {}, None)
+    splits, candidates = reader.splits(replace(schema, target=target))
+    return assemble(
+        reader.nodes,
+        reader.edges,
+        target=target,
+        standard=former.standard if former is not None else {},
+        splits=splits,
+        candidates=candidates,
+        recipe=read_object(folder / RECIPE, REMEDY) if (folder / RECIPE).is_file() else None,
+    )
+
+
+def _must_be_right(draft: Path) -> None:
+    """Raise BadData where `kgrec check` finds anything wrong with the new folder."""
+    wrong = [problem for problem in check_graph(draft) if problem.severity == "error"]
+    if wrong:
+        raise BadData(
+            Fault(
+                problem.message.removesuffix(AGAIN).rstrip("; :") + "; mend it, and adopt the folder again",
+                problem.file,
+                column=problem.column,
+                value=problem.value,
+                kind=problem.kind,
+            )
+            for problem in wrong
+        )

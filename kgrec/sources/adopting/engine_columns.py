@@ -1,0 +1,168 @@
+"""Columns as another engine wrote them, to those of a graph folder: ids, features, numbers of rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kgrec.column_texts import texts_of
+from kgrec.errors import BadData, Fault, KgrecError, some
+from kgrec.graph.features import Feature
+from kgrec.graph.frame_columns import kind_of
+from kgrec.graph.schema import FEATURE_KINDS, FeatureSchema
+from kgrec.graph.vocabulary import Vocabulary
+
+PANDAS_INDEX = re.compile(r"__index_level_[0-9]+__")  #: how pandas calls the columns of a frame's index
+UNNAMED_INDEX = ("index", "level_0", "Unnamed: 0")  #: how it calls them once they were columns
+IGNORE = "ignore"  #: instead of a kind: the column is dropped
+WANTED_KIND = f"one of {', '.join(FEATURE_KINDS)}, or {IGNORE} to drop it"
+
+
+@contextmanager
+def in_file(file: str) -> Iterator[None]:
+    """While this lasts, errors that name no file are of this one. Raises BadData in their place."""
+    try:
+        yield
+    except KgrecError as error:
+        faults = [fault if fault.file else fault._replace(file=file) for fault in error.faults]
+        raise BadData([fault._replace(unit="row") for fault in faults]) from error
+
+
+def without_index(table: pa.Table, known: Mapping[str, object], note: Callable[[str], None]) -> pa.Table:
+    """A table without the index that pandas writes as a column. known: features, which are none."""
+    for name in table.column_names:
+        is_index = PANDAS_INDEX.fullmatch(name) or (name in UNNAMED_INDEX and _is_range(table[name]))
+        if is_index and name not in known:
+            table = table.drop_columns([name])
+            note(f"column {name!r} dropped: pandas' numbers of rows")
+    return table
+
+
+def _is_range(column: pa.ChunkedArray) -> bool:
+    if not pa.types.is_integer(column.type) or column.null_count:
+        return False
+    return bool((column.to_numpy() == np.arange(len(column))).all())
+
+
+def ids_of(table: pa.Table) -> pa.Array:
+    """The ids of a node table as strings. Raises BadData where one is missing or stands twice."""
+    ids = _joined(texts_of(table["id"], "id"))
+    if ids.null_count:
+        row = int(np.argmax(np.asarray(ids.is_null()))) + 1
+        what = f"{ids.null_count} nodes have no id, the first in row {row}; give each one, or take the rows out"
+        raise BadData(Fault(what, None, row, "id", None, "missing value", unit="row"))
+    Vocabulary(ids).index  # noqa: B018 - raises where an id stands twice
+    return ids
+
+
+def _joined(column: pa.ChunkedArray) -> pa.Array:
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    try:
+        return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    except pa.ArrowException as error:
+        raise BadData(f"a column of {column.nbytes:,} bytes is too long for one array: {error}") from error
+
+
+def feature_of(column: pa.ChunkedArray, name: str, kind: str | None, former: FeatureSchema | None) -> Feature:
+    """A column as a feature: of the kind that is said, else of the former one, else of the kind that its type says.
+    Former categories keep their codes, new ones follow. Raises KgrecError where the type does not fit or says nothing,
+    BadData with the row for an infinite number."""
+    array = _as_list(_joined(column))
+    chosen = kind or (former.kind if former is not None else _inferred(array, name))
+    schema = FeatureSchema(chosen)  # type: ignore[arg-type]
+    if former is not None and former.kind == chosen:
+        schema = _grown(array, former)
+    feature = Feature.from_arrow(array, schema)
+    if feature.infinite.any():
+        row = int(feature.infinite.nonzero()[0]) + 1
+        wrong = "NaN or infinity in a vector" if chosen == "vector" else "an infinite number, or one above 3.4e38"
+        what = f"column {name!r} has {wrong}, the first in row {row}; leave it empty where it is not known"
+        raise BadData(Fault(what, None, row, name, None, "out of range", unit="row"))
+    return feature
+
+
+def _inferred(array: pa.Array, name: str) -> str:
+    try:
+        return kind_of(array, name)
+    except KgrecError:
+        what = f"column {name!r} of type {array.type} may be several kinds of feature; say which with --kind: "
+        raise BadData(what + WANTED_KIND, column=name, kind="bad feature") from None
+
+
+def _as_list(array: pa.Array) -> pa.Array:
+    """Lists of any layout as plain lists."""
+    kind, types = array.type, pa.types
+    odd = types.is_fixed_size_list(kind) or types.is_list_view(kind) or types.is_large_list_view(kind)
+    return array.cast(pa.list_(kind.value_type)) if odd or types.is_large_list(kind) else array
+
+
+def _grown(array: pa.Array, former: FeatureSchema) -> FeatureSchema:
+    """A former kind with the categories that are new, or with the length of vectors as they are now."""
+    if former.kind == "vector":
+        is_list = pa.types.is_list(array.type) and len(array) > array.null_count
+        return FeatureSchema("vector", dim=0 if is_list else former.dim)
+    if former.kind not in ("categorical", "multi"):
+        return FeatureSchema(former.kind)
+    values = array
+    if former.kind == "multi":
+        if not pa.types.is_list(array.type):
+            return FeatureSchema("multi")  # refused as such
+        values = pc.list_flatten(array)
+    found = pc.unique(texts_of(values)).drop_null().to_pylist()
+    new = sorted(set(found) - set(former.categories))
+    return FeatureSchema(former.kind, (*former.categories, *new))
+
+
+def row_numbers(
+    column: pa.Array, name: str, ids: Vocabulary, node_type: str, edges_by: str | None
+) -> tuple[np.ndarray, bool]:
+    """The local numbers [E] that a column says, and whether it says them by number, not by id. edges_by: `numbers`,
+    `ids`, or None, by which integers are numbers and text is ids. Raises BadData with the row where one is none."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if column.null_count:
+        row = int(np.argmax(np.asarray(column.is_null()))) + 1
+        what = f"{name} has {column.null_count} empty values, the first in row {row}; take such rows out"
+        raise BadData(Fault(what, None, row, name, None, "missing value", unit="row"))
+    kind, types = column.type, pa.types
+    is_number = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind) or types.is_null(kind)
+    if edges_by == "numbers" or (edges_by is None and is_number):
+        numbers = _whole_numbers(column, name)
+        _refuse_beyond(numbers, name, column, ids, node_type)
+        return numbers, True
+    texts = texts_of(column, name)
+    found = ids.find(texts)
+    wrong = np.flatnonzero(found < 0)
+    if len(wrong):
+        row, value = int(wrong[0]) + 1, texts[int(wrong[0])].as_py()
+        unknown = some(pc.unique(texts.take(pa.array(wrong))).to_pylist(), 3)
+        what = f"{name} has {len(wrong):,} ids that no {node_type} node has: {unknown}, the first in row {row}"
+        raise BadData(Fault(f"{what}; add them to its nodes", None, row, name, value, "dangling id", unit="row"))
+    return found, False
+
+
+def _whole_numbers(column: pa.Array, name: str) -> np.ndarray:
+    """Numbers of rows, int64, of integers of any width, or of whole numbers in floats, decimals or text."""
+    try:
+        return column.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    except pa.ArrowException as error:
+        what = f"{name} is a column of {column.type} that is no whole numbers of rows: {error}"
+        raise BadData(what, column=name, kind="bad number") from error
+
+
+def _refuse_beyond(numbers: np.ndarray, name: str, column: pa.Array, ids: Vocabulary, node_type: str) -> None:
+    wrong = np.flatnonzero((numbers < 0) | (numbers >= len(ids)))
+    if not len(wrong):
+        return
+    row, value = int(wrong[0]) + 1, str(numbers[wrong[0]])
+    are_ids = (ids.find(texts_of(column, name)) >= 0).all()
+    advice = "they are all ids, so say --edges-by ids" if are_ids else "mend them, or write ids in their place"
+    what = f"{name} has {len(wrong):,} numbers that no {node_type} row has, such as {value} in row {row}"
+    there = f"there are {len(ids):,} rows, counted from 0"
+    raise BadData(Fault(f"{what}; {there}; {advice}", None, row, name, value, "dangling id", unit="row"))

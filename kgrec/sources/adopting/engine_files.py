@@ -1,0 +1,124 @@
+"""The Parquet files of a graph folder as another engine wrote them: single files, or folders of parts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+
+from kgrec.errors import BadData, Fault, KgrecError, some
+from kgrec.graph.storage import RECIPE
+from kgrec.plain_folders import must_be_plain
+from kgrec.sources.tables.parquet import opened, read_columns
+
+OWN = ("graph.json", RECIPE)
+REMEDY = "take them away"
+SUFFIX = ".parquet"
+
+
+@dataclass(frozen=True)
+class EngineFiles:
+    """What a folder holds, by what it is. Paths are relative to it, `/` between folders."""
+
+    folder: Path
+    nodes: dict[str, list[str]] = field(default_factory=dict)  #: by the name of the file, its parts in order
+    edges: dict[tuple[str, str, str], list[str]] = field(default_factory=dict)
+    splits: dict[str, list[str]] = field(default_factory=dict)  #: published splits, and candidates as NAME.candidates
+    leftovers: list[str] = field(default_factory=list)  #: what engines write beside: markers, checksums
+    state: tuple[tuple[str, int, int], ...] = ()  #: every file with its size and time, to know whether it was changed
+
+    @staticmethod
+    def of(folder: Path) -> EngineFiles:
+        """Raises KgrecError where the folder holds a link, or what is no part of a graph, and BadData for the name of
+        an edge file that does not say what it joins."""
+        found = EngineFiles(folder, state=_state(folder))
+        others = []
+        for name in (name for name, _, _ in found.state):
+            parts = name.split("/")
+            if any(part.startswith(("_", ".")) for part in parts):
+                found.leftovers.append(name)
+            elif name in OWN:
+                continue
+            elif not _is_table(parts):
+                others.append(name)
+            else:
+                found._add(parts[0], parts[1].removesuffix(SUFFIX), name)
+        if others:
+            raise KgrecError(
+                f"{folder} holds {some(others)}, which is no part of a graph folder (graph.json, nodes/TYPE.parquet, "
+                "edges/SOURCE__RELATION__TARGET.parquet, splits/NAME.parquet); move it away, as the folder is replaced",
+                kind="foreign file",
+            )
+        if not found.nodes:
+            raise KgrecError(
+                f"{folder} has no nodes/TYPE.parquet, so it is no graph folder; each node type wants a file with a "
+                "column `id`",
+                kind="missing file",
+            )
+        for parts in (*found.nodes.values(), *found.edges.values(), *found.splits.values()):
+            parts.sort(key=_natural)
+        return found
+
+    def _add(self, kind: str, name: str, file: str) -> None:
+        if kind == "nodes":
+            self.nodes.setdefault(name, []).append(file)
+        elif kind == "splits":
+            self.splits.setdefault(name, []).append(file)
+        else:
+            ends = name.split("__")
+            if len(ends) != 3 or not all(ends):
+                what = "is not called SOURCE__RELATION__TARGET.parquet; rename it, such as user__rated__item.parquet"
+                raise BadData(Fault(what, file, kind="bad file name", file_is="subject"))
+            self.edges.setdefault((ends[0], ends[1], ends[2]), []).append(file)
+
+    def must_be_unchanged(self) -> None:
+        """Raise KgrecError where a file was changed, added or removed since."""
+        if _state(self.folder) != self.state:
+            raise KgrecError(f"{self.folder} was changed while it was read; run the command again when nobody writes")
+
+    def read(self, parts: Iterable[str]) -> pa.Table:
+        """The rows of all parts in their order. Raises BadData for what is no Parquet file, is larger than its bytes
+        allow, or where the parts' columns do not go together."""
+        tables = []
+        for name in parts:
+            path = self.folder / name
+            columns = opened(path, name).schema_arrow.names
+            twice = [column for column in dict.fromkeys(columns) if columns.count(column) > 1]
+            if twice:
+                raise BadData(Fault(f"has two columns {some(twice)}", name, kind="bad column", file_is="subject"))
+            try:
+                tables.append(read_columns(path, name, columns))
+            except (pa.ArrowException, OSError) as error:
+                what = f"is truncated or altered: {error}"
+                raise BadData(Fault(what, name, kind="altered file", file_is="subject")) from error
+        try:
+            return pa.concat_tables(tables, promote_options="permissive").replace_schema_metadata(None)
+        except pa.ArrowException as error:
+            what = f"has parts whose columns do not go together: {error}"
+            raise BadData(Fault(what, tables_of(parts), kind="bad column", file_is="subject")) from error
+
+
+def tables_of(parts: Iterable[str]) -> str:
+    """The table that parts are of, for messages: `nodes/item.parquet`."""
+    return "/".join(next(iter(parts)).split("/")[:2])
+
+
+def _state(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Every file of a folder with its size and the time of its last change."""
+    names = must_be_plain(folder, REMEDY)
+    stats = ((name, (folder / name).stat()) for name in names)
+    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+
+
+def _is_table(parts: list[str]) -> bool:
+    """Whether a path is that of a table, or of a part in a table's folder."""
+    in_place = len(parts) in (2, 3) and parts[0] in ("nodes", "edges", "splits")
+    return in_place and all(len(part) > len(SUFFIX) and part.endswith(SUFFIX) for part in parts[1:])
+
+
+def _natural(name: str) -> list[str | int]:
+    """A key by which part-10 stands after part-9."""
+    return [int(part) if part.isdecimal() else part for part in re.split("([0-9]+)", name)]
