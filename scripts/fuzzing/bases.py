@@ -407,6 +407,8 @@ RUNS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "kgat": ("kgat", {"dim": 4, "layer_dims": [4]}),
     "kgatseq": ("kgatseq", {"dim": 4}),
     "transe": ("transe", {"dim": 4}),
+    "rating": ("mf", {"dim": 4, "task": "rating"}),
+    "link": ("transe", {"dim": 4, "task": "link"}),
     "irgan": ("irgan", {"dim": 4, **ADVERSARIAL}),
     "gan": ("gan", {}),
 }
