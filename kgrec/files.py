@@ -13,6 +13,7 @@ from typing import Any
 from kgrec.drafts import LONGEST_ENDING, clear_abandoned, draft_of, exists_already
 from kgrec.errors import KgrecError
 from kgrec.output_kinds import OutputKind
+from kgrec.printable import is_no_unicode
 
 LONGEST_NAME = 255  #: bytes of a name, in the file systems of our day
 
@@ -63,6 +64,8 @@ def _refuse_place(path: Path, inputs: Iterable[str | Path | None]) -> None:
         raise KgrecError(f"--out {path} is the folder that you are in, or one above it; name one inside it")
     if path.is_symlink():
         raise KgrecError(f"--out {path} is a symbolic link to {path.readlink()}; name what it should stand for")
+    if is_no_unicode(str(path)):  # neither Arrow nor safetensors opens it
+        raise KgrecError(f"--out {path} has a name that is not UTF-8; name another --out")
     for one in inputs:
         read = None if one is None else Path(one).resolve()
         if read is not None and (real == read or real in read.parents or _are_same(real, read)):

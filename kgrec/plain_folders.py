@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from kgrec.errors import some
 from kgrec.json_files import wrong_file
+from kgrec.printable import is_no_unicode
 
 MOST = 100_000  #: files and folders that are looked at
 LONGEST = 240  #: characters of a file's name
@@ -19,8 +20,13 @@ def must_be_plain(folder: Path, remedy: str) -> list[str]:
     """The names of the files in a folder and the folders below it, relative to it, `/` between them. The folder itself
     may be reached by a link, as whoever names it chose that; a link within it was chosen by whoever made the folder.
 
-    Raises KgrecError for a symbolic link, for what is neither file nor folder (a pipe, a device), and for very many.
+    Raises KgrecError for a symbolic link, for what is neither file nor folder (a pipe, a device), for very many, and
+    for a folder whose path is not UTF-8.
     """
+    if is_no_unicode(str(folder)):
+        raise wrong_file(
+            folder, "has a path that is not UTF-8, which Arrow does not open; rename the folder", "bad name"
+        )
     found, odd = list[str](), list[str]()
     for entry, name in _entries(folder):
         if len(found) + len(odd) >= MOST:

@@ -52,7 +52,7 @@ class InputTable:
         asks for. Raises KgrecError where it cannot be read."""
         try:
             table = read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
-        except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
+        except (OSError, ValueError, csv.Error, pa.ArrowException) as error:
             raise KgrecError(f"{path}: {error}; {wanted} is wanted") from error
         return InputTable.of_arrow(table, str(path), path)
 
@@ -191,7 +191,7 @@ def id_strings(values: Any, fault: Faults) -> pa.Array:
     """
     try:
         names = _as_array(values)
-    except (pa.ArrowException, OverflowError) as error:
+    except pa.ArrowException as error:
         raise BadData(_mixed(values, fault) or fault(f"ids are text or whole numbers: {error}", 0)) from error
     kind = names.type
     if not len(names):
@@ -241,7 +241,12 @@ def _as_array(values: Any) -> pa.Array:
         array = values
     else:
         numeric = isinstance(values, pd.Series | pd.Index | np.ndarray) and values.dtype != object
-        array = pa.array(values if numeric else list(values), from_pandas=True)
+        try:
+            array = pa.array(values if numeric else list(values), from_pandas=True)
+        except UnicodeEncodeError as error:
+            raise pa.ArrowInvalid(f"a text has half a pair of surrogates: {error}") from error
+        except OverflowError as error:
+            raise pa.ArrowInvalid(f"a number has more than 64 bits: {error}") from error
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
     return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from kgrec.errors import BadData, Fault
+from kgrec.printable import is_no_unicode
 from kgrec.sources.limits import LONGEST_LINE, MOST_EXPANSION, SMALL, SMALL_VALUE
 
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
@@ -22,6 +23,9 @@ def open_bytes(path: Path, small: int = SMALL) -> pa.NativeFile:
     more than MOST_EXPANSION times its size: it is made to fill the memory.
     """
     compression = COMPRESSIONS.get(path.suffix)
+    if is_no_unicode(str(path)):
+        what = "has a name that is not UTF-8; rename it, or the folder that holds it"
+        raise BadData(Fault(what, str(path), kind="bad name", file_is="subject"))
     stream = pa.input_stream(str(path), compression=compression)
     return stream if compression is None else pa.PythonFile(_Unpacked(stream, path, small), mode="r")
 

@@ -269,7 +269,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         raise KgrecError(f"{path.parent} lacks its file {path.name}; train again")
     try:
         return load_file(path)
-    except SafetensorError as error:
+    except (SafetensorError, UnicodeEncodeError) as error:
         raise KgrecError(f"{path} is no safetensors file, or truncated: {error}; train again") from error
 
 
