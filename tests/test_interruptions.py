@@ -24,6 +24,7 @@ from kgrec.graph import Graph
 from kgrec.run import Run, train
 from kgrec.settings import configure
 from kgrec.training.config import TrainingConfig
+from kgrec.training.processes import launch
 from kgrec.training.tensor_files import save_tensors
 
 ROOT = Path(__file__).parent.parent
@@ -302,6 +303,31 @@ def test_ctrl_c_while_the_command_is_imported_is_no_traceback():
     code += "sys.meta_path.insert(0, Finder())\nfrom kgrec.cli import main\n"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 130 and done.stderr == ""
+
+
+def test_a_command_whose_output_is_closed_does_its_work():
+    command = ["sh", "-c", '"$0" -m kgrec models --help >&-', sys.executable]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (RuntimeError("unable to resize file </torch_1>"), r"handed .*resize file </torch_1>.*/dev/shm.*--devices 1"),
+        (
+            torch.multiprocessing.ProcessExitedException("process 0 terminated with signal SIGKILL", 0, 1, -9),
+            r"ended from outside \(process 0 terminated with signal SIGKILL\).*say --resume",
+        ),
+    ],
+)
+def test_what_ends_several_processes_is_said(error, message):
+    class Failing:
+        def launch(self, work: object) -> None:
+            raise error
+
+    with pytest.raises(KgrecError, match=message):
+        launch(Failing(), print)
 
 
 def test_processes_of_a_training_end_with_it(shop, tmp_path):

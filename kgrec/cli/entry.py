@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -154,6 +155,9 @@ def main() -> None:
     try:
         with stopped_cleanly(), former_names_as_notes():
             wait_briefly()
+            for name in ("stdout", "stderr"):
+                if getattr(sys, name) is None:  # it was closed, as by `>&-`
+                    setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
             for stream in (sys.stdout, sys.stderr):
                 if isinstance(stream, io.TextIOWrapper):  # what its encoding lacks is written as an escape
                     stream.reconfigure(errors="backslashreplace")

@@ -56,7 +56,7 @@ def launch(fabric: Fabric, work: Callable[[Fabric], None]) -> None:
     exception here, and when it is killed.
 
     work: a function that can be pickled; a signal interrupts it with SystemExit. Raises KgrecError where one of them
-    raises it or OSError, with its message, and where one is ended from outside.
+    raises it or OSError, with its message, where one is ended from outside, and where shared memory is too small.
     """
     context = multiprocessing.get_context("spawn")
     messages: SimpleQueue[str] = context.SimpleQueue()
@@ -70,6 +70,11 @@ def launch(fabric: Fabric, work: Callable[[Fabric], None]) -> None:
         raise KgrecError(
             f"one of the training's processes was ended from outside ({error.msg}), perhaps for want of memory; its "
             "checkpoint, if there is one, stays: say --resume to go on from it"
+        ) from error
+    except RuntimeError as error:  # of torch, which hands a graph's tensors over
+        raise KgrecError(
+            f"the graph cannot be handed to the training's processes ({error}); the system's shared memory, /dev/shm, "
+            "may be too small: enlarge it, or say --devices 1"
         ) from error
     finally:
         _end([one for one in multiprocessing.active_children() if one not in others])
