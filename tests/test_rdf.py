@@ -406,7 +406,15 @@ class _Endpoint(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
         query = parse_qs(body)["query"][0]
-        if "SELECT" in query:
+        if "BOM" in query:
+            table = {
+                "head": {"vars": ["film"]},
+                "results": {"bindings": [{"film": {"type": "uri", "value": "http://x/a"}}]},
+            }
+            is_table = "SELECT" in query
+            text = json.dumps(table) if is_table else "<http://x/a> <http://x/p> <http://x/b> ."
+            self._answer(200, "application/sparql-results+json" if is_table else "text/turtle", "\ufeff" + text)
+        elif "SELECT" in query:
             row = {"film": {"type": "uri", "value": "http://x/alien"}}
             answer = {"head": {"vars": ["film", "year"]}, "results": {"bindings": [row]}}
             self._answer(200, "application/sparql-results+json", json.dumps(answer))
@@ -443,6 +451,13 @@ def test_sparql_endpoint(endpoint: str, tmp_path: Path) -> None:
     assert list(table.columns) == ["film", "year"] and table.to_numpy().tolist() == [["http://x/alien", None]]
     source = RdfSource(endpoint=endpoint, query="CONSTRUCT { ?s ?p ?o } { ?s ?p ?o }", prefixes={"x": "http://x/"})
     assert edges(read_rdf(source, tmp_path)) == {"p": [("a", "b")]}
+
+
+def test_an_endpoints_answer_may_begin_with_a_byte_order_mark(endpoint: str, tmp_path: Path) -> None:
+    source = RdfSource(endpoint=endpoint, query="CONSTRUCT { ?s ?p ?o } { ?s ?p ?o } # BOM")
+    assert edges(read_rdf(source, tmp_path)) == {"p": [("a", "b")]}
+    table = select(RdfSource(endpoint=endpoint, query="SELECT ?film { ?film ?p ?o } # BOM"), tmp_path)
+    assert table.to_numpy().tolist() == [["http://x/a"]]
 
 
 def test_endpoint_that_refuses_or_is_not_there(endpoint: str, tmp_path: Path) -> None:

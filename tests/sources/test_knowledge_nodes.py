@@ -106,6 +106,15 @@ def test_classes_by_their_label_alone_without_edges_between_them(build_of):
     assert ends(graph) == IS_A[2:]
 
 
+def test_what_describes_a_class_is_no_class(build_of):
+    ttl = TTL + ":a a :Film . :Film rdfs:subClassOf [ a owl:Restriction ] ."
+    graph, _ = build_of(RECIPE + WITH_CLASSES % "", FILES | {"k.ttl": ttl})
+    assert ends(graph) == [
+        ("category", "http://x/Film", "subClassOf", "entity", "_:b0"),
+        ("item", "a", "is_a", "category", "http://x/Film"),
+    ]
+
+
 def test_classes_of_schema_org_are_one_node_in_either_spelling(build_of):
     ttl = """
         <http://x/a> a <http://schema.org/Movie> . <http://x/b> a <https://schema.org/Movie> .

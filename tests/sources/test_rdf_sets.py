@@ -6,6 +6,7 @@ import codecs
 import gzip
 import json
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -67,6 +68,65 @@ def test_one_triple_is_one_edge(build_of, part, repeated):
     assert ends(graph) == ONE_EDGE
     assert graph.only("interacted").num_edges == 3  # what users did twice, they did twice
     assert repeated is None or repeated in report.dropped
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_split_and_repetition_of_triples_is_the_same_graph(build_of, seed):
+    """Random triples, strewn over files, formats, named graphs and sources with repetitions."""
+    random = Random(seed)
+    names = ["a", "b", *(f"d{number}" for number in range(6))]
+    triples = {(random.choice(names), random.choice("pqr"), random.choice(names)) for _ in range(25)}
+    writers = {
+        "nt": _as_lines,
+        "nq": _as_quads,
+        "ttl": _as_lines,
+        "trig": _as_trig,
+        "jsonld": _as_json_ld,
+        "csv": _as_rows,
+    }
+    files, sources, tables = dict(FILES), [], []
+    for number in range(5):
+        suffix = random.choice(list(writers))
+        some = (
+            random.choices(sorted(triples), k=15) if number < 4 else [*random.choices(sorted(triples), k=5), *triples]
+        )
+        files[f"k{number}.{suffix}"] = writers[suffix](some, random)
+        (tables if suffix == "csv" else sources).append(f"k{number}.{suffix}")
+    cut = random.randint(0, len(sources))
+    rdf = [f"{{files: [{', '.join(group)}]}}" for group in (sources[:cut], sources[cut:]) if group]
+    recipe = RECIPE + f"rdf: [{', '.join(rdf)}]\ntriples: [{', '.join(f'{{file: {name}}}' for name in tables)}]\n"
+    graph, report = build_of(recipe, files)
+    short = [(row[1], row[2], row[4]) for row in ends(graph)]
+    assert sorted((h.removeprefix("http://x/"), r, t.removeprefix("http://x/")) for h, r, t in short) == sorted(triples)
+    assert sum(report.dropped.values()) == report.num_triples - len(triples)
+
+
+Triple = tuple[str, str, str]
+
+
+def _as_lines(triples: list[Triple], random: Random) -> str:
+    return "".join("<http://x/{}> <http://x/{}> <http://x/{}> .\n".format(*triple) for triple in triples)
+
+
+def _as_quads(triples: list[Triple], random: Random) -> str:
+    lines = _as_lines(triples, random).splitlines()
+    return "".join(f"{line[:-1]}<http://x/g{random.randint(1, 3)}> .\n" for line in lines)
+
+
+def _as_trig(triples: list[Triple], random: Random) -> str:
+    half = len(triples) // 2
+    return f":g {{ {_as_lines(triples[:half], random)} }} {_as_lines(triples[half:], random)}".replace(
+        ":g", "<http://x/g>", 1
+    )
+
+
+def _as_json_ld(triples: list[Triple], random: Random) -> str:
+    return json.dumps([{"@id": f"http://x/{h}", f"http://x/{r}": [{"@id": f"http://x/{t}"}]} for h, r, t in triples])
+
+
+def _as_rows(triples: list[Triple], random: Random) -> str:
+    rows = "".join("http://x/{},http://x/{},http://x/{}\n".format(*triple) for triple in triples)
+    return "head,relation,tail\n" + rows
 
 
 def test_edges_that_come_to_the_same_nodes_are_one(build_of):

@@ -108,7 +108,8 @@ def add_class_nodes(facts: Facts, classes: ClassNodes, options: FactOptions, ent
     iris = [facts.spelled.get(iri, iri) for iri in facts.types if not is_class_of_rdf(iri)]
     ends = facts.edges.get(options.term(classes.subclass_of), ())
     further = facts.resources.take(pa.array(np.unique(np.concatenate(ends)) if ends else [], pa.int64())).to_pylist()
-    of_term = {vocabulary_term(iri): iri for iri in reversed([*iris, *further])}
+    named = [iri for iri in (*iris, *further) if not iri.startswith("_")]  # a blank node is a description, no class
+    of_term = {vocabulary_term(iri): iri for iri in reversed(named)}
     entities.add_classes(list(reversed(of_term.values())), classes.to)
 
 

@@ -102,7 +102,7 @@ class EntityNodes:
             report.drop(f"links of {link.file[0]} from {node_type} ids that the graph has not", (number < 0).sum())
             unknown, known = pa.array(number < 0), pa.array(number >= 0)
             self._own_ids[node_type] = OwnIds(entities.filter(unknown), ids.filter(unknown))
-            entities, number = entities.filter(known), number[number >= 0]
+            number, entities = _distinct(number[number >= 0], entities.filter(known))
         self.linked[node_type] = (number, entities, link.template is not None)
         self._add(node_type, number, entities)
 
@@ -111,14 +111,12 @@ class EntityNodes:
         number = self._builder.nodes_of(node_type).find(values)
         known = number >= 0
         self._own_ids[node_type] = OwnIds(entities, values)
-        entities, number = entities.filter(pa.array(known)), number[known]
+        number, entities = _distinct(number[known], entities.filter(pa.array(known)))
         self.linked[node_type] = (number, entities, False)
         self._add(node_type, number, entities)
 
     def _add(self, node_type: str, number: np.ndarray, entities: pa.Array) -> None:
         code = self._types.setdefault(node_type, len(self._types))
-        is_new = first_rows(np.stack([number, entities.dictionary_encode().indices.to_numpy()], axis=1))
-        number, entities = number[is_new], entities.filter(pa.array(is_new))
         self._entities.append(entities.cast(pa.string()))
         self._type.append(np.full(len(number), code, np.int64))
         self._number.append(np.asarray(number, np.int64))
@@ -225,6 +223,12 @@ def ids_of(facts: Facts, predicate: str) -> tuple[pa.Array, pa.Array]:
         entities = pa.concat_arrays([entities, resources.take(pa.array(literals.subject))])
         values = pa.concat_arrays([values, literals.value])
     return entities, values
+
+
+def _distinct(number: np.ndarray, entities: pa.Array) -> tuple[np.ndarray, pa.Array]:
+    """Nodes and the entities that they are, each pair once."""
+    is_new = first_rows(np.stack([number, entities.dictionary_encode().indices.to_numpy()], axis=1))
+    return number[is_new], entities.filter(pa.array(is_new))
 
 
 def _others(iri: str) -> list[str]:
