@@ -61,10 +61,22 @@ def test_values_of_what_is_no_item_make_it_a_node(build_of):
     assert ends(graph) == [("entity", "http://x/s", "country", "country", "UK")]
 
 
+def test_nothing_to_make_nodes_of_is_said(build_of):
+    rdf = "rdf: {files: k.ttl, classes: {to: category}, literals: {'http://x/by': {to: maker}}}"
+    graph, report = build_of(RECIPE + rdf, FILES | {"k.ttl": TTL + ":a :by :s ."})
+    assert graph.node_types == ["user", "item", "entity"]
+    assert report.notes == [
+        "predicate 'http://x/by' has entities and no values, so that it makes edges and no label, feature or node",
+        "`classes` makes no node: nothing has a class",
+    ]
+
+
 def test_a_value_is_a_node_or_a_feature(tmp_path):
-    for wrong in ("{to: producer, kind: numeric}", "{relation: made_by}", "{to: my producer}"):
+    for wrong in ("{to: producer, kind: numeric}", "{relation: made_by}", "{to: my producer}", "{kind: vector}"):
         (tmp_path / "t.yaml").write_text(RECIPE + f"rdf: {{files: k.ttl, literals: {{'http://x/p': {wrong}}}}}")
-        with pytest.raises(KgrecError, match=r"say either `to`|`relation` needs `to`|is not letters, digits"):
+        with pytest.raises(
+            KgrecError, match=r"say either `to`|`relation` needs `to`|is not letters, digits|'numeric', 'categorical'"
+        ):
             Recipe.load(tmp_path / "t.yaml")
 
 

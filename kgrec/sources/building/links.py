@@ -137,6 +137,8 @@ class EntityNodes:
         )
         is_new = np.ones(len(classes), bool)
         is_new[owner[np.diff(self.find(iris).ptr) > 0]] = False
+        if not is_new.any():
+            return
         number = np.full(len(classes), -1, np.int64)
         new = pa.array(classes, pa.string()).filter(pa.array(is_new))
         number[is_new] = self._builder.nodes_of(node_type, label).add(new)

@@ -360,11 +360,20 @@ def _count_facts(position: int) -> Work:
         for why, iri, count in unused_classes(facts, options):
             report.leave_out(why, iri, count, options)
         report.unknown_predicates += unknown_predicates(options, facts)
-        said = {*options.schemes(), *facts.schemes}
-        if len(said) > 1 and BOTH_SPELLINGS not in report.notes:
-            report.notes.append(BOTH_SPELLINGS)
+        report.notes += [note for note in _notes(options, facts) if note not in report.notes]
 
     return run
+
+
+def _notes(options: FactOptions, facts: Facts) -> Iterator[str]:
+    """What is allowed and may surprise."""
+    if len({*options.schemes(), *facts.schemes}) > 1:
+        yield BOTH_SPELLINGS
+    for name in dict.fromkeys([*options.labels, *options.literals]):
+        if options.term(name) in facts.edges and options.term(name) not in facts.literals:
+            yield f"predicate {name!r} has entities and no values, so that it makes edges and no label, feature or node"
+    if options.classes is not None and not facts.types:
+        yield "`classes` makes no node: nothing has a class"
 
 
 BOTH_SPELLINGS = (

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from kgrec.graph.schema import FeatureKind, clean_name
+from kgrec.graph.schema import clean_name
 from kgrec.sources.rdf.numbering import first_rows
 from kgrec.sources.rdf.schema_org import schemes, spellings, vocabulary_term
 
@@ -74,7 +74,9 @@ class LiteralFeature(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     feature: str | None = Field(None, description="name of the column; default: the predicate's own short name")
-    kind: FeatureKind = Field("categorical", description="numeric, categorical, multi or text")
+    kind: Literal["numeric", "categorical", "multi", "text"] = Field(
+        "categorical", description="numeric, categorical, multi or text"
+    )
     language: str | None = Field(None, description="only values in this language, or without one")
     to: CleanName | None = Field(
         None, description="instead of a feature: each distinct value is a node of this type, with an edge to it"
