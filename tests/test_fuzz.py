@@ -7,13 +7,15 @@ traceback, or stands for a kind of input that was one.
 import importlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 
+from kgrec import Run
 from kgrec.errors import KgrecError
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -77,6 +79,22 @@ def test_inputs_that_failed_once(entry: dict[str, Any], fuzzing: SimpleNamespace
     verdict = fuzzing.trial.attempt(fuzzing.cases.Case.from_json(parts), tmp_path / "case", bases)
     assert verdict.outcome == entry["outcome"], f"{verdict.what}\n{verdict.detail}"
     assert entry["says"] in verdict.what
+
+
+def test_values_of_python_that_nothing_can_hold(bases: Any) -> None:
+    run = Run.load(bases.run("ease"))
+    half, nul = "half a pair of surrogates", "embedded null byte"
+    calls: list[tuple[Callable[[], object], str]] = [
+        (lambda: run.recommend(["\ud800"], k=1), half),
+        (lambda: run.recommend(history=["\ud800"], k=1), half),
+        (lambda: run.recommend(history=pd.DataFrame({"item": ["i1"], "time": [2**70]}), k=1), "more than 64 bits"),
+        (lambda: run.recommend(history=Path("x\0y.csv"), k=1), nul),
+        (lambda: run.predict([("u1", "\ud800")]), half),
+        (lambda: run.predict("x\0y.csv"), nul),
+    ]
+    for call, says in calls:
+        with pytest.raises(KgrecError, match=says):
+            call()
 
 
 # ---------------------------------------------------------------------- the judge
