@@ -197,13 +197,7 @@ def _serve(pipe: Connection, seed: int, folder: Path) -> None:
     while (number := pipe.recv()) is not None:
         case = case_of(number, seed, bases)
         for source in case.copies.values():
-            _ = (
-                bases.graph
-                if source == "graph"
-                else bases.checkpoint
-                if source == "checkpoint"
-                else bases.run(source[4:])
-            )
+            bases.of(source)
         pipe.send(None)
         pipe.send(attempt(case, folder / "case", bases))
 

@@ -45,7 +45,7 @@ def fuzzing() -> Iterator[SimpleNamespace]:
     sys.path.insert(0, str(SCRIPTS))
     try:
         yield SimpleNamespace(
-            **{name: importlib.import_module(f"fuzzing.{name}") for name in ("bases", "cases", "trial")}
+            **{name: importlib.import_module(f"fuzzing.{name}") for name in ("bases", "case", "cases", "trial")}
         )
     finally:
         sys.path.remove(str(SCRIPTS))
@@ -76,7 +76,7 @@ def test_every_kind_is_tried(fuzzing: SimpleNamespace) -> None:
 @pytest.mark.parametrize("entry", CORPUS, ids=[entry["name"] for entry in CORPUS])
 def test_inputs_that_failed_once(entry: dict[str, Any], fuzzing: SimpleNamespace, bases: Any, tmp_path: Path) -> None:
     parts = {name: value for name, value in entry.items() if name not in ("name", "outcome", "says")}
-    verdict = fuzzing.trial.attempt(fuzzing.cases.Case.from_json(parts), tmp_path / "case", bases)
+    verdict = fuzzing.trial.attempt(fuzzing.case.Case.from_json(parts), tmp_path / "case", bases)
     assert verdict.outcome == entry["outcome"], f"{verdict.what}\n{verdict.detail}"
     assert entry["says"] in verdict.what
 
@@ -105,7 +105,7 @@ def test_a_case_is_the_same_by_its_number(fuzzing: SimpleNamespace, bases: Any) 
     assert all(case_of(number, 0, bases) == case_of(number, 0, bases) for number in range(20))
     assert any(case_of(number, 0, bases) != case_of(number, 1, bases) for number in range(20))
     case = case_of(4, 0, bases)
-    assert fuzzing.cases.Case.from_json(json.loads(json.dumps(case.to_json()))) == case
+    assert fuzzing.case.Case.from_json(json.loads(json.dumps(case.to_json()))) == case
 
 
 def test_what_the_judge_calls_a_failure(
@@ -113,7 +113,7 @@ def test_what_the_judge_calls_a_failure(
 ) -> None:
     def judged(call: Any, out: str | None = None) -> tuple[str, str]:
         monkeypatch.setitem(fuzzing.trial.CALLS, "@build", call)
-        case = fuzzing.cases.Case("recipes", ("@build", "recipe.yaml"), {"recipe.yaml": b"name: x\n"}, out=out)
+        case = fuzzing.case.Case("recipes", ("@build", "recipe.yaml"), {"recipe.yaml": b"name: x\n"}, out=out)
         verdict = fuzzing.trial.attempt(case, tmp_path / "case", bases)
         return verdict.outcome, verdict.what
 

@@ -18,8 +18,9 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from fuzzing.bases import ENDPOINT, Bases, list_again, place
-from fuzzing.cases import Case
+from fuzzing.bases import Bases, list_again, place
+from fuzzing.case import Case
+from fuzzing.texts import ENDPOINT
 
 MOST_SECONDS = 20.0
 MOST_MB = 2048.0
@@ -59,10 +60,7 @@ def attempt(case: Case, folder: Path, bases: Bases) -> Verdict:
 def prepare(case: Case, folder: Path, bases: Bases) -> None:
     """Write what a case needs."""
     for name, source in case.copies.items():
-        origin = (
-            bases.graph if source == "graph" else bases.checkpoint if source == "checkpoint" else bases.run(source[4:])
-        )
-        shutil.copytree(origin, folder / name)
+        shutil.copytree(bases.of(source), folder / name)
     files = dict(case.files)
     if "answer" in files and "recipe.yaml" in files:
         url = Endpoint.serving(folder / "answer")
