@@ -122,7 +122,8 @@ def assemble(
 
 
 def unix_seconds(column: pa.Array | pa.ChunkedArray, relation: str) -> np.ndarray:
-    """Times of edges, int64 [E]: NO_TIME where empty; seconds, fractions cut off; moments are UTC if they name no zone.
+    """Times of edges, int64 [E]: NO_TIME where empty or NaN; seconds, fractions cut off; moments are UTC if they name
+    no zone.
 
     Raises BadData for a column of another type, text among them.
     """
@@ -131,7 +132,7 @@ def unix_seconds(column: pa.Array | pa.ChunkedArray, relation: str) -> np.ndarra
         if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
             column = column.cast(pa.timestamp("s", getattr(kind, "tz", None)), safe=False)
         elif pa.types.is_floating(kind):
-            column = pc.floor(column)
+            column = pc.floor(pc.if_else(pc.is_nan(column), pa.scalar(None, kind), column))
         elif not pa.types.is_integer(kind) and not pa.types.is_null(kind):
             what = f"time of relation {relation!r} is a column of {kind}; unix seconds or timestamps are wanted"
             raise BadData(what, column="time", value=str(kind), kind="bad time")

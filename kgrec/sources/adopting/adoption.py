@@ -124,11 +124,25 @@ def _assembled(reader: FolderReader, target: EdgeType | None, former: Schema | N
         reader.nodes,
         reader.edges,
         target=target,
-        standard=former.standard if former is not None else {},
+        standard=_standard(reader, former, {"split": splits, "candidates": candidates}, folder),
         splits=splits,
         candidates=candidates,
         recipe=read_object(folder / RECIPE, REMEDY) if (folder / RECIPE).is_file() else None,
     )
+
+
+def _standard(
+    reader: FolderReader, former: Schema | None, stored: Mapping[str, Mapping[str, object]], folder: Path
+) -> dict[str, str]:
+    """What the data set is known by, but a published split or list that was taken away."""
+    standard = dict(former.standard) if former is not None else {}
+    was = read_document(folder).get("files", {}) if former is not None else {}
+    for what, name in [*standard.items()]:
+        file = f"splits/{name}.parquet" if what == "split" else f"splits/{name}.candidates.parquet"
+        if file in was and name not in stored.get(what, {}):
+            reader.notes.append(f"the standard {what} {name} is no longer there")
+            del standard[what]
+    return standard
 
 
 def _must_be_right(draft: Path) -> None:

@@ -49,15 +49,16 @@ def _is_range(column: pa.ChunkedArray) -> bool:
     return bool((column.to_numpy() == np.arange(len(column))).all())
 
 
-def ids_of(table: pa.Table) -> pa.Array:
-    """The ids of a node table as strings. Raises BadData where one is missing or stands twice."""
+def vocabulary_of(table: pa.Table) -> Vocabulary:
+    """The ids and labels of a node table. Raises BadData where an id is missing or stands twice."""
     ids = _joined(texts_of(table["id"], "id"))
     if ids.null_count:
         row = int(np.argmax(np.asarray(ids.is_null()))) + 1
-        what = f"{ids.null_count} nodes have no id, the first in row {row}; give each one, or take the rows out"
+        what = f"{ids.null_count} nodes have no id; give each one, or take the rows out"
         raise BadData(Fault(what, None, row, "id", None, "missing value", unit="row"))
-    Vocabulary(ids).index  # noqa: B018 - raises where an id stands twice
-    return ids
+    vocabulary = Vocabulary(ids, table["label"] if "label" in table.column_names else None)
+    vocabulary.index  # noqa: B018 - raises where an id stands twice
+    return vocabulary
 
 
 def _joined(column: pa.ChunkedArray) -> pa.Array:
@@ -82,7 +83,7 @@ def feature_of(column: pa.ChunkedArray, name: str, kind: str | None, former: Fea
     if feature.infinite.any():
         row = int(feature.infinite.nonzero()[0]) + 1
         wrong = "NaN or infinity in a vector" if chosen == "vector" else "an infinite number, or one above 3.4e38"
-        what = f"column {name!r} has {wrong}, the first in row {row}; leave it empty where it is not known"
+        what = f"column {name!r} has {wrong}; leave it empty where it is not known"
         raise BadData(Fault(what, None, row, name, None, "out of range", unit="row"))
     return feature
 
@@ -120,21 +121,26 @@ def _grown(array: pa.Array, former: FeatureSchema) -> FeatureSchema:
 
 
 def row_numbers(
-    column: pa.Array, name: str, ids: Vocabulary, node_type: str, edges_by: str | None
+    column: pa.Array, name: str, ids: Vocabulary, node_type: str, edges_by: str | None, is_ours: bool
 ) -> tuple[np.ndarray, bool]:
     """The local numbers [E] that a column says, and whether it says them by number, not by id. edges_by: `numbers`,
-    `ids`, or None, by which integers are numbers and text is ids. Raises BadData with the row where one is none."""
+    `ids`, or None, by which integers are numbers and text is ids. is_ours: whether kgrec has written such numbers.
+
+    Raises BadData with the row where one is none, and where integers may be either.
+    """
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if column.null_count:
         row = int(np.argmax(np.asarray(column.is_null()))) + 1
-        what = f"{name} has {column.null_count} empty values, the first in row {row}; take such rows out"
+        what = f"{name} has {column.null_count} empty values; take such rows out"
         raise BadData(Fault(what, None, row, name, None, "missing value", unit="row"))
     kind, types = column.type, pa.types
     is_number = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind) or types.is_null(kind)
     if edges_by == "numbers" or (edges_by is None and is_number):
         numbers = _whole_numbers(column, name)
         _refuse_beyond(numbers, name, column, ids, node_type)
+        if edges_by is None and not is_ours:
+            _refuse_ambiguous(numbers, name, ids, node_type)
         return numbers, True
     texts = texts_of(column, name)
     found = ids.find(texts)
@@ -142,9 +148,24 @@ def row_numbers(
     if len(wrong):
         row, value = int(wrong[0]) + 1, texts[int(wrong[0])].as_py()
         unknown = some(pc.unique(texts.take(pa.array(wrong))).to_pylist(), 3)
-        what = f"{name} has {len(wrong):,} ids that no {node_type} node has: {unknown}, the first in row {row}"
+        what = f"{name} has {len(wrong):,} ids that no {node_type} node has: {unknown}"
         raise BadData(Fault(f"{what}; add them to its nodes", None, row, name, value, "dangling id", unit="row"))
     return found, False
+
+
+def _refuse_ambiguous(numbers: np.ndarray, name: str, ids: Vocabulary, node_type: str) -> None:
+    """Raise BadData where numbers of rows are all ids too, of other rows."""
+    distinct = np.unique(numbers)
+    found = ids.find(pa.array(distinct).cast(pa.string()))
+    other = distinct[found != distinct]
+    if len(other) and (found >= 0).all():
+        first = int(other[0])
+        what = (
+            f"{name} holds numbers that may be rows of {node_type} or its ids: {first} is row {first}, whose id is "
+            f"{ids.ids([first])[0]!r}, and the id of row {int(found[distinct == first][0])} (from 0); say "
+            "--edges-by ids, or --edges-by numbers"
+        )
+        raise BadData(what, column=name, value=str(first), kind="ambiguous id")
 
 
 def _whole_numbers(column: pa.Array, name: str) -> np.ndarray:
@@ -163,6 +184,6 @@ def _refuse_beyond(numbers: np.ndarray, name: str, column: pa.Array, ids: Vocabu
     row, value = int(wrong[0]) + 1, str(numbers[wrong[0]])
     are_ids = (ids.find(texts_of(column, name)) >= 0).all()
     advice = "they are all ids, so say --edges-by ids" if are_ids else "mend them, or write ids in their place"
-    what = f"{name} has {len(wrong):,} numbers that no {node_type} row has, such as {value} in row {row}"
+    what = f"{name} has {len(wrong):,} numbers that no {node_type} row has, such as {value}"
     there = f"there are {len(ids):,} rows, counted from 0"
     raise BadData(Fault(f"{what}; {there}; {advice}", None, row, name, value, "dangling id", unit="row"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,6 +18,8 @@ from kgrec.sources.tables.parquet import opened, read_columns
 OWN = ("graph.json", RECIPE)
 REMEDY = "take them away"
 SUFFIX = ".parquet"
+#: What Spark, Hadoop, Dask and file managers write beside the data. A log of Delta Lake is none: parts may be void
+LEFTOVERS = ("_SUCCESS", "_committed_*", "_started_*", "_metadata", "_common_metadata", ".*.crc", ".DS_Store")
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class EngineFiles:
         others = []
         for name in (name for name, _, _ in found.state):
             parts = name.split("/")
-            if any(part.startswith(("_", ".")) for part in parts):
+            if any(fnmatchcase(parts[-1], pattern) for pattern in LEFTOVERS):
                 found.leftovers.append(name)
             elif name in OWN:
                 continue

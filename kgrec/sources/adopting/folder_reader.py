@@ -20,7 +20,7 @@ from kgrec.graph.schema import EdgeSchema, EdgeType, FeatureSchema, NodeSchema, 
 from kgrec.graph.storage import candidate_lists, edge_file, split_codes
 from kgrec.graph.vocabulary import Vocabulary
 from kgrec.sources.adopting.adoption_options import AdoptionOptions
-from kgrec.sources.adopting.engine_columns import IGNORE, feature_of, ids_of, in_file, row_numbers, without_index
+from kgrec.sources.adopting.engine_columns import IGNORE, feature_of, in_file, row_numbers, vocabulary_of, without_index
 from kgrec.sources.adopting.engine_files import EngineFiles, tables_of
 
 PANDAS_ROW = "__index_level_0__"  #: pandas' number of a row, of a frame that was sorted or filtered
@@ -83,26 +83,24 @@ class FolderReader:
         with in_file(file):
             table = self.files.read(self.files.nodes[name])
             _require(table, ["id"])
-            table = self._in_former_order(table, node_type, was.count, file)
+            table, vocabulary = self._in_former_order(table, node_type, was.count, file)
             table = without_index(table, was.features, self._noted(file))
-            vocabulary = Vocabulary(ids_of(table), table["label"] if "label" in table.column_names else None)
             features = self._features(table, ("id", "label"), name, was.features, file)
         self.nodes[node_type] = NodePart(vocabulary, features, was.label or (name if name != node_type else ""))
 
-    def _in_former_order(self, table: pa.Table, node_type: str, count: int, file: str) -> pa.Table:
+    def _in_former_order(self, table: pa.Table, node_type: str, count: int, file: str) -> tuple[pa.Table, Vocabulary]:
         """The rows as they stand; as pandas numbered them where that is the former order."""
-        wanted = self.orders.get(f"nodes/{node_type}.parquet")
-        if wanted is None or self.options.new_order:
-            return table
-        if order_of_ids(ids_of(table).slice(0, count)) == wanted:
-            return table
+        wanted, vocabulary = self.orders.get(f"nodes/{node_type}.parquet"), vocabulary_of(table)
+        if wanted in (None, order_of_ids(vocabulary.id_array.slice(0, count))) or self.options.new_order:
+            return table, vocabulary
         if PANDAS_ROW in table.column_names:
             sorted_rows = table.take(pc.sort_indices(table[PANDAS_ROW]))
-            if order_of_ids(ids_of(sorted_rows).slice(0, count)) == wanted:
+            put_back = vocabulary_of(sorted_rows)
+            if wanted == order_of_ids(put_back.id_array.slice(0, count)):
                 self.notes.append(f"{file}: rows put back in their former order, by {PANDAS_ROW}")
-                return sorted_rows
+                return sorted_rows, put_back
         self.reordered.add(node_type)
-        return table
+        return table, vocabulary
 
     def _features(
         self, table: pa.Table, own: tuple[str, ...], owner: str, was: Mapping[str, FeatureSchema], file: str
@@ -156,7 +154,12 @@ class FolderReader:
         array = column.combine_chunks()
         array = array if isinstance(array, pa.Array) else pa.concat_arrays(array.chunks)
         numbers, by_number = row_numbers(
-            array, name, self.nodes[node_type].vocabulary, node_type, self.options.edges_by
+            array,
+            name,
+            self.nodes[node_type].vocabulary,
+            node_type,
+            self.options.edges_by,
+            is_ours=self.former is not None,
         )
         if by_number and node_type in self.reordered:
             what = (
