@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,7 +47,7 @@ def free_name(text: str, taken: Collection[str]) -> str:
     parts = [part for part in re.split(r"[/#:]+", text.rstrip("/#:")) if part]
     choices = [name, *(clean_name("_".join(parts[-length:])) for length in range(2, len(parts) + 1))]
     numbered = (f"{name}_{number}" for number in range(2, 2 + len(taken)))
-    return next(choice for choice in (*choices, *numbered) if choice not in taken)
+    return next(choice for choice in chain(choices, numbered) if choice not in taken)
 
 
 def free_names(texts: Iterable[str]) -> dict[str, str]:

@@ -61,6 +61,6 @@ class RelationNames:
 
     def _free_name(self, predicate: str, own: str | None) -> str:
         """A name that no other has. own: that of the edges to its values, which it may share."""
-        chosen = free_name(predicate, self._taken - {own})
+        chosen = free_name(predicate, self._taken if own is None else self._taken - {own})
         self._taken.add(chosen)
         return chosen

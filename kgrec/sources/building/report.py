@@ -77,9 +77,10 @@ class BuildReport:
 
     def detail(self, why: str, name: str, count: int, options: FactOptions) -> None:
         """Say of which predicate or class it is, where the count itself is made elsewhere."""
-        before = self._details.get((why, options.shown(name)))
+        shown = options.shown(name)
+        before = self._details.get((why, shown))
         total = count + (0 if before is None else before.total)
-        self._details[why, options.shown(name)] = _Detail(name, total, options)
+        self._details[why, shown] = _Detail(name, total, options)
 
     @property
     def left_out(self) -> dict[str, list[LeftOut]]:
