@@ -250,6 +250,7 @@ def test_items_that_only_the_graph_has_take_the_ids_of_a_template_or_table(build
     graph, report = build_of(table + rdf, files)
     assert graph.vocabulary["item"].ids(range(4)) == ["a", "b", "sea", "nine"]
     assert "item nodes in the knowledge graph alone: 2, such as sea (http://x/c), nine (http://y/9)" in str(report)
+    assert not any("links of l.csv" in why for why in report.dropped)
 
 
 def test_a_recipe_with_all_of_it_is_kept_in_the_graph(build_of, tmp_path: Path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +14,7 @@ from kgrec.sources.building.links import EntityNodes, Places
 from kgrec.sources.building.relation_names import RelationNames
 from kgrec.sources.building.report import BuildReport
 from kgrec.sources.rdf.facts import ClassNodes, FactOptions, Facts
-from kgrec.sources.rdf.left_out import RDF_CLASS, SAME_EDGE, UNUSED_CLASS
+from kgrec.sources.rdf.left_out import SAME_EDGE
 from kgrec.sources.rdf.numbering import first_rows
 from kgrec.sources.rdf.schema_org import vocabulary_term
 
@@ -116,16 +115,6 @@ def add_class_nodes(facts: Facts, classes: ClassNodes, options: FactOptions, ent
 def resources_with_classes(facts: Facts) -> list[np.ndarray]:
     """The resources that are of a class of which a node is made, as positions."""
     return [members for iri, members in facts.types.items() if not is_class_of_rdf(iri)]
-
-
-def unused_classes(facts: Facts, options: FactOptions) -> Iterator[tuple[str, str, int]]:
-    """Why, which and how many facts of classes neither choose a node type nor become edges."""
-    node_types = {options.term(iri) for iri in options.types}
-    for iri, members in facts.types.items():
-        if iri not in node_types and is_class_of_rdf(iri):
-            yield RDF_CLASS, iri, len(members)
-        elif iri not in node_types and options.classes is None:
-            yield UNUSED_CLASS, iri, len(members)
 
 
 def add_classes(facts: Facts, classes: ClassNodes, places: Places, entities: EntityNodes, placer: EdgePlacer) -> None:

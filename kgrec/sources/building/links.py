@@ -81,13 +81,14 @@ class EntityNodes:
         self._own_ids: dict[str, OwnIds] = {}
         self._typed: list[tuple[pa.Array, dict[str, np.ndarray]]] = []  # resources, node type -> which are of it
         self._graph_only: dict[str, GraphOnly] = {}
+        self._unused: dict[str, tuple[str, pa.Array]] = {}  # by node type, a table of links and its ids of no node
         self.linked: dict[str, tuple[np.ndarray, pa.Array, bool]] = {}  #: numbers, entities, whether by a template
 
     def types(self) -> list[str]:
         """The node types in the order of their positions in `Places`."""
         return list(self._types)
 
-    def link(self, node_type: str, link: Link, folder: Path, bad_rows: BadRows, report: BuildReport) -> None:
+    def link(self, node_type: str, link: Link, folder: Path, bad_rows: BadRows) -> None:
         """Say which entities the nodes of a type are, by a template or a table."""
         nodes, none = self._builder.nodes_of(node_type), pa.array([], pa.string())
         if link.template is not None:
@@ -99,9 +100,9 @@ class EntityNodes:
             read = read_table(link, link.file, columns, folder, bad_rows)
             ids, entities = (read[column].dictionary_decode() for column in columns)
             number = nodes.find(ids)
-            report.drop(f"links of {link.file[0]} from {node_type} ids that the graph has not", (number < 0).sum())
             unknown, known = pa.array(number < 0), pa.array(number >= 0)
             self._own_ids[node_type] = OwnIds(entities.filter(unknown), ids.filter(unknown))
+            self._unused[node_type] = link.file[0], ids.filter(unknown)
             number, entities = _distinct(number[number >= 0], entities.filter(known))
         self.linked[node_type] = (number, entities, link.template is not None)
         self._add(node_type, number, entities)
@@ -198,6 +199,12 @@ class EntityNodes:
             [*counted.iris, *by_iri[:3].to_pylist()][:3],
             [*counted.ids, *(f"{one} ({iri})" for one, iri in pairs)][:3],
         )
+
+    def count_unused(self, report: BuildReport) -> None:
+        """Links from ids that are no node, now that facts have added theirs."""
+        for node_type, (file, ids) in self._unused.items():
+            unused = int((self._builder.nodes_of(node_type).find(ids) < 0).sum())
+            report.drop(f"links of {file} from {node_type} ids that the graph has not", unused)
 
     def graph_only(self, node_types: Iterable[str]) -> dict[str, GraphOnly]:
         """By node type, among these, the nodes that only the knowledge graph has."""

@@ -13,13 +13,13 @@ from kgrec.graph.assembly import assemble
 from kgrec.graph.schema import EdgeType
 from kgrec.sources.building.build_state import BuildState
 from kgrec.sources.building.events import read_events
+from kgrec.sources.building.fact_counts import count_facts
 from kgrec.sources.building.fact_edges import (
     EdgePlacer,
     add_class_nodes,
     add_classes,
     add_facts,
     resources_with_classes,
-    unused_classes,
 )
 from kgrec.sources.building.interactions import mark_clicks, place_events
 from kgrec.sources.building.links import coverage, ids_of
@@ -229,7 +229,7 @@ def _knowledge(recipe: Recipe, rdf: Sequence[tuple[rdflib.Graph, FactOptions]]) 
 
 def _link(node_type: str, link: Link) -> Work:
     def run(state: BuildState) -> None:
-        state.entities.link(node_type, link, state.folder, state.bad_rows, state.report)
+        state.entities.link(node_type, link, state.folder, state.bad_rows)
 
     return run
 
@@ -348,49 +348,16 @@ def _count_facts(position: int) -> Work:
     """What the report says of a source's facts, placed or not."""
 
     def run(state: BuildState) -> None:
-        if position not in state.facts:
-            return
-        options, facts = state.facts[position]
-        report = state.report
-        report.num_triples += facts.num_triples
-        for why, count in facts.skipped.items():
-            report.drop(why, count)
-        for (why, name), count in facts.skipped_of.items():
-            report.detail(why, name, count, options)
-        for why, iri, count in unused_classes(facts, options):
-            report.leave_out(why, iri, count, options)
-        report.unknown_predicates += unknown_predicates(options, facts)
-        report.notes += [note for note in _notes(options, facts) if note not in report.notes]
+        if position in state.facts:
+            options, facts = state.facts[position]
+            count_facts(facts, options, state.report)
 
     return run
 
 
-def _notes(options: FactOptions, facts: Facts) -> Iterator[str]:
-    """What is allowed and may surprise."""
-    if len({*options.schemes(), *facts.schemes}) > 1:
-        yield BOTH_SPELLINGS
-    for name in dict.fromkeys([*options.labels, *options.literals]):
-        if options.term(name) in facts.edges and options.term(name) not in facts.literals:
-            yield f"predicate {name!r} has entities and no values, so that it makes edges and no label, feature or node"
-    if options.classes is not None and not facts.types:
-        yield "`classes` makes no node: nothing has a class"
-
-
-BOTH_SPELLINGS = (
-    "predicates and classes of http://schema.org/ and https://schema.org/ are read as the same; entities are not"
-)
-
-
-def unknown_predicates(options: FactOptions, facts: Facts) -> list[str]:
-    """The predicates that a recipe names and no fact has."""
-    found = [*facts.edges, *facts.literals]
-    named = [*(options.include or ()), *options.names, *options.labels, *options.literals, *options.inverse_of]
-    named += options.inverse_of.values()
-    return [name for name in dict.fromkeys(named) if not any(options.matches(predicate, [name]) for predicate in found)]
-
-
 def _count_links(state: BuildState) -> None:
     resources = [facts.resources.cast(pa.string()) for _, facts in state.facts.values()]
+    state.entities.count_unused(state.report)
     state.report.graph_only = state.entities.graph_only(state.recipe.node_types)
     state.report.links = coverage(state.entities, resources, state.builder, state.relations_of_facts)
     state.report.added = {

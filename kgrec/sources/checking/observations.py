@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 from kgrec.errors import Fault, some
 from kgrec.graph.schema import clean_name
 from kgrec.sources.building.build_state import BuildState
+from kgrec.sources.building.fact_counts import unknown_predicates
 from kgrec.sources.building.report import graph_only_line
-from kgrec.sources.building.steps import unknown_predicates
 from kgrec.sources.rdf.facts import FactOptions, Facts
 
 

@@ -117,7 +117,11 @@ class FactOptions(BaseModel):
     exclude: list[str] = Field([], description="all but these predicates")
     names: dict[str, str] = Field({}, description="predicate -> the relation's name; default: made from the predicate")
     inverse_of: dict[str, str] = Field({}, description="predicate -> the predicate that states the same backwards")
-    types: dict[str, str] = Field({}, description="class -> node type, the first that fits wins")
+    types: dict[str, str] = Field(
+        {},
+        description="class -> node type, the first that fits wins. An entity of a type that tables list, such as item, "
+        "is one more of its nodes, under the id that `links` says of it, else its IRI",
+    )
     node_type: str = Field("entity", description="node type of all that has none of `types`")
     labels: list[str] = Field([], description="predicates whose literals are labels, the first that a node has wins")
     literals: dict[str, LiteralFeature] = Field(
