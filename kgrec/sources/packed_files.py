@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -63,7 +64,7 @@ class _Unpacked(io.RawIOBase):
 
 def read_value(path: Path) -> bytes:
     """All bytes of a file that is a single value. Raises BadData as `open_bytes` does, at a smaller size."""
-    with open_bytes(path, SMALL_VALUE) as stream:
+    with _altered_said(path), open_bytes(path, SMALL_VALUE) as stream:
         return read_all(stream)
 
 
@@ -73,9 +74,10 @@ def read_all(stream: pa.NativeFile) -> bytes:
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Line numbers from 1, and lines without their end. Raises BadData where a line is longer than LONGEST_LINE."""
+    """Line numbers from 1, and lines without their end. Raises BadData where a line is longer than LONGEST_LINE, and
+    where the file cannot be unpacked."""
     rest, number = b"", 0
-    with open_bytes(path) as stream:
+    with _altered_said(path), open_bytes(path) as stream:
         while block := stream.read(BLOCK):
             lines = (rest + block).split(b"\n")
             rest = lines.pop()
@@ -88,6 +90,16 @@ def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
                 raise long_line(path, number + 1)
     if rest:
         yield number + 1, rest.removesuffix(b"\r")
+
+
+@contextmanager
+def _altered_said(path: Path) -> Iterator[None]:
+    """While this lasts, what cannot be unpacked raises BadData."""
+    try:
+        yield
+    except OSError as error:
+        what = f"cannot be read: {error}; it is truncated or altered, so get it again"
+        raise BadData(Fault(what, path.name, kind="altered file", file_is="subject")) from error
 
 
 def long_line(path: Path, number: int) -> BadData:

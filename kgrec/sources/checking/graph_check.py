@@ -195,7 +195,7 @@ class _GraphCheck:
             known = self.ids.get(node_type, pa.array([], pa.string()))
             number = pc.fill_null(pc.index_in(values, value_set=known), -1)
         else:
-            number = pc.fill_null(values, -1)
+            number = pc.fill_null(values.cast(pa.int64(), safe=False), -1)  # beyond 2^63: below 0, and so none
         local = number.cast(pa.int64()).to_numpy(zero_copy_only=False)
         wrong = ((local < 0) | (local >= count)) & np.asarray(values.is_valid())
         if wrong.any():

@@ -30,6 +30,9 @@ def select(source: RdfSource, folder: Path) -> pd.DataFrame:
     found = _found(source, folder, "SELECT", TABLE_TYPES)
     if not found["rows"]:
         raise BadData(_of_query(source, "the query has no answers; mend `query` in the recipe"))
+    twice = [name for name in found["vars"] if found["vars"].count(name) > 1]
+    if twice:
+        raise BadData(_of_query(source, f"the answer has the variable {twice[0]!r} more than once; name each once"))
     half = text_without_unicode(found["rows"])
     if half is not None:
         what = f"an answer has the text {half!r}, with half a pair of surrogates, which stands for no character"
