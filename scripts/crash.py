@@ -101,7 +101,7 @@ def crash(options: argparse.Namespace) -> list[str]:
     # no TemporaryDirectory, which processes that are forked would remove at their end
     base = Path(tempfile.mkdtemp(prefix="kgrec-crash-")).resolve()
     try:
-        os.environ["TMPDIR"] = str(base / "temporary")
+        tempfile.tempdir = os.environ["TMPDIR"] = str(base / "temporary")
         for folder in ("inputs", "prepared", "work", "temporary"):
             (base / folder).mkdir()
         prepare(base, [COMMANDS[name] for name in names])
@@ -237,10 +237,9 @@ def course(
     drafts, complete = drafts_in(work), verdict.outcome == WHOLE
     if drafts and ending.kind != "KILL":
         wrong.append(f"drafts were left: {', '.join(drafts)}")
-    if list((base / "temporary").iterdir()):
-        if ending.kind != "KILL":
-            wrong.append("temporary files were left")
-        empty(base / "temporary")
+    temporary = base / "temporary"
+    if list(temporary.iterdir()) and ending.kind != "KILL":
+        wrong.append("temporary files were left")
     if verdict.outcome not in OUTCOMES:
         wrong.append(verdict.outcome)
     if ended.code == 0 and not complete:
@@ -256,6 +255,9 @@ def course(
         if complete and not has_state and "--resume" in arguments:
             arguments = tuple(one for one in arguments if one != "--resume")
         wrong += _next_run(command, known, arguments, work, run(arguments, work))
+        if list(temporary.iterdir()):
+            wrong.append("temporary files were left after the next run")
+    empty(temporary)
     if _listing(base / "inputs") != inputs:
         wrong.append("what is read was changed")
     hit = ended.was_hit or (ended.code == 1 and ending.kind in (FULL_DISK, LONG_FILE, NO_SPACE))

@@ -18,6 +18,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -185,19 +186,20 @@ def _become(
 
 
 def _watch(folder: Path, ending: Ending | None, moment: int, touches: list[tuple[float, str, str]]) -> None:
-    """Count the touches of files in a folder, and end this process at the one that is asked for."""
+    """Count the touches of files in a folder and of temporary ones, and end this process at the one asked for."""
     begun, place, seen, done = time.perf_counter(), f"{folder}/", 0, False
+    places = (place, f"{tempfile.gettempdir()}/")
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
         nonlocal seen, done
         if event not in TOUCHES or isinstance(args[0], int):
             return
         paths = [os.path.normpath(folder / os.fsdecode(one)) for one in args[: TOUCHES[event]]]
-        if not any(path.startswith(place) for path in paths):
+        if not any(path.startswith(places) for path in paths):
             return
         number, seen = seen, seen + 1
         if ending is None:
-            touches.append((time.perf_counter() - begun, event, paths[-1][len(place) :]))
+            touches.append((time.perf_counter() - begun, event, paths[-1].removeprefix(place)))
         elif ending.kind == NO_SPACE:
             makes = event in MAKING or (event == "open" and args[2] & os.O_CREAT)
             if (number >= ending.touch and makes) or (number == ending.touch and event == "os.rename"):

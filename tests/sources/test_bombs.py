@@ -9,6 +9,9 @@ import json
 import resource
 import socket
 import struct
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -299,6 +302,49 @@ def test_queries_say_where_there_is_no_room(tmp_path: Path, monkeypatch: pytest.
             select(source, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+ASKING = """
+import sys
+from pathlib import Path
+from kgrec.sources.rdf import RdfSource
+from kgrec.sources.rdf.sparql import select
+select(RdfSource(files=["a.ttl"], query=sys.argv[1], timeout=100), Path(sys.argv[2]))
+"""
+
+
+def test_a_query_ends_with_who_asks_and_the_next_clears_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.ttl").write_bytes(TURTLE + b"".join(b":d%d :by :a .\n" % n for n in range(100)))
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    asking = subprocess.Popen([sys.executable, "-c", ASKING, EVERYTHING, str(tmp_path)], start_new_session=True)
+    while not list(temporary.glob(".kgrec-query-*/task.json")) or len(_processes(asking.pid)) < 2:
+        assert asking.poll() is None
+        time.sleep(0.05)
+    asking.kill()
+    asking.wait()
+    for _ in range(100):
+        if not _processes(asking.pid):
+            break
+        time.sleep(0.1)
+    assert not _processes(asking.pid) and list(temporary.iterdir())
+    select(RdfSource(files=["a.ttl"], query="SELECT * { ?a ?b ?c }"), tmp_path)
+    assert list(temporary.iterdir()) == []
+
+
+def _processes(session: int) -> list[str]:
+    """The processes of a session that have not ended."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, _, of = file.read_text().rpartition(")")[2].split()[:4]
+            if int(of) == session and state != "Z":
+                found.append(file.parent.name)
+    return found
 
 
 class _Remote(BaseHTTPRequestHandler):

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kgrec.drafts import clear_abandoned, draft_of
 from kgrec.errors import BadData, Fault, KgrecError
 from kgrec.sources.limits import QUERY_MEMORY
 from kgrec.sources.rdf import query_process
@@ -30,8 +31,11 @@ def ask_files(source: RdfSource, folder: Path) -> dict[str, Any]:
     temporary files that it needs.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix="kgrec-query-") as name:
-            found = _answer(source, folder, Path(name))
+        place = Path(tempfile.gettempdir()) / f"kgrec-query-{getattr(os, 'getuid', int)()}"
+        clear_abandoned(place)  # what a killed one left
+        with draft_of(place) as draft:
+            draft.part.mkdir(mode=0o700)
+            found = _answer(source, folder, draft.part)
     except OSError as error:
         raise KgrecError(
             f"cannot write the temporary files of a query: {error}; make room, or set TMPDIR to a folder that has some"
@@ -51,6 +55,7 @@ def _answer(source: RdfSource, folder: Path, here: Path) -> dict[str, Any]:
         "seconds": source.timeout,
         "memory": QUERY_MEMORY,
         "network": source.network,
+        "parent": os.getpid(),
     }
     (here / "task.json").write_text(json.dumps(task), encoding="utf-8")
     code = _run(here / "task.json")

@@ -12,11 +12,13 @@ from __future__ import annotations
 import faulthandler
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 CANNOT_WRITE = 3  #: the exit code where there is no room for the answer
+SET_PARENT_DEATH_SIGNAL = 1  #: prctl's, of linux/prctl.h
 NETWORK_EVENTS = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "socket.sendmsg")
 
 
@@ -121,6 +123,16 @@ def limit_memory(least: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (most if hard < 0 else min(most, hard), hard))
 
 
+def end_with(parent: int) -> None:
+    """Let this process be killed when the one that started it is, so that no query goes on for nobody. Linux only."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, int(signal.SIGKILL))
+        if os.getppid() != parent:  # it was killed before
+            sys.exit(CANNOT_WRITE)
+
+
 def refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
     """An audit hook: nothing opens a connection."""
     if event in NETWORK_EVENTS:
@@ -131,6 +143,7 @@ def main(path: Path) -> None:
     """Read the task, write the answer."""
     task = json.loads(path.read_text(encoding="utf-8"))
     stop_after(task["seconds"])
+    end_with(task["parent"])
     if not task["network"]:
         sys.addaudithook(refuse_network)
     found = answer(task, path.parent)
