@@ -91,9 +91,10 @@ def draft_of(path: Path) -> Iterator[Draft]:
         finally:
             try:
                 draft.clean()
-            except BaseException as interrupted:
-                if not isinstance(interrupted, OSError):  # a signal's: it is not raised twice
-                    draft.clean()
+            except OSError:  # the system may refuse a rename where the disk is full, and not after a removal
+                draft.clean()
+            except BaseException:  # a signal's
+                draft.clean()
                 raise
             finally:
                 if lock is not None:

@@ -196,6 +196,23 @@ def test_what_cannot_be_put_back_is_said(tmp_path, monkeypatch):
     assert names(tmp_path) == []
 
 
+def test_a_rename_that_is_refused_while_the_former_is_removed_is_tried_again(tmp_path, monkeypatch):
+    usual, calls = Path.rename, []
+
+    def refused(self: Path, target: Path) -> Path:
+        calls.append(self)
+        if len(calls) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return usual(self, target)
+
+    for text in ("former", "new"):
+        monkeypatch.setattr(Path, "rename", usual if text == "former" else refused)
+        with whole(tmp_path / "out", overwrite=True) as draft:
+            draft.mkdir()
+            (draft / "a").write_text(text)
+    assert names(tmp_path) == ["out"] and (tmp_path / "out/a").read_text() == "new" and len(calls) == 4
+
+
 class Interrupted(BaseException):
     """What a signal's handler raises."""
 
