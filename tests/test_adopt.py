@@ -454,6 +454,7 @@ def test_a_graph_json_of_before_knows_no_order(folder):
         (RATED, "time", ["May"] * 4, r"item.parquet: time of relation 'rated' is a column of string", None),
         (RATED, "time", [10**13] * 4, r"column 'time' has 4 values in the future.*mend it, and adopt", None),
         ("splits/last.parquet", "part", ["train", "dev", "test", "train"], r"has parts other than train, valid", None),
+        ("splits/few.candidates.parquet", "items", [1, 2], r"items is a column of int64; a list of items", None),
         ("splits/few.candidates.parquet", "user", [0, 7], r"row 2: user has 1 numbers that no user row has", 2),
     ],
 )  # fmt: skip

@@ -172,6 +172,11 @@ def test_numbers_as_categories_and_whole_numbers_as_float32():
     assert Feature.from_arrow(pa.array([True, False]), "numeric").values.tolist() == [1, 0]
 
 
+def test_vectors_of_no_rows_and_of_no_numbers():
+    for column, shape in (([], (0, 0)), ([[], []], (2, 0)), ([None, None], (2, 0))):
+        assert Feature.from_arrow(pa.array(column, pa.list_(pa.float32())), "vector").values.shape == shape
+
+
 def test_columns_that_do_not_fit_their_kind_say_so():
     with pytest.raises(KgrecError, match=r"a column of type string is not a numeric feature"):
         Feature.from_arrow(pa.array(["cheap"]), "numeric")

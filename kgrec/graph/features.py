@@ -151,7 +151,9 @@ def _vector(column: pa.Array, schema: FeatureSchema) -> Feature:
         raise KgrecError(what, kind="bad feature")
     values = np.zeros((len(column), dim), dtype=np.float32)
     present = np.asarray(column.is_valid())
-    values[present] = pc.list_flatten(column).cast(pa.float32()).to_numpy(zero_copy_only=False).reshape(-1, dim)
+    values[present] = (
+        pc.list_flatten(column).cast(pa.float32()).to_numpy(zero_copy_only=False).reshape(len(lengths), dim)
+    )
     return Feature(FeatureSchema("vector", dim=dim), torch.from_numpy(values))
 
 

@@ -74,7 +74,7 @@ def feature_of(column: pa.ChunkedArray, name: str, kind: str | None, former: Fea
     """A column as a feature: of the kind that is said, else of the former one, else of the kind that its type says.
     Former categories keep their codes, new ones follow. Raises KgrecError where the type does not fit or says nothing,
     BadData with the row for an infinite number."""
-    array = _as_list(_joined(column))
+    array = plain_lists(_joined(column))
     chosen = kind or (former.kind if former is not None else _inferred(array, name))
     schema = FeatureSchema(chosen)  # type: ignore[arg-type]
     if former is not None and former.kind == chosen:
@@ -96,7 +96,7 @@ def _inferred(array: pa.Array, name: str) -> str:
         raise BadData(what + WANTED_KIND, column=name, kind="bad feature") from None
 
 
-def _as_list(array: pa.Array) -> pa.Array:
+def plain_lists(array: pa.Array) -> pa.Array:
     """Lists of any layout as plain lists."""
     kind, types = array.type, pa.types
     odd = types.is_fixed_size_list(kind) or types.is_list_view(kind) or types.is_large_list_view(kind)

@@ -20,7 +20,15 @@ from kgrec.graph.schema import EdgeSchema, EdgeType, FeatureSchema, NodeSchema, 
 from kgrec.graph.storage import candidate_lists, edge_file, split_codes
 from kgrec.graph.vocabulary import Vocabulary
 from kgrec.sources.adopting.adoption_options import AdoptionOptions
-from kgrec.sources.adopting.engine_columns import IGNORE, feature_of, in_file, row_numbers, vocabulary_of, without_index
+from kgrec.sources.adopting.engine_columns import (
+    IGNORE,
+    feature_of,
+    in_file,
+    plain_lists,
+    row_numbers,
+    vocabulary_of,
+    without_index,
+)
 from kgrec.sources.adopting.engine_files import EngineFiles, tables_of
 
 PANDAS_ROW = "__index_level_0__"  #: pandas' number of a row, of a frame that was sorted or filtered
@@ -213,8 +221,9 @@ class FolderReader:
         with in_file(file):
             _require(table, ["user", "items"])
             user = self._numbers(table["user"], "user", schema.target[0], file)
-            lists = table["items"].combine_chunks()
-            lists = lists.cast(pa.list_(lists.type.value_type)) if not pa.types.is_list(lists.type) else lists
+            lists = plain_lists(table["items"].combine_chunks())
+            if not pa.types.is_list(lists.type):
+                raise BadData(f"items is a column of {lists.type}; a list of items is wanted", column="items")
             flat = self._numbers(pa.chunked_array([pc.list_flatten(lists)]), "items", schema.target[2], file)
             ends = np.concatenate([[0], np.cumsum(pc.fill_null(pc.list_value_length(lists), 0).to_numpy())])
             items = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(flat))
