@@ -249,6 +249,18 @@ def test_schema_orgs_terms_have_two_spellings(build_of, spelled):
     assert "left out: 2 facts of s:review (taken away from `exclude`, they are kept)" in str(report)
 
 
+def test_prefixes_that_all_know_need_no_declaration(build_of):
+    facts = '<http://x/a> <https://schema.org/name> "Alien" .\n<http://x/a> <http://x/dir> <http://x/d1> .\n'
+    facts += '<http://x/d1> <http://www.w3.org/2000/01/rdf-schema#label> "Scott" .\n'
+    rdf = "rdf: {files: g.nt, labels: ['schema:name', 'rdfs:label']}\n"
+    graph, report = build_of(RECIPE + rdf, FILES | {"g.nt": facts})
+    assert graph.vocabulary["item"].labels([0]) == ["Alien"] and graph.vocabulary["entity"].labels([0]) == ["Scott"]
+    assert report.unknown_predicates == []
+    table = "head,relation,tail\nhttp://x/a,rdfs:label,Alien\n"  # a table's own word stays what it is
+    graph, _ = build_of(RECIPE + "triples: {file: t.csv, labels: ['rdfs:label']}", FILES | {"t.csv": table})
+    assert graph.vocabulary["item"].labels([0]) == ["Alien"]
+
+
 def test_entities_of_schema_org_keep_their_spelling(build_of):
     facts = "".join(f"<http://x/a> <http://x/p> <{scheme}://schema.org/InStock> .\n" for scheme in ("http", "https"))
     graph, report = build_of(RECIPE + "rdf: {files: g.nt}", FILES | {"g.nt": facts})

@@ -12,9 +12,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from kgrec.graph.schema import clean_name
 from kgrec.sources.rdf.numbering import first_rows
-from kgrec.sources.rdf.schema_org import schemes, spellings, vocabulary_term
+from kgrec.sources.rdf.schema_org import CONTEXT, schemes, spellings, vocabulary_term
 
 RDF_TYPE = "http://www.w3.org/1999/02/22-rdf-syntax-ns#type"
+KNOWN_PREFIXES = {name: CONTEXT[name] for name in ("rdf", "rdfs", "owl", "skos", "foaf", "dcterms", "schema")}
 SUBCLASS_OF = "http://www.w3.org/2000/01/rdf-schema#subClassOf"
 
 
@@ -112,7 +113,11 @@ class FactOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    prefixes: dict[str, str] = Field({}, description="short names of namespaces: {dbo: http://dbpedia.org/ontology/}")
+    prefixes: dict[str, str] = Field(
+        {},
+        description="short names of namespaces: {dbo: http://dbpedia.org/ontology/}; rdf, rdfs, owl, skos, foaf, "
+        "dcterms and schema are known, but in tables of triples",
+    )
     include: list[str] | None = Field(None, description="only these predicates; default: all")
     exclude: list[str] = Field([], description="all but these predicates")
     names: dict[str, str] = Field({}, description="predicate -> the relation's name; default: made from the predicate")
@@ -134,13 +139,19 @@ class FactOptions(BaseModel):
     blank_nodes: Literal["keep", "skip"] = Field("keep", description="what becomes of facts about blank nodes")
 
     def expanded(self, name: str) -> str:
-        """The IRI of a CURIE whose prefix is declared; any other name as it is.
+        """The IRI of a CURIE whose prefix is declared or known to all; any other name as it is.
 
-        >>> FactOptions(prefixes={"dbo": "http://dbpedia.org/ontology/"}).expanded("dbo:starring")
-        'http://dbpedia.org/ontology/starring'
+        >>> options = FactOptions(prefixes={"dbo": "http://dbpedia.org/ontology/"})
+        >>> options.expanded("dbo:starring"), options.expanded("skos:broader")
+        ('http://dbpedia.org/ontology/starring', 'http://www.w3.org/2004/02/skos/core#broader')
         """
         prefix, colon, rest = name.partition(":")
-        return self.prefixes[prefix] + rest if colon and prefix in self.prefixes else name
+        namespace = self.prefixes.get(prefix, self.known_prefixes().get(prefix))
+        return namespace + rest if colon and namespace is not None else name
+
+    def known_prefixes(self) -> Mapping[str, str]:
+        """Those that need no declaration."""
+        return KNOWN_PREFIXES
 
     def term(self, name: str) -> str:
         """The IRI of a predicate or class in the spelling by which facts name it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pydantic import Field, model_validator
 
 from kgrec.sources.rdf.facts import RDF_TYPE, FactOptions
@@ -48,6 +50,10 @@ class Triples(TableFile, FactOptions):
     type_relation: str | None = Field(
         None, description="the relation whose tails are classes, for `types` and `classes`; with them, rdf:type is one"
     )
+
+    def known_prefixes(self) -> Mapping[str, str]:
+        """None: the words of a table may look like CURIEs."""
+        return {}
 
     @property
     def class_relation(self) -> str | None:
