@@ -137,9 +137,12 @@ def test_rows_of_unknown_ids_are_left_out_where_asked(file) -> None:
         ("user,itme\nbob,x\n", r"no single column 'item' in .*pairs.csv; did you mean 'itme'\? There are: user, itme"),
         ("user,item,user\nbob,x,bob\n", "no single column 'user' in"),
         ("user,item,rating\nbob,x,3\n", "has a column 'rating' already, as the prediction is called; rename it"),
-        ("user,item\nbob,x,3\n", "pairs.csv: CSV parse error: .*a CSV or Parquet file with the columns user and item"),
+        (
+            "user,item\nbob,x,3\n",
+            "pairs.csv line 2: 3 values where there are 2 columns; mend the row; a CSV or Parquet file with the columns user and item",
+        ),
         ("user,item\n", "pairs.csv has no rows; a pair of a user and an item in each is wanted"),
-        ("", "pairs.csv: Empty CSV file; a CSV or Parquet"),
+        ("", "pairs.csv is empty; it must have a line for each row; a CSV or Parquet"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(file, text, message) -> None:
@@ -150,7 +153,7 @@ def test_what_is_wrong_with_a_file_is_said(file, text, message) -> None:
 def test_a_file_that_is_not_there_or_no_parquet(file, tmp_path) -> None:
     with pytest.raises(KgrecError, match=r"none.csv: .*No such file.*; a CSV or Parquet file"):
         predict_file(run_of("bias"), tmp_path / "none.csv")
-    with pytest.raises(KgrecError, match=r"pairs.parquet: .*; a CSV or Parquet file"):
+    with pytest.raises(KgrecError, match=r"pairs.parquet.*; a CSV or Parquet file"):
         predict_file(run_of("bias"), file("user,item\n", "pairs.parquet"))
 
 

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import csv
-import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 
 from kgrec.errors import BadData, Fault, KgrecError, UnknownName, nearest, unknown_name
 from kgrec.graph.assembly import unix_seconds
 from kgrec.graph.vocabulary import as_strings
-from kgrec.stored_tables import plain_value, read_parquet
+from kgrec.sources.tables.bad_rows import MEND
+from kgrec.sources.tables.number_column import numbers_of
+from kgrec.sources.tables.raw_table import RawTable, Wanted
+from kgrec.stored_tables import plain_value
+
+if TYPE_CHECKING:
+    from kgrec.sources.tables.opening import TableReader
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class InputTable:
     name: str  #: such as `history`, or a file's path
     names: Sequence[str]  #: of all columns, also of those that stand twice
     path: Path | None = None  #: where it is a file
+    reader: TableReader | None = None  #: of that file
 
     @staticmethod
     def of(values: object, name: str) -> InputTable | None:
@@ -48,13 +52,22 @@ class InputTable:
 
     @staticmethod
     def read(path: Path, wanted: str) -> InputTable:
-        """A .parquet file, or a CSV file whose columns are all text, so that `007` stays `007`. wanted: what the error
-        asks for. Raises KgrecError where it cannot be read."""
+        """A file of any form that recipes read (.csv, .tsv, .jsonl, .parquet, packed or not), by their rule: text stays
+        as it stands, `007` among it, and an empty cell is none. wanted: what the error asks for. Raises KgrecError
+        where it cannot be read."""
+        from kgrec.sources.recipe.table_part import TableFormat  # what reads tables takes its time to come
+        from kgrec.sources.tables.opening import reader_of
+
         try:
-            table = read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
-        except (OSError, ValueError, csv.Error, pa.ArrowException) as error:
+            path.stat()
+            reader = reader_of(TableFormat(missing=[]), str(path), path)
+            names = reader.names()
+            table = _whole(reader, names)
+        except BadData as error:
+            raise BadData([_wanting(fault, wanted) for fault in error.faults]) from error
+        except (OSError, ValueError, pa.ArrowException) as error:
             raise KgrecError(f"{path}: {error}; {wanted} is wanted") from error
-        return InputTable.of_arrow(table, str(path), path)
+        return InputTable(table.columns, str(path), names, path, reader)
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()))) if self.columns else 0
@@ -88,10 +101,7 @@ class InputTable:
 
     def fault(self, message: str, row: int, column: str | None = None, value: object = None, kind: str = "") -> Fault:
         """What is wrong in a row, from 0: it is called by its line in a CSV file, else by its number from 1."""
-        if self.path is not None and self.path.suffix != ".parquet":
-            number, unit = self._lines[row], "line"
-        else:
-            number, unit = row + 1, "row"
+        number, unit = (int(self._places[row]), self.reader.unit) if self.reader else (row + 1, "row")
         text = None if value is None else str(value)
         return Fault(message, self.name, number, column, text, kind or None, unit=unit)
 
@@ -160,21 +170,45 @@ class InputTable:
             raise BadData(message, file=self.name, column=column, kind="mixed types") from error
         if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
             return values
-        text = pd.Series(values.to_pylist(), dtype=object).replace("", None)
-        numbers = pd.to_numeric(text, errors="coerce")
-        wrong = np.flatnonzero(numbers.isna() & text.notna())
+        values = pc.if_else(pc.equal(values, ""), pa.scalar(None, values.type), values)
+        numbers = numbers_of(pa.chunked_array([values]))
+        wrong = np.flatnonzero(np.asarray(pc.and_(numbers.is_null(), values.is_valid())))
         if len(wrong):
-            value = text[wrong[0]]
+            value = values[int(wrong[0])].as_py()
             raise BadData(
                 self.fault(f"{column} {value!r} is no number; {wanted}", wrong[0], column, value, "bad number")
             )
-        return pa.array(numbers, from_pandas=True)
+        return numbers.combine_chunks()
 
     @cached_property
-    def _lines(self) -> list[int]:
-        """The line of a CSV file that each row ends in."""
-        assert self.path is not None
-        return [line for line, _ in _csv_rows(self.path)][1:]
+    def _places(self) -> np.ndarray:
+        """int [n]: the line or row that each row stands in."""
+        assert self.reader is not None
+        places = self.reader.careful(dict.fromkeys(self.names, TEXT)).places
+        assert places is not None
+        return places()
+
+
+TEXT = Wanted(pa.string(), lists=True)
+
+
+def _wanting(fault: Fault, wanted: str) -> Fault:
+    """What is wrong with a file that is no recipe's. wanted: what it should be."""
+    message = fault.message.removesuffix(f"; {MEND}")
+    end = "; mend the row" if message != fault.message else ""
+    return fault._replace(message=f"{message}{end}; {wanted} is wanted")
+
+
+def _whole(reader: TableReader, names: Sequence[str]) -> RawTable:
+    """All columns of a file. Raises BadData with the rows that do not fit."""
+    wanted = dict.fromkeys(names, TEXT)
+    try:
+        raw = reader.fast(wanted)
+    except (pa.ArrowException, UnicodeError):
+        raw = reader.careful(wanted, stops=True)
+    if raw.faults:
+        raise BadData([fault._replace(file=reader.name, unit=reader.unit) for fault in raw.faults])
+    return raw
 
 
 class Faults(Protocol):
@@ -286,27 +320,3 @@ def _mixed(values: Any, fault: Faults) -> Fault | None:
             )
             return fault(message, row, value, "mixed types")
     return None
-
-
-def _read_csv(path: Path) -> pa.Table:
-    """All columns as strings, so that `007` stays `007`."""
-    rows = [row for _, row in itertools.islice(_csv_rows(path), 2)]
-    if not rows:
-        raise csv.Error("it is empty")
-    names = rows[0]
-    if len(rows) == 1:  # pyarrow wants an end of the line, at least
-        return pa.Table.from_arrays([pa.array([], pa.string()) for _ in names], names)
-    return pa.csv.read_csv(
-        path,
-        parse_options=pa.csv.ParseOptions(newlines_in_values=True),
-        convert_options=pa.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
-    )
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Each row and the line that it ends in, the names' among them; empty lines are passed over."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file)
-        for row in reader:
-            if row:
-                yield reader.line_num, row

@@ -29,6 +29,7 @@ from kgrec.serving.ranked_lists import (
     no_lists,
     ranker_for,
 )
+from kgrec.sources.tables.text_streams import text_lines
 from kgrec.training.trained_model import TrainedModel
 
 if TYPE_CHECKING:
@@ -261,7 +262,7 @@ def wanted_users(run: TrainedModel, ids: Sequence[str], users: str | None) -> Se
     if users is None:
         return list(ids)
     try:
-        lines = Path(users).read_text(encoding="utf-8").splitlines()
+        lines = [line.decode() for _, line in text_lines(Path(users))]
     except (OSError, UnicodeDecodeError) as error:
         raise KgrecError(f"--users {users}: {error}; a text file with an id a line, or `all`, is wanted") from error
     return [*ids, *(line for line in lines if line)]

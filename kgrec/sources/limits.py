@@ -9,7 +9,6 @@ import io
 import json
 from typing import Any
 
-import numba
 import numpy as np
 
 from kgrec.errors import BadData, Fault
@@ -49,36 +48,10 @@ class JsonDepth:
 
     def check(self, block: bytes) -> None:
         """Raises TooDeep."""
-        if not _json_fits(np.frombuffer(block, np.uint8), self._state, self._is_lines, DEEPEST):
+        from kgrec.sources.json_depth import json_fits  # numba takes its time to come
+
+        if not json_fits(np.frombuffer(block, np.uint8), self._state, self._is_lines, DEEPEST):
             raise TooDeep(int(self._state[3]))
-
-
-@numba.njit(nogil=True, cache=True)
-def _json_fits(text: np.ndarray, state: np.ndarray, is_lines: bool, deepest: int) -> bool:
-    """Whether no list or object stands deeper; `state` is that of `JsonDepth`, and goes on from block to block."""
-    depth, in_string, escaped, line = state
-    for byte in text:
-        if byte == 10:
-            line += 1
-            if is_lines:
-                depth, in_string, escaped = 0, 0, 0
-        elif in_string:
-            if escaped:
-                escaped = 0
-            elif byte == 92:
-                escaped = 1
-            elif byte == 34:
-                in_string = 0
-        elif byte == 34:
-            in_string = 1
-        elif byte == 91 or byte == 123:
-            depth += 1
-            if depth > deepest:
-                break
-        elif byte == 93 or byte == 125:
-            depth -= 1
-    state[0], state[1], state[2], state[3] = depth, in_string, escaped, line
-    return depth <= deepest
 
 
 def read_json(text: bytes) -> Any:
@@ -92,22 +65,6 @@ def read_json(text: bytes) -> Any:
     if b"\\" in text and (half := text_without_unicode(value)) is not None:
         raise ValueError(f"the text {half!r} has half a pair of surrogates, which stands for no character")
     return value
-
-
-class CheckedJsonLines(io.RawIOBase):
-    """The bytes of a file of JSON lines. Raises TooDeep as they are read: pyarrow would overrun its stack."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream, self._depth = stream, JsonDepth(is_lines=True)
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        """`size` bytes; none at the end."""
-        block: bytes = self._stream.read(None if size < 0 else size)
-        self._depth.check(block)
-        return block
 
 
 class CheckedTokens(io.RawIOBase):

@@ -213,7 +213,7 @@ def test_bad_json_line(build_of):
         build_of(recipe, {"r.jsonl": '{"user": "u", "item": "i"}\n{"user": \n[1]\n'})
     assert raised.value.problems == [
         f"r.jsonl line 2: no JSON (Expecting value: line 1 column 10 (char 9)); {MEND}",
-        f"r.jsonl line 3: no JSON object but list; {MEND}",
+        f"r.jsonl line 3: no JSON object but a list; {MEND}",
     ]
 
 

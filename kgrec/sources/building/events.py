@@ -14,8 +14,10 @@ from kgrec.errors import BadData, Fault
 from kgrec.sources.building.report import BuildReport
 from kgrec.sources.recipe.interaction_part import Interactions
 from kgrec.sources.tables.bad_rows import BadRows
-from kgrec.sources.tables.columns import Column, Flags, Ids, Numbers, Times
+from kgrec.sources.tables.columns import Column, Flags, Ids
+from kgrec.sources.tables.number_column import Numbers
 from kgrec.sources.tables.table_columns import Columns, joined, read_table
+from kgrec.sources.tables.time_column import Times
 from kgrec.sources.tables.values import feature_column, feature_values
 
 PART_CODE = {"train": 0, "valid": 1, "test": 2}

@@ -6,10 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.sources.tables.columns import GREATEST
-
-XSD_SPACE = " \t\r\n"  #: which XML Schema passes over before and after a number
-NUMBER = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+from kgrec.sources.tables.number_column import GREATEST, NUMBER, SPACE
 
 
 def numbers_of(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
@@ -19,7 +16,7 @@ def numbers_of(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     >>> numbers_of(pa.array([" 1.50 ", "INF", "1e39", "+7"]))[0].tolist()
     [1.5, nan, nan, 7.0]
     """
-    trimmed = pc.utf8_trim(texts, XSD_SPACE)
+    trimmed = pc.utf8_trim(texts, SPACE)
     is_number = pc.fill_null(pc.match_substring_regex(trimmed, NUMBER), False)
     plain = pc.if_else(is_number, pc.utf8_ltrim(trimmed, "+"), pa.scalar(None, pa.string()))
     number = plain.cast(pa.float64()).to_numpy(zero_copy_only=False)

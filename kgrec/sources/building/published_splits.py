@@ -73,7 +73,8 @@ class _MatchedSplit:
         self.edges = edges.source * self.num_items + edges.target  # int64 [E], one number a pair
         self.pairs = pd.Index(pd.unique(self.edges))
         own = {key: value for key in ("format", "separator", "columns") if (value := getattr(split, key)) is not None}
-        inherited = {key: getattr(interactions, key) for key in TableFormat.model_fields}
+        said = interactions.model_fields_set & TableFormat.model_fields.keys()
+        inherited = {key: getattr(interactions, key) for key in said}
         self.format = TableFormat.model_validate(inherited | own)
 
     def parts(self, folder: Path, bad_rows: BadRows, report: BuildReport) -> np.ndarray:

@@ -23,7 +23,7 @@ from kgrec.graph.storage import PARTS, adopt_advice, edge_file, read_document
 from kgrec.json_files import described
 from kgrec.plain_folders import is_inside
 from kgrec.sources.checking.findings import Problem, Severity
-from kgrec.sources.tables.columns import DAY
+from kgrec.sources.tables.time_column import DAY
 from kgrec.stored_tables import is_lists, plain_value, read_parquet
 
 AGAIN = "build the graph again"

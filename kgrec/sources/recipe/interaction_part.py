@@ -16,7 +16,9 @@ class TimeColumn(RecipePart):
     """The column of times."""
 
     column: str = Field("time", description="its name in the file")
-    unit: Literal["s", "ms", "us", "iso"] = Field("s", description="unix seconds, milli- or microseconds; or ISO 8601")
+    unit: Literal["s", "ms", "us", "ns", "iso"] = Field(
+        "s", description="unix seconds, milli-, micro- or nanoseconds; or ISO 8601"
+    )
     format: str | None = Field(None, description="a strptime format such as `%d/%m/%Y`, instead of `unit`; UTC")
 
     @model_validator(mode="before")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from pydantic import Field, model_validator
 
@@ -14,6 +15,8 @@ from kgrec.sources.recipe.table_part import TableFile, TableFormat
 class Link(TableFormat):
     """Which entity of the knowledge graph a node is: by a table, by a template of its IRI, or by a predicate that holds
     its id."""
+
+    own_words: ClassVar[frozenset[str]] = frozenset({"prefixes"})
 
     template: str | None = Field(None, description="https://shop.example/product/{id}")
     file: Files = Field([], description="a table of ids and entities")
@@ -43,6 +46,8 @@ class Link(TableFormat):
 
 class Triples(TableFile, FactOptions):
     """Facts in a table of head, relation and tail."""
+
+    own_words: ClassVar[frozenset[str]] = frozenset({"prefixes"})
 
     head: str = Field("head", description="the column of heads")
     relation: str = Field("relation", description="the column of relations")

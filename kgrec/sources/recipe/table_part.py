@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -14,6 +14,8 @@ from kgrec.sources.recipe.recipe_part import Files, RecipePart
 class TableFormat(RecipePart):
     """How the bytes of a table are to be read."""
 
+    own_words: ClassVar[frozenset[str]] = frozenset()  #: those that mean something else in a subclass
+
     format: Literal["auto", "separated", "parquet", "json_lines", "lists", "json_lists"] = Field(
         "auto",
         description="auto: by the suffix. lists: `user item item ...` a line, which has the columns user, item and "
@@ -24,6 +26,15 @@ class TableFormat(RecipePart):
     quote: bool | None = Field(None, description='whether "..." quotes a value; default: only where commas separate')
     encoding: str = Field("utf-8", description="for instance latin-1")
     missing: list[str] = Field([""], description="values that stand for none")
+    skip_rows: int = Field(0, ge=0, description="lines at the top of the file that are passed over")
+    header: bool | None = Field(
+        None,
+        description="whether a line names the columns; default: unless `columns` names them. Without either they are "
+        "called 1, 2, 3",
+    )
+    on_bad_rows: Literal["error", "report"] | None = Field(
+        None, description="as for the recipe; default: what that says"
+    )
     query: str | None = Field(
         None,
         description="a SPARQL SELECT: `file` is RDF, or an endpoint's URL, and the query's variables are the columns",
@@ -35,6 +46,12 @@ class TableFormat(RecipePart):
     network: bool = Field(
         False, description="whether the query may reach other hosts than the endpoint that `file` names (SERVICE, FROM)"
     )
+
+    @model_validator(mode="after")
+    def _separates(self) -> TableFormat:
+        if self.separator is not None and (self.separator in ("", '"') or set(self.separator) & set("\r\n\ufeff")):
+            raise ValueError(f'nothing can stand between {self.separator!r}; say for instance ",", "::" or `tab`')
+        return self
 
     @property
     def delimiter(self) -> str | None:

@@ -21,27 +21,45 @@ class BadRows:
     def __init__(self, on_bad_rows: Literal["error", "report"] = "error", *, keep_going: bool = False) -> None:
         self.faults: list[Fault] = []
         self.count = 0
-        self.are_left_out = keep_going or on_bad_rows == "report"
-        self._severity: Severity = "note" if on_bad_rows == "report" else "error"
+        self._keep_going = keep_going
+        self._on_bad_rows = on_bad_rows
 
     @property
     def lines(self) -> list[str]:
         """One line for each that is listed."""
         return [str(fault) for fault in self.faults]
 
-    def add(self, fault: Fault) -> None:
-        """One thing that is wrong with a row."""
-        self.count += 1
-        if len(self.faults) < MOST:
-            self.faults.append(fault if fault.severity == self._severity else fault._replace(severity=self._severity))
+    def of(self, on_bad_rows: Literal["error", "report"] | None) -> TableRows:
+        """Those of one table. on_bad_rows: what its recipe says; None: as for all."""
+        return TableRows(self, self._keep_going, on_bad_rows or self._on_bad_rows)
+
+
+class TableRows:
+    """The bad rows of one table."""
+
+    def __init__(self, all_rows: BadRows, keep_going: bool, on_bad_rows: Literal["error", "report"]) -> None:
+        self._all, self._start = all_rows, all_rows.count
+        self.are_left_out = keep_going or on_bad_rows == "report"
+        self._severity: Severity = "note" if on_bad_rows == "report" else "error"
 
     @property
-    def is_full(self) -> bool:
-        """Whether reading on would only repeat itself, since the build fails anyway."""
-        return self.count >= MOST and not self.are_left_out
+    def faults(self) -> list[Fault]:
+        """All that are listed, of other tables too."""
+        return self._all.faults
+
+    def add(self, fault: Fault) -> None:
+        """One thing that is wrong with a row."""
+        self._all.count += 1
+        if len(self._all.faults) < MOST:
+            self._all.faults.append(fault._replace(severity=self._severity))
+
+    def count_more(self, count: int) -> None:
+        """More of them, which are not listed."""
+        self._all.count += count
 
     def raise_if_refused(self) -> None:
         """Raise BadData with all bad rows so far, where they are errors."""
-        if self.count and not self.are_left_out:
-            more = [Fault(f"stopped after {MOST} problems", kind="bad row")] if self.is_full else []
-            raise BadData([*self.faults, *more])
+        if self._all.count > self._start and not self.are_left_out:
+            is_full = len(self._all.faults) >= MOST
+            more = [Fault(f"stopped after {MOST} problems", kind="bad row")] if is_full else []
+            raise BadData([*self._all.faults, *more])

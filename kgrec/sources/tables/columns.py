@@ -1,73 +1,86 @@
-"""What a column of a table holds: how its values are read in bulk, and what is wrong with one that cannot be."""
+"""What a column of a table holds: how its values are read in bulk, and what is wrong with those that cannot be.
+
+A file gives strings, ids as codes, lists of strings, or the types of a binary file, and one rule makes values of them:
+an id, a label or a category is the text of its value; a number is read from its text; a time by its unit or format.
+"""
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgrec.column_texts import texts_of
 from kgrec.errors import Fault
 from kgrec.sources.tables.bad_rows import MEND
+from kgrec.sources.tables.raw_table import Wanted
 
 CODED = pa.dictionary(pa.int32(), pa.string())  #: ids as they come from a file: codes and the distinct ids
 
 
-class Unfit(Exception):
-    """Some value of a column is wrong; the table is read again row by row to say which."""
+class Wrong(NamedTuple):
+    """Values of a column that cannot be read."""
+
+    rows: np.ndarray  #: bool [n]
+    fault: Callable[[int, str | None], Fault]  #: of a row's position and the value's text, without its place
+
+
+class Values(NamedTuple):
+    """A column as it was read."""
+
+    array: pa.ChunkedArray  #: [n]; what stands in a wrong row means nothing
+    wrong: Sequence[Wrong] = ()
 
 
 class Column(ABC):
-    """A wanted column. `typed` takes all values at once, `fault` says what is wrong with a single one."""
+    """A wanted column."""
 
     name: str
     is_unique: bool = False  #: whether a value may stand only once
 
     @property
     @abstractmethod
-    def parsed_as(self) -> pa.DataType:
-        """The type in which a CSV parser may give it."""
+    def wanted(self) -> Wanted:
+        """How a parser may give it."""
 
     @abstractmethod
-    def typed(self, raw: pa.ChunkedArray) -> pa.ChunkedArray:
-        """All values, of any type that a file gave. Raises Unfit or ArrowInvalid where one is wrong."""
+    def read(self, raw: pa.ChunkedArray) -> Values:
+        """All values, of any type that a file gave. Raises BadData where the type is none that can be read."""
 
-    @abstractmethod
-    def fault(self, value: Any) -> Fault | None:
-        """What is wrong with one value, and what to do; None: nothing."""
-
-    def _fault(self, kind: str, what: str, value: Any = None) -> Fault:
+    def _fault(self, kind: str, what: str, value: str | None = None) -> Fault:
         """kind: of the fault; what: the sentence after the column's name and the value."""
         if value is None:
             return Fault(f"{self.name} {what}", column=self.name, kind=kind)
-        return Fault(f"{self.name} {str(value)!r} {what}", column=self.name, value=str(value), kind=kind)
+        return Fault(f"{self.name} {value!r} {what}", column=self.name, value=value, kind=kind)
 
-    def _empty(self) -> Fault:
-        return self._fault("missing value", f"is empty; {MEND}")
+    def _wrong(self, rows: pa.ChunkedArray | np.ndarray, kind: str, what: str) -> list[Wrong]:
+        """One sort of wrong values, if there are any; null ones are said to be empty."""
+        mask = rows if isinstance(rows, np.ndarray) else np.asarray(pc.fill_null(rows, False))
+        return [Wrong(mask, lambda _, value: self._fault(kind, what, value))] if mask.any() else []
+
+    def _empty(self, raw: pa.ChunkedArray) -> list[Wrong]:
+        """Values that are missing where one is required."""
+        if not raw.null_count:
+            return []
+        fault = self._fault("missing value", f"is empty; {MEND}")
+        return [Wrong(np.asarray(raw.is_null()), lambda *_: fault)]
 
 
-def parsing_types(columns: Sequence[Column]) -> dict[str, pa.DataType]:
-    """By name, the type in which a parser may give each column: text where two wanted columns of one name differ."""
-    types: dict[str, pa.DataType] = {}
+def parsing_types(columns: Sequence[Column]) -> dict[str, Wanted]:
+    """By name, how a parser may give each column: as text where two wanted columns of one name differ."""
+    found: dict[str, Wanted] = {}
     for column in columns:
-        if types.setdefault(column.name, column.parsed_as) != column.parsed_as:
-            types[column.name] = pa.string()
-    return types
-
-
-def typed_columns(
-    columns: Sequence[Column], raw: pa.Table | Mapping[str, pa.ChunkedArray]
-) -> dict[Column, pa.ChunkedArray]:
-    """All values of each column, from what a file gave by name. Raises Unfit or ArrowInvalid where one is wrong."""
-    return {column: column.typed(raw[column.name]) for column in columns}
+        before = found.setdefault(column.name, column.wanted)
+        if before.type != column.wanted.type:
+            found[column.name] = before._replace(type=pa.string())
+        if before.lists != column.wanted.lists:
+            found[column.name] = found[column.name]._replace(lists=False)
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,91 +94,67 @@ class Ids(Column):
     is_unique: bool = False
 
     @property
-    def parsed_as(self) -> pa.DataType:
-        return CODED
+    def wanted(self) -> Wanted:
+        return Wanted(CODED)
 
-    def typed(self, raw: pa.ChunkedArray) -> pa.ChunkedArray:
-        if raw.null_count:
-            raise Unfit
-        if raw.type != CODED:
-            raw = _text(raw).dictionary_encode()
-        coded = raw.unify_dictionaries()
-        ids = coded.chunk(0).dictionary if coded.num_chunks else pa.array([], pa.string())
-        if self.known is not None and pc.index_in(ids, value_set=self.known).null_count:
-            raise Unfit
-        if self.is_unique and len(ids) != len(coded):
-            raise Unfit
-        return coded
-
-    def fault(self, value: Any) -> Fault | None:
-        if value is None:
-            return self._empty()
-        if self.known is not None and str(value) not in self._known_set:
-            return self._fault(self.unknown_kind, self.advice, value)
-        return None
-
-    @property
-    def _known_set(self) -> set[str]:
-        if "_set" not in self.__dict__:
-            object.__setattr__(self, "_set", set(self.known.to_pylist()) if self.known is not None else set())
-        return self.__dict__["_set"]
+    def read(self, raw: pa.ChunkedArray) -> Values:
+        coded = raw if raw.type == CODED else texts_of(raw, self.name).dictionary_encode()
+        coded = coded.unify_dictionaries()
+        wrong = self._empty(coded)
+        if self.known is not None and coded.num_chunks:
+            known = pc.index_in(coded.chunk(0).dictionary, value_set=self.known)
+            if known.null_count:
+                codes = np.concatenate([chunk.indices.fill_null(-1).to_numpy() for chunk in coded.chunks])
+                is_known = np.append(np.asarray(known.is_valid()), True)  # the last is for those that are missing
+                wrong += self._wrong(~is_known[codes], self.unknown_kind, self.advice)
+        return Values(coded, wrong)
 
 
 @dataclass(frozen=True, eq=False)
 class Texts(Column):
-    """Strings or lists, as they stand; null where there is none."""
+    """Strings, or lists of strings; null where there is none."""
 
     name: str
 
     @property
-    def parsed_as(self) -> pa.DataType:
-        return pa.string()
+    def wanted(self) -> Wanted:
+        return Wanted(pa.string(), lists=True)
 
-    def typed(self, raw: pa.ChunkedArray) -> pa.ChunkedArray:
-        return raw if _is_list(raw.type) else _text(raw)
-
-    def fault(self, value: Any) -> Fault | None:
-        return None
-
-
-GREATEST = float(np.finfo(np.float32).max)  #: a weight or feature's, since graphs keep them as float32
+    def read(self, raw: pa.ChunkedArray) -> Values:
+        if not is_list(raw.type):
+            return Values(texts_of(raw, self.name))
+        return Values(
+            pa.chunked_array([_list_of_texts(chunk, self.name) for chunk in raw.chunks], pa.list_(pa.string()))
+        )
 
 
-@dataclass(frozen=True, eq=False)
-class Numbers(Column):
-    """float64 within what float32 can hold, null where there is none and none is `required`."""
+def is_list(kind: pa.DataType) -> bool:
+    """Whether values of a type are lists."""
+    types = pa.types
+    return (
+        types.is_list(kind)
+        or types.is_large_list(kind)
+        or types.is_fixed_size_list(kind)
+        or types.is_list_view(kind)
+        or types.is_large_list_view(kind)
+    )
 
-    name: str
-    low: float = -GREATEST
-    high: float = GREATEST
-    required: bool = False
 
-    @property
-    def parsed_as(self) -> pa.DataType:
-        return pa.float64()
+def _list_of_texts(lists: pa.Array, name: str) -> pa.ListArray:
+    """Lists of any values, or lists of such lists, as lists of strings."""
+    lists = lists.cast(pa.list_(lists.type.value_type))
+    if is_list(lists.type.value_type):
+        inner = _list_of_texts(pc.list_flatten(lists), name)
+        outer = np.append(0, np.cumsum(_lengths(lists)))
+        ends = np.append(0, np.cumsum(_lengths(inner)))
+        return pa.ListArray.from_arrays(pa.array(ends[outer], pa.int32()), pc.list_flatten(inner), mask=lists.is_null())
+    ptr = np.append(0, np.cumsum(_lengths(lists)))
+    texts = texts_of(pc.list_flatten(lists), name)
+    return pa.ListArray.from_arrays(pa.array(ptr, pa.int32()), texts, mask=lists.is_null())
 
-    def typed(self, raw: pa.ChunkedArray) -> pa.ChunkedArray:
-        if self.required and raw.null_count:
-            raise Unfit
-        values = _floats(raw)
-        smallest, greatest = pc.min_max(values).values() if len(values) else (pa.scalar(None),) * 2
-        least, most = smallest.as_py(), greatest.as_py()
-        if least is not None and not (max(self.low, -GREATEST) <= least and most <= min(self.high, GREATEST)):
-            raise Unfit
-        if pc.any(pc.is_nan(values)).as_py():
-            raise Unfit
-        return values
 
-    def fault(self, value: Any) -> Fault | None:
-        if value is None:
-            return self._empty() if self.required else None
-        number = _number(value)
-        if number is None:
-            return self._fault("bad number", f"is not a number; {MEND}", value)
-        low, high = max(self.low, -GREATEST), min(self.high, GREATEST)
-        if not low <= number <= high:
-            return self._fault("out of range", f"is not in {low:g}..{high:g}; {MEND}", value)
-        return None
+def _lengths(lists: pa.Array) -> np.ndarray:
+    return pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
 
 
 FLAG_WORDS = ("0", "1", "false", "true")
@@ -179,139 +168,39 @@ class Flags(Column):
     required: bool = False
 
     @property
-    def parsed_as(self) -> pa.DataType:
-        return pa.string()
+    def wanted(self) -> Wanted:
+        return Wanted(pa.string())
 
-    def typed(self, raw: pa.ChunkedArray) -> pa.ChunkedArray:
-        if self.required and raw.null_count:
-            raise Unfit
-        words = pc.utf8_lower(pc.fill_null(_text(raw), "0"))
-        if not pc.all(pc.is_in(words, value_set=pa.array(FLAG_WORDS))).as_py():
-            raise Unfit
-        return pc.is_in(words, value_set=pa.array(("1", "true")))
-
-    def fault(self, value: Any) -> Fault | None:
-        if value is None:
-            return self._empty() if self.required else None
-        if str(value).lower() in FLAG_WORDS or value in (0, 1):
-            return None
-        return self._fault("bad number", f"is not 0 or 1; {MEND}", value)
+    def read(self, raw: pa.ChunkedArray) -> Values:
+        words = pc.utf8_lower(texts_of(raw, self.name))
+        wrong = self._empty(words) if self.required else []
+        words = pc.fill_null(words, "0")
+        known = pc.is_in(words, value_set=pa.array(FLAG_WORDS))
+        wrong += self._wrong(pc.invert(known), "bad number", f"is not 0 or 1; {MEND}")
+        return Values(pc.is_in(words, value_set=pa.array(("1", "true"))), wrong)
 
 
-PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
-LATE = 1e11  #: seconds; the year 5138, which a time in milliseconds is past
-EARLY = -62_135_596_800  #: seconds; the year 1, before which there is no date
-DAY = 86_400
+def without_missing(raw: pa.ChunkedArray, missing: Sequence[str]) -> pa.ChunkedArray:
+    """The same column, null where the text of a value is among those that stand for none."""
+    kind = raw.type
+    if is_list(kind) or pa.types.is_struct(kind) or pa.types.is_map(kind) or not missing or pa.types.is_null(kind):
+        return raw
+    words = pa.array(missing, pa.string())
+    if pa.types.is_dictionary(kind) and kind.value_type == pa.string():
+        return pa.chunked_array([_codes_without(chunk, words) for chunk in raw.chunks], kind)
+    if kind != pa.string():
+        if not any(word.strip() for word in missing):
+            return raw
+        texts = texts_of(raw)
+    else:
+        texts = raw
+    found = pc.is_in(texts, value_set=words)
+    return pc.if_else(found, pa.scalar(None, kind), raw) if pc.any(found).as_py() else raw
 
 
-@dataclass(frozen=True, eq=False)
-class Times(Column):
-    """Unix seconds as int64, rounded down."""
-
-    name: str
-    unit: Literal["s", "ms", "us", "iso"] = "s"
-    format: str | None = None  #: strptime, instead of a unit
-    now: float = field(default_factory=time.time)  #: a time more than a day past it is a mistake
-
-    @property
-    def parsed_as(self) -> pa.DataType:
-        return pa.string() if self.format or self.unit == "iso" else pa.float64()
-
-    def typed(self, raw: pa.ChunkedArray) -> pa.ChunkedArray:
-        if raw.null_count:
-            raise Unfit
-        if pa.types.is_timestamp(raw.type) or pa.types.is_date(raw.type):
-            seconds = raw.cast(pa.timestamp("s"), safe=False).cast(pa.int64())
-        elif self.format or self.unit == "iso":
-            seconds = pa.chunked_array([self._from_text(_text(raw))])
-        else:
-            number = _floats(raw)
-            scale = PER_SECOND[self.unit]
-            seconds = pc.floor(pc.divide(number, float(scale)) if scale > 1 else number).cast(pa.int64())
-        if seconds.null_count:
-            raise Unfit
-        if len(seconds):
-            first, last = pc.min_max(seconds).values()
-            if not (first.as_py() >= EARLY and last.as_py() <= self.now + DAY):
-                raise Unfit
-        return seconds
-
-    def _from_text(self, texts: pa.ChunkedArray) -> pa.Array:
-        moments = pd.to_datetime(
-            pd.Series(texts.to_pandas()), format=self.format or "ISO8601", utc=True, errors="coerce"
-        )
-        if moments.isna().any():
-            raise Unfit
-        return pa.array(moments.to_numpy("datetime64[s]").astype(np.int64))
-
-    def fault(self, value: Any) -> Fault | None:
-        if value is None:
-            return self._empty()
-        if self.format or self.unit == "iso" or isinstance(value, datetime):
-            return self._fault_of_text(value)
-        number = _number(value)
-        if number is None:
-            what = "is no number of unix seconds; say `time: {unit: iso}` or a strptime `format` such as `%d/%m/%Y`"
-            return self._fault("bad time", what, value)
-        seconds = number / PER_SECOND[self.unit]
-        if seconds > LATE:
-            unit = "ms" if self.unit == "s" and number < LATE * 1000 else "us"
-            return self._fault("bad time", f"is too great to be in {self.unit}; say `time: {{unit: {unit}}}`", value)
-        return self._fault_of_moment(value, seconds)
-
-    def _fault_of_text(self, value: Any) -> Fault | None:
-        try:
-            moment = pd.to_datetime(value, format=self.format or "ISO8601", utc=True)
-        except (ValueError, TypeError, OverflowError):
-            moment = pd.NaT
-        if moment is pd.NaT:
-            wanted = f"of the form {self.format!r}" if self.format else "ISO 8601"
-            return self._fault("bad time", f"is no time {wanted}; mend the row or say another `format`", value)
-        return self._fault_of_moment(value, moment.timestamp())
-
-    def _fault_of_moment(self, value: Any, seconds: float) -> Fault | None:
-        if seconds < EARLY:
-            return self._fault("bad time", f"is before the year 1; {MEND}", value)
-        if seconds <= self.now + DAY:
-            return None
-        day = datetime.fromtimestamp(seconds, UTC).date()
-        return self._fault("future time", f"is in the future ({day}); {MEND}", value)
-
-
-def _number(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if np.isfinite(number) and "_" not in str(value) else None
-
-
-def _floats(raw: pa.ChunkedArray) -> pa.ChunkedArray:
-    """float64. Raises Unfit where a string is no number, by the same rule as the fault of a single value."""
-    raw = _undictionary(raw)
-    if not (pa.types.is_string(raw.type) or pa.types.is_large_string(raw.type)):
-        return raw.cast(pa.float64(), safe=not pa.types.is_integer(raw.type))  # the nearest, beyond 2**53
-    with suppress(pa.ArrowInvalid):
-        return raw.cast(pa.float64())
-    numbers = [None if text is None else _number(text) for text in raw.to_pylist()]
-    array = pa.chunked_array([pa.array(numbers, pa.float64())])
-    if array.null_count != raw.null_count:
-        raise Unfit
-    return array
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-
-
-def _undictionary(raw: pa.ChunkedArray) -> pa.ChunkedArray:
-    return raw.cast(raw.type.value_type) if pa.types.is_dictionary(raw.type) else raw
-
-
-def _text(raw: pa.ChunkedArray) -> pa.ChunkedArray:
-    """As strings; whole numbers that came as floats are written without a point."""
-    raw = _undictionary(raw)
-    if pa.types.is_floating(raw.type) and pc.all(pc.equal(raw, pc.floor(raw))).as_py():
-        with suppress(pa.ArrowInvalid):  # 1e300 is no int64
-            return raw.cast(pa.int64()).cast(pa.string())
-    return raw if raw.type == pa.string() else raw.cast(pa.string())
+def _codes_without(coded: pa.DictionaryArray, words: pa.Array) -> pa.DictionaryArray:
+    """Codes of ids, null where the id is one of the words. The words leave the dictionary."""
+    if not pc.any(pc.is_in(coded.dictionary, value_set=words)).as_py():
+        return coded
+    texts = coded.dictionary_decode()
+    return pc.if_else(pc.is_in(texts, value_set=words), pa.scalar(None, pa.string()), texts).dictionary_encode()

@@ -1,26 +1,27 @@
-"""Tables in forms other than separated values: Parquet, JSON lines, lists."""
+"""Tables in forms other than separated values and JSON lines: Parquet, lists, one JSON object of lists."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.json
+import pyarrow.compute as pc
 
 from kgrec.errors import BadData, Fault
-from kgrec.sources.limits import CheckedJsonLines, read_json
-from kgrec.sources.packed_files import lines_of, open_bytes, read_value
-from kgrec.sources.tables.bad_rows import MEND
+from kgrec.sources.limits import SMALL_VALUE
+from kgrec.sources.tables.columns import is_list
+from kgrec.sources.tables.json_lines import read_texts, shown, text_of
 from kgrec.sources.tables.parquet import opened, read_columns
-from kgrec.sources.tables.separated import empty_file, not_decoded
+from kgrec.sources.tables.raw_table import RawTable, Wanted, numbered
+from kgrec.sources.tables.separated import empty_file
+from kgrec.sources.tables.text_streams import TextStream, not_text, text_lines
 
-PARQUET_BATCH = 10_000  #: rows that are Python values at once
-
-Row = tuple[int, dict[str, Any] | str]  #: a line's or row's number, and its values or what is wrong with it
+LINES = 100_000  #: that are Python values at once
 
 
 @dataclass(frozen=True)
@@ -36,61 +37,29 @@ class Parquet:
         """The columns. Raises BadData where the file is no Parquet, or says that it holds more than it can."""
         return list(opened(self.path, self.name).schema_arrow.names)
 
-    def table(self, types: Mapping[str, pa.DataType]) -> pa.Table:
-        """The wanted columns in bulk. Raises BadData where they would fill the memory."""
-        return read_columns(self.path, self.name, list(types))
+    def fast(self, wanted: Mapping[str, Wanted]) -> RawTable:
+        """The columns of these names, of the types that the file has; NaN is null. Raises BadData where they would fill
+        the memory, or have lists or objects where a value is wanted."""
+        table = read_columns(self.path, self.name, list(wanted))
+        columns = {name: _without_nan(table[name]) for name in wanted}
+        for name, column in wanted.items():
+            kind = columns[name].type
+            if pa.types.is_struct(kind) or pa.types.is_map(kind) or (is_list(kind) and not column.lists):
+                what = "lists" if is_list(kind) else "objects"
+                message = f"column {name!r} has {what} ({kind}), where one value a row is wanted; name another"
+                raise BadData(Fault(message, self.name, column=name, kind="bad column"))
+        return RawTable(columns, numbered(len(table)))
 
-    def rows(self) -> Iterator[Row]:
-        """Each row's number, from 1, and its values by column."""
-        number = itertools.count(1)
-        try:
-            for batch in opened(self.path, self.name).iter_batches(PARQUET_BATCH):
-                for row in batch.to_pylist():
-                    yield next(number), row
-        except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # a date in the year 300,000
-            what = f"cannot be read: {error}; mend the file"
-            raise BadData(what, file=self.name, row=next(number), kind="altered file") from error
+    def careful(self, wanted: Mapping[str, Wanted], *, stops: bool = False) -> RawTable:
+        """The same."""
+        return self.fast(wanted)
 
 
-@dataclass(frozen=True)
-class JsonLines:
-    """One file with a JSON object a line."""
-
-    path: Path
-    name: str
-
-    unit: ClassVar[str] = "line"
-
-    def names(self) -> list[str]:
-        """The keys of the first ten thousand rows. Raises BadData where the file is empty."""
-        rows = list(itertools.islice(self.rows(), 10_000))
-        if not rows:
-            raise BadData(empty_file(self.name, "is empty; it must have a JSON object a line"))
-        line, first = rows[0]
-        if isinstance(first, str) and all(isinstance(row, str) for _, row in rows):
-            raise BadData(first, file=self.name, row=line, kind="bad row")
-        return list(dict.fromkeys(key for _, row in rows if isinstance(row, dict) for key in row))
-
-    def table(self, types: Mapping[str, pa.DataType]) -> pa.Table:
-        """The wanted columns in bulk; a key that no row has is all missing. Raises pa.ArrowInvalid."""
-        with open_bytes(self.path) as stream:
-            table = pa.json.read_json(CheckedJsonLines(stream), pa.json.ReadOptions(block_size=1 << 24))
-        absent = [name for name in types if name not in table.column_names]
-        for name in absent:
-            table = table.append_column(name, pa.nulls(len(table), pa.string()))
-        return table.select(list(types))
-
-    def rows(self) -> Iterator[Row]:
-        """Each row's line number, and its values by key or what is wrong with it."""
-        for number, line in lines_of(self.path):
-            if not line.strip():
-                continue
-            try:
-                row = read_json(line)
-            except ValueError as error:
-                yield number, f"no JSON ({error}); {MEND}"
-                continue
-            yield number, row if isinstance(row, dict) else f"no JSON object but {type(row).__name__}; {MEND}"
+def _without_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if not pa.types.is_floating(column.type) or column.type == pa.float16():
+        return column
+    is_nan = pc.is_nan(column)
+    return pc.if_else(is_nan, pa.scalar(None, column.type), column) if pc.any(is_nan).as_py() else column
 
 
 @dataclass(frozen=True)
@@ -101,51 +70,60 @@ class Lists:
     name: str
     separator: str | None = None  #: None: any white space
     encoding: str = "utf-8"
+    skip_rows: int = 0  #: lines before the first that counts
 
     unit: ClassVar[str] = "line"
 
     def names(self) -> list[str]:
         """user, item and position. Raises BadData where the file is empty."""
-        if next(lines_of(self.path), None) is None:
+        if next(text_lines(self.path, self.encoding, self.skip_rows), None) is None:
             raise BadData(empty_file(self.name, "is empty; it must have `user item item ...` a line"))
         return ["user", "item", "position"]
 
-    def table(self, types: Mapping[str, pa.DataType]) -> pa.Table:
-        """One row an item of each list. Raises UnicodeError."""
-        users: list[str] = []
-        items: list[str] = []
-        positions: list[int] = []
-        for _, fields in self._split():
-            if isinstance(fields, str):
-                raise UnicodeError(fields)
-            user, *their = fields
-            users += [user] * len(their)
-            items += their
-            positions += range(len(their))
-        return pa.table(
-            {"user": pa.array(users, pa.string()), "item": pa.array(items, pa.string()), "position": positions}
-        )
+    def fast(self, wanted: Mapping[str, Wanted]) -> RawTable:
+        """A row an item of each list; lines that are no text are left out and said."""
+        names: list[pa.Array] = []
+        items: list[pa.Array] = []
+        counts: list[np.ndarray] = []
+        lines: list[int] = []
+        faults: list[Fault] = []
+        for found, fields in self._chunks(faults):
+            lists = pa.array(fields, pa.list_(pa.string()))
+            names.append(pc.list_element(lists, 0))
+            items.append(pc.list_flatten(pc.list_slice(lists, 1)))
+            counts.append(pc.list_value_length(lists).to_numpy() - 1)
+            lines += found
+        length = np.concatenate([np.empty(0, np.int64), *counts])
+        row = np.repeat(np.arange(len(length)), length)
+        columns = {
+            "user": pa.chunked_array([pa.chunked_array(names, pa.string()).combine_chunks()], pa.string()).take(row),
+            "item": pa.chunked_array(items, pa.string()),
+            "position": pa.chunked_array([np.arange(len(row)) - np.repeat(length.cumsum() - length, length)]),
+        }
+        return RawTable({name: columns[name] for name in wanted}, lambda: np.array(lines, np.int64)[row], faults)
 
-    def _split(self) -> Iterator[tuple[int, list[str] | str]]:
-        """Each line's number, and its user and items, or what is wrong with it."""
-        for number, line in lines_of(self.path):
+    def careful(self, wanted: Mapping[str, Wanted], *, stops: bool = False) -> RawTable:
+        """The same."""
+        return self.fast(wanted)
+
+    def _chunks(self, faults: list[Fault]) -> Iterator[tuple[list[int], list[list[str]]]]:
+        """Line numbers, and the user and items of each, some lines at a time. What is no text is added to `faults`."""
+        lines: list[int] = []
+        fields: list[list[str]] = []
+        for number, line in text_lines(self.path, self.encoding, self.skip_rows):
             try:
-                fields = line.decode(self.encoding).split(self.separator)
+                found = line.decode().split(self.separator)
             except UnicodeDecodeError as error:
-                yield number, not_decoded(error, self.encoding)
+                what = not_text(line[error.start :], error.start + 1, self.encoding)
+                faults.append(Fault(what, row=number, kind="bad row"))
                 continue
-            if fields:
-                yield number, fields
-
-    def rows(self) -> Iterator[Row]:
-        """Each item's line number, user and place in the list."""
-        for number, fields in self._split():
-            if isinstance(fields, str):
-                yield number, fields
-                continue
-            user, *items = fields
-            for position, item in enumerate(items):
-                yield number, {"user": user or None, "item": item or None, "position": position}
+            if any(found):
+                lines.append(number)
+                fields.append(found)
+            if len(lines) >= LINES:
+                yield lines, fields
+                lines, fields = [], []
+        yield lines, fields
 
 
 @dataclass(frozen=True)
@@ -154,6 +132,7 @@ class JsonLists:
 
     path: Path
     name: str
+    encoding: str = "utf-8"
 
     unit: ClassVar[str] = "entry"
 
@@ -161,20 +140,33 @@ class JsonLists:
         """id and values."""
         return ["id", "values"]
 
-    def table(self, types: Mapping[str, pa.DataType]) -> pa.Table:
-        """One row an entry."""
-        lists = self._lists()
-        values = pa.array([[str(v) for v in row] for row in lists.values()], pa.list_(pa.string()))
-        return pa.table({"id": pa.array(list(lists), pa.string()), "values": values})
+    def fast(self, wanted: Mapping[str, Wanted]) -> RawTable:
+        """A row an entry; entries whose lists hold objects or lists are left out and said."""
+        lists = self._lists
+        faults: list[Fault] = []
+        places: list[int] = []
+        for place, (key, values) in enumerate(lists.items(), 1):
+            if any(isinstance(value, list | dict) for value in values):
+                what = f"{key!r} has {shown(values)}; a list of texts or numbers is wanted"
+                faults.append(Fault(what, row=place, value=key, kind="bad row"))
+            else:
+                places.append(place)
+        keys = list(lists)
+        texts = [[text_of(value) for value in lists[keys[place - 1]]] for place in places]
+        columns = {
+            "id": pa.chunked_array([pa.array([keys[place - 1] for place in places], pa.string())]),
+            "values": pa.chunked_array([pa.array(texts, pa.list_(pa.string()))]),
+        }
+        return RawTable({name: columns[name] for name in wanted}, lambda: np.array(places, np.int64), faults)
 
-    def rows(self) -> Iterator[Row]:
-        """Each entry's number, from 1, its id and its list."""
-        for number, (name, values) in enumerate(self._lists().items(), 1):
-            yield number, {"id": name, "values": [str(value) for value in values]}
+    def careful(self, wanted: Mapping[str, Wanted], *, stops: bool = False) -> RawTable:
+        """The same."""
+        return self.fast(wanted)
 
+    @cached_property
     def _lists(self) -> dict[str, list[Any]]:
         try:
-            lists = read_json(read_value(self.path))
+            lists = read_texts(self._text())
         except ValueError as error:
             what = f"is no JSON: {error}; mend the file"
             raise BadData(Fault(what, self.name, kind="altered file", file_is="subject")) from error
@@ -183,3 +175,7 @@ class JsonLists:
             what = f"is no JSON object of id -> list (see {wrong!r}); say another `format`"
             raise BadData(Fault(what, self.name, value=str(wrong), kind="bad recipe", file_is="subject"))
         return lists
+
+    def _text(self) -> bytes:
+        with TextStream(self.path, self.encoding, small=SMALL_VALUE) as stream:
+            return b"".join(iter(stream.read, b""))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
-
-import pyarrow as pa
+from typing import Protocol
 
 from kgrec.errors import BadData, Fault, KgrecError
 from kgrec.sources.packed_files import COMPRESSIONS
 from kgrec.sources.recipe.table_part import TableFormat
-from kgrec.sources.tables.formats import JsonLines, JsonLists, Lists, Parquet
-from kgrec.sources.tables.separated import Separated, require_encoding
+from kgrec.sources.tables.formats import JsonLists, Lists, Parquet
+from kgrec.sources.tables.json_lines import JsonLines
+from kgrec.sources.tables.raw_table import RawTable, Wanted
+from kgrec.sources.tables.separated import Separated
 from kgrec.sources.tables.sparql_table import SparqlTable, is_endpoint
+from kgrec.sources.tables.text_streams import require_encoding
 
 SUFFIXES = {".parquet": "parquet", ".jsonl": "json_lines", ".ndjson": "json_lines"}
 
@@ -32,12 +33,13 @@ class TableReader(Protocol):
     def names(self) -> list[str]:
         """The columns that the file has."""
 
-    def table(self, types: Mapping[str, pa.DataType]) -> pa.Table:
-        """The columns of these names in bulk; a text parser gives them as these types. Raises where a row does not
-        fit."""
+    def fast(self, wanted: Mapping[str, Wanted]) -> RawTable:
+        """The columns of these names in bulk. Raises pa.ArrowInvalid where a row does not fit, and which is to be said
+        by `careful`."""
 
-    def rows(self) -> Iterator[tuple[int, dict[str, Any] | str]]:
-        """Each row's place and its values by column, or what is wrong with it."""
+    def careful(self, wanted: Mapping[str, Wanted], *, stops: bool = False) -> RawTable:
+        """The same by another way, with the place of each row, less the rows that do not fit, which are said. stops:
+        whether it may end where as many are said as are listed."""
 
 
 def files_of(names: Sequence[str], folder: Path) -> list[tuple[str, Path]]:
@@ -59,27 +61,56 @@ def files_of(names: Sequence[str], folder: Path) -> list[tuple[str, Path]]:
 def readers(table: TableFormat, files: Sequence[str], folder: Path) -> list[TableReader]:
     """A reader for each file. Raises BadData where one is missing."""
     if table.query is not None:
+        require_options(table, "query", ", ".join(files))
         names = [name for name in files if is_endpoint(name)]
         names += [name for name, _ in files_of([name for name in files if not is_endpoint(name)], folder)]
         return [SparqlTable(name, folder, table.query, table.prefixes, table.timeout, table.network) for name in names]
-    return [_reader(table, name, path) for name, path in files_of(files, folder)]
+    return [reader_of(table, name, path) for name, path in files_of(files, folder)]
 
 
-def _reader(table: TableFormat, name: str, path: Path) -> TableReader:
+OPTIONS = {
+    "separated": ("separator", "columns", "quote", "encoding", "skip_rows", "header"),
+    "parquet": (),
+    "json_lines": ("encoding",),
+    "lists": ("separator", "encoding", "skip_rows"),
+    "json_lists": ("encoding",),
+    "query": ("prefixes", "timeout", "network"),
+}  #: by format, the words of a recipe that it knows beside `format`, `missing` and `on_bad_rows`
+
+
+def reader_of(table: TableFormat, name: str, path: Path) -> TableReader:
+    """A reader of one file that is there. Raises BadData where the recipe does not fit its format."""
     suffix = path.with_suffix("").suffix if path.suffix in COMPRESSIONS else path.suffix
+    form = SUFFIXES.get(suffix, "separated") if table.format == "auto" else table.format
+    require_options(table, form, name)
     require_encoding(name, table.encoding)
-    match SUFFIXES.get(suffix, "separated") if table.format == "auto" else table.format:
+    match form:
         case "parquet":
             return Parquet(path, name)
         case "json_lines":
-            return JsonLines(path, name)
+            return JsonLines(path, name, table.encoding)
         case "lists":
-            return Lists(path, name, table.delimiter, table.encoding)
+            return Lists(path, name, table.delimiter, table.encoding, table.skip_rows)
         case "json_lists":
-            return JsonLists(path, name)
+            return JsonLists(path, name, table.encoding)
     separator = table.delimiter or ("\t" if suffix == ".tsv" else ",")
     quote = separator == "," if table.quote is None else table.quote
-    if quote and len(separator) > 1:
+    if quote and len(separator.encode()) > 1:
         what = f"values cannot be quoted where {separator!r} separates; take `quote: true` away"
         raise KgrecError(what, file=name, value=separator, kind="bad recipe")
-    return Separated(path, name, separator, table.columns, quote, table.encoding, table.missing)
+    return Separated(
+        path, name, separator, table.columns, quote, table.encoding, table.missing, table.skip_rows, table.header
+    )
+
+
+def require_options(table: TableFormat, form: str, name: str) -> None:
+    """Raise BadData where a recipe says an option that the format of a file does not know."""
+    known = {*OPTIONS[form], "query", "format", "missing", "on_bad_rows", *table.own_words}
+    fields = TableFormat.model_fields
+    foreign = [option for option in fields.keys() - known if getattr(table, option) != fields[option].default]
+    if foreign:
+        option = min(foreign)
+        of = "a query" if form == "query" else f"format {form}"
+        fitting = " and ".join(one for one, options in OPTIONS.items() if option in options)
+        what = f"`{option}` does not apply to {of}, only to {fitting}; take it away, or say another `format`"
+        raise BadData(what, file=name, value=option, kind="bad recipe")

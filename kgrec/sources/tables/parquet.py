@@ -20,10 +20,13 @@ def opened(path: Path, name: str) -> pq.ParquetFile:
     try:
         file = pq.ParquetFile(path)
         metadata, schema = file.metadata, file.schema_arrow
+        del schema  # read, so that a broken one is found here
+    except UnicodeDecodeError as error:
+        what = f"the name of a column is not UTF-8: {error}; give it another"
+        raise BadData(what, file=name, kind="altered file") from error
     except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
         what = f"is no Parquet file, or truncated: {error}"
         raise BadData(Fault(what, name, kind="altered file", file_is="subject")) from error
-    del schema  # read, so that a broken one is found here
     size = path.stat().st_size
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     rows = sum(group.num_rows for group in groups)
@@ -65,6 +68,7 @@ def read_columns(path: Path, name: str, wanted: Sequence[str]) -> pa.Table:
         if pa.types.is_dictionary(field.type) and pa.types.is_string(field.type.value_type):
             count = sum(map(_written_out, table[field.name].chunks))
             _refuse_more(count, most, f"bytes of {field.name!r}", size, name)
+    table.validate(full=True)
     kinds = [pa.field(f.name, pa.string()) if f.name in repeated else f for f in table.schema]
     return table.cast(pa.schema(kinds)) if repeated else table
 

@@ -1,26 +1,27 @@
-"""Tables whose values stand between separators: read in bulk by pyarrow, or row by row to say what is wrong."""
+"""Tables whose values stand between separators: pyarrow parses them, after broken records were taken out."""
 
 from __future__ import annotations
 
-import codecs
-import csv
 import io
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
 from kgrec.errors import BadData, Fault
-from kgrec.sources.packed_files import lines_of, open_bytes
-from kgrec.sources.tables.bad_rows import MEND
+from kgrec.sources.tables.bad_rows import MEND, MOST
+from kgrec.sources.tables.raw_table import RawTable, Wanted
+from kgrec.sources.tables.record_stream import BLOCK, UNIT_SEPARATOR, OneByte, Records
+from kgrec.sources.tables.text_streams import TextStream, arrow_stream
 
-BLOCK = 1 << 24  #: bytes that are read at a time
-UNIT_SEPARATOR = "\x1f"  #: stands for a separator of several characters while pyarrow reads
 SEPARATORS = ("::", "\t", "|", ";", ",", " ")
+LOOKED_AT = 20  #: records from which names and the number of columns are known
+TRAILING = ""  #: the name of a column that a separator at the end of every line makes
 
 
 @dataclass(frozen=True)
@@ -30,30 +31,63 @@ class Separated:
     path: Path
     name: str  #: the path as the recipe says it
     separator: str = ","
-    columns: Sequence[str] | None = None  #: None: the first line names them
+    columns: Sequence[str] | None = None  #: None: the first line names them, or they are called 1, 2, 3
     quote: bool = True
     encoding: str = "utf-8"
     missing: Sequence[str] = ("",)
+    skip_rows: int = 0  #: lines before the first that counts
+    header: bool | None = None  #: whether a line names the columns; None: unless `columns` does
 
     unit: ClassVar[str] = "line"
 
     def names(self) -> list[str]:
         """The columns. Raises BadData where the file is empty or is separated by something else."""
-        lines = list(itertools.islice(self._fields(), 20))
+        return list(self._layout.names)
+
+    def fast(self, wanted: Mapping[str, Wanted]) -> RawTable:
+        """The columns of these names, parsed as the types that are wanted. Raises pa.ArrowInvalid where a record or a
+        value does not fit."""
+        return self._read({name: column.type for name, column in wanted.items()}, is_careful=False)
+
+    def careful(self, wanted: Mapping[str, Wanted], *, stops: bool = False) -> RawTable:
+        """The columns of these names as strings, and ids as codes, less the broken records, which are said."""
+        is_code = pa.types.is_dictionary
+        types = {name: column.type if is_code(column.type) else pa.string() for name, column in wanted.items()}
+        return self._read(types, is_careful=True, stops=stops)
+
+    @property
+    def has_names(self) -> bool:
+        """Whether the first line that counts names the columns."""
+        return self.columns is None if self.header is None else self.header
+
+    @cached_property
+    def _layout(self) -> _Layout:
+        lines = self._first_records()
         if not lines:
             raise BadData(empty_file(self.name, "is empty; it must have a line for each row"))
+        fields = [row for _, row in lines if not isinstance(row, str)]
         if isinstance(lines[0][1], str) and self.columns is None:
             raise BadData(lines[0][1], file=self.name, row=lines[0][0], kind="bad row")
-        fields = [row for _, row in lines if not isinstance(row, str)]
-        names = list(self.columns or fields[0])
+        rows = fields[1:] if self.has_names and not isinstance(lines[0][1], str) else fields
+        counted = [str(number) for number in range(1, len(fields[0]) + 1)] if fields else []
+        names = list(self.columns or (fields[0] if self.has_names else counted))
         if fields and len(fields[0]) == 1:
             self._require_separator(fields[0][0], SEPARATORS if len(names) > 1 else SEPARATORS[:-1])
-        found = {len(row) for row in fields}
-        if self.columns and len(found) == 1 and found != {len(names)}:
-            values = found.pop()
-            what = f"{values} values a line where `columns` names {len(names)}; name them all"
-            raise BadData(what, file=self.name, kind="bad recipe")
-        return names
+        is_trailing = bool(rows) and all(len(row) == len(names) + 1 and row[-1] == TRAILING for row in rows)
+        if self.columns and not is_trailing:
+            found = {len(row) for row in rows}
+            if len(found) == 1 and found != {len(names)}:
+                what = f"{found.pop()} values a line where `columns` names {len(names)}; name them all"
+                raise BadData(what, file=self.name, kind="bad recipe")
+        return _Layout(names, is_trailing)
+
+    def _first_records(self) -> list[tuple[int, list[str] | str]]:
+        """The first records by line: their values, or what is wrong with them."""
+        with Records(self, 0, is_careful=True, skips_names=False, most=LOOKED_AT) as records:
+            good = [split_record(text, self.mark.decode(), self.quote) for text in records.first()]
+        found: list[tuple[int, list[str] | str]] = list(zip(records.lines().tolist(), good))
+        found += [(fault.row or 0, fault.message) for fault in records.faults]
+        return sorted(found, key=lambda line: line[0])
 
     def _require_separator(self, line: str, separators: Sequence[str]) -> None:
         seems = next((separator for separator in separators if separator in line), self.separator)
@@ -64,17 +98,41 @@ class Separated:
             )
             raise BadData(what, file=self.name, row=1, value=self.separator, kind="bad separator")
 
-    def table(self, types: Mapping[str, pa.DataType]) -> pa.Table:
-        """The columns of these names in bulk, parsed as these types. Raises pa.ArrowInvalid where a row or a value does
-        not fit."""
-        several = len(self.separator) > 1
+    @property
+    def mark(self) -> bytes:
+        """The byte that separates, or stands for what does."""
+        return self.separator.encode() if len(self.separator.encode()) == 1 else UNIT_SEPARATOR
+
+    def stream(self) -> io.RawIOBase:
+        """The bytes of the file as UTF-8, with a separator of one byte."""
+        text = TextStream(self.path, self.encoding)
+        return text if self.mark == self.separator.encode() else OneByte(text, self.separator.encode(), self.name)
+
+    def _read(self, types: Mapping[str, pa.DataType], *, is_careful: bool, stops: bool = False) -> RawTable:
+        layout = self._layout
+        names = [*layout.names, TRAILING] if layout.is_trailing else layout.names
+        if layout.is_trailing:
+            types = {**types, TRAILING: pa.string()}
+        with Records(self, len(names), is_careful, self.has_names, stops=stops) as records:
+            if records.has_more():
+                table = self._parsed(records, names, types)
+            else:
+                table = pa.schema(types.items()).empty_table()
+        lines = records.lines() if is_careful else None
+        if lines is not None and len(lines) != len(table):
+            raise BadData(Fault("cannot be read line by line; write it again", self.name, file_is="subject"))
+        if layout.is_trailing:
+            table, lines = self._without_trailing(table, lines, records)
+        places = None if lines is None else (lambda: lines)
+        columns = dict(zip(table.column_names, table.columns))
+        return RawTable(columns, places, records.faults, records.count - len(records.faults))
+
+    def _parsed(self, records: Records, names: Sequence[str], types: Mapping[str, pa.DataType]) -> pa.Table:
         return pa.csv.read_csv(
-            _Replaced(self.path, self.separator.encode(self.encoding)) if several else open_bytes(self.path),
-            pa.csv.ReadOptions(column_names=self.columns, encoding=self.encoding, block_size=BLOCK),
+            arrow_stream(records),
+            pa.csv.ReadOptions(column_names=names, block_size=BLOCK),
             pa.csv.ParseOptions(
-                delimiter=UNIT_SEPARATOR if several else self.separator,
-                quote_char='"' if self.quote else False,
-                newlines_in_values=self.quote,
+                delimiter=self.mark.decode(), quote_char='"' if self.quote else False, newlines_in_values=self.quote
             ),
             pa.csv.ConvertOptions(
                 column_types=types,
@@ -84,87 +142,61 @@ class Separated:
             ),
         )
 
-    def rows(self) -> Iterator[tuple[int, dict[str, Any] | str]]:
-        """Each row's line number, and its values by column or what is wrong with it."""
-        names = None if self.columns is None else list(self.columns)
-        missing = set(self.missing)
-        for line, fields in self._fields():
-            if isinstance(fields, str):
-                yield line, fields
-            elif names is None:
-                names = fields
-            elif len(fields) != len(names):
-                yield line, f"{len(fields)} values where there are {len(names)} columns; {MEND}"
-            else:
-                yield line, {name: None if v in missing else v for name, v in zip(names, fields)}
+    def _without_trailing(
+        self, table: pa.Table, lines: np.ndarray | None, records: Records
+    ) -> tuple[pa.Table, np.ndarray | None]:
+        """The rows after whose last separator nothing stands. Raises pa.ArrowInvalid where there are others and they
+        cannot be said."""
+        extra, width = table[TRAILING], table.num_columns
+        table = table.drop_columns([TRAILING])
+        if extra.null_count < len(extra):
+            if lines is None:
+                raise pa.ArrowInvalid("more values than columns")
+            is_empty = np.asarray(extra.is_null())
+            what = f"{width} values where there are {width - 1} columns; {MEND}"
+            bad = lines[~is_empty].tolist()
+            records.faults += [Fault(what, row=line, kind="bad row") for line in bad[:MOST]]
+            records.count += len(bad)
+            table, lines = table.filter(pa.array(is_empty)), lines[is_empty]
+        return table, lines
 
-    def _fields(self) -> Iterator[tuple[int, list[str] | str]]:
-        """Each row's line number and values, or what is wrong with the line. Empty lines are passed over."""
-        undecodable: list[tuple[int, str]] = []
-        number = 0
 
-        def texts() -> Iterator[str]:
-            nonlocal number
-            for number, line in lines_of(self.path):
-                try:
-                    text = line.decode(self.encoding)
-                except UnicodeDecodeError as error:
-                    undecodable.append((number, not_decoded(error, self.encoding)))
-                    continue
-                if text:
-                    yield text.removeprefix("\ufeff") if number == 1 else text
+@dataclass(frozen=True)
+class _Layout:
+    """What the first records say."""
 
-        if self.quote and len(self.separator) == 1:
-            values: Iterator[list[str]] = csv.reader((f"{t}\n" for t in texts()), delimiter=self.separator)
+    names: Sequence[str]
+    is_trailing: bool  #: whether every row ends in a separator after which nothing stands
+
+
+def split_record(text: str, separator: str, quotes: bool) -> list[str]:
+    """The values of one record that is not broken.
+
+    >>> split_record('a,"b, ""c"" d",', ",", quotes=True)
+    ['a', 'b, "c" d', '']
+    """
+    if not quotes or '"' not in text:
+        return text.split(separator)
+    fields, at = [], 0
+    while True:
+        if text.startswith('"', at):
+            stop = at + 1
+            while True:
+                stop = text.index('"', stop)
+                if not text.startswith('""', stop):
+                    break
+                stop += 2
+            fields.append(text[at + 1 : stop].replace('""', '"'))
+            stop += 1
         else:
-            values = (text.split(self.separator) for text in texts())
-        try:
-            for fields in values:
-                yield from undecodable
-                undecodable.clear()
-                yield number, fields
-        except csv.Error as error:
-            yield number, f"{error}; {MEND}"
-        yield from undecodable
+            found = text.find(separator, at)
+            stop = len(text) if found < 0 else found
+            fields.append(text[at:stop])
+        if stop >= len(text):
+            return fields
+        at = stop + 1
 
 
 def empty_file(name: str, what: str) -> Fault:
     """A file in which there is nothing to read. what: the sentence after its name."""
     return Fault(what, name, kind="empty file", file_is="subject")
-
-
-def not_decoded(error: UnicodeDecodeError, encoding: str) -> str:
-    """What is wrong with a line whose bytes are no text, and what to do."""
-    byte = error.object[error.start]
-    return f"byte 0x{byte:02x} at {error.start + 1} is not {encoding}; say the `encoding`, perhaps latin-1"
-
-
-def require_encoding(name: str, encoding: str) -> None:
-    """Raise BadData where Python knows no such encoding."""
-    try:
-        codecs.lookup(encoding)
-    except LookupError:
-        what = f"no encoding {encoding!r}; say `encoding: utf-8` or latin-1, cp1252"
-        raise BadData(what, file=name, value=encoding, kind="bad recipe") from None
-
-
-class _Replaced(io.RawIOBase):
-    """The bytes of a file with a separator of several characters replaced by one."""
-
-    def __init__(self, path: Path, separator: bytes) -> None:
-        self._stream, self._separator, self._rest = open_bytes(path), separator, b""
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        """About `size` bytes; none only at the end."""
-        block = self._stream.read(BLOCK if size < 0 else size)
-        data = (self._rest + block).replace(self._separator, UNIT_SEPARATOR.encode())
-        self._rest = b""
-        if block:  # the last bytes may be the start of a separator that the next block ends
-            for length in range(len(self._separator) - 1, 0, -1):
-                if data.endswith(self._separator[:length]):
-                    data, self._rest = data[:-length], data[-length:]
-                    break
-        return data if data or not block else self.read(size)

@@ -1,30 +1,31 @@
-"""Tables of any form to typed columns, in bulk where the file is right and row by row where it is not.
+"""Tables of any form to typed columns.
 
-A table goes one way: `opening` finds its files, their formats give raw columns by name, `columns` types them, and what
-comes out is one array a column, in the order of the rows, for `building` to place.
+A table goes one way: `opening` finds its files, their formats give raw columns by name, `columns` types them in bulk
+and says which rows are wrong. What comes out is one array a column, in the order of the rows, for `building` to place.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from kgrec.column_texts import texts_of
 from kgrec.errors import BadData, Fault, unknown_name
 from kgrec.sources.limits import TooDeep
 from kgrec.sources.recipe.table_part import TableFormat
-from kgrec.sources.tables.bad_rows import MEND, BadRows
-from kgrec.sources.tables.columns import Column, Unfit, parsing_types, typed_columns
+from kgrec.sources.tables.bad_rows import MEND, MOST, BadRows, TableRows
+from kgrec.sources.tables.columns import Column, Ids, Texts, Values, Wrong, is_list, parsing_types, without_missing
 from kgrec.sources.tables.opening import TableReader, readers
-from kgrec.sources.tables.separated import empty_file
+from kgrec.sources.tables.raw_table import RawTable
+from kgrec.sources.tables.separated import Separated, empty_file
 from kgrec.sources.tables.values import combined
 
 Columns = Mapping[Column, pa.Array]  #: each of the same length; ids are dictionary arrays
-
-CHUNK = 100_000  #: rows that are kept as Python values
 
 
 def read_table(
@@ -35,7 +36,8 @@ def read_table(
     Raises BadData where a file or a column is missing, or where rows are bad and bad rows are errors: a fault for
     each, with file, row, column, value and what to do.
     """
-    return joined([_read_file(reader, columns, bad_rows) for reader in readers(table, files, folder)])
+    rows = bad_rows.of(table.on_bad_rows)
+    return joined([_read_file(reader, table, columns, rows) for reader in readers(table, files, folder)])
 
 
 def joined(parts: Sequence[Mapping[Column, pa.Array | pa.ChunkedArray]]) -> Columns:
@@ -57,28 +59,40 @@ def _one_array(parts: Sequence[pa.Array | pa.ChunkedArray]) -> pa.Array:
     return combined(column)
 
 
-def _read_file(reader: TableReader, columns: Sequence[Column], bad_rows: BadRows) -> dict[Column, pa.ChunkedArray]:
+def _read_file(
+    reader: TableReader, table: TableFormat, columns: Sequence[Column], bad_rows: TableRows
+) -> dict[Column, pa.ChunkedArray]:
     """The wanted columns of one file. See `read_table`."""
-    types = parsing_types(columns)
+    wanted = parsing_types(columns)
+    missing = [] if isinstance(reader, Separated) else table.missing  # those of separated values are so already
     try:
         _require_columns(reader, columns)
-        raw = reader.table(types)
-        result = typed_columns(columns, raw)
-    except (pa.ArrowException, Unfit, UnicodeError):
-        return _read_carefully(reader, columns, bad_rows)
+        try:
+            raw = reader.fast(wanted)
+            read = _typed(reader, raw, columns, missing)
+        except (pa.ArrowException, UnicodeError):
+            read = None
+        if read is None or (raw.places is None and any(values.wrong for values in read.values())):
+            raw = reader.careful(wanted, stops=not bad_rows.are_left_out)
+            read = _typed(reader, raw, columns, missing)
     except TooDeep as error:
         raise BadData(f"{error}; flatten the JSON", file=reader.name, row=error.line, kind="bad row") from error
-    except OSError as error:
-        what = f"cannot be read: {error}"
+    except (OSError, pa.ArrowException) as error:
+        what = f"cannot be read: {error}; it is truncated or altered, so get it again"
         raise BadData(Fault(what, reader.name, kind="altered file", file_is="subject")) from error
-    if not raw.num_rows:
+    if raw.faults or any(values.wrong for values in read.values()):
+        return _good_rows(reader, raw, read, missing, bad_rows)
+    if not len(read[columns[0]].array):
         raise BadData(empty_file(reader.name, "has no rows; it must have at least one"))
-    return result
+    return {column: values.array for column, values in read.items()}
 
 
 def _require_columns(reader: TableReader, columns: Sequence[Column]) -> None:
     names = reader.names()
-    for name in (column.name for column in columns if column.name not in names):
+    for name in (column.name for column in columns if names.count(column.name) != 1):
+        if name in names:
+            what = f"column {name!r} stands {names.count(name)} times in {reader.name}; name each column once"
+            raise BadData(Fault(what, reader.name, None, name, name, "ambiguous column", file_is="named"))
         what = f"{unknown_name('column', name, names, f'in {reader.name}')}{_no_header(names, columns)}"
         raise BadData(Fault(what, reader.name, None, name, name, "missing column", file_is="named"))
 
@@ -89,119 +103,123 @@ def _no_header(names: Sequence[str], columns: Sequence[Column]) -> str:
     return "; if the first line is a row already, name the columns with `columns:`"
 
 
-def _read_carefully(reader: TableReader, columns: Sequence[Column], bad_rows: BadRows) -> dict[Column, pa.ChunkedArray]:
-    """Row by row: what is wrong goes to `bad_rows`, the rest is read as usual."""
-    if not bad_rows.are_left_out:  # most likely they are raised, and no row need be kept
-        for _ in _good_rows(reader, columns, bad_rows):
-            pass
-        bad_rows.raise_if_refused()
-    kept = _KeptRows([column.name for column in columns])
-    for row in _good_rows(reader, columns, bad_rows):
-        kept.add(row)
-    raw = kept.columns()
-    if not len(raw[columns[0].name]):
-        raise BadData([*bad_rows.faults, empty_file(reader.name, "has no good row")])
-    return {column: _typed_alone(column, raw[column.name], reader.name) for column in columns}
-
-
-def _typed_alone(column: Column, raw: pa.ChunkedArray, file: str) -> pa.ChunkedArray:
-    """A column in whose single values nothing is wrong. Raises BadData where they do not go together."""
+def _typed(
+    reader: TableReader, raw: RawTable, columns: Sequence[Column], missing: Sequence[str]
+) -> dict[Column, Values]:
+    """Each column as it was read, with what is wrong with it. Raises BadData with the file where a type is none that
+    can be read."""
     try:
-        return column.typed(raw)
-    except (pa.ArrowException, Unfit, ValueError, TypeError, OverflowError) as error:
-        why = f" ({error})" if str(error) else ""
-        wanted = type(column).__name__.lower()
-        found = f"the values of {column.name!r}, of type {raw.type}"
-        what = f"{found}, cannot be read as {wanted}{why}; write them as text or numbers"
-        raise BadData(what, file=file, column=column.name, kind="bad column") from error
-
-
-def _good_rows(reader: TableReader, columns: Sequence[Column], bad_rows: BadRows) -> Iterator[dict[str, Any]]:
-    first_place: dict[tuple[Column, Any], int] = {}
-    rows = reader.rows()
-    while chunk := list(itertools.islice(rows, CHUNK)):
-        if _all_fit([row for _, row in chunk], columns):
-            yield from (row for _, row in chunk if not isinstance(row, str))
-            continue
-        for place, row in chunk:
-            faults = _faults(row, columns, first_place, place, reader.unit)
-            for fault in faults:
-                bad_rows.add(fault._replace(file=reader.name, row=place, unit=reader.unit))
-            if bad_rows.is_full:
-                return
-            if not faults and not isinstance(row, str):
-                yield row
-
-
-def _all_fit(rows: list[dict[str, Any] | str], columns: Sequence[Column]) -> bool:
-    """Whether nothing is wrong with any of these rows, found in bulk. Values that must be unique are not compared in
-    bulk, since they must be so over all rows."""
-    if any(column.is_unique for column in columns) or any(isinstance(row, str) for row in rows):
-        return False
-    try:
-        for column in columns:
-            values = [row.get(column.name) for row in rows]  # type: ignore[union-attr]
-            column.typed(pa.chunked_array([_array(values)]))
-    except (pa.ArrowException, Unfit):
-        return False
-    return True
-
-
-class _KeptRows:
-    """Rows as columns, in compact chunks."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self._waiting: dict[str, list[Any]] = {name: [] for name in names}
-        self._chunks: dict[str, list[pa.Array]] = {name: [] for name in names}
-
-    def add(self, row: dict[str, Any]) -> None:
-        for name, values in self._waiting.items():
-            values.append(row.get(name))
-        if len(values) >= CHUNK:
-            self._pack()
-
-    def _pack(self) -> None:
-        for name, values in self._waiting.items():
-            self._chunks[name].append(_array(values))
-            values.clear()
-
-    def columns(self) -> dict[str, pa.ChunkedArray]:
-        """All rows; as strings where some chunks have numbers and others strings."""
-        self._pack()
-        kinds = {name: {chunk.type for chunk in chunks} - {pa.null()} for name, chunks in self._chunks.items()}
-        kind_of = {name: found.pop() if len(found) == 1 else pa.string() for name, found in kinds.items()}
-        return {
-            name: pa.chunked_array([chunk.cast(kind_of[name]) for chunk in chunks], kind_of[name])
-            for name, chunks in self._chunks.items()
-        }
-
-
-def _faults(
-    row: dict[str, Any] | str,
-    columns: Sequence[Column],
-    first_place: dict[tuple[Column, Any], int],
-    place: int,
-    unit: str,
-) -> list[Fault]:
-    """What is wrong with a row, less the file and the place of the row itself."""
-    if isinstance(row, str):
-        return [Fault(row, kind="bad row")]
-    faults = []
+        read = {column: column.read(without_missing(raw.columns[column.name], missing)) for column in columns}
+    except BadData as error:
+        raise BadData([fault if fault.file else fault._replace(file=reader.name) for fault in error.faults]) from error
     for column in columns:
-        value = row.get(column.name)
-        fault = column.fault(value)
-        if fault is None and column.is_unique:
-            first = first_place.setdefault((column, str(value)), place)
-            if first != place:
-                what = f"{column.name} {str(value)!r} stands already in {unit} {first}; {MEND}"
-                fault = Fault(what, column=column.name, value=str(value), kind="duplicate")
-        if fault is not None:
-            faults.append(fault)
-    return faults
+        if column.is_unique:
+            read[column] = _once(column, read[column], raw, reader.unit)
+    _refuse_repeated_names(reader, read)
+    return read
 
 
-def _array(values: list[Any]) -> pa.Array:
-    try:
-        return pa.array(values, from_pandas=True)
-    except (pa.ArrowException, TypeError, OverflowError):  # numbers in some rows, strings in others
-        return pa.array([None if value is None else str(value) for value in values], pa.string())
+def _once(column: Column, values: Values, raw: RawTable, unit: str) -> Values:
+    """The same column, wrong where a value stood before."""
+    chunks = values.array.chunks
+    if not chunks or len(chunks[0].dictionary) == len(values.array):
+        return values
+    codes = np.concatenate([chunk.indices.fill_null(-1).to_numpy() for chunk in chunks])
+    repeated = pd.Series(codes).duplicated().to_numpy() & (codes >= 0)
+    if not repeated.any():
+        return values
+    first: dict[int, int] = {}
+
+    def fault(row: int, value: str | None) -> Fault:
+        if not first:
+            found, at = np.unique(codes, return_index=True)
+            places = raw.places() if raw.places else at + 1
+            first.update(zip(found.tolist(), places[at].tolist()))
+        what = f"{column.name} {value!r} stands already in {unit} {first[int(codes[row])]}; {MEND}"
+        return Fault(what, column=column.name, value=value, kind="duplicate")
+
+    return values._replace(wrong=[*values.wrong, Wrong(repeated, fault)])
+
+
+def _refuse_repeated_names(reader: TableReader, read: dict[Column, Values]) -> None:
+    """Rows that repeat the line of the columns' names, as files that were put together have, are wrong."""
+    if not isinstance(reader, Separated) or not reader.has_names:
+        return
+    texts = [column for column in read if isinstance(column, Ids | Texts)]
+    rows: np.ndarray | None = None
+    for column in texts:
+        array = read[column].array
+        if pa.types.is_dictionary(array.type) and not any(_names(column.name, chunk) for chunk in array.chunks):
+            return
+        if is_list(array.type):
+            return
+        same = np.asarray(pc.fill_null(pc.equal(texts_of(array), column.name), False))
+        rows = same if rows is None else rows & same
+        if not rows.any():
+            return
+    if rows is not None:
+        alone = rows
+        for other, values in read.items():  # nothing else is to be said of these rows
+            wrong = [one._replace(rows=one.rows & ~alone) for one in values.wrong]
+            read[other] = values._replace(wrong=[one for one in wrong if one.rows.any()])
+        fault = Fault(f"repeats the names of the columns; {MEND}", kind="bad row")
+        read[texts[0]] = read[texts[0]]._replace(wrong=[Wrong(rows, lambda *_: fault), *read[texts[0]].wrong])
+
+
+def _names(name: str, coded: pa.DictionaryArray) -> bool:
+    return pc.index(coded.dictionary, name).as_py() >= 0
+
+
+def _good_rows(
+    reader: TableReader, raw: RawTable, read: dict[Column, Values], missing: Sequence[str], bad_rows: TableRows
+) -> dict[Column, pa.ChunkedArray]:
+    """The rows in which nothing is wrong; the others go to `bad_rows`. Raises BadData where those are errors, and where
+    no row is left."""
+    count = len(next(iter(read.values())).array)
+    is_wrong = np.zeros(count, bool)
+    for values in read.values():
+        for wrong in values.wrong:
+            is_wrong |= wrong.rows
+    places = raw.places() if raw.places is not None else np.arange(1, count + 1)
+    faults, hidden = _in_order(raw, read, places, missing)
+    for fault in faults:
+        bad_rows.add(fault._replace(file=reader.name, unit=reader.unit))
+    bad_rows.count_more(hidden)
+    bad_rows.raise_if_refused()
+    if is_wrong.all():
+        raise BadData([*bad_rows.faults, empty_file(reader.name, "has no good row")])
+    kept = pa.array(~is_wrong)
+    good = {column: values.array.filter(kept) for column, values in read.items()}
+    return {column: _recoded(array) if pa.types.is_dictionary(array.type) else array for column, array in good.items()}
+
+
+def _in_order(
+    raw: RawTable, read: dict[Column, Values], places: np.ndarray, missing: Sequence[str]
+) -> tuple[list[Fault], int]:
+    """The first MOST faults by place, those of one row by column, and how many more there are."""
+    found: list[tuple[int, int, int, Column | None, Wrong | Fault]] = [
+        (fault.row or 0, -1, -1, None, fault) for fault in raw.faults
+    ]
+    count = len(found) + raw.hidden
+    for order, (column, values) in enumerate(read.items()):
+        said = np.zeros(len(places), bool)
+        for wrong in values.wrong:
+            rows = np.flatnonzero(wrong.rows & ~said)
+            said |= wrong.rows
+            count += len(rows)
+            first = rows[:MOST].tolist()
+            found += [(place, order, row, column, wrong) for place, row in zip(places[first].tolist(), first)]
+    faults: list[Fault] = []
+    for place, _, row, of, what in sorted(found, key=lambda one: one[:3])[:MOST]:
+        if isinstance(what, Fault):
+            faults.append(what)
+        else:
+            assert of is not None
+            value = texts_of(without_missing(raw.columns[of.name].slice(row, 1), missing), of.name)[0].as_py()
+            faults.append(what.fault(row, value)._replace(row=place))
+    return faults, count - len(faults)
+
+
+def _recoded(coded: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The same ids, without those that no row has."""
+    return coded.cast(pa.string()).dictionary_encode().unify_dictionaries()

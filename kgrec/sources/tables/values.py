@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 from kgrec.errors import BadData, Fault
 from kgrec.graph.schema import FeatureKind
 from kgrec.sources.recipe.table_part import FeatureColumn
-from kgrec.sources.tables.columns import Column, Numbers, Texts
+from kgrec.sources.tables.columns import Column, Texts
+from kgrec.sources.tables.number_column import Numbers
 
 
 def feature_column(name: str, feature: FeatureColumn) -> Column:

@@ -1,0 +1,308 @@
+"""Tables of one JSON object a line: pyarrow parses them with every value as the text that stands there."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.json
+
+from kgrec.errors import BadData, Fault
+from kgrec.json_files import text_without_unicode
+from kgrec.sources.limits import DEEPEST, LONGEST_LINE, JsonDepth, TooDeep
+from kgrec.sources.packed_files import long_line
+from kgrec.sources.tables.bad_rows import MEND, MOST
+from kgrec.sources.tables.json_scan import DEEP, REGULAR, numbers_as_texts
+from kgrec.sources.tables.raw_table import RawTable, Wanted
+from kgrec.sources.tables.separated import empty_file
+from kgrec.sources.tables.text_streams import TextStream, arrow_stream, not_text, text_lines
+
+BLOCK = 1 << 24  #: bytes that are read at a time
+LOOKED_AT = 10_000  #: rows from which keys and their forms are known
+CHUNK = 100_000  #: rows that are Python values at once
+NESTED = 2  #: lists within each other that a value may be
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class JsonLines:
+    """One file with a JSON object a line."""
+
+    path: Path
+    name: str
+    encoding: str = "utf-8"
+
+    unit: ClassVar[str] = "line"
+
+    def names(self) -> list[str]:
+        """The keys of the first ten thousand rows. Raises BadData where the file is empty, or has none."""
+        return list(self._forms)
+
+    @cached_property
+    def _forms(self) -> dict[str, set[int]]:
+        """By key, how the first rows have it: 0 a value, 1 or 2 a list, -1 what no column can be."""
+        rows = list(itertools.islice(self._rows(), LOOKED_AT))
+        if not rows:
+            raise BadData(empty_file(self.name, "is empty; it must have a JSON object a line"))
+        if all(isinstance(row, Fault) for _, row in rows):
+            raise BadData(rows[0][1]._replace(file=self.name, row=rows[0][0]))  # type: ignore[union-attr]
+        forms: dict[str, set[int]] = {}
+        for _, row in rows:
+            if not isinstance(row, Fault):
+                for key, value in row.items():
+                    found = forms.setdefault(key, set())
+                    if value is not None:
+                        found.add(_form(value))
+        return forms
+
+    def fast(self, wanted: Mapping[str, Wanted]) -> RawTable:
+        """The columns of these keys: strings, ids as codes, lists of strings. Raises pa.ArrowInvalid where a line or a
+        value does not fit."""
+        kinds = {name: self._kind(name, column) for name, column in wanted.items()}
+        chunks: dict[str, list[pa.Array]] = {name: [] for name in wanted}
+        with _Texts(self) as texts:
+            reader = pa.json.open_json(
+                arrow_stream(texts),
+                pa.json.ReadOptions(block_size=BLOCK),
+                pa.json.ParseOptions(explicit_schema=pa.schema(kinds.items()), unexpected_field_behavior="ignore"),
+            )
+            for batch in reader:
+                for name, column in wanted.items():
+                    is_code = pa.types.is_dictionary(column.type)
+                    chunks[name].append(batch[name].dictionary_encode() if is_code else batch[name])
+        columns = {
+            name: pa.chunked_array(arrays, column.type if pa.types.is_dictionary(column.type) else kinds[name])
+            for (name, arrays), column in zip(chunks.items(), wanted.values())
+        }
+        return RawTable(columns, self._full_lines)
+
+    def _kind(self, name: str, column: Wanted) -> pa.DataType:
+        forms = self._forms.get(name) or {0}
+        if len(forms) > 1 or (form := max(forms)) < 0 or form > (NESTED if column.lists else 0):
+            raise pa.ArrowInvalid(f"values of several forms: {name}")
+        return (pa.string(), pa.list_(pa.string()), pa.list_(pa.list_(pa.string())))[form]
+
+    def _full_lines(self) -> np.ndarray:
+        """int64 [n]: the lines that are not empty."""
+        return np.array([number for number, line in text_lines(self.path, self.encoding) if line.strip()], np.int64)
+
+    def careful(self, wanted: Mapping[str, Wanted], *, stops: bool = False) -> RawTable:
+        """The same, line by line; those that do not fit are left out and said."""
+        lines: list[int] = []
+        faults: list[Fault] = []
+        hidden = 0
+        columns = {name: _Values(column) for name, column in wanted.items()}
+        for line, row in self._rows():
+            found = [row] if isinstance(row, Fault) else [*_misfits(row, wanted)]
+            if found:
+                faults += [fault._replace(row=line) for fault in found][: MOST - len(faults)]
+                hidden += len(found)
+                if stops and hidden >= MOST:
+                    break
+                continue
+            lines.append(line)
+            for name, values in columns.items():
+                values.add(row.get(name))  # type: ignore[union-attr]
+        return RawTable(
+            {name: values.all() for name, values in columns.items()},
+            lambda: np.array(lines),
+            faults,
+            hidden - len(faults),
+        )
+
+    def _rows(self) -> Iterator[tuple[int, Row | Fault]]:
+        """Each line's number, and its object with texts for all values, or what is wrong with it."""
+        for number, line in text_lines(self.path, self.encoding):
+            if line.strip():
+                yield number, _row(line, self.encoding)
+
+
+def _row(line: bytes, encoding: str) -> Row | Fault:
+    try:
+        row = read_texts(line)
+    except UnicodeDecodeError as error:
+        return Fault(not_text(line[error.start :], error.start + 1, encoding), kind="bad row")
+    except TooDeep as error:
+        return Fault(f"{error}; flatten the JSON", kind="too large")
+    except ValueError as error:
+        return Fault(f"no JSON ({error}); {MEND}", kind="bad row")
+    if isinstance(row, dict):
+        return row
+    kind = "list" if isinstance(row, list) else "value"
+    return Fault(f"no JSON object but a {kind}; {MEND}", kind="bad row")
+
+
+def read_texts(text: bytes) -> Any:
+    """The value that JSON says, with the text of each number as it stands there, and NaN as none.
+
+    >>> read_texts(b'{"id": 9007199254740993, "price": 1.50}')
+    {'id': '9007199254740993', 'price': '1.50'}
+
+    Raises ValueError, and TooDeep among them, where it is broken, nested too deeply, or has a key twice.
+    """
+    if text.count(b"[") + text.count(b"{") > DEEPEST:
+        JsonDepth().check(text)
+    try:
+        value = _decoder.decode(text.decode())
+    except RecursionError:  # where the caller stands deep already
+        raise TooDeep from None
+    if b"\\" in text and (half := text_without_unicode(value)) is not None:
+        raise ValueError(f"the text {half!r} has half a pair of surrogates, which stands for no character")
+    return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> Row:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        twice = next(key for place, (key, _) in enumerate(pairs) if key in dict(pairs[:place]))
+        raise ValueError(f"the key {twice!r} stands twice")
+    return row
+
+
+_decoder = json.JSONDecoder(
+    parse_int=str,
+    parse_float=str,
+    parse_constant=lambda word: None if "NaN" in word else word,
+    object_pairs_hook=_once,
+)
+
+
+def _form(value: Any) -> int:
+    """0 for a single value, 1 for a list of such, 2 for a list of lists, -1 for what no column can be."""
+    if isinstance(value, dict):
+        return -1
+    if not isinstance(value, list):
+        return 0
+    inner = {_form(one) for one in value if one is not None}
+    if len(inner) > 1 or min(inner, default=0) < 0 or max(inner, default=0) >= NESTED:
+        return -1
+    return 1 + max(inner, default=0)
+
+
+def _misfits(row: Row, wanted: Mapping[str, Wanted]) -> Iterator[Fault]:
+    """What is wrong with the forms of a row's values."""
+    for name, column in wanted.items():
+        value = row.get(name)
+        if value is None or isinstance(value, str | bool):
+            continue
+        form = _form(value)
+        if column.lists and form >= 0:
+            continue
+        what = {-1: "an object" if isinstance(value, dict) else "a list of unlike things", 1: "a list"}
+        wanted_is = "a value or a list of values is wanted" if column.lists else "one value is wanted"
+        message = f"{name} is {what.get(form, 'a list of lists')}, {shown(value)}; {wanted_is}"
+        yield Fault(message, column=name, value=shown(value), kind="bad column")
+
+
+def text_of(value: Any) -> Any:
+    """A single value as the text that stands for it; None stays none."""
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def shown(value: Any) -> str:
+    """A value as JSON, cut."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:60]}..."
+
+
+class _Values:
+    """The values of one key, in compact chunks."""
+
+    def __init__(self, column: Wanted) -> None:
+        self._codes = pa.types.is_dictionary(column.type)
+        self._waiting: list[Any] = []
+        self._chunks: list[pa.Array] = []
+        self._lists = False
+
+    def add(self, value: Any) -> None:
+        self._waiting.append(text_of(value))
+        if len(self._waiting) >= CHUNK:
+            self._pack()
+
+    def _pack(self) -> None:
+        has_lists = any(isinstance(value, list) for value in self._waiting)
+        if has_lists:
+            self._lists = True
+            values = [None if value is None else flat(value) for value in self._waiting]
+            self._chunks.append(pa.array(values, pa.list_(pa.string())))
+        else:
+            texts = pa.array(self._waiting, pa.string())
+            self._chunks.append(texts.dictionary_encode() if self._codes else texts)
+        self._waiting.clear()
+
+    def all(self) -> pa.ChunkedArray:
+        """Every value, as lists where some are."""
+        self._pack()
+        if not self._lists:
+            return pa.chunked_array(self._chunks)
+        whole = pa.list_(pa.string())
+        return pa.chunked_array([one if one.type == whole else alone(one) for one in self._chunks], whole)
+
+
+def alone(values: pa.Array) -> pa.ListArray:
+    """Each value as a list of one; null stays null."""
+    ptr = pa.array(np.arange(len(values) + 1), pa.int32())
+    return pa.ListArray.from_arrays(ptr, values, mask=values.is_null())
+
+
+def flat(value: Any) -> list[str | None]:
+    """A value, or a list of values or of lists, as one list of texts."""
+    if not isinstance(value, list):
+        return [text_of(value)]
+    return [one for inner in value for one in flat(inner)]
+
+
+class _Texts(io.RawIOBase):
+    """The bytes of a file of JSON lines with numbers as texts. Raises pa.ArrowInvalid where a line is irregular, and
+    BadData where one never ends."""
+
+    def __init__(self, file: JsonLines) -> None:
+        self._file, self._source = file, TextStream(file.path, file.encoding)
+        self._blocks = self._texts()
+        self._ready = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """Close the file too."""
+        self._source.close()
+        super().close()
+
+    def read(self, size: int = -1) -> bytes:
+        """At most `size` bytes; none at the end."""
+        while not self._ready:
+            block = next(self._blocks, None)
+            if block is None:
+                return b""
+            self._ready = block.data
+        size = len(self._ready) if size < 0 else size
+        piece, self._ready = self._ready[:size], self._ready[size:]
+        return bytes(piece)
+
+    def _texts(self) -> Iterator[np.ndarray]:
+        rest, line, block = b"", 1, b"-"
+        while block:
+            block = self._source.read(BLOCK)
+            text = rest + block
+            cut = text.rfind(b"\n") + 1 if block else len(text)
+            if len(text) - cut > LONGEST_LINE:
+                raise long_line(self._file.path, line + text.count(b"\n"))
+            out = np.empty(2 * cut + 16, np.uint8)
+            filled, found, lines = numbers_as_texts(np.frombuffer(text, np.uint8)[:cut], out)
+            if found == DEEP:
+                what = f"{TooDeep()}; flatten the JSON"
+                raise BadData(what, file=self._file.name, row=line + lines, kind="too large")
+            if found != REGULAR:
+                raise pa.ArrowInvalid("an irregular line")
+            rest, line = text[cut:], line + lines
+            yield out[:filled]

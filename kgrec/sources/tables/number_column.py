@@ -1,0 +1,64 @@
+"""Columns of numbers, each read from its text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kgrec.column_texts import texts_of
+from kgrec.sources.tables.bad_rows import MEND
+from kgrec.sources.tables.columns import Column, Values
+from kgrec.sources.tables.raw_table import Wanted
+
+GREATEST = float(np.finfo(np.float32).max)  #: a weight or feature's, since graphs keep them as float32
+SPACE = " \t\r\n"  #: which is passed over before and after a number
+NUMBER = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"  #: not NaN, INF, 1,000 or 0x1F
+
+
+@dataclass(frozen=True, eq=False)
+class Numbers(Column):
+    """float64 within what float32 can hold, null where there is none and none is `required`."""
+
+    name: str
+    low: float = -GREATEST
+    high: float = GREATEST
+    required: bool = False
+
+    @property
+    def wanted(self) -> Wanted:
+        return Wanted(pa.float64())
+
+    def read(self, raw: pa.ChunkedArray) -> Values:
+        values = numbers_of(raw, self.name)
+        wrong = self._empty(raw) if self.required else []
+        is_number = pc.fill_null(pc.is_finite(values), False)
+        wrong += self._wrong(pc.and_(pc.invert(is_number), raw.is_valid()), "bad number", f"is not a number; {MEND}")
+        low, high = max(self.low, -GREATEST), min(self.high, GREATEST)
+        outside = pc.and_(is_number, pc.or_(pc.less(values, low), pc.greater(values, high)))
+        wrong += self._wrong(outside, "out of range", f"is not in {low:g}..{high:g}; {MEND}")
+        return Values(values, wrong)
+
+
+def numbers_of(raw: pa.ChunkedArray, name: str = "the column") -> pa.ChunkedArray:
+    """float64 of numbers, or of texts that write them: null, NaN or infinite where one does not. Integers beyond 2^53
+    become the nearest; `true` is 1.
+
+    >>> numbers_of(pa.chunked_array([["1.5", " 2", "1e3", "1_000", "many", None]])).to_pylist()
+    [1.5, 2.0, 1000.0, None, None, None]
+    """
+    types, kind = pa.types, raw.type
+    if types.is_null(kind) or types.is_boolean(kind):
+        return raw.cast(pa.float64())
+    if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
+        return raw.cast(pa.float64(), safe=False)
+    texts = pc.utf8_trim(texts_of(raw, name), SPACE)
+    try:
+        return texts.cast(pa.float64())
+    except pa.ArrowInvalid:
+        words = pc.utf8_lower(texts)
+        texts = pc.if_else(pc.equal(words, "true"), "1", pc.if_else(pc.equal(words, "false"), "0", texts))
+        is_number = pc.fill_null(pc.match_substring_regex(texts, NUMBER), False)
+        return pc.if_else(is_number, pc.utf8_ltrim(texts, "+"), pa.scalar(None, pa.string())).cast(pa.float64())

@@ -1,0 +1,218 @@
+"""The bytes of separated values as pyarrow takes them: records that are whole, and a separator of one byte."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from kgrec.errors import BadData, Fault
+from kgrec.sources.limits import LONGEST_LINE
+from kgrec.sources.packed_files import long_line
+from kgrec.sources.tables.bad_rows import MEND, MOST
+from kgrec.sources.tables.record_scan import AFTER, BYTE, COUNT, GOOD, OPEN, copy_good, scan_records
+from kgrec.sources.tables.text_streams import not_text
+
+BLOCK = 1 << 24  #: bytes that are read at a time
+UNIT_SEPARATOR = b"\x1f"  #: stands for a separator of several bytes while pyarrow reads
+RECORDS_AT_ONCE = 1 << 18  #: that a scan notes
+
+
+class SeparatedFile(Protocol):
+    """What `Records` must know of a file."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def quote(self) -> bool:
+        """Whether "..." quotes a value."""
+
+    @property
+    def encoding(self) -> str: ...
+
+    @property
+    def skip_rows(self) -> int:
+        """Lines before the first that counts."""
+
+    @property
+    def mark(self) -> bytes:
+        """The byte that separates."""
+
+    def stream(self) -> io.RawIOBase:
+        """Its bytes as UTF-8."""
+
+
+@dataclass(eq=False)
+class Records(io.RawIOBase):
+    """The records of a file of separated values. Broken ones are left out and said where reading is careful; else they
+    raise pa.ArrowInvalid, and what pyarrow refuses itself is not looked for."""
+
+    file: SeparatedFile
+    width: int  #: values a record; 0: any number
+    is_careful: bool
+    skips_names: bool
+    most: int | None = None  #: records that are read; None: all
+    stops: bool = False  #: whether reading ends where as many are broken as are listed
+    faults: list[Fault] = field(default_factory=list)  #: of the first that are broken
+    count: int = 0  #: of all that are
+
+    def __post_init__(self) -> None:
+        self._source = self.file.stream()
+        self._line, self._skips = 1, self.skips_names
+        self._lines: list[np.ndarray] = []
+        self._blocks = self._good_blocks()
+        self._ready = memoryview(b"")
+        self._room = np.empty((self.most or RECORDS_AT_ONCE, 5), np.int64)
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """Close the file too."""
+        self._source.close()
+        super().close()
+
+    def lines(self) -> np.ndarray:
+        """int32 [n]: the line that each good record begins in."""
+        return np.concatenate([np.empty(0, np.int32), *self._lines])
+
+    def has_more(self) -> bool:
+        """Whether there are good records that were not read. Raises as `read` does."""
+        while not self._ready:
+            block = next(self._blocks, None)
+            if block is None:
+                return False
+            self._ready = block
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """At most `size` bytes of good records; none at the end."""
+        if not self.has_more():
+            return b""
+        size = len(self._ready) if size < 0 else size
+        piece, self._ready = self._ready[:size], self._ready[size:]
+        return bytes(piece)
+
+    def first(self) -> list[str]:
+        """The good ones among the first `most`."""
+        text, is_end = self._first_block()
+        for found in self._scan(text, is_end):
+            self._note(text, found)
+            return [text[begin:stop].decode() for begin, stop, _, code, _ in found.tolist() if code == GOOD]
+        if len(text) >= LONGEST_LINE and not is_end:
+            raise long_line(self.file.path, self._line)
+        return []
+
+    def _first_block(self) -> tuple[bytes, bool]:
+        """Some bytes after the lines that are passed over, and whether they are all."""
+        text, is_end = b"", False
+        while not is_end and len(text) < BLOCK:
+            block = self._source.read(BLOCK)
+            text, is_end = text + block, not block
+        for _ in range(self.file.skip_rows):
+            text = text.partition(b"\n")[2]
+            self._line += 1
+        return text, is_end
+
+    def _good_blocks(self) -> Iterator[memoryview]:
+        text, is_end = self._first_block()
+        while True:
+            if self.is_careful or self._skips or (self.file.quote and b'"' in text):
+                self._used = 0
+                for found in self._scan(text, is_end):
+                    yield self._kept(text, found)
+            else:
+                self._used = len(text) if is_end else text.rfind(b"\n") + 1 or text.rfind(b"\r", 0, -1) + 1
+                yield memoryview(text)[: self._used]
+            if is_end or (self.stops and self.count >= MOST):
+                return
+            text = text[self._used :]
+            if len(text) > LONGEST_LINE:
+                raise long_line(self.file.path, self._line)
+            block = self._source.read(BLOCK)
+            text, is_end = text + block, not block
+
+    def _scan(self, text: bytes, is_end: bool) -> Iterator[np.ndarray]:
+        """The records that end in a text, as `scan_records` notes them, some at a time; `_used` is where they end."""
+        array = np.frombuffer(text, np.uint8)
+        how = self.file.mark[0], self.file.quote, self.width, is_end, LONGEST_LINE
+        self._used, count = 0, len(self._room)
+        while count == len(self._room):
+            begin = self._used
+            count, more, self._line = scan_records(array[begin:], *how, self._line, self._room)
+            self._used += more
+            if count:
+                self._room[:count, :2] += begin
+                yield self._room[:count]
+
+    def _kept(self, text: bytes, found: np.ndarray) -> memoryview:
+        """The bytes of the good ones of some records."""
+        if self._skips:
+            found, self._skips = found[1:], False
+        is_bad = found[:, 3] != GOOD
+        if not self.is_careful and is_bad.any():
+            raise pa.ArrowInvalid("a broken record")
+        self._note(text, found)
+        if not len(found) or not is_bad.any():
+            return memoryview(text)[int(found[0, 0]) if len(found) else self._used : self._used]
+        begin, stop = int(found[0, 0]), int(found[-1, 1])
+        out = np.empty(stop - begin + 1, np.uint8)
+        return out[: copy_good(np.frombuffer(text, np.uint8), found, out)].data
+
+    def _note(self, text: bytes, found: np.ndarray) -> None:
+        """Remember the lines of good records, and what is wrong with the others."""
+        if self.is_careful:
+            is_good = found[:, 3] == GOOD
+            self._lines.append(found[is_good, 2].astype(np.int32))
+            for begin, stop, line, code, detail in found[~is_good][: MOST - len(self.faults)].tolist():
+                what = self._wrong(code, detail, text[begin:stop])
+                self.faults.append(Fault(what, row=line, kind="bad row"))
+            self.count += int(np.count_nonzero(~is_good))
+
+    def _wrong(self, code: int, detail: int, record: bytes) -> str:
+        """What is wrong with a record, and what to do."""
+        if code == COUNT:
+            return f"{detail} values where there are {self.width} columns; {MEND}"
+        if code == BYTE:
+            return not_text(record[detail:], detail + 1, self.file.encoding)
+        unless = "say `quote: false` if quotes are part of the text"
+        if code == OPEN:
+            return f"the quote is never closed; close it, or {unless}"
+        assert code == AFTER
+        return f"text follows a closing quote; write a quote within quotes twice, or {unless}"
+
+
+class OneByte(io.RawIOBase):
+    """The bytes of a file with a separator of several bytes replaced by one. Raises BadData where that stands there."""
+
+    def __init__(self, stream: io.RawIOBase, separator: bytes, name: str) -> None:
+        self._stream, self._separator, self._name, self._rest = stream, separator, name, b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """About `size` bytes; none only at the end."""
+        block = self._stream.read(BLOCK if size < 0 else size) or b""
+        if UNIT_SEPARATOR in block:
+            what = f"has the character 0x1f, which cannot stand beside the separator {self._separator.decode()!r}"
+            raise BadData(Fault(f"{what}; take it away", self._name, kind="bad separator", file_is="subject"))
+        data = (self._rest + block).replace(self._separator, UNIT_SEPARATOR)
+        self._rest = b""
+        if block:  # the last bytes may be the start of a separator that the next block ends
+            for length in range(len(self._separator) - 1, 0, -1):
+                if data.endswith(self._separator[:length]):
+                    data, self._rest = data[:-length], data[-length:]
+                    break
+        return data if data or not block else self.read(size)
+
+    def close(self) -> None:
+        """Close the file too."""
+        self._stream.close()
+        super().close()

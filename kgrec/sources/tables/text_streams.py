@@ -1,0 +1,101 @@
+"""The bytes of text files as UTF-8, whatever they are written in, without a byte order mark."""
+
+from __future__ import annotations
+
+import codecs
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from kgrec.errors import BadData
+from kgrec.sources.limits import LONGEST_LINE, SMALL
+from kgrec.sources.packed_files import BLOCK, long_line, open_bytes
+
+BYTE_ORDER_MARK = codecs.BOM_UTF8
+MARK_LOW = 0xDC00  #: a byte that is no text becomes this lone surrogate plus itself, which is no UTF-8 either
+
+
+def _marked(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return "".join(chr(MARK_LOW + byte) for byte in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error("kgrec.marked", _marked)
+
+
+def require_encoding(name: str, encoding: str) -> None:
+    """Raise BadData where Python knows no such encoding of text."""
+    try:
+        is_text = codecs.lookup(encoding)._is_text_encoding
+    except (LookupError, ValueError):
+        is_text = False
+    if not is_text:
+        what = f"no encoding {encoding!r}; say `encoding: utf-8` or latin-1, cp1252"
+        raise BadData(what, file=name, value=encoding, kind="bad recipe")
+
+
+class TextStream(io.RawIOBase):
+    """The bytes of a file, unpacked, as UTF-8 without a byte order mark. Bytes that are no text stay bytes that are no
+    UTF-8, for those who read on to find."""
+
+    def __init__(self, path: Path, encoding: str = "utf-8", small: int = SMALL) -> None:
+        self._stream = open_bytes(path, small)
+        plain = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
+        self._decoder = None if plain else codecs.getincrementaldecoder(encoding)("kgrec.marked")
+        self._is_first = True
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """About `size` bytes; none only at the end. Raises BadData as `open_bytes` does."""
+        while True:
+            block: bytes = self._stream.read(BLOCK if size < 0 else size)
+            text = block
+            if self._decoder is not None:
+                text = self._decoder.decode(block, final=not block).encode("utf-8", "surrogatepass")
+            if self._is_first and text:
+                self._is_first = False
+                text = text.removeprefix(BYTE_ORDER_MARK)
+            if text or not block:
+                return text
+
+    def close(self) -> None:
+        """Close the file too."""
+        self._stream.close()
+        super().close()
+
+
+def not_text(piece: bytes, at: int, encoding: str) -> str:
+    """What is wrong with a byte that is no text, and what to do. piece: of a `TextStream`, from that byte on; at: its
+    place in the line, from 1."""
+    marked = len(piece) > 2 and piece[0] == 0xED and piece[1] >= 0xB0
+    byte = ((piece[1] & 0x3F) << 6 | piece[2] & 0x3F) & 0xFF if marked else piece[0]
+    is_wide = at == 1 and piece[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    other = "utf-16" if is_wide else "latin-1" if encoding != "latin-1" else "utf-8"
+    return f"byte 0x{byte:02x} at {at} is not {encoding}; say the `encoding`, perhaps {other}"
+
+
+def text_lines(path: Path, encoding: str = "utf-8", skip: int = 0) -> Iterator[tuple[int, bytes]]:
+    """Line numbers from 1, and lines as UTF-8 without their end, less the first `skip`. Raises BadData where a line is
+    longer than LONGEST_LINE."""
+    rest, number = b"", 0
+    with TextStream(path, encoding) as stream:
+        while block := stream.read():
+            *lines, rest = (rest + block).split(b"\n")
+            for line in (*lines, *([rest] if len(rest) > LONGEST_LINE else [])):
+                number += 1
+                if len(line) > LONGEST_LINE:
+                    raise long_line(path, number)
+                if number > skip:
+                    yield number, line.removesuffix(b"\r")
+    if rest and number >= skip:
+        yield number + 1, rest.removesuffix(b"\r")
+
+
+def arrow_stream(stream: io.RawIOBase) -> pa.NativeFile:
+    """The same for pyarrow to read."""
+    return pa.PythonFile(stream, mode="r")
