@@ -26,6 +26,12 @@ TTL = """
 """
 
 
+@pytest.fixture
+def build_of(build_and_check):
+    """Every build here is checked too."""
+    return build_and_check
+
+
 def ends(graph) -> list[tuple[str, ...]]:
     """(node type, id, relation, node type, id) of all edges but interactions, sorted."""
     found = []

@@ -24,6 +24,12 @@ links: {item: {template: "http://x/{id}"}}
 FACT = "<http://x/a> <http://x/dir> <http://x/d1> .\n"
 
 
+@pytest.fixture
+def build_of(build_and_check):
+    """Every build here is checked too."""
+    return build_and_check
+
+
 def ends(graph, *relations: str) -> list[tuple[str, ...]]:
     """(node type, id, relation, node type, id) of all edges but interactions, sorted."""
     found = []
