@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from kgrec import Graph
+from kgrec.sources.tables import record_stream
 
 RATED = ("user", "rated", "item")
 RECIPE = """
@@ -54,9 +55,7 @@ def test_any_separator(build_of, separator):
 
 
 def test_a_separator_is_found_across_the_blocks_that_are_read(build_of, monkeypatch):
-    from kgrec.sources.tables import separated
-
-    monkeypatch.setattr(separated, "BLOCK", 64)
+    monkeypatch.setattr(record_stream, "BLOCK", 64)
     rows = [(f"u{n}", "i" * (n % 9 + 1), n % 5, n) for n in range(200)]
     text = "user::item::rating::time\n" + "".join(f"{u}::{i}::{r}::{t}\n" for u, i, r, t in rows)
     graph, _ = build_of(recipe("r.dat", 'separator: "::"'), {"r.dat": text})
@@ -154,16 +153,23 @@ def test_lists_have_their_order_as_time(build_of):
     assert graph.time.tolist() == [0, 1, 2, 0]
 
 
-def test_many_rows_over_many_blocks_give_what_pandas_gives(build_of, monkeypatch):
-    from kgrec.sources.tables import separated
-
-    monkeypatch.setattr(separated, "BLOCK", 1 << 12)
-    rows = [(f"u{n * 7919 % 211}", f"i{n * 104729 % 97}", n % 5 + 1, n) for n in range(5000)]
-    text = "user,item,rating,time\n" + "".join(f"{u},{i},{r},{t}\n" for u, i, r, t in rows)
-    graph, _ = build_of(recipe("r.csv"), {"r.csv": text})
+@pytest.mark.parametrize("bad", [0, 1, 40])
+@pytest.mark.parametrize("quote", ["", '"'])
+@pytest.mark.parametrize(("block", "records"), [(1 << 12, 7), (1 << 12, 1 << 18), (61, 2), (1 << 24, 100)])
+def test_many_rows_over_many_blocks_give_what_pandas_gives(build_of, monkeypatch, block, records, quote, bad):
+    monkeypatch.setattr(record_stream, "BLOCK", block)
+    monkeypatch.setattr(record_stream, "RECORDS_AT_ONCE", records)
+    rows = [(f"u{n * 7919 % 211}", f"i{n * 104729 % 97}", n % 5 + 1, n) for n in range(2000)]
+    lines = [f"{quote}{u}{quote},{i},{r},{t}" for u, i, r, t in rows]
+    wrong = sorted({n * 49 for n in range(bad)}, reverse=True)
+    for place in wrong:
+        lines.insert(place, "x,y")
+    text = recipe("r.csv") + "on_bad_rows: report\n"
+    graph, report = build_of(text, {"r.csv": "\n".join(["user,item,rating,time", *lines, ""])})
+    assert len(report.problems) == bad
     for end, (node_type, column) in enumerate((("user", 0), ("item", 1))):
         codes, ids = pd.factorize(pd.Series([row[column] for row in rows]))
         assert graph.vocabulary[node_type].ids(range(999)) == list(ids)
         assert graph.edge_index[end].tolist() == codes.tolist()
     assert graph.weight.tolist() == [row[2] for row in rows]
-    assert graph.time.tolist() == list(range(5000))
+    assert graph.time.tolist() == list(range(2000))

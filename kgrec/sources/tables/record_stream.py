@@ -20,6 +20,7 @@ from kgrec.sources.tables.text_streams import not_text
 
 BLOCK = 1 << 24  #: bytes that are read at a time
 UNIT_SEPARATOR = b"\x1f"  #: stands for a separator of several bytes while pyarrow reads
+LINE_END = memoryview(b"\n")
 RECORDS_AT_ONCE = 1 << 18  #: that a scan notes
 
 
@@ -126,7 +127,9 @@ class Records(io.RawIOBase):
             if self.is_careful or self._skips or (self.file.quote and b'"' in text):
                 self._used = 0
                 for found in self._scan(text, is_end):
-                    yield self._kept(text, found)
+                    if kept := self._kept(text, found):
+                        yield kept
+                        yield LINE_END
             else:
                 self._used = len(text) if is_end else text.rfind(b"\n") + 1 or text.rfind(b"\r", 0, -1) + 1
                 yield memoryview(text)[: self._used]
@@ -152,16 +155,18 @@ class Records(io.RawIOBase):
                 yield self._room[:count]
 
     def _kept(self, text: bytes, found: np.ndarray) -> memoryview:
-        """The bytes of the good ones of some records."""
+        """The bytes of the good ones of some records, perhaps without the last line's end."""
         if self._skips:
             found, self._skips = found[1:], False
         is_bad = found[:, 3] != GOOD
         if not self.is_careful and is_bad.any():
             raise pa.ArrowInvalid("a broken record")
         self._note(text, found)
-        if not len(found) or not is_bad.any():
-            return memoryview(text)[int(found[0, 0]) if len(found) else self._used : self._used]
+        if not len(found):
+            return memoryview(b"")
         begin, stop = int(found[0, 0]), int(found[-1, 1])
+        if not is_bad.any():
+            return memoryview(text)[begin:stop]
         out = np.empty(stop - begin + 1, np.uint8)
         return out[: copy_good(np.frombuffer(text, np.uint8), found, out)].data
 
