@@ -139,7 +139,7 @@ def test_rows_of_unknown_ids_are_left_out_where_asked(file) -> None:
         ("user,item,rating\nbob,x,3\n", "has a column 'rating' already, as the prediction is called; rename it"),
         (
             "user,item\nbob,x,3\n",
-            "pairs.csv line 2: 3 values where there are 2 columns; mend the row; a CSV or Parquet file with the columns",
+            "pairs.csv line 2: 3 values where there are 2 columns; mend the row; a CSV or Parquet file with",
         ),
         ("user,item\n", "pairs.csv has no rows; a pair of a user and an item in each is wanted"),
         ("", "pairs.csv is empty; it must have a line for each row; a CSV or Parquet"),
