@@ -34,12 +34,20 @@ class Numbers(Column):
     def read(self, raw: pa.ChunkedArray) -> Values:
         values = numbers_of(raw, self.name)
         wrong = self._empty(raw) if self.required else []
+        low, high = max(self.low, -GREATEST), min(self.high, GREATEST)
+        if values.null_count == raw.null_count and _are_within(values, low, high):
+            return Values(values, wrong)
         is_number = pc.fill_null(pc.is_finite(values), False)
         wrong += self._wrong(pc.and_(pc.invert(is_number), raw.is_valid()), "bad number", f"is not a number; {MEND}")
-        low, high = max(self.low, -GREATEST), min(self.high, GREATEST)
         outside = pc.and_(is_number, pc.or_(pc.less(values, low), pc.greater(values, high)))
         wrong += self._wrong(outside, "out of range", f"is not in {low:g}..{high:g}; {MEND}")
         return Values(values, wrong)
+
+
+def _are_within(values: pa.ChunkedArray, low: float, high: float) -> bool:
+    """Whether all numbers that are there are in a range, and none is NaN."""
+    least, most = (bound.as_py() for bound in pc.min_max(values).values())
+    return (least is None or (low <= least and most <= high)) and not pc.any(pc.is_nan(values)).as_py()
 
 
 def numbers_of(raw: pa.ChunkedArray, name: str = "the column") -> pa.ChunkedArray:

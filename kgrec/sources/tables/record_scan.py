@@ -46,40 +46,52 @@ def _scan_one(
     in_quotes, after, at_start = False, False, True
     while at < size:
         byte = text[at]
-        if byte == NEWLINE or byte == RETURN:
-            if not in_quotes:
-                return code, place, fields, at, first_end, more_lines
-            if byte == RETURN and at + 1 >= size and not is_end:
-                break
-            if first_end < 0:
-                first_end = at
-            more_lines += 1
-            at += 2 if byte == RETURN and at + 1 < size and text[at + 1] == NEWLINE else 1
-        elif in_quotes and byte == QUOTE:
-            if at + 1 >= size and not is_end:
-                break
-            if at + 1 < size and text[at + 1] == QUOTE:
-                at += 2
-            else:
-                in_quotes, after = False, True
+        if in_quotes:
+            while byte != QUOTE and byte < 0x80 and byte != NEWLINE and byte != RETURN:
                 at += 1
-        elif not in_quotes and byte == separator:
+                if at >= size:
+                    break
+                byte = text[at]
+            if at >= size:
+                break
+            if byte == QUOTE:
+                if at + 1 >= size and not is_end:
+                    break
+                if at + 1 < size and text[at + 1] == QUOTE:
+                    at += 2
+                else:
+                    in_quotes, after = False, True
+                    at += 1
+                continue
+            if byte < 0x80:  # a line's end
+                if byte == RETURN and at + 1 >= size and not is_end:
+                    break
+                if first_end < 0:
+                    first_end = at
+                more_lines += 1
+                at += 2 if byte == RETURN and at + 1 < size and text[at + 1] == NEWLINE else 1
+                continue
+        elif byte == separator:
             fields += 1
             at_start, after = True, False
             at += 1
-        elif quotes and at_start and byte == QUOTE:
-            in_quotes, at_start = True, False
-            at += 1
+            continue
+        elif byte == NEWLINE or byte == RETURN:
+            return code, place, fields, at, first_end, more_lines
         elif after:
             return AFTER, 0, fields, at, first_end, more_lines
-        else:
+        elif byte < 0x80:
+            in_quotes = quotes and at_start and byte == QUOTE
             at_start = False
-            length = text_length(text, at, size)
-            if length < 0 and not is_end:
-                break
-            if length <= 0 and code == GOOD:
-                code, place = BYTE, at - begin
-            at += max(length, 1)
+            at += 1
+            continue
+        at_start = False
+        length = text_length(text, at, size)
+        if length < 0 and not is_end:
+            break
+        if length <= 0 and code == GOOD:
+            code, place = BYTE, at - begin
+        at += max(length, 1)
     if not is_end:
         return OPEN if in_quotes and first_end >= 0 else -1, 0, fields, at, first_end, more_lines
     return OPEN if in_quotes else code, place, fields, at, first_end, more_lines
@@ -129,6 +141,23 @@ def scan_records(
         line += more_lines
         at = stop
     return count, at, line
+
+
+@numba.njit(nogil=True, cache=True)
+def whole_records(text: np.ndarray, separator: int, quotes: bool, wanted: int, is_end: bool) -> int:
+    """How many bytes the records of a text take that end in it; -1 where one of them is broken."""
+    size, at = len(text), 0
+    while at < size:
+        if text[at] == NEWLINE or text[at] == RETURN:
+            at += 1
+            continue
+        code, _, fields, stop, _, _ = _scan_one(text, at, separator, quotes, is_end)
+        if code == -1 or (code == OPEN and not is_end):
+            return at
+        if code != GOOD or fields != wanted:
+            return -1
+        at = stop
+    return at
 
 
 @numba.njit(nogil=True, cache=True)

@@ -15,7 +15,7 @@ from kgrec.errors import BadData, Fault
 from kgrec.sources.limits import LONGEST_LINE
 from kgrec.sources.packed_files import long_line
 from kgrec.sources.tables.bad_rows import MEND, MOST
-from kgrec.sources.tables.record_scan import AFTER, BYTE, COUNT, GOOD, OPEN, copy_good, scan_records
+from kgrec.sources.tables.record_scan import AFTER, BYTE, COUNT, GOOD, OPEN, copy_good, scan_records, whole_records
 from kgrec.sources.tables.text_streams import not_text
 
 BLOCK = 1 << 24  #: bytes that are read at a time
@@ -93,12 +93,14 @@ class Records(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """At most `size` bytes of good records; none at the end."""
-        if not self.has_more():
-            return b""
-        size = len(self._ready) if size < 0 else size
-        piece, self._ready = self._ready[:size], self._ready[size:]
-        return bytes(piece)
+        """`size` bytes of good records, fewer only at the end."""
+        pieces, wanted = [], size
+        while wanted and self.has_more():
+            piece = self._ready if size < 0 else self._ready[:wanted]
+            self._ready = self._ready[len(piece) :]
+            pieces.append(piece)
+            wanted -= len(piece) if size >= 0 else 0
+        return b"".join(pieces)
 
     def first(self) -> list[str]:
         """The good ones among the first `most`."""
@@ -124,12 +126,17 @@ class Records(io.RawIOBase):
     def _good_blocks(self) -> Iterator[memoryview]:
         text, is_end = self._first_block()
         while True:
-            if self.is_careful or self._skips or (self.file.quote and b'"' in text):
-                self._used = 0
+            if self.is_careful or self._skips:
                 for found in self._scan(text, is_end):
                     if kept := self._kept(text, found):
                         yield kept
                         yield LINE_END
+            elif self.file.quote and b'"' in text:
+                array = np.frombuffer(text, np.uint8)
+                self._used = whole_records(array, self.file.mark[0], True, self.width, is_end)
+                if self._used < 0:
+                    raise pa.ArrowInvalid("a broken record")
+                yield memoryview(text)[: self._used]
             else:
                 self._used = len(text) if is_end else text.rfind(b"\n") + 1 or text.rfind(b"\r", 0, -1) + 1
                 yield memoryview(text)[: self._used]
@@ -139,7 +146,7 @@ class Records(io.RawIOBase):
             if len(text) > LONGEST_LINE:
                 raise long_line(self.file.path, self._line)
             block = self._source.read(BLOCK)
-            text, is_end = text + block, not block
+            text, is_end = text + block if text else block, not block
 
     def _scan(self, text: bytes, is_end: bool) -> Iterator[np.ndarray]:
         """The records that end in a text, as `scan_records` notes them, some at a time; `_used` is where they end."""

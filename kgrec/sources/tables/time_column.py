@@ -44,6 +44,8 @@ class Times(Column):
 
     def read(self, raw: pa.ChunkedArray) -> Values:
         seconds = self._seconds(raw)
+        if len(seconds) and not raw.null_count and seconds.min() >= EARLY and seconds.max() <= self.now + DAY:
+            return Values(pa.chunked_array([pa.array(seconds)]))
         is_time, is_null = seconds != NONE, np.asarray(raw.is_null())
         wrong = self._empty(raw)
         for rows, fault in (
@@ -114,6 +116,8 @@ def _divided(whole: pa.ChunkedArray, scale: int) -> np.ndarray:
 def _floored(raw: pa.ChunkedArray, scale: int, name: str) -> np.ndarray:
     """Numbers by `scale`, rounded down; NONE for what is no number, or is beyond all time."""
     numbers = numbers_of(raw, name).to_numpy()
+    if len(numbers) and max(numbers.max(), -numbers.min()) < 1 << 53:  # not where one is NaN
+        return np.floor(numbers / scale if scale > 1 else numbers).astype(np.int64)
     with np.errstate(invalid="ignore"):
         seconds = np.floor(numbers / scale if scale > 1 else numbers)
         fits = np.isfinite(seconds)
