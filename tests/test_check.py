@@ -101,7 +101,7 @@ def test_bad_rows_that_the_recipe_reports_are_notes(tmp_path: Path) -> None:
         ratings_csv="user,film,rating,time\nann,1,5,100\nann,2,9,100\nbob,2,4,200\n",
     )
     assert found == [
-        "note: ratings.csv line 3: rating '9' is not in 1..5; mend the row or set on_bad_rows: report",
+        "note: ratings.csv line 3: rating '9' is not in 1..5; mend the row",
     ]
 
 
@@ -204,7 +204,7 @@ def test_bad_recipe(tmp_path: Path) -> None:
     assert "no key 'relatoin'; did you mean 'relation'?" in found[0]
     problems(tmp_path)
     (found_folder,) = check(tmp_path / "films.yaml", tmp_path / "nowhere")
-    assert found_folder.message == f"{tmp_path / 'nowhere'} is no folder; say where the files are with --data"
+    assert found_folder.message == f"{tmp_path / 'nowhere'} is no folder; mend --data"
 
 
 def test_former_names_of_the_modules() -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from kgrec.errors import Fault, KgrecError
 from kgrec.graph import Candidates, Graph
+from kgrec.sources.advice import SAY_DATA
 from kgrec.sources.building.events import KnownIds
 from kgrec.sources.building.graph_builder import GraphBuilder
 from kgrec.sources.building.links import EntityNodes
@@ -21,10 +23,16 @@ from kgrec.sources.tables.bad_rows import BadRows
 
 
 class BuildState:
-    """Of one recipe and the folder of its files."""
+    """Of one recipe and the folder of its files. data: that folder, else the recipe's own. Raises KgrecError where it
+    is none."""
 
-    def __init__(self, recipe: Recipe, folder: Path, bad_rows: BadRows) -> None:
-        self.recipe, self.folder, self.bad_rows = recipe, folder, bad_rows
+    def __init__(self, recipe: Recipe, data: Path | str | None, bad_rows: BadRows) -> None:
+        self.recipe, self.bad_rows = recipe, bad_rows
+        self.is_data_said = data is not None
+        self.folder = Path(recipe.data if data is None else data)
+        if not self.folder.is_dir():
+            advice = "mend --data" if self.is_data_said else f"say where the files of {recipe.name} are with --data"
+            raise KgrecError(f"{self.folder} is no folder; {advice}", kind="missing file")
         self.report = BuildReport(recipe.name)
         self.target, self.target_interactions = recipe.target_type, recipe.target_interactions
         self.builder = GraphBuilder()
@@ -39,6 +47,12 @@ class BuildState:
         self.literal_columns = LiteralColumns()  #: features from facts
         self.relations_of_facts: set[str] = set()
         self.graph: Graph | None = None  #: from the last step
+
+    def fitting(self, fault: Fault) -> Fault:
+        """The same fault, which does not advise to say the folder of the files where it was said."""
+        if not self.is_data_said:
+            return fault
+        return fault._replace(message=fault.message.replace(SAY_DATA, "the folder of --data"))
 
     def known_ids(self, between: tuple[str, str]) -> tuple[KnownIds | None, KnownIds | None]:
         """The ids that columns of these two node types may name; None: any, because the recipe does not say that tables

@@ -183,7 +183,7 @@ def _without_duplicates(events: Events, table: Interactions, report: BuildReport
     starts = np.flatnonzero(np.diff(pair[order], prepend=pair[order[0]] - 1))
     ends = np.append(starts[1:], len(order))
     if table.duplicates == "error":
-        _refuse_duplicates(events, order[starts[ends - starts > 1]], name)
+        _refuse_duplicates(events, order[starts[ends - starts > 1]], table.between, name)
         return events
     rows = order[starts] if table.duplicates == "first" else order[ends - 1]
     if table.duplicates == "sum":
@@ -195,17 +195,20 @@ def _without_duplicates(events: Events, table: Interactions, report: BuildReport
             clicked = np.zeros_like(events.click)
             clicked[rows] = np.maximum.reduceat(events.click[order], starts)
             events = replace(events, click=clicked)
-    report.drop(f"rows of {name} that repeat a user, item and relation", len(events) - len(rows))
+    article = "an" if table.between[0][0] in "aeio" else "a"
+    what = f"{article} {table.between[0]}, {table.between[1]} and relation"
+    report.drop(f"rows of {name} that repeat {what}", len(events) - len(rows))
     return events.at(np.sort(rows))
 
 
-def _refuse_duplicates(events: Events, repeated: np.ndarray, name: str) -> None:
+def _refuse_duplicates(events: Events, repeated: np.ndarray, between: tuple[str, str], name: str) -> None:
     if len(repeated):
         users = events.user_ids.take(pa.array(events.user[repeated]))
         items = events.item_ids.take(pa.array(events.item[repeated]))
         raise BadData(
             Fault(
-                f"user {user!r} and item {item!r} stand more than once; mend the rows or say `duplicates: last`",
+                f"{between[0]} {user!r} and {between[1]} {item!r} stand more than once; mend the rows or say "
+                "`duplicates: last`",
                 name,
                 value=user,
                 kind="duplicate",

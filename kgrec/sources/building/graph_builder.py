@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from kgrec.graph.assembly import EdgePart, NodePart
 from kgrec.graph.features import Feature
 from kgrec.graph.schema import EdgeType, FeatureKind
 from kgrec.graph.vocabulary import Vocabulary
+from kgrec.sources.rdf.numbering import first_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +116,13 @@ class EdgeColumns:
     inverse_of: str | None = None
     part: np.ndarray | None = None  #: int8 [E], 0 train, 1 valid, 2 test, where the files say so
 
+    def at(self, mask: np.ndarray) -> EdgeColumns:
+        """Those where a mask, bool [E], is true."""
+        numbers = {name: getattr(self, name) for name in ("source", "target", "time", "weight", "part")}
+        taken = {name: values[mask] for name, values in numbers.items() if values is not None}
+        kept = pa.array(mask)
+        return replace(self, **taken, features={n: (kind, v.filter(kept)) for n, (kind, v) in self.features.items()})
+
     def finished(self) -> EdgePart:
         """The edges as `assemble` takes them."""
         features = {name: Feature.from_arrow(values, kind) for name, (kind, values) in self.features.items()}
@@ -136,6 +144,32 @@ class GraphBuilder:
         """Edges of a type; where it has some already, these come after them. Raises KgrecError where they differ in
         what is known of each edge."""
         self.edges[edge] = _joined(edge, self.edges[edge], columns) if edge in self.edges else columns
+
+    def add_new_edges(self, edge: EdgeType, columns: EdgeColumns) -> int:
+        """Edges of a type, less those that repeat another, there or among them, in all that is known of them. Returns
+        how many those are. Raises KgrecError as `add_edges`."""
+        before = len(self.edges[edge].source) if edge in self.edges else 0
+        self.add_edges(edge, columns)
+        kept = first_rows(_numbers_of(self.edges[edge]))
+        kept[:before] = True
+        repeated = len(kept) - int(kept.sum())
+        if repeated:
+            self.edges[edge] = self.edges[edge].at(kept)
+        return repeated
+
+
+def _numbers_of(edges: EdgeColumns) -> np.ndarray:
+    """int64 [E, k]: rows that are equal where all that is known of two edges is."""
+    weight = None if edges.weight is None else (edges.weight + np.float32(0)).view(np.int32)  # -0.0 is 0.0
+    numbers = [one for one in (edges.source, edges.target, edges.time, weight, edges.part) if one is not None]
+    return np.stack([*numbers, *(_codes(values) for _, values in edges.features.values())], axis=1).astype(np.int64)
+
+
+def _codes(values: pa.Array) -> np.ndarray:
+    """int64 [n]: equal where two values are."""
+    if pa.types.is_nested(values.type):
+        return np.asarray(pd.factorize(pd.Series(values.to_pylist(), dtype=object).map(repr))[0], np.int64)
+    return np.asarray(pd.factorize(values.to_numpy(zero_copy_only=False))[0], np.int64)
 
 
 def _joined(edge: EdgeType, first: EdgeColumns, second: EdgeColumns) -> EdgeColumns:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -134,24 +133,26 @@ def place_node_rows(rows: NodeRows, builder: GraphBuilder, report: BuildReport) 
     for name, (kind, values) in rows.features.items():
         nodes.add_feature(name, PartialFeature(kind, number[known], values.filter(kept)), rows.table.file[0])
     for relation, targets in rows.edges.items():
-        _place_edges(rows, relation, number[known], targets.filter(kept), builder)
+        _place_edges(rows, relation, number[known], targets.filter(kept), builder, report)
 
 
 def _place_edges(
-    rows: NodeRows, relation: str, source: np.ndarray, targets: pa.ListArray, builder: GraphBuilder
+    rows: NodeRows,
+    relation: str,
+    source: np.ndarray,
+    targets: pa.ListArray,
+    builder: GraphBuilder,
+    report: BuildReport,
 ) -> None:
-    """An edge from each node to each of its values; a value that stands twice in a field is one."""
+    """An edge from each node to each of its values; a value that stands twice in a field, or in an edge list or another
+    table too, is one."""
     edge = rows.table.edges[relation]
-    pairs = pd.DataFrame(
-        {
-            "source": source[pc.list_parent_indices(targets).to_numpy()],
-            "target": _add_targets(edge, pc.list_flatten(targets), builder),
-        }
-    ).drop_duplicates()
-    builder.add_edges(
-        (rows.node_type, relation, edge.to),
-        EdgeColumns(pairs["source"].to_numpy(), pairs["target"].to_numpy(), label=edge.column or relation),
-    )
+    heads = source[pc.list_parent_indices(targets).to_numpy()]
+    tails = _add_targets(edge, pc.list_flatten(targets), builder)
+    columns = EdgeColumns(heads, tails, label=edge.column or relation)
+    repeated = builder.add_new_edges((rows.node_type, relation, edge.to), columns)
+    where = f"column {edge.column or relation!r} of {rows.table.file[0]}"
+    report.drop(f"values in {where} that repeat another of their {rows.node_type}", repeated)
 
 
 def _add_targets(edge: AttributeEdge, ids: pa.Array, builder: GraphBuilder) -> np.ndarray:
@@ -168,7 +169,7 @@ def _add_targets(edge: AttributeEdge, ids: pa.Array, builder: GraphBuilder) -> n
     if edge.parents:
         pairs = dict.fromkeys(zip(child, parent))
         source, target = (nodes.find(pa.array([pair[end] for pair in pairs], pa.string())) for end in (0, 1))
-        builder.add_edges((edge.to, edge.parents, edge.to), EdgeColumns(source, target, label=edge.parents))
+        builder.add_new_edges((edge.to, edge.parents, edge.to), EdgeColumns(source, target, label=edge.parents))
     return nodes.find(pa.array([_normal(text, edge.path) for text in ids.to_pylist()], pa.string()))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kgrec.errors import KgrecError
+from kgrec.errors import BadData
 from kgrec.files import refuse_existing
 from kgrec.graph import Graph
 from kgrec.graph.storage import GRAPH_FOLDER
@@ -40,12 +40,12 @@ def build(
     start = time.perf_counter()
     if not isinstance(recipe, Recipe):
         recipe = Recipe.load(recipe)
-    folder = Path(data if data is not None else recipe.data)
-    if not folder.is_dir():
-        raise KgrecError(f"{folder} is no folder; say where the files of {recipe.name} are with --data")
-    state = BuildState(recipe, folder, BadRows(recipe.on_bad_rows))
+    state = BuildState(recipe, data, BadRows(recipe.on_bad_rows))
     for step in steps_of(recipe, rdf):
-        step.run(state)
+        try:
+            step.run(state)
+        except BadData as error:
+            raise BadData(map(state.fitting, error.faults)) from error
     assert state.graph is not None
     report = state.report
     report.problems = state.bad_rows.lines

@@ -103,6 +103,8 @@ class _MatchedSplit:
             shown = [f"{u} {i}" for u, i in zip(*(i.filter(pa.array(absent))[:5].to_pylist() for i in ids))]
             what = f"{int(absent.sum())} pairs of {', '.join(files)} are no edges of the graph, such as {some(shown)}"
             advice = "the files are of another version of the data, or `ids` should be said"
+            if self.split.ids != "ids":
+                advice = "the files are of another version of the data, or `ids` is wrong"
             raise self._wrong(f"{what}; {advice}", files, "dangling id", shown[0])
         report.drop(f"pairs of {', '.join(files)} whose edges the recipe's filters leave out", absent.sum())
         return found[~absent]
@@ -151,7 +153,9 @@ def published_candidates(
     item = numbers.of(1, pa.array([i for items in lists for i in items], pa.string()), published.ids)
     if (user < 0).any() or (item < 0).any():
         what = f"{(user < 0).sum()} users and {(item < 0).sum()} items are not in the graph"
-        advice = "say `ids: first_appearance`, or mend the file"
+        advice = (
+            "say `ids: first_appearance`, or mend the file" if published.ids == "ids" else "mend the file, or `ids`"
+        )
         raise BadData(f"{what}; {advice}", file=published.file, kind="dangling id")
     pairs = pd.DataFrame({"user": np.repeat(user, lengths), "item": item}).drop_duplicates()
     pairs = pairs.sort_values("user", kind="stable")

@@ -12,6 +12,7 @@ from kgrec.graph import Graph
 from kgrec.graph.assembly import assemble
 from kgrec.graph.schema import EdgeType
 from kgrec.sources.building.build_state import BuildState
+from kgrec.sources.building.edge_lists import place_edge_list
 from kgrec.sources.building.events import read_events
 from kgrec.sources.building.fact_counts import count_facts
 from kgrec.sources.building.fact_edges import (
@@ -32,6 +33,7 @@ from kgrec.sources.building.triple_tables import read_triples
 from kgrec.sources.rdf.facts import FactOptions, Facts
 from kgrec.sources.rdf.reading import facts_of, read_rdf
 from kgrec.sources.rdf.source import RdfSource
+from kgrec.sources.recipe.edge_part import EdgeTable
 from kgrec.sources.recipe.interaction_part import Interactions
 from kgrec.sources.recipe.knowledge_part import Link, Triples
 from kgrec.sources.recipe.node_part import ImageFolder, NodeTable, VectorFile
@@ -64,6 +66,7 @@ def steps_of(recipe: Recipe, rdf: Sequence[tuple[rdflib.Graph, FactOptions]] = (
         Step((), _name_target_ends),
         *_node_tables(recipe),
         *map(_interactions, recipe.interactions),
+        *_edge_lists(recipe),
         *_clicks(recipe),
         *_published(recipe),
         *_node_columns(recipe),
@@ -120,6 +123,16 @@ def _interactions(table: Interactions) -> Step:
         place_events(events, table, state.target, state.builder)
 
     return Step(table.all_files, run)
+
+
+def _edge_lists(recipe: Recipe) -> Iterator[Step]:
+    """Edge lists: the nodes that they name come after those of the interactions."""
+    for relation, tables in recipe.edges.items():
+        yield from (Step(table.file, _edge_list(relation, table)) for table in tables)
+
+
+def _edge_list(relation: str, table: EdgeTable) -> Work:
+    return lambda state: place_edge_list(relation, table, state)
 
 
 def _clicks(recipe: Recipe) -> Iterator[Step]:

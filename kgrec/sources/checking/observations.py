@@ -10,11 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec.errors import Fault, some
-from kgrec.graph.schema import clean_name
+from kgrec.graph.schema import EdgeType, clean_name
 from kgrec.sources.building.build_state import BuildState
 from kgrec.sources.building.fact_counts import unknown_predicates
 from kgrec.sources.building.report import graph_only_line
 from kgrec.sources.rdf.facts import FactOptions, Facts
+from kgrec.sources.recipe.edge_part import EdgeTable
+from kgrec.sources.recipe.interaction_part import Interactions
 
 
 def observations(state: BuildState, *, is_complete: bool) -> Iterator[Fault]:
@@ -24,9 +26,9 @@ def observations(state: BuildState, *, is_complete: bool) -> Iterator[Fault]:
         yield from _unknown_names(options, facts)
         yield from _several_types(options, facts)
         yield from _links_to_other_types(state, options, facts)
-    hidden = state.bad_rows.count - len(state.bad_rows.faults)
-    if hidden:
-        yield Fault(f"{hidden:,} more bad rows are not shown", kind="bad row")
+    for severity, hidden in state.bad_rows.hidden.items():
+        if hidden:
+            yield Fault(f"{hidden:,} more bad rows are not shown", kind="bad row", severity=severity)
     for line in state.report.lines_of_left_out():
         yield Fault(line, kind="left out", severity="note")
     for line in state.report.notes:
@@ -38,17 +40,31 @@ def observations(state: BuildState, *, is_complete: bool) -> Iterator[Fault]:
 
 
 def _repeated_edges(state: BuildState) -> Iterator[Fault]:
-    """Rows of one user and item, where the recipe keeps all."""
-    tables = [table for table in state.recipe.interactions if table.duplicates == "keep"]
-    for edge in dict.fromkeys(edge for table in tables for edge in table.edge_types if edge in state.builder.edges):
+    """Rows of one user and item, or of the two ends of an edge list, where the recipe keeps all."""
+    found: dict[EdgeType, list[Interactions | EdgeTable]] = {}
+    for table in state.recipe.interactions:
+        for edge in table.edge_types:
+            found.setdefault(edge, []).append(table)
+    for relation, tables in state.recipe.edges.items():
+        for one in tables:
+            found.setdefault((one.between[0], relation, one.between[1]), []).append(one)
+    for edge, of_edge in found.items():
+        if edge not in state.builder.edges or not any(table.duplicates in ("keep", "merge") for table in of_edge):
+            continue
         edges = state.builder.edges[edge]
         pair = edges.source * len(state.builder.nodes_of(edge[2])) + edges.target
         repeated = len(pair) - len(np.unique(pair))
         if repeated:
-            what = f"{repeated:,} rows repeat a user and item of {edge[1]!r}; all are kept: say `duplicates:` else"
-            of_edge = [table for table in tables if edge in table.edge_types]
-            files = [name for table in of_edge for name in table.all_files]
+            is_said = all("duplicates" in table.model_fields_set for table in of_edge)
+            kept = "all are kept, as `duplicates:` says" if is_said else "all are kept: say `duplicates:` else"
+            ends = "user and item" if isinstance(of_edge[0], Interactions) else f"{edge[0]} and {edge[2]}"
+            files = [name for table in of_edge for name in _files(table)]
+            what = f"{repeated:,} rows repeat a {ends} of {edge[1]!r}; {kept}"
             yield Fault(what, ", ".join(files), kind="duplicate", severity="note")
+
+
+def _files(table: Interactions | EdgeTable) -> list[str]:
+    return table.all_files if isinstance(table, Interactions) else table.file
 
 
 def _unknown_names(options: FactOptions, facts: Facts) -> Iterator[Fault]:
@@ -105,7 +121,9 @@ def _added_nodes(state: BuildState) -> Iterator[Fault]:
         nodes = state.builder.nodes_of(name)
         more = len(nodes) - count
         if more and state.recipe.nodes[name].tables:
-            what = f"{more:,} {name} ids are in no table of theirs; nodes are added: say `complete: true` to refuse"
+            is_complete = state.recipe.nodes[name].complete
+            advice = "`complete: true` is of the ids in rows" if is_complete else "say `complete: true` to refuse"
+            what = f"{more:,} {name} ids are in no table of theirs; nodes are added: {advice}"
             yield Fault(what, value=nodes.ids[count].as_py(), kind="dangling id", severity="note")
 
 

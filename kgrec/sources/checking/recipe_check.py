@@ -19,10 +19,10 @@ def check_recipe(path: Path, data: Path | None) -> list[Problem]:
         recipe = Recipe.load(path)
     except KgrecError as error:
         return [problem_of(fault, str(path), "bad recipe") for fault in error.faults]
-    folder = data if data is not None else Path(recipe.data)
-    if not folder.is_dir():
-        return [Problem(str(path), f"{folder} is no folder; say where the files are with --data", "missing file")]
-    state = BuildState(recipe, folder, BadRows(recipe.on_bad_rows, keep_going=True))
+    try:
+        state = BuildState(recipe, data, BadRows(recipe.on_bad_rows, keep_going=True))
+    except KgrecError as error:
+        return [problem_of(fault, str(path)) for fault in error.faults]
     walk = _Walk(state)
     for step in steps_of(recipe):
         walk.take(step)
@@ -64,7 +64,8 @@ class _Walk:
 
     def _about(self, step: Step, error: KgrecError) -> list[Fault]:
         """The faults of an error, with the file's name as the recipe says it."""
-        return [fault._replace(file=self._named(fault.file) or ", ".join(step.files) or None) for fault in error.faults]
+        where = ", ".join(step.files) or None
+        return [self.state.fitting(f)._replace(file=self._named(f.file) or where) for f in error.faults]
 
     def _named(self, file: str | None) -> str | None:
         if file is None or not Path(file).is_relative_to(self.state.folder):

@@ -116,13 +116,13 @@ def _not_relative(file: RdfFile, quads: Iterator[pyoxigraph.Quad]) -> Iterator[p
         for term in (quad.subject, quad.predicate, quad.object):
             value = getattr(term, "value", "")
             if value.startswith(NO_BASE):
-                raise BadData(_relative(value.removeprefix(NO_BASE), file.name))
+                raise BadData(_relative(value.removeprefix(NO_BASE), file))
         yield quad
 
 
-def _relative(iri: str, file: str, line: int | None = None, column: int | None = None) -> Fault:
-    what = f"IRI {iri!r} is relative; say `base:`, the IRI to which it is relative"
-    return Fault(what, file, line, column, iri, "bad RDF")
+def _relative(iri: str, file: RdfFile, line: int | None = None, column: int | None = None) -> Fault:
+    advice = "say `base:`, the IRI to which it is relative" if file.base is None else "mend it, or `base`"
+    return Fault(f"IRI {iri!r} is relative; {advice}", file.name, line, column, iri, "bad RDF")
 
 
 def _fault(file: RdfFile, error: SyntaxError) -> Fault:
@@ -138,11 +138,11 @@ def _fault(file: RdfFile, error: SyntaxError) -> Fault:
         if file.is_lines:
             what = f"IRI {iri!r} is relative, which this format has not; mend the file"
             return Fault(what, file.name, line, column, iri, "bad RDF")
-        return _relative(iri, file.name, line, column)
+        return _relative(iri, file, line, column)
     if "XML namespaces" in what:
         what = "it is XML but no RDF/XML; mend the file or say another `format`"
     else:
-        what = f"{what}; mend the file{', or say `lenient: true`' if 'IRI' in what else ''}"
+        what = f"{what}; mend the file{', or say `lenient: true`' if 'IRI' in what and not file.lenient else ''}"
     return Fault(what, file.name, line, column, kind="bad RDF")
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field, model_validator
 
 from kgrec.errors import BadData, Fault
+from kgrec.sources.advice import SAY_DATA
 from kgrec.sources.limits import QUERY_SECONDS
 from kgrec.sources.rdf.facts import FactOptions
 from kgrec.sources.rdf.rdf_file import FORMATS, RdfFile, RdfFormat, format_of
@@ -64,7 +65,7 @@ def rdf_files(source: RdfSource, folder: Path) -> list[RdfFile]:
         is_pattern = any(character in name for character in "*?[") and not (folder / name).exists()
         paths = sorted(folder.glob(name)) if is_pattern else [folder / name]
         if not paths or not all(path.is_file() for path in paths):
-            what = f"{folder / name} is not there; mend `files` in the recipe, or say the folder with --data"
+            what = f"{folder / name} is not there; mend `files` in the recipe, or {SAY_DATA}"
             faults.append(Fault(what, name, kind="missing file", file_is="named"))
             continue
         for path in paths:

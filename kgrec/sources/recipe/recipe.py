@@ -16,6 +16,7 @@ from kgrec.errors import unknown_name
 from kgrec.graph.schema import EdgeType
 from kgrec.sources.rdf.source import RdfSource
 from kgrec.sources.recipe.document import load_document
+from kgrec.sources.recipe.edge_part import EdgeTable
 from kgrec.sources.recipe.interaction_part import Interactions
 from kgrec.sources.recipe.knowledge_part import Link, Triples
 from kgrec.sources.recipe.node_part import Nodes
@@ -38,10 +39,15 @@ class Recipe(RecipePart):
     data: str = Field(".", description="the data folder, relative to the recipe; `--data` overrides it")
     nodes: dict[Name, Nodes] = Field({}, description="node types and their tables")
     interactions: Annotated[list[Interactions], BeforeValidator(as_list)] = Field(description="what users did")
+    edges: dict[Name, Annotated[list[EdgeTable], BeforeValidator(as_list)]] = Field(
+        {}, description="relation -> its edge list, or several: tables with an edge a row, such as a film and a genre"
+    )
     links: dict[Name, Link] = Field({}, description="node type -> which entity each of its nodes is")
     rdf: Annotated[list[RdfSource], BeforeValidator(as_list)] = Field([], description="facts in RDF files")
     triples: Annotated[list[Triples], BeforeValidator(as_list)] = Field([], description="facts in tables of triples")
-    target: str | EdgeType | None = Field(None, description="the relation to recommend; default: the first one")
+    target: str | EdgeType | None = Field(
+        None, description="the relation of `interactions` to recommend; default: the first one"
+    )
     standard: Standard = Field(Standard(split=None, candidates=None), description="the protocol it is known by")
     splits: dict[Name, PublishedSplit] = Field({}, description="published splits")
     candidates: dict[Name, PublishedCandidates] = Field({}, description="published candidate lists")
@@ -66,8 +72,28 @@ class Recipe(RecipePart):
         for node_type in self.links:
             if node_type not in self.node_types:
                 raise unknown_name("node type", node_type, self.node_types, "for `links`")
+        self._edge_lists_are_no_interactions()
         self._clicks_are_of_the_target()
         return self
+
+    def _edge_lists_are_no_interactions(self) -> None:
+        """Raises ValueError where a relation of `edges` is the target, is one of interactions, or has no table."""
+        own = {edge for table in self.interactions for edge in table.edge_types}
+        for relation, tables in self.edges.items():
+            if not tables:
+                raise ValueError(f"`edges`: relation {relation!r} has no table; name its `file`, or take it away")
+            if any((table.between[0], relation, table.between[1]) in own for table in tables):
+                raise ValueError(
+                    f"`edges`: relation {relation!r} is one of `interactions` too; give it another name, or write its "
+                    "file there"
+                )
+        names = {name for table in self.interactions for name in table.relation_names}
+        relation = self.target[1] if isinstance(self.target, tuple) else self.target
+        if relation in self.edges and relation not in names:
+            raise ValueError(
+                f"`target`: relation {relation!r} is one of `edges`, which nobody is recommended; write its file under "
+                "`interactions` instead"
+            )
 
     def _clicks_are_of_the_target(self) -> None:
         """Raises UnknownName where `target` or a behaviour is not among the relations."""
@@ -82,18 +108,26 @@ class Recipe(RecipePart):
             )
         behaviour = tables[0].click.behaviour if tables[0].click else None
         others = [edge for table in self.interactions for edge in table.edge_types if edge != target]
+        others += self.edge_types
         known = [relation for source, relation, end in others if (source, end) == (target[0], target[2])]
         if behaviour is not None and behaviour not in known:
             raise unknown_name("behaviour", behaviour, known, f"beside {target[1]!r}, for `click`")
 
     @property
     def node_types(self) -> list[str]:
-        """The node types of tables, interactions and attributes; facts may bring more."""
+        """The node types of tables, interactions, edge lists and attributes; facts may bring more."""
         tables = [table for nodes in self.nodes.values() for table in nodes.tables]
         ends = [end for table in self.interactions for end in table.between]
+        ends += [end for source, _, target in self.edge_types for end in (source, target)]
         return list(
             dict.fromkeys([*self.nodes, *ends, *(edge.to for table in tables for edge in table.edges.values())])
         )
+
+    @property
+    def edge_types(self) -> list[EdgeType]:
+        """The edge types of `edges`."""
+        tables = [(relation, table) for relation, found in self.edges.items() for table in found]
+        return list(dict.fromkeys((table.between[0], relation, table.between[1]) for relation, table in tables))
 
     @property
     def target_type(self) -> EdgeType:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Literal
 
 from kgrec.errors import BadData, Fault, Severity
@@ -19,15 +20,37 @@ class BadRows:
     """
 
     def __init__(self, on_bad_rows: Literal["error", "report"] = "error", *, keep_going: bool = False) -> None:
-        self.faults: list[Fault] = []
-        self.count = 0
+        self.faults: list[Fault] = []  #: at most MOST errors and MOST notes
+        self._count: Counter[Severity] = Counter()
+        self._listed: Counter[Severity] = Counter()
         self._keep_going = keep_going
         self._on_bad_rows = on_bad_rows
+
+    @property
+    def count(self) -> int:
+        """How many bad rows there are, listed or not."""
+        return self._count.total()
+
+    @property
+    def hidden(self) -> dict[Severity, int]:
+        """How many are not listed, by what they are."""
+        return {severity: count - self._listed[severity] for severity, count in self._count.items()}
 
     @property
     def lines(self) -> list[str]:
         """One line for each that is listed."""
         return [str(fault) for fault in self.faults]
+
+    def add(self, fault: Fault) -> None:
+        """One bad row."""
+        self._count[fault.severity] += 1
+        if self._listed[fault.severity] < MOST:
+            self._listed[fault.severity] += 1
+            self.faults.append(fault)
+
+    def count_more(self, count: int, severity: Severity) -> None:
+        """More of them, which are not listed."""
+        self._count[severity] += count
 
     def of(self, on_bad_rows: Literal["error", "report"] | None) -> TableRows:
         """Those of one table. on_bad_rows: what its recipe says; None: as for all."""
@@ -47,19 +70,22 @@ class TableRows:
         """All that are listed, of other tables too."""
         return self._all.faults
 
+    def fitting(self, fault: Fault) -> Fault:
+        """The same fault, which does not advise what the recipe says already."""
+        is_said = self._severity == "note"
+        return fault._replace(message=fault.message.replace(MEND, "mend the row")) if is_said else fault
+
     def add(self, fault: Fault) -> None:
         """One thing that is wrong with a row."""
-        self._all.count += 1
-        if len(self._all.faults) < MOST:
-            self._all.faults.append(fault._replace(severity=self._severity))
+        self._all.add(self.fitting(fault)._replace(severity=self._severity))
 
     def count_more(self, count: int) -> None:
         """More of them, which are not listed."""
-        self._all.count += count
+        self._all.count_more(count, self._severity)
 
     def raise_if_refused(self) -> None:
-        """Raise BadData with all bad rows so far, where they are errors."""
+        """Raise BadData with all bad rows so far that are errors, where those of this table are."""
         if self._all.count > self._start and not self.are_left_out:
-            is_full = len(self._all.faults) >= MOST
-            more = [Fault(f"stopped after {MOST} problems", kind="bad row")] if is_full else []
-            raise BadData([*self._all.faults, *more])
+            errors = [fault for fault in self._all.faults if fault.severity == "error"]
+            more = [Fault(f"stopped after {MOST} problems", kind="bad row")] if len(errors) >= MOST else []
+            raise BadData([*errors, *more])

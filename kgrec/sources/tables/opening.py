@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kgrec.errors import BadData, Fault, KgrecError
+from kgrec.sources.advice import SAY_DATA
 from kgrec.sources.packed_files import COMPRESSIONS
 from kgrec.sources.recipe.table_part import TableFormat
 from kgrec.sources.tables.formats import JsonLists, Lists, Parquet
@@ -50,7 +51,7 @@ def files_of(names: Sequence[str], folder: Path) -> list[tuple[str, Path]]:
         is_pattern = any(character in name for character in "*?[") and not (folder / name).exists()
         paths = sorted(folder.glob(name)) if is_pattern else [folder / name]
         if not paths or not all(path.is_file() for path in paths):
-            what = f"{folder / name} is not there; mend `file` in the recipe, or say the folder with --data"
+            what = f"{folder / name} is not there; mend `file` in the recipe, or {SAY_DATA}"
             missing.append(Fault(what, name, kind="missing file", file_is="named"))
         found += [(str(path.relative_to(folder)) if is_pattern else name, path) for path in paths]
     if missing:

@@ -37,7 +37,10 @@ def read_table(
     each, with file, row, column, value and what to do.
     """
     rows = bad_rows.of(table.on_bad_rows)
-    return joined([_read_file(reader, table, columns, rows) for reader in readers(table, files, folder)])
+    try:
+        return joined([_read_file(reader, table, columns, rows) for reader in readers(table, files, folder)])
+    except BadData as error:
+        raise BadData(map(rows.fitting, error.faults)) from error
 
 
 def joined(parts: Sequence[Mapping[Column, pa.Array | pa.ChunkedArray]]) -> Columns:
@@ -66,7 +69,7 @@ def _read_file(
     wanted = parsing_types(columns)
     missing = [] if isinstance(reader, Separated) else table.missing  # those of separated values are so already
     try:
-        _require_columns(reader, columns)
+        _require_columns(reader, columns, is_named=table.columns is not None)
         try:
             raw = reader.fast(wanted)
             read = _typed(reader, raw, columns, missing)
@@ -87,18 +90,18 @@ def _read_file(
     return {column: values.array for column, values in read.items()}
 
 
-def _require_columns(reader: TableReader, columns: Sequence[Column]) -> None:
+def _require_columns(reader: TableReader, columns: Sequence[Column], is_named: bool) -> None:
     names = reader.names()
     for name in (column.name for column in columns if names.count(column.name) != 1):
         if name in names:
             what = f"column {name!r} stands {names.count(name)} times in {reader.name}; name each column once"
             raise BadData(Fault(what, reader.name, None, name, name, "ambiguous column", file_is="named"))
-        what = f"{unknown_name('column', name, names, f'in {reader.name}')}{_no_header(names, columns)}"
+        what = f"{unknown_name('column', name, names, f'in {reader.name}')}{_no_header(names, columns, is_named)}"
         raise BadData(Fault(what, reader.name, None, name, name, "missing column", file_is="named"))
 
 
-def _no_header(names: Sequence[str], columns: Sequence[Column]) -> str:
-    if any(column.name in names for column in columns):
+def _no_header(names: Sequence[str], columns: Sequence[Column], is_named: bool) -> str:
+    if is_named or any(column.name in names for column in columns):
         return ""
     return "; if the first line is a row already, name the columns with `columns:`"
 
