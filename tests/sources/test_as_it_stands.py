@@ -121,7 +121,7 @@ def test_json_lines_of_an_odd_form_are_bad_rows(build_of):
     assert [int(problem.split()[2][:-1]) for problem in report.problems] == [2, 3, 4, 5, 6, 8, 9, 10, 11]
     assert "r.jsonl line 2: no JSON (the key 'user' stands twice)" in report.problems[0]
     assert "byte 0xe9 at 11 is not utf-8" in report.problems[3]
-    assert report.problems[6] == "r.jsonl line 9: user is empty; mend the row or set on_bad_rows: report"
+    assert report.problems[6] == "r.jsonl line 9: user is empty; mend the row"
 
 
 # ---------------------------------------------------------------------- Parquet
@@ -138,9 +138,7 @@ def test_nan_of_parquet_is_none(build_of, tmp_path):
     recipe += "price: numeric}}\ninteractions: {file: r.parquet}\non_bad_rows: report\n"
     graph, report = build_of(recipe, {})
     assert ids(graph, "user") == ["1", "2"]
-    assert report.problems == [
-        f"r.parquet row {row}: user is empty; mend the row or set on_bad_rows: report" for row in (3, 4)
-    ]
+    assert report.problems == [f"r.parquet row {row}: user is empty; mend the row" for row in (3, 4)]
     assert graph.vocabulary["item"].label_array.to_pylist() == ["A", "B", "C"]
     assert graph.features["item"]["brand"].to_arrow().to_pylist() == ["1", None, "2"]
     assert graph.features["item"]["price"].to_arrow().to_pylist() == [1.0, None, 3.0]
@@ -188,7 +186,7 @@ def test_one_bad_row_of_a_parquet_file_with_dates_is_alone(build_of, tmp_path):
         pq.write_table(pa.table(rows), tmp_path / "r.parquet")
         graph, report = build_of(BY.format(file="r.parquet", more=", time: t") + "on_bad_rows: report\n", {})
         assert graph.time.tolist() == [1577836800] * 3
-        assert report.problems == ["r.parquet row 3: user is empty; mend the row or set on_bad_rows: report"]
+        assert report.problems == ["r.parquet row 3: user is empty; mend the row"]
 
 
 def test_a_format_for_times_that_are_times_already_is_refused(build_of, tmp_path):
@@ -216,7 +214,7 @@ def test_missing_words_are_none_in_every_format(build_of, tmp_path):
         graph, report = build_of(recipe.format(name), files)
         assert ids(graph, "user") == ["w"]
         assert graph.features["item"]["brand"].to_arrow().to_pylist() == ["x", None, None]
-        assert report.problems[0] == f"{name} {row}: user is empty; mend the row or set on_bad_rows: report"
+        assert report.problems[0] == f"{name} {row}: user is empty; mend the row"
         assert len(report.problems) == 2
 
 
@@ -334,8 +332,8 @@ def test_lines_to_pass_over_no_names_and_trailing_separators(build_of):
     graph, report = build_of(recipe, {"r.csv": many + "v,b\nw,c,d\nx,e,\n"})
     assert ids(graph, "user") == ["u", "x"]
     assert report.problems == [
-        "r.csv line 32: 2 values where there are 3 columns; mend the row or set on_bad_rows: report",
-        "r.csv line 33: 3 values where there are 2 columns; mend the row or set on_bad_rows: report",
+        "r.csv line 32: 2 values where there are 3 columns; mend the row",
+        "r.csv line 33: 3 values where there are 2 columns; mend the row",
     ]
 
 

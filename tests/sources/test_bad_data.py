@@ -144,7 +144,7 @@ def test_empty_table(build_of):
 
 def test_all_rows_bad(build_of):
     assert problems(build_of, HEAD + "u,i,6,1\n", REPORT) == [
-        f"r.csv line 2: rating '6' is not in 1..5; {MEND}",
+        "r.csv line 2: rating '6' is not in 1..5; mend the row",
         "r.csv has no good row",
     ]
 
@@ -196,8 +196,8 @@ def test_reported_rows_are_left_out(build_of):
     assert graph.time.tolist() == [10, 20]
     assert report.dropped == report.to_json()["dropped"] == {"bad rows": 2}
     assert report.problems == [
-        f"r.csv line 3: rating '9' is not in 1..5; {MEND}",
-        f"r.csv line 4: 2 values where there are 4 columns; {MEND}",
+        "r.csv line 3: rating '9' is not in 1..5; mend the row",
+        "r.csv line 4: 2 values where there are 4 columns; mend the row",
     ]
 
 

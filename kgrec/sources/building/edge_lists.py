@@ -16,7 +16,9 @@ def place_edge_list(relation: str, table: EdgeTable, state: BuildState) -> None:
     Raises BadData as `read_table` does, and KgrecError where another table of the relation has other columns.
     """
     rows = table.events_of(relation)
-    events = read_events(rows, state.known_ids(table.between), state.folder, state.bad_rows, state.report)
+    events = read_events(
+        rows, state.known_ids(table.between), state.folder, state.bad_rows, state.report, table.between
+    )
     events = _about_nodes_that_stay(events, table, state)
     source, target = (state.builder.nodes_of(node_type) for node_type in table.between)
     columns = EdgeColumns(

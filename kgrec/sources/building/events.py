@@ -74,8 +74,10 @@ def read_events(
     folder: Path,
     bad_rows: BadRows,
     report: BuildReport,
+    called: tuple[str, str] = ("user", "item"),
 ) -> Events:
     """The rows of a table of interactions that stay: typed, sessions made, filtered. known: of users and of items.
+    called: what messages call users and items.
 
     Raises BadData as `read_table` does, and where `duplicates: error` finds one.
     """
@@ -87,7 +89,7 @@ def read_events(
     events = wanted.events(joined(read), np.repeat(codes, rows) if table.parts else None)
     if table.session:
         events = as_sessions(events, table.session.gap)
-    return kept(events, table, report, files[0][0])
+    return kept(events, table, report, files[0][0], called)
 
 
 class _WantedColumns:
@@ -154,7 +156,13 @@ def _feature(name: str, table: Interactions) -> Fault:
     return Fault(f"feature {name!r}", ", ".join(table.all_files), column=name, file_is="named")
 
 
-def kept(events: Events, table: Interactions, report: BuildReport, name: str) -> Events:
+def kept(
+    events: Events,
+    table: Interactions,
+    report: BuildReport,
+    name: str,
+    called: tuple[str, str] = ("user", "item"),
+) -> Events:
     """The rows that the recipe's filters let stay: relations, least weight, duplicates, then the k-core."""
     if events.relation is not None and (events.relation < 0).any():
         events = _where(events, events.relation >= 0, report, f"rows of {name} whose behaviour the recipe leaves out")
@@ -165,7 +173,7 @@ def kept(events: Events, table: Interactions, report: BuildReport, name: str) ->
             report,
             f"rows of {name} of less weight than {table.min_weight:g}",
         )
-    events = _without_duplicates(events, table, report, name)
+    events = _without_duplicates(events, table, report, name, called)
     return _core(events, table, report, name)
 
 
@@ -175,7 +183,9 @@ def _where(events: Events, mask: np.ndarray, report: BuildReport, why: str) -> E
     return events.at(mask) if dropped else events
 
 
-def _without_duplicates(events: Events, table: Interactions, report: BuildReport, name: str) -> Events:
+def _without_duplicates(
+    events: Events, table: Interactions, report: BuildReport, name: str, called: tuple[str, str]
+) -> Events:
     if table.duplicates == "keep" or not len(events):
         return events
     pair = events.pair()
@@ -183,7 +193,7 @@ def _without_duplicates(events: Events, table: Interactions, report: BuildReport
     starts = np.flatnonzero(np.diff(pair[order], prepend=pair[order[0]] - 1))
     ends = np.append(starts[1:], len(order))
     if table.duplicates == "error":
-        _refuse_duplicates(events, order[starts[ends - starts > 1]], table.between, name)
+        _refuse_duplicates(events, order[starts[ends - starts > 1]], called, name)
         return events
     rows = order[starts] if table.duplicates == "first" else order[ends - 1]
     if table.duplicates == "sum":
@@ -195,19 +205,19 @@ def _without_duplicates(events: Events, table: Interactions, report: BuildReport
             clicked = np.zeros_like(events.click)
             clicked[rows] = np.maximum.reduceat(events.click[order], starts)
             events = replace(events, click=clicked)
-    article = "an" if table.between[0][0] in "aeio" else "a"
-    what = f"{article} {table.between[0]}, {table.between[1]} and relation"
+    article = "an" if called[0][0] in "aeioAEIO" else "a"
+    what = f"{article} {called[0]}, {called[1]} and relation"
     report.drop(f"rows of {name} that repeat {what}", len(events) - len(rows))
     return events.at(np.sort(rows))
 
 
-def _refuse_duplicates(events: Events, repeated: np.ndarray, between: tuple[str, str], name: str) -> None:
+def _refuse_duplicates(events: Events, repeated: np.ndarray, called: tuple[str, str], name: str) -> None:
     if len(repeated):
         users = events.user_ids.take(pa.array(events.user[repeated]))
         items = events.item_ids.take(pa.array(events.item[repeated]))
         raise BadData(
             Fault(
-                f"{between[0]} {user!r} and {between[1]} {item!r} stand more than once; mend the rows or say "
+                f"{called[0]} {user!r} and {called[1]} {item!r} stand more than once; mend the rows or say "
                 "`duplicates: last`",
                 name,
                 value=user,

@@ -12,12 +12,15 @@ import pyarrow.compute as pc
 
 from kgrec.errors import BadData, Fault, some
 from kgrec.graph.schema import FeatureKind
+from kgrec.sources.building.edge_list_advice import EdgeListAdvice
 from kgrec.sources.building.graph_builder import EdgeColumns, GraphBuilder, PartialFeature
 from kgrec.sources.building.report import BuildReport
 from kgrec.sources.limits import DEEPEST
 from kgrec.sources.recipe.node_part import AttributeEdge, NodeTable
+from kgrec.sources.recipe.recipe import Recipe
 from kgrec.sources.tables.bad_rows import BadRows
 from kgrec.sources.tables.columns import Column, Flags, Ids, Texts
+from kgrec.sources.tables.opening import readers
 from kgrec.sources.tables.table_columns import Columns, read_table
 from kgrec.sources.tables.values import (
     feature_column,
@@ -40,10 +43,12 @@ class NodeRows:
     edges: Mapping[str, pa.ListArray]  #: by relation, the targets' ids, each [n]
 
 
-def read_node_table(node_type: str, table: NodeTable, folder: Path, bad_rows: BadRows) -> NodeRows:
-    """The rows of a node table. Raises BadData as `read_table` does, and where an id stands in several files."""
+def read_node_table(node_type: str, table: NodeTable, recipe: Recipe, folder: Path, bad_rows: BadRows) -> NodeRows:
+    """The rows of a node table. Raises BadData as `read_table` does, where an id stands in several files, and where so
+    many rows repeat an id that they are edges."""
+    advice = EdgeListAdvice(node_type, table, recipe)
     label = None if table.label is None else Texts(table.label)
-    id_column = Ids(table.id, is_unique=True)
+    id_column = Ids(table.id, is_unique=True, refuse_many=advice.refuse)
     flags = {name: [Flags(column) for column in columns] for name, columns in table.flags.items()}
     features = {name: feature_column(name, f) for name, f in table.features.items() if f.file is None}
     edges = {relation: Texts(edge.column or relation) for relation, edge in table.edges.items()}
@@ -51,7 +56,7 @@ def read_node_table(node_type: str, table: NodeTable, folder: Path, bad_rows: Ba
     columns += [c for c in (label, *features.values(), *edges.values()) if c is not None and c.name not in flags]
     read = read_table(table, table.file, columns, folder, bad_rows)
     ids = read[id_column].dictionary_decode()
-    _require_distinct(ids, table)
+    _require_distinct(ids, table, folder, advice)
     flagged = {name: flag_lists({c.name: read[c] for c in group}) for name, group in flags.items()}
     targets = {name: _targets(table, name, _column(edges[name], read, flagged)) for name in table.edges}
     return NodeRows(
@@ -110,10 +115,11 @@ def _features(
     return features
 
 
-def _require_distinct(ids: pa.Array, table: NodeTable) -> None:
+def _require_distinct(ids: pa.Array, table: NodeTable, folder: Path, advice: EdgeListAdvice) -> None:
     counts = pc.value_counts(ids)
     twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist()
     if twice:
+        advice.refuse(readers(table, table.file, folder), len(ids) - len(counts), len(ids))
         what = f"ids stand in several files: {some(twice)}; a node has one row"
         raise BadData(what, file=", ".join(table.file), column=table.id, value=twice[0], kind="duplicate")
 

@@ -100,7 +100,7 @@ def _named(node_type: str, iri: str) -> Work:
 
 def _node_table(node_type: str, position: int, table: NodeTable, is_listing: bool) -> Work:
     def run(state: BuildState) -> None:
-        rows = read_node_table(node_type, table, state.folder, state.bad_rows)
+        rows = read_node_table(node_type, table, state.recipe, state.folder, state.bad_rows)
         state.node_rows[node_type, position] = rows
         if is_listing:
             state.builder.nodes_of(node_type).add(rows.ids)

@@ -88,10 +88,10 @@ class Recipe(RecipePart):
                     "file there"
                 )
         names = {name for table in self.interactions for name in table.relation_names}
-        relation = self.target[1] if isinstance(self.target, tuple) else self.target
-        if relation in self.edges and relation not in names:
+        wanted = self.target[1] if isinstance(self.target, tuple) else self.target
+        if wanted in self.edges and wanted not in names:
             raise ValueError(
-                f"`target`: relation {relation!r} is one of `edges`, which nobody is recommended; write its file under "
+                f"`target`: relation {wanted!r} is one of `edges`, which nobody is recommended; write its file under "
                 "`interactions` instead"
             )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,10 @@ from kgrec.column_texts import texts_of
 from kgrec.errors import Fault
 from kgrec.sources.tables.bad_rows import MEND
 from kgrec.sources.tables.raw_table import Wanted
+
+RefuseMany = Callable[
+    [Sequence[Any], int, int], None
+]  #: readers of files, how many values stand again, and of how many
 
 CODED = pa.dictionary(pa.int32(), pa.string())  #: ids as they come from a file: codes and the distinct ids
 
@@ -42,6 +46,7 @@ class Column(ABC):
 
     name: str
     is_unique: bool = False  #: whether a value may stand only once
+    refuse_many: RefuseMany | None = None  #: raises where too many values stand again for them to be bad rows
 
     @property
     @abstractmethod
@@ -92,6 +97,7 @@ class Ids(Column):
     advice: str = ""  #: what to do about one that may not
     unknown_kind: str = "dangling id"  #: the kind of fault that one is
     is_unique: bool = False
+    refuse_many: RefuseMany | None = None
 
     @property
     def wanted(self) -> Wanted:

@@ -117,13 +117,13 @@ def _typed(
         raise BadData([fault if fault.file else fault._replace(file=reader.name) for fault in error.faults]) from error
     for column in columns:
         if column.is_unique:
-            read[column] = _once(column, read[column], raw, reader.unit)
+            read[column] = _once(column, read[column], raw, reader)
     _refuse_repeated_names(reader, read)
     return read
 
 
-def _once(column: Column, values: Values, raw: RawTable, unit: str) -> Values:
-    """The same column, wrong where a value stood before."""
+def _once(column: Column, values: Values, raw: RawTable, reader: TableReader) -> Values:
+    """The same column, wrong where a value stood before. Raises as `column.refuse_many`."""
     chunks = values.array.chunks
     if not chunks or len(chunks[0].dictionary) == len(values.array):
         return values
@@ -131,6 +131,8 @@ def _once(column: Column, values: Values, raw: RawTable, unit: str) -> Values:
     repeated = pd.Series(codes).duplicated().to_numpy() & (codes >= 0)
     if not repeated.any():
         return values
+    if column.refuse_many is not None:
+        column.refuse_many([reader], int(repeated.sum()), len(codes))
     first: dict[int, int] = {}
 
     def fault(row: int, value: str | None) -> Fault:
@@ -138,7 +140,7 @@ def _once(column: Column, values: Values, raw: RawTable, unit: str) -> Values:
             found, at = np.unique(codes, return_index=True)
             places = raw.places() if raw.places else at + 1
             first.update(zip(found.tolist(), places[at].tolist()))
-        what = f"{column.name} {value!r} stands already in {unit} {first[int(codes[row])]}; {MEND}"
+        what = f"{column.name} {value!r} stands already in {reader.unit} {first[int(codes[row])]}; {MEND}"
         return Fault(what, column=column.name, value=value, kind="duplicate")
 
     return values._replace(wrong=[*values.wrong, Wrong(repeated, fault)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -126,7 +127,8 @@ def _open_matrix(file: Path, where: Fault) -> np.ndarray:
     except FileNotFoundError as error:
         raise _bad(where, f"{file} is no .npy matrix: {error}", "missing file") from error
     except Exception as error:  # numpy evaluates the header as Python, with whatever error that has
-        raise _bad(where, f"{file} is no .npy matrix: {error}", "altered file") from error
+        why = re.sub(r" object at 0x[0-9a-f]+", "", str(error))
+        raise _bad(where, f"{file} is no .npy matrix: {why}", "altered file") from error
     if kind.kind not in "fiub":
         raise _bad(where, f"{file} holds {kind}; numbers are wanted", "altered file", str(kind))
     wanted = math.prod(shape) * kind.itemsize
