@@ -63,6 +63,11 @@ class KgrecError(Exception):
         self.faults = [message if isinstance(message, Fault) else Fault(message, file, row, column, value, kind)]
         super().__init__(str(self.faults[0]))  # one argument, so that an error crosses processes: the rest is its state
 
+    def become(self, faults: Iterable[Fault]) -> None:
+        """Say the same in other words, or of files by other names."""
+        self.faults = list(faults)
+        self.args = ("\n".join(map(str, self.faults)),)
+
     @property
     def fault(self) -> Fault:
         """What is wrong, the first where there are several."""

@@ -51,7 +51,7 @@ class BuildState:
     def fitting(self, fault: Fault) -> Fault:
         """The same fault, with its file as the recipe names it; it does not advise to say the folder of the files where
         it was said."""
-        if fault.file is not None and Path(fault.file).is_relative_to(self.folder) and fault.file_is != "subject":
+        if fault.file is not None and Path(fault.file).is_relative_to(self.folder):
             fault = fault._replace(file=str(Path(fault.file).relative_to(self.folder)))
         if not self.is_data_said:
             return fault

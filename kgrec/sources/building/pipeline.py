@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kgrec.errors import BadData
+from kgrec.errors import KgrecError
 from kgrec.files import refuse_existing
 from kgrec.graph import Graph
 from kgrec.graph.storage import GRAPH_FOLDER
@@ -44,8 +44,9 @@ def build(
     for step in steps_of(recipe, rdf):
         try:
             step.run(state)
-        except BadData as error:
-            raise BadData(map(state.fitting, error.faults)) from error
+        except KgrecError as error:
+            error.become(map(state.fitting, error.faults))
+            raise
     assert state.graph is not None
     report = state.report
     report.problems = state.bad_rows.lines

@@ -40,7 +40,7 @@ from kgrec.sources.recipe.node_part import ImageFolder, NodeTable, VectorFile
 from kgrec.sources.recipe.portable_recipe import portable_recipe
 from kgrec.sources.recipe.published_part import PublishedCandidates
 from kgrec.sources.recipe.recipe import Recipe
-from kgrec.sources.tables.images import image_files
+from kgrec.sources.tables.images import require_images
 
 if TYPE_CHECKING:
     import rdflib
@@ -214,7 +214,7 @@ def _images(node_type: str, name: str, images: ImageFolder) -> Work:
 
 def _images_are_there(images: ImageFolder) -> Work:
     def look(state: BuildState) -> None:
-        image_files(state.folder / images.folder)
+        require_images(state.folder / images.folder, images.encoder)
 
     return look
 

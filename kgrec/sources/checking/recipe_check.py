@@ -65,9 +65,5 @@ class _Walk:
     def _about(self, step: Step, error: KgrecError) -> list[Fault]:
         """The faults of an error, with the file's name as the recipe says it."""
         where = ", ".join(step.files) or None
-        return [self.state.fitting(f)._replace(file=self._named(f.file) or where) for f in error.faults]
-
-    def _named(self, file: str | None) -> str | None:
-        if file is None or not Path(file).is_relative_to(self.state.folder):
-            return file
-        return str(Path(file).relative_to(self.state.folder))
+        faults = [self.state.fitting(fault) for fault in error.faults]
+        return [fault._replace(file=fault.file or where) for fault in faults]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -46,17 +48,45 @@ def image_vectors(folder: Path, encoder: str) -> tuple[pa.Array, np.ndarray]:
     return pa.array(files, pa.string()), np.concatenate(parts).astype(np.float32)
 
 
-def image_encoder(name: str) -> Encoder:
-    """A network of timm, pretrained, without its last layer."""
+def require_images(folder: Path, encoder: str) -> None:
+    """Raises as `image_vectors`, without making the vectors: the network's weights alone are not asked for."""
+    files = image_files(folder)
+    _require_network(encoder)
+    for path in files.values():
+        with _opened(path) as image:
+            image.load()
+
+
+def _require_network(name: str) -> None:
+    """Raises KgrecError where timm is not there or has no such network."""
     try:
+        import PIL  # noqa: F401
         import timm
-        from PIL import Image
     except ImportError as error:
         raise KgrecError(f"encoder {name!r} is a network of timm, not installed; pip install 'kgrec[image]'") from error
-    import torch
-
     if not timm.is_model(name):
         raise KgrecError(f"timm has no network {name!r}; `timm.list_models()` lists them, resnet18 is one")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A PIL image. Raises BadData where the file is none, or its pixels cannot be read within."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            yield image
+    except OSError as error:
+        what = f"is no image: {error}; mend it or take it away"
+        raise BadData(Fault(what, str(path), kind="altered file", file_is="subject")) from error
+
+
+def image_encoder(name: str) -> Encoder:
+    """A network of timm, pretrained, without its last layer."""
+    _require_network(name)
+    import timm
+    import torch
+
     try:
         network = timm.create_model(name, pretrained=True, num_classes=0).eval()
     except (RuntimeError, OSError) as error:
@@ -66,12 +96,8 @@ def image_encoder(name: str) -> Encoder:
     def encode(paths: Sequence[Path]) -> np.ndarray:
         images = []
         for path in paths:
-            try:
-                with Image.open(path) as image:
-                    images.append(transform(image.convert("RGB")))
-            except OSError as error:
-                what = f"is no image: {error}; mend it or take it away"
-                raise BadData(Fault(what, str(path), kind="altered file", file_is="subject")) from error
+            with _opened(path) as image:
+                images.append(transform(image.convert("RGB")))
         with torch.inference_mode():
             vectors: np.ndarray = network(torch.stack(images)).numpy()
         return vectors
