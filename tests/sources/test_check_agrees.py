@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -33,7 +34,7 @@ def disagreements(recipe: Path, data: Path | None = None) -> list[str]:
     """What one of `check` and `build` says and the other does not."""
     problems = check(recipe, data)
     errors = [problem for problem in problems if problem.severity == "error"]
-    rows = [problem for problem in problems if problem.severity == "note" and problem.line is not None]
+    notes = [problem for problem in problems if problem.severity == "note"]
     try:
         _, report = build(recipe, data)
     except KgrecError as error:
@@ -45,8 +46,10 @@ def disagreements(recipe: Path, data: Path | None = None) -> list[str]:
         other += [f"another file: {one}" for fault, one in zip(faults, found) if fault.file and _key(one) not in files]
         return other if errors else [*other, "check has no error"]
     hard = [f"check alone: {error}" for error in errors if error.kind not in OF_CHECK]
-    said, expected = [str(row).removeprefix("note: ") for row in rows], report.problems
-    return hard + ([] if said == expected else [f"rows of check: {said}", f"rows of build: {expected}"])
+    expected = [re.sub(r" (entry|answer) (?=\d+: )", " row ", problem, count=1) for problem in report.problems]
+    said = {str(note).removeprefix("note: "): note for note in notes}
+    rows = [line for line, note in said.items() if note.line is not None or line in expected]
+    return hard + ([] if rows == expected else [f"rows of check: {rows}", f"rows of build: {expected}"])
 
 
 def _without_file(problem: Problem) -> tuple[object, ...]:

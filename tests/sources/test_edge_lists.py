@@ -185,6 +185,24 @@ def test_ids_that_no_table_lists(build_of, tmp_path):
     assert report.dropped == {"rows of has_genre.csv about film ids that nothing else lists": 1}
 
 
+def test_attributes_that_no_table_lists(build_of, tmp_path):
+    nodes = "nodes:\n  genre: {file: g.csv, id: genre, complete: true}\n"
+    nodes += "  film: {file: i.csv, id: film, edges: {has_genre: {column: g, split: '|', to: genre}}}\n"
+    files = {"r.csv": RATINGS, "g.csv": "genre\nComedy\nDrama\n", "i.csv": "film,g\nm1,Noir|Drama\nm2,Noir|War\n"}
+    said = [
+        f"i.csv: g {name!r} has no row in g.csv; add it, mend the row, or take `complete: true` away"
+        for name in ("Noir", "War")
+    ]
+    with pytest.raises(BadData) as raised:
+        build_of(RECIPE + nodes, files)
+    assert raised.value.problems == said
+    assert [line for line in lines_of_check(tmp_path) if line.startswith("error")] == [f"error: {one}" for one in said]
+    graph, report = build_of(RECIPE + nodes + "on_bad_rows: report\n", files)
+    assert edges_of(graph, "has_genre") == [("m1", "Drama", 1.0, None)]
+    assert report.problems == said
+    assert [line for line in lines_of_check(tmp_path) if line.startswith("error")] == []
+
+
 def test_a_table_that_only_describes_knows_the_nodes_of_edge_lists(build_of):
     nodes = "nodes:\n  genre: {file: g.csv, id: genre, label: title, describes_only: true}\n"
     files = {"r.csv": RATINGS, "has_genre.csv": GENRES, "g.csv": "genre,title\nDrama,A drama\nNoir,None has it\n"}

@@ -60,9 +60,10 @@ class BuildState:
     def known_ids(self, between: tuple[str, str]) -> tuple[KnownIds | None, KnownIds | None]:
         """The ids that columns of these two node types may name; None: any, because the recipe does not say that tables
         list all, or because one of them could not be read."""
-        return self._known_ids(between[0]), self._known_ids(between[1])
+        return self.known_ids_of(between[0]), self.known_ids_of(between[1])
 
-    def _known_ids(self, node_type: str) -> KnownIds | None:
+    def known_ids_of(self, node_type: str) -> KnownIds | None:
+        """The same for one node type."""
         nodes = self.recipe.nodes.get(node_type)
         if nodes is None or not nodes.complete:
             return None

@@ -32,7 +32,12 @@ class KnownIds:
 
     def column(self, name: str) -> Ids:
         """A column of such ids."""
-        return Ids(name, self.ids, f"has no row in {self.files}; add it, mend the row, or take `complete: true` away")
+        return Ids(name, self.ids, self.advice)
+
+    @property
+    def advice(self) -> str:
+        """What is said of another id, after the id."""
+        return f"has no row in {self.files}; add it, mend the row, or take `complete: true` away"
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +13,13 @@ import pyarrow.compute as pc
 from kgrec.errors import BadData, Fault, some
 from kgrec.graph.schema import FeatureKind
 from kgrec.sources.building.edge_list_advice import EdgeListAdvice
+from kgrec.sources.building.events import KnownIds
 from kgrec.sources.building.graph_builder import EdgeColumns, GraphBuilder, PartialFeature
 from kgrec.sources.building.report import BuildReport
 from kgrec.sources.limits import DEEPEST
 from kgrec.sources.recipe.node_part import AttributeEdge, NodeTable
 from kgrec.sources.recipe.recipe import Recipe
-from kgrec.sources.tables.bad_rows import BadRows
+from kgrec.sources.tables.bad_rows import BadRows, TableRows
 from kgrec.sources.tables.columns import Column, Flags, Ids, Texts
 from kgrec.sources.tables.opening import readers
 from kgrec.sources.tables.table_columns import Columns, read_table
@@ -124,10 +125,18 @@ def _require_distinct(ids: pa.Array, table: NodeTable, folder: Path, advice: Edg
         raise BadData(what, file=", ".join(table.file), column=table.id, value=twice[0], kind="duplicate")
 
 
-def place_node_rows(rows: NodeRows, builder: GraphBuilder, report: BuildReport) -> None:
+def place_node_rows(
+    rows: NodeRows,
+    builder: GraphBuilder,
+    report: BuildReport,
+    known_ids: Callable[[str], KnownIds | None],
+    bad_rows: TableRows,
+) -> None:
     """Labels, features and attribute edges of the nodes that are there; rows about others are counted as left out.
+    known_ids: of a node type, those that attributes may name; None: any.
 
-    Raises KgrecError where the type has a feature of the same name already.
+    Raises KgrecError where the type has a feature of the same name already, and BadData for attributes that may not be
+    named, where bad rows are errors.
     """
     nodes = builder.nodes_of(rows.node_type)
     number = nodes.find(rows.ids)
@@ -139,7 +148,36 @@ def place_node_rows(rows: NodeRows, builder: GraphBuilder, report: BuildReport) 
     for name, (kind, values) in rows.features.items():
         nodes.add_feature(name, PartialFeature(kind, number[known], values.filter(kept)), rows.table.file[0])
     for relation, targets in rows.edges.items():
-        _place_edges(rows, relation, number[known], targets.filter(kept), builder, report)
+        edge = rows.table.edges[relation]
+        targets = _known_targets(
+            targets.filter(kept),
+            known_ids(edge.to) if edge.path is None else None,
+            edge.column or relation,
+            rows,
+            bad_rows,
+        )
+        _place_edges(rows, relation, number[known], targets, builder, report)
+
+
+def _known_targets(
+    targets: pa.ListArray, known: KnownIds | None, column: str, rows: NodeRows, bad_rows: TableRows
+) -> pa.ListArray:
+    """The lists without ids that may not be named, which go to `bad_rows`."""
+    if known is None or not len(targets):
+        return targets
+    values = pc.list_flatten(targets)
+    is_known = pc.is_in(values, value_set=known.ids)
+    unknown = pc.unique(values.filter(pc.invert(is_known))).to_pylist()
+    for value in unknown:
+        what = f"{column} {value!r} {known.advice}"
+        bad_rows.add(Fault(what, rows.table.file[0], column=column, value=value, kind="dangling id"))
+    bad_rows.raise_if_refused()
+    if not unknown:
+        return targets
+    kept = is_known.to_numpy(zero_copy_only=False)
+    counts = np.bincount(pc.list_parent_indices(targets).to_numpy()[kept], minlength=len(targets))
+    offsets = pa.array(np.append(0, counts.cumsum()), pa.int32())
+    return pa.ListArray.from_arrays(offsets, values.filter(is_known))
 
 
 def _place_edges(

@@ -193,7 +193,8 @@ def _node_rows(node_type: str, position: int) -> Work:
     def run(state: BuildState) -> None:
         rows = state.node_rows.get((node_type, position))
         if rows is not None:
-            place_node_rows(rows, state.builder, state.report)
+            bad_rows = state.bad_rows.of(rows.table.on_bad_rows)
+            place_node_rows(rows, state.builder, state.report, state.known_ids_of, bad_rows)
 
     return run
 

@@ -122,7 +122,7 @@ def _added_nodes(state: BuildState) -> Iterator[Fault]:
         more = len(nodes) - count
         if more and state.recipe.nodes[name].tables:
             is_complete = state.recipe.nodes[name].complete
-            advice = "`complete: true` is of the ids in rows" if is_complete else "say `complete: true` to refuse"
+            advice = "facts or paths name them" if is_complete else "say `complete: true` to refuse"
             what = f"{more:,} {name} ids are in no table of theirs; nodes are added: {advice}"
             yield Fault(what, value=nodes.ids[count].as_py(), kind="dangling id", severity="note")
 
