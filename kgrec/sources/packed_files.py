@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -71,35 +69,6 @@ def read_value(path: Path) -> bytes:
 def read_all(stream: pa.NativeFile) -> bytes:
     """All that is left. A packed file cannot say its size, which reading it at once would ask for."""
     return b"".join(iter(lambda: stream.read(BLOCK), b""))
-
-
-def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Line numbers from 1, and lines without their end. Raises BadData where a line is longer than LONGEST_LINE, and
-    where the file cannot be unpacked."""
-    rest, number = b"", 0
-    with _altered_said(path), open_bytes(path) as stream:
-        while block := stream.read(BLOCK):
-            lines = (rest + block).split(b"\n")
-            rest = lines.pop()
-            for line in lines:
-                number += 1
-                if len(line) > LONGEST_LINE:
-                    raise long_line(path, number)
-                yield number, line.removesuffix(b"\r")
-            if len(rest) > LONGEST_LINE:
-                raise long_line(path, number + 1)
-    if rest:
-        yield number + 1, rest.removesuffix(b"\r")
-
-
-@contextmanager
-def _altered_said(path: Path) -> Iterator[None]:
-    """While this lasts, what cannot be unpacked raises BadData."""
-    try:
-        yield
-    except OSError as error:
-        what = f"cannot be read: {error}; it is truncated or altered, so get it again"
-        raise BadData(Fault(what, path.name, kind="altered file", file_is="subject")) from error
 
 
 def long_line(path: Path, number: int) -> BadData:

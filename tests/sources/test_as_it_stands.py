@@ -59,8 +59,10 @@ def test_great_whole_numbers_of_json_lines_are_not_one(build_of):
 def test_numbers_and_truth_values_of_json_lines_are_their_text(build_of):
     rows = '{"user": 1.0, "item": 1e3}\n{"user": true, "item": -0}\n{"user": "1.0", "item": "2001-01-01T00:00:00Z"}\n'
     graph, _ = build_of(BY.format(file="r.jsonl", more=""), {"r.jsonl": rows})
-    assert ids(graph, "user") == ["1.0", "true"]
+    assert ids(graph, "user") == ["1", "true", "1.0"]
     assert ids(graph, "item") == ["1e3", "-0", "2001-01-01T00:00:00Z"]
+    bad = BY.format(file="r.jsonl", more="") + "on_bad_rows: report\n"
+    assert said(build_of(bad, {"r.jsonl": rows + "none\n"})[0]) == said(graph)
 
 
 def test_dates_in_json_lines_stay_texts(build_of):

@@ -16,7 +16,6 @@ from kgrec.graph.schema import EdgeType
 from kgrec.sources.building.events import PART_CODE
 from kgrec.sources.building.graph_builder import GraphBuilder
 from kgrec.sources.building.report import BuildReport
-from kgrec.sources.packed_files import lines_of
 from kgrec.sources.recipe.interaction_part import Interactions
 from kgrec.sources.recipe.published_part import PublishedCandidates, PublishedSplit
 from kgrec.sources.recipe.recipe import Recipe
@@ -25,6 +24,7 @@ from kgrec.sources.tables.bad_rows import BadRows
 from kgrec.sources.tables.columns import Ids
 from kgrec.sources.tables.opening import files_of
 from kgrec.sources.tables.table_columns import read_table
+from kgrec.sources.tables.text_streams import text_lines
 
 
 class PublishedNumbers:
@@ -133,7 +133,9 @@ def published_candidates(
     users: list[str] = []
     lists: list[list[str]] = []
     for name, path in files_of([published.file], folder):
-        for line, text in lines_of(path):
+        for line, text in text_lines(path):
+            if not text.strip():
+                continue
             match = LINE.fullmatch(text)
             if match is None:
                 what = f"{text[:60]!r} is not `(user,item)<tab>item<tab>item`; mend it"
@@ -141,7 +143,7 @@ def published_candidates(
                 raise BadData(what, file=name, row=line, value=shown, kind="bad row")
             try:
                 users.append(match[1].decode())
-                lists.append([match[2].decode(), *(match[3] or b"").decode().split()])
+                lists.append([match[2].decode(), *filter(None, (match[3] or b"").decode().split("\t"))])
             except UnicodeDecodeError as error:
                 what = f"byte 0x{error.object[error.start]:02x} is not UTF-8; save the file as UTF-8"
                 raise BadData(what, file=name, row=line, kind="bad row") from error

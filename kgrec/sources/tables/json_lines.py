@@ -142,7 +142,8 @@ def _row(line: bytes, encoding: str) -> Row | Fault:
 
 
 def read_texts(text: bytes) -> Any:
-    """The value that JSON says, with the text of each number as it stands there, and NaN as none.
+    """The value that JSON says, with the text of each number as it stands there (5.0 is 5, as pandas makes of whole
+    numbers where one is missing), and NaN as none.
 
     >>> read_texts(b'{"id": 9007199254740993, "price": 1.50}')
     {'id': '9007199254740993', 'price': '1.50'}
@@ -168,9 +169,15 @@ def _once(pairs: list[tuple[str, Any]]) -> Row:
     return row
 
 
+def _whole(number: str) -> str:
+    """The text of a number, less a point after which only zeros stand: 5.0 is 5."""
+    before, point, after = number.partition(".")
+    return before if point and not after.strip("0") else number
+
+
 _decoder = json.JSONDecoder(
     parse_int=str,
-    parse_float=str,
+    parse_float=_whole,
     parse_constant=lambda word: None if "NaN" in word else word,
     object_pairs_hook=_once,
 )

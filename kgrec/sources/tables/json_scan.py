@@ -42,6 +42,15 @@ def _is_number(text: np.ndarray, at: int, stop: int) -> bool:
 
 
 @numba.njit(nogil=True, cache=True)
+def _whole_end(text: np.ndarray, at: int, stop: int) -> int:
+    """Where a number ends, less a point after which only zeros stand: 5.0 is 5."""
+    place = stop
+    while place > at and text[place - 1] == 48:
+        place -= 1
+    return place - 1 if place > at and place < stop and text[place - 1] == 46 else stop
+
+
+@numba.njit(nogil=True, cache=True)
 def _is_word(text: np.ndarray, at: int, stop: int, word: bytes) -> bool:
     if stop - at != len(word):
         return False
@@ -96,7 +105,7 @@ def numbers_as_texts(text: np.ndarray, out: np.ndarray) -> tuple[int, int, int]:
             ):
                 out[filled] = 34
                 filled += 1
-                for step in range(at, stop):
+                for step in range(at, _whole_end(text, at, stop)):
                     out[filled] = text[step]
                     filled += 1
                 out[filled] = 34
