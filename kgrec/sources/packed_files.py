@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -62,13 +64,23 @@ class _Unpacked(io.RawIOBase):
 
 def read_value(path: Path) -> bytes:
     """All bytes of a file that is a single value. Raises BadData as `open_bytes` does, at a smaller size."""
-    with _altered_said(path), open_bytes(path, SMALL_VALUE) as stream:
+    with altered_said(path), open_bytes(path, SMALL_VALUE) as stream:
         return read_all(stream)
 
 
 def read_all(stream: pa.NativeFile) -> bytes:
     """All that is left. A packed file cannot say its size, which reading it at once would ask for."""
     return b"".join(iter(lambda: stream.read(BLOCK), b""))
+
+
+@contextmanager
+def altered_said(path: Path) -> Iterator[None]:
+    """While this lasts, what cannot be unpacked raises BadData."""
+    try:
+        yield
+    except OSError as error:
+        what = f"cannot be read: {error}; it is truncated or altered, so get it again"
+        raise BadData(Fault(what, path.name, kind="altered file", file_is="subject")) from error
 
 
 def long_line(path: Path, number: int) -> BadData:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from kgrec.errors import BadData
 from kgrec.sources.limits import LONGEST_LINE, SMALL
-from kgrec.sources.packed_files import BLOCK, long_line, open_bytes
+from kgrec.sources.packed_files import BLOCK, altered_said, long_line, open_bytes
 
 BYTE_ORDER_MARK = codecs.BOM_UTF8
 MARK_LOW = 0xDC00  #: a byte that is no text becomes this lone surrogate plus itself, which is no UTF-8 either
@@ -81,9 +81,9 @@ def not_text(piece: bytes, at: int, encoding: str) -> str:
 
 def text_lines(path: Path, encoding: str = "utf-8", skip: int = 0) -> Iterator[tuple[int, bytes]]:
     """Line numbers from 1, and lines as UTF-8 without their end, less the first `skip`. Raises BadData where a line is
-    longer than LONGEST_LINE."""
+    longer than LONGEST_LINE, and where the file cannot be unpacked."""
     rest, number = b"", 0
-    with TextStream(path, encoding) as stream:
+    with altered_said(path), TextStream(path, encoding) as stream:
         while block := stream.read():
             *lines, rest = (rest + block).split(b"\n")
             for line in (*lines, *([rest] if len(rest) > LONGEST_LINE else [])):
