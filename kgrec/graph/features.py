@@ -79,6 +79,8 @@ class Feature:
             return self.values
         if kind == "numeric":
             return pa.array(self.values.numpy(), pa.float32(), from_pandas=True)
+        if kind == "vector" and not self.schema.dim:
+            return pa.nulls(len(self.values), pa.list_(pa.float32()))
         if kind == "vector":
             flat = pa.array(self.values.reshape(-1).numpy(), pa.float32())
             return pa.FixedSizeListArray.from_arrays(flat, self.schema.dim)

@@ -105,3 +105,13 @@ def test_timm_that_is_not_installed_says_what_to_install(build_of, posters, monk
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(KgrecError, match=r"pip install 'kgrec\[image\]'"):
         build_of(IMAGES, FILES)
+
+
+def test_vectors_of_which_there_is_none_are_refused(build_of):
+    recipe = "name: x\nnodes:\n  item: {file: i.jsonl, id: item, features: {v: vector}}\ninteractions: {file: r.csv}\n"
+    files = {"i.jsonl": '{"item": "a", "v": []}\n{"item": "b", "v": []}\n', "r.csv": "user,item\nu,a\n"}
+    with pytest.raises(BadData, match="no row has a vector; fill some, or take the feature out of the recipe"):
+        build_of(recipe, files)
+    files["i.jsonl"] = '{"item": "a", "v": []}\n{"item": "b", "v": [1, 2.5]}\n'
+    graph, _ = build_of(recipe, files)
+    assert graph.features["item"]["v"].to_arrow().to_pylist() == [[0, 0], [1, 2.5]]

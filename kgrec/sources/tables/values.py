@@ -53,6 +53,8 @@ def _vectors(values: pa.ListArray, where: Fault) -> pa.Array:
         found = str(pc.list_flatten(values)[int(np.flatnonzero(~np.isfinite(numbers))[0])])
         what = f"a vector has {found!r}, which is not finite or beyond what float32 can hold; mend the row"
         raise _bad(where, what, "bad number", found)
+    if len(vectors) and vectors.null_count == len(vectors):
+        raise _bad(where, "no row has a vector; fill some, or take the feature out of the recipe", "bad column")
     return vectors
 
 
