@@ -230,9 +230,27 @@ def _rows() -> tuple[dict[str, Any], Files]:
         "nodes": {
             "user": {"file": "users.tsv", "id": "user", "features": {"country": "categorical"}, "only_interacted": True}
         },
+        "edges": {
+            "has_tag": {
+                "file": "tags.csv",
+                "between": ["item", "tag"],
+                "source": "item",
+                "target": "tag",
+                "weight": "score",
+                "time": {"column": "t", "unit": "s"},
+                "features": {"note": "text"},
+            },
+            "knows": [{"file": "knows.jsonl", "between": ["user", "user"], "source": "a", "target": "b"}],
+        },
         "standard": {"split": "ratio:0.2,valid=0.2,per_user,seed=1"},
     }
-    return recipe, {"rows.parquet": _parquet(table), "users.tsv": USERS.replace(",", "\t").encode()}
+    files = {
+        "rows.parquet": _parquet(table),
+        "users.tsv": USERS.replace(",", "\t").encode(),
+        "tags.csv": b"item,tag,score,t,note\ni1,new,1,100,a\ni1,old,0.5,200,\ni2,new,2,300,b\ni1,new,1,100,a\n",
+        "knows.jsonl": b'{"a": "u1", "b": "u2"}\n{"a": "u2", "b": "u1"}\n{"a": "u1", "b": "u3"}\n',
+    }
+    return recipe, files
 
 
 def _facts(name: str) -> tuple[dict[str, Any], Files]:
