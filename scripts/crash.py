@@ -12,6 +12,7 @@ import importlib
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -25,7 +26,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ.setdefault("NUMBA_NUM_THREADS", "2")
 
 from crash_commands import COMMANDS, Command, empty, prepare, resumed
-from crash_outcomes import OUTCOMES, WHOLE, Contents, contents, drafts_in, judged, misbehaviour
+from crash_outcomes import OUTCOMES, WHOLE, Contents, contents, drafts_in, has_state, judged, misbehaviour
 from crash_process import FULL_DISK, LONG_FILE, NO_SPACE, Ended, Ending, in_small_volume, run
 from kgrec.errors import KgrecError, unknown_name
 
@@ -75,6 +76,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--short", action="store_true", help="few kills at files of each command, and no models")
     options = parser.parse_args(arguments)
     begun = time.perf_counter()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that its folder is removed
     try:
         failures = crash(options)
     except KgrecError as error:
@@ -246,13 +248,13 @@ def course(
         wrong.append("exit code 0 without a result")
     if resize is not None:
         resize(1 << 30)
-    arguments, has_state = command.arguments, any((work / one).exists() for one in command.kept)
+    arguments, resumable = command.arguments, any(has_state(work, one) for one in command.kept)
     if complete:
         arguments = (*arguments, "--overwrite")  # of what is whole, so that its drafts and checkpoint are cleared
-    elif has_state:
+    elif resumable:
         arguments = (*arguments, "--overwrite") if again and "--resume" not in arguments else resumed(arguments)
-    if not complete or drafts or has_state:
-        if complete and not has_state and "--resume" in arguments:
+    if not complete or drafts or resumable:
+        if complete and not resumable and "--resume" in arguments:
             arguments = tuple(one for one in arguments if one != "--resume")
         wrong += _next_run(command, known, arguments, work, run(arguments, work))
         if list(temporary.iterdir()):
@@ -261,7 +263,7 @@ def course(
     if _listing(base / "inputs") != inputs:
         wrong.append("what is read was changed")
     hit = ended.was_hit or (ended.code == 1 and ending.kind in (FULL_DISK, LONG_FILE, NO_SPACE))
-    was_resumed = has_state and "--resume" in arguments
+    was_resumed = resumable and "--resume" in arguments
     return {"hit": hit, "outcome": verdict.outcome, "resumed": was_resumed, "complaints": wrong}
 
 

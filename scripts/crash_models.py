@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from crash_commands import empty
-from crash_outcomes import contents, drafts_in, misbehaviour
+from crash_outcomes import contents, drafts_in, has_state, misbehaviour
 from crash_process import SIGNALS, Ended, Ending, in_fork, run
 from kgrec import models
 from kgrec.errors import KgrecError
@@ -68,7 +68,7 @@ def resumed_model(base: Path, name: str, threads: int, seed: int) -> Course:
     ending: Ending | None = _drawn(draw, uncut, states[0] + 1, len(uncut.touches))
     cut = (*arguments, "--out", "cut")
     while found.runs < MOST_RUNS and not (work / "cut").exists():
-        is_there = (work / "cut.checkpoint").exists()
+        is_there = has_state(work, "cut.checkpoint")
         ended = run((*cut, "--resume") if is_there else cut, work, ending, threads)
         found.runs += 1
         if ending is None and ended.code != 0:

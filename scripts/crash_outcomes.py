@@ -92,6 +92,12 @@ def judged(folder: Path, out: str, before: Contents, whole: Contents, kept: Sequ
     return Verdict("partial", [*complaints, f"{said}: {', '.join(names[:5])} ({len(drafts)} drafts)"])
 
 
+def has_state(folder: Path, name: str) -> bool:
+    """Whether a checkpoint is there, or moved aside for the moment of its replacement, from where the next run has it
+    back."""
+    return (folder / name).exists() or any(folder.glob(f".{name}.old-*"))
+
+
 def drafts_in(folder: Path) -> list[str]:
     """The names of drafts in a folder."""
     return sorted(one.name for one in folder.iterdir() if DRAFT.fullmatch(one.name))

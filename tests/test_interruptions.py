@@ -314,6 +314,20 @@ def test_an_error_of_what_a_signal_interrupted_does_not_hide_the_signal():
     assert found.value.code == 143 and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
+def test_a_signal_where_python_ignores_what_is_raised_is_raised_later(capsys):
+    class Closing:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    closing, hook = Closing(), sys.unraisablehook
+    with pytest.raises(Stopped) as found, stopped_cleanly():
+        del closing
+        for _ in range(1000):
+            time.sleep(0.01)
+    assert found.value.code == 130 and capsys.readouterr().err == ""
+    assert sys.unraisablehook is hook and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_ctrl_c_while_the_command_is_imported_is_no_traceback():
     code = "import os, signal, sys\nclass Finder:\n    def find_spec(self, name, *_):\n"
     code += "        if name == 'typer': os.kill(os.getpid(), signal.SIGINT)\n"

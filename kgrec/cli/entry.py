@@ -39,6 +39,7 @@ from kgrec.errors import KgrecError
 from kgrec.printable import printable
 
 SECONDS_TO_CLEAN = 5.0  #: for which a further signal is not heeded
+SECONDS_TO_RAISE = 0.02  #: until a signal that came where nothing can be raised is raised again
 
 
 def wait_briefly() -> None:
@@ -108,11 +109,18 @@ for name, command in COMMANDS.items():
 class Stopped(SystemExit):
     """A signal asked the command to end; the exit code is 128 and the signal's number, as shells say it."""
 
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.number = number
+
 
 @contextmanager
 def stopped_cleanly() -> Iterator[None]:
     """While this lasts, Ctrl-C, SIGTERM, and SIGHUP when a terminal is closed, end the command with Stopped: what is
-    half-written is removed. A single operation of torch that is under way comes to its end first."""
+    half-written is removed. A single operation of torch that is under way comes to its end first.
+
+    Where Python ignores what is raised, in a callback from C or in a destructor, it is raised again a moment later.
+    """
     stopped_at = -math.inf
 
     def stop(number: int, _: object) -> None:
@@ -120,7 +128,17 @@ def stopped_cleanly() -> Iterator[None]:
         if time.monotonic() - stopped_at < SECONDS_TO_CLEAN:
             return  # `timeout`, for one, sends it twice
         stopped_at = time.monotonic()
-        raise Stopped(128 + number)
+        raise Stopped(number)
+
+    def not_ignored(ignored: Any) -> None:
+        nonlocal stopped_at
+        if not isinstance(ignored.exc_value, Stopped):
+            show_ignored(ignored)
+            return
+        stopped_at = -math.inf
+        again = threading.Timer(SECONDS_TO_RAISE, os.kill, (os.getpid(), ignored.exc_value.number))
+        again.daemon = True
+        again.start()
 
     in_main = threading.current_thread() is threading.main_thread()  # where alone handlers can be set
     usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
@@ -128,6 +146,7 @@ def stopped_cleanly() -> Iterator[None]:
     numbers = [one for one in usual if in_main and before[one] == usual[one]]
     for one in numbers:
         signal.signal(one, stop)
+    show_ignored, sys.unraisablehook = sys.unraisablehook, not_ignored
     try:
         yield
     except Exception as error:  # of what was interrupted, in the place of the interruption
@@ -136,6 +155,7 @@ def stopped_cleanly() -> Iterator[None]:
             raise
         raise stopped from None
     finally:
+        sys.unraisablehook = show_ignored
         for one in numbers:
             signal.signal(one, before[one])
 
