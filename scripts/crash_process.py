@@ -108,6 +108,8 @@ def run(arguments: Sequence[str], folder: Path, ending: Ending | None = None, th
     if not select.select([process], [], [], LONGEST)[0]:
         os.killpg(child, signal.SIGKILL)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if ending is not None and ending.kind == "KILL" and ending.delay and code >= 0:
+        hit = False  # it was at its end, and only not waited for yet
     seconds = time.perf_counter() - begun
     stayed = _stays(child)
     written, rest = _all(said[0]), _all(report[0])
