@@ -42,6 +42,7 @@ KINDS = (
     *(("KILL", TOUCH), ("TERM", TOUCH), ("INT", TIME), (FULL_DISK, ""), ("KILL", TIME), (NO_SPACE, TOUCH)),
     *(("INT", TOUCH), ("TERM", TIME), (LONG_FILE, ""), ("KILL", TOUCH), ("HUP", TOUCH), ("any", NEW)),
 )
+PAGE = 4096  #: bytes, of which a volume in memory has a whole number
 TRIES = 4  #: where a command is done before its moment comes
 
 
@@ -205,7 +206,7 @@ def drawn(draw: random.Random, kind: str, where: str, known: Reference, importin
     if kind == LONG_FILE:
         return Ending(kind, limit=int(max(known.sizes) ** draw.random()))
     if kind == FULL_DISK:
-        return Ending(kind, limit=draw.randrange(1, sum(known.sizes) + 1))
+        return Ending(kind, limit=draw.randrange(sum(known.sizes) // PAGE + 1) * PAGE)
     if where == TOUCH:
         return Ending(kind, touch=draw.randrange(1, len(known.touches)))
     moment = draw.uniform(0, known.seconds)

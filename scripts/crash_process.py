@@ -66,7 +66,7 @@ class Ending:
     def __str__(self) -> str:
         if self.new:
             return f"{self.kind} of a new process after {self.delay:.3f} s"
-        if self.limit:
+        if self.kind in (FULL_DISK, LONG_FILE):
             return f"{self.kind} of {self.limit} bytes"
         return f"{self.kind} at touch {self.touch}" + (f" and {self.delay:.3f} s" if self.delay else "")
 
