@@ -63,9 +63,9 @@ def resumed_model(base: Path, name: str, threads: int, seed: int) -> Course:
     uncut = run((*arguments, "--out", "uncut"), work, threads=threads)
     if uncut.code != 0:
         raise KgrecError(f"{name} cannot be trained: {uncut.said}")
-    states = [number for number, (_, what, path) in enumerate(uncut.touches)
-              if what == "os.rename" and path == "uncut.checkpoint"]  # fmt: skip
-    ending: Ending | None = _drawn(draw, uncut, states[0] + 1, len(uncut.touches))
+    renamed = [path if what in ("os.rename", "os.link") else "" for _, what, path in uncut.touches]
+    first, last = renamed.index("uncut.checkpoint") + 1, renamed.index("uncut") + 1
+    ending: Ending | None = _drawn(draw, uncut, first, last)
     cut = (*arguments, "--out", "cut")
     while found.runs < MOST_RUNS and not (work / "cut").exists():
         is_there = has_state(work, "cut.checkpoint")
@@ -80,8 +80,8 @@ def resumed_model(base: Path, name: str, threads: int, seed: int) -> Course:
         # the second kill is somewhere in what is left
         ending = _drawn(draw, uncut, 1, len(uncut.touches) // 2) if found.runs < KILLS else None
     found.wrong += different(work)
-    if not found.kills:
-        found.wrong.append("no kill came before the end")
+    if found.runs < 2:
+        found.wrong.append("no kill came before the end, so that nothing was gone on with")
     said = "; ".join(found.wrong) or "equal"
     print(
         f"{name}, {threads} threads: {', '.join(found.kills)}: {said} ({time.perf_counter() - begun:.0f} s)", flush=True
