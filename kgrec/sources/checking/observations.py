@@ -20,12 +20,19 @@ from kgrec.sources.recipe.interaction_part import Interactions
 
 
 def observations(state: BuildState, *, is_complete: bool) -> Iterator[Fault]:
-    """Errors and notes on what a build read. is_complete: whether all its steps went well."""
+    """Errors and notes on what a build read. is_complete: whether all its steps went well.
+
+    Names in no fact and links to another type, which a build takes, are errors unless the recipe has bad rows reported.
+    """
     yield from _repeated_edges(state)
+    reports = state.recipe.on_bad_rows == "report"
     for options, facts in state.facts.values():
-        yield from _unknown_names(options, facts)
-        yield from _several_types(options, facts)
-        yield from _links_to_other_types(state, options, facts)
+        for fault in (
+            *_unknown_names(options, facts),
+            *_several_types(options, facts),
+            *_links_to_other_types(state, options, facts),
+        ):
+            yield fault._replace(severity="note") if reports else fault
     for severity, hidden in state.bad_rows.hidden.items():
         if hidden:
             yield Fault(f"{hidden:,} more bad rows are not shown", kind="bad row", severity=severity)
