@@ -612,3 +612,23 @@ def test_a_history_of_wrong_types_is_said(run, column, values):
     listed_again(run, "history.parquet")
     with pytest.raises(KgrecError):
         Run.load(run)
+
+
+def test_a_table_that_is_made_to_fill_the_memory_is_refused(run, folder):
+    """A text of a megabyte that the file keeps once, for 4,000 rows."""
+    texts = pa.array(["x" * 1_000_000], pa.string())
+    label = pa.DictionaryArray.from_arrays(pa.array([0] * 4_000, pa.int32()), texts)
+    table = pa.table({"id": pa.array([str(row) for row in range(4_000)]), "label": label})
+    for place, name in ((folder, "nodes/item.parquet"), (run, "vocabulary/item.parquet")):
+        pq.write_table(table, place / name)
+        assert (place / name).stat().st_size < 200_000
+        if place == run:
+            listed_again(run, name)
+        else:
+            files = json.loads((folder / "graph.json").read_text())["files"]
+            change(folder / "graph.json", files=files | {name: file_hash(folder / name)})
+        with pytest.raises(
+            KgrecError, match=r"item\.parquet is truncated or altered: says that it has 4,0.*fill the memory"
+        ):
+            (Run.load if place == run else Graph.load)(place)
+    assert "fill the memory" in str(check_graph(folder)[0])

@@ -13,17 +13,17 @@ import numpy as np
 
 from kgrec.errors import BadData, Fault
 from kgrec.json_files import text_without_unicode
+from kgrec.parquet_files import MOST_EXPANSION as MOST_EXPANSION
+from kgrec.parquet_files import MOST_VALUES as MOST_VALUES
+from kgrec.parquet_files import SMALL as SMALL
+from kgrec.parquet_files import VALUES_A_BYTE as VALUES_A_BYTE
 
 DEEPEST = 200  #: lists and objects within each other, in JSON, JSON-LD, JSON lines, YAML and XML
 LONGEST_LINE = 1 << 24  #: bytes (16 MiB) of a line, or of one text or tag in XML
 LONGEST_TOKEN = 1 << 21  #: bytes (2 MiB) without a space in Turtle, TriG and N3, which are parsed again as they grow
-SMALL = 1 << 26  #: bytes (64 MiB) to which any packed file or Parquet column may unpack
 SMALL_VALUE = (
     1 << 24
 )  #: the same where it is no table and no lines: RDF but N-Triples and N-Quads, a JSON object of lists
-MOST_EXPANSION = 200  #: times its own size, to which a packed file may unpack beyond that
-MOST_VALUES = 1 << 24  #: values (16 Mi) that a column of any Parquet file may hold
-VALUES_A_BYTE = 10  #: of the file, that it may hold beyond that
 LARGEST_RECIPE = 1 << 20  #: bytes (1 MiB) of a recipe or a --config file
 MOST_NODES = 20_000  #: values in such a file, those that aliases repeat counted each time
 LARGEST_ANSWER = 1 << 28  #: bytes (256 MiB) of an endpoint's answer

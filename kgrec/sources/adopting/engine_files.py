@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from kgrec.errors import BadData, Fault, KgrecError, some
 from kgrec.graph.storage import RECIPE
+from kgrec.parquet_files import opened, read_columns
 from kgrec.plain_folders import must_be_plain
-from kgrec.sources.tables.parquet import opened, read_columns
 
 OWN = ("graph.json", RECIPE)
 REMEDY = "take them away"

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec.errors import BadData, Fault
+from kgrec.parquet_files import opened, read_columns
 from kgrec.sources.limits import SMALL_VALUE
 from kgrec.sources.tables.columns import is_list
 from kgrec.sources.tables.json_lines import read_texts, shown, text_of
-from kgrec.sources.tables.parquet import opened, read_columns
 from kgrec.sources.tables.raw_table import RawTable, Wanted, numbered
 from kgrec.sources.tables.separated import empty_file
 from kgrec.sources.tables.text_streams import TextStream, not_text, text_lines

@@ -11,10 +11,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kgrec.errors import BadData, Fault
-from kgrec.sources.limits import MOST_EXPANSION, MOST_VALUES, SMALL, VALUES_A_BYTE
+
+SMALL = 1 << 26  #: bytes (64 MiB) to which any packed file or Parquet column may unpack
+MOST_EXPANSION = 200  #: times its own size, to which a packed file may unpack beyond that
+MOST_VALUES = 1 << 24  #: values (16 Mi) that a column of any Parquet file may hold
+VALUES_A_BYTE = 10  #: of the file, that it may hold beyond that
+OWN_SMALL = 1 << 30  #: bytes (1 GiB) to which any file of a graph or run folder may unpack
+OWN_VALUES = 1 << 28  #: values (256 Mi) that a column of such a file may hold: a split may say one part of all edges
 
 
-def opened(path: Path, name: str) -> pq.ParquetFile:
+def opened(path: Path, name: str, most_values: int = MOST_VALUES) -> pq.ParquetFile:
     """A Parquet file. Raises BadData where it is none, and where its own words say that it holds what cannot be in it:
     parts beyond its end, another number of rows than its parts have, far more rows or bytes than it has bytes."""
     try:
@@ -39,16 +45,25 @@ def opened(path: Path, name: str) -> pq.ParquetFile:
         what = f"says that a column takes {packed:,} bytes, and the file has {size:,}; get it again"
         raise BadData(Fault(what, name, kind="altered file", file_is="subject"))
     values = max((chunk.num_values for chunk in chunks), default=0)
-    _refuse_more(max(rows, values), max(MOST_VALUES, VALUES_A_BYTE * size), "values in a column", size, name)
+    _refuse_more(max(rows, values), max(most_values, VALUES_A_BYTE * size), "values in a column", size, name)
     return file
 
 
-def read_columns(path: Path, name: str, wanted: Sequence[str]) -> pa.Table:
-    """Columns of a Parquet file. Text that the file keeps once for many rows is written out only where that is in
-    proportion. Raises BadData where it is not."""
-    file = opened(path, name)
+def read_own(path: Path) -> pa.Table:
+    """All of a Parquet file of a graph or run folder, whoever wrote it, with more room for few values of many rows.
+    Raises BadData as `read_columns`."""
+    return read_columns(path, str(path), None, small=OWN_SMALL, most_values=OWN_VALUES)
+
+
+def read_columns(
+    path: Path, name: str, wanted: Sequence[str] | None, *, small: int = SMALL, most_values: int = MOST_VALUES
+) -> pa.Table:
+    """Columns of a Parquet file, None for all. Text that the file keeps once for many rows is written out only where
+    that is in proportion. small: bytes that it may take in any case. Raises BadData where it is not."""
+    file = opened(path, name, most_values)
     size = path.stat().st_size
-    most = max(SMALL, MOST_EXPANSION * size)
+    most = max(small, MOST_EXPANSION * size)
+    wanted = file.schema_arrow.names if wanted is None else wanted
     metadata = file.metadata
     chunks = [
         chunk
