@@ -76,9 +76,14 @@ def read_columns(
     repeated = {
         chunk.path_in_schema
         for chunk in chunks
-        if chunk.path_in_schema in is_text and any("DICTIONARY" in encoding for encoding in chunk.encodings)
+        if chunk.path_in_schema in is_text
+        and any("DICTIONARY" in encoding for encoding in chunk.encodings)
+        and metadata.num_rows * chunk.total_uncompressed_size > most  # else it cannot be more, written out
     }
-    table = pq.read_table(path, columns=list(wanted), partitioning=None, read_dictionary=sorted(repeated))
+    if repeated:
+        table = pq.read_table(path, columns=list(wanted), partitioning=None, read_dictionary=sorted(repeated))
+    else:
+        table = file.read(columns=list(wanted))
     for field in table.schema:
         if pa.types.is_dictionary(field.type) and pa.types.is_string(field.type.value_type):
             count = sum(map(_written_out, table[field.name].chunks))

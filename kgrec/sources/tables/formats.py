@@ -41,7 +41,8 @@ class Parquet:
         """The columns of these names, of the types that the file has; NaN is null. Raises BadData where they would fill
         the memory, or have lists or objects where a value is wanted."""
         table = read_columns(self.path, self.name, list(wanted))
-        columns = {name: _without_nan(table[name]) for name in wanted}
+        names = table.column_names  # one may stand twice, which whoever wants it says
+        columns = {name: _without_nan(table.column(names.index(name))) for name in wanted}
         for name, column in wanted.items():
             kind = columns[name].type
             if pa.types.is_struct(kind) or pa.types.is_map(kind) or (is_list(kind) and not column.lists):
