@@ -84,9 +84,9 @@ def read_columns(
         table = pq.read_table(path, columns=list(wanted), partitioning=None, read_dictionary=sorted(repeated))
     else:
         table = file.read(columns=list(wanted))
-    for field in table.schema:
+    for place, field in enumerate(table.schema):
         if pa.types.is_dictionary(field.type) and pa.types.is_string(field.type.value_type):
-            count = sum(map(_written_out, table[field.name].chunks))
+            count = sum(map(_written_out, table.column(place).chunks))
             _refuse_more(count, most, f"bytes of {field.name!r}", size, name)
     table.validate(full=True)
     kinds = [pa.field(f.name, pa.string()) if f.name in repeated else f for f in table.schema]

@@ -18,7 +18,11 @@ def read_parquet(path: Path) -> pa.Table:
     memory."""
     try:
         pq.ParquetFile(path).schema_arrow.names  # noqa: B018 (a broken one is found here)
-        return read_own(path)
+        table = read_own(path)
+        twice = next((name for name in table.column_names if table.column_names.count(name) > 1), None)
+        if twice is not None:
+            raise pa.ArrowInvalid(f"the column {twice!r} stands there twice")
+        return table
     except UnicodeDecodeError as error:
         raise pa.ArrowInvalid(f"the name of a column is not UTF-8: {error}") from error
     except BadData as error:

@@ -116,6 +116,8 @@ def find(name: str, *, builtin_only: bool = False) -> type[Recommender]:
             f"model {name!r} is no built-in one, and a saved run does not choose what code is imported; "
             f"name {name!r} yourself if you trust it, or use one of: {', '.join(names())}"
         )
+    if not all(part.isidentifier() for part in path.split(".")):
+        raise unknown_name("model", name, names(), "(a model of your own is a dotted path, mypackage.mymodel)")
     try:
         return _model_of(importlib.import_module(path), wanted)
     except ModuleNotFoundError as error:
