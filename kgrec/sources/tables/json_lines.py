@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import json
 from collections.abc import Iterator, Mapping
@@ -23,7 +22,7 @@ from kgrec.sources.tables.bad_rows import MEND, MOST
 from kgrec.sources.tables.json_scan import DEEP, REGULAR, numbers_as_texts
 from kgrec.sources.tables.raw_table import RawTable, Wanted
 from kgrec.sources.tables.separated import empty_file
-from kgrec.sources.tables.text_streams import TextStream, arrow_stream, not_text, text_lines
+from kgrec.sources.tables.text_streams import BlockStream, TextStream, arrow_stream, not_text, text_lines
 
 BLOCK = 1 << 24  #: bytes that are read at a time
 LOOKED_AT = 10_000  #: rows from which keys and their forms are known
@@ -268,35 +267,15 @@ def flat(value: Any) -> list[str | None]:
     return [one for inner in value for one in flat(inner)]
 
 
-class _Texts(io.RawIOBase):
+class _Texts(BlockStream):
     """The bytes of a file of JSON lines with numbers as texts. Raises pa.ArrowInvalid where a line is irregular, and
     BadData where one never ends."""
 
     def __init__(self, file: JsonLines) -> None:
         self._file, self._source = file, TextStream(file.path, file.encoding)
         self._blocks = self._texts()
-        self._ready = memoryview(b"")
 
-    def readable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        """Close the file too."""
-        self._source.close()
-        super().close()
-
-    def read(self, size: int = -1) -> bytes:
-        """At most `size` bytes; none at the end."""
-        while not self._ready:
-            block = next(self._blocks, None)
-            if block is None:
-                return b""
-            self._ready = block.data
-        size = len(self._ready) if size < 0 else size
-        piece, self._ready = self._ready[:size], self._ready[size:]
-        return bytes(piece)
-
-    def _texts(self) -> Iterator[np.ndarray]:
+    def _texts(self) -> Iterator[memoryview]:
         rest, line, block = b"", 1, b"-"
         while block:
             block = self._source.read(BLOCK)
@@ -312,4 +291,4 @@ class _Texts(io.RawIOBase):
             if found != REGULAR:
                 raise pa.ArrowInvalid("an irregular line")
             rest, line = text[cut:], line + lines
-            yield out[:filled]
+            yield out[:filled].data

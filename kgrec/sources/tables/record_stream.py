@@ -16,7 +16,7 @@ from kgrec.sources.limits import LONGEST_LINE
 from kgrec.sources.packed_files import long_line
 from kgrec.sources.tables.bad_rows import MEND, MOST
 from kgrec.sources.tables.record_scan import AFTER, BYTE, COUNT, GOOD, OPEN, copy_good, scan_records, whole_records
-from kgrec.sources.tables.text_streams import not_text
+from kgrec.sources.tables.text_streams import BlockStream, not_text
 
 BLOCK = 1 << 24  #: bytes that are read at a time
 UNIT_SEPARATOR = b"\x1f"  #: stands for a separator of several bytes while pyarrow reads
@@ -50,7 +50,7 @@ class SeparatedFile(Protocol):
 
 
 @dataclass(eq=False)
-class Records(io.RawIOBase):
+class Records(BlockStream):
     """The records of a file of separated values. Broken ones are left out and said where reading is careful; else they
     raise pa.ArrowInvalid, and what pyarrow refuses itself is not looked for."""
 
@@ -68,39 +68,11 @@ class Records(io.RawIOBase):
         self._line, self._skips = 1, self.skips_names
         self._lines: list[np.ndarray] = []
         self._blocks = self._good_blocks()
-        self._ready = memoryview(b"")
         self._room = np.empty((self.most or RECORDS_AT_ONCE, 5), np.int64)
-
-    def readable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        """Close the file too."""
-        self._source.close()
-        super().close()
 
     def lines(self) -> np.ndarray:
         """int32 [n]: the line that each good record begins in."""
         return np.concatenate([np.empty(0, np.int32), *self._lines])
-
-    def has_more(self) -> bool:
-        """Whether there are good records that were not read. Raises as `read` does."""
-        while not self._ready:
-            block = next(self._blocks, None)
-            if block is None:
-                return False
-            self._ready = block
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        """`size` bytes of good records, fewer only at the end."""
-        pieces, wanted = [], size
-        while wanted and self.has_more():
-            piece = self._ready if size < 0 else self._ready[:wanted]
-            self._ready = self._ready[len(piece) :]
-            pieces.append(piece)
-            wanted -= len(piece) if size >= 0 else 0
-        return b"".join(pieces)
 
     def first(self) -> list[str]:
         """The good ones among the first `most`."""

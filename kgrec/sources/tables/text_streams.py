@@ -69,6 +69,42 @@ class TextStream(io.RawIOBase):
         super().close()
 
 
+class BlockStream(io.RawIOBase):
+    """The bytes of blocks, one after the other, for pyarrow to read. A subclass sets `_source`, the stream that the
+    blocks are made of, and `_blocks`."""
+
+    _source: io.RawIOBase
+    _blocks: Iterator[memoryview]
+    _ready = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def has_more(self) -> bool:
+        """Whether there are bytes that were not read. Raises what making the next block raises."""
+        while not self._ready:
+            block = next(self._blocks, None)
+            if block is None:
+                return False
+            self._ready = block
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """`size` bytes, fewer only at the end."""
+        pieces, wanted = [], size
+        while wanted and self.has_more():
+            piece = self._ready if size < 0 else self._ready[:wanted]
+            self._ready = self._ready[len(piece) :]
+            pieces.append(piece)
+            wanted -= len(piece) if size >= 0 else 0
+        return b"".join(pieces)
+
+    def close(self) -> None:
+        """Close the file too."""
+        self._source.close()
+        super().close()
+
+
 def not_text(piece: bytes, at: int, encoding: str) -> str:
     """What is wrong with a byte that is no text, and what to do. piece: of a `TextStream`, from that byte on; at: its
     place in the line, from 1."""
