@@ -7,14 +7,12 @@ import numpy as np
 
 
 @numba.njit(nogil=True, cache=True)
-def json_fits(text: np.ndarray, state: np.ndarray, is_lines: bool, deepest: int) -> bool:
+def json_fits(text: np.ndarray, state: np.ndarray, deepest: int) -> bool:
     """Whether no list or object stands deeper; `state` is that of `JsonDepth`, and goes on from block to block."""
     depth, in_string, escaped, line = state
     for byte in text:
         if byte == 10:
             line += 1
-            if is_lines:
-                depth, in_string, escaped = 0, 0, 0
         elif in_string:
             if escaped:
                 escaped = 0

@@ -40,17 +40,16 @@ class TooDeep(ValueError):
 
 
 class JsonDepth:
-    """Follows JSON that comes in blocks, or as a value a line, and refuses what is nested too deeply."""
+    """Follows JSON that comes in blocks, and refuses what is nested too deeply."""
 
-    def __init__(self, *, is_lines: bool = False) -> None:
-        self._is_lines = is_lines
+    def __init__(self) -> None:
         self._state = np.array([0, 0, 0, 1], np.int64)  # depth, in a string, after a backslash, line
 
     def check(self, block: bytes) -> None:
         """Raises TooDeep."""
         from kgrec.sources.json_depth import json_fits  # numba takes its time to come
 
-        if not json_fits(np.frombuffer(block, np.uint8), self._state, self._is_lines, DEEPEST):
+        if not json_fits(np.frombuffer(block, np.uint8), self._state, DEEPEST):
             raise TooDeep(int(self._state[3]))
 
 
