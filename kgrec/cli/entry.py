@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import io
+import logging
 import math
 import os
 import signal
@@ -37,6 +38,9 @@ from kgrec.cli.robustness import robustness
 from kgrec.cli.train import train
 from kgrec.errors import KgrecError
 from kgrec.printable import printable
+
+# what its parsers find odd is logged with the term as it came, control characters and all
+logging.getLogger("rdflib").addHandler(logging.NullHandler())
 
 SECONDS_TO_CLEAN = 5.0  #: for which a further signal is not heeded
 SECONDS_TO_RAISE = 0.02  #: until a signal that came where nothing can be raised is raised again

@@ -272,7 +272,7 @@ def odd_separated(data: bytes, separator: str, random: Random) -> bytes:
                 for other in rows[1:]:
                     other[place : place + 1] = [value]
             case 4:
-                rows[0][place : place + 1] = [random.choice([*rows[0], odd_text(random), rows[0][0].upper()])]
+                rows[0][place : place + 1] = [random.choice([*rows[0], odd_text(random), "".join(rows[0][:1]).upper()])]
             case 5:
                 for other in rows:
                     other[place : place + 1] = []
