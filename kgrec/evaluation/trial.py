@@ -1,0 +1,121 @@
+"""What is held out, made ready to be measured: who is ranked what, and what is true."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from kgrec.errors import KgrecError, some
+from kgrec.evaluation.ranking import LAST, Scorer, as_edges
+from kgrec.graph import NO_TIME, Candidates, Graph
+from kgrec.model import Recommender
+from kgrec.samplers.histories import Histories
+
+
+class Trial:
+    """What is known, what is true and what is to rank, made once: everything but the model's scores."""
+
+    def __init__(
+        self,
+        model: Recommender,
+        known: Graph,
+        held: Graph,
+        candidates: Candidates | None,
+        batch_size: int,
+        cells: int,
+    ) -> None:
+        self.scorer = Scorer(model, known, batch_size, cells)
+        self.seen, self.pad, place = self.scorer.seen, known.pad, self.scorer.device
+        self.held = held.only(held.target).to(place)
+        if not self.held.num_edges:
+            raise KgrecError(f"no {held.target[1]!r} edge is held out; there is nothing to measure")
+        self.pair = torch.unique(self.held.head * (self.pad + 1) + self.held.tail)  #: LongTensor [n], rising
+        self.pair_item = self.pair % (self.pad + 1)  #: LongTensor [n]
+        self.user, self.pair_row = torch.unique_consecutive(
+            self.pair // (self.pad + 1), return_inverse=True
+        )  #: [U], [n]
+        self.interactions = torch.bincount(self.seen.tail, minlength=self.pad + 1)  #: LongTensor [N + 1]
+        self.lists = None if candidates is None else Histories(_as_graph(candidates, self.seen))
+        if self.lists is not None:
+            self._check_lists(self.lists)
+        self.groups = self._groups()
+
+    @cached_property
+    def now(self) -> Tensor:
+        """When each user's first held-out edge was: LongTensor [U], unix seconds, NO_TIME where none has a time."""
+        timed = self.held.time != NO_TIME
+        user = torch.searchsorted(self.user, self.held.head[timed])
+        first = torch.full_like(self.user, LAST).scatter_reduce_(0, user, self.held.time[timed], "amin")
+        return first.masked_fill_(first == LAST, NO_TIME)
+
+    def _groups(self) -> dict[str, Tensor]:
+        """The items that are ranked among their own kind, LongTensor [items of the kind] each."""
+        items = self.seen.nodes(self.seen.target[2])
+        cold = self.interactions[items] == 0
+        if bool((self.interactions[self.pair_item] > 0).all()):
+            return {"all": items}
+        groups = {"warm": items[~cold], "cold": items[cold]}
+        return {kind: group for kind, group in groups.items() if len(group)}
+
+    @cached_property
+    def scopes(self) -> dict[str, Tensor]:
+        """The items of each set of metrics: all, and where cold items are held out also warm and cold."""
+        return {"all": torch.cat(list(self.groups.values())), **self.groups}
+
+    def is_in(self, scope: str, item: Tensor) -> Tensor:
+        """Whether each item belongs to the scope: BoolTensor of the same shape."""
+        if scope == "all":
+            return torch.ones_like(item, dtype=torch.bool)
+        return (self.interactions[item] == 0) == (scope == "cold")
+
+    def relevant(self, scope: str) -> Tensor:
+        """Distinct held-out items of each user: LongTensor [U]."""
+        return torch.bincount(self.pair_row[self.is_in(scope, self.pair_item)], minlength=len(self.user))
+
+    def find(self, user: Tensor, item: Tensor) -> Tensor:
+        """Where each (user, item) stands in `pair`, -1 where it is not held out: LongTensor of the broadcast shape."""
+        wanted = user * (self.pad + 1) + item
+        place = torch.searchsorted(self.pair, wanted).clamp_(max=len(self.pair) - 1)
+        return place.masked_fill_(self.pair[place] != wanted, -1)
+
+    def num_unrankable(self) -> int:
+        """Distinct held-out pairs that were seen, or with lists those that are on none."""
+        graph = self.seen if self.lists is None else self.lists.graph
+        found = self.find(graph.head, graph.tail)
+        num_found = len(torch.unique(found[found >= 0]))
+        return num_found if self.lists is None else len(self.pair) - num_found
+
+    def ids(self, node_type: str, node: Tensor) -> pa.Array:
+        """External ids of flat nodes of a type, strings [n]."""
+        local = node.cpu() - self.seen.range(node_type).start
+        return self.seen.vocabulary[node_type].id_array.take(pa.array(local.numpy()))
+
+    @cached_property
+    def truth(self) -> Tensor:
+        """What held-out edges say: a click or none, or the rating; FloatTensor [held-out edges]."""
+        return self.held.clicks() if self.scorer.model.task == "ctr" else self.held.weight
+
+    def predictions(self, score: Tensor) -> pa.Table:
+        """Truth and prediction of each held-out edge. score: FloatTensor [held-out edges]."""
+        source, _, target = self.held.target
+        prediction = score.sigmoid() if self.scorer.model.task == "ctr" else score
+        columns = {"user": self.ids(source, self.held.head), "item": self.ids(target, self.held.tail)}
+        return pa.table({**columns, "truth": self.truth.cpu().numpy(), "prediction": prediction.cpu().numpy()})
+
+    def _check_lists(self, lists: Histories) -> None:
+        without = self.user[lists.lengths(self.user) == 0].cpu()
+        if len(without):
+            source = self.seen.target[0]
+            names = self.seen.vocabulary[source].ids(without - self.seen.range(source).start)
+            raise KgrecError(f"no candidates for {source} {some(names)}, who have held-out items; add their lists")
+
+
+def _as_graph(candidates: Candidates, seen: Graph) -> Graph:
+    """The lists as edges from users to items, each once."""
+    user = candidates.user.repeat_interleave(candidates.ptr.diff()).to(seen.device)
+    width = len(seen.range(seen.target[2]))
+    pair = torch.unique(user * width + candidates.item.to(seen.device))
+    return as_edges(seen, pair // width, pair % width)
