@@ -132,6 +132,12 @@ def read_metrics(files: RunFiles) -> dict[str, Any]:
     for name in ("valid", "test", "test_cold", "test_warm"):
         for metric in place.mapping(metrics, name, {}):
             place.at(name).number(metrics[name], metric)
+    place.mapping(metrics, "below_control", {})
+    for control in place.mapping(metrics, "control", {}):
+        of_control = place.at("control")
+        for part in of_control.mapping(metrics["control"], control):
+            for metric in of_control.at(control).mapping(metrics["control"][control], part):
+                of_control.at(control).at(part).number(metrics["control"][control][part], metric)
     return metrics
 
 

@@ -92,10 +92,12 @@ def listed(values: Mapping[str, float]) -> str:
 
 def show_metrics(metrics: Mapping[str, Any]) -> None:
     """What a run measured, as a table, and beneath it the rest of what is known of the run."""
-    parts = [part for part in ("valid", "test", "test_warm", "test_cold") if metrics.get(part)]
-    table = plain(f"{metrics['model']} ({metrics['protocol']})", ["metric"], parts)
-    for name in dict.fromkeys(name for part in parts for name in metrics[part]):
-        table.add_row(name, *(f"{metrics[part][name]:.4f}" if name in metrics[part] else "" for part in parts))
+    parts = {part: metrics[part] for part in ("valid", "test", "test_warm", "test_cold") if metrics.get(part)}
+    for control, of_parts in metrics.get("control", {}).items():
+        parts |= {f"{control}, {part}": values for part, values in of_parts.items()}
+    table = plain(f"{metrics['model']} ({metrics['protocol']})", ["metric"], list(parts))
+    for name in dict.fromkeys(name for values in parts.values() for name in values):
+        table.add_row(name, *(f"{values[name]:.4f}" if name in values else "" for values in parts.values()))
     screen = console()
     screen.print(table)
     rest = {name: value for name, value in metrics.items() if not isinstance(value, dict)}
@@ -106,6 +108,12 @@ def show_metrics(metrics: Mapping[str, Any]) -> None:
     )
     if "init" in metrics:
         screen.print(_start(metrics["init"]))
+
+
+def note_control(metrics: Mapping[str, Any]) -> None:
+    """A note where a run ends below its control on valid, with what to try next."""
+    if "below_control" in metrics:
+        note(metrics["below_control"]["note"])
 
 
 def _start(start: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from kgrec.cli.options import (
     job_option,
     with_options,
 )
-from kgrec.cli.output import print_json, progress, show_metrics
+from kgrec.cli.output import note_control, print_json, progress, show_metrics
 
 
 @with_options
@@ -50,3 +50,4 @@ def train(
     )
     run = train_model(job, graph, report=progress)
     print_json(run.metrics) if result.as_json else show_metrics(run.metrics)
+    note_control(run.metrics)

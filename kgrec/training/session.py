@@ -16,7 +16,7 @@ from torch import Tensor
 from kgrec import models
 from kgrec.drafts import put_back
 from kgrec.errors import KgrecError
-from kgrec.evaluation.evaluation import Evaluation, check_metrics, default_metrics
+from kgrec.evaluation.evaluation import Evaluation, check_metrics, default_metrics, evaluate
 from kgrec.evaluation.link_evaluation import LinkEvaluation, check_link_metrics
 from kgrec.evaluation.metrics import higher_is_better
 from kgrec.files import refuse_existing
@@ -28,6 +28,7 @@ from kgrec.run_files import RUN_FOLDER, RunFiles
 from kgrec.splits.spec import spec_of_parts, spec_of_test
 from kgrec.training.checkpoint import CHECKPOINT_FOLDER, Checkpoint, TrainingState
 from kgrec.training.config import TrainingConfig
+from kgrec.training.controls import CONTROLS, Course, below_control
 from kgrec.training.job import TrainingJob
 from kgrec.training.log import as_csv_text, event_writer, peak_mb
 from kgrec.training.measuring import CHOOSERS, divided_for, evaluated, measured
@@ -305,6 +306,7 @@ class Session:
             "protocol": self.split.protocol + (", refit on train + valid" if state.phase == "refit" else ""),
             "valid": state.valid,
             **measured(test),
+            **self._against_control(model),
             "epochs": len(seconds),
             "best_epoch": state.best_epoch,
             "seconds_per_epoch": float(np.mean(seconds)) if seconds else 0.0,
@@ -316,6 +318,22 @@ class Session:
             **({"init": self.taken} if self.taken else {}),
         }
         return json.loads(json.dumps(summary))
+
+    def _against_control(self, model: Recommender) -> dict[str, Any]:
+        """What the task's control has on valid, as `control`, and `below_control` where the model has less."""
+        name, state, valid = CONTROLS.get(model.task), self.state, self.split.valid
+        if name is None or name == self.job.model or valid is None or state.best is None:
+            return {}
+        control = models.build(name, self.split.train, {"task": model.task} if name == "bias" else {})
+        names = [one for one in state.valid if one in self._metrics(model)]
+        values = evaluate(control.to(self.fabric.device), self.split.train, valid, metrics=names).metrics
+        metric, rows = self._metric(model), [row for row in state.rows if row["phase"] == "train"]
+        course = Course.of(rows, metric, state.best_epoch, self.job.training.epochs, model.config)
+        below = below_control(self.job.model, model.task, metric, state.best, values[metric], course)
+        return {
+            "control": {name: {"valid": values}},
+            **({} if below is None else {"below_control": {**dataclasses.asdict(below), "note": str(below)}}),
+        }
 
 
 def _copy(model: Recommender) -> dict[str, Tensor]:
