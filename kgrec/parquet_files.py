@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -31,14 +32,18 @@ def opened(path: Path, name: str, most_values: int = MOST_VALUES) -> pq.ParquetF
         what = f"the name of a column is not UTF-8: {error}; give it another"
         raise BadData(what, file=name, kind="altered file") from error
     except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
-        what = f"is no Parquet file, or truncated: {error}"
-        raise BadData(Fault(what, name, kind="altered file", file_is="subject")) from error
-    size = path.stat().st_size
+        raise _no_parquet(name, error) from error
+    at = path.stat()
+    size = at.st_size
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     rows = sum(group.num_rows for group in groups)
     if rows != metadata.num_rows or min((group.num_rows for group in groups), default=0) < 0:
         what = f"says that it has {metadata.num_rows:,} rows, and its parts have {rows:,}; get it again"
         raise BadData(Fault(what, name, kind="altered file", file_is="subject"))
+    try:
+        _read_a_row_of_each_part(path, size, at.st_mtime_ns)
+    except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
+        raise _no_parquet(name, error) from error
     chunks = [group.column(number) for group in groups for number in range(group.num_columns)]
     packed = max((chunk.total_compressed_size for chunk in chunks), default=0)
     if packed > size or min((chunk.total_compressed_size for chunk in chunks), default=0) < 0:
@@ -47,6 +52,22 @@ def opened(path: Path, name: str, most_values: int = MOST_VALUES) -> pq.ParquetF
     values = max((chunk.num_values for chunk in chunks), default=0)
     _refuse_more(max(rows, values), max(most_values, VALUES_A_BYTE * size), "values in a column", size, name)
     return file
+
+
+def _no_parquet(name: str, error: Exception) -> BadData:
+    return BadData(Fault(f"is no Parquet file, or truncated: {error}", name, kind="altered file", file_is="subject"))
+
+
+@lru_cache(maxsize=256)
+def _read_a_row_of_each_part(path: Path, size: int, changed: int) -> None:
+    """Raise what pyarrow raises where the words of a part contradict themselves: asked for them alone, it would end the
+    process. size, changed: of the file, for the cache."""
+    file = pq.ParquetFile(path)
+    for part in range(file.num_row_groups):
+        try:
+            next(file.iter_batches(batch_size=1, row_groups=[part], use_threads=False), None)
+        except pa.ArrowNotImplementedError:  # of values; their column may not be wanted
+            continue
 
 
 def read_own(path: Path) -> pa.Table:

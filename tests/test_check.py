@@ -415,7 +415,7 @@ def test_problem_of_a_fault_takes_its_fields_and_never_its_words() -> None:
     worded = Fault("split 'a': 3 pairs stand in two parts, see b.csv line 3: no column x", kind="bad split")
     assert problem_of(worded, "c.csv") == Problem("c.csv", worded.message, "bad split")
     assert problem_of(Fault("w is empty", "r.parquet", 7, "w", unit="row"), "?") == Problem(
-        "r.parquet", "w is empty", "bad data", line=7, column="w", row=7
+        "r.parquet", "w is empty", "bad data", line=7, column="w", row=7, unit="row"
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -48,10 +47,9 @@ def disagreements(recipe: Path, data: Path | None = None) -> list[str]:
         return other if errors else [*other, "check has no error"]
     allowed = OF_CHECK if Recipe.load(recipe).on_bad_rows == "error" else ()
     hard = [f"check alone: {error}" for error in errors if error.kind not in allowed]
-    expected = [re.sub(r" (entry|answer) (?=\d+: )", " row ", problem, count=1) for problem in report.problems]
     said = {str(note).removeprefix("note: "): note for note in notes}
-    rows = [line for line, note in said.items() if note.line is not None or line in expected]
-    return hard + ([] if rows == expected else [f"rows of check: {rows}", f"rows of build: {expected}"])
+    rows = [line for line, note in said.items() if note.line is not None or line in report.problems]
+    return hard + ([] if rows == report.problems else [f"rows of check: {rows}", f"rows of build: {report.problems}"])
 
 
 def _without_file(problem: Problem) -> tuple[object, ...]:

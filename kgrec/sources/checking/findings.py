@@ -19,9 +19,10 @@ class Problem:
     value: str | None = None  #: what was found there
     column: str | int | None = None  #: the name of a table's column; of RDF and JSON, the character in the line
     row: int | None = None  #: from 1, of a Parquet file, an entry of a JSON object, an answer of a query
+    unit: str = "line"  #: what `line` counts: line, row, entry or answer
 
     def __str__(self) -> str:
-        place = f" row {self.row}" if self.row is not None else f" line {self.line}" if self.line is not None else ""
+        place = f" {self.unit} {self.line}" if self.line is not None else ""
         character = f"column {self.column}: " if isinstance(self.column, int) else ""
         return f"{self.severity}: {self.file}{place}: {character}{self.message}"
 
@@ -45,4 +46,5 @@ def problem_of(fault: Fault, file: str, kind: str = "bad data") -> Problem:
         fault.value,
         fault.column,
         None if fault.unit == "line" else fault.row,
+        fault.unit,
     )
