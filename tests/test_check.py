@@ -441,7 +441,7 @@ RATINGS = """
 
 def test_a_bad_answer_of_a_query_has_its_row_column_and_value(tmp_path: Path) -> None:
     assert problems(tmp_path, SELECT, ratings_ttl=RATINGS) == [
-        "error: ratings.ttl row 3: stars '9' is not in 1..5; mend the row or set on_bad_rows: report"
+        "error: ratings.ttl answer 3: stars '9' is not in 1..5; mend the row or set on_bad_rows: report"
     ]
     (found,) = check(tmp_path / "films.yaml")
     assert (found.kind, found.row, found.line, found.column, found.value) == ("out of range", 3, 3, "stars", "9")
@@ -484,6 +484,7 @@ def test_json_has_the_keys_of_a_finding(tmp_path: Path) -> None:
         "value": "9",
         "column": "rating",
         "row": None,
+        "unit": "line",
     }
 
 
