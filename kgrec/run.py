@@ -121,10 +121,11 @@ class Run(TrainedModel):
         *,
         split: str | None = None,
         candidates: str | None = None,
+        repeats: str | None = None,
         metrics: Sequence[str] | None = None,
     ) -> dict[str, Any]:
         """The metrics on the test edges of a graph with the same nodes: see `kgrec.run.measure`."""
-        return measure(self, graph, split=split, candidates=candidates, metrics=metrics)
+        return measure(self, graph, split=split, candidates=candidates, repeats=repeats, metrics=metrics)
 
     def vectors(self, node_type: str) -> TrainedVectors:
         """The final vector of each node of a type, as scoring reads it, with its id.

@@ -129,6 +129,7 @@ def read_metrics(files: RunFiles) -> dict[str, Any]:
     for name in ("seconds_per_epoch", "evaluation_seconds"):
         place.number({name: 0, **metrics}, name)
     place.mapping(metrics, "init", {})
+    _check_repeats(place.mapping(metrics, "repeats", {}), place.at("repeats"))
     for name in ("valid", "test", "test_cold", "test_warm"):
         for metric in place.mapping(metrics, name, {}):
             place.at(name).number(metrics[name], metric)
@@ -141,6 +142,17 @@ def read_metrics(files: RunFiles) -> dict[str, Any]:
     return metrics
 
 
+def _check_repeats(counts: Mapping[str, Any], place: JsonPlace) -> None:
+    """Raise KgrecError for a value of the wrong type among the counts of repeats; runs of before have none."""
+    place.text(counts, "choice", "")
+    place.text(counts, "ranked", "")
+    for name in ("held_out_pairs", "held_out_users", "pairs", "users", "users_without_others"):
+        place.whole(counts, name, 0, most=(1 << 64) - 1)
+    for name in ("dropped_pairs", "dropped_users"):
+        place.whole(counts, name, 0, most=(1 << 64) - 1)
+    place.number({"highest_hit_rate": 0, **counts}, "highest_hit_rate")
+
+
 def _check_config(config: Mapping[str, Any], file: Path) -> None:
     """Raise KgrecError for a value of config.json of the wrong type, with its key. The model's own settings are checked
     by the model."""
@@ -150,6 +162,7 @@ def _check_config(config: Mapping[str, Any], file: Path) -> None:
         place.text(config, name, "")
     for name in ("split", "candidates"):
         place.text(config, name, none=True)
+    place.text(config, "repeats", "")
     for name in ("config", "training", "versions", "package"):
         place.mapping(config, name, {})
     for name in ("versions", "package"):

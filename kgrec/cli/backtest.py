@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kgrec.cli.options import GraphFolder, ModelName, ResultOptions, TrainingOptions, with_options
-from kgrec.cli.output import by_metric, console, listed, plain, print_json, progress, status
+from kgrec.cli.options import GraphFolder, ModelName, ResultOptions, TrainingOptions, job_option, with_options
+from kgrec.cli.output import by_metric, console, listed, plain, print_json, progress, repeats_line, status
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +25,7 @@ def backtest(
     every: Annotated[str, typer.Option("--every", help="A window's length: 30m, 12h, 7d or 2w.")],
     windows: Annotated[int, typer.Option("--windows", help="How many, the last of which ends with the data.")],
     out: Annotated[Path | None, typer.Option("--out", help="A JSON file to write.")] = None,
+    repeats: Annotated[str | None, job_option("--repeats")] = None,
     no_valid: Annotated[bool, typer.Option("--no-valid", help="Train on all before a window, for all epochs.")] = False,
     training: TrainingOptions,
     result: ResultOptions,
@@ -33,7 +35,7 @@ def backtest(
     from kgrec.studies.backtesting import duration
 
     found = test_windows(
-        training.job(model, "kgrec backtest", out=out, overwrite=result.overwrite),
+        training.job(model, "kgrec backtest", repeats=repeats, out=out, overwrite=result.overwrite),
         graph,
         every=duration(every),
         windows=windows,
@@ -68,6 +70,25 @@ def show(result: Backtest, screen: Console) -> None:
     rows |= {"mean": result.mean, "spread": spread}
     for values in by_metric("test from", rows, title="Metrics", width=screen.width):
         screen.print(values)
+    line = repeats_line(together([window.repeats for window in result.windows if window.repeats]))
+    if line is not None:
+        screen.print(line)
     for window in result.windows:
         if window.skipped is not None:
             screen.print(f"{window.span} is skipped: {window.skipped}")
+
+
+def together(counts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Counts of repeats of several windows as those of one: sums, and the mean of what hit rates can reach.
+
+    >>> one = {"choice": "miss", "ranked": "catalog", "pairs": 1, "held_out_pairs": 4, "highest_hit_rate": 0.5}
+    >>> together([one, one | {"highest_hit_rate": 1.0}])["highest_hit_rate"]
+    0.75
+    """
+    if not counts:
+        return {}
+    names = ("pairs", "held_out_pairs", "dropped_users")
+    sums = {name: sum(one.get(name, 0) for one in counts) for name in names}
+    highest = [one["highest_hit_rate"] for one in counts if "highest_hit_rate" in one]
+    reached = {"highest_hit_rate": sum(highest) / len(highest)} if highest else {}
+    return {"choice": counts[0]["choice"], "ranked": counts[0]["ranked"], **sums, **reached}

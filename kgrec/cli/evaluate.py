@@ -15,6 +15,9 @@ def evaluate(
     graph: GraphFolder,
     split: Annotated[str | None, typer.Option("--split", help="A SPEC; default: the run's own.")] = None,
     candidates: Annotated[str | None, typer.Option("--candidates", help="A list in the graph, or all.")] = None,
+    repeats: Annotated[
+        str | None, typer.Option("--repeats", help="miss, skip or recommend, as in train; default: the run's own.")
+    ] = None,
     metrics: Metrics = None,
     device: Device = "auto",
     model: TrustedModel = None,
@@ -24,5 +27,7 @@ def evaluate(
     from kgrec.run import Run
 
     trained = Run.load(run, trust=model, device=device)
-    result = trained.measure(graph, split=split, candidates=candidates, metrics=comma_separated(metrics))
+    result = trained.measure(
+        graph, split=split, candidates=candidates, repeats=repeats, metrics=comma_separated(metrics)
+    )
     print_json(result) if as_json else show_metrics(result)

@@ -102,6 +102,7 @@ class SplitOptions:
 
     split: Annotated[str | None, job_option("--split")] = None
     candidates: Annotated[str | None, job_option("--candidates")] = None
+    repeats: Annotated[str | None, job_option("--repeats")] = None
 
 
 @dataclasses.dataclass(frozen=True)

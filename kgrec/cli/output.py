@@ -106,6 +106,9 @@ def show_metrics(metrics: Mapping[str, Any]) -> None:
             f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in rest.items()
         )
     )
+    line = repeats_line(metrics.get("repeats", {}))
+    if line is not None:
+        screen.print(line)
     if "init" in metrics:
         screen.print(_start(metrics["init"]))
 
@@ -114,6 +117,31 @@ def note_control(metrics: Mapping[str, Any]) -> None:
     """A note where a run ends below its control on valid, with what to try next."""
     if "below_control" in metrics:
         note(metrics["below_control"]["note"])
+
+
+def repeats_line(counts: Mapping[str, Any]) -> str | None:
+    """What became of held-out pairs that users had already, from the counts in metrics.json; None where there are none.
+
+    >>> missed = {"choice": "miss", "ranked": "catalog", "pairs": 2, "held_out_pairs": 1_570, "highest_hit_rate": 0.72}
+    >>> repeats_line(missed).partition(";")[0]
+    '2 of 1,570 held-out pairs are repeats and count as missed (the hit rate is at most 0.7200)'
+    """
+    if not counts.get("pairs"):
+        return None
+    repeats = f"{counts['pairs']:,} of {counts.get('held_out_pairs', 0):,} held-out pairs are repeats"
+    if counts.get("choice") == "skip":
+        left = counts.get("dropped_users", 0)
+        users = f"{left:,} users who have" if left > 1 else "1 user who has"
+        return f"{repeats} and are skipped" + (f", and with them {users} no other" if left else "")
+    if counts.get("ranked") == "nothing":
+        return f"{repeats}, predicted as the others are; say --repeats skip to leave them out"
+    if counts.get("ranked") == "lists":
+        return f"{repeats}, ranked where they are on a user's list; say --repeats skip to leave them out"
+    if counts.get("choice") == "recommend":
+        return f"{repeats}, which are ranked as other items are"
+    highest = counts.get("highest_hit_rate", 1)
+    limit = f" (the hit rate is at most {highest:.4f})" if highest < 1 else ""
+    return f"{repeats} and count as missed{limit}; say --repeats skip or recommend"
 
 
 def _start(start: Mapping[str, Any]) -> str:

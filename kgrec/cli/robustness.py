@@ -17,7 +17,7 @@ from kgrec.cli.options import (
     comma_separated,
     with_options,
 )
-from kgrec.cli.output import by_metric, console, listed, plain, print_json, progress, status
+from kgrec.cli.output import by_metric, console, listed, plain, print_json, progress, repeats_line, status
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,6 +52,7 @@ def robustness(
         "kgrec robustness",
         split=held_out.split,
         candidates=held_out.candidates,
+        repeats=held_out.repeats,
         out=out,
         overwrite=result.overwrite,
     )
@@ -98,6 +99,9 @@ def show(result: Robustness, screen: Console) -> None:
             interval,
         )
     screen.print(table)
+    line = repeats_line(result.repeats)
+    if line is not None:
+        screen.print(line)
     if result.clean_hits is not None:
         pushed = plain(f"Pushed items: hit rate @{HITS_AT} among real users", ["noise"], ["before", "after", "95 %"])
         for cell in result.cells:

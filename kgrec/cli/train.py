@@ -41,6 +41,7 @@ def train(
         "kgrec train",
         split=held_out.split,
         candidates=held_out.candidates,
+        repeats=held_out.repeats,
         init=init,
         init_part=init_part,
         out=out,

@@ -17,6 +17,7 @@ from kgrec.evaluation.ranking import Ranker, scoring
 from kgrec.evaluation.trial import Trial
 from kgrec.graph import Candidates, Graph
 from kgrec.model import AnyTask, Recommender
+from kgrec.splits.repeats import Ranked, RepeatCounts
 
 LEAST_LIMIT = 1_000  #: cut-offs up to here are taken however small a catalog is
 
@@ -28,9 +29,10 @@ class Evaluation:
     metrics: dict[str, float]  #: by name, as asked
     per_user: pa.Table  #: one row a user: `user`, the external id, and a column for each metric that a user has; null
     #: where this one has none (gauc, the user's own AUC, needs both classes)
-    num_users: int  #: users with at least one held-out item: those that the means are over
+    num_users: int  #: users with at least one held-out item that counts: those that the means are over
     num_unrankable: int  #: distinct held-out pairs that no model could rank: seen before, or not on the user's list
     seconds: float
+    repeats: RepeatCounts  #: held-out pairs that the user had already, and what became of them
     warm: dict[str, float] = field(default_factory=dict)  #: among items with a known interaction; empty if `cold` is
     cold: dict[str, float] = field(default_factory=dict)  #: among items without one; empty where none is held out
     predictions: pa.Table | None = None  #: where ratings or clicks were measured, one row a held-out edge: `user` and
@@ -58,6 +60,7 @@ def evaluate(
     *,
     metrics: Sequence[str] | None = None,
     candidates: Candidates | None = None,
+    repeats: str = "miss",
     seed: int = 0,
     batch_size: int = 2048,
     cells: int = 4_194_304,
@@ -66,14 +69,18 @@ def evaluate(
 
     known: its target edges are each user's history, and are seen. held: its target edges are to be predicted. metrics:
     names such as `ndcg@10`; None: those of `default_metrics`. candidates: for each user the items to rank, a set; None:
-    all that the user has not seen. seed: of the order among equal scores. batch_size: most users scored at once. cells:
-    most scores held at once; they take up to some 40 bytes each, whatever the number of users and items.
+    all that the user has not seen. repeats: what becomes of held-out pairs that are known, `miss`, `skip` or
+    `recommend`, see below. seed: of the order among equal scores. batch_size: most users scored at once. cells: most
+    scores held at once; they take up to some 40 bytes each, whatever the number of users and items.
 
     - Candidates are all nodes of the target's tail type, less those seen. Lists are ranked as published: what is seen
       is not taken from them; an item that stands twice on one counts once.
     - Means are over users with at least one distinct held-out item; an item held out twice counts once.
-    - A held-out item that cannot be ranked, because the user has seen it (a repeat) or because it is not on the user's
-      list, stays among the relevant and is missed, as in LensKit; `num_unrankable` tells how many there are.
+    - A held-out item that the user has seen is a repeat. By `miss` it stays among the relevant and is missed, as in
+      LensKit. By `skip` the pair does not count, nor does a user who has no other; of ratings and clicks, its edges do
+      not. By `recommend` what is seen is ranked too. Lists are ranked as published by all three, and what is predicted
+      of a rating or click is the same by `miss` and `recommend`. `Evaluation.repeats` counts them.
+    - A held-out item that is not on the user's list is missed; `num_unrankable` tells how many cannot be ranked.
     - A list is asked for when the user's first held-out edge is (`query.now`); ratings and clicks have no such time.
     - Equal scores are ordered by a random number of each user and item, so a constant scorer is at chance.
     - Where cold items (those without a known interaction) are held out, `cold` and `warm` rank each kind among its own
@@ -84,21 +91,23 @@ def evaluate(
 
     The model is scored in eval mode, without gradients and on its own device; it is left in the mode it was in.
 
-    Raises UnknownName for a metric that is not there; KgrecError where nothing is held out, the graphs differ in nodes
-    or target, a user has no list, scores are not finite, and as `check_metrics`.
+    Raises UnknownName for a metric or a choice that is not there; KgrecError where nothing is held out, or only repeats
+    that are skipped, the graphs differ in nodes or target, a user has no list, scores are not finite, and as
+    `check_metrics`.
     """
     start = time.perf_counter()
     wanted = list(dict.fromkeys(parse(name) for name in (default_metrics(model.task) if metrics is None else metrics)))
     _check_graphs(known, held)
-    trial = Trial(model, known, held, candidates, batch_size, cells)
-    check_metrics(model, trial.held, [metric.name for metric in wanted])
     of_edges = [metric for metric in wanted if metric.of in EDGES]
     of_lists = [metric for metric in wanted if metric not in of_edges]
+    ranked: Ranked = "nothing" if not of_lists else "catalog" if candidates is None else "lists"
+    trial = Trial(model, known, held, candidates, batch_size, cells, repeats, ranked)
+    check_metrics(model, trial.held, [metric.name for metric in wanted])
     with scoring(model):
-        ranked = _rank(trial, of_lists, seed) if of_lists else {}
+        of_users = _rank(trial, of_lists, seed) if of_lists else {}
         score = trial.scorer.of_edges(trial.held) if of_edges else None
     predicted = {} if score is None else _predicted(trial, of_edges, score)
-    found = {scope: _joined(ranked.get(scope), predicted.get(scope), wanted) for scope in trial.scopes}
+    found = {scope: _joined(of_users.get(scope), predicted.get(scope), wanted) for scope in trial.scopes}
     columns = {name: pa.array(own.cpu().numpy(), from_pandas=True) for name, own in found["all"].columns.items()}
     return Evaluation(
         metrics=found["all"].means,
@@ -108,6 +117,7 @@ def evaluate(
         predictions=None if score is None else trial.predictions(score),
         num_users=len(trial.user),
         num_unrankable=trial.num_unrankable(),
+        repeats=trial.repeats,
         seconds=time.perf_counter() - start,
     )
 
@@ -244,7 +254,8 @@ class _Tally:
 def _rank(trial: Trial, wanted: Sequence[Metric], seed: int) -> dict[str, _Found]:
     """The metrics of lists, by scope."""
     depth = max(metric.depth for metric in wanted)
-    ranker = Ranker(trial.scorer, trial.groups, depth, seed=seed, lists=trial.lists)
+    keep_seen = trial.repeats.choice == "recommend"
+    ranker = Ranker(trial.scorer, trial.groups, depth, seed=seed, lists=trial.lists, keep_seen=keep_seen)
     tallies = {scope: _Tally(trial, scope, wanted) for scope in trial.scopes}
     for row in ranker.batches(trial.user):
         user = trial.user[row]

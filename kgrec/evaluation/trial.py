@@ -13,6 +13,7 @@ from kgrec.evaluation.ranking import LAST, Scorer, as_edges
 from kgrec.graph import NO_TIME, Candidates, Graph
 from kgrec.model import Recommender
 from kgrec.samplers.histories import Histories
+from kgrec.splits.repeats import Ranked, check_repeats, count_repeats, repeated, without_repeats
 
 
 class Trial:
@@ -26,13 +27,18 @@ class Trial:
         candidates: Candidates | None,
         batch_size: int,
         cells: int,
+        repeats: str,
+        ranked: Ranked,
     ) -> None:
         self.scorer = Scorer(model, known, batch_size, cells)
         self.seen, self.pad, place = self.scorer.seen, known.pad, self.scorer.device
         self.held = held.only(held.target).to(place)
         if not self.held.num_edges:
             raise KgrecError(f"no {held.target[1]!r} edge is held out; there is nothing to measure")
-        self.pair = torch.unique(self.held.head * (self.pad + 1) + self.held.tail)  #: LongTensor [n], rising
+        self.pair, is_repeat = repeated(self.seen, self.held)  #: LongTensor [n], rising
+        self.repeats = count_repeats(self.pair, is_repeat, self.pad, check_repeats(repeats), ranked)
+        if self.repeats.choice == "skip":
+            self.held, self.pair = without_repeats(self.held, self.pair, is_repeat), self.pair[~is_repeat]
         self.pair_item = self.pair % (self.pad + 1)  #: LongTensor [n]
         self.user, self.pair_row = torch.unique_consecutive(
             self.pair // (self.pad + 1), return_inverse=True
@@ -82,11 +88,11 @@ class Trial:
         return place.masked_fill_(self.pair[place] != wanted, -1)
 
     def num_unrankable(self) -> int:
-        """Distinct held-out pairs that were seen, or with lists those that are on none."""
-        graph = self.seen if self.lists is None else self.lists.graph
-        found = self.find(graph.head, graph.tail)
-        num_found = len(torch.unique(found[found >= 0]))
-        return num_found if self.lists is None else len(self.pair) - num_found
+        """Distinct held-out pairs that were seen and are missed, or with lists those that are on none."""
+        if self.lists is None:
+            return self.repeats.pairs if self.repeats.choice == "miss" else 0
+        found = self.find(self.lists.graph.head, self.lists.graph.tail)
+        return len(self.pair) - len(torch.unique(found[found >= 0]))
 
     def ids(self, node_type: str, node: Tensor) -> pa.Array:
         """External ids of flat nodes of a type, strings [n]."""

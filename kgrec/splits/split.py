@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from kgrec._deprecation import renamed
 from kgrec.errors import KgrecError, some, unknown_name
 from kgrec.graph import NO_TIME, Candidates, Graph
+from kgrec.splits.repeats import Repeats, check_repeats, repeated
 from kgrec.splits.spec import OF_FACTS, SPECS, Spec, shares_of
 
 TRAIN, VALID, TEST = 0, 1, 2
@@ -29,16 +31,25 @@ class Split:
     candidates: Candidates | None = None  #: items to rank at test; None: all that a user has not seen
     candidates_name: str | None = None
     whole: Graph | None = None  #: where facts are held out: the graph, with train, valid and test
+    repeats: Repeats = "miss"  #: what becomes of held-out pairs that the user had already
 
     @property
     def protocol(self) -> str:
-        """The name under which results may be compared."""
+        """The name under which results may be compared. It says what becomes of repeats where that is not the default,
+        and where test has any that are missed."""
         if self.whole is not None:
             return f"{self.spec} of facts; filtered ranks"
-        return f"{self.spec}; {'candidates ' + self.candidates_name if self.candidates_name else 'full ranking'}"
+        ranked = f"candidates {self.candidates_name}" if self.candidates_name else "full ranking"
+        said = self.repeats != "miss" or (self.candidates is None and self._test_has_repeats)
+        return f"{self.spec}; {ranked}" + (f", repeats {self.repeats}" if said else "")
+
+    @cached_property
+    def _test_has_repeats(self) -> bool:
+        known = self.train_valid.only(self.train_valid.target)
+        return bool(repeated(known, self.test)[1].any())
 
 
-def split(graph: Graph, spec: str | None = None, candidates: str | None = None) -> Split:
+def split(graph: Graph, spec: str | None = None, candidates: str | None = None, repeats: str = "miss") -> Split:
     """Divide a graph's target edges by a SPEC, or by the split that its recipe names as standard.
 
     SPEC: `NAME` (stored in the graph; `NAME,valid=M` holds out each user's last M train edges, `NAME,valid=F` a share,
@@ -47,7 +58,7 @@ def split(graph: Graph, spec: str | None = None, candidates: str | None = None) 
     `ratio:F[,valid=F][,per_user][,seed=S]` (test are the rows where `numpy.random.default_rng(seed).random(n) < F`),
     `by_time:T1,T2` (unix seconds or ISO dates, or shares such as 80%,90% of the target edges: valid from T1, test from
     T2) and `cold_items:F[,valid=F][,seed=S]` (all edges of a share of the items). candidates: a list stored in the
-    graph.
+    graph. repeats: what becomes of held-out pairs that the user had already, see `kgrec.splits.repeats`.
 
     Other behaviours leak as little as target edges do: under `by_time` they end where train ends, under `last_n` they
     end for each user where the first held-out edge is, and where there is no time to compare, and under every other
@@ -55,6 +66,7 @@ def split(graph: Graph, spec: str | None = None, candidates: str | None = None) 
 
     Raises KgrecError for a SPEC that cannot be read or leaves train or test empty, UnknownName for a name not there.
     """
+    choice = check_repeats(repeats)
     spec = spec or graph.schema.standard.get("split")
     if not spec:
         raise KgrecError("this graph names no standard split; give --split SPEC, such as last_n:1,valid=1")
@@ -69,7 +81,7 @@ def split(graph: Graph, spec: str | None = None, candidates: str | None = None) 
     else:
         listed = None
     divided = _divide(graph, Spec(spec))
-    return replace(divided, spec=spec, candidates=lists, candidates_name=listed)
+    return replace(divided, spec=spec, candidates=lists, candidates_name=listed, repeats=choice)
 
 
 def split_facts(graph: Graph, spec: str | None = None) -> Split:

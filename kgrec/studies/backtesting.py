@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -45,6 +45,8 @@ class Window:
     skipped: str | None = None  #: why nothing was trained; None where something was
     best_epoch: int | None = None
     test: dict[str, float] = field(default_factory=dict)  #: by metric
+    #: held-out pairs that the user had already, as `RepeatCounts.to_json` has them; {} where it was skipped
+    repeats: dict[str, Any] = field(default_factory=dict)
 
     @property
     def span(self) -> str:
@@ -123,11 +125,12 @@ def backtest(
                 run = run_job(replace(job, split=split, out=None), graph.before(window.stop), report)
             except KgrecError as error:
                 raise KgrecError(f"window {window.number} of {windows}, {window.span}: {error}") from error
-            window = replace(window, best_epoch=run.metrics["best_epoch"], test=run.metrics["test"])
+            found = {"test": run.metrics["test"], "repeats": run.metrics.get("repeats", {})}
+            window = replace(window, best_epoch=run.metrics["best_epoch"], **found)
         done.append(window)
         if notify is not None:
             notify(window)
-    result = _summary(job.model, job.training.seed, done, _protocol(every, windows, valid, job.refit))
+    result = _summary(job.model, job.training.seed, done, _protocol(every, windows, valid, job.refit, done))
     if job.out is not None:
         with whole(job.out, job.overwrite, BACKTEST_FILE) as draft:
             draft.write_text(json.dumps(result.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -170,10 +173,14 @@ def _windows(graph: Graph, every: int, windows: int, valid: bool) -> Iterator[Wi
         yield window
 
 
-def _protocol(every: int, windows: int, valid: bool, refit: bool) -> str:
+def _protocol(every: int, windows: int, valid: bool, refit: bool, done: Sequence[Window]) -> str:
+    """It says what became of repeats where that is not the default, and where a window has any that are missed."""
     units = [f"{every // size}{unit}" for unit, size in UNITS.items() if every % size == 0]
     length = units[-1] if units else f"{every} s"
-    kind = ("" if valid else ", no validation") + (", refit on train + valid" if refit else "")
+    counts = [window.repeats for window in done if window.repeats]
+    said = [one["choice"] for one in counts if one["choice"] != "miss" or (one["pairs"] and one["ranked"] == "catalog")]
+    kind = f", repeats {said[0]}" if said else ""
+    kind += ("" if valid else ", no validation") + (", refit on train + valid" if refit else "")
     return f"{windows} windows of {length}; full ranking{kind}"
 
 

@@ -96,10 +96,11 @@ class HeldOutEdges:
 
 
 def must_be_comparable(one: MeasuredRun, other: MeasuredRun) -> None:
-    if one.protocol != other.protocol:
+    if _comparable(one.protocol) != _comparable(other.protocol):
         raise KgrecError(
             f"{other.name} was measured by another protocol: {other.protocol!r}, where {one.name} has "
-            f"{one.protocol!r}; train both with the same --split and --candidates, and both or none with --refit"
+            f"{one.protocol!r}; train both with the same --split, --candidates and --repeats, and both or "
+            "none with --refit"
         )
     if one.graph != other.graph:
         raise KgrecError(
@@ -116,6 +117,11 @@ def must_be_comparable(one: MeasuredRun, other: MeasuredRun) -> None:
         raise KgrecError(
             f"{other.name} was measured on other users than {one.name}: it {' and '.join(apart)}; train both again"
         )
+
+
+def _comparable(protocol: str) -> str:
+    """A protocol as all runs have it: those of before repeats were a choice missed them, and did not say so."""
+    return protocol.replace(", repeats miss", "")
 
 
 def metrics_to_compare(runs: Sequence[MeasuredRun], metrics: Sequence[str] | None) -> tuple[list[str], list[str]]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from kgrec.errors import KgrecError, some, unknown_name
 from kgrec.graph import NO_TIME, Graph
+from kgrec.splits.repeats import repeated, without_repeats
 from kgrec.splits.split import TEST, TRAIN, VALID, Split, split
 
 NOISY = "noisy"  #: the split stored in a noisy graph
@@ -85,14 +86,15 @@ class _Edges:
         return _Edges(*(np.concatenate([getattr(edges, name) for edges in (self, *others)]) for name in names))
 
 
-def divide(graph: Graph, spec: str | None = None, candidates: str | None = None) -> Clean:
-    """A graph and its split, ready for noise. spec, candidates: see `kgrec.split.split`.
+def divide(graph: Graph, spec: str | None = None, candidates: str | None = None, repeats: str = "miss") -> Clean:
+    """A graph and its split, ready for noise. spec, candidates, repeats: see `kgrec.split.split`. Where repeats are
+    skipped, those of test are none of the clean graph, so that noise measures on the same pairs.
 
     Raises what `split` raises, and KgrecError where a noisy graph could not be divided in the same way: where times of
     held-out edges cut other behaviours off, for valid elsewhere than for test.
     """
     graph = graph.to("cpu")
-    given = split(graph, spec, candidates)
+    given = split(graph, spec, candidates, repeats)
     numbered = replace(graph, weight=torch.arange(graph.num_edges))  # a split moves weights along, and reads none
     rows = split(numbered, given.spec, given.candidates_name or "all")
     number = graph.edge_types.index(graph.target)
@@ -104,9 +106,13 @@ def divide(graph: Graph, spec: str | None = None, candidates: str | None = None)
     kept = torch.zeros(graph.num_edges, dtype=torch.bool)
     kept[start:stop] = True
     kept[rows.train_valid.weight] = True
-    known = _pairs(graph)
+    known, restated = _pairs(graph), _restated(given, graph, part)
+    if given.repeats == "skip":
+        test = without_repeats(rows.test, *repeated(rows.train_valid.only(graph.target), rows.test))
+        kept[np.setdiff1d(rows.test.weight, test.weight)] = False
+        rows, part = replace(rows, test=test), part[kept[start:stop].numpy()]
     clean, again = (
-        Clean(replace(one.where(kept), candidates=graph.candidates), given, part, known, _restated(given, graph, part))
+        Clean(replace(one.where(kept), candidates=graph.candidates), given, part, known, restated)
         for one in (graph, numbered)
     )
     _must_be_the_same(clean, numbered, rows, split(_graph_of(again, again.edges), again.spec, again.candidates))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +13,6 @@ from torch.nn import functional
 
 from kgrec import models
 from kgrec.errors import KgrecError
-from kgrec.evaluation.evaluation import evaluate
 from kgrec.evaluation.ranking import Ranker, Scorer, scoring
 from kgrec.graph import Graph
 from kgrec.model import Recommender
@@ -20,6 +20,7 @@ from kgrec.rows import node_parameters
 from kgrec.studies.noise import ATTACKS, Clean, noisy, pushed_items
 from kgrec.studies.noise import KINDS as OF_GRAPHS
 from kgrec.training.job import TrainingJob
+from kgrec.training.measuring import evaluated
 from kgrec.training.session import Report, run_job
 from kgrec.training.trained_model import TrainedModel
 
@@ -37,6 +38,8 @@ class Trial:
     seed: int
     test: dict[str, float]  #: by metric
     hits: float | None = None  #: hit rate @10 of the items that fake users push; None where there are none
+    #: held-out pairs that users had already, as `RepeatCounts.to_json` has them; of `clean` alone
+    repeats: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class TrialGrid:
         is_attacked = any(kind in ATTACKS for kind in self.kinds)
         pushed = torch.from_numpy(pushed_items(self.clean, self.targets, seed)) if is_attacked else None
         run = self.trained(self.graph, self.clean.split.spec, seed, CLEAN)
-        yield Trial(CLEAN, 0.0, seed, run.metrics["test"], self.hits(run, pushed))
+        yield Trial(CLEAN, 0.0, seed, run.metrics["test"], self.hits(run, pushed), run.metrics["repeats"])
         for kind in self.kinds:
             for rate in self.rates:
                 if kind == EMBEDDING:
@@ -88,13 +91,14 @@ class TrialGrid:
         parts = self.clean.split
         with vectors_moved(run.model, rate, torch.Generator().manual_seed(seed)):
             names = list(run.metrics["test"])
-            return evaluate(
-                run.model, parts.train_valid, parts.test, metrics=names, candidates=parts.candidates
-            ).metrics
+            return evaluated(run.model, parts, parts.train_valid, parts.test, names, parts.candidates).metrics
 
     def hits(self, run: TrainedModel, pushed: Tensor | None) -> float | None:
         """The hit rate of pushed items, LongTensor [n], local, among real users; None without such items."""
-        return None if pushed is None else hit_rate(run.model, run.graph, pushed, self.clean.num_users)
+        if pushed is None:
+            return None
+        keep_seen = self.job.repeats == "recommend"
+        return hit_rate(run.model, run.graph, pushed, self.clean.num_users, keep_seen=keep_seen)
 
 
 @contextmanager
@@ -125,15 +129,16 @@ def must_have_vectors(job: TrainingJob, graph: Graph) -> None:
         )
 
 
-def hit_rate(model: Recommender, known: Graph, items: Tensor, num_users: int) -> float:
+def hit_rate(model: Recommender, known: Graph, items: Tensor, num_users: int, *, keep_seen: bool = False) -> float:
     """Of the users who do not have an item, the share that gets it among the first 10 of all that they have not seen:
     the mean over items. items: LongTensor [n], local; num_users: of the first so many users, those with a known edge.
+    keep_seen: of all, as where repeats are recommended.
     """
     source, _, target = known.target
     with scoring(model):
         scorer = Scorer(model, known)
         seen = scorer.seen
-        ranker = Ranker(scorer, {"all": seen.nodes(target)}, HITS_AT)
+        ranker = Ranker(scorer, {"all": seen.nodes(target)}, HITS_AT, keep_seen=keep_seen)
         user = seen.nodes(source)[:num_users]
         user = user[scorer.had.lengths(user) > 0]
         item = items.to(user.device) + seen.range(target).start

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +78,8 @@ class Robustness:
     clean: dict[str, Estimate]  #: by metric
     clean_hits: Estimate | None  #: hit rate @10 of the items that fake users would push
     cells: list[Cell]  #: kind by kind, by rising rate; none of rate 0
+    #: held-out pairs that users had already, without noise, as `RepeatCounts.to_json` has them
+    repeats: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data."""
@@ -99,6 +101,7 @@ def summarise(model: str, protocol: str, metric: str, trials: Sequence[Trial]) -
         clean={name: estimate([trial.test[name] for trial in clean]) for name in names},
         clean_hits=_hits(clean),
         cells=[_cell(kind, rate, names, clean, under) for (kind, rate), under in by_noise.items()],
+        repeats=clean[0].repeats,
     )
 
 

@@ -106,7 +106,7 @@ def measure_robustness(
         must_have_vectors(job, graph)
     if job.out is not None:
         empty_figure()
-    clean = divide(graph, job.split, job.candidates)
+    clean = divide(graph, job.split, job.candidates, job.repeats)
     for kind in (kind for kind in kinds if kind != EMBEDDING):
         for rate in rates:
             noisy(clean, kind, rate, job.training.seed, targets)

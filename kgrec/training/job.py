@@ -15,6 +15,7 @@ from kgrec import models
 from kgrec.errors import KgrecError, unknown_name
 from kgrec.evaluation.metrics import metric_names, parse
 from kgrec.settings import configure, present_names, settings
+from kgrec.splits.repeats import Repeats
 from kgrec.training.config import TrainingConfig
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -33,6 +34,9 @@ class TrainingJob:
     task: str | None = None
     split: str | None = None  #: what is held out, such as last_n:1,valid=1; none: what the graph's recipe names
     candidates: str | None = None  #: items to rank at test: a list in the graph, or `all`
+    #: held-out pairs that the user had already: `miss` (they count, and cannot be hit), `skip` (they do not count) or
+    #: `recommend` (what a user has is ranked too)
+    repeats: Annotated[Repeats, BeforeValidator(lambda found: found or "miss")] = "miss"
     #: the model's settings
     config: Annotated[dict[str, Any], BeforeValidator(lambda found: found or {})] = dataclasses.field(
         default_factory=dict
@@ -122,6 +126,7 @@ class TrainingJob:
             "config": self.fields,
             "training": training,
             "split": self.split,
+            "repeats": self.repeats,
             "refit": self.refit,
             "graph": graph_hash,
             "init": self.init,

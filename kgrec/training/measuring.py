@@ -13,6 +13,7 @@ from kgrec.evaluation.metrics import metric_names
 from kgrec.graph import Candidates, Graph
 from kgrec.model import Recommender
 from kgrec.nn import LinkModel
+from kgrec.splits.repeats import check_repeats, repeated, without_repeats
 from kgrec.splits.split import Split, split_facts
 from kgrec.splits.split import split as split_graph
 from kgrec.training.trained_model import TrainedModel
@@ -27,13 +28,15 @@ def measure(
     *,
     split: str | None = None,
     candidates: str | None = None,
+    repeats: str | None = None,
     metrics: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Measure a run on the test edges of a graph with the same nodes, or on its held-out facts where it was trained for
-    task `link`. split, candidates: else those of the run.
+    task `link`. split, candidates, repeats: else those of the run.
 
-    Returns `model`, `protocol`, `test`, `test_cold` and `test_warm` where there are cold items, `num_users` (of facts
-    `num_facts`) and `evaluation_seconds`. Raises KgrecError where the graph's ids are not the run's.
+    Returns `model`, `protocol`, `test`, `test_cold` and `test_warm` where there are cold items, `num_users` and the
+    counts `repeats` (of facts `num_facts`) and `evaluation_seconds`. Raises KgrecError where the graph's ids are not
+    the run's.
     """
     graph = graph if isinstance(graph, Graph) else Graph.load(graph)
     for node_type, vocabulary in run.graph.vocabulary.items():
@@ -44,16 +47,18 @@ def measure(
         if not there.id_array.equals(vocabulary.id_array):
             raise KgrecError(f"the graph's {node_type} ids are not the run's; train again on this graph")
     lists = candidates or (None if split else run.candidates)
-    divided = divided_for(graph.to(run.device), run.model.task, split or run.split, lists)
+    divided = divided_for(graph.to(run.device), run.model.task, split or run.split, lists, repeats or run.repeats)
     names = metric_names(metrics or default_metrics(run.model.task))
     test = evaluated(run.model, divided, divided.train_valid, divided.test, names, divided.candidates)
     return {"model": run.name, "protocol": divided.protocol, **measured(test), "evaluation_seconds": test.seconds}
 
 
-def divided_for(graph: Graph, task: str, spec: str | None, candidates: str | None) -> Split:
+def divided_for(graph: Graph, task: str, spec: str | None, candidates: str | None, repeats: str = "miss") -> Split:
     """The split of a task: of facts, or of interactions."""
     if task != "link":
-        return split_graph(graph, spec, candidates)
+        return split_graph(graph, spec, candidates, repeats)
+    if check_repeats(repeats) != "miss":
+        raise KgrecError(f"repeats {repeats!r} is of what users had before; a held-out fact is none, so leave it out")
     if candidates not in (None, "all"):
         raise KgrecError(f"candidates {candidates!r} are of users; held-out facts are ranked among all nodes")
     return split_facts(graph, spec)
@@ -69,13 +74,21 @@ def evaluated(
 ) -> Evaluation | LinkEvaluation:
     """A model measured on what a split holds out."""
     if divided.whole is None:
-        return evaluate(model, known, held, metrics=metrics, candidates=candidates)
+        return evaluate(model, known, held, metrics=metrics, candidates=candidates, repeats=divided.repeats)
     assert isinstance(model, LinkModel)
     return evaluate_links(model, divided.whole, held, metrics=metrics)
+
+
+def counted(divided: Split, known: Graph, held: Graph) -> Graph:
+    """Those of held-out edges that count: all, or where repeats are skipped the others. Raises KgrecError where none
+    is left."""
+    if divided.whole is not None or divided.repeats != "skip":
+        return held
+    return without_repeats(held, *repeated(known.only(known.target), held))
 
 
 def measured(test: Evaluation | LinkEvaluation) -> dict[str, Any]:
     if isinstance(test, LinkEvaluation):
         return {"test": dict(test.metrics), "num_facts": test.num_facts}
     apart = {"test_cold": dict(test.cold), "test_warm": dict(test.warm)} if test.cold else {}
-    return {"test": dict(test.metrics), **apart, "num_users": test.num_users}
+    return {"test": dict(test.metrics), **apart, "num_users": test.num_users, "repeats": test.repeats.to_json()}

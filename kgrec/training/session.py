@@ -31,7 +31,7 @@ from kgrec.training.config import TrainingConfig
 from kgrec.training.controls import CONTROLS, Course, below_control
 from kgrec.training.job import TrainingJob
 from kgrec.training.log import as_csv_text, event_writer, peak_mb
-from kgrec.training.measuring import CHOOSERS, divided_for, evaluated, measured
+from kgrec.training.measuring import CHOOSERS, counted, divided_for, evaluated, measured
 from kgrec.training.processes import launch, make_fabric
 from kgrec.training.run_folder import Artifact, read_schema, save_artifact, versions
 from kgrec.training.scorer_files import checked_scorer
@@ -97,7 +97,7 @@ class Session:
 
     def __init__(self, fabric: Fabric, job: TrainingJob, graph: Graph, report: Report | None) -> None:
         self.fabric, self.job, self.report = fabric, job, report
-        self.split = divided_for(graph.to(fabric.device), job.trained_for, job.split, job.candidates)
+        self.split = divided_for(graph.to(fabric.device), job.trained_for, job.split, job.candidates, job.repeats)
         self.graph = graph
         self.state, self.best_weights = TrainingState(), dict[str, Tensor]()
         self.evaluation_seconds = 0.0
@@ -178,9 +178,9 @@ class Session:
     def _phase(self, known: Graph, held: Graph | None, config: TrainingConfig, saved: Checkpoint | None) -> Recommender:
         """Train on `known` until `config.epochs` or until the metric on `held` no longer rises."""
         model = self._build(known)
-        for part in (held, self.split.test):
+        for seen, part in ((known, held), (self.split.train_valid, self.split.test)):
             if part is not None:
-                self._check(model, part)
+                self._check(model, counted(self.split, seen, part))
         trainer = Trainer(model, known, config, self.fabric)
         if saved is not None:
             self._load(model, saved.model)
@@ -261,9 +261,13 @@ class Session:
     def _finish(self, model: Recommender) -> TrainedModel:
         """Measure once on test, and write the run folder."""
         test, job, state = None, self.job, self.state
-        run = TrainedModel(
-            job.model, model, self.split.train_valid, split=self.split.spec, candidates=self.split.candidates_name
-        )
+        parts = self.split
+        measured_by: dict[str, Any] = {
+            "split": parts.spec,
+            "candidates": parts.candidates_name,
+            "repeats": parts.repeats,
+        }
+        run = TrainedModel(job.model, model, parts.train_valid, **measured_by)
         if self.fabric.is_global_zero:
             test = self._measure(model, self.split.train_valid, self.split.test, self.split.candidates)
             run = dataclasses.replace(run, metrics=self._summary(model, test), path=job.out)
@@ -279,8 +283,7 @@ class Session:
                 training=dataclasses.asdict(job.training),
                 provenance={
                     "graph": self.hash,
-                    "split": self.split.spec,
-                    "candidates": self.split.candidates_name,
+                    **measured_by,
                     "versions": versions(),
                     **({} if package is None else {"package": {"name": package.package, "version": package.version}}),
                 },

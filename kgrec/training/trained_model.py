@@ -15,6 +15,7 @@ from kgrec.errors import KgrecError, UnknownName
 from kgrec.graph import Graph
 from kgrec.model import Recommender
 from kgrec.settings import stored_settings
+from kgrec.splits.repeats import REPEATS, Repeats
 from kgrec.training.build_limit import limited_build
 from kgrec.training.processes import choose_device
 from kgrec.training.run_folder import WEIGHTS, Artifact, load_artifact, load_whole_graph, read_schema
@@ -31,6 +32,7 @@ class TrainedModel:
     path: Path | None = None
     split: str | None = None  #: the SPEC that it was trained by
     candidates: str | None = None  #: the list that it was measured on
+    repeats: Repeats = "miss"  #: what became of held-out pairs that users had already
     has_facts: bool = True  #: whether `graph` has facts and features; False where it was loaded from a folder
 
     @classmethod
@@ -54,9 +56,17 @@ class TrainedModel:
             raise KgrecError(f"{path}: the weights do not fit the model; the folder is altered: {error}") from error
         place = choose_device(device)
         split, candidates = artifact.provenance.get("split"), artifact.provenance.get("candidates")
+        repeats = artifact.provenance.get("repeats", "miss")  # runs of before it was a choice have none
+        if repeats not in REPEATS:
+            raise KgrecError(
+                f"{Path(path) / 'config.json'} has repeats {repeats!r}, and one of {', '.join(REPEATS)} is wanted; "
+                "it is altered: train again"
+            )
         known = artifact.graph.to(place)
         model = model.eval().to(place)
-        return cls(artifact.model, model, known, artifact.metrics, Path(path), split, candidates, has_facts=False)
+        return cls(
+            artifact.model, model, known, artifact.metrics, Path(path), split, candidates, repeats, has_facts=False
+        )
 
     def whole_graph(self) -> Graph:
         """All that the run knows, with facts and features: on the CPU, and read from its folder when first asked for.
