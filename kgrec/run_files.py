@@ -16,6 +16,13 @@ from kgrec.plain_folders import is_inside, must_be_plain
 
 FORMAT = 2  #: what this version writes; it reads every format from 1 on
 REMEDY = "train again"
+#: of metrics.json: whole numbers from 0
+COUNTS = (
+    *("num_users", "num_facts", "num_unseen_ends"),
+    *("epochs", "best_epoch", "num_parameters", "seed", "processes"),
+)
+#: of metrics.json: what holds values by metric
+PARTS = ("valid", "test", "test_cold", "test_warm", "test_seen_ends", "test_unseen_ends")
 RUN_FOLDER = FolderKind(
     "run folder",
     "config.json",
@@ -124,22 +131,25 @@ def read_metrics(files: RunFiles) -> dict[str, Any]:
     place.finite(metrics)
     for name in ("model", "protocol"):
         place.text(metrics, name, "")
-    for name in ("num_users", "num_facts", "epochs", "best_epoch", "num_parameters", "seed", "processes"):
+    for name in COUNTS:
         place.whole(metrics, name, 0, most=(1 << 64) - 1)
     for name in ("seconds_per_epoch", "evaluation_seconds"):
         place.number({name: 0, **metrics}, name)
     place.mapping(metrics, "init", {})
     _check_repeats(place.mapping(metrics, "repeats", {}), place.at("repeats"))
-    for name in ("valid", "test", "test_cold", "test_warm"):
+    place.mapping(metrics, "below_control", {})
+    _check_parts(metrics, place)
+    for control in place.mapping(metrics, "control", {}):
+        at = place.at("control")
+        _check_parts(at.mapping(metrics["control"], control), at.at(control))
+    return metrics
+
+
+def _check_parts(metrics: Mapping[str, Any], place: JsonPlace) -> None:
+    """Raise KgrecError where a part of what was measured holds anything but numbers."""
+    for name in PARTS:
         for metric in place.mapping(metrics, name, {}):
             place.at(name).number(metrics[name], metric)
-    place.mapping(metrics, "below_control", {})
-    for control in place.mapping(metrics, "control", {}):
-        of_control = place.at("control")
-        for part in of_control.mapping(metrics["control"], control):
-            for metric in of_control.at(control).mapping(metrics["control"][control], part):
-                of_control.at(control).at(part).number(metrics["control"][control][part], metric)
-    return metrics
 
 
 def _check_repeats(counts: Mapping[str, Any], place: JsonPlace) -> None:
@@ -169,7 +179,8 @@ def _check_config(config: Mapping[str, Any], file: Path) -> None:
         for key in config.get(name, {}):
             place.at(name).text(config[name], key)
     place.texts(config, "behaviours", [])
-    place.truth(config, "lean", False)
+    for name in ("lean", "facts_only"):
+        place.truth(config, name, False)
     for name, listed in config.get("files", {}).items():
         if not is_inside(name):
             raise KgrecError(

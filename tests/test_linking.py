@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,12 +17,15 @@ from kgrec.errors import KgrecError, UnknownName
 from kgrec.evaluation.evaluation import evaluate
 from kgrec.evaluation.link_evaluation import evaluate_links
 from kgrec.graph import Graph
-from kgrec.nn import LinkModel, LinkModelConfig
-from kgrec.run import Run, measure, tasks_of, train
+from kgrec.nn import LinkModel, LinkModelConfig, LinkScorer
+from kgrec.run import Run, TrainingJob, measure, tasks_of, train
+from kgrec.run_files import RunFiles, read_metrics
 from kgrec.samplers import Edges, Negatives
 from kgrec.serving.recommendation import lists_for, wanted_users
 from kgrec.splits.split import split_facts
+from kgrec.studies.backtesting import backtest
 from kgrec.studies.comparison import compare
+from kgrec.training.checkpoint import Checkpoint, TrainingState
 from kgrec.training.config import TrainingConfig
 
 
@@ -166,6 +170,20 @@ def test_facts_that_cannot_be_divided_are_said(films):
         split_facts(films, "ratio:0.000001")
 
 
+def test_facts_only_trains_on_the_same_facts_without_interactions(films):
+    both, alone = (split_facts(films, "ratio:0.3,valid=0.2,seed=1", facts_only=only) for only in (False, True))
+    for held in ("valid", "test"):
+        assert pairs_of(getattr(alone, held)) == pairs_of(getattr(both, held))
+    for known in ("train", "train_valid"):
+        with_, without = getattr(both, known), getattr(alone, known)
+        assert without.edge_types == with_.edge_types
+        assert (without.only("rated").num_edges, with_.only("rated").num_edges) == (0, 100)
+        assert without.num_edges == with_.num_edges - 100
+    assert alone.whole is films
+    assert both.protocol == "ratio:0.3,valid=0.2,seed=1 of facts; filtered ranks"
+    assert alone.protocol == "ratio:0.3,valid=0.2,seed=1 of facts, trained on facts alone; filtered ranks"
+
+
 # ---------------------------------------------------------------------- ranks by hand
 
 
@@ -227,6 +245,54 @@ def test_one_who_scores_all_alike_is_in_the_middle_and_batches_change_nothing():
     assert evaluate_links(Fake(BY, VALUE), BY, held("a", "b"), metrics=["mrr"], cells=1).ranks == whole.ranks
 
 
+@pytest.mark.parametrize("name", ["Fake", "link-frequency"])
+def test_facts_with_an_end_that_training_has_not_seen_are_measured_apart(name):
+    """Training has u1 rated a, and c by x. Of a by x both ends are there, of b by y neither is; without what u1 rated,
+    a is not there either. The ranks of `Fake` are those above. How often: x made c, so x is before y (1) in `by`; c is
+    before a, b and d, which are level, but x made c is known. So a by x: rank 1 of 2; x made a: of a, b, d 2; b by y: 2
+    of 2; y made b: c is before, then b is among a, b, d: 3."""
+    left = BY.where(~((BY.relation == 1) & torch.isin(BY.head, BY.flat("film", ["a", "b"]))))
+    assert left.num_edges == 2
+    model = Fake(BY, VALUE) if name == "Fake" else models.build(name, left)
+    ranks = {"Fake": [2, 1, 1, 3.5], "link-frequency": [1, 2, 2, 3]}[name]
+    found = evaluate_links(model, BY, held("a", "b"), metrics=["mrr", "hits@1"], trained=left)
+    rows = {row["head"] + row["tail"]: (row["rank"], row["unseen"]) for row in found.ranks.to_pylist()}
+    assert rows == dict(zip(("ax", "xa", "by", "yb"), zip(ranks, (False, False, True, True))))
+    of_rank = [1 / rank for rank in ranks]
+    firsts = [rank == 1 for rank in ranks]
+    assert found.seen_ends == pytest.approx({"mrr": sum(of_rank[:2]) / 2, "hits@1": sum(firsts[:2]) / 2})
+    assert found.unseen_ends == pytest.approx({"mrr": sum(of_rank[2:]) / 2, "hits@1": sum(firsts[2:]) / 2})
+    assert found.metrics == pytest.approx({"mrr": sum(of_rank) / 4, "hits@1": sum(firsts) / 4})
+    assert (found.num_facts, found.num_unseen_ends) == (4, 2)
+    alone = evaluate_links(model, BY, held("a", "b"), metrics=["mrr"], trained=left.without("rated"))
+    assert alone.seen_ends == {} and alone.unseen_ends == alone.metrics and alone.num_unseen_ends == 4
+    not_known = evaluate_links(model, BY, held("a", "b"), metrics=["mrr"])
+    assert not_known.num_unseen_ends is None and "unseen" not in not_known.ranks.column_names
+
+
+def test_link_frequency_counts_the_edges_at_each_end_of_each_relation():
+    model = models.build("link-frequency", BY)
+    film, person = BY.nodes("film"), BY.nodes("person")
+    by, made = (model.edge_types.index(edge) for edge in (("film", "by", "person"), ("person", "rev_by", "film")))
+    rated = model.target_number
+    assert model.catalog_scores(film[:1], by, person).tolist() == [[3, 1]]  # x three times, one of them a repetition
+    assert model.catalog_scores(person, made, film).tolist() == [[2, 1, 1, 0]] * 2  # whoever the head is
+    assert model.catalog_scores(film[:1], rated, film).tolist() == [[1, 0, 0, 0]]
+    x, a = person[0].item(), film[0].item()
+    lists = model.list_scores(torch.tensor([a, x]), torch.tensor([by, made]), torch.tensor([[x, a], [a, BY.pad]]))
+    assert lists.tolist() == [[3, 0], [2, 0]]  # nobody is made by a film, and the pad is no node
+    assert model.objectives(BY) == [] and list(model.parameters()) == []
+
+
+def test_one_list_for_all_heads_has_the_ranks_of_lists_of_each_own(films, monkeypatch):
+    parts = split_facts(films, "ratio:0.3,seed=1")
+    model = models.build("link-frequency", parts.train)
+    quick = evaluate_links(model, films, parts.test, metrics=["mrr"], trained=parts.train)
+    monkeypatch.setattr(type(model), "reads_head", True)
+    slow = evaluate_links(model, films, parts.test, metrics=["mrr"], trained=parts.train)
+    assert quick.ranks == slow.ranks and len(quick.ranks["rank"].unique()) > 5
+
+
 def test_what_cannot_be_ranked_is_said():
     fake = Fake(BY, VALUE)
     with pytest.raises(KgrecError, match="ndcg@10 measure what users are shown"):
@@ -243,16 +309,106 @@ def test_what_cannot_be_ranked_is_said():
 
 # ---------------------------------------------------------------------- models of facts
 
-LINKERS = [name for name in models.names() if issubclass(models.find(name), LinkModel)]
+LINKERS = [name for name in models.names() if issubclass(models.find(name), LinkScorer)]
+LEARNERS = [name for name in LINKERS if issubclass(models.find(name), LinkModel)]
 TRAINING = TrainingConfig(epochs=15, device="cpu", patience=15)
 
 
 def test_which_models_there_are():
-    assert {"complex", "distmult", "rotate", "transe", "transr"} <= set(LINKERS)
+    assert {"complex", "distmult", "rotate", "transe", "transr"} <= set(LEARNERS)
+    assert "link-frequency" in set(LINKERS) - set(LEARNERS) and tasks_of("link-frequency") == ("link",)
     assert all("link" in tasks_of(name) for name in LINKERS)
 
 
-@pytest.mark.parametrize("name", LINKERS)
+def test_every_run_of_facts_has_the_control_and_unseen_ends_beside_it(films, tmp_path):
+    split, few = "ratio:0.2,valid=0.1,seed=0", TrainingConfig(epochs=1, device="cpu")
+    config = {"dim": 4, "batch_size": 64}
+    own = train("link-frequency", films, split=split, out=tmp_path / "own").metrics
+    assert "control" not in own and own["valid"] and own["epochs"] == 0 and own["num_facts"] > 0
+    for refit in (False, True):
+        out = tmp_path / f"run{refit}"
+        run = train("distmult", films, task="link", split=split, config=config, training=few, out=out, refit=refit)
+        control, parts = run.metrics["control"]["link-frequency"], split_facts(films, split)
+        trained = parts.train_valid if refit else parts.train
+        frequency = models.build("link-frequency", trained)
+        names = ["mrr", "hits@1", "hits@3", "hits@10"]
+        wanted = evaluate_links(frequency, films, parts.test, metrics=names, trained=trained)
+        assert control["test"] == wanted.metrics
+        assert control["test_seen_ends"] == wanted.seen_ends
+        assert run.metrics["num_unseen_ends"] == wanted.num_unseen_ends
+        assert refit or control["test"] == own["test"]
+        ranks = pq.read_table(out / "ranks.parquet")
+        assert ranks["unseen"].to_pylist() == wanted.ranks["unseen"].to_pylist()
+        again = measure(Run.load(out), films)
+        assert set(control.pop("valid")) == set(names)
+        same = ("test", "test_seen_ends", "test_unseen_ends", "control", "num_facts", "num_unseen_ends")
+        assert {name: again.get(name) for name in same} == {name: run.metrics.get(name) for name in same}
+    assert "control" not in train("mf", films, split="ratio:0.2", config={"dim": 4}, training=few).metrics
+
+
+def test_facts_only_is_kept_with_the_run(films, tmp_path):
+    few, config = TrainingConfig(epochs=1, device="cpu"), {"dim": 4, "batch_size": 64}
+    options = {"task": "link", "config": config, "training": few, "facts_only": True}
+    run = train("distmult", films, **options, out=tmp_path / "run")
+    assert run.metrics["protocol"] == "ratio:0.1,valid=0.05,seed=0 of facts, trained on facts alone; filtered ranks"
+    loaded = Run.load(tmp_path / "run")
+    assert run.facts_only and loaded.facts_only and loaded.graph.num_edges == 0
+    again = measure(loaded, films)
+    assert again["test"] == pytest.approx(run.metrics["test"]) and again["protocol"] == run.metrics["protocol"]
+    assert again["control"]["link-frequency"].items() <= run.metrics["control"]["link-frequency"].items()
+    for ask in (lambda: run.recommend(["u0"]), lambda: loaded.predict([("u0", "f0")])):
+        with pytest.raises(KgrecError, match=r"trained on facts alone \(--facts-only\), so it knows nothing of what"):
+            ask()
+    train("distmult", films, **{**options, "facts_only": False}, out=tmp_path / "both")
+    assert not Run.load(tmp_path / "both").facts_only
+
+
+def test_facts_only_is_of_task_link(films):
+    with pytest.raises(KgrecError, match=r"task 'ranking' learns from them; it is of task link alone: say --task link"):
+        TrainingJob("distmult", facts_only=True)
+    with pytest.raises(KgrecError, match=r"task 'ctr' learns from them"):
+        train("mf", films, task="ctr", facts_only=True)
+    with pytest.raises(UnknownName, match=r"no option 'facts_only' of kgrec\.backtest"):
+        backtest("popularity", films, every=1, windows=1, facts_only=True)
+    assert TrainingJob("link-frequency", facts_only=True).trained_for == "link"
+
+
+def test_a_training_on_facts_alone_is_not_gone_on_with_on_all(tmp_path):
+    job = TrainingJob("distmult", task="link", config={"dim": 4}, out=tmp_path / "run", facts_only=True)
+    one = {"x": torch.ones(1)}
+    Checkpoint(TrainingState(), one, one, one).write(job, "hash")
+    assert Checkpoint.read(job, "hash").state.epoch == 0
+    with pytest.raises(KgrecError, match="made with another facts_only; start anew"):
+        Checkpoint.read(replace(job, facts_only=False), "hash")
+    without = replace(job, facts_only=False)
+    Checkpoint(TrainingState(), one, one, one).write(without, "hash")
+    document = json.loads((without.checkpoint / "state.json").read_text())
+    del document["job"]["facts_only"]  # as before there was a choice
+    (without.checkpoint / "state.json").write_text(json.dumps(document))
+    assert Checkpoint.read(without, "hash").state.epoch == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"control": {"link-frequency": {"test": {"mrr": "high"}}}}, r"control\.link-frequency\.test\.mrr is the text"),
+        ({"num_unseen_ends": -1}, "num_unseen_ends is -1"),
+        ({"test_unseen_ends": [1]}, "test_unseen_ends is a list"),
+    ],
+)
+def test_metrics_of_facts_that_were_altered_are_said(films, tmp_path, wrong, said):
+    train("link-frequency", films, out=tmp_path / "run")
+    file = tmp_path / "run" / "metrics.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **wrong}))
+    config = tmp_path / "run" / "config.json"
+    listed = json.loads(config.read_text())
+    listed["format"] = 1  # whose files have no hashes
+    config.write_text(json.dumps(listed))
+    with pytest.raises(KgrecError, match=said):
+        read_metrics(RunFiles.open(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("name", LEARNERS)
 def test_facts_are_learned(name, films, tmp_path):
     """A film's maker, place and style are one of two of twelve, known from its other facts and from who likes it."""
     config = {"dim": 16, "batch_size": 64, "negatives": 8}
@@ -304,5 +460,11 @@ def test_the_command_line(films, tmp_path):
     assert list(test) == ["mrr", "hits@1", "hits@3", "hits@10"]
     again = CliRunner().invoke(app, ["evaluate", str(run), str(graph), "--metrics", "mrr", "--json"])
     assert json.loads(again.stdout)["test"] == {"mrr": pytest.approx(test["mrr"])}
+    shown = CliRunner().invoke(app, ["evaluate", str(run), str(graph), "--metrics", "mrr"]).stdout
+    assert "test_seen_ends" in shown and "link-frequency" in shown and "num_unseen_ends" in shown
+    words = ["train", "complex", str(graph), "--task", "link", "--facts-only", "--epochs", "1", "--set", "dim=4"]
+    assert "trained on facts alone" in CliRunner().invoke(app, [*words, "--device", "cpu"]).stdout
+    refused = CliRunner().invoke(app, ["train", "mf", str(graph), "--facts-only"])
+    assert isinstance(refused.exception, KgrecError) and "say --task link" in str(refused.exception)
     with pytest.raises(KgrecError, match="measured by the ranks of held-out facts, which no user owns"):
         compare([run, shutil.copytree(run, tmp_path / "same")])

@@ -70,7 +70,7 @@ def test_every_model_says_what_it_is(name: str) -> None:
     one, text = describe_model(name), io.StringIO()
     show(one, Console(file=text, width=200))
     assert len(one.summary) > 20 and one.summary.endswith(".") and one.tasks
-    assert one.paper or name in ("dnen", "gruatt", "kgatseq", "popularity")
+    assert one.paper or name in ("dnen", "gruatt", "kgatseq", "link-frequency", "popularity")
     assert all(field.name in text.getvalue() for field in one.fields)
 
 

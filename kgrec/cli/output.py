@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kgrec.printable import printable
+from kgrec.run_files import PARTS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -92,9 +93,9 @@ def listed(values: Mapping[str, float]) -> str:
 
 def show_metrics(metrics: Mapping[str, Any]) -> None:
     """What a run measured, as a table, and beneath it the rest of what is known of the run."""
-    parts = {part: metrics[part] for part in ("valid", "test", "test_warm", "test_cold") if metrics.get(part)}
+    parts = {part: metrics[part] for part in PARTS if metrics.get(part)}
     for control, of_parts in metrics.get("control", {}).items():
-        parts |= {f"{control}, {part}": values for part, values in of_parts.items()}
+        parts |= {f"{control}, {part}": of_parts[part] for part in ("valid", "test") if part in of_parts}
     table = plain(f"{metrics['model']} ({metrics['protocol']})", ["metric"], list(parts))
     for name in dict.fromkeys(name for values in parts.values() for name in values):
         table.add_row(name, *(f"{values[name]:.4f}" if name in values else "" for values in parts.values()))

@@ -48,12 +48,14 @@ def only_installed(trust: str | Collection[str] | None = None) -> Iterator[None]
 
 
 def builtin_names() -> list[str]:
-    """The models of kgrec itself, in order of the alphabet: the files of this folder.
+    """The models of kgrec itself, in order of the alphabet: the files of this folder, with a hyphen in a name where the
+    file has an underscore.
 
-    >>> "ease" in builtin_names()
-    True
+    >>> "ease" in builtin_names(), "link-frequency" in builtin_names()
+    (True, True)
     """
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    files = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(file.replace("_", "-") for file in files if not file.startswith("_"))
 
 
 def names() -> list[str]:
@@ -105,7 +107,7 @@ def find(name: str, *, builtin_only: bool = False) -> type[Recommender]:
         raise KgrecError(f"a model is named by a text, not by {type(name).__name__}; use one of: {', '.join(names())}")
     path, _, wanted = name.partition(":")
     if path in builtin_names() and not wanted:
-        return _model_of(importlib.import_module(f"{__name__}.{path}"), "")
+        return _model_of(importlib.import_module(f"{__name__}.{path.replace('-', '_')}"), "")
     if name in plugins():
         return _registered(plugins()[name])
     if "." not in path and not wanted:

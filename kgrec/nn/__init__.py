@@ -14,7 +14,7 @@ from kgrec.nn.grouped import grouped_product
 from kgrec.nn.gru import GRU
 from kgrec.nn.kg_encoder import KGEncoder, KGEncoderConfig
 from kgrec.nn.label_loss import label_loss, label_of, mean_score, squares
-from kgrec.nn.link_model import KGELinkModel, LinkModel, LinkModelConfig
+from kgrec.nn.link_model import KGELinkModel, LinkModel, LinkModelConfig, LinkScorer
 from kgrec.nn.next_item import MaskingConfig, NextItem, NextItemConfig, Paths
 from kgrec.nn.node_features import NodeFeatures, NodeFeaturesConfig, require_features
 from kgrec.nn.pair_mlp import PairMLP, PairMLPConfig
@@ -43,6 +43,7 @@ __all__ = [
     "KGEncoderConfig",
     "LinkModel",
     "LinkModelConfig",
+    "LinkScorer",
     "LossName",
     "MaskingConfig",
     "NextItem",

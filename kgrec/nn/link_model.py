@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
@@ -37,14 +37,11 @@ class LinkModelConfig:
     l2: NonNegativeFloat = 0.0
 
 
-class LinkModel(Recommender, ABC):
-    """The score of a fact (head, relation, tail), learned over all edges both ways.
+class LinkScorer(Recommender, ABC):
+    """The score of a fact (head, relation, tail), of whatever relation the graph has, in either direction: what link
+    prediction measures. A user is recommended the tails of the target relation."""
 
-    Interactions are a relation among others, so that a user is recommended the tails of the target relation (CFKG, Ai
-    et al. 2018). Every relation has an inverse of its own, so corrupting tails alone corrupts both ends (reciprocal
-    relations, Lacroix et al. 2018). Drawn tails are of the true one's type, and no known fact. `task: link` holds out
-    facts in place of interactions.
-    """
+    reads_head: ClassVar[bool] = True  #: whether scores depend on the head; else a relation's are the same for all
 
     def __init__(self, graph: Graph, config: Any) -> None:
         super().__init__(graph, config)
@@ -54,6 +51,11 @@ class LinkModel(Recommender, ABC):
         self.num_nodes = graph.num_nodes
         self.users, self.items = graph.range(graph.target[0]), graph.range(graph.target[2])
 
+    @property
+    def list_width(self) -> int:
+        """Numbers that `list_scores` holds for each of its tails."""
+        return 1
+
     @abstractmethod
     def list_scores(self, head: Tensor, relation: Tensor, tails: Tensor) -> Tensor:
         """Scores of each head [B] by its relation [B] with each of its own tails [B, C]: FloatTensor [B, C]. Nodes are
@@ -62,6 +64,29 @@ class LinkModel(Recommender, ABC):
     @abstractmethod
     def catalog_scores(self, head: Tensor, relation: int, tails: Tensor) -> Tensor:
         """The same scores of each head [B] by one relation with all of the same tails [C]: FloatTensor [B, C]."""
+
+    def score(self, query: Query, items: Tensor) -> Tensor:
+        user, items = query.user.clamp(max=self.num_nodes), items.clamp(max=self.num_nodes)
+        if items.dim() == 1:
+            return self.catalog_scores(user, self.target_number, items)
+        rows = max(1, FLOATS // (self.list_width * max(1, items.shape[1])))
+        relation = torch.full_like(user, self.target_number)
+        parts = zip(user.split(rows), relation.split(rows), items.split(rows))
+        return torch.cat([self.list_scores(*part) for part in parts])
+
+
+class LinkModel(LinkScorer, ABC):
+    """The score of a fact, learned over all edges both ways.
+
+    Interactions are a relation among others, so that a user is recommended the tails of the target relation (CFKG, Ai
+    et al. 2018). Every relation has an inverse of its own, so corrupting tails alone corrupts both ends (reciprocal
+    relations, Lacroix et al. 2018). Drawn tails are of the true one's type, and no known fact. `task: link` holds out
+    facts in place of interactions.
+    """
+
+    @property
+    def list_width(self) -> int:
+        return int(self.config.dim)
 
     @abstractmethod
     def weighed(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
@@ -116,15 +141,6 @@ class LinkModel(Recommender, ABC):
         parts = [weight.square().sum(1) @ count for weight in of_nodes]
         parts += [weight.square().flatten(1).sum(1) @ used for weight in of_relations]
         return torch.stack(parts).sum()
-
-    def score(self, query: Query, items: Tensor) -> Tensor:
-        user, items = query.user.clamp(max=self.num_nodes), items.clamp(max=self.num_nodes)
-        if items.dim() == 1:
-            return self.catalog_scores(user, self.target_number, items)
-        rows = max(1, FLOATS // (self.config.dim * max(1, items.shape[1])))
-        relation = torch.full_like(user, self.target_number)
-        parts = zip(user.split(rows), relation.split(rows), items.split(rows))
-        return torch.cat([self.list_scores(*part) for part in parts])
 
 
 class KGELinkModel(LinkModel, ABC):

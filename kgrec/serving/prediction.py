@@ -17,6 +17,7 @@ from kgrec.evaluation.ranking import Scorer, as_edges, scoring
 from kgrec.model import AnyTask
 from kgrec.serving.answers import Table
 from kgrec.serving.input_tables import InputTable, id_list, is_one_id
+from kgrec.serving.ranked_lists import must_know_interactions
 from kgrec.training.trained_model import TrainedModel
 
 #: The column, by task
@@ -117,6 +118,7 @@ def _predicted(run: TrainedModel, pairs: InputTable, skip_unknown: bool) -> Pred
 
 def _values(run: TrainedModel, user: Tensor, item: Tensor) -> Tensor:
     """FloatTensor [n], on the CPU; user, item: LongTensor [n], local numbers."""
+    must_know_interactions(run)
     with scoring(run.model):
         scorer = Scorer(run.model, run.graph, cells=CELLS)
         score = scorer.of_edges(as_edges(scorer.seen, user.to(scorer.device), item.to(scorer.device)))

@@ -53,10 +53,20 @@ def check_k(run: TrainedModel, k: int, name: str = "k") -> None:
 
 
 def ranker_for(run: TrainedModel, k: int, *, include_seen: bool = False) -> Ranker:
-    """What ranks the whole catalog for the users of a run."""
+    """What ranks the whole catalog for the users of a run. Raises KgrecError as `must_know_interactions`."""
+    must_know_interactions(run)
     scorer = Scorer(run.model, run.graph)
     catalog = run.graph.nodes(run.graph.target[2])
     return Ranker(scorer, {"all": catalog.to(scorer.device)}, int(k), keep_seen=include_seen)
+
+
+def must_know_interactions(run: TrainedModel) -> None:
+    """Raise KgrecError where a run was trained on facts alone, so that it knows nothing of what users like."""
+    if run.facts_only:
+        raise KgrecError(
+            "this run was trained on facts alone (--facts-only), so it knows nothing of what users like; train it "
+            "again without --facts-only"
+        )
 
 
 def must_explain(run: TrainedModel) -> None:

@@ -32,13 +32,15 @@ class Split:
     candidates_name: str | None = None
     whole: Graph | None = None  #: where facts are held out: the graph, with train, valid and test
     repeats: Repeats = "miss"  #: what becomes of held-out pairs that the user had already
+    facts_only: bool = False  #: where facts are held out: whether the training graphs have no interactions
 
     @property
     def protocol(self) -> str:
         """The name under which results may be compared. It says what becomes of repeats where that is not the default,
         and where test has any that are missed."""
         if self.whole is not None:
-            return f"{self.spec} of facts; filtered ranks"
+            alone = ", trained on facts alone" if self.facts_only else ""
+            return f"{self.spec} of facts{alone}; filtered ranks"
         ranked = f"candidates {self.candidates_name}" if self.candidates_name else "full ranking"
         said = self.repeats != "miss" or (self.candidates is None and self._test_has_repeats)
         return f"{self.spec}; {ranked}" + (f", repeats {self.repeats}" if said else "")
@@ -84,8 +86,9 @@ def split(graph: Graph, spec: str | None = None, candidates: str | None = None, 
     return replace(divided, spec=spec, candidates=lists, candidates_name=listed, repeats=choice)
 
 
-def split_facts(graph: Graph, spec: str | None = None) -> Split:
-    """Divide a graph's facts, and leave all interactions in train: for link prediction.
+def split_facts(graph: Graph, spec: str | None = None, *, facts_only: bool = False) -> Split:
+    """Divide a graph's facts, and leave all interactions in train, or none with `facts_only`: for link prediction. The
+    facts that are held out are the same.
 
     SPEC: `ratio:F[,valid=F][,seed=S]` (default `ratio:0.1,valid=0.05,seed=0`). What is divided are pairs of nodes: all
     that is said of a pair, by whatever relation and in either direction, is in one part, so that neither a stated
@@ -110,13 +113,15 @@ def split_facts(graph: Graph, spec: str | None = None) -> Split:
     valid, test = graph.where(part == VALID), graph.where(part == TEST)
     if not test.num_edges:
         raise KgrecError(f"split {words.spec!r} leaves none of {int(is_fact.sum()):,} facts to test on; hold out more")
+    learned = is_fact if facts_only else torch.ones_like(is_fact)
     return Split(
         words.spec,
-        train=graph.where(part == TRAIN),
-        train_valid=graph.where(part != TEST),
+        train=graph.where(learned & (part == TRAIN)),
+        train_valid=graph.where(learned & (part != TEST)),
         valid=valid if valid.num_edges else None,
         test=test,
         whole=graph,
+        facts_only=facts_only,
     )
 
 

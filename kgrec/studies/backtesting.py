@@ -75,7 +75,7 @@ class Backtest:
 
 
 #: Options of a job that a backtest has no use for: it divides by time itself, and each window starts from nothing
-REFUSED = ("split", "candidates", "resume", "init", "init_part")
+REFUSED = ("split", "candidates", "resume", "init", "init_part", "facts_only")
 
 
 @renamed_option("tell", "notify")

@@ -50,7 +50,7 @@ __all__ = [
 
 MOST_SEEDS = 10_000
 RATES = (0.0, 0.05, 0.1, 0.2, 0.4)
-REFUSED = ("resume", "init", "init_part")  #: options of a job that make no sense of many models
+REFUSED = ("resume", "init", "init_part", "facts_only")  #: options of a job that make no sense of many models
 
 
 @renamed_option("tell", "notify")

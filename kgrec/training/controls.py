@@ -9,7 +9,12 @@ from typing import Any
 from kgrec.evaluation.metrics import higher_is_better
 
 #: The model that a trained one should beat, by task: it knows nothing but how often, or how high, an item is taken
-CONTROLS: Mapping[str, str] = {"ranking": "popularity", "rating": "bias", "ctr": "bias"}
+CONTROLS: Mapping[str, str] = {
+    "ranking": "popularity",
+    "rating": "bias",
+    "ctr": "bias",
+    "link": "link-frequency",
+}
 WITHOUT_TRAINING = ("ease", "ials", "itemknn")  #: rankings by more than popularity that no gradient makes
 LOW_LR = 0.01  #: step sizes below it may be too low
 EARLY = 2  #: validations; where one of the first so many is the best, what is learned after it is no help

@@ -26,7 +26,8 @@ class TrainingJob:
     """All that a training is asked for but its graph. It is checked when it is made, and travels to every process.
 
     Raises UnknownName for a model, a setting or a metric that is not there, KgrecError for a value of the wrong type,
-    for a task that the model does not have, and for `init_part` without `init`.
+    for a task that the model does not have, for `facts_only` of another task than link, and for `init_part` without
+    `init`.
     """
 
     model: str  #: a name of `kgrec models`, or the dotted path of your own
@@ -37,6 +38,7 @@ class TrainingJob:
     #: held-out pairs that the user had already: `miss` (they count, and cannot be hit), `skip` (they do not count) or
     #: `recommend` (what a user has is ranked too)
     repeats: Annotated[Repeats, BeforeValidator(lambda found: found or "miss")] = "miss"
+    facts_only: bool = False  #: task link: train on facts alone, as the literature does, and leave interactions out
     #: the model's settings
     config: Annotated[dict[str, Any], BeforeValidator(lambda found: found or {})] = dataclasses.field(
         default_factory=dict
@@ -60,6 +62,11 @@ class TrainingJob:
         for name in (*self.metrics, *([self.training.metric] if self.training.metric else [])):
             parse(name)
         configure(kind, self.fields, what=f"model {self.model!r}")
+        if self.facts_only and self.trained_for != "link":
+            raise KgrecError(
+                f"facts_only leaves all interactions out, and task {self.trained_for!r} learns from them; it is of "
+                "task link alone: say --task link, or leave --facts-only out"
+            )
         if self.init_part is not None and self.init is None:
             raise KgrecError(
                 f"init_part {self.init_part!r} is of a run to start from, and none is named; give --init RUN too"
@@ -127,6 +134,7 @@ class TrainingJob:
             "training": training,
             "split": self.split,
             "repeats": self.repeats,
+            "facts_only": self.facts_only,
             "refit": self.refit,
             "graph": graph_hash,
             "init": self.init,

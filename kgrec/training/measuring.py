@@ -6,16 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kgrec import models
 from kgrec.errors import KgrecError
 from kgrec.evaluation.evaluation import Evaluation, default_metrics, evaluate
 from kgrec.evaluation.link_evaluation import LinkEvaluation, evaluate_links
 from kgrec.evaluation.metrics import metric_names
 from kgrec.graph import Candidates, Graph
 from kgrec.model import Recommender
-from kgrec.nn import LinkModel
+from kgrec.nn import LinkScorer
 from kgrec.splits.repeats import check_repeats, repeated, without_repeats
 from kgrec.splits.split import Split, split_facts
 from kgrec.splits.split import split as split_graph
+from kgrec.training.controls import CONTROLS
 from kgrec.training.trained_model import TrainedModel
 
 #: The metric that chooses the epoch where none is named, by task
@@ -34,9 +36,9 @@ def measure(
     """Measure a run on the test edges of a graph with the same nodes, or on its held-out facts where it was trained for
     task `link`. split, candidates, repeats: else those of the run.
 
-    Returns `model`, `protocol`, `test`, `test_cold` and `test_warm` where there are cold items, `num_users` and the
-    counts `repeats` (of facts `num_facts`) and `evaluation_seconds`. Raises KgrecError where the graph's ids are not
-    the run's.
+    Returns `model`, `protocol`, `test`, `test_cold` and `test_warm` where there are cold items, `num_users`, the counts
+    `repeats` and `evaluation_seconds`; of facts `num_facts` in place of users, `test_seen_ends`, `test_unseen_ends` and
+    `control`, as in metrics.json. Raises KgrecError where the graph's ids are not the run's.
     """
     graph = graph if isinstance(graph, Graph) else Graph.load(graph)
     for node_type, vocabulary in run.graph.vocabulary.items():
@@ -47,21 +49,37 @@ def measure(
         if not there.id_array.equals(vocabulary.id_array):
             raise KgrecError(f"the graph's {node_type} ids are not the run's; train again on this graph")
     lists = candidates or (None if split else run.candidates)
-    divided = divided_for(graph.to(run.device), run.model.task, split or run.split, lists, repeats or run.repeats)
+    chosen = repeats or run.repeats
+    divided = divided_for(graph.to(run.device), run.model.task, split or run.split, lists, chosen, run.facts_only)
     names = metric_names(metrics or default_metrics(run.model.task))
-    test = evaluated(run.model, divided, divided.train_valid, divided.test, names, divided.candidates)
-    return {"model": run.name, "protocol": divided.protocol, **measured(test), "evaluation_seconds": test.seconds}
+    trained = divided.train_valid if run.was_refit else divided.train
+    test = evaluated(run.model, divided, divided.train_valid, divided.test, names, divided.candidates, trained)
+    beside = link_control(run.model, divided, trained, names)
+    return {
+        "model": run.name,
+        "protocol": divided.protocol,
+        **measured(test),
+        **({"control": {CONTROLS["link"]: beside}} if beside else {}),
+        "evaluation_seconds": test.seconds,
+    }
 
 
-def divided_for(graph: Graph, task: str, spec: str | None, candidates: str | None, repeats: str = "miss") -> Split:
-    """The split of a task: of facts, or of interactions."""
+def divided_for(
+    graph: Graph,
+    task: str,
+    spec: str | None,
+    candidates: str | None,
+    repeats: str = "miss",
+    facts_only: bool = False,
+) -> Split:
+    """The split of a task: of facts, or of interactions. facts_only: see `split_facts`."""
     if task != "link":
         return split_graph(graph, spec, candidates, repeats)
     if check_repeats(repeats) != "miss":
         raise KgrecError(f"repeats {repeats!r} is of what users had before; a held-out fact is none, so leave it out")
     if candidates not in (None, "all"):
         raise KgrecError(f"candidates {candidates!r} are of users; held-out facts are ranked among all nodes")
-    return split_facts(graph, spec)
+    return split_facts(graph, spec, facts_only=facts_only)
 
 
 def evaluated(
@@ -71,12 +89,26 @@ def evaluated(
     held: Graph,
     metrics: Sequence[str],
     candidates: Candidates | None = None,
+    trained: Graph | None = None,
 ) -> Evaluation | LinkEvaluation:
-    """A model measured on what a split holds out."""
+    """A model measured on what a split holds out. trained: what it learned from."""
     if divided.whole is None:
         return evaluate(model, known, held, metrics=metrics, candidates=candidates, repeats=divided.repeats)
-    assert isinstance(model, LinkModel)
-    return evaluate_links(model, divided.whole, held, metrics=metrics)
+    assert isinstance(model, LinkScorer)
+    return evaluate_links(model, divided.whole, held, metrics=metrics, trained=trained)
+
+
+def link_control(
+    model: Recommender, divided: Split, trained: Graph, metrics: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """What the control of link prediction has on the same held-out facts, by part, built of what the model learned
+    from. Empty of other tasks, and of the control itself."""
+    if divided.whole is None or isinstance(model, models.find(CONTROLS["link"])):
+        return {}
+    beside = models.build(CONTROLS["link"], trained).eval()
+    test = evaluated(beside, divided, divided.train_valid, divided.test, metrics, trained=trained)
+    assert isinstance(test, LinkEvaluation)
+    return _of_facts(test)
 
 
 def counted(divided: Split, known: Graph, held: Graph) -> Graph:
@@ -88,7 +120,15 @@ def counted(divided: Split, known: Graph, held: Graph) -> Graph:
 
 
 def measured(test: Evaluation | LinkEvaluation) -> dict[str, Any]:
+    """What is kept of a test: its metrics, and what they are means of."""
     if isinstance(test, LinkEvaluation):
-        return {"test": dict(test.metrics), "num_facts": test.num_facts}
+        unseen = {} if test.num_unseen_ends is None else {"num_unseen_ends": test.num_unseen_ends}
+        return {**_of_facts(test), "num_facts": test.num_facts, **unseen}
     apart = {"test_cold": dict(test.cold), "test_warm": dict(test.warm)} if test.cold else {}
     return {"test": dict(test.metrics), **apart, "num_users": test.num_users, "repeats": test.repeats.to_json()}
+
+
+def _of_facts(test: LinkEvaluation) -> dict[str, Any]:
+    """The metrics over all facts, and over those with and without an end that training has not seen."""
+    parts = {"test": test.metrics, "test_seen_ends": test.seen_ends, "test_unseen_ends": test.unseen_ends}
+    return {name: dict(values) for name, values in parts.items() if values}

@@ -16,14 +16,14 @@ from torch import Tensor
 from kgrec import models
 from kgrec.drafts import put_back
 from kgrec.errors import KgrecError
-from kgrec.evaluation.evaluation import Evaluation, check_metrics, default_metrics, evaluate
+from kgrec.evaluation.evaluation import Evaluation, check_metrics, default_metrics
 from kgrec.evaluation.link_evaluation import LinkEvaluation, check_link_metrics
 from kgrec.evaluation.metrics import higher_is_better
 from kgrec.files import refuse_existing
 from kgrec.graph import Candidates, Graph
 from kgrec.memory import failures_explained
 from kgrec.model import Recommender
-from kgrec.nn import LinkModel
+from kgrec.nn import LinkScorer
 from kgrec.run_files import RUN_FOLDER, RunFiles
 from kgrec.splits.spec import spec_of_parts, spec_of_test
 from kgrec.training.checkpoint import CHECKPOINT_FOLDER, Checkpoint, TrainingState
@@ -31,7 +31,7 @@ from kgrec.training.config import TrainingConfig
 from kgrec.training.controls import CONTROLS, Course, below_control
 from kgrec.training.job import TrainingJob
 from kgrec.training.log import as_csv_text, event_writer, peak_mb
-from kgrec.training.measuring import CHOOSERS, counted, divided_for, evaluated, measured
+from kgrec.training.measuring import CHOOSERS, counted, divided_for, evaluated, link_control, measured
 from kgrec.training.processes import launch, make_fabric
 from kgrec.training.run_folder import Artifact, read_schema, save_artifact, versions
 from kgrec.training.scorer_files import checked_scorer
@@ -97,7 +97,8 @@ class Session:
 
     def __init__(self, fabric: Fabric, job: TrainingJob, graph: Graph, report: Report | None) -> None:
         self.fabric, self.job, self.report = fabric, job, report
-        self.split = divided_for(graph.to(fabric.device), job.trained_for, job.split, job.candidates, job.repeats)
+        chosen = job.split, job.candidates, job.repeats, job.facts_only
+        self.split = divided_for(graph.to(fabric.device), job.trained_for, *chosen)
         self.graph = graph
         self.state, self.best_weights = TrainingState(), dict[str, Tensor]()
         self.evaluation_seconds = 0.0
@@ -207,7 +208,7 @@ class Session:
 
     def _check(self, model: Recommender, held: Graph) -> None:
         """Raise KgrecError for metrics that what is held out does not give."""
-        if isinstance(model, LinkModel) and self.split.whole is not None:
+        if isinstance(model, LinkScorer) and self.split.whole is not None:
             check_link_metrics(model, self._metrics(model))
         else:
             check_metrics(model, held, self._metrics(model))
@@ -231,10 +232,15 @@ class Session:
     def _metrics(self, model: Recommender) -> tuple[str, ...]:
         return tuple(dict.fromkeys([*(self.job.metrics or default_metrics(model.task)), self._metric(model)]))
 
+    @property
+    def _trained(self) -> Graph:
+        """What the model of this phase learns from."""
+        return self.split.train_valid if self.state.phase == "refit" else self.split.train
+
     def _measure(
         self, model: Recommender, known: Graph, held: Graph, candidates: Candidates | None = None
     ) -> Evaluation | LinkEvaluation:
-        evaluation = evaluated(model, self.split, known, held, self._metrics(model), candidates)
+        evaluation = evaluated(model, self.split, known, held, self._metrics(model), candidates, self._trained)
         self.evaluation_seconds = evaluation.seconds
         return evaluation
 
@@ -266,6 +272,7 @@ class Session:
             "split": parts.spec,
             "candidates": parts.candidates_name,
             "repeats": parts.repeats,
+            **({"facts_only": True} if parts.facts_only else {}),
         }
         run = TrainedModel(job.model, model, parts.train_valid, **measured_by)
         if self.fabric.is_global_zero:
@@ -289,7 +296,7 @@ class Session:
                 },
                 behaviours=model.behaviours,
                 lean=job.lean,
-                scorer=checked_scorer(model, self.split.train_valid),
+                scorer=None if job.facts_only else checked_scorer(model, self.split.train_valid),
             )
             tables: dict[str, Any] = (
                 {"ranks": test.ranks}
@@ -323,18 +330,23 @@ class Session:
         return json.loads(json.dumps(summary))
 
     def _against_control(self, model: Recommender) -> dict[str, Any]:
-        """What the task's control has on valid, as `control`, and `below_control` where the model has less."""
+        """What the task's control has on valid, and of facts on test, as `control`, and `below_control` where the model
+        has less on valid."""
         name, state, valid = CONTROLS.get(model.task), self.state, self.split.valid
-        if name is None or name == self.job.model or valid is None or state.best is None:
+        if name is None or name == self.job.model:
             return {}
+        of_test = link_control(model, self.split, self._trained, self._metrics(model))
+        if valid is None or state.best is None:
+            return {"control": {name: of_test}} if of_test else {}
         control = models.build(name, self.split.train, {"task": model.task} if name == "bias" else {})
         names = [one for one in state.valid if one in self._metrics(model)]
-        values = evaluate(control.to(self.fabric.device), self.split.train, valid, metrics=names).metrics
+        train = self.split.train
+        values = evaluated(control.to(self.fabric.device), self.split, train, valid, names, trained=train).metrics
         metric, rows = self._metric(model), [row for row in state.rows if row["phase"] == "train"]
         course = Course.of(rows, metric, state.best_epoch, self.job.training.epochs, model.config)
         below = below_control(self.job.model, model.task, metric, state.best, values[metric], course)
         return {
-            "control": {name: {"valid": values}},
+            "control": {name: {"valid": values, **of_test}},
             **({} if below is None else {"below_control": {**dataclasses.asdict(below), "note": str(below)}}),
         }
 

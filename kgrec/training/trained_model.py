@@ -34,6 +34,7 @@ class TrainedModel:
     candidates: str | None = None  #: the list that it was measured on
     repeats: Repeats = "miss"  #: what became of held-out pairs that users had already
     has_facts: bool = True  #: whether `graph` has facts and features; False where it was loaded from a folder
+    facts_only: bool = False  #: whether it was trained for task `link` on facts alone, without interactions
 
     @classmethod
     def load(cls, path: str | Path, *, trust: str | Collection[str] | None = None, device: str = "cpu") -> Self:
@@ -65,7 +66,16 @@ class TrainedModel:
         known = artifact.graph.to(place)
         model = model.eval().to(place)
         return cls(
-            artifact.model, model, known, artifact.metrics, Path(path), split, candidates, repeats, has_facts=False
+            artifact.model,
+            model,
+            known,
+            artifact.metrics,
+            Path(path),
+            split,
+            candidates,
+            repeats,
+            has_facts=False,
+            facts_only=bool(artifact.provenance.get("facts_only")),
         )
 
     def whole_graph(self) -> Graph:
@@ -81,6 +91,11 @@ class TrainedModel:
             return self.graph.to("cpu")
         assert self.path is not None
         return load_whole_graph(self.path, self.graph)
+
+    @property
+    def was_refit(self) -> bool:
+        """Whether it was trained anew on train + valid, so that it knows the edges of valid."""
+        return "refit" in str(self.metrics.get("protocol"))
 
     @property
     def device(self) -> torch.device:
