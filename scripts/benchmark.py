@@ -141,6 +141,7 @@ def train_once(
         benchmark["model"],
         graph,
         task=benchmark.get("task"),
+        facts_only=benchmark.get("facts_only", False),
         split=spec,
         candidates=benchmark.get("candidates"),
         config=config,

@@ -94,8 +94,8 @@ def evaluate_links(
     found = LinkEvaluation(_means(ranks, metrics), ranks, 0.0)
     if degree is not None:
         unseen = ranks["unseen"]
-        apart = (_means(ranks.filter(one), metrics) for one in (pc.invert(unseen), unseen))
-        found = replace(found, **dict(zip(("seen_ends", "unseen_ends"), apart)))
+        seen, others = (_means(ranks.filter(one), metrics) for one in (pc.invert(unseen), unseen))
+        found = replace(found, seen_ends=seen, unseen_ends=others)
     return replace(found, seconds=time.perf_counter() - begun)
 
 
