@@ -33,6 +33,7 @@ from kgrec.cli.info import info
 from kgrec.cli.models import models
 from kgrec.cli.output import note, status
 from kgrec.cli.predict import predict
+from kgrec.cli.print_schema import schema
 from kgrec.cli.recommend import recommend
 from kgrec.cli.robustness import robustness
 from kgrec.cli.train import train
@@ -95,6 +96,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "adopt": adopt,
     "info": info,
     "check": check,
+    "schema": schema,
     "doctor": doctor_command,
     "models": models,
     "train": train,

@@ -66,7 +66,9 @@ def _clean(name: object) -> str:
     return str(name)
 
 
-CleanName = Annotated[str, BeforeValidator(_clean)]
+#: What `_clean` accepts, for the JSON Schema
+CleanText = Annotated[str, Field(pattern="^[A-Za-z0-9]+(_[A-Za-z0-9]+)*$")]
+CleanName = Annotated[str, BeforeValidator(_clean, json_schema_input_type=CleanText)]
 
 
 class LiteralFeature(BaseModel):

@@ -21,7 +21,7 @@ def _as_list(value: Any) -> Any:
 class RdfSource(FactOptions):
     """RDF in files, or behind a SPARQL endpoint."""
 
-    files: Annotated[list[str], BeforeValidator(_as_list)] = Field(
+    files: Annotated[list[str], BeforeValidator(_as_list, json_schema_input_type=list[str] | str)] = Field(
         [], description="path relative to the data folder, a pattern such as dump-*.nt.gz, or a list of them"
     )
     format: Literal["auto"] | RdfFormat = Field("auto", description="auto: by the suffix, less .gz, .bz2, .zst")

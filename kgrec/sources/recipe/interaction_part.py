@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from kgrec.graph.schema import CLICK, EdgeType
-from kgrec.sources.recipe.recipe_part import Files, Name, PartName, RecipePart
+from kgrec.sources.recipe.recipe_part import Files, Name, PartName, RecipePart, or_short
 from kgrec.sources.recipe.table_part import FeatureColumn, TableFormat
 
 
 class TimeColumn(RecipePart):
-    """The column of times."""
+    """The column of times. Its name alone may stand for it: `time: timestamp`."""
+
+    model_config = ConfigDict(json_schema_extra=or_short(type="string", description="the column of times"))
 
     column: str = Field("time", description="its name in the file")
     unit: Literal["s", "ms", "us", "ns", "iso"] = Field(
@@ -46,11 +48,19 @@ def _seconds(value: Any) -> Any:
     raise ValueError(f"{shown!r} is no span of time; write 30m, 2h, 1d or a number of seconds up to {LONGEST_GAP:,}")
 
 
+#: What `_seconds` accepts, for the JSON Schema
+SpanOfTime = (
+    Annotated[float, Field(ge=0, le=LONGEST_GAP)] | Annotated[str, Field(pattern=r"^\s*\d+(\.\d+)?\s*[smhd]\s*$")]
+)
+
+
 class Session(RecipePart):
     """Visits become the users: a visitor's events in time order, cut where nothing happens for longer than the gap."""
 
     by: str = Field(description="the column of visitors; sessions are called `visitor#1`, `visitor#2`")
-    gap: Annotated[int, BeforeValidator(_seconds)] = Field(description="30m, 2h, 1d, or seconds")
+    gap: Annotated[int, BeforeValidator(_seconds, json_schema_input_type=SpanOfTime)] = Field(
+        description="30m, 2h, 1d, or seconds"
+    )
 
 
 class Click(RecipePart):

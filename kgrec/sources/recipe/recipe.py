@@ -38,13 +38,21 @@ class Recipe(RecipePart):
     about: str = Field("", description="what it is and where it comes from")
     data: str = Field(".", description="the data folder, relative to the recipe; `--data` overrides it")
     nodes: dict[Name, Nodes] = Field({}, description="node types and their tables")
-    interactions: Annotated[list[Interactions], BeforeValidator(as_list)] = Field(description="what users did")
-    edges: dict[Name, Annotated[list[EdgeTable], BeforeValidator(as_list)]] = Field(
+    interactions: Annotated[
+        list[Interactions], BeforeValidator(as_list, json_schema_input_type=list[Interactions] | Interactions)
+    ] = Field(description="what users did")
+    edges: dict[
+        Name, Annotated[list[EdgeTable], BeforeValidator(as_list, json_schema_input_type=list[EdgeTable] | EdgeTable)]
+    ] = Field(
         {}, description="relation -> its edge list, or several: tables with an edge a row, such as a film and a genre"
     )
     links: dict[Name, Link] = Field({}, description="node type -> which entity each of its nodes is")
-    rdf: Annotated[list[RdfSource], BeforeValidator(as_list)] = Field([], description="facts in RDF files")
-    triples: Annotated[list[Triples], BeforeValidator(as_list)] = Field([], description="facts in tables of triples")
+    rdf: Annotated[
+        list[RdfSource], BeforeValidator(as_list, json_schema_input_type=list[RdfSource] | RdfSource)
+    ] = Field([], description="facts in RDF files")
+    triples: Annotated[list[Triples], BeforeValidator(as_list, json_schema_input_type=list[Triples] | Triples)] = Field(
+        [], description="facts in tables of triples"
+    )
     target: str | EdgeType | None = Field(
         None, description="the relation of `interactions` to recommend; default: the first one"
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from kgrec.graph.schema import clean_name
 
@@ -22,8 +23,21 @@ def _clean(name: str) -> str:
     return name
 
 
-Files = Annotated[list[str], BeforeValidator(as_list)]
-Name = Annotated[str, BeforeValidator(lambda value: _clean(str(value)))]
+CLEAN = "^[A-Za-z0-9]+(_[A-Za-z0-9]+)*$"  #: what `_clean` accepts, for the JSON Schema
+CleanText = Annotated[str, Field(pattern=CLEAN)]
+
+Files = Annotated[list[str], BeforeValidator(as_list, json_schema_input_type=list[str] | str)]
+Name = Annotated[str, BeforeValidator(lambda value: _clean(str(value)), json_schema_input_type=CleanText)]
+
+
+def or_short(**short: Any) -> Callable[[dict[str, Any]], None]:
+    """What makes a part's JSON Schema accept a short form too. short: the schema of the short form."""
+
+    def extend(schema: dict[str, Any]) -> None:
+        full = {key: schema.pop(key) for key in list(schema) if key not in ("title", "description")}
+        schema["anyOf"] = [full, short]
+
+    return extend
 
 
 class RecipePart(BaseModel):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from kgrec.graph.schema import FeatureKind
+from kgrec.graph.schema import FEATURE_KINDS, FeatureKind
 from kgrec.sources.limits import QUERY_SECONDS
-from kgrec.sources.recipe.recipe_part import Files, RecipePart
+from kgrec.sources.recipe.recipe_part import Files, RecipePart, or_short
 
 
 class TableFormat(RecipePart):
@@ -65,7 +65,9 @@ class TableFile(TableFormat):
 
 
 class FeatureColumn(RecipePart):
-    """A column that becomes a feature."""
+    """A column that becomes a feature. Its kind alone may stand for it: `year: numeric`."""
+
+    model_config = ConfigDict(json_schema_extra=or_short(enum=list(FEATURE_KINDS)))
 
     column: str | None = Field(None, description="its name in the file; default: the feature's own name")
     kind: FeatureKind = Field(description="numeric, categorical, multi, text or vector")
