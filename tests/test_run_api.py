@@ -493,7 +493,7 @@ def test_a_run_measures_itself(planted: Graph) -> None:
 # ---------------------------------------------------------------------- vectors
 
 SETTINGS = {"kgat": {"dim": 8, "layer_dims": (4,)}, "kgatseq": {"dim": 8, "layer_dims": (4,)}}
-WITHOUT = {"ease", "itemknn", "popularity", "bias"}  #: have no vectors
+WITHOUT = {"ease", "itemknn", "popularity", "bias", "link-frequency"}  #: have no vectors
 
 
 @pytest.mark.parametrize("model", models.names())
