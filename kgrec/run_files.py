@@ -18,7 +18,7 @@ FORMAT = 2  #: what this version writes; it reads every format from 1 on
 REMEDY = "train again"
 #: of metrics.json: whole numbers from 0
 COUNTS = (
-    *("num_users", "num_facts", "num_unseen_ends"),
+    *("num_users", "num_facts", "num_unseen_ends", "edges_left_out"),
     *("epochs", "best_epoch", "num_parameters", "seed", "processes"),
 )
 #: of metrics.json: what holds values by metric
@@ -179,7 +179,7 @@ def _check_config(config: Mapping[str, Any], file: Path) -> None:
         for key in config.get(name, {}):
             place.at(name).text(config[name], key)
     place.texts(config, "behaviours", [])
-    for name in ("lean", "facts_only"):
+    for name in ("lean", "facts_only", "clicks_alone"):
         place.truth(config, name, False)
     for name, listed in config.get("files", {}).items():
         if not is_inside(name):

@@ -101,6 +101,10 @@ def _interaction_table(info: dict[str, Any]) -> Table:
         table.add_row("target", "-".join(info["target"]))
         for end, name in (("user", info["target"][0]), ("item", info["target"][2])):
             table.add_row(f"edges a {name}", _summary_text(info["degrees"][end]))
+        if info["clicks"] is not None:
+            clicks, others = info["clicks"]["clicks"], info["clicks"]["others"]
+            learned = "all" if info["standard"].get("positives") else "clicks alone"
+            table.add_row("clicks", f"{clicks:,} of {clicks + others:,}; rankings learn from {learned}")
         table.add_row("density", f"{info['density']:.4%}")
         links = info["links"]
         table.add_row("items with facts", f"{links['with_facts']:,} of {links['items']:,} ({links['share']:.1%})")

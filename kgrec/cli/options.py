@@ -76,6 +76,7 @@ class TrainingOptions:
     metric: Annotated[str | None, job_option("--metric")] = None
     metrics: Metrics = None
     refit: Annotated[bool, job_option("--refit")] = False
+    all_edges: Annotated[bool, job_option("--all-edges")] = False
     seed: Annotated[int | None, job_option("--seed")] = None
     device: Annotated[str | None, job_option("--device")] = None
     devices: Annotated[int | None, job_option("--devices")] = None
@@ -92,7 +93,8 @@ class TrainingOptions:
         fields, training = training_settings(
             self.config, self.assignments or [], **{name: getattr(self, name) for name in names}
         )
-        shared = {"task": self.task, "metrics": comma_separated(self.metrics), "refit": self.refit}
+        shared = {name: getattr(self, name) for name in ("task", "refit", "all_edges")}
+        shared["metrics"] = comma_separated(self.metrics)
         return TrainingJob.of(model, {"config": fields, "training": training, **shared, **options}, command)
 
 

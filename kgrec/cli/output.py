@@ -107,6 +107,9 @@ def show_metrics(metrics: Mapping[str, Any]) -> None:
             f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in rest.items()
         )
     )
+    if "edges_left_out" in metrics:
+        left_out = f"{metrics['edges_left_out']:,} target edges that are no clicks"
+        screen.print(f"left out: {left_out}; --all-edges takes them for clicks")
     line = repeats_line(metrics.get("repeats", {}))
     if line is not None:
         screen.print(line)

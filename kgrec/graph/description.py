@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kgrec.errors import KgrecError
 from kgrec.graph.features import Feature
 from kgrec.graph.graph import Graph
 from kgrec.graph.parts import NO_TIME
@@ -53,7 +54,17 @@ def info(graph: Graph, samples: int = 3) -> dict[str, Any]:
             for name, lists in graph.candidates.items()
         },
         "standard": dict(graph.schema.standard),
+        "clicks": _clicks(graph),
     }
+
+
+def _clicks(graph: Graph) -> dict[str, int] | None:
+    """How many target edges are clicks, and how many are none; None where they have no such labels."""
+    try:
+        label = graph.clicks()
+    except KgrecError:
+        return None
+    return {"clicks": int(label.sum()), "others": len(label) - int(label.sum())}
 
 
 def _relations(graph: Graph, samples: int) -> list[dict[str, Any]]:

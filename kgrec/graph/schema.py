@@ -22,6 +22,7 @@ MOST_ENTRIES = (1 << 40) - 1  #: of a column of several categories
 LONGEST_NAME = 240  #: letters of a file's name
 LONGEST_VECTOR = 1 << 20  #: numbers in a vector of a node
 
+ALL_EDGES = "all edges"  #: what rankings learn from where a recipe says `all_edges: true`
 CLICK = "click"  #: the numeric feature of target edges that says which are clicks: 1, and 0 for those that are none
 
 
@@ -99,7 +100,9 @@ class Schema:
     nodes: Mapping[str, NodeSchema]
     edges: Mapping[EdgeType, EdgeSchema]
     target: EdgeType | None = None  #: the edge type that is recommended
-    standard: Mapping[str, str] = field(default_factory=dict)  #: "split" and "candidates" that the data set is known by
+    #: "split" and "candidates" that the data set is known by; "positives": ALL_EDGES where its rankings learn from all
+    #: target edges, whatever their label `click`
+    standard: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in (*self.nodes, *(relation for _, relation, _ in self.edges)):
@@ -111,6 +114,11 @@ class Schema:
             for node_type in (source, target):
                 if node_type not in self.nodes:
                     raise unknown_name("node type", node_type, self.nodes, where=f"(an end of relation {relation!r})")
+
+    @property
+    def takes_all_edges(self) -> bool:
+        """Whether rankings learn from all target edges, those of label 0 too."""
+        return self.standard.get("positives") == ALL_EDGES
 
     @property
     def num_nodes(self) -> int:

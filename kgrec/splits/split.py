@@ -32,6 +32,7 @@ class Split:
     candidates_name: str | None = None
     whole: Graph | None = None  #: where facts are held out: the graph, with train, valid and test
     repeats: Repeats = "miss"  #: what becomes of held-out pairs that the user had already
+    left_out: int = 0  #: target edges that are no clicks, and so are not in any part; 0 where all are positives
     facts_only: bool = False  #: where facts are held out: whether the training graphs have no interactions
 
     @property
@@ -39,11 +40,12 @@ class Split:
         """The name under which results may be compared. It says what becomes of repeats where that is not the default,
         and where test has any that are missed."""
         if self.whole is not None:
-            alone = ", trained on facts alone" if self.facts_only else ""
+            alone = ", trained on facts alone" if self.facts_only else ", clicks alone" if self.left_out else ""
             return f"{self.spec} of facts{alone}; filtered ranks"
         ranked = f"candidates {self.candidates_name}" if self.candidates_name else "full ranking"
         said = self.repeats != "miss" or (self.candidates is None and self._test_has_repeats)
-        return f"{self.spec}; {ranked}" + (f", repeats {self.repeats}" if said else "")
+        clicks = "; clicks alone" if self.left_out else ""
+        return f"{self.spec}{clicks}; {ranked}" + (f", repeats {self.repeats}" if said else "")
 
     @cached_property
     def _test_has_repeats(self) -> bool:

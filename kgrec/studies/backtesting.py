@@ -19,6 +19,7 @@ from kgrec.files import refuse_existing, whole
 from kgrec.graph import NO_TIME, Graph
 from kgrec.output_kinds import json_kind
 from kgrec.settings import must_be_at_most
+from kgrec.splits.positives import positives
 from kgrec.training.job import TrainingJob, takes_job_options
 from kgrec.training.session import Report, run_job
 
@@ -117,6 +118,7 @@ def backtest(
     if job.out is not None:
         refuse_existing(job.out, job.overwrite, BACKTEST_FILE, [None if isinstance(graph, Graph) else graph])
     graph = graph if isinstance(graph, Graph) else Graph.load(graph)
+    graph, left_out = positives(graph, job.trained_for, job.all_edges)
     done = []
     for window in _windows(graph, every, windows, valid):
         if window.skipped is None:
@@ -130,7 +132,7 @@ def backtest(
         done.append(window)
         if notify is not None:
             notify(window)
-    result = _summary(job.model, job.training.seed, done, _protocol(every, windows, valid, job.refit, done))
+    result = _summary(job.model, job.training.seed, done, _protocol(every, windows, valid, job.refit, done, left_out))
     if job.out is not None:
         with whole(job.out, job.overwrite, BACKTEST_FILE) as draft:
             draft.write_text(json.dumps(result.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -173,7 +175,7 @@ def _windows(graph: Graph, every: int, windows: int, valid: bool) -> Iterator[Wi
         yield window
 
 
-def _protocol(every: int, windows: int, valid: bool, refit: bool, done: Sequence[Window]) -> str:
+def _protocol(every: int, windows: int, valid: bool, refit: bool, done: Sequence[Window], left_out: int) -> str:
     """It says what became of repeats where that is not the default, and where a window has any that are missed."""
     units = [f"{every // size}{unit}" for unit, size in UNITS.items() if every % size == 0]
     length = units[-1] if units else f"{every} s"
@@ -181,7 +183,7 @@ def _protocol(every: int, windows: int, valid: bool, refit: bool, done: Sequence
     said = [one["choice"] for one in counts if one["choice"] != "miss" or (one["pairs"] and one["ranked"] == "catalog")]
     kind = f", repeats {said[0]}" if said else ""
     kind += ("" if valid else ", no validation") + (", refit on train + valid" if refit else "")
-    return f"{windows} windows of {length}; full ranking{kind}"
+    return f"{windows} windows of {length}{'; clicks alone' if left_out else ''}; full ranking{kind}"
 
 
 def _summary(model: str, seed: int, windows: list[Window], protocol: str) -> Backtest:

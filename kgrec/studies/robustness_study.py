@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from kgrec.evaluation.metrics import parse
 from kgrec.files import refuse_existing
 from kgrec.graph import Graph
 from kgrec.settings import MOST_OF_SEEDS, must_be_at_most
+from kgrec.splits.positives import positives
 from kgrec.studies.noise import divide, noisy
 from kgrec.studies.noise_trials import EMBEDDING, KINDS, Trial, TrialGrid, hit_rate, must_have_vectors, vectors_moved
 from kgrec.studies.robustness_results import (
@@ -106,6 +108,7 @@ def measure_robustness(
         must_have_vectors(job, graph)
     if job.out is not None:
         empty_figure()
+    graph, left_out = positives(graph, job.trained_for, job.all_edges)
     clean = divide(graph, job.split, job.candidates, job.repeats)
     for kind in (kind for kind in kinds if kind != EMBEDDING):
         for rate in rates:
@@ -117,7 +120,7 @@ def measure_robustness(
             trials.append(trial)
             if notify is not None:
                 notify(trial)
-    protocol = clean.split.protocol + (
+    protocol = replace(clean.split, left_out=left_out).protocol + (
         ", refit on train + valid" if job.refit and clean.split.valid is not None else ""
     )
     result = summarise(

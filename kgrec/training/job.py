@@ -38,6 +38,8 @@ class TrainingJob:
     #: held-out pairs that the user had already: `miss` (they count, and cannot be hit), `skip` (they do not count) or
     #: `recommend` (what a user has is ranked too)
     repeats: Annotated[Repeats, BeforeValidator(lambda found: found or "miss")] = "miss"
+    #: of a ranking where edges say which are clicks: learn from all of them alike, not from the clicks alone
+    all_edges: bool = False
     facts_only: bool = False  #: task link: train on facts alone, as the literature does, and leave interactions out
     #: the model's settings
     config: Annotated[dict[str, Any], BeforeValidator(lambda found: found or {})] = dataclasses.field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from kgrec.evaluation.metrics import metric_names
 from kgrec.graph import Candidates, Graph
 from kgrec.model import Recommender
 from kgrec.nn import LinkScorer
+from kgrec.splits.positives import positives
 from kgrec.splits.repeats import check_repeats, repeated, without_repeats
 from kgrec.splits.split import Split, split_facts
 from kgrec.splits.split import split as split_graph
@@ -50,7 +52,8 @@ def measure(
             raise KgrecError(f"the graph's {node_type} ids are not the run's; train again on this graph")
     lists = candidates or (None if split else run.candidates)
     chosen = repeats or run.repeats
-    divided = divided_for(graph.to(run.device), run.model.task, split or run.split, lists, chosen, run.facts_only)
+    of_run = {"facts_only": run.facts_only, "all_edges": not run.clicks_alone}
+    divided = divided_for(graph.to(run.device), run.model.task, split or run.split, lists, chosen, **of_run)
     names = metric_names(metrics or default_metrics(run.model.task))
     trained = divided.train_valid if run.was_refit else divided.train
     test = evaluated(run.model, divided, divided.train_valid, divided.test, names, divided.candidates, trained)
@@ -58,7 +61,7 @@ def measure(
     return {
         "model": run.name,
         "protocol": divided.protocol,
-        **measured(test),
+        **measured(test, divided),
         **({"control": {CONTROLS["link"]: beside}} if beside else {}),
         "evaluation_seconds": test.seconds,
     }
@@ -71,15 +74,18 @@ def divided_for(
     candidates: str | None,
     repeats: str = "miss",
     facts_only: bool = False,
+    all_edges: bool = False,
 ) -> Split:
-    """The split of a task: of facts, or of interactions. facts_only: see `split_facts`."""
+    """The split of a task: of facts, or of interactions, of which only positives are there. facts_only: see
+    `split_facts`; all_edges: see `positives`."""
+    graph, left_out = positives(graph, task, all_edges or facts_only)
     if task != "link":
-        return split_graph(graph, spec, candidates, repeats)
+        return replace(split_graph(graph, spec, candidates, repeats), left_out=left_out)
     if check_repeats(repeats) != "miss":
         raise KgrecError(f"repeats {repeats!r} is of what users had before; a held-out fact is none, so leave it out")
     if candidates not in (None, "all"):
         raise KgrecError(f"candidates {candidates!r} are of users; held-out facts are ranked among all nodes")
-    return split_facts(graph, spec, facts_only=facts_only)
+    return replace(split_facts(graph, spec, facts_only=facts_only), left_out=left_out)
 
 
 def evaluated(
@@ -119,8 +125,13 @@ def counted(divided: Split, known: Graph, held: Graph) -> Graph:
     return without_repeats(held, *repeated(known.only(known.target), held))
 
 
-def measured(test: Evaluation | LinkEvaluation) -> dict[str, Any]:
-    """What is kept of a test: its metrics, and what they are means of."""
+def measured(test: Evaluation | LinkEvaluation, divided: Split) -> dict[str, Any]:
+    """What is kept of a test: its metrics, what they are means of, and how many edges were left out before."""
+    left_out = {"edges_left_out": divided.left_out} if divided.left_out else {}
+    return {**_of_test(test), **left_out}
+
+
+def _of_test(test: Evaluation | LinkEvaluation) -> dict[str, Any]:
     if isinstance(test, LinkEvaluation):
         unseen = {} if test.num_unseen_ends is None else {"num_unseen_ends": test.num_unseen_ends}
         return {**_of_facts(test), "num_facts": test.num_facts, **unseen}

@@ -97,7 +97,7 @@ class Session:
 
     def __init__(self, fabric: Fabric, job: TrainingJob, graph: Graph, report: Report | None) -> None:
         self.fabric, self.job, self.report = fabric, job, report
-        chosen = job.split, job.candidates, job.repeats, job.facts_only
+        chosen = job.split, job.candidates, job.repeats, job.facts_only, job.all_edges
         self.split = divided_for(graph.to(fabric.device), job.trained_for, *chosen)
         self.graph = graph
         self.state, self.best_weights = TrainingState(), dict[str, Tensor]()
@@ -110,8 +110,13 @@ class Session:
         """What the graph holds, for checkpoints and the run folder."""
         return self.graph.content_hash()
 
+    @property
+    def learned_from(self) -> str:
+        """What checkpoints are of: the graph, and whether edges that are no clicks are left out of it."""
+        return self.hash + (", clicks alone" if self.split.left_out else "")
+
     def run(self) -> TrainedModel:
-        saved = Checkpoint.read(self.job, self.hash) if self.job.resume else None
+        saved = Checkpoint.read(self.job, self.learned_from) if self.job.resume else None
         if saved is not None:
             self.state, self.best_weights = saved.state, saved.best
         model = None
@@ -156,15 +161,17 @@ class Session:
         run, parts = TrainedModel.load(path, trust=self.job.named), self.split
         chooses = parts.valid is not None
         held = spec_of_parts if chooses else spec_of_test
-        differs = held(run.split or "") != held(parts.spec)
+        alone = bool(parts.left_out)
+        differs = held(run.split or "") != held(parts.spec) or run.clicks_alone != alone
         seen = differs or (chooses and "refit" in str(run.metrics.get("protocol")))
         other = not same_ids(run.graph, self.graph)
         if seen and not other:  # only then, as a hash takes a while for a large graph
             other = RunFiles.open(path).config.get("graph") != self.hash
         if seen and not other and differs:
             raise KgrecError(
-                f"{path} was trained by the split {run.split}, and this is {parts.spec}: it may have seen what is held "
-                "out here; train it by the same --split"
+                f"{path} was trained by the split {run.split}{' of clicks alone' * run.clicks_alone}, and this is "
+                f"{parts.spec}{' of clicks alone' * alone}: it may have seen what is held out here; train it by the "
+                "same --split"
             )
         if seen and not other:
             raise KgrecError(
@@ -202,7 +209,7 @@ class Session:
             self._log(epoch, metrics)
             if self.job.out is not None and self.fabric.is_global_zero:
                 Checkpoint(self.state, model.state_dict(), trainer.state(), self.best_weights).write(
-                    self.job, self.hash
+                    self.job, self.learned_from
                 )
         return model
 
@@ -273,6 +280,7 @@ class Session:
             "candidates": parts.candidates_name,
             "repeats": parts.repeats,
             **({"facts_only": True} if parts.facts_only else {}),
+            **({"clicks_alone": True} if parts.left_out else {}),
         }
         run = TrainedModel(job.model, model, parts.train_valid, **measured_by)
         if self.fabric.is_global_zero:
@@ -315,7 +323,7 @@ class Session:
             "model": self.job.model,
             "protocol": self.split.protocol + (", refit on train + valid" if state.phase == "refit" else ""),
             "valid": state.valid,
-            **measured(test),
+            **measured(test, self.split),
             **self._against_control(model),
             "epochs": len(seconds),
             "best_epoch": state.best_epoch,

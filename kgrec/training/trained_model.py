@@ -34,6 +34,7 @@ class TrainedModel:
     candidates: str | None = None  #: the list that it was measured on
     repeats: Repeats = "miss"  #: what became of held-out pairs that users had already
     has_facts: bool = True  #: whether `graph` has facts and features; False where it was loaded from a folder
+    clicks_alone: bool = False  #: whether target edges that are no clicks were left out of training and test
     facts_only: bool = False  #: whether it was trained for task `link` on facts alone, without interactions
 
     @classmethod
@@ -75,6 +76,7 @@ class TrainedModel:
             candidates,
             repeats,
             has_facts=False,
+            clicks_alone=bool(artifact.provenance.get("clicks_alone")),
             facts_only=bool(artifact.provenance.get("facts_only")),
         )
 

@@ -9,6 +9,7 @@ import torch
 from kgrec.errors import BadData, KgrecError
 from kgrec.graph import Graph
 from kgrec.sources.checking import check
+from kgrec.splits.positives import positives
 from kgrec.splits.split import split
 
 SHOWN = "name: t\ninteractions:\n  file: r.csv\n  relation: shown\n"
@@ -194,3 +195,30 @@ def test_a_graph_without_labels_says_how_to_give_them():
         Graph.from_frames(edges={("user", "shown", "item"): frame}).clicks()
     with pytest.raises(KgrecError, match=r"features=\{'shown': \{'click': 'numeric'\}\}"):
         of_frames(["yes", "no", "no"], "categorical").clicks()
+
+
+# ---------------------------------------------------------------------- what rankings learn from
+
+
+def test_all_edges_is_kept_with_the_graph(build_of, tmp_path):
+    text = {"r.csv": "user,item,clicked\nu,a,1\nu,b,0\nv,a,true\nv,b,FALSE\n"}
+    words = SHOWN + "  click: {column: clicked}\n"
+    without, _ = build_of(words, text)
+    assert not without.schema.takes_all_edges and positives(without, "ranking")[1] == 2
+    graph, _ = build_of(words + "  all_edges: true\n", text)
+    graph.save(tmp_path / "graph")
+    loaded = Graph.load(tmp_path / "graph")
+    assert loaded.schema.takes_all_edges and loaded.schema.standard == {"positives": "all edges"}
+    assert positives(loaded, "ranking") == (loaded, 0)
+    assert loaded.content_hash() == without.content_hash()
+
+
+def test_all_edges_where_it_says_nothing_is_refused(build_of):
+    text = {"r.csv": "user,item\nu,a\n"}
+    with pytest.raises(KgrecError, match="`all_edges` is about edges of which `click` says what they are"):
+        build_of(SHOWN + "  all_edges: true\n", text)
+    others = EVENTS.replace("  file: r.csv", "  - file: r.csv").replace("\n  relations", "\n    relations")
+    others = others.replace("\n  click", "\n    click") + "    all_edges: true\n"
+    more = "  - {file: s.csv, relation: shown, click: {behaviour: bought}}\n"
+    with pytest.raises(KgrecError, match="all interactions of 'shown' must say `all_edges`, or none of them"):
+        build_of(others + more, text)

@@ -384,7 +384,7 @@ def _assemble(state: BuildState) -> None:
         {name: nodes.finished() for name, nodes in state.builder.nodes.items()},
         {edge: edges.finished() for edge, edges in state.builder.edges.items()},
         target=state.target,
-        standard={key: value for key, value in state.recipe.standard if value is not None},
+        standard=state.recipe.known_by,
         splits=state.splits,
         candidates=state.candidates,
         recipe=portable_recipe(state.recipe),

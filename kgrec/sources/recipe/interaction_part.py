@@ -93,7 +93,8 @@ class Interactions(TableFormat):
     user: str = Field("user", description="the column of users")
     item: str = Field("item", description="the column of items")
     weight: str | None = Field(None, description="the column of ratings or counts")
-    click: Click | None = Field(None, description="which edges are clicks, for models of the task ctr")
+    click: Click | None = Field(None, description="which edges are clicks; rankings learn from those alone")
+    all_edges: bool = Field(False, description="rankings learn from all edges, whatever `click` says")
     rating_range: tuple[float, float] | None = Field(None, description="a weight outside is an error: [1, 5]")
     min_weight: float | None = Field(None, description="rows of less weight are left out")
     time: TimeColumn | None = Field(None, description="the column of times; rows of one time stay in file order")
@@ -118,6 +119,8 @@ class Interactions(TableFormat):
             raise ValueError("`click: {weight: ...}` needs `weight`: name the column")
         if self.click and CLICK in self.features:
             raise ValueError(f"`click:` makes the feature {CLICK!r}, which `features` has too; give that another name")
+        if self.all_edges and not self.click and CLICK not in self.features:
+            raise ValueError("`all_edges` is about edges of which `click` says what they are; say `click` too")
         if any(feature.file for feature in self.features.values()):
             raise ValueError("features of edges are columns of the table, not a .npy `file`")
         return self

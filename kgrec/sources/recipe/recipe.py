@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from kgrec.errors import unknown_name
-from kgrec.graph.schema import EdgeType
+from kgrec.graph.schema import ALL_EDGES, EdgeType
 from kgrec.sources.rdf.source import RdfSource
 from kgrec.sources.recipe.document import load_document
 from kgrec.sources.recipe.edge_part import EdgeTable
@@ -109,6 +109,10 @@ class Recipe(RecipePart):
         tables = [table for table in self.interactions if target in table.edge_types]
         if any(table.click for table in self.interactions if table not in tables):
             raise ValueError(f"`click` is of the target relation, {target[1]!r}; take it away from other interactions")
+        if any(table.all_edges for table in self.interactions if table not in tables):
+            raise ValueError(f"`all_edges` is of the target relation, {target[1]!r}; take it away elsewhere")
+        if len({table.all_edges for table in tables}) > 1:
+            raise ValueError(f"all interactions of {target[1]!r} must say `all_edges`, or none of them")
         kinds = {table.click and (table.click.behaviour or "by the row") for table in tables}
         if len(kinds) > 1:
             raise ValueError(
@@ -143,6 +147,12 @@ class Recipe(RecipePart):
         table = self.target_interactions
         relation = self.target[1] if isinstance(self.target, tuple) else self.target or table.relation_names[0]
         return (table.between[0], relation, table.between[1])
+
+    @property
+    def known_by(self) -> dict[str, str]:
+        """What the data set is known by, as a graph's schema keeps it (`standard`)."""
+        positives = {"positives": ALL_EDGES} if self.target_interactions.all_edges else {}
+        return {key: value for key, value in self.standard if value is not None} | positives
 
     @property
     def target_interactions(self) -> Interactions:
