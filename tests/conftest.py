@@ -66,3 +66,18 @@ def planted() -> Graph:
     from kgrec.testing import planted_graph
 
     return planted_graph()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How much of the documentation ran, and what of it did not, and why."""
+    found = [pair for report in terminalreporter.stats.get("passed", []) for pair in report.user_properties]
+    counts = [value for name, value in found if name == "documentation"]
+    if counts:
+        blocks, commands, outputs = map(sum, zip(*counts))
+        terminalreporter.write_sep("-", "documentation")
+        terminalreporter.write_line(
+            f"{len(counts)} pages: {blocks} blocks and {commands} commands ran, {outputs} outputs were compared"
+        )
+        for name, value in found:
+            if name == "documentation not run":
+                terminalreporter.write_line(f"not run: {value}")

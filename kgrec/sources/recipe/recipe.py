@@ -47,9 +47,9 @@ class Recipe(RecipePart):
         {}, description="relation -> its edge list, or several: tables with an edge a row, such as a film and a genre"
     )
     links: dict[Name, Link] = Field({}, description="node type -> which entity each of its nodes is")
-    rdf: Annotated[
-        list[RdfSource], BeforeValidator(as_list, json_schema_input_type=list[RdfSource] | RdfSource)
-    ] = Field([], description="facts in RDF files")
+    rdf: Annotated[list[RdfSource], BeforeValidator(as_list, json_schema_input_type=list[RdfSource] | RdfSource)] = (
+        Field([], description="facts in RDF files")
+    )
     triples: Annotated[list[Triples], BeforeValidator(as_list, json_schema_input_type=list[Triples] | Triples)] = Field(
         [], description="facts in tables of triples"
     )

@@ -1,0 +1,77 @@
+"""Recipes, and parts of recipes, that pages show: what is missing in a part is added, so that it can be validated."""
+
+from __future__ import annotations
+
+import copy
+import re
+from typing import Any
+
+import yaml
+
+from kgrec.sources.recipe import Recipe
+
+PART = re.compile(r"^\s*#\s*part of a recipe:\s*(?P<place>[\w.]+)\s*$", re.MULTILINE)
+
+#: What each part needs, where what is shown of it does not say so
+NEEDED: dict[str, dict[str, Any]] = {
+    "interactions": {"file": "events.csv", "relation": "rated"},
+    "nodes": {"file": "items.csv", "id": "id"},
+    "edges": {"file": "edges.csv", "between": ["item", "person"]},
+    "links": {"template": "http://example.org/{id}"},
+    "rdf": {"files": "facts.ttl"},
+    "triples": {"file": "facts.tsv"},
+    "splits": {"test": "test.csv"},
+    "candidates": {"file": "lists.csv"},
+}
+NAMED = {"nodes", "edges", "links", "splits", "candidates"}  #: those that have a name beneath them
+OTHERWISE = ("file", "parts", "files", "endpoint", "template", "predicate", "tables")
+"""Keys of which a part has one, so that the one that is shown takes the place of the one that is needed."""
+
+
+def validate(text: str) -> Recipe:
+    """Read a recipe or a part of one as `kgrec` reads recipes. Raises ValidationError and KgrecError where it is none.
+
+    A part says in its first line where it stands, as `# part of a recipe: nodes.item`, or begins with keys of a recipe.
+
+    >>> validate("# part of a recipe: nodes.film\\nfeatures: {year: numeric}").nodes["film"].tables[0].file
+    ['items.csv']
+    """
+    data = yaml.safe_load(text)
+    place = PART.search(text)
+    if place:
+        for name in reversed(place["place"].split(".")):
+            data = {name: data}
+    return Recipe.model_validate(data if "name" in data and "interactions" in data else completed(data))
+
+
+def completed(part: dict[str, Any]) -> dict[str, Any]:
+    """A whole recipe around keys of one."""
+    recipe = copy.deepcopy(part)
+    recipe.setdefault("name", "part")
+    recipe.setdefault("interactions", {})
+    for key, needed in NEEDED.items():
+        if key not in recipe:
+            continue
+        if key in NAMED and isinstance(recipe[key], dict):
+            recipe[key] = {name: _with(value, needed) for name, value in recipe[key].items()}
+        elif key not in NAMED:
+            recipe[key] = _with(recipe[key], needed)
+    if "links" in recipe:
+        known = recipe.setdefault("nodes", {})
+        for name in recipe["links"]:
+            known.setdefault(name, dict(NEEDED["nodes"]))
+    for key in ("splits", "candidates"):
+        named = (recipe.get("standard") or {}).get(key.removesuffix("s") if key == "splits" else key)
+        if named and ":" not in named:
+            recipe.setdefault(key, {}).setdefault(named.partition(",")[0], dict(NEEDED[key]))
+    return recipe
+
+
+def _with(value: Any, needed: dict[str, Any]) -> Any:
+    """A part, or each of several, with what it needs and does not say."""
+    if isinstance(value, list):
+        return [_with(one, needed) for one in value]
+    if not isinstance(value, dict):
+        return value
+    taken = any(key in value for key in OTHERWISE)
+    return {**{key: one for key, one in needed.items() if not (taken and key in OTHERWISE)}, **value}
