@@ -18,7 +18,7 @@ FORMAT = 2  #: what this version writes; it reads every format from 1 on
 REMEDY = "train again"
 #: of metrics.json: whole numbers from 0
 COUNTS = (
-    *("num_users", "num_facts", "num_unseen_ends", "edges_left_out"),
+    *("num_users", "num_facts", "num_unseen_ends", "edges_left_out", "self_edges"),
     *("epochs", "best_epoch", "num_parameters", "seed", "processes"),
 )
 #: of metrics.json: what holds values by metric

@@ -113,6 +113,8 @@ def show_metrics(metrics: Mapping[str, Any]) -> None:
     line = repeats_line(metrics.get("repeats", {}))
     if line is not None:
         screen.print(line)
+    if metrics.get("self_edges"):
+        screen.print(f"left out: {metrics['self_edges']:,} edges from a node to itself, as nobody is their own item")
     if "init" in metrics:
         screen.print(_start(metrics["init"]))
 

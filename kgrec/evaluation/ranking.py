@@ -33,7 +33,7 @@ class Scorer:
         self.device = next(itertools.chain(model.parameters(), model.buffers()), known.edge_index).device
         self.seen = known.only(known.target).to(self.device)
         self.histories, self.had = Histories(known.along(model.behaviours).to(self.device)), Histories(self.seen)
-        self.pad = known.pad
+        self.pad, self.same_ends = known.pad, known.same_ends
 
     def batches(self, width: Tensor, most: int) -> Iterator[Tensor]:
         """Rows of users, the widest first, so that a batch pads little and holds at most `cells` numbers.
@@ -133,7 +133,7 @@ class Ranker:
 
     groups: the items that are ranked among their own kind, LongTensor [items] each. depth: K. seed: of the order among
     equal scores. lists: the candidates of each user, as edges; else all items of the groups, less those seen unless
-    `keep_seen`.
+    `keep_seen`. Where users are items too, nobody is on their own list, whatever these say.
     """
 
     def __init__(
@@ -175,23 +175,36 @@ class Ranker:
             return self._on_lists(query, self.lists)
         return self.best_of(query, *self.scorer.had.flattened(user))
 
-    def best_of(self, query: Query, row: Tensor, seen: Tensor) -> dict[str, Best]:
-        """The first K of each group for any query. row, seen: LongTensor [n], which row has seen which item."""
-        column, found, start = self.column[seen], {}, 0
+    def best_of(self, query: Query, row: Tensor, seen: Tensor, own: Tensor | None = None) -> dict[str, Best]:
+        """The first K of each group for any query. row, seen: LongTensor [n], which row has seen which item. own:
+        LongTensor [B], the node that each is, where users are items too; pad for one who is none; None: the query's."""
+        row, column = self._left_out(row, seen, query.user if own is None else own)
+        found, start = {}, 0
         chunk = max(1, self.scorer.cells // len(query))
         for group, items in self.groups.items():
             best = []
             for part in items.split(chunk):
                 scores = self.scorer.scores(query, part)
-                if not self.keep_seen:
+                if column is not None:
                     whole = len(part) == len(self.catalog)
                     inside = slice(None) if whole else (column >= start) & (column < start + len(part))
-                    seen_cells = row[inside] * len(part) + (column[inside] - start)
-                    scores.view(-1).index_fill_(0, seen_cells, -torch.inf)
+                    left_out = row[inside] * len(part) + (column[inside] - start)
+                    scores.view(-1).index_fill_(0, left_out, -torch.inf)
                 best.append(self._top(query.user, scores, part))
                 start += len(part)
             found[group] = self.merged(best)
         return found
+
+    def _left_out(self, row: Tensor, seen: Tensor, own: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Which row may not be recommended what is in which column of the catalog: LongTensors [m]; None: nothing."""
+        if self.keep_seen:
+            row, seen = row[:0], seen[:0]
+        if self.scorer.same_ends:
+            is_node = ((own < self.scorer.pad) & (self.column[own] >= 0)).nonzero().squeeze(1)
+            row, seen = torch.cat([row, is_node]), torch.cat([seen, own[is_node].to(seen.dtype)])
+        elif self.keep_seen:
+            return row, None
+        return row, self.column[seen]
 
     def merged(self, parts: Sequence[Best]) -> Best:
         """The first K of all parts."""
@@ -203,6 +216,8 @@ class Ranker:
         items = lists.last(query.user)
         scores = self.scorer.scores(query, filled(items, self.scorer.pad))
         scores.masked_fill_(items == self.scorer.pad, -torch.inf)
+        if self.scorer.same_ends:
+            scores.masked_fill_(items == query.user.unsqueeze(1), -torch.inf)
         column, found, start = self.column[items], {}, 0
         for group, members in self.groups.items():
             inside = (column >= start) & (column < start + len(members))

@@ -56,6 +56,12 @@ class Graph(GraphParts):
         return self.schema.target
 
     @property
+    def same_ends(self) -> bool:
+        """Whether the target joins nodes of one type, as user follows user: then nobody is recommended to themselves,
+        so that a node is no candidate, negative or class of its own. False without a target."""
+        return self.schema.target is not None and self.schema.target[0] == self.schema.target[2]
+
+    @property
     def pad(self) -> int:
         """The number that stands for no node: one past the last."""
         return self.num_nodes

@@ -36,6 +36,8 @@ class EASE(Recommender):
     With `facts` it is CEASE (Jeunen et al. 2020, eq. 7): each thing that facts say of items (a relation and its other
     end) is one more row of X, the items of which it is said, weighed by `facts`, so that items without users are
     recommended by what is known of them.
+
+    Where users are items too, nobody's own entry counts: column j of B is the minimum over all rows but j's.
     """
 
     Config = EASEConfig
@@ -48,23 +50,24 @@ class EASE(Recommender):
         known = graph.only(graph.target)
         self.weight: Tensor  #: FloatTensor [I, I], B
         if known.num_edges:
-            self.register_buffer("weight", self.solve(self.gram(graph).to(known.device), config.l2))
+            inverse = self.inverse(self.gram(graph).to(known.device), config.l2)
+            if graph.same_ends:
+                inverse = _without_own(inverse, _rows_of(known, len(self.items)))
+            self.register_buffer("weight", inverse.div_(-inverse.diagonal().clone()).fill_diagonal_(0))
         else:
             self.register_buffer("weight", torch.zeros(len(self.items), len(self.items)))
 
     def gram(self, graph: Graph) -> Tensor:
         """X'X, of the facts too where they are asked for: FloatTensor [I, I]."""
-        known, width = graph.only(graph.target), len(self.items)
-        user, item = known.edge_index.cpu().numpy()
-        rows = _multi_hot(user, item, width)
+        rows = _rows_of(graph.only(graph.target), len(self.items))
         gram = (rows.T @ rows).toarray(order="C")  # whole numbers, so exact in float32
         if self.config.facts:
             facts = _facts_of(graph, self.items)
             gram += self.config.facts * (facts.T @ facts).toarray(order="C")
         return torch.from_numpy(gram)
 
-    def solve(self, matrix: Tensor, l2: float) -> Tensor:
-        """B from X'X [I, I], whose place it takes: FloatTensor [I, I]."""
+    def inverse(self, matrix: Tensor, l2: float) -> Tensor:
+        """P from X'X [I, I], whose place it takes: FloatTensor [I, I]."""
         matrix.diagonal().add_(l2)
         factor = torch.linalg.cholesky(matrix)
         for start in range(0, len(matrix), ROWS):  # the inverse takes the matrix's place
@@ -73,8 +76,7 @@ class EASE(Recommender):
             unit.diagonal(-start).fill_(1)
             half = torch.linalg.solve_triangular(factor, unit, upper=False)
             part.copy_(torch.linalg.solve_triangular(factor.T, half, upper=True).T)
-        weight = matrix.div_(-matrix.diagonal().clone())
-        return weight.fill_diagonal_(0)
+        return matrix
 
     def score(self, query: Query, items: Tensor) -> Tensor:
         has = query.multi_hot(self.items)  # [B, I]
@@ -86,6 +88,24 @@ class EASE(Recommender):
 
     def linear_scorer(self) -> ScorerParts:
         return ScorerParts("history_times_weights", {"weight": self.weight})
+
+
+def _rows_of(known: Graph, width: int) -> csr_array:
+    """The 0-1 rows of users, as many as have any edge or stand before one who has: [*, I]."""
+    user, item = known.edge_index.cpu().numpy()
+    return _multi_hot(user, item, width)
+
+
+def _without_own(inverse: Tensor, rows: csr_array) -> Tensor:
+    """Column j as that of (X'X - r_j r_j' + l2 I)^-1, with r_j the j-th user's row, so that what this user lacks of
+    themselves counts for nothing: the inverse less one row of X, by Sherman and Morrison. FloatTensor [I, I].
+
+    inverse: P, FloatTensor [I, I]; rows: X [at most I, I]."""
+    rows.resize((rows.shape[1], rows.shape[1]))
+    by_row = torch.from_numpy(rows @ inverse.cpu().numpy()).to(inverse)  # [I, I], r_j' P
+    own = by_row.diagonal()  # r_j' P e_j
+    share = torch.from_numpy(np.asarray((rows * by_row.cpu().numpy()).sum(1))).to(inverse)  # r_j' P r_j, below 1
+    return inverse + by_row.T * (own / (1 - share))
 
 
 def _multi_hot(row: np.ndarray, item: np.ndarray, width: int) -> csr_array:

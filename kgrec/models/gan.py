@@ -76,7 +76,7 @@ class GAN(Recommender):
 
     D sees x^ * (e + k), where e is 1 at the user's items and k at a drawn share of the others (partial masking), and G
     also minimises the squares of x^ at a drawn share of them (zero reconstruction; both: CFGAN, eqs. 5-7). Each is
-    drawn anew for every batch, item by item. What training withholds is never drawn.
+    drawn anew for every batch, item by item. What training withholds is never drawn, nor a user for themselves.
 
     G's last layer is h . v_i + b_i with the items' own vectors v; a user's vector is the mean of h over the noise.
     """
@@ -100,6 +100,8 @@ class GAN(Recommender):
         self.drawable: Tensor  #: FloatTensor [I], 0 for what training withholds
         self.register_buffer("drawable", torch.zeros(len(self.items)), persistent=False)
         self.drawable[graph.drawable(graph.target[2]) - self.items.start] = 1
+        self.place: Tensor  #: LongTensor [I], the items' own numbers
+        self.register_buffer("place", torch.arange(len(self.items)), persistent=False)
         self.known: Nodes | None = None  #: the users in training with their items
         #: rows of this epoch that D classified correctly, or the sum of a critic's distances
         self.correct: Tensor | float = 0.0
@@ -143,7 +145,7 @@ class GAN(Recommender):
         c = self.config
         real, condition = self._rows(batch)
         with torch.no_grad():
-            made = self.generator(self._noise(len(real)), condition) * (real + self._some(real, c.masking))
+            made = self.generator(self._noise(len(real)), condition) * (real + self._some(batch, real, c.masking))
         of_real, of_made = self.discriminator(real, condition), self.discriminator(made, condition)
         loss = judges_loss(c.value, of_real, of_made)
         if c.value == "wasserstein":
@@ -161,9 +163,9 @@ class GAN(Recommender):
         c = self.config
         real, condition = self._rows(batch)
         made = self.generator(self._noise(len(real)), condition)
-        loss = makers_loss(c.value, self.discriminator(made * (real + self._some(real, c.masking)), condition))
+        loss = makers_loss(c.value, self.discriminator(made * (real + self._some(batch, real, c.masking)), condition))
         if c.zr_weight:
-            loss = loss + c.zr_weight * zero_reconstruction(made, self._some(real, c.zr_share))
+            loss = loss + c.zr_weight * zero_reconstruction(made, self._some(batch, real, c.zr_share))
         return loss + self.generator_penalty(batch) if c.g_l2 else loss
 
     def discriminator_penalty(self, batch: Batch) -> Tensor:
@@ -184,9 +186,10 @@ class GAN(Recommender):
     def _noise(self, number: int) -> Tensor:
         return torch.randn(number, self.config.noise_dim, device=self.noise.device)
 
-    def _some(self, real: Tensor, share: float) -> Tensor:
-        """Which unobserved items are drawn, each with this chance: FloatTensor [B, I]."""
-        return some_unobserved(real, share) * self.drawable
+    def _some(self, batch: Batch, real: Tensor, share: float) -> Tensor:
+        """Which unobserved items are drawn, each with this chance, and nobody for themselves: FloatTensor [B, I]."""
+        drawn = some_unobserved(real, share) * self.drawable
+        return drawn if self.users != self.items else drawn * (batch.head.unsqueeze(1) - self.users.start != self.place)
 
     # ------------------------------------------------------------------ what it makes
 

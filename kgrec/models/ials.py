@@ -46,7 +46,8 @@ class IALS(Recommender):
 
     Each side is solved exactly with the other held fixed. Only item vectors are kept: a user's vector is solved for
     from the history at scoring, so a new user equals a known one of the same history. A user without history scores 0
-    everywhere.
+    everywhere. Where users are items too, a user's pair with themselves is none of all pairs, and so known users are
+    not quite as new ones.
     """
 
     Config = IALSConfig
@@ -58,7 +59,8 @@ class IALS(Recommender):
 
     def __init__(self, graph: Graph, config: IALSConfig) -> None:
         super().__init__(graph, config)
-        self.items = graph.range(graph.target[2])
+        self.users, self.items = graph.range(graph.target[0]), graph.range(graph.target[2])
+        self.same_ends = graph.same_ends
         self.item: Tensor  #: FloatTensor [I, D], h
         self.gramian: Tensor  #: FloatTensor [D, D], sum of h h' over all items
         self.register_buffer("item", torch.zeros(len(self.items), config.dim))
@@ -69,7 +71,7 @@ class IALS(Recommender):
 
     def alternate(self, graph: Graph) -> None:
         """Fill the buffers: solve for users, then for items, `iterations` times."""
-        c, num_items, num_users = self.config, len(self.items), len(graph.range(graph.target[0]))
+        c, num_items, num_users = self.config, len(self.items), len(self.users)
         user, item = graph.only(graph.target).edge_index
         pair = (user * num_items + item).unique()  # a pair that stands twice counts once
         user, item = pair // num_items, pair % num_items
@@ -78,26 +80,32 @@ class IALS(Recommender):
         start = torch.randn(num_items, c.dim, generator=torch.Generator().manual_seed(c.seed)) * c.init_std / c.dim**0.5
         start[users_of[0].diff().cpu() == 0] = 0  # items without users, and so the withheld ones, pull at nobody
         self.item = start.to(graph.device)
+        own = torch.arange(num_items, device=graph.device) if self.same_ends else None
         for _ in range(c.iterations):
-            users = self.solve(*items_of, self.item, self.item.T @ self.item)
-            self.item = self.solve(*users_of, users, users.T @ users)
+            users = self.solve(*items_of, self.item, self.item.T @ self.item, own)
+            self.item = self.solve(*users_of, users, users.T @ users, own)
         self.gramian = self.item.T @ self.item
 
-    def solve(self, ptr: Tensor, other: Tensor, fixed: Tensor, gramian: Tensor) -> Tensor:
+    def solve(self, ptr: Tensor, other: Tensor, fixed: Tensor, gramian: Tensor, own: Tensor | None = None) -> Tensor:
         """The best vectors of one side with the other's held fixed: FloatTensor [n, D].
 
         Row n knows the rows other[ptr[n] : ptr[n + 1]] of fixed [N, D], each once. ptr: LongTensor [n + 1]; other:
         LongTensor; gramian: fixed'fixed [D, D]. w_n = (sum of h h' over what n knows + alpha gramian
-        + reg (known + alpha N)^nu I)^-1 sum of h over what n knows.
+        + reg (known + alpha N)^nu I)^-1 sum of h over what n knows. own: LongTensor [n], the row of fixed that makes no
+        pair with each, -1 for none: it is none of the N, and its h h' is not in the gramian.
         """
         c, known = self.config, ptr.diff()
-        ridge = c.l2 * (known + c.alpha * len(fixed)) ** c.nu
+        pairs = len(fixed) if own is None else len(fixed) - (own >= 0).long()
+        ridge = c.l2 * (known + c.alpha * pairs) ** c.nu
         fixed, other = torch.cat([fixed, fixed.new_zeros(1, c.dim)]), torch.cat([other, other.new_tensor([len(fixed)])])
         solved = fixed.new_zeros(len(known), c.dim)
         for rows, width in _of_like_length(known, c.dim):
             place = ptr[rows, None] + torch.arange(width, device=ptr.device)
             vectors = fixed[other[torch.where(place < ptr[rows + 1, None], place, -1)]]  # [rows, width, D]
             matrix = torch.baddbmm(gramian, vectors.mT, vectors, beta=c.alpha)
+            if own is not None:
+                alone = fixed[own[rows]].unsqueeze(1)  # the last row, of zeros, for -1
+                matrix = torch.baddbmm(matrix, alone.mT, alone, alpha=-c.alpha)
             matrix.diagonal(dim1=1, dim2=2).add_(ridge[rows, None])
             try:
                 factor = torch.linalg.cholesky(matrix)
@@ -111,7 +119,10 @@ class IALS(Recommender):
 
     def score(self, query: Query, items: Tensor) -> Tensor:
         has = query.multi_hot(self.items)  # [B, I]
-        user = self.solve(_ptr(has.sum(1).long()), has.nonzero()[:, 1], self.item, self.gramian)
+        own = None
+        if self.same_ends:
+            own = torch.where(query.user < self.users.stop, query.user - self.users.start, -1)
+        user = self.solve(_ptr(has.sum(1).long()), has.nonzero()[:, 1], self.item, self.gramian, own)
         item = self.item[items - self.items.start]
         return user @ item.T if items.dim() == 1 else (item @ user.unsqueeze(-1)).squeeze(-1)
 

@@ -73,7 +73,7 @@ class KGAT(GraphEdgeModel):
         around = batch.neighborhood
         assert around is not None
         vector = functional.pad(self.encoder.around(around), (0, 0, 0, 1))
-        table, drawn = Vectors(0, vector, around.find), Drawn(batch.tail, batch.negative, batch.log_q)
+        table, drawn = Vectors(0, vector, around.find), Drawn(batch.tail, batch.negative, batch.log_q, user=batch.head)
         loss = self.ranking.of_vectors(table(batch.head), table, drawn)
         return loss + self.edge_penalty(batch) if self.config.l2 else loss
 

@@ -82,14 +82,15 @@ class View:
     judge: Recommender  #: learns to tell what is drawn from what is true
     heads: Nodes  #: what is drawn for, with its true others
     drawable: Tensor  #: LongTensor [C], flat nodes that may be drawn, rising
+    same_ends: bool = False  #: whether heads are of the type that is drawn: none is drawn for itself
 
     @staticmethod
     def of(known: Graph, end: End, judge: Recommender) -> View:
         """A view of the target's edges."""
         source, _, target = known.target
         if end == "items":
-            return View(end, judge, Nodes(known, source), known.drawable(target))
-        return View(end, judge, Nodes(known.reversed(), target), known.drawable(source))
+            return View(end, judge, Nodes(known, source), known.drawable(target), known.same_ends)
+        return View(end, judge, Nodes(known.reversed(), target), known.drawable(source), known.same_ends)
 
     def pairs(self, scorer: Recommender, head: Tensor, other: Tensor) -> Tensor:
         """Scores of heads [n] with one other each [n]: FloatTensor [n]."""
@@ -101,6 +102,12 @@ class View:
         if self.end == "items":
             return scorer.score(_alone(head), self.drawable).float()
         return scorer.score(_alone(self.drawable), head).T.float()
+
+    def logits(self, scorer: Recommender, head: Tensor, temperature: float) -> Tensor:
+        """The scores / temperature of heads [B] with all that may be drawn for each, of which the softmax gives all
+        else 0: FloatTensor [B, C]."""
+        logit = self.rows(scorer, head) / temperature
+        return logit.masked_fill(self.drawable == head.unsqueeze(1), losses.NO_LOGIT) if self.same_ends else logit
 
     def columns(self, other: Tensor) -> Tensor:
         """Where others [n] stand among those that may be drawn: LongTensor [n]."""
@@ -223,7 +230,7 @@ class AdversarialRanking(Recommender, ABC):
         degree = batch.ptr.diff()
         with torch.no_grad():
             temperature = self.config.g_temperature * self.config.d_temperature
-            share = (view.rows(self.generator, batch.head) / temperature).softmax(-1)
+            share = view.logits(self.generator, batch.head, temperature).softmax(-1)
             column = draw(share, degree)[1]
         drawn = view.drawable[column]
         head = batch.head.repeat_interleave(degree)  # of the true ones, and row by row of the drawn ones
@@ -237,7 +244,7 @@ class AdversarialRanking(Recommender, ABC):
         """Less the expected reward, the mean over true edges' heads; its gradient is the policy's."""
         assert batch.ptr is not None
         c, degree = self.config, batch.ptr.diff()
-        log_share = (view.rows(self.generator, batch.head) / c.g_temperature).log_softmax(-1)
+        log_share = view.logits(self.generator, batch.head, c.g_temperature).log_softmax(-1)
         total = log_share.detach().exp().sum(0, dtype=torch.float64)
         self.tally.share[view.end] = self.tally.share.get(view.end, 0) + total
         if c.draws == 0:

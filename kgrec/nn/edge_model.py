@@ -120,4 +120,4 @@ class EdgeModel(Recommender, ABC):
 
 def _drawn(batch: Batch) -> Drawn:
     """A batch's true items and what was drawn beside them."""
-    return Drawn(batch.tail, batch.negative, batch.log_q, batch.ptr)
+    return Drawn(batch.tail, batch.negative, batch.log_q, batch.ptr, batch.head)

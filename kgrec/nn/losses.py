@@ -122,12 +122,15 @@ def top1_max(positive: Tensor, negative: Tensor) -> Tensor:
     return (s * rises).sum(-1).mean()
 
 
-def softmax_over(vector: Tensor, classes: Tensor, own: Tensor, ptr: Tensor | None = None) -> Tensor:
+def softmax_over(
+    vector: Tensor, classes: Tensor, own: Tensor, ptr: Tensor | None = None, barred: Tensor | None = None
+) -> Tensor:
     """Full softmax cross-entropy, mean over n examples, with its exact gradient and without ever holding all logits.
 
     vector: [R, D]; classes: [C, D], of all items; own: LongTensor [n], the true items' classes; ptr: LongTensor [R +
     1], examples ptr[r] to ptr[r + 1] are of vector r, so that those of one user share a row of logits; None: n = R,
-    each its own. The gradient is taken in the forward pass, chunk by chunk of rows: its time is that of three products
+    each its own. barred: LongTensor [R], a class that is none of each vector's, -1 where all are; None: all are of all.
+    The gradient is taken in the forward pass, chunk by chunk of rows: its time is that of three products
     of [R, D] with [C, D], its memory that of one chunk.
 
     >>> import torch
@@ -136,7 +139,7 @@ def softmax_over(vector: Tensor, classes: Tensor, own: Tensor, ptr: Tensor | Non
     """
     number = len(own)
     times = vector.new_ones(len(vector)) if ptr is None else ptr.diff()
-    log_sum: Tensor = _LogSum.apply(vector, classes, times.float() / number)
+    log_sum: Tensor = _LogSum.apply(vector, classes, times.float() / number, barred)
     true = F.embedding(own, classes) if ptr is None else F.embedding_bag(own, classes, ptr[:-1], mode="sum")
     return log_sum - (vector * true).sum() / number
 
@@ -145,7 +148,8 @@ def sampled_softmax_over(vector: Tensor, classes: Tensor, positive: Tensor, own:
     """`sampled_softmax` with classes that all examples share, mean, exact and chunked as `softmax_over`.
 
     vector: [n, D]; classes: [C, D], of the drawn items, log_count: [C]; positive: [n], the true items' logits; own:
-    LongTensor [n], where the true item is among the classes, where it is no negative; -1 where it is not.
+    LongTensor [n], where the true item is among the classes, where it is no negative; -1 where it is not; or [n, m],
+    of several items that are no negatives.
 
     >>> import torch
     >>> vector, own = torch.zeros(1, 3), torch.tensor([1])
@@ -175,13 +179,15 @@ class _Chunks:
             yield slice(start, start + rows)
 
     def powers(self, part: slice, own: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """exp(logit - top) [r, C], where own is not counted, their sums [r], and the log of the sums of exp(logit)."""
+        """exp(logit - top) [r, C], where own, LongTensor [r] or [r, m], is not counted (-1: none), their sums [r], and
+        the log of the sums of exp(logit)."""
         logits = self.scaled[part] @ self.classes.T
         if self.shift is not None:
             logits -= self.shift
         if own is not None:
-            there = (own >= 0).nonzero().squeeze(1)
-            logits[there, own[there]] = NO_LOGIT
+            own = own.view(len(logits), -1)
+            row, place = (own >= 0).nonzero(as_tuple=True)
+            logits[row, own[row, place]] = NO_LOGIT
         top = logits.amax(1, keepdim=True)
         powers = logits.sub_(top).exp2_()
         mass = powers.sum(1, dtype=torch.float32)
@@ -198,19 +204,19 @@ class _LogSum(torch.autograd.Function):
     """The sum over rows of weight * log sum exp(vector . classes)."""
 
     @staticmethod
-    def forward(ctx: Any, vector: Tensor, classes: Tensor, weight: Tensor) -> Tensor:
+    def forward(ctx: Any, vector: Tensor, classes: Tensor, weight: Tensor, barred: Tensor | None) -> Tensor:
         chunks, total = _Chunks(vector, classes), torch.zeros((), device=vector.device)
         for part in chunks.parts():
-            powers, mass, log_sum = chunks.powers(part)
+            powers, mass, log_sum = chunks.powers(part, None if barred is None else barred[part])
             total += log_sum @ weight[part]
             chunks.add_gradient(part, powers, weight[part] / mass)
         ctx.save_for_backward(chunks.of_vector, chunks.of_classes)
         return total
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
         of_vector, of_classes = ctx.saved_tensors
-        return of_vector * gradient, of_classes * gradient, None
+        return of_vector * gradient, of_classes * gradient, None, None
 
 
 class _SampledSoftmax(torch.autograd.Function):

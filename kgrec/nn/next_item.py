@@ -190,7 +190,9 @@ class NextItem(Recommender, ABC):
         if negative is not None and log_q is not None and not self.config.shared:
             negative, log_q = negative[there][target], log_q[there][target]
         vector = vector[target] if len(self.behaviours) > 1 or self.masking else vector
-        return self.ranking.of_vectors(vector, item, Drawn(tail[target], negative, log_q), self.item_bias)
+        user = batch.head.unsqueeze(1).expand_as(there)[there][target]
+        drawn = Drawn(tail[target], negative, log_q, user=user)
+        return self.ranking.of_vectors(vector, item, drawn, self.item_bias)
 
     def steps(
         self,

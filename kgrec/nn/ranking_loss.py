@@ -87,6 +87,8 @@ class Drawn:
     negative: Tensor | None = None  #: LongTensor [n, K], or [K] where shared
     log_q: Tensor | None = None  #: FloatTensor like negative
     ptr: Tensor | None = None  #: LongTensor [R + 1], examples ptr[r] to ptr[r + 1] are of row r; None: n = R
+    #: LongTensor [R], the user of each row, flat: where users are items too, nobody is a negative or class of their own
+    user: Tensor | None = None
 
 
 class RankingLoss:
@@ -96,6 +98,7 @@ class RankingLoss:
     the other examples (`in_batch`), or both; a draw that is the true item is no negative. Where a batch shares its
     negatives, each distinct one counts once, and `sampled_softmax` corrects it by how probably it is among them: 1 - (1
     - p)^n (1 - q)^m, with p its share of the edges, n the batch's other examples, q its probability in each of m draws.
+    Where users are items too, a user is no negative, and no class of the softmax, of their own.
     """
 
     def __init__(self, config: RankingLossConfig, known: Graph) -> None:
@@ -136,33 +139,44 @@ class RankingLoss:
             return scores if bias is None else scores + bias(items).squeeze(-1)
 
         if c.loss == "softmax":
-            of_classes = self._with_bias(vector, item, self.classes, bias)
-            return losses.softmax_over(*of_classes, self.class_of[batch.tail], batch.ptr)
+            of_classes, user = self._with_bias(vector, item, self.classes, bias), self._user(batch)
+            barred = None if user is None else self.class_of[user]
+            return losses.softmax_over(*of_classes, self.class_of[batch.tail], batch.ptr, barred)
         if c.loss == "sampled_softmax" and (c.shared or c.in_batch):
             items, log_count = self._candidates(batch)
-            place = torch.searchsorted(items, batch.tail).clamp(max=len(items) - 1)
-            own = place.masked_fill(items[place] != batch.tail, -1)
+            user = self._user(batch)
+            no_negative = batch.tail if user is None else torch.stack([batch.tail, user], 1)
+            place = torch.searchsorted(items, no_negative).clamp(max=len(items) - 1)
+            own = place.masked_fill(items[place] != no_negative, -1)
             positive = score(batch.tail.unsqueeze(1)).squeeze(1)
             return losses.sampled_softmax_over(*self._with_bias(vector, item, items, bias), positive, own, log_count)
         return self.of_scores(score, batch)
 
     def of_scores(self, score: Callable[[Tensor], Tensor], batch: Drawn) -> Tensor:
         """The loss of any scores. score: items [R, K], each row's own, or [C], for all -> [R, K] or [R, C]."""
-        c = self.config
+        c, user = self.config, self._user(batch)
         if c.loss == "softmax":
-            log_share = score(self.classes).log_softmax(-1)
+            scores = score(self.classes)
+            if user is not None:
+                scores = scores.masked_fill(self.classes == user.unsqueeze(1), losses.NO_LOGIT)
+            log_share = scores.log_softmax(-1)
             row = torch.arange(len(log_share), device=log_share.device)
             row = row if batch.ptr is None else row.repeat_interleave(batch.ptr.diff())
             return -entries(log_share, row, self.class_of[batch.tail]).mean()
         tail = batch.tail.unsqueeze(1)
         if c.shared or c.in_batch:
             items, log_count = self._candidates(batch)
-            return self._loss(score(tail).squeeze(1), score(items), items == tail, log_count)
+            hit = items == tail if user is None else (items == tail) | (items == user.unsqueeze(1))
+            return self._loss(score(tail).squeeze(1), score(items), hit, log_count)
         assert batch.negative is not None
         assert batch.log_q is not None
         scores = score(torch.cat([tail, batch.negative], 1))
         log_count = batch.log_q + math.log(batch.negative.shape[1])
         return self._loss(scores[:, 0], scores[:, 1:], batch.negative == tail, log_count)
+
+    def _user(self, batch: Drawn) -> Tensor | None:
+        """The users of the rows where they are items too, LongTensor [R], else None."""
+        return batch.user if self.known.same_ends else None
 
     def _with_bias(
         self, vector: Tensor, item: NodeEmbedding | Vectors, items: Tensor, bias: NodeEmbedding | None

@@ -24,7 +24,8 @@ class Negatives:
     are not drawn, whatever their relation; where it has the same several relations as `graph` and a batch says each
     example's, only those of the example's own are not (filtered negatives, Bordes et al. 2013, sec. 4.1). A draw that
     is one is drawn again, up to `rounds` times, so a head that knows everything keeps its last. Withheld nodes (cold
-    items of a split) are never drawn.
+    items of a split) are never drawn, nor, where the graph's target joins nodes of one type, is the head itself; in a
+    draw that a batch shares each head is for the loss to leave out.
 
     Raises KgrecError for settings that exclude each other.
     """
@@ -45,6 +46,7 @@ class Negatives:
             raise KgrecError("negatives that a batch shares cannot be rejected for one head; leave out `reject`")
         self.count, self.shared, self.reject, self.rounds = count, shared, reject, rounds
         self.device, self.by_example = graph.device, not shared
+        self.not_own = graph.same_ends and not shared  #: whether a head is left out of its own draws
         self.by_triple = reject is not None and len(graph.edge_types) > 1 and reject.edge_types == graph.edge_types
         tail_types = dict.fromkeys(edge[2] for edge in graph.edge_types)
         starts = sorted(graph.range(name).start for name in tail_types)
@@ -60,10 +62,11 @@ class Negatives:
         shape = (self.count,) if self.shared else (*batch.tail.shape, self.count)
         low, high = self._bounds(batch.tail)
         must_fit(prod(shape) * NUMBERS, f"{self.count:,} negatives for each of {len(batch.head):,} examples")
-        negative = self._draw(shape, low, high, generator)
+        own = batch.head.view(-1, *[1] * (len(shape) - 1)).expand(shape) if self.not_own else None
+        negative = self._draw(shape, low, high, generator, own)
         if self.reject is not None:
             negative = self._redraw_known(batch, negative, low, high, generator)
-        return replace(batch, negative=negative, log_q=self.log_probability(negative, low, high))
+        return replace(batch, negative=negative, log_q=self.log_probability(negative, low, high, own))
 
     def _bounds(self, tail: Tensor) -> tuple[Tensor | int, Tensor | int]:
         """The flat range of each tail's type: two numbers, or two LongTensors [*S, 1]."""
@@ -73,8 +76,16 @@ class Negatives:
         return self.starts[kind].unsqueeze(-1), self.stops[kind].unsqueeze(-1)
 
     def _draw(
-        self, shape: tuple[int, ...], low: Tensor | int, high: Tensor | int, generator: torch.Generator
+        self,
+        shape: tuple[int, ...],
+        low: Tensor | int,
+        high: Tensor | int,
+        generator: torch.Generator,
+        own: Tensor | None = None,
     ) -> Tensor:
+        """Nodes in proportion to their weights. own: LongTensor of the shape, one node each that is not drawn."""
+        if own is not None:
+            return self._draw_others(own, low, high, generator)
         if self.cumulative is None and isinstance(low, int) and isinstance(high, int):
             return torch.randint(low, high, shape, generator=generator, device=self.device)
         uniform = torch.rand(shape, generator=generator, device=self.device, dtype=torch.float64)
@@ -83,6 +94,29 @@ class Negatives:
         first, last = self.cumulative[low], self.cumulative[high]
         point = first + uniform * (last - first)
         return torch.searchsorted(self.cumulative, point, right=True) - 1
+
+    def _draw_others(self, own: Tensor, low: Tensor | int, high: Tensor | int, generator: torch.Generator) -> Tensor:
+        """The same without `own`, of which the others take the place."""
+        uniform = torch.rand(own.shape, generator=generator, device=self.device, dtype=torch.float64)
+        weight = self._own_weight(own, low, high)
+        if self.cumulative is None:
+            place = (low + uniform * (high - low - weight)).long()
+            return torch.where((weight > 0) & (place >= own), place + 1, place)
+        first, last = self.cumulative[low], self.cumulative[high]
+        point = first + uniform * (last - first - weight)
+        behind = torch.maximum(point + weight, self.cumulative[own + 1])
+        point = torch.where((weight > 0) & (point >= self.cumulative[own]), behind, point)
+        return torch.searchsorted(self.cumulative, point, right=True) - 1
+
+    def _own_weight(self, own: Tensor, low: Tensor | int, high: Tensor | int) -> Tensor:
+        """What each of these nodes weighs among those of a range, DoubleTensor like `own`: 0 where it is none of them,
+        or the only one that weighs anything."""
+        if self.cumulative is None:
+            weight, total = torch.ones_like(own, dtype=torch.float64), high - low
+        else:
+            weight = self.cumulative[own + 1] - self.cumulative[own]
+            total = self.cumulative[high] - self.cumulative[low]
+        return weight * ((own >= low) & (own < high) & (weight < total))
 
     def _redraw_known(
         self, batch: Batch, negative: Tensor, low: Tensor | int, high: Tensor | int, generator: torch.Generator
@@ -93,17 +127,18 @@ class Negatives:
             bound if isinstance(bound, int) else bound.expand_as(negative).reshape(len(head), -1)
             for bound in (low, high)
         ]
+        own = head.unsqueeze(1).expand_as(flat) if self.not_own else None
         known = self._is_known(head, relation, flat)
         for _ in range(self.rounds):
             row, column = known.nonzero(as_tuple=True)
             if not len(row):
                 break
             first, last = (b if isinstance(b, int) else b[row, column] for b in bounds)
-            again = self._draw((len(row),), first, last, generator)
+            again = self._draw((len(row),), first, last, generator, None if own is None else own[row, column])
             flat[row, column] = again
             known = torch.zeros_like(known)
-            own = None if relation is None else relation[row]
-            known[row, column] = self._is_known(head[row], own, again.unsqueeze(1)).squeeze(1)
+            of_row = None if relation is None else relation[row]
+            known[row, column] = self._is_known(head[row], of_row, again.unsqueeze(1)).squeeze(1)
         return flat.reshape(negative.shape)
 
     def _is_known(self, head: Tensor, relation: Tensor | None, tail: Tensor) -> Tensor:
@@ -113,12 +148,17 @@ class Negatives:
             return self.reject.is_edge(head, tail)
         return self.reject.is_triple(head, relation, tail)
 
-    def log_probability(self, node: Tensor, low: Tensor | int, high: Tensor | int) -> Tensor:
-        """log q of drawn nodes, before rejection. FloatTensor like `node`."""
+    def log_probability(self, node: Tensor, low: Tensor | int, high: Tensor | int, own: Tensor | None = None) -> Tensor:
+        """log q of drawn nodes, before rejection. own: as it was left out. FloatTensor like `node`."""
         if self.cumulative is None:
             size = torch.as_tensor(high - low, dtype=torch.float32, device=self.device)
+            if own is not None:
+                size = size - self._own_weight(own, low, high).float()
             return (-size.log()).expand(node.shape)
-        share = (self.cumulative[node + 1] - self.cumulative[node]) / (self.cumulative[high] - self.cumulative[low])
+        total = self.cumulative[high] - self.cumulative[low]
+        if own is not None:
+            total = total - self._own_weight(own, low, high)
+        share = (self.cumulative[node + 1] - self.cumulative[node]) / total
         return share.log().float()
 
 

@@ -92,15 +92,24 @@ def known_lists(run: TrainedModel, ranker: Ranker, local: Tensor, why: bool = Fa
 
 
 def new_lists(run: TrainedModel, ranker: Ranker, new: NewUsers, why: bool = False) -> Iterator[Table]:
-    """The best items for new users, a chunk at a time. What each did is seen."""
+    """The best items for new users, a chunk at a time. What each did is seen. Where users are items too, one whose name
+    the run knows is not on the list, as of a known user."""
+    own = _nodes_named(run, new.names)
     for part in torch.arange(len(new), device=run.device).split(_chunk(ranker)):
 
         def best(rows: Tensor, part: Tensor = part) -> tuple[Query, Best]:
             query = new.query(part[rows], run.graph.pad)
-            return query, ranker.best_of(query, *new.seen(part[rows]))["all"]
+            return query, ranker.best_of(query, *new.seen(part[rows]), own[part[rows]])["all"]
 
         names = pa.array([new.names[row] for row in part.tolist()], pa.string())
         yield _lists(run, ranker, names, ranker.scorer.batches(new.length[part], ranker.most), best, why)
+
+
+def _nodes_named(run: TrainedModel, names: list[str]) -> Tensor:
+    """The flat user that each name is of, LongTensor [n], the graph's pad where it is of none."""
+    source = run.graph.target[0]
+    found = torch.from_numpy(run.graph.vocabulary[source].find(names)).to(run.device)
+    return torch.where(found < 0, run.graph.pad, found + run.graph.range(source).start)
 
 
 def no_lists() -> Table:

@@ -34,6 +34,7 @@ class Split:
     repeats: Repeats = "miss"  #: what becomes of held-out pairs that the user had already
     left_out: int = 0  #: target edges that are no clicks, and so are not in any part; 0 where all are positives
     facts_only: bool = False  #: where facts are held out: whether the training graphs have no interactions
+    num_self_edges: int = 0  #: target edges from a node to itself, which are in no part
 
     @property
     def protocol(self) -> str:
@@ -68,6 +69,9 @@ def split(graph: Graph, spec: str | None = None, candidates: str | None = None, 
     end for each user where the first held-out edge is, and where there is no time to compare, and under every other
     SPEC, they lose the held-out pairs.
 
+    Where the target joins nodes of one type, as user follows user, edges from a node to itself are left out first:
+    nobody is recommended to themselves. Other relations of these nodes lose held-out pairs in either direction.
+
     Raises KgrecError for a SPEC that cannot be read or leaves train or test empty, UnknownName for a name not there.
     """
     choice = check_repeats(repeats)
@@ -84,8 +88,25 @@ def split(graph: Graph, spec: str | None = None, candidates: str | None = None, 
         lists = graph.candidates[listed]
     else:
         listed = None
-    divided = _divide(graph, Spec(spec))
-    return replace(divided, spec=spec, candidates=lists, candidates_name=listed, repeats=choice)
+    others = without_self_edges(graph)
+    divided = _divide(others, Spec(spec))
+    number = graph.num_edges - others.num_edges
+    return replace(divided, spec=spec, candidates=lists, candidates_name=listed, repeats=choice, num_self_edges=number)
+
+
+def without_self_edges(graph: Graph) -> Graph:
+    """The graph without target edges from a node to itself, where the target joins nodes of one type; its lists of
+    candidates stay, and its stored splits for the edges that do."""
+    if not graph.same_ends:
+        return graph
+    number = graph.edge_types.index(graph.target)
+    rows = slice(graph.relation_ptr[number], graph.relation_ptr[number + 1])
+    kept = torch.ones(graph.num_edges, dtype=torch.bool, device=graph.device)
+    kept[rows] = graph.edge_index[0, rows] != graph.edge_index[1, rows]
+    if kept.all():
+        return graph
+    splits = {name: part[kept[rows]] for name, part in graph.splits.items()}
+    return replace(graph.where(kept), splits=splits, candidates=graph.candidates)
 
 
 def split_facts(graph: Graph, spec: str | None = None, *, facts_only: bool = False) -> Split:
@@ -241,6 +262,9 @@ def _cold_items(graph: Graph, target: Graph, words: Spec) -> Split:
         cold = np.flatnonzero(np.isin(part_of_item, parts)) + items.start
         withheld = torch.from_numpy(cold).to(graph.device)
         touches = torch.isin(known.tail, withheld) | torch.isin(known.head, withheld)
+        if known.same_ends:  # what a withheld node does as a user says nothing of it as an item
+            turned = torch.tensor(_is_turned(known), device=graph.device)[known.relation]
+            touches = torch.isin(torch.where(turned, known.head, known.tail), withheld)
         behaviour = torch.tensor(_is_behaviour(known), device=graph.device)[known.relation]
         return replace(known.where(~(touches & behaviour)), withheld=withheld)
 
@@ -285,6 +309,19 @@ def _is_behaviour(graph: Graph) -> list[bool]:
     return [{edge[0], edge[2]} == ends for edge in graph.edge_types]
 
 
+def _is_turned(graph: Graph) -> list[bool]:
+    """For each behaviour, whether its sources are the items: by its types, or, where both are one, where it states the
+    target backwards."""
+    source, target, _ = graph.target
+    if not graph.same_ends:
+        return [edge[0] != source for edge in graph.edge_types]
+    backwards = graph.schema.edges[graph.target].inverse_of
+    return [
+        (schema.inverse_of == target or edge[1] == backwards) and edge != graph.target
+        for edge, schema in graph.schema.edges.items()
+    ]
+
+
 def _of_parts(graph: Graph, part: np.ndarray, words: Spec, *, cut_by_time: bool = False) -> Split:
     parts = torch.from_numpy(np.ascontiguousarray(part)).to(graph.device)
     target = graph.only(graph.target)
@@ -318,7 +355,7 @@ def _revealing(graph: Graph, held: Graph, target_number: int, cut_by_time: bool)
 
     These are the held-out pairs; with `cut_by_time`, where both have times, a user's edges from the first held-out on.
     """
-    behaviours = _is_behaviour(graph)
+    behaviours, turned = _is_behaviour(graph), _is_turned(graph)
     behaviours[target_number] = False
     reveals = torch.zeros(graph.num_edges, dtype=torch.bool, device=graph.device)
     if not any(behaviours) or not held.num_edges:
@@ -330,12 +367,16 @@ def _revealing(graph: Graph, held: Graph, target_number: int, cut_by_time: bool)
     for number in (n for n, is_behaviour in enumerate(behaviours) if is_behaviour):
         rows = slice(graph.relation_ptr[number], graph.relation_ptr[number + 1])
         user, item = graph.head[rows], graph.tail[rows]
-        if graph.edge_types[number][0] != graph.target[0]:
+        if turned[number]:
             user, item = item, user
         reveals[rows] = held.is_edge(user, item[:, None]).squeeze(1)
+        back = held.is_edge(item, user[:, None]).squeeze(1)  # where types differ nothing is
         if cut_by_time:
-            comparable = (graph.time[rows] != NO_TIME) & (first[user] != never)
-            reveals[rows] = torch.where(comparable, graph.time[rows] >= first[user], reveals[rows])
+            time = graph.time[rows]
+            comparable = (time != NO_TIME) & (first[user] != never)
+            reveals[rows] = torch.where(comparable, time >= first[user], reveals[rows])
+            back &= (time == NO_TIME) | (time >= first[item])
+        reveals[rows] |= back
     return reveals
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from kgrec.errors import KgrecError, some, unknown_name
 from kgrec.graph import NO_TIME, Graph
 from kgrec.splits.repeats import repeated, without_repeats
-from kgrec.splits.split import TEST, TRAIN, VALID, Split, split
+from kgrec.splits.split import TEST, TRAIN, VALID, Split, split, without_self_edges
 
 NOISY = "noisy"  #: the split stored in a noisy graph
 ROUND = 4096  #: least pairs drawn at once
@@ -93,7 +93,7 @@ def divide(graph: Graph, spec: str | None = None, candidates: str | None = None,
     Raises what `split` raises, and KgrecError where a noisy graph could not be divided in the same way: where times of
     held-out edges cut other behaviours off, for valid elsewhere than for test.
     """
-    graph = graph.to("cpu")
+    graph = without_self_edges(graph.to("cpu"))
     given = split(graph, spec, candidates, repeats)
     numbered = replace(graph, weight=torch.arange(graph.num_edges))  # a split moves weights along, and reads none
     rows = split(numbered, given.spec, given.candidates_name or "all")
@@ -120,9 +120,11 @@ def divide(graph: Graph, spec: str | None = None, candidates: str | None = None,
 
 
 def _pairs(graph: Graph) -> np.ndarray:
-    """Every pair of a user and an item that an edge joins, in either direction: int64, user * num_items + item."""
+    """Every pair of a user and an item that an edge joins, in either direction, and where users are items too everybody
+    with themselves: int64, user * num_items + item."""
     source, _, target = graph.target
-    found, num_items = [], len(graph.range(target))
+    num_items = len(graph.range(target))
+    found = [np.arange(num_items) * (num_items + 1)] if graph.same_ends else []
     for edge, start, stop in zip(graph.edge_types, graph.relation_ptr, graph.relation_ptr[1:]):
         head, tail = graph.edge_index[:, start:stop].numpy()
         if (edge[0], edge[2]) == (source, target):

@@ -40,7 +40,8 @@ def measure(
 
     Returns `model`, `protocol`, `test`, `test_cold` and `test_warm` where there are cold items, `num_users`, the counts
     `repeats` and `evaluation_seconds`; of facts `num_facts` in place of users, `test_seen_ends`, `test_unseen_ends` and
-    `control`, as in metrics.json. Raises KgrecError where the graph's ids are not the run's.
+    `control`, as in metrics.json; `self_edges` where there are any. Raises KgrecError where the graph's ids are not the
+    run's.
     """
     graph = graph if isinstance(graph, Graph) else Graph.load(graph)
     for node_type, vocabulary in run.graph.vocabulary.items():
@@ -126,9 +127,10 @@ def counted(divided: Split, known: Graph, held: Graph) -> Graph:
 
 
 def measured(test: Evaluation | LinkEvaluation, divided: Split) -> dict[str, Any]:
-    """What is kept of a test: its metrics, what they are means of, and how many edges were left out before."""
-    left_out = {"edges_left_out": divided.left_out} if divided.left_out else {}
-    return {**_of_test(test), **left_out}
+    """What is kept of a test: its metrics, what they are means of, and how many edges were left out before: those that
+    are no clicks, and `self_edges` from a node to itself."""
+    left_out = {"edges_left_out": divided.left_out, "self_edges": divided.num_self_edges}
+    return {**_of_test(test), **{name: number for name, number in left_out.items() if number}}
 
 
 def _of_test(test: Evaluation | LinkEvaluation) -> dict[str, Any]:
