@@ -99,8 +99,9 @@ def _interaction_table(info: dict[str, Any]) -> Table:
     table = _table("Interactions", "", "")
     if info["target"] is not None:
         table.add_row("target", "-".join(info["target"]))
-        for end, name in (("user", info["target"][0]), ("item", info["target"][2])):
-            table.add_row(f"edges a {name}", _summary_text(info["degrees"][end]))
+        same = info["target"][0] == info["target"][2]  # as user follows user
+        for end, name, way in (("user", info["target"][0], "from"), ("item", info["target"][2], "to")):
+            table.add_row(f"edges {way} a {name}" if same else f"edges a {name}", _summary_text(info["degrees"][end]))
         if info["clicks"] is not None:
             clicks, others = info["clicks"]["clicks"], info["clicks"]["others"]
             learned = "all" if info["standard"].get("positives") else "clicks alone"

@@ -114,7 +114,9 @@ def show_metrics(metrics: Mapping[str, Any]) -> None:
     if line is not None:
         screen.print(line)
     if metrics.get("self_edges"):
-        screen.print(f"left out: {metrics['self_edges']:,} edges from a node to itself, as nobody is their own item")
+        number = metrics["self_edges"]
+        edges = f"{number:,} edges lead" if number > 1 else "1 edge leads"
+        screen.print(f"{edges} from a node to itself, left out: nobody is recommended to themselves")
     if "init" in metrics:
         screen.print(_start(metrics["init"]))
 

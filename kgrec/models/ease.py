@@ -101,7 +101,9 @@ def _without_own(inverse: Tensor, rows: csr_array) -> Tensor:
     themselves counts for nothing: the inverse less one row of X, by Sherman and Morrison. FloatTensor [I, I].
 
     inverse: P, FloatTensor [I, I]; rows: X [at most I, I]."""
-    rows.resize((rows.shape[1], rows.shape[1]))
+    height, width = rows.shape
+    ptr = np.pad(rows.indptr, (0, width - height), mode="edge")  # users behind the last who has any edge have none
+    rows = csr_array((rows.data, rows.indices, ptr), shape=(width, width))
     by_row = torch.from_numpy(rows @ inverse.cpu().numpy()).to(inverse)  # [I, I], r_j' P
     own = by_row.diagonal()  # r_j' P e_j
     share = torch.from_numpy(np.asarray((rows * by_row.cpu().numpy()).sum(1))).to(inverse)  # r_j' P r_j, below 1

@@ -117,13 +117,14 @@ def split_facts(graph: Graph, spec: str | None = None, *, facts_only: bool = Fal
     that is said of a pair, by whatever relation and in either direction, is in one part, so that neither a stated
     inverse nor a repetition gives a held-out fact away. Test are the pairs, in order of their flat numbers, where
     `numpy.random.default_rng(seed).random(n) < F`; a relation that would have no fact left in train, such as one with a
-    single fact, keeps its first there.
+    single fact, keeps its first there. Target edges from a node to itself are left out, as by `split`.
 
     Raises KgrecError for a SPEC that cannot be read or leaves test empty, and for a graph without facts.
     """
     words = Spec(spec or OF_FACTS)
     if words.kind != "ratio" or len(words.positional) != 1 or not {"valid", "seed"}.issuperset(words.options):
         raise KgrecError(f"split {words.spec!r}: facts are held out by ratio:F[,valid=F][,seed=S]; say {OF_FACTS!r}")
+    given, graph = graph, without_self_edges(graph)
     is_fact = ~torch.tensor(_is_behaviour(graph), device=graph.device)[graph.relation]
     if not is_fact.any():
         found = some(dict.fromkeys(edge[1] for edge in graph.edge_types))
@@ -145,6 +146,7 @@ def split_facts(graph: Graph, spec: str | None = None, *, facts_only: bool = Fal
         test=test,
         whole=graph,
         facts_only=facts_only,
+        num_self_edges=given.num_edges - graph.num_edges,
     )
 
 

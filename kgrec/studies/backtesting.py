@@ -20,6 +20,7 @@ from kgrec.graph import NO_TIME, Graph
 from kgrec.output_kinds import json_kind
 from kgrec.settings import must_be_at_most
 from kgrec.splits.positives import positives
+from kgrec.splits.split import without_self_edges
 from kgrec.training.job import TrainingJob, takes_job_options
 from kgrec.training.session import Report, run_job
 
@@ -120,7 +121,7 @@ def backtest(
     graph = graph if isinstance(graph, Graph) else Graph.load(graph)
     graph, left_out = positives(graph, job.trained_for, job.all_edges)
     done = []
-    for window in _windows(graph, every, windows, valid):
+    for window in _windows(without_self_edges(graph), every, windows, valid):
         if window.skipped is None:
             split = f"by_time:{window.valid_from:05d},{window.start:05d}"  # of four digits it would be a year
             try:
