@@ -111,6 +111,10 @@ class Recommender(nn.Module, ABC):
     paper: ClassVar[str] = ""  #: where it is from: authors and year, title, where it appeared; "": nowhere
     task: AnyTask = "ranking"  #: what its scores are: an order, a rating, a probability's logit; or an order of facts
     reads_history: ClassVar[bool] = False  #: whether a new user is served by a history alone
+    #: whether a node is known by any of its edges, as in a graph network over all; else by those of `behaviours`
+    reads_all_edges: ClassVar[bool] = False
+    #: whether its scores are what users get of whom nothing is known; else those are ranked by how popular items are
+    serves_everybody: ClassVar[bool] = False
     behaviours: tuple[str, ...] = ()  #: relations whose edges are the history, in the graph's order; (): the target
 
     @abstractmethod

@@ -49,6 +49,7 @@ class Run(TrainedModel):
         *,
         history: Any = None,
         include_seen: bool = False,
+        exclude: str | Sequence[str] = (),
         why: bool = False,
         skip_unknown: bool = False,
     ) -> Table:
@@ -66,9 +67,16 @@ class Run(TrainedModel):
         known ones, in order of first mention. One who is known to the run too is answered as new: the history takes the
         place of what the run knows.
 
-        include_seen: also items that a user has. why: `reason` names the past items that the model looked at, and
-        `Table.why` lists them, for models with attention. skip_unknown: leave out users and items of a history that the
+        Left out is what a user has by the target relation, and nothing else that the user did. include_seen: that is
+        shown too. exclude: behaviours such as "viewed", or several, whose items are left out as well, with
+        `include_seen` these alone. why: `reason` names the past items that the model looked at, and `Table.why` lists
+        them, for models with attention. skip_unknown: leave out users and items of a history that the
         run does not know, which `Table.notes` says.
+
+        One of whom the model knows nothing (no history that it reads, and where it knows users by their ids none in
+        training) gets the most popular items in training, whose numbers of users are the scores, and `reason` says "no
+        history, by popularity". It also says where a model serves one without a history by other behaviours, by the
+        user's columns or by other edges.
 
         Ids are text or whole numbers, where 7 is the id "7". Raises UnknownName for unknown ids, and KgrecError for ids
         of several types, missing ids and decimal numbers, an empty history, a table without its column, a k above the
@@ -83,7 +91,8 @@ class Run(TrainedModel):
         >>> run.recommend(["ann", "bob"], k=2)["item"]
         ['z', 'y', 'z']
         """
-        options = {"include_seen": include_seen, "why": why, "skip_unknown": skip_unknown}
+        options: dict[str, Any] = {"include_seen": include_seen, "exclude": exclude, "why": why}
+        options["skip_unknown"] = skip_unknown
         return joined(self.recommend_in_parts(users, k, history=history, **options))
 
     def recommend_in_parts(self, users: Any = None, k: int = 10, **options: Any) -> Iterator[Table]:
@@ -123,9 +132,12 @@ class Run(TrainedModel):
         candidates: str | None = None,
         repeats: str | None = None,
         metrics: Sequence[str] | None = None,
+        exclude: Sequence[str] | None = None,
     ) -> dict[str, Any]:
         """The metrics on the test edges of a graph with the same nodes: see `kgrec.run.measure`."""
-        return measure(self, graph, split=split, candidates=candidates, repeats=repeats, metrics=metrics)
+        return measure(
+            self, graph, split=split, candidates=candidates, repeats=repeats, metrics=metrics, exclude=exclude
+        )
 
     def vectors(self, node_type: str) -> TrainedVectors:
         """The final vector of each node of a type, as scoring reads it, with its id.

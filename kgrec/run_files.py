@@ -22,7 +22,10 @@ COUNTS = (
     *("epochs", "best_epoch", "num_parameters", "seed", "processes"),
 )
 #: of metrics.json: what holds values by metric
-PARTS = ("valid", "test", "test_cold", "test_warm", "test_seen_ends", "test_unseen_ends")
+PARTS = (
+    *("valid", "test", "test_with_history", "test_warm", "test_cold"),
+    *("test_seen_ends", "test_unseen_ends"),
+)
 RUN_FOLDER = FolderKind(
     "run folder",
     "config.json",
@@ -30,7 +33,7 @@ RUN_FOLDER = FolderKind(
     (
         *("schema.json", "metrics.json", "model.safetensors", "vocabulary/*.parquet", "history.parquet", "recipe.json"),
         *("facts/*.parquet", "features/*.parquet", "scorer.json", "scorer.safetensors", "per_user.parquet"),
-        *("predictions.parquet", "ranks.parquet", "log.csv"),
+        *("predictions.parquet", "ranks.parquet", "trained.parquet", "log.csv"),
     ),
     listed_under="files",
 )
@@ -142,6 +145,11 @@ def read_metrics(files: RunFiles) -> dict[str, Any]:
     for control in place.mapping(metrics, "control", {}):
         at = place.at("control")
         _check_parts(at.mapping(metrics["control"], control), at.at(control))
+    for part, counts in place.mapping(metrics, "counts", {}).items():
+        for name in place.at("counts").mapping(metrics["counts"], part, {}):
+            place.at("counts").at(part).number(counts, name)
+    for name in place.mapping(metrics, "without_history", {}):
+        place.at("without_history").whole(metrics["without_history"], name, 0, most=(1 << 64) - 1)
     return metrics
 
 
@@ -179,6 +187,7 @@ def _check_config(config: Mapping[str, Any], file: Path) -> None:
         for key in config.get(name, {}):
             place.at(name).text(config[name], key)
     place.texts(config, "behaviours", [])
+    place.texts(config, "exclude", [])
     for name in ("lean", "facts_only", "clicks_alone"):
         place.truth(config, name, False)
     for name, listed in config.get("files", {}).items():

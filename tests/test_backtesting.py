@@ -49,7 +49,9 @@ def test_two_windows_on_paper():
     assert (two.num_train, two.num_valid, two.num_test, two.num_users, two.num_new_users) == (5, 2, 2, 2, 0)
     assert (one.test["recall@1"], two.test["recall@1"]) == (1.0, 0.5)
     assert result.mean["recall@1"] == 0.75 and result.spread["recall@1"] == pytest.approx(0.5 / sqrt(2))
-    assert result.protocol == "2 windows of 10 s; full ranking"
+    # the user who is new in the first window is not known by anything
+    assert (one.num_without_history, two.num_without_history) == (1, 0)
+    assert result.protocol == "2 windows of 10 s; full ranking; users without history by popularity"
 
 
 @pytest.mark.parametrize("later", [-50, 1_900, 1_700_000_000])  # times of four digits are no years
@@ -64,7 +66,7 @@ def test_a_window_is_a_training_on_the_graph_cut_at_its_end():
     result = backtest("mf", graph, every=10, windows=2, config=config, training=training, refit=True)
     run = train("mf", graph.before(90), split="by_time:70,00080", config=config, training=training, refit=True)
     assert result.windows[0].test == run.metrics["test"] and result.windows[0].best_epoch == run.metrics["best_epoch"]
-    assert result.protocol.endswith("full ranking, refit on train + valid") and result.seed == 2
+    assert result.protocol.endswith("users without history by popularity, refit on train + valid") and result.seed == 2
 
 
 def test_nothing_from_a_windows_end_on_is_there_and_facts_stay(monkeypatch):

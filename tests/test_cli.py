@@ -133,7 +133,7 @@ def test_recommend_to_all_users_into_a_file(runs, tmp_path):
     for name in ("lists.parquet", "lists.csv"):
         kgrec("recommend", runs / "mf", "--users", "all", "--k", "3", "--out", tmp_path / name)
     table = pq.read_table(tmp_path / "lists.parquet").to_pandas()
-    assert list(table.columns) == ["user", "rank", "item", "label", "score"]
+    assert list(table.columns) == ["user", "rank", "item", "label", "score", "reason"]
     assert len(table) == 600 * 3 and table["user"].nunique() == 600
     text = pd.read_csv(tmp_path / "lists.csv")
     assert list(text["item"]) == list(table["item"]) and list(text["rank"][:3]) == [1, 2, 3]
@@ -283,7 +283,7 @@ def test_backtest_trains_anew_for_each_window(shop, tmp_path):
     assert one["stop"] == two["start"] == one["start"] + 14 * 86_400
     assert result["mean"]["ndcg@10"] == pytest.approx((one["test"]["ndcg@10"] + two["test"]["ndcg@10"]) / 2)
     text = kgrec(*arguments, "--no-valid").stdout
-    assert "2 windows of 2w; full ranking, repeats miss, no validation" in text
+    assert "2 windows of 2w; full ranking, repeats miss; users without history by popularity, no validation" in text
     assert "mean" in text and "2025-12-17T21:14Z" in text
 
 

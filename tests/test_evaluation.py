@@ -113,7 +113,7 @@ def test_each_user_has_a_row_under_the_external_id() -> None:
 
 
 def test_users_without_held_out_items_do_not_count() -> None:
-    known, held = graphs([("ann", "a")], [("bob", "c")], ["ann", "bob", "cid"])
+    known, held = graphs([("ann", "a"), ("bob", "d")], [("bob", "c")], ["ann", "bob", "cid"])
     result = evaluate(Table([[0.0] * 5, SCORES[1], [0.0] * 5]), known, held, metrics=["recall@3", "recall@4"])
     assert result.per_user["user"].to_pylist() == ["bob"]
     assert result.metrics == {"recall@3": 0 / 1, "recall@4": 1 / 1}  # e, a, b, c
@@ -265,10 +265,10 @@ def test_equal_scores_are_ordered_anew_for_each_user_and_seed() -> None:
 
 
 def test_popular_ties_go_past_the_cut_and_no_tied_item_is_favoured() -> None:
-    # b, c, d, e tie for two places behind a, which is always first
+    # b, c, d, e tie for two places behind a, which is always first; f is what each has
     users = [f"u{n}" for n in range(400)]
-    known, held = graphs([], [(user, "d") for user in users], users)
-    model = Table(torch.tensor([[2.0, 1, 1, 1, 1]]).repeat(400, 1))
+    known, held = graphs([(user, "f") for user in users], [(user, "d") for user in users], users, [*ITEMS, "f"])
+    model = Table(torch.tensor([[2.0, 1, 1, 1, 1, 9]]).repeat(400, 1))
     result = evaluate(model, known, held, metrics=["recall@1", "recall@3", "recall@5"])
     assert (result.metrics["recall@1"], result.metrics["recall@5"]) == (0, 1)
     assert abs(result.metrics["recall@3"] - 2 / 4) < 4 * sqrt(1 / 4 / 400)

@@ -162,9 +162,11 @@ def test_windows_of_a_backtest_count_clicks_alone(graph):
     result = backtest("popularity", graph, every=10, windows=1, valid=False, metrics=["mrr@4"])
     (window,) = result.windows
     assert (window.num_train, window.num_test) == (1, 4)  # from 20 on, the last second included
-    assert result.protocol == "1 windows of 10 s; clicks alone; full ranking, no validation"
+    assert result.protocol == (
+        "1 windows of 10 s; clicks alone; full ranking; users without history by popularity, no validation"
+    )
     every = backtest("popularity", graph, every=10, windows=1, valid=False, metrics=["mrr@4"], all_edges=True)
-    assert every.protocol == "1 windows of 10 s; full ranking, no validation"
+    assert every.protocol == "1 windows of 10 s; full ranking; users without history by popularity, no validation"
     assert (every.windows[0].num_train, every.windows[0].num_test) == (4, 4)
 
 

@@ -184,7 +184,7 @@ def test_the_run_folder_holds_what_is_said_and_no_pickle(tmp_path):
     files = {str(f.relative_to(tmp_path / "run")) for f in (tmp_path / "run").rglob("*") if f.is_file()}
     assert files == {
         "config.json", "schema.json", "metrics.json", "model.safetensors", "history.parquet", "per_user.parquet",
-        "log.csv", "vocabulary/user.parquet", "vocabulary/item.parquet", "scorer.json",
+        "log.csv", "vocabulary/user.parquet", "vocabulary/item.parquet", "scorer.json", "trained.parquet",
     }  # fmt: skip
     history = pq.read_table(tmp_path / "run" / "history.parquet")
     assert history.num_rows == 40 * (9 - 1)  # train and valid: all but one edge a user

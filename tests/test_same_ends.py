@@ -271,7 +271,7 @@ def test_nobody_is_ranked_for_themselves_on_a_list():
 
 
 def test_answers_leave_out_whoever_asks():
-    graph = graph_of([(0, 1), (2, 1)], people=4)
+    graph = graph_of([(0, 1), (2, 1), (3, 1)], people=4)
     run = Run("own", OwnFirst(), graph)
     seen = {"p0": ["p1", "p2", "p3"], "p3": ["p0", "p1", "p2"]}
     for user, wanted in seen.items():

@@ -59,10 +59,11 @@ def _minute(time: int) -> str:
 
 def show(result: Backtest, screen: Console) -> None:
     """The same as tables."""
-    counted = ["train", "valid", "test", "users", "new"]
+    counted = ["train", "valid", "test", "users", "new", "no history"]
     table = plain(f"{result.model} ({result.protocol})", ["test from", "to"], counted)
     for window in result.windows:
-        counts = (window.num_train, window.num_valid, window.num_test, window.num_users, window.num_new_users)
+        counts = [window.num_train, window.num_valid, window.num_test, window.num_users, window.num_new_users]
+        counts.append(window.num_without_history)
         table.add_row(_minute(window.start), _minute(window.stop), *(f"{count:,}" for count in counts))
     screen.print(table)
     rows = {_minute(window.start): window.test for window in result.windows if window.skipped is None}

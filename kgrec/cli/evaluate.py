@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,6 +18,13 @@ def evaluate(
     repeats: Annotated[
         str | None, typer.Option("--repeats", help="miss, skip or recommend, as in train; default: the run's own.")
     ] = None,
+    exclude: Annotated[
+        str | None,
+        typer.Option(
+            "--exclude",
+            help="Behaviours such as viewed,carted, whose items lists lack too, or `none`; default: the run's own.",
+        ),
+    ] = None,
     metrics: Metrics = None,
     device: Device = "auto",
     model: TrustedModel = None,
@@ -27,7 +34,7 @@ def evaluate(
     from kgrec.run import Run
 
     trained = Run.load(run, trust=model, device=device)
-    result = trained.measure(
-        graph, split=split, candidates=candidates, repeats=repeats, metrics=comma_separated(metrics)
-    )
+    left_out = None if exclude is None else () if exclude == "none" else comma_separated(exclude) or ()
+    asked: dict[str, Any] = {"split": split, "candidates": candidates, "repeats": repeats, "exclude": left_out}
+    result = trained.measure(graph, metrics=comma_separated(metrics), **asked)
     print_json(result) if as_json else show_metrics(result)

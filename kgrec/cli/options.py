@@ -75,6 +75,7 @@ class TrainingOptions:
     patience: Annotated[int | None, job_option("--patience")] = None
     metric: Annotated[str | None, job_option("--metric")] = None
     metrics: Metrics = None
+    exclude: Annotated[str | None, job_option("--exclude")] = None
     refit: Annotated[bool, job_option("--refit")] = False
     all_edges: Annotated[bool, job_option("--all-edges")] = False
     seed: Annotated[int | None, job_option("--seed")] = None
@@ -94,7 +95,7 @@ class TrainingOptions:
             self.config, self.assignments or [], **{name: getattr(self, name) for name in names}
         )
         shared = {name: getattr(self, name) for name in ("task", "refit", "all_edges")}
-        shared["metrics"] = comma_separated(self.metrics)
+        shared |= {name: comma_separated(getattr(self, name)) for name in ("metrics", "exclude")}
         return TrainingJob.of(model, {"config": fields, "training": training, **shared, **options}, command)
 
 

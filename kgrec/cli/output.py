@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from kgrec.training.trainer import Epoch
 
+LEAST_USERS_FOR_A_FIGURE = 30  #: a mean over fewer says little
 MARGINS = 3  #: characters that a column takes beside its text
 
 
@@ -92,15 +93,28 @@ def listed(values: Mapping[str, float]) -> str:
 
 
 def show_metrics(metrics: Mapping[str, Any]) -> None:
-    """What a run measured, as a table, and beneath it the rest of what is known of the run."""
+    """What a run measured, as a table with what each column is of, and beneath it the rest of what is known of the
+    run."""
     parts = {part: metrics[part] for part in PARTS if metrics.get(part)}
+    counts = {part: metrics.get("counts", {}).get(part, {}) for part in parts}
     for control, of_parts in metrics.get("control", {}).items():
         parts |= {f"{control}, {part}": of_parts[part] for part in ("valid", "test") if part in of_parts}
     table = plain(f"{metrics['model']} ({metrics['protocol']})", ["metric"], list(parts))
     for name in dict.fromkeys(name for values in parts.values() for name in values):
         table.add_row(name, *(f"{values[name]:.4f}" if name in values else "" for values in parts.values()))
+    if any(counts.values()):
+        table.add_section()
+    for name in dict.fromkeys(name for values in counts.values() for name in values):
+        of_parts = (counts.get(part, {}) for part in parts)
+        table.add_row(name, *(f"{one[name]:,}" if name in one else "" for one in of_parts))
     screen = console()
     screen.print(table)
+    for part, found in counts.items():
+        users = found.get("users", LEAST_USERS_FOR_A_FIGURE)
+        if users < LEAST_USERS_FOR_A_FIGURE:
+            screen.print(f"{part}: too few users to tell ({users:,})")
+    if "without_history" in metrics:
+        screen.print(_without_history(metrics["without_history"], metrics["num_users"]))
     rest = {name: value for name, value in metrics.items() if not isinstance(value, dict)}
     screen.print(
         ", ".join(
@@ -150,6 +164,17 @@ def repeats_line(counts: Mapping[str, Any]) -> str | None:
     highest = counts.get("highest_hit_rate", 1)
     limit = f" (the hit rate is at most {highest:.4f})" if highest < 1 else ""
     return f"{repeats} and count as missed{limit}; say --repeats skip or recommend"
+
+
+def _without_history(counts: Mapping[str, int], users: int) -> str:
+    """Who has no edge in training, and by what they were served.
+
+    >>> _without_history({"users": 3, "by_popularity": 2, "by_profile": 1}, 1200)
+    '3 of 1,200 users have no history in training: 2 served by popularity, 1 by profile'
+    """
+    served = [f"{number:,} {name.replace('_', ' ')}" for name, number in counts.items() if name != "users"]
+    how = f": {', '.join(served)}".replace(" by ", " served by ", 1) if served else ""
+    return f"{counts['users']:,} of {users:,} users have no history in training{how}"
 
 
 def _start(start: Mapping[str, Any]) -> str:

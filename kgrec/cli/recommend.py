@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kgrec.cli.options import CsvSafe, Device, Json, Overwrite, RunFolder, TableFile, TrustedModel
+from kgrec.cli.options import CsvSafe, Device, Json, Overwrite, RunFolder, TableFile, TrustedModel, comma_separated
 from kgrec.cli.output import console, note, print_json, status
 from kgrec.errors import KgrecError
 
@@ -25,7 +25,16 @@ def recommend(
         typer.Option("--history", help="CSV of new users' items: item[,user][,time][,weight][,behaviour]; or Parquet."),
     ] = None,
     k: Annotated[int, typer.Option("--k", help="Items for each user.")] = 10,
-    include_seen: Annotated[bool, typer.Option("--include-seen", help="Also items that the user has.")] = False,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="Also items that the user has by the target relation.")
+    ] = False,
+    exclude: Annotated[
+        str | None,
+        typer.Option(
+            "--exclude",
+            help="Behaviours such as viewed,carted, whose items are left out too; default: those of the target alone.",
+        ),
+    ] = None,
     why: Annotated[
         bool, typer.Option("--why", help="List the past items behind a list, with their attention.")
     ] = False,
@@ -52,10 +61,15 @@ def recommend(
     if history is not None and (user or users):
         raise KgrecError("--history is for new users; leave out --user and --users")
     wanted = None if history is not None else "all" if users == "all" else wanted_users(trained, user or [], users)
-    options = {"include_seen": include_seen, "why": why, "skip_unknown": skip_unknown}
+    options = {
+        "include_seen": include_seen,
+        "exclude": comma_separated(exclude) or (),
+        "why": why,
+        "skip_unknown": skip_unknown,
+    }
     tables = _noted(trained.recommend_in_parts(wanted, k, history=history, **options))
     if out is not None:
-        rows = write_tables(tables, out, reasons=why, overwrite=overwrite, csv_safe=csv_safe)
+        rows = write_tables(tables, out, overwrite=overwrite, csv_safe=csv_safe)
         status(f"{rows} rows in {out}")
     elif as_json:
         print_json([one.to_json() for table in tables for one in by_user(table)])

@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from kgrec.errors import KgrecError
+from kgrec.evaluation.served_users import ServedBy, Service
+from kgrec.evaluation.trained_nodes import Trained
 from kgrec.graph import NO_TIME, Graph
 from kgrec.model import Query, Recommender
 from kgrec.model import scoring as scoring  # for those who import it from here
@@ -31,6 +33,7 @@ class Scorer:
     def __init__(self, model: Recommender, known: Graph, batch_size: int = 2048, cells: int = 4_194_304) -> None:
         self.model, self.batch_size, self.cells = model, batch_size, cells
         self.device = next(itertools.chain(model.parameters(), model.buffers()), known.edge_index).device
+        self.known = known
         self.seen = known.only(known.target).to(self.device)
         self.histories, self.had = Histories(known.along(model.behaviours).to(self.device)), Histories(self.seen)
         self.pad, self.same_ends = known.pad, known.same_ends
@@ -129,11 +132,14 @@ class Best:
 
 
 class Ranker:
-    """The first K candidates of each user in a total order, so that chunks of any size give the same lists.
+    """The first K candidates of each user in a total order, so that chunks of any size give the same lists. Users of
+    whom the model knows nothing are ranked the items by how popular they are in training, whatever the model
+    (`Service` says who these are), unless it serves everybody itself.
 
     groups: the items that are ranked among their own kind, LongTensor [items] each. depth: K. seed: of the order among
     equal scores. lists: the candidates of each user, as edges; else all items of the groups, less those seen unless
-    `keep_seen`. Where users are items too, nobody is on their own list, whatever these say.
+    `keep_seen`, and less those that `exclude` leads to (see `excluded_edges`). Where users are items too, nobody is on
+    their own list, whatever these say. trained: what training saw; None: what is known.
     """
 
     def __init__(
@@ -145,9 +151,15 @@ class Ranker:
         seed: int = 0,
         lists: Histories | None = None,
         keep_seen: bool = False,
+        exclude: Graph | None = None,
+        trained: Trained | None = None,
     ) -> None:
         self.scorer, self.groups, self.depth = scorer, groups, depth
         self.lists, self.keep_seen = lists, keep_seen
+        self.trained = trained or Trained(scorer.known, scorer.model, scorer.device)
+        self.service = Service(scorer, self.trained)
+        left_out = [] if keep_seen else [scorer.had]
+        self.left_out_along = left_out if exclude is None else [*left_out, Histories(exclude.to(scorer.device))]
         generator = torch.Generator().manual_seed(seed)
         numbers = torch.iinfo(torch.int64)
         draw = torch.randint(numbers.min, numbers.max, (2, scorer.pad + 1), generator=generator).to(scorer.device)
@@ -173,38 +185,51 @@ class Ranker:
         query = self.scorer.query(user, now)
         if self.lists is not None:
             return self._on_lists(query, self.lists)
-        return self.best_of(query, *self.scorer.had.flattened(user))
+        return self.best_of(query, *self.left_out(user))
 
-    def best_of(self, query: Query, row: Tensor, seen: Tensor, own: Tensor | None = None) -> dict[str, Best]:
-        """The first K of each group for any query. row, seen: LongTensor [n], which row has seen which item. own:
-        LongTensor [B], the node that each is, where users are items too; pad for one who is none; None: the query's."""
-        row, column = self._left_out(row, seen, query.user if own is None else own)
-        found, start = {}, 0
+    def left_out(self, user: Tensor) -> tuple[Tensor, Tensor]:
+        """What is in no list of some users: which of them, LongTensor [n], has which flat item, LongTensor [n]."""
+        parts = [edges.flattened(user) for edges in self.left_out_along]
+        if len(parts) == 1:
+            return parts[0]
+        row, item = zip(*parts) if parts else ((user[:0],), (user[:0],))
+        return torch.cat(row), torch.cat(item)
+
+    def best_of(self, query: Query, row: Tensor, left_out: Tensor, own: Tensor | None = None) -> dict[str, Best]:
+        """The first K of each group for any query. row, left_out: LongTensor [n], in which row's list which item does
+        not stand. own: LongTensor [B], the node that each is, where users are items too; pad for one who is none; None:
+        the query's."""
+        row, column = self._cells(row, left_out, query.user if own is None else own)
+        unknown, found, start = self._unknown(query), {}, 0
         chunk = max(1, self.scorer.cells // len(query))
         for group, items in self.groups.items():
             best = []
             for part in items.split(chunk):
                 scores = self.scorer.scores(query, part)
-                if column is not None:
+                if len(unknown):
+                    scores[unknown] = self.trained.num_users[part]
+                if len(column):
                     whole = len(part) == len(self.catalog)
                     inside = slice(None) if whole else (column >= start) & (column < start + len(part))
-                    left_out = row[inside] * len(part) + (column[inside] - start)
-                    scores.view(-1).index_fill_(0, left_out, -torch.inf)
+                    cells = row[inside] * len(part) + (column[inside] - start)
+                    scores.view(-1).index_fill_(0, cells, -torch.inf)
                 best.append(self._top(query.user, scores, part))
                 start += len(part)
             found[group] = self.merged(best)
         return found
 
-    def _left_out(self, row: Tensor, seen: Tensor, own: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Which row may not be recommended what is in which column of the catalog: LongTensors [m]; None: nothing."""
-        if self.keep_seen:
-            row, seen = row[:0], seen[:0]
+    def _cells(self, row: Tensor, left_out: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+        """Which row may not be recommended what is in which column of the catalog: LongTensors [m]."""
         if self.scorer.same_ends:
             is_node = ((own < self.scorer.pad) & (self.column[own] >= 0)).nonzero().squeeze(1)
-            row, seen = torch.cat([row, is_node]), torch.cat([seen, own[is_node].to(seen.dtype)])
-        elif self.keep_seen:
-            return row, None
-        return row, self.column[seen]
+            row, left_out = torch.cat([row, is_node]), torch.cat([left_out, own[is_node].to(left_out.dtype)])
+        return row, self.column[left_out]
+
+    def _unknown(self, query: Query) -> Tensor:
+        """The rows of users of whom the model knows nothing, and who are ranked what is popular: LongTensor [n]."""
+        if self.scorer.model.serves_everybody:
+            return query.user[:0]
+        return (self.service.of(query) >= ServedBy.POPULARITY).nonzero().squeeze(1)
 
     def merged(self, parts: Sequence[Best]) -> Best:
         """The first K of all parts."""
@@ -215,6 +240,9 @@ class Ranker:
     def _on_lists(self, query: Query, lists: Histories) -> dict[str, Best]:
         items = lists.last(query.user)
         scores = self.scorer.scores(query, filled(items, self.scorer.pad))
+        unknown = self._unknown(query)
+        if len(unknown):
+            scores[unknown] = self.trained.num_users[items[unknown]]
         scores.masked_fill_(items == self.scorer.pad, -torch.inf)
         if self.scorer.same_ends:
             scores.masked_fill_(items == query.user.unsqueeze(1), -torch.inf)

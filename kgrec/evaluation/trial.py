@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import pyarrow as pa
@@ -9,11 +10,24 @@ import torch
 from torch import Tensor
 
 from kgrec.errors import KgrecError, some
-from kgrec.evaluation.ranking import LAST, Scorer, as_edges
+from kgrec.evaluation.excluded_edges import excluded_edges
+from kgrec.evaluation.ranking import LAST, Ranker, Scorer, as_edges
+from kgrec.evaluation.served_users import ServedBy
+from kgrec.evaluation.trained_nodes import Trained
 from kgrec.graph import NO_TIME, Candidates, Graph
 from kgrec.model import Recommender
 from kgrec.samplers.histories import Histories
 from kgrec.splits.repeats import Ranked, check_repeats, count_repeats, repeated, without_repeats
+
+#: What users without an edge in training are served by, as `Evaluation.without_history` calls it
+SERVED = {
+    ServedBy.HISTORY: "by_later_history",
+    ServedBy.BEHAVIOURS: "by_other_behaviours",
+    ServedBy.PROFILE: "by_profile",
+    ServedBy.OTHER_EDGES: "by_other_edges",
+    ServedBy.POPULARITY: "by_popularity",
+    ServedBy.UNTRAINED: "by_popularity",
+}
 
 
 class Trial:
@@ -29,8 +43,14 @@ class Trial:
         cells: int,
         repeats: str,
         ranked: Ranked,
+        trained: Graph | None = None,
+        exclude: Sequence[str] = (),
     ) -> None:
         self.scorer = Scorer(model, known, batch_size, cells)
+        self.trained = Trained(known if trained is None else trained, model, self.scorer.device)
+        self.exclude = excluded_edges(known, exclude, keep_seen=repeats == "recommend")
+        if self.exclude is not None:
+            self.exclude = self.exclude.to(self.scorer.device)
         self.seen, self.pad, place = self.scorer.seen, known.pad, self.scorer.device
         self.held = held.only(held.target).to(place)
         if not self.held.num_edges:
@@ -43,7 +63,8 @@ class Trial:
         self.user, self.pair_row = torch.unique_consecutive(
             self.pair // (self.pad + 1), return_inverse=True
         )  #: [U], [n]
-        self.interactions = torch.bincount(self.seen.tail, minlength=self.pad + 1)  #: LongTensor [N + 1]
+        self.interactions = self.trained.num_in  #: LongTensor [N + 1], an item's edges in training
+        self.has_history = self.trained.num_out[self.user] > 0  #: BoolTensor [U], whether a user has any
         self.lists = None if candidates is None else Histories(_as_graph(candidates, self.seen))
         if self.lists is not None:
             self._check_lists(self.lists)
@@ -68,7 +89,8 @@ class Trial:
 
     @cached_property
     def scopes(self) -> dict[str, Tensor]:
-        """The items of each set of metrics: all, and where cold items are held out also warm and cold."""
+        """The items of each set of metrics: all, and where cold items are held out also warm and cold, which are those
+        with and without an edge in training."""
         return {"all": torch.cat(list(self.groups.values())), **self.groups}
 
     def is_in(self, scope: str, item: Tensor) -> Tensor:
@@ -87,12 +109,69 @@ class Trial:
         place = torch.searchsorted(self.pair, wanted).clamp_(max=len(self.pair) - 1)
         return place.masked_fill_(self.pair[place] != wanted, -1)
 
+    def ranker(self, depth: int, seed: int) -> Ranker:
+        """What ranks the first `depth` candidates. seed: of the order among equal scores."""
+        return Ranker(
+            self.scorer,
+            self.groups,
+            depth,
+            seed=seed,
+            lists=self.lists,
+            keep_seen=self.repeats.choice == "recommend",
+            exclude=self.exclude,
+            trained=self.trained,
+        )
+
     def num_unrankable(self) -> int:
-        """Distinct held-out pairs that were seen and are missed, or with lists those that are on none."""
-        if self.lists is None:
-            return self.repeats.pairs if self.repeats.choice == "miss" else 0
-        found = self.find(self.lists.graph.head, self.lists.graph.tail)
-        return len(self.pair) - len(torch.unique(found[found >= 0]))
+        """Distinct held-out pairs that were seen and are missed, or excluded, or with lists those that are on none."""
+        if self.lists is not None:
+            found = self.find(self.lists.graph.head, self.lists.graph.tail)
+            return len(self.pair) - len(torch.unique(found[found >= 0]))
+        graphs = [self.seen] if self.repeats.choice == "miss" else []
+        if self.exclude is not None:
+            graphs.append(self.exclude)
+        parts = [self.find(graph.head, graph.tail) for graph in graphs]
+        found = torch.cat(parts) if parts else self.pair[:0]
+        return len(torch.unique(found[found >= 0]))
+
+    def counts(self, *, of_lists: bool, of_edges: bool) -> dict[str, dict[str, float]]:
+        """What each set of metrics is of: see `Evaluation.counts`. of_lists: lists are measured; of_edges: ratings or
+        clicks are."""
+        everybody = torch.ones_like(self.has_history)
+        scopes = {scope: (scope, everybody) for scope in self.scopes}
+        if bool(self.has_history.any()) and not bool(self.has_history.all()):
+            scopes["with_history"] = ("all", self.has_history)
+        return {name: self._counts(*scope, of_lists, of_edges) for name, scope in scopes.items()}
+
+    def _counts(self, scope: str, users: Tensor, of_lists: bool, of_edges: bool) -> dict[str, float]:
+        """scope: of items. users: BoolTensor [U], who counts."""
+        inside = self.is_in(scope, self.pair_item) & users[self.pair_row]
+        row, item = self.pair_row[inside].unique(), self.pair_item[inside].unique()
+        found: dict[str, float] = {"users": len(row), "items": len(item), "pairs": int(inside.sum())}
+        if of_edges:
+            user = torch.searchsorted(self.user, self.held.head)
+            found["edges"] = int((self.is_in(scope, self.held.tail) & users[user]).sum())
+        if of_lists and self.lists is None:
+            found["candidates"] = len(self.scopes[scope])
+        elif of_lists and self.lists is not None:
+            listed = self.lists.flattened(self.user[row])[1]
+            found["candidates"] = round(int(self.is_in(scope, listed).sum()) / max(1, len(row)), 1)
+        return found
+
+    def without_history(self, ranker: Ranker | None) -> dict[str, int]:
+        """How many users have no edge in training, and by what a ranker serves them: see
+        `Evaluation.without_history`."""
+        user = self.user[~self.has_history]
+        if not len(user):
+            return {}
+        found = {"users": len(user)}
+        if ranker is not None:
+            for code, number in enumerate(
+                torch.bincount(ranker.service.of_users[user], minlength=len(ServedBy)).tolist()
+            ):
+                name = SERVED[ServedBy(code)]
+                found[name] = found.get(name, 0) + number
+        return {name: number for name, number in found.items() if number}
 
     def ids(self, node_type: str, node: Tensor) -> pa.Array:
         """External ids of flat nodes of a type, strings [n]."""

@@ -41,6 +41,7 @@ class KGATSeq(NextItem):
     all is trained jointly: next items by the sequence loss, facts by TransR."""
 
     Config = KGATSeqConfig
+    reads_all_edges = True
 
     def __init__(self, graph: Graph, config: KGATSeqConfig) -> None:
         items = EncodedItems(graph if config.interactions else graph.facts(), graph, config)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from kgrec.graph import Graph
+from kgrec.graph.item_counts import item_counts
 from kgrec.model import Query, Recommender, ScorerParts
 from kgrec.settings import settings
 
@@ -23,15 +23,13 @@ class Popularity(Recommender):
 
     Config = PopularityConfig
     reads_history = True
+    serves_everybody = True
 
     def __init__(self, graph: Graph, config: PopularityConfig) -> None:
         super().__init__(graph, config)
-        self.first, num_items = graph.range(graph.target[2]).start, len(graph.range(graph.target[2]))
-        user, item = graph.only(graph.target).edge_index
-        if config.distinct:
-            item = (user * num_items + item).unique() % num_items
+        self.first = graph.range(graph.target[2]).start
         self.count: Tensor  #: FloatTensor [I]
-        self.register_buffer("count", torch.bincount(item, minlength=num_items).float())
+        self.register_buffer("count", item_counts(graph, distinct=config.distinct))
 
     def score(self, query: Query, items: Tensor) -> Tensor:
         return self.count[items - self.first].expand(len(query), -1)

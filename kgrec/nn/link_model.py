@@ -43,6 +43,8 @@ class LinkScorer(Recommender, ABC):
 
     reads_head: ClassVar[bool] = True  #: whether scores depend on the head; else a relation's are the same for all
 
+    reads_all_edges = True
+
     def __init__(self, graph: Graph, config: Any) -> None:
         super().__init__(graph, config)
         self.task = config.task

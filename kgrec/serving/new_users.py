@@ -42,10 +42,18 @@ class NewUsers:
         """Steps of each user: LongTensor [U]."""
         return self.ptr.diff()
 
-    def seen(self, row: Tensor) -> tuple[Tensor, Tensor]:
-        """Which of some users, LongTensor [n], has which flat item, LongTensor [n]. row: LongTensor [B]."""
+    def did(self, row: Tensor, behaviours: Sequence[int], target: int) -> tuple[Tensor, Tensor]:
+        """Which of some users, LongTensor [n], has which flat item, LongTensor [n], by some of the model's behaviours.
+
+        row: LongTensor [B]; behaviours: their numbers; target: that of the target."""
         place = self._places(row)
-        return (place >= 0).nonzero(as_tuple=True)[0], self.item[place[place >= 0]]
+        there = place >= 0
+        if self.behaviour is not None:
+            of_step = self.behaviour[place.clamp(min=0)]
+            there &= torch.isin(of_step, torch.tensor(behaviours, dtype=torch.long, device=row.device))
+        elif target not in behaviours:
+            there = torch.zeros_like(there)
+        return there.nonzero(as_tuple=True)[0], self.item[place[there]]
 
     def query(self, row: Tensor, pad: int) -> Query:
         """Some users with their whole histories, as a model is asked. row: LongTensor [B]; pad: the graph's."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -12,16 +12,20 @@ import torch
 from torch import Tensor
 
 from kgrec.errors import KgrecError
+from kgrec.evaluation.excluded_edges import excluded_edges
 from kgrec.evaluation.ranking import Best, Ranker, Scorer, scoring
+from kgrec.evaluation.served_users import REASONS
+from kgrec.graph.behaviours import check_excluded
 from kgrec.graph.vocabulary import Vocabulary
 from kgrec.model import Query
 from kgrec.serving.answers import Table
 from kgrec.serving.new_users import NewUsers
+from kgrec.training.run_folder import read_schema
 from kgrec.training.trained_model import TrainedModel
 
 CHUNK = 4096  #: users that are answered at once
 CELLS = 4_194_304  #: rows of a chunk at most
-REASONS = 3  #: past items that a reason names
+NAMED = 3  #: past items that a reason names
 
 #: of what is recommended
 LISTS = pa.schema(
@@ -36,6 +40,8 @@ LISTS = pa.schema(
 )
 #: of the past items behind it
 STEPS = pa.schema([("user", pa.string()), ("item", pa.string()), ("label", pa.string()), ("attention", pa.float32())])
+
+REASON_OF = {int(code): text for code, text in REASONS.items()}
 
 #: The step of each user, local number and share of all attention to the user's steps: [n] each, users rising
 Steps = tuple[Tensor, Tensor, Tensor]
@@ -52,12 +58,26 @@ def check_k(run: TrainedModel, k: int, name: str = "k") -> None:
         raise KgrecError(f"{name} {k} is more than the catalog's {items:,} items")
 
 
-def ranker_for(run: TrainedModel, k: int, *, include_seen: bool = False) -> Ranker:
-    """What ranks the whole catalog for the users of a run. Raises KgrecError as `must_know_interactions`."""
+def ranker_for(run: TrainedModel, k: int, *, include_seen: bool = False, exclude: Sequence[str] = ()) -> Ranker:
+    """What ranks the whole catalog for the users of a run. exclude: behaviours whose items are left out too.
+
+    Raises UnknownName for a behaviour that the run's graph does not have, KgrecError where its edges are not kept, and
+    as `must_know_interactions`."""
     must_know_interactions(run)
-    scorer = Scorer(run.model, run.graph)
-    catalog = run.graph.nodes(run.graph.target[2])
-    return Ranker(scorer, {"all": catalog.to(scorer.device)}, int(k), keep_seen=include_seen)
+    scorer, graph = Scorer(run.model, run.graph), run.graph
+    if exclude and not run.has_facts:
+        assert run.path is not None
+        wanted = check_excluded(read_schema(run.path), exclude, keep_seen=include_seen)
+        if any(edge_type not in graph.edge_types for edge_type in wanted):
+            graph = run.whole_graph()
+    return Ranker(
+        scorer,
+        {"all": run.graph.nodes(run.graph.target[2]).to(scorer.device)},
+        int(k),
+        keep_seen=include_seen,
+        exclude=excluded_edges(graph, exclude, keep_seen=include_seen),
+        trained=run.trained,
+    )
 
 
 def must_know_interactions(run: TrainedModel) -> None:
@@ -85,21 +105,27 @@ def known_lists(run: TrainedModel, ranker: Ranker, local: Tensor, why: bool = Fa
 
         def best(rows: Tensor, user: Tensor = user) -> tuple[Query, Best]:
             query = scorer.query(user[rows])
-            return query, ranker.best_of(query, *scorer.had.flattened(user[rows]))["all"]
+            return query, ranker.best_of(query, *ranker.left_out(user[rows]))["all"]
 
         names = run.graph.vocabulary[source].id_array.take(pa.array(part.numpy()))
         yield _lists(run, ranker, names, ranker.batches(user), best, why)
 
 
-def new_lists(run: TrainedModel, ranker: Ranker, new: NewUsers, why: bool = False) -> Iterator[Table]:
-    """The best items for new users, a chunk at a time. What each did is seen. Where users are items too, one whose name
-    the run knows is not on the list, as of a known user."""
-    own = _nodes_named(run, new.names)
+def new_lists(
+    run: TrainedModel, ranker: Ranker, new: NewUsers, why: bool = False, exclude: Sequence[str] = ()
+) -> Iterator[Table]:
+    """The best items for new users, a chunk at a time. Left out is what each did by the target relation, unless the
+    ranker keeps it, and by the behaviours `exclude`. Where users are items too, one whose name the run knows is not on
+    the list, as of a known user."""
+    behaviours, target = run.model.behaviours or (run.graph.target[1],), run.graph.target[1]
+    left_out = [n for n, name in enumerate(behaviours) if (name == target and not ranker.keep_seen) or name in exclude]
+    is_target, own = behaviours.index(target), _nodes_named(run, new.names)
     for part in torch.arange(len(new), device=run.device).split(_chunk(ranker)):
 
         def best(rows: Tensor, part: Tensor = part) -> tuple[Query, Best]:
             query = new.query(part[rows], run.graph.pad)
-            return query, ranker.best_of(query, *new.seen(part[rows]), own[part[rows]])["all"]
+            did = new.did(part[rows], left_out, is_target)
+            return query, ranker.best_of(query, *did, own[part[rows]])["all"]
 
         names = pa.array([new.names[row] for row in part.tolist()], pa.string())
         yield _lists(run, ranker, names, ranker.scorer.batches(new.length[part], ranker.most), best, why)
@@ -131,6 +157,7 @@ def _lists(
 ) -> Table:
     """The lists of users [U] whose rows come in batches. best: rows, LongTensor [B] -> their queries and best items."""
     pad, start = run.graph.pad, run.graph.range(run.graph.target[2]).start
+    served = torch.zeros(len(users), dtype=torch.int8)
     item = torch.full((len(users), ranker.depth), pad)
     score = torch.full((len(users), ranker.depth), -torch.inf)
     steps: list[Steps] = []
@@ -139,6 +166,7 @@ def _lists(
             query, found = best(rows)
             place = rows.cpu()
             item[place], score[place] = found.item.cpu(), found.score.float().cpu()
+            served[place] = ranker.service.of(query).cpu()
             if why:
                 steps.append(_steps(run, query, place, start))
     there = item != pad  # a user who has seen nearly all gets fewer
@@ -150,6 +178,8 @@ def _lists(
         row_of, local, share = (torch.cat(column) for column in zip(*steps))
         order = row_of.argsort(stable=True)
         behind, reason = _why(run, users, (row_of[order], local[order], share[order]))
+    otherwise = pa.array([REASON_OF.get(code) for code in served.tolist()], pa.string())
+    reason = pc.coalesce(otherwise, reason)
     of_row = pa.array(row.numpy())
     columns = [
         users.take(of_row),
@@ -191,8 +221,8 @@ def _sentence(labels: list[str], shares: list[float]) -> str:
     >>> _sentence(["a", "b", "c", "d", "e"], [0.4, 0.3, 0.2, 0.06, 0.04])
     'because of a (40 %), b (30 %), c (20 %) and 2 more'
     """
-    named = ", ".join(f"{label} ({share:.0%})".replace("%", " %") for label, share in zip(labels[:REASONS], shares))
-    more = f" and {len(labels) - REASONS} more" if len(labels) > REASONS else ""
+    named = ", ".join(f"{label} ({share:.0%})".replace("%", " %") for label, share in zip(labels[:NAMED], shares))
+    more = f" and {len(labels) - NAMED} more" if len(labels) > NAMED else ""
     return f"because of {named}{more}"
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from kgrec._deprecation import renamed_option
 from kgrec.errors import KgrecError, some
+from kgrec.evaluation.metrics import metric_names
 from kgrec.serving.answers import Table, joined, write_parts
 from kgrec.serving.input_tables import InputTable, id_list, is_one_id
 from kgrec.serving.new_users import new_users
@@ -35,16 +36,7 @@ from kgrec.training.trained_model import TrainedModel
 if TYPE_CHECKING:
     import rich.table
 
-#: of a file of lists
-SCHEMA = pa.schema(
-    [
-        ("user", pa.string()),
-        ("rank", pa.int32()),
-        ("item", pa.string()),
-        ("label", pa.string()),
-        ("score", pa.float32()),
-    ]
-)
+SCHEMA = LISTS  #: of a file of lists
 
 
 @dataclass(frozen=True)
@@ -65,19 +57,24 @@ class Recommendations:
     labels: list[str]  #: what to show; the id where an item has no label
     scores: list[float]  #: of the model, higher is better
     why: tuple[Step, ...] | None = None  #: the past items that the model looked at, most attention first, if asked for
+    #: what the list comes from, where it is not the user's history ("no history, by popularity") or where it is asked
+    reason: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON data: the user, and a list of items with their labels and scores."""
+        """Plain JSON data: the user, a list of items with their labels and scores, and a reason where there is one."""
         rows = zip(self.items, self.labels, self.scores)
         listed = [{"item": i, "label": label, "score": s} for i, label, s in rows]
         why = {} if self.why is None else {"why": [asdict(step) for step in self.why]}
-        return {"user": self.user, "items": listed, **why}
+        reason = {} if self.reason is None else {"reason": self.reason}
+        return {"user": self.user, "items": listed, **reason, **why}
 
     def table(self) -> rich.table.Table:
         """A rich table to print, with ids and labels as they stand: brackets in them are no markup."""
         from kgrec.text_tables import text_table
 
-        table = text_table(f"for {self.user}", ["", "item", "label"], ["score"])
+        # what the model looked at has a table of its own
+        because = f" ({self.reason})" if self.reason is not None and not self.why else ""
+        table = text_table(f"for {self.user}{because}", ["", "item", "label"], ["score"])
         for rank, (item, label, score) in enumerate(zip(self.items, self.labels, self.scores), 1):
             table.add_row(str(rank), item, label, f"{score:.4f}")
         return table
@@ -95,14 +92,22 @@ class Recommendations:
         """One row an item, by SCHEMA."""
         number = len(self.items)
         columns = [[self.user] * number, range(1, number + 1), self.items, self.labels, self.scores]
+        columns.append([self.reason] * number)
         return pa.table([pa.array(column, field.type) for column, field in zip(columns, SCHEMA)], schema=SCHEMA)
 
 
 def recommend(
-    run: TrainedModel, users: Iterable[str], *, k: int = 10, include_seen: bool = False, why: bool = False
+    run: TrainedModel,
+    users: Iterable[str],
+    *,
+    k: int = 10,
+    include_seen: bool = False,
+    exclude: str | Sequence[str] = (),
+    why: bool = False,
 ) -> list[Recommendations]:
-    """The k best items for each of some users, by external id; what a user has is left out unless `include_seen`. why:
-    also the past items that they come from, for models with attention over a user's steps.
+    """The k best items for each of some users, by external id; what a user has by the target relation is left out
+    unless `include_seen`, and what `exclude` names, as in `Run.recommend`. why: also the past items that they come
+    from, for models with attention over a user's steps.
 
     users are answered in step, one who is named twice by two lists; `Run.recommend` gives a Table instead.
 
@@ -110,19 +115,25 @@ def recommend(
     numbers, KgrecError where k is more than the catalog, and where the model cannot say why.
     """
     ids = id_list([users] if is_one_id(users) else users, "users").to_pylist()
-    lists = lists_for(run, ids, k=k, include_seen=include_seen, why=why)
+    lists = lists_for(run, ids, k=k, include_seen=include_seen, exclude=exclude, why=why)
     return [one for chunk in lists for one in chunk]
 
 
 def lists_for(
-    run: TrainedModel, users: Sequence[str] | range, *, k: int = 10, include_seen: bool = False, why: bool = False
+    run: TrainedModel,
+    users: Sequence[str] | range,
+    *,
+    k: int = 10,
+    include_seen: bool = False,
+    exclude: str | Sequence[str] = (),
+    why: bool = False,
 ) -> Iterator[list[Recommendations]]:
     """The same, a chunk of users at a time, in bounded memory. users: external ids, or a range of local numbers."""
     check_k(run, k)
     if why:
         must_explain(run)
     local = torch.arange(users.start, users.stop) if isinstance(users, range) else _numbers(run, users)
-    ranker = ranker_for(run, k, include_seen=include_seen)
+    ranker = ranker_for(run, k, include_seen=include_seen, exclude=metric_names(exclude))
 
     def chunks() -> Iterator[list[Recommendations]]:
         for part in local.split(CHUNK):
@@ -141,6 +152,7 @@ def tables_for(
     *,
     history: object = None,
     include_seen: bool = False,
+    exclude: str | Sequence[str] = (),
     why: bool = False,
     skip_unknown: bool = False,
 ) -> Iterator[Table]:
@@ -157,13 +169,14 @@ def tables_for(
         named = [] if isinstance(asked, range) else asked.to_pylist()
         new = new_users(run, history, named, skip_unknown=skip_unknown)
     local, notes = _known(run, asked, set(new.names) if new else set(), skip_unknown)
-    ranker = ranker_for(run, k, include_seen=include_seen)
+    excluded = metric_names(exclude)
+    ranker = ranker_for(run, k, include_seen=include_seen, exclude=excluded)
 
     def tables() -> Iterator[Table]:
         said = (*notes, *(new.notes if new else ()))
         parts = known_lists(run, ranker, local, why) if len(local) else iter(())
         if new is not None:
-            parts = itertools.chain(parts, new_lists(run, ranker, new, why))
+            parts = itertools.chain(parts, new_lists(run, ranker, new, why, excluded))
         first = next(parts, None)
         yield replace(first or no_lists(), notes=said)
         yield from parts
@@ -174,13 +187,14 @@ def tables_for(
 def by_user(table: Table) -> list[Recommendations]:
     """A table of lists as an object a user, also for those whose list is empty."""
     users = table.users or ()
-    items, labels, scores = (_grouped(table, name) for name in ("item", "label", "score"))
+    items, labels, scores, reasons = (_grouped(table, name) for name in ("item", "label", "score", "reason"))
     whys: Iterable[tuple[Step, ...] | None] = itertools.repeat(None)
     if table.why is not None:
         steps = replace(table.why, users=table.users)
-        rows = zip(*(_grouped(steps, name) for name in ("item", "label", "attention")))
-        whys = [tuple(map(Step, *step)) for step in rows]
-    return [Recommendations(*one) for one in zip(users, items, labels, scores, whys)]
+        found = zip(*(_grouped(steps, name) for name in ("item", "label", "attention")))
+        whys = [tuple(map(Step, *step)) for step in found]
+    rows = zip(users, items, labels, scores, whys, (next(iter(reason), None) for reason in reasons))
+    return [Recommendations(*row) for row in rows]
 
 
 def _grouped(table: Table, column: str) -> Iterator[list[Any]]:
@@ -239,12 +253,14 @@ def new_user_lists(
     *,
     k: int = 10,
     include_seen: bool = False,
+    exclude: str | Sequence[str] = (),
     why: bool = False,
     skip_unknown: bool = False,
     notify: Callable[[str], None] = lambda message: None,
 ) -> list[list[Recommendations]]:
     """The k best items for the new users of a file, as `Run.recommend` gives them. notify: called with each note."""
-    options = {"include_seen": include_seen, "why": why, "skip_unknown": skip_unknown}
+    options: dict[str, Any] = {"include_seen": include_seen, "exclude": exclude, "why": why}
+    options["skip_unknown"] = skip_unknown
     table = joined(tables_for(run, k=k, history=Path(history), **options))
     for note in table.notes:
         notify(note)
@@ -274,11 +290,7 @@ def write_lists(lists: Iterable[list[Recommendations]], out: Path, *, overwrite:
     return write_parts(tables, SCHEMA, out, overwrite=overwrite)
 
 
-def write_tables(
-    tables: Iterable[Table], out: Path, *, reasons: bool = False, overwrite: bool = False, csv_safe: bool = False
-) -> int:
-    """The same for tables of lists, by SCHEMA. reasons: also their column `reason`; csv_safe: as `Table.write`."""
-    columns = [*SCHEMA.names, *(["reason"] if reasons else [])]
-    schema = pa.schema([LISTS.field(name) for name in columns])
-    parts = (table.to_arrow().select(columns) for table in tables)
-    return write_parts(parts, schema, out, overwrite=overwrite, csv_safe=csv_safe)
+def write_tables(tables: Iterable[Table], out: Path, *, overwrite: bool = False, csv_safe: bool = False) -> int:
+    """The same for tables of lists. csv_safe: as `Table.write`."""
+    parts = (table.to_arrow() for table in tables)
+    return write_parts(parts, SCHEMA, out, overwrite=overwrite, csv_safe=csv_safe)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor
 from kgrec._deprecation import renamed
 from kgrec.errors import KgrecError, some, unknown_name
 from kgrec.graph import NO_TIME, Candidates, Graph
+from kgrec.graph.behaviours import check_candidates, check_excluded
 from kgrec.splits.repeats import Repeats, check_repeats, repeated
 from kgrec.splits.spec import OF_FACTS, SPECS, Spec, shares_of
 
@@ -33,20 +36,38 @@ class Split:
     whole: Graph | None = None  #: where facts are held out: the graph, with train, valid and test
     repeats: Repeats = "miss"  #: what becomes of held-out pairs that the user had already
     left_out: int = 0  #: target edges that are no clicks, and so are not in any part; 0 where all are positives
+    exclude: tuple[str, ...] = ()  #: behaviours whose items lists lack too, beside those of the target relation
     facts_only: bool = False  #: where facts are held out: whether the training graphs have no interactions
     num_self_edges: int = 0  #: target edges from a node to itself, which are in no part
 
     @property
     def protocol(self) -> str:
-        """The name under which results may be compared. It says what becomes of repeats where that is not the default,
-        and where test has any that are missed."""
+        """The name under which results may be compared: see `named`."""
+        return self.named()
+
+    def named(self, *, refit: bool = False) -> str:
+        """The same of what was trained anew on train + valid, where `refit`. It says which behaviours are left out of
+        the lists; what becomes of repeats, where that is not the default, and where test has any that are missed; and,
+        whatever the model, where test has users without a target edge in what trained, of whom a model that knows
+        nothing else ranks by popularity."""
+        again = ", refit on train + valid" if refit else ""
         if self.whole is not None:
             alone = ", trained on facts alone" if self.facts_only else ", clicks alone" if self.left_out else ""
-            return f"{self.spec} of facts{alone}; filtered ranks"
-        ranked = f"candidates {self.candidates_name}" if self.candidates_name else "full ranking"
-        said = self.repeats != "miss" or (self.candidates is None and self._test_has_repeats)
-        clicks = "; clicks alone" if self.left_out else ""
-        return f"{self.spec}{clicks}; {ranked}" + (f", repeats {self.repeats}" if said else "")
+            return f"{self.spec} of facts{alone}; filtered ranks{again}"
+        name = f"{self.spec}; clicks alone; " if self.left_out else f"{self.spec}; "
+        name += f"candidates {self.candidates_name}" if self.candidates_name else "full ranking"
+        if self.exclude:
+            name += f", excluding {', '.join(sorted(set(self.exclude)))}"
+        if self.repeats != "miss" or (self.candidates is None and self._test_has_repeats):
+            name += f", repeats {self.repeats}"
+        trained = self.trained_on(refit=refit)
+        if not torch.isin(self.test.head, trained.only(trained.target).head).all():
+            name += "; users without history by popularity"
+        return name + again
+
+    def trained_on(self, *, refit: bool = False) -> Graph:
+        """What a model that is measured on the test learned from. refit: it was trained anew on train + valid."""
+        return self.train_valid if refit else self.train
 
     @cached_property
     def _test_has_repeats(self) -> bool:
@@ -54,7 +75,13 @@ class Split:
         return bool(repeated(known, self.test)[1].any())
 
 
-def split(graph: Graph, spec: str | None = None, candidates: str | None = None, repeats: str = "miss") -> Split:
+def split(
+    graph: Graph,
+    spec: str | None = None,
+    candidates: str | None = None,
+    repeats: str = "miss",
+    exclude: Sequence[str] = (),
+) -> Split:
     """Divide a graph's target edges by a SPEC, or by the split that its recipe names as standard.
 
     SPEC: `NAME` (stored in the graph; `NAME,valid=M` holds out each user's last M train edges, `NAME,valid=F` a share,
@@ -63,7 +90,8 @@ def split(graph: Graph, spec: str | None = None, candidates: str | None = None, 
     `ratio:F[,valid=F][,per_user][,seed=S]` (test are the rows where `numpy.random.default_rng(seed).random(n) < F`),
     `by_time:T1,T2` (unix seconds or ISO dates, or shares such as 80%,90% of the target edges: valid from T1, test from
     T2) and `cold_items:F[,valid=F][,seed=S]` (all edges of a share of the items). candidates: a list stored in the
-    graph. repeats: what becomes of held-out pairs that the user had already, see `kgrec.splits.repeats`.
+    graph. repeats: what becomes of held-out pairs that the user had already, see `kgrec.splits.repeats`. exclude:
+    behaviours whose items are left out of users' lists, beside those of the target relation.
 
     Other behaviours leak as little as target edges do: under `by_time` they end where train ends, under `last_n` they
     end for each user where the first held-out edge is, and where there is no time to compare, and under every other
@@ -72,9 +100,11 @@ def split(graph: Graph, spec: str | None = None, candidates: str | None = None, 
     Where the target joins nodes of one type, as user follows user, edges from a node to itself are left out first:
     nobody is recommended to themselves. Other relations of these nodes lose held-out pairs in either direction.
 
-    Raises KgrecError for a SPEC that cannot be read or leaves train or test empty, UnknownName for a name not there.
+    Raises KgrecError for a SPEC that cannot be read or leaves train or test empty, and for `exclude` where lists are
+    ranked as they were published; UnknownName for a name not there.
     """
     choice = check_repeats(repeats)
+    check_excluded(graph.schema, exclude, keep_seen=choice == "recommend")
     spec = spec or graph.schema.standard.get("split")
     if not spec:
         raise KgrecError("this graph names no standard split; give --split SPEC, such as last_n:1,valid=1")
@@ -88,10 +118,12 @@ def split(graph: Graph, spec: str | None = None, candidates: str | None = None, 
         lists = graph.candidates[listed]
     else:
         listed = None
+    check_candidates(lists, exclude)
     others = without_self_edges(graph)
     divided = _divide(others, Spec(spec))
     number = graph.num_edges - others.num_edges
-    return replace(divided, spec=spec, candidates=lists, candidates_name=listed, repeats=choice, num_self_edges=number)
+    chosen: dict[str, Any] = {"repeats": choice, "exclude": tuple(exclude), "num_self_edges": number}
+    return replace(divided, spec=spec, candidates=lists, candidates_name=listed, **chosen)
 
 
 def without_self_edges(graph: Graph) -> Graph:

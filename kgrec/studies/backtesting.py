@@ -44,6 +44,7 @@ class Window:
     num_test: int
     num_users: int  #: users with an edge in the window
     num_new_users: int  #: those of them without an edge before it
+    num_without_history: int = 0  #: users of the test without an edge in training, served otherwise than by one
     skipped: str | None = None  #: why nothing was trained; None where something was
     best_epoch: int | None = None
     test: dict[str, float] = field(default_factory=dict)  #: by metric
@@ -129,11 +130,12 @@ def backtest(
             except KgrecError as error:
                 raise KgrecError(f"window {window.number} of {windows}, {window.span}: {error}") from error
             found = {"test": run.metrics["test"], "repeats": run.metrics.get("repeats", {})}
+            found["num_without_history"] = run.metrics.get("without_history", {}).get("users", 0)
             window = replace(window, best_epoch=run.metrics["best_epoch"], **found)
         done.append(window)
         if notify is not None:
             notify(window)
-    result = _summary(job.model, job.training.seed, done, _protocol(every, windows, valid, job.refit, done, left_out))
+    result = _summary(job.model, job.training.seed, done, _protocol(every, valid, job, done, left_out))
     if job.out is not None:
         with whole(job.out, job.overwrite, BACKTEST_FILE) as draft:
             draft.write_text(json.dumps(result.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -176,15 +178,19 @@ def _windows(graph: Graph, every: int, windows: int, valid: bool) -> Iterator[Wi
         yield window
 
 
-def _protocol(every: int, windows: int, valid: bool, refit: bool, done: Sequence[Window], left_out: int) -> str:
-    """It says what became of repeats where that is not the default, and where a window has any that are missed."""
+def _protocol(every: int, valid: bool, job: TrainingJob, done: Sequence[Window], left_out: int) -> str:
+    """It says what is excluded; what became of repeats where that is not the default, and where a window has any that
+    are missed; and where a window has users without a history."""
     units = [f"{every // size}{unit}" for unit, size in UNITS.items() if every % size == 0]
     length = units[-1] if units else f"{every} s"
     counts = [window.repeats for window in done if window.repeats]
     said = [one["choice"] for one in counts if one["choice"] != "miss" or (one["pairs"] and one["ranked"] == "catalog")]
-    kind = f", repeats {said[0]}" if said else ""
-    kind += ("" if valid else ", no validation") + (", refit on train + valid" if refit else "")
-    return f"{windows} windows of {length}{'; clicks alone' if left_out else ''}; full ranking{kind}"
+    kind = f", excluding {', '.join(sorted(set(job.exclude)))}" if job.exclude else ""
+    kind += f", repeats {said[0]}" if said else ""
+    if any(window.num_without_history for window in done):
+        kind += "; users without history by popularity"
+    kind += ("" if valid else ", no validation") + (", refit on train + valid" if job.refit else "")
+    return f"{len(done)} windows of {length}{'; clicks alone' if left_out else ''}; full ranking{kind}"
 
 
 def _summary(model: str, seed: int, windows: list[Window], protocol: str) -> Backtest:

@@ -99,8 +99,8 @@ def must_be_comparable(one: MeasuredRun, other: MeasuredRun) -> None:
     if _comparable(one.protocol) != _comparable(other.protocol):
         raise KgrecError(
             f"{other.name} was measured by another protocol: {other.protocol!r}, where {one.name} has "
-            f"{one.protocol!r}; train both with the same --split, --candidates and --repeats, and both or "
-            "none with --refit"
+            f"{one.protocol!r}; train both with the same --split, --candidates, --exclude and --repeats, "
+            "and both or none with --refit, and anew where a name does not say how users without history are served"
         )
     if one.graph != other.graph:
         raise KgrecError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -86,15 +86,21 @@ class _Edges:
         return _Edges(*(np.concatenate([getattr(edges, name) for edges in (self, *others)]) for name in names))
 
 
-def divide(graph: Graph, spec: str | None = None, candidates: str | None = None, repeats: str = "miss") -> Clean:
-    """A graph and its split, ready for noise. spec, candidates, repeats: see `kgrec.split.split`. Where repeats are
-    skipped, those of test are none of the clean graph, so that noise measures on the same pairs.
+def divide(
+    graph: Graph,
+    spec: str | None = None,
+    candidates: str | None = None,
+    repeats: str = "miss",
+    exclude: Sequence[str] = (),
+) -> Clean:
+    """A graph and its split, ready for noise. spec, candidates, repeats, exclude: see `kgrec.split.split`. Where
+    repeats are skipped, those of test are none of the clean graph, so that noise measures on the same pairs.
 
     Raises what `split` raises, and KgrecError where a noisy graph could not be divided in the same way: where times of
     held-out edges cut other behaviours off, for valid elsewhere than for test.
     """
     graph = without_self_edges(graph.to("cpu"))
-    given = split(graph, spec, candidates, repeats)
+    given = split(graph, spec, candidates, repeats, exclude)
     numbered = replace(graph, weight=torch.arange(graph.num_edges))  # a split moves weights along, and reads none
     rows = split(numbered, given.spec, given.candidates_name or "all")
     number = graph.edge_types.index(graph.target)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,7 +13,9 @@ from torch.nn import functional
 
 from kgrec import models
 from kgrec.errors import KgrecError
+from kgrec.evaluation.excluded_edges import excluded_edges
 from kgrec.evaluation.ranking import Ranker, Scorer, scoring
+from kgrec.evaluation.trained_nodes import Trained
 from kgrec.graph import Graph
 from kgrec.model import Recommender
 from kgrec.rows import node_parameters
@@ -91,14 +93,16 @@ class TrialGrid:
         parts = self.clean.split
         with vectors_moved(run.model, rate, torch.Generator().manual_seed(seed)):
             names = list(run.metrics["test"])
-            return evaluated(run.model, parts, parts.train_valid, parts.test, names, parts.candidates).metrics
+            trained = parts.trained_on(refit=self.job.refit)
+            return evaluated(run.model, parts, parts.train_valid, parts.test, names, parts.candidates, trained).metrics
 
     def hits(self, run: TrainedModel, pushed: Tensor | None) -> float | None:
         """The hit rate of pushed items, LongTensor [n], local, among real users; None without such items."""
         if pushed is None:
             return None
         keep_seen = self.job.repeats == "recommend"
-        return hit_rate(run.model, run.graph, pushed, self.clean.num_users, keep_seen=keep_seen)
+        how: dict[str, Any] = {"keep_seen": keep_seen, "trained": run.trained, "exclude": self.job.exclude}
+        return hit_rate(run.model, run.graph, pushed, self.clean.num_users, **how)
 
 
 @contextmanager
@@ -129,16 +133,27 @@ def must_have_vectors(job: TrainingJob, graph: Graph) -> None:
         )
 
 
-def hit_rate(model: Recommender, known: Graph, items: Tensor, num_users: int, *, keep_seen: bool = False) -> float:
+def hit_rate(
+    model: Recommender,
+    known: Graph,
+    items: Tensor,
+    num_users: int,
+    *,
+    keep_seen: bool = False,
+    trained: Trained | None = None,
+    exclude: Sequence[str] = (),
+) -> float:
     """Of the users who do not have an item, the share that gets it among the first 10 of all that they have not seen:
     the mean over items. items: LongTensor [n], local; num_users: of the first so many users, those with a known edge.
-    keep_seen: of all, as where repeats are recommended.
+    keep_seen: of all, as where repeats are recommended. trained, exclude: as in `Ranker` and `evaluate`.
     """
     source, _, target = known.target
     with scoring(model):
         scorer = Scorer(model, known)
         seen = scorer.seen
-        ranker = Ranker(scorer, {"all": seen.nodes(target)}, HITS_AT, keep_seen=keep_seen)
+        left_out = excluded_edges(known, exclude, keep_seen=keep_seen)
+        how: dict[str, Any] = {"keep_seen": keep_seen, "exclude": left_out, "trained": trained}
+        ranker = Ranker(scorer, {"all": seen.nodes(target)}, HITS_AT, **how)
         user = seen.nodes(source)[:num_users]
         user = user[scorer.had.lengths(user) > 0]
         item = items.to(user.device) + seen.range(target).start

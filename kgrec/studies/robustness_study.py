@@ -109,7 +109,7 @@ def measure_robustness(
     if job.out is not None:
         empty_figure()
     graph, left_out = positives(graph, job.trained_for, job.all_edges)
-    clean = divide(graph, job.split, job.candidates, job.repeats)
+    clean = divide(graph, job.split, job.candidates, job.repeats, job.exclude)
     for kind in (kind for kind in kinds if kind != EMBEDDING):
         for rate in rates:
             noisy(clean, kind, rate, job.training.seed, targets)
@@ -120,9 +120,8 @@ def measure_robustness(
             trials.append(trial)
             if notify is not None:
                 notify(trial)
-    protocol = replace(clean.split, left_out=left_out).protocol + (
-        ", refit on train + valid" if job.refit and clean.split.valid is not None else ""
-    )
+    refit = job.refit and clean.split.valid is not None
+    protocol = replace(clean.split, left_out=left_out).named(refit=refit)
     result = summarise(
         job.model, protocol, parse(job.metrics[0]).name if job.metrics else CHOOSERS[job.trained_for], trials
     )

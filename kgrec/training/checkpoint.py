@@ -71,7 +71,8 @@ class Checkpoint:
             raise KgrecError(f"{job.checkpoint} is damaged: {error}") from error
         place = JsonPlace(job.checkpoint / CHECKPOINT_FOLDER.document, REMEDY)
         state = _state(place.mapping(document, "state"), place.at("state"))
-        before = {"repeats": "miss", "facts_only": False}  # of checkpoints from before these were choices
+        # of checkpoints from before these were choices
+        before = {"repeats": "miss", "facts_only": False, "exclude": []}
         wanted, found = job.identity(graph_hash), {**before, **place.mapping(document, "job")}
         place.at("job").mapping(found, "config", {})
         with stored_settings():  # of a checkpoint that was made before a setting got its present name

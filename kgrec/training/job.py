@@ -49,6 +49,8 @@ class TrainingJob:
     training: Annotated[TrainingConfig, BeforeValidator(lambda found: found or TrainingConfig())] = TrainingConfig()
     #: what to measure, such as recall@20,ndcg@20; none: the usual ones of the task
     metrics: Annotated[tuple[str, ...], BeforeValidator(lambda found: metric_names(found or ()))] = ()
+    #: behaviours such as viewed,carted, whose items lists lack too; by default they lack the target relation's alone
+    exclude: Annotated[tuple[str, ...], BeforeValidator(lambda found: metric_names(found or ()))] = ()
     refit: bool = False  #: then train anew on train + valid, for as many epochs as validation chose
     #: a run folder to start from: its vectors of nodes by external id, and its layers where they fit
     init: Annotated[str | None, BeforeValidator(lambda found: str(found) if isinstance(found, Path) else found)] = None
@@ -137,6 +139,7 @@ class TrainingJob:
             "split": self.split,
             "repeats": self.repeats,
             "facts_only": self.facts_only,
+            "exclude": sorted(self.exclude),
             "refit": self.refit,
             "graph": graph_hash,
             "init": self.init,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kgrec import models
-from kgrec.errors import KgrecError
+from kgrec.errors import KgrecError, some
 from kgrec.evaluation.evaluation import Evaluation, default_metrics, evaluate
 from kgrec.evaluation.link_evaluation import LinkEvaluation, evaluate_links
 from kgrec.evaluation.metrics import metric_names
@@ -34,14 +34,17 @@ def measure(
     candidates: str | None = None,
     repeats: str | None = None,
     metrics: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Measure a run on the test edges of a graph with the same nodes, or on its held-out facts where it was trained for
-    task `link`. split, candidates, repeats: else those of the run.
+    task `link`. split, candidates, repeats, exclude: else those of the run; exclude: behaviours whose items are left
+    out of the lists, beside those of the target relation, () for none.
 
-    Returns `model`, `protocol`, `test`, `test_cold` and `test_warm` where there are cold items, `num_users`, the counts
-    `repeats` and `evaluation_seconds`; of facts `num_facts` in place of users, `test_seen_ends`, `test_unseen_ends` and
-    `control`, as in metrics.json; `self_edges` where there are any. Raises KgrecError where the graph's ids are not the
-    run's.
+    Returns `model`, `protocol`, `test`; `test_cold` and `test_warm` where there are cold items; `test_with_history` and
+    `without_history` where users have no edge in training; `num_users`, what each of these is of as `counts` (see
+    `Evaluation`), the counts `repeats`, and `evaluation_seconds`. Of facts it returns `num_facts` in place of users,
+    `test_seen_ends`, `test_unseen_ends` and `control`, as in metrics.json. `self_edges` is there where there are any.
+    Raises UnknownName for a behaviour that is not there, KgrecError where the graph's ids are not the run's.
     """
     graph = graph if isinstance(graph, Graph) else Graph.load(graph)
     for node_type, vocabulary in run.graph.vocabulary.items():
@@ -53,15 +56,16 @@ def measure(
             raise KgrecError(f"the graph's {node_type} ids are not the run's; train again on this graph")
     lists = candidates or (None if split else run.candidates)
     chosen = repeats or run.repeats
-    of_run = {"facts_only": run.facts_only, "all_edges": not run.clicks_alone}
-    divided = divided_for(graph.to(run.device), run.model.task, split or run.split, lists, chosen, **of_run)
+    of_run: dict[str, Any] = {"facts_only": run.facts_only, "all_edges": not run.clicks_alone}
+    parts = split or run.split, lists, chosen, run.exclude if exclude is None else metric_names(exclude)
+    divided = divided_for(graph.to(run.device), run.model.task, *parts, **of_run)
     names = metric_names(metrics or default_metrics(run.model.task))
-    trained = divided.train_valid if run.was_refit else divided.train
+    trained = divided.trained_on(refit=run.was_refit)
     test = evaluated(run.model, divided, divided.train_valid, divided.test, names, divided.candidates, trained)
     beside = link_control(run.model, divided, trained, names)
     return {
         "model": run.name,
-        "protocol": divided.protocol,
+        "protocol": divided.named(refit=run.was_refit),
         **measured(test, divided),
         **({"control": {CONTROLS["link"]: beside}} if beside else {}),
         "evaluation_seconds": test.seconds,
@@ -74,6 +78,7 @@ def divided_for(
     spec: str | None,
     candidates: str | None,
     repeats: str = "miss",
+    exclude: Sequence[str] = (),
     facts_only: bool = False,
     all_edges: bool = False,
 ) -> Split:
@@ -81,7 +86,9 @@ def divided_for(
     `split_facts`; all_edges: see `positives`."""
     graph, left_out = positives(graph, task, all_edges or facts_only)
     if task != "link":
-        return replace(split_graph(graph, spec, candidates, repeats), left_out=left_out)
+        return replace(split_graph(graph, spec, candidates, repeats, exclude), left_out=left_out)
+    if exclude:
+        raise KgrecError(f"{some(exclude)} cannot be excluded: held-out facts are ranked, which are of no user")
     if check_repeats(repeats) != "miss":
         raise KgrecError(f"repeats {repeats!r} is of what users had before; a held-out fact is none, so leave it out")
     if candidates not in (None, "all"):
@@ -100,7 +107,16 @@ def evaluated(
 ) -> Evaluation | LinkEvaluation:
     """A model measured on what a split holds out. trained: what it learned from."""
     if divided.whole is None:
-        return evaluate(model, known, held, metrics=metrics, candidates=candidates, repeats=divided.repeats)
+        return evaluate(
+            model,
+            known,
+            held,
+            metrics=metrics,
+            candidates=candidates,
+            repeats=divided.repeats,
+            trained=trained,
+            exclude=divided.exclude,
+        )
     assert isinstance(model, LinkScorer)
     return evaluate_links(model, divided.whole, held, metrics=metrics, trained=trained)
 
@@ -137,8 +153,14 @@ def _of_test(test: Evaluation | LinkEvaluation) -> dict[str, Any]:
     if isinstance(test, LinkEvaluation):
         unseen = {} if test.num_unseen_ends is None else {"num_unseen_ends": test.num_unseen_ends}
         return {**_of_facts(test), "num_facts": test.num_facts, **unseen}
-    apart = {"test_cold": dict(test.cold), "test_warm": dict(test.warm)} if test.cold else {}
-    return {"test": dict(test.metrics), **apart, "num_users": test.num_users, "repeats": test.repeats.to_json()}
+    apart: dict[str, Any] = {"test_cold": dict(test.cold), "test_warm": dict(test.warm)} if test.cold else {}
+    if test.with_history:
+        apart["test_with_history"] = dict(test.with_history)
+    counts = {"test" if scope == "all" else f"test_{scope}": dict(found) for scope, found in test.counts.items()}
+    numbers: dict[str, Any] = {"num_users": test.num_users, "counts": counts, "repeats": test.repeats.to_json()}
+    if test.without_history:
+        numbers["without_history"] = dict(test.without_history)
+    return {"test": dict(test.metrics), **apart, **numbers}
 
 
 def _of_facts(test: LinkEvaluation) -> dict[str, Any]:

@@ -23,6 +23,9 @@ Optional ones:
 | `features/S__RELATION__T.parquet` | feature columns of the edges in history.parquet | not lean |
 | `scorer.json` | how scores come about, and which tensors they are made of, for NumPy alone | linear models |
 | `scorer.safetensors` | those of the tensors that are no part of model.safetensors | linear models |
+| `trained.parquet` | what training saw of each user, then of each item, in the order of local numbers: | a ranking, |
+| | `num_out` and `num_in`, target edges from and to it; `num_users`, distinct users of an item; | ratings, clicks |
+| | `reads`, whether the model reads an edge of it: 0 none, 1 a fact alone, 2 an interaction | |
 | `per_user.parquet` | the test's values, a row a user | a ranking |
 | `predictions.parquet` | truth and prediction, a row an edge | ratings and clicks |
 | `ranks.parquet` | the test's ranks, a row a fact | `task: link` |
@@ -71,6 +74,8 @@ HISTORY = {
     "use_dictionary": ["target", "weight", "relation"],
     "column_encoding": {"source": "DELTA_BINARY_PACKED", "time": "DELTA_BINARY_PACKED"},
 }
+#: Columns of trained.parquet
+STORED = {"num_out": torch.int32, "num_in": torch.int32, "num_users": torch.int32, "reads": torch.int8}
 OWN_KEYS = (
     "format",
     "model",
@@ -96,6 +101,8 @@ class Artifact:
     training: Mapping[str, Any] = field(default_factory=dict)  #: settings of the training
     provenance: Mapping[str, Any] = field(default_factory=dict)  #: the graph's content hash, versions, the split
     behaviours: tuple[str, ...] = ()  #: relations of the histories that the model reads, to be kept; (): the target
+    #: what training saw, by node: each of `kgrec.evaluation.trained_nodes.COLUMNS`, [N + 1]; None: all of `graph`
+    trained: Mapping[str, Tensor] | None = None
     lean: bool = False  #: leave out facts and features of the graph
     scorer: ScorerParts | None = None  #: the model's scores for NumPy; None where it has none, and as loaded
 
@@ -132,7 +139,8 @@ def save_artifact(
             save_rest(graph, folder, graph.schema.behaviours(artifact.behaviours))
         if artifact.scorer is not None:
             save_scorer(artifact.scorer, artifact.weights, folder)
-        for name, table in (("per_user", per_user), ("predictions", predictions), ("ranks", ranks)):
+        tables = {"per_user": per_user, "predictions": predictions, "ranks": ranks}
+        for name, table in {"trained": _trained(graph, artifact.trained), **tables}.items():
             if table is not None:
                 _write_table(table, folder / f"{name}.parquet")
         if log:
@@ -171,6 +179,37 @@ def _history(graph: Graph, behaviours: tuple[str, ...]) -> pa.Table:
     return pa.table(columns)
 
 
+def _trained(graph: Graph, columns: Mapping[str, Tensor] | None) -> pa.Table | None:
+    """What training saw, a row a user, then a row an item. columns: [N + 1] each."""
+    if columns is None:
+        return None
+    nodes = torch.cat([graph.nodes(node_type) for node_type in _ends(graph)])
+    return pa.table({name: column.cpu()[nodes].to(STORED[name]).numpy() for name, column in columns.items()})
+
+
+def _ends(graph: Graph) -> tuple[str, ...]:
+    """The types of users and items, which may be one."""
+    return tuple(dict.fromkeys((graph.target[0], graph.target[2])))
+
+
+def _read_trained(files: RunFiles, graph: Graph) -> dict[str, Tensor] | None:
+    """The columns that `_trained` made a table of, [N + 1] each; None where there is no such file."""
+    if not files.holds("trained.parquet") or files.format == 1:
+        return None
+    table = read_table(file := files.path("trained.parquet"), tuple(STORED))
+    nodes = torch.cat([graph.nodes(node_type) for node_type in _ends(graph)])
+    if len(table) != len(nodes):
+        raise KgrecError(f"{file} has {len(table):,} rows, and there are {len(nodes):,} users and items; train again")
+    found = {}
+    for name, column in zip(STORED, table.select(list(STORED)).columns):
+        if not pa.types.is_integer(column.type) or column.null_count or (pc.min(column).as_py() or 0) < 0:
+            raise KgrecError(f"{file}: column {name!r} is to hold counts alone; train again")
+        kind = {"reads": torch.int8, "num_users": torch.float32}.get(name, torch.long)
+        found[name] = torch.zeros(graph.pad + 1, dtype=kind)
+        found[name][nodes] = torch.from_numpy(column.to_numpy().copy()).to(kind)
+    return found
+
+
 def load_artifact(path: str | Path) -> Artifact:
     """Read a run folder of any format up to this one, but for facts and features.
 
@@ -200,6 +239,7 @@ def load_artifact(path: str | Path) -> Artifact:
         training=config.get("training", {}),
         provenance={name: value for name, value in config.items() if name not in OWN_KEYS},
         behaviours=behaviours,
+        trained=_read_trained(files, graph),
         lean=bool(config.get("lean")),
     )
 

@@ -16,9 +16,10 @@ from torch import Tensor
 from kgrec import models
 from kgrec.drafts import put_back
 from kgrec.errors import KgrecError
-from kgrec.evaluation.evaluation import Evaluation, check_metrics, default_metrics
+from kgrec.evaluation.evaluation import Evaluation, check_metrics, default_metrics, held_out_counts
 from kgrec.evaluation.link_evaluation import LinkEvaluation, check_link_metrics
 from kgrec.evaluation.metrics import higher_is_better
+from kgrec.evaluation.trained_nodes import Trained
 from kgrec.files import refuse_existing
 from kgrec.graph import Candidates, Graph
 from kgrec.memory import failures_explained
@@ -97,7 +98,7 @@ class Session:
 
     def __init__(self, fabric: Fabric, job: TrainingJob, graph: Graph, report: Report | None) -> None:
         self.fabric, self.job, self.report = fabric, job, report
-        chosen = job.split, job.candidates, job.repeats, job.facts_only, job.all_edges
+        chosen = job.split, job.candidates, job.repeats, job.exclude, job.facts_only, job.all_edges
         self.split = divided_for(graph.to(fabric.device), job.trained_for, *chosen)
         self.graph = graph
         self.state, self.best_weights = TrainingState(), dict[str, Tensor]()
@@ -242,7 +243,7 @@ class Session:
     @property
     def _trained(self) -> Graph:
         """What the model of this phase learns from."""
-        return self.split.train_valid if self.state.phase == "refit" else self.split.train
+        return self.split.trained_on(refit=self.state.phase == "refit")
 
     def _measure(
         self, model: Recommender, known: Graph, held: Graph, candidates: Candidates | None = None
@@ -281,8 +282,10 @@ class Session:
             "repeats": parts.repeats,
             **({"facts_only": True} if parts.facts_only else {}),
             **({"clicks_alone": True} if parts.left_out else {}),
+            **({"exclude": parts.exclude} if parts.exclude else {}),
         }
-        run = TrainedModel(job.model, model, parts.train_valid, **measured_by)
+        trained = Trained(self._trained, model)
+        run = TrainedModel(job.model, model, parts.train_valid, trained=trained, **measured_by)
         if self.fabric.is_global_zero:
             test = self._measure(model, self.split.train_valid, self.split.test, self.split.candidates)
             run = dataclasses.replace(run, metrics=self._summary(model, test), path=job.out)
@@ -303,6 +306,7 @@ class Session:
                     **({} if package is None else {"package": {"name": package.package, "version": package.version}}),
                 },
                 behaviours=model.behaviours,
+                trained=trained.columns,
                 lean=job.lean,
                 scorer=None if job.facts_only else checked_scorer(model, self.split.train_valid),
             )
@@ -321,9 +325,9 @@ class Session:
         seconds = [row["seconds"] for row in state.rows if row["phase"] == state.phase]
         summary = {
             "model": self.job.model,
-            "protocol": self.split.protocol + (", refit on train + valid" if state.phase == "refit" else ""),
+            "protocol": self.split.named(refit=state.phase == "refit"),
             "valid": state.valid,
-            **measured(test, self.split),
+            **self._measured(model, test),
             **self._against_control(model),
             "epochs": len(seconds),
             "best_epoch": state.best_epoch,
@@ -336,6 +340,14 @@ class Session:
             **({"init": self.taken} if self.taken else {}),
         }
         return json.loads(json.dumps(summary))
+
+    def _measured(self, model: Recommender, test: Evaluation | LinkEvaluation) -> dict[str, Any]:
+        """What the test measured, and what the means of valid are of."""
+        found, parts = measured(test, self.split), self.split
+        if parts.valid is not None and parts.whole is None and self.state.valid:
+            of_valid = held_out_counts(model, parts.train, parts.valid, self._metrics(model), parts.repeats)
+            found["counts"] = {"valid": of_valid, **found["counts"]}
+        return found
 
     def _against_control(self, model: Recommender) -> dict[str, Any]:
         """What the task's control has on valid, and of facts on test, as `control`, and `below_control` where the model

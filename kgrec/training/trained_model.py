@@ -12,6 +12,7 @@ import torch
 
 from kgrec import models
 from kgrec.errors import KgrecError, UnknownName
+from kgrec.evaluation.trained_nodes import Trained
 from kgrec.graph import Graph
 from kgrec.model import Recommender
 from kgrec.settings import stored_settings
@@ -36,6 +37,9 @@ class TrainedModel:
     has_facts: bool = True  #: whether `graph` has facts and features; False where it was loaded from a folder
     clicks_alone: bool = False  #: whether target edges that are no clicks were left out of training and test
     facts_only: bool = False  #: whether it was trained for task `link` on facts alone, without interactions
+    exclude: tuple[str, ...] = ()  #: behaviours whose items were left out of the lists that it was measured on
+    #: what training saw, by node, where that is less than `graph`, as it is without validation edges; None: all of it
+    trained: Trained | None = None
 
     @classmethod
     def load(cls, path: str | Path, *, trust: str | Collection[str] | None = None, device: str = "cpu") -> Self:
@@ -75,6 +79,8 @@ class TrainedModel:
             split,
             candidates,
             repeats,
+            exclude=tuple(artifact.provenance.get("exclude", ())),
+            trained=None if artifact.trained is None else Trained.stored(known, model, artifact.trained),
             has_facts=False,
             clicks_alone=bool(artifact.provenance.get("clicks_alone")),
             facts_only=bool(artifact.provenance.get("facts_only")),

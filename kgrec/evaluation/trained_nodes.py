@@ -1,0 +1,78 @@
+"""What training saw of each node: whom a model can serve, which items are warm, and how popular each is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from kgrec.graph import Graph
+from kgrec.graph.item_counts import item_counts
+from kgrec.model import Recommender
+
+COLUMNS = ("num_out", "num_in", "num_users", "reads")  #: of `Trained`, as a run folder keeps them
+BY_OTHER_EDGES, BY_BEHAVIOURS = 1, 2  #: how a node is read: by facts alone, or by an edge between a user and an item
+
+
+class Trained:
+    """The edges that training saw, counted by node; the last place is that of `graph.pad`, which is no node. Each is
+    made when it is first asked for.
+
+    num_out: the target edges that lead from a node, those of a user: LongTensor [N + 1]. num_in: those that lead to it,
+    those of an item: LongTensor [N + 1]. num_users: the users of an item, by which `popularity` ranks: FloatTensor
+    [N + 1]. reads: whether the model reads an edge of it, BY_OTHER_EDGES or BY_BEHAVIOURS, 0 for none; where it does
+    not read all edges (`Recommender.reads_all_edges`), an edge of its behaviours that leads to it: CharTensor [N + 1].
+    """
+
+    def __init__(self, graph: Graph, model: Recommender, device: torch.device | str | None = None) -> None:
+        """graph: all that training saw. model: what it trained. device: where the counts are; None: the graph's."""
+        self.graph, self.model, self.device = graph, model, torch.device(device or graph.device)
+        self.target = graph.only(graph.target).to(self.device)
+
+    @staticmethod
+    def stored(graph: Graph, model: Recommender, columns: Mapping[str, Tensor]) -> Trained:
+        """What a run folder kept of it. columns: each of COLUMNS."""
+        found = Trained(graph, model)
+        vars(found).update({name: columns[name].to(found.device) for name in COLUMNS})
+        return found
+
+    @property
+    def columns(self) -> dict[str, Tensor]:
+        """Each of COLUMNS by name."""
+        return {name: getattr(self, name) for name in COLUMNS}
+
+    @cached_property
+    def num_out(self) -> Tensor:
+        return torch.bincount(self.target.head, minlength=self.graph.pad + 1)
+
+    @cached_property
+    def num_in(self) -> Tensor:
+        return torch.bincount(self.target.tail, minlength=self.graph.pad + 1)
+
+    @cached_property
+    def num_users(self) -> Tensor:
+        count, items = torch.zeros(self.graph.pad + 1, device=self.device), self.graph.range(self.graph.target[2])
+        count[items.start : items.stop] = item_counts(self.target)
+        return count
+
+    @cached_property
+    def reads(self) -> Tensor:
+        ends, every = {self.graph.target[0], self.graph.target[2]}, reads_all_edges(self.model)
+        there = (self.num_in > 0) | (self.num_out > 0) if every else self.num_in > 0
+        found = there.to(torch.int8) * BY_BEHAVIOURS
+        for edge_type in self.graph.edge_types:
+            is_behaviour = {edge_type[0], edge_type[2]} == ends
+            is_read = every or (is_behaviour and edge_type[1] in self.model.behaviours)
+            if edge_type == self.graph.target or not is_read:
+                continue
+            edges, how = self.graph.only(edge_type).to(self.device), BY_BEHAVIOURS if is_behaviour else BY_OTHER_EDGES
+            for end in (edges.head, edges.tail) if every else (edges.tail,):
+                found[end] = found[end].clamp(min=how)
+        return found
+
+
+def reads_all_edges(model: Recommender) -> bool:
+    """Whether a node is known to the model, or to one that it is made of, by any of its edges."""
+    return any(isinstance(part, Recommender) and part.reads_all_edges for part in model.modules())

@@ -1,0 +1,25 @@
+"""How popular items are: the counts of the popularity model, and of what serves users of whom a model knows nothing."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kgrec.graph.graph import Graph
+
+
+def item_counts(graph: Graph, *, distinct: bool = True) -> Tensor:
+    """How many users have each item by the target relation; unless `distinct`, how many such edges it has: FloatTensor
+    [I].
+
+    >>> import pandas as pd
+    >>> rated = pd.DataFrame({"source": ["ann", "ann", "bob"], "target": ["x", "x", "y"]})
+    >>> graph = Graph.from_frames(edges={("user", "rated", "item"): rated})
+    >>> item_counts(graph).tolist(), item_counts(graph, distinct=False).tolist()
+    ([1.0, 1.0], [2.0, 1.0])
+    """
+    num_items = len(graph.range(graph.target[2]))
+    user, item = graph.only(graph.target).edge_index
+    if distinct:
+        item = (user * num_items + item).unique() % num_items
+    return torch.bincount(item, minlength=num_items).float()
