@@ -22,6 +22,7 @@ from kgrec.models.gan import GAN
 from kgrec.models.ials import IALS
 from kgrec.nn import Drawn, NodeEmbedding, RankingLoss, RankingLossConfig
 from kgrec.nn.adversarial import AdversarialRanking, View
+from kgrec.nn.embedding import vector_tables
 from kgrec.run import Run, train
 from kgrec.samplers import Batch, Edges, Loader, Negatives, Sequences, Stream
 from kgrec.splits.split import split
@@ -187,6 +188,33 @@ def test_no_network_sees_what_is_made_of_oneself():
     batch = model.known[torch.arange(len(model.known))]
     real = batch.multi_hot(model.items)
     assert torch.equal(model._some(batch, real, 1.0), 1 - real - torch.eye(PEOPLE)[batch.head - 3])
+
+
+@pytest.mark.parametrize("name", ["mf", "ncf", "neumf", "lightgcn", "kgat"])
+def test_l2_weighs_users_as_users_and_items_as_items(name):
+    """p0 follows p1, and p2 is drawn: of tables of one end those that stand there, of one table all three."""
+    known = graph_of(some_follow())
+    model = models.build(name, known, small_fields(name) | {"l2": 1.0, "loss": "bpr", "negatives": 1})
+    model.objectives(known)
+    batch = Batch(torch.tensor([3]), torch.tensor([4]), negative=torch.tensor([[5]]), log_q=torch.zeros(1, 1))
+    expected = 0.0
+    for table in vector_tables(model):
+        nodes = {"users": [3], "items": [4, 5], None: [3, 4, 5]}[table.end]
+        expected += table.weight[table.row(torch.tensor(nodes))].square().sum().item()
+    assert expected > 0 and (name == "kgat") == all(table.end is None for table in vector_tables(model))
+    assert model.edge_penalty(batch).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_l2_of_a_generator_weighs_users_as_users_and_items_as_items():
+    known = graph_of([(0, 1)], people=3).only(FOLLOWS)
+    model = models.build("dnen", known, {"dim": 4, "g_l2": 1.0, "pretrain_epochs": 0})
+    for end, head in (("items", 3), ("users", 4)):
+        view = View.of(known, end, model.judges()[end])
+        batch = view.heads[torch.tensor([0])]
+        assert batch.head.tolist() == [head]
+        made = model.generator
+        expected = (made.user.weight[0].square().sum() + made.item.weight[1].square().sum()).item()
+        assert model._penalty(view, made, 1.0, batch).item() == pytest.approx(expected, rel=1e-5)
 
 
 # ---------------------------------------------------------------------- closed forms

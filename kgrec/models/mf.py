@@ -34,8 +34,8 @@ class MF(EdgeModel):
     def __init__(self, graph: Graph, config: MFConfig) -> None:
         super().__init__(graph, config, centred=config.biases)
         known, (source, _, target) = graph.only(graph.target), graph.target
-        self.user = NodeEmbedding(known, source, config.dim, config.init_std, config)
-        self.item = NodeEmbedding(known, target, config.dim, config.init_std, config)
+        self.user = NodeEmbedding(known, source, config.dim, config.init_std, config, end="users")
+        self.item = NodeEmbedding(known, target, config.dim, config.init_std, config, end="items")
         ranks = config.task == "ranking"
         self.user_bias = NodeEmbedding(graph, source, 1, std=0.0) if config.biases and not ranks else None
         self.item_bias = NodeEmbedding(graph, target, 1, std=0.0) if config.biases else None

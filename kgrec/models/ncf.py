@@ -23,8 +23,8 @@ class NCF(EdgeModel):
     def __init__(self, graph: Graph, config: NCFConfig) -> None:
         super().__init__(graph, config)
         known, (source, _, target) = graph.only(graph.target), graph.target
-        self.user = NodeEmbedding(known, source, config.dim, config.init_std, config)
-        self.item = NodeEmbedding(known, target, config.dim, config.init_std, config)
+        self.user = NodeEmbedding(known, source, config.dim, config.init_std, config, end="users")
+        self.item = NodeEmbedding(known, target, config.dim, config.init_std, config, end="items")
         self.mlp = PairMLP(config.dim, config.hidden, config.dropout)
 
     def ranking_loss(self, ranking: RankingLoss, user: Tensor, drawn: Drawn) -> Tensor:

@@ -41,11 +41,11 @@ class NeuMF(EdgeModel):
     def __init__(self, graph: Graph, config: NeuMFConfig) -> None:
         super().__init__(graph, config)
         known, (source, _, target) = graph.only(graph.target), graph.target
-        self.user = NodeEmbedding(known, source, config.dim, config.init_std, config)
-        self.item = NodeEmbedding(known, target, config.dim, config.init_std, config)
+        self.user = NodeEmbedding(known, source, config.dim, config.init_std, config, end="users")
+        self.item = NodeEmbedding(known, target, config.dim, config.init_std, config, end="items")
         self.weight = nn.Parameter(torch.empty(config.dim).uniform_(-1, 1) * (3 / config.dim) ** 0.5)  # h
-        self.mlp_user = NodeEmbedding(known, source, config.mlp_dim, config.init_std, config)
-        self.mlp_item = NodeEmbedding(known, target, config.mlp_dim, config.init_std, config)
+        self.mlp_user = NodeEmbedding(known, source, config.mlp_dim, config.init_std, config, end="users")
+        self.mlp_item = NodeEmbedding(known, target, config.mlp_dim, config.init_std, config, end="items")
         self.mlp = PairMLP(config.mlp_dim, config.hidden, config.dropout)
         self.halves: tuple[str, ...] = ("factorization", "perceptron")  #: those that make up the score now
 

@@ -277,8 +277,13 @@ class AdversarialRanking(Recommender, ABC):
         if not l2:
             return torch.zeros((), device=batch.head.device)
         assert batch.ptr is not None
-        ends = torch.cat([batch.head.repeat_interleave(batch.ptr.diff()), batch.tail])
-        return l2 * squares_of(scorer, ends) / len(batch.tail)
+        head = batch.head.repeat_interleave(batch.ptr.diff())
+        if view.same_ends:
+            others: End = "users" if view.end == "items" else "items"
+            found = squares_of(scorer, head, others) + squares_of(scorer, batch.tail, view.end)
+        else:
+            found = squares_of(scorer, torch.cat([head, batch.tail]))
+        return l2 * found / len(batch.tail)
 
     # ------------------------------------------------------------------ phases and what is kept
 
@@ -374,10 +379,13 @@ def others_mean(value: Tensor, row: Tensor, number: Tensor) -> Tensor:
     return (total[row] - value) / (number[row] - 1).clamp(min=1) * (number[row] > 1)
 
 
-def squares_of(model: nn.Module, node: Tensor) -> Tensor:
-    """The sum of the squares of the vectors of nodes [n] in a model's tables, each as often as it stands there."""
+def squares_of(model: nn.Module, node: Tensor, end: End | None = None) -> Tensor:
+    """The sum of the squares of the vectors of nodes [n] in a model's tables, each as often as it stands there. end: at
+    which they are, so that tables of the other end are left out, where both are of one type."""
     found = torch.zeros((), device=node.device)
     for table in vector_tables(model):
+        if end is not None and table.end not in (None, end):
+            continue
         found = found + table.squares(node[(node >= table.start) & (node < table.start + table.count)])
     return found
 

@@ -106,9 +106,9 @@ class EdgeModel(Recommender, ABC):
         squares = torch.zeros((), device=head.device)
         source, _, target = self.ranking.known.target
         for table in vector_tables(self):
-            if table.node_rows.at(source) is not None:
+            if table.node_rows.at(source) is not None and (table.end != "items" or source != target):
                 squares = squares + table.squares(head)
-            if table.node_rows.at(target) is not None:
+            if table.node_rows.at(target) is not None and (table.end != "users" or source != target):
                 squares = squares + table.squares(drawn.tail)
                 if drawn.negative is not None and not self.config.shared:
                     squares = squares + table.squares(drawn.negative) / self.config.negatives

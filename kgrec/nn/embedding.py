@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -45,12 +45,14 @@ class NodeEmbedding(nn.Module):
         features: NodeFeaturesConfig | None = None,
         *,
         sparse: bool = False,
+        end: Literal["users", "items"] | None = None,
     ) -> None:
         """graph: with features, the edges that training sees. std: of the vectors at the start. sparse: gradients hold
         the rows that were looked up alone, for SparseAdam and tables that are large beside a batch; `table()` has none
-        of the ids then. Raises what NodeFeatures raises."""
+        of the ids then. end: of the target, which this table is of where both are of one type; None: of either. Raises
+        what NodeFeatures raises."""
         super().__init__()
-        self.sparse = sparse
+        self.sparse, self.end = sparse, end
         nodes = range(graph.num_nodes) if node_type is None else graph.range(node_type)
         self.node_rows = NodeRows.of(graph, *(() if node_type is None else (node_type,)))
         self.start, self.count = nodes.start, len(nodes)

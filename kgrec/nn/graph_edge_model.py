@@ -40,8 +40,8 @@ class GraphEdgeModel(EdgeModel, ABC):
         declare_rows(self, user_vector=users, item_vector=items)
         known, (source, _, target) = graph.only(graph.target), graph.target
         if tables:
-            self.user = NodeEmbedding(known, source, config.dim, config.init_std, config)
-            self.item = NodeEmbedding(known, target, config.dim, config.init_std, config)
+            self.user = NodeEmbedding(known, source, config.dim, config.init_std, config, end="users")
+            self.item = NodeEmbedding(known, target, config.dim, config.init_std, config, end="items")
         if adjacency:
             self.adjacency = symmetric(known)
 
