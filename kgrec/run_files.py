@@ -136,7 +136,7 @@ def read_metrics(files: RunFiles) -> dict[str, Any]:
         place.text(metrics, name, "")
     for name in COUNTS:
         place.whole(metrics, name, 0, most=(1 << 64) - 1)
-    for name in ("seconds_per_epoch", "evaluation_seconds"):
+    for name in ("fit_seconds", "seconds_per_epoch", "evaluation_seconds", "model_mb"):
         place.number({name: 0, **metrics}, name)
     place.mapping(metrics, "init", {})
     _check_repeats(place.mapping(metrics, "repeats", {}), place.at("repeats"))

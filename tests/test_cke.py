@@ -12,6 +12,7 @@ from kgrec.errors import KgrecError, UnknownName
 from kgrec.evaluation.evaluation import evaluate
 from kgrec.graph import Graph
 from kgrec.model import Query
+from kgrec.samplers import Batch
 from kgrec.splits.split import Split, split
 from kgrec.training.config import TrainingConfig
 from kgrec.training.processes import make_fabric
@@ -127,3 +128,41 @@ def test_a_column_that_cannot_be_read_is_said(graph):
         models.build("cke", graph, {"text": "txt"})
     with pytest.raises(KgrecError, match="feature 'year' is numeric, text or vector is wanted"):
         models.build("cke", graph, {"image": "year"})
+
+
+# ---------------------------------------------------------------- squares
+
+
+def test_each_vector_that_is_read_is_squared_once():
+    """u1 has a, u2 has b, nobody has c; a and b have a fact. l2 weighs users and offsets, facts_l2 entities."""
+    graph = Graph.from_frames(
+        nodes={"item": pd.DataFrame({"id": list("abc")})},
+        edges={
+            ("user", "rated", "item"): pd.DataFrame({"source": ["u1", "u2"], "target": ["a", "b"]}),
+            ("item", "made_by", "maker"): pd.DataFrame({"source": ["a", "b"], "target": ["m", "m"]}),
+        },
+        target=("user", "rated", "item"),
+    )
+    model = models.build("cke", graph, {"dim": 2, "l2": 0.5, "facts_l2": 0.25, "relation_dim": 2, "loss": "bpr"})
+    assert not model.item.weight[2].any()  # c's offset is read by nothing
+    with torch.no_grad():
+        model.user.weight[:2] = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+        model.item.weight[:2] = torch.tensor([[3.0, 0.0], [0.0, 1.0]])
+        model.entity.weight.fill_(7.0)
+    (objective,) = model.objectives(graph)
+    user, item = graph.nodes("user"), graph.nodes("item")
+    interactions = Batch(user, item[:2], negative=item[[2, 0]].unsqueeze(1))
+    penalty = model.edge_penalty(interactions)
+    # |u1|^2 + |u2|^2 + |a|^2 + |b|^2 + of the drawn |c|^2 + |a|^2
+    assert penalty.item() == 0.5 * (1 + 4 + 9 + 1 + 0 + 9) / 2
+    penalty.backward()
+    assert model.entity.weight.grad is None or not model.entity.weight.grad.any()
+    rated = models.build("cke", graph, {"dim": 2, "l2": 0.5, "relation_dim": 2, "task": "rating"})
+    parts = rated.user.weight.square().sum() + rated.item.weight.square().sum()
+    torch.testing.assert_close(rated.edge_penalty(interactions), 0.5 * parts / 2)
+    facts = Batch(item[:1], graph.nodes("maker"), relation=torch.tensor([0]), negative=graph.nodes("maker")[None])
+    vectors = model.entity(torch.stack([facts.head, facts.tail, facts.negative[0]], 1))
+    of_facts = 0.25 * (vectors.square().sum() + model.transr.relation[0].square().sum())
+    joint = model.joint_penalty((interactions, facts))
+    torch.testing.assert_close(joint, penalty + of_facts)
+    assert objective.name == "ranking"

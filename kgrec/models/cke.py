@@ -14,6 +14,7 @@ from kgrec.errors import KgrecError, unknown_name
 from kgrec.graph import Graph
 from kgrec.model import Objective
 from kgrec.nn import EdgeModelConfig, GraphEdgeModel, NodeEmbedding, TransR
+from kgrec.nn.label_loss import squares
 from kgrec.nn.text_vectors import text_vectors
 from kgrec.rows import FeatureRows, RelationRows, declare_rows
 from kgrec.samplers import Batch, CombinedLoader, Edges, Loader, Negatives
@@ -22,12 +23,15 @@ from kgrec.settings import settings
 
 @settings
 class CKEConfig(EdgeModelConfig):
-    """Settings of CKE. `dim`, `loss`, `l2` and `batch_size` are those of the interactions, whose epochs count."""
+    """Settings of CKE. `dim`, `loss`, `l2` and `batch_size` are those of the interactions, whose epochs count. `l2` is
+    lambda_U and lambda_I: it weighs the squares of an interaction's user and of its items' offsets (of ratings and
+    clicks, of all users and offsets), and not what an item is as an entity, of which `facts_l2` is."""
 
     relation_dim: PositiveInt = 64  #: numbers in a relation's vector, in which TransR compares a fact's ends
     facts_weight: NonNegativeFloat = 1.0  #: how much TransR's loss counts beside that of the interactions
     facts_batch_size: PositiveInt = 2048  #: facts in a batch
-    facts_l2: NonNegativeFloat = 1e-5  #: weight of the squares of the vectors of a fact's ends and relation
+    #: lambda_v and lambda_r, weight of the squares of the vectors of a fact's ends and relation
+    facts_l2: NonNegativeFloat = 1e-5
     text: str = ""  #: the items' column of text, or of its vectors; "": none
     image: str = ""  #: the items' column of vectors of images; "": none
     hidden: tuple[PositiveInt, ...] = (128,)  #: widths of an autoencoder's hidden layers, from its input to the code
@@ -45,9 +49,10 @@ class CKE(GraphEdgeModel):
     One loss, the negative logarithm of the posterior (their "Collaborative Joint Learning"): the ranking loss of
     interactions (BPR in the paper) + facts_weight * TransR's -log sigmoid(g(h, r, t') - g(h, r, t)) over facts both
     ways + reconstruction_weight * the squared error of each denoising autoencoder, mean over its numbers, + the squares
-    of all that is used, which are Gaussian priors. What has no data is at its prior's mean: the offset of an item
-    without interactions, the entity of one without facts and the code of one without a text or image are 0, so that a
-    cold item is what the rest says of it.
+    of all that is used, which are Gaussian priors: one of each vector that is read, of users and offsets by `l2`, of
+    entities and relations by `facts_l2`. What has no data is at its prior's mean: the offset of an item without
+    interactions, the entity of one without facts and the code of one without a text or image are 0, so that a cold item
+    is what the rest says of it.
 
     Apart from the paper: layers are of tanh and not of sigmoid, so that codes are 0 on average; an image is a vector
     that another network made, so that its autoencoder has no convolutions; any of the losses of rankings may be taken.
@@ -62,6 +67,9 @@ class CKE(GraphEdgeModel):
         self.rated: Tensor  #: BoolTensor [I, 1], which items have interactions
         self.register_buffer("rated", _touched(known, self.items), persistent=False)
         self.entity = self.transr = None
+        with torch.no_grad():  # an offset that nothing reads is 0, so that it has no squares
+            if self.item.has_ids:
+                self.item.weight[:-1] *= self.rated.to(self.item.weight.device)
         if facts.edge_types:
             self.entity = NodeEmbedding(graph, None, config.dim, config.init_std)
             self.transr = TransR(RelationRows(facts.two_way_edges()), config.dim, config.relation_dim)
@@ -104,6 +112,15 @@ class CKE(GraphEdgeModel):
         """What of `loss` is regularisation."""
         parts = [code.penalty() for code in self.codes if isinstance(code, Autoencoder)]
         return sum(parts, self.edge_penalty(batch))
+
+    def edge_penalty(self, batch: Batch) -> Tensor:
+        """What `l2` weighs: of a ranking the vectors of a batch's users and items' offsets, else all of these."""
+        if self.task == "ranking":
+            return super().edge_penalty(batch)
+        return self.config.l2 * squares(nn.ModuleList([self.user, self.item])) / self.num_known
+
+    def weighed_tables(self) -> list[NodeEmbedding]:
+        return [table for table in super().weighed_tables() if table is not self.entity]
 
     def loss(self, batch: Batch) -> Tensor:
         """The loss of interactions, and of rebuilding what is known of their items."""

@@ -17,7 +17,7 @@ from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.model import FOREVER, Objective, Query, Recommender, ScorerParts
 from kgrec.nn import losses
-from kgrec.nn.edge_model import EdgeModelConfig
+from kgrec.nn.edge_model import EdgeModel, EdgeModelConfig
 from kgrec.nn.embedding import NodeEmbedding, vector_tables
 from kgrec.nn.entries import entries
 from kgrec.nn.watch import Watch, distinct_share, entropy_share
@@ -380,10 +380,11 @@ def others_mean(value: Tensor, row: Tensor, number: Tensor) -> Tensor:
 
 
 def squares_of(model: nn.Module, node: Tensor, end: End | None = None) -> Tensor:
-    """The sum of the squares of the vectors of nodes [n] in a model's tables, each as often as it stands there. end: at
-    which they are, so that tables of the other end are left out, where both are of one type."""
+    """The sum of the squares of the vectors of nodes [n] in a model's tables, each as often as it stands there: those
+    that the model's `l2` weighs, where it says so. end: at which they are, so that tables of the other end are left
+    out, where both are of one type."""
     found = torch.zeros((), device=node.device)
-    for table in vector_tables(model):
+    for table in model.weighed_tables() if isinstance(model, EdgeModel) else vector_tables(model):
         if end is not None and table.end not in (None, end):
             continue
         found = found + table.squares(node[(node >= table.start) & (node < table.start + table.count)])

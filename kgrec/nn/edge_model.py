@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kgrec.graph import Graph
 from kgrec.model import Objective, Query, Recommender, Task
-from kgrec.nn.embedding import vector_tables
+from kgrec.nn.embedding import NodeEmbedding, vector_tables
 from kgrec.nn.label_loss import label_loss, label_of, mean_score, squares
 from kgrec.nn.node_features import NodeFeaturesConfig
 from kgrec.nn.ranking_loss import Drawn, RankingLoss, RankingLossConfig
@@ -101,11 +101,15 @@ class EdgeModel(Recommender, ABC):
         head = batch.head if batch.ptr is None else batch.head.repeat_interleave(batch.ptr.diff())
         return self.config.l2 * self._squares(head, _drawn(batch)) / len(head)
 
+    def weighed_tables(self) -> list[NodeEmbedding]:
+        """The tables of vectors that `l2` weighs in a ranking: all, unless a model says which."""
+        return vector_tables(self)
+
     def _squares(self, head: Tensor, drawn: Drawn) -> Tensor:
         """The sum over examples of the squares of the vectors behind each; biases are free."""
         squares = torch.zeros((), device=head.device)
         source, _, target = self.ranking.known.target
-        for table in vector_tables(self):
+        for table in self.weighed_tables():
             if table.node_rows.at(source) is not None and (table.end != "items" or source != target):
                 squares = squares + table.squares(head)
             if table.node_rows.at(target) is not None and (table.end != "users" or source != target):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ from kgrec.training.checkpoint import CHECKPOINT_FOLDER, Checkpoint, TrainingSta
 from kgrec.training.config import TrainingConfig
 from kgrec.training.controls import CONTROLS, Course, below_control
 from kgrec.training.job import TrainingJob
-from kgrec.training.log import as_csv_text, event_writer, peak_mb
+from kgrec.training.log import as_csv_text, event_writer, model_size, peak_mb
 from kgrec.training.measuring import CHOOSERS, counted, divided_for, evaluated, link_control, measured
 from kgrec.training.processes import launch, make_fabric
 from kgrec.training.run_folder import Artifact, read_schema, save_artifact, versions
@@ -102,7 +103,7 @@ class Session:
         self.split = divided_for(graph.to(fabric.device), job.trained_for, *chosen)
         self.graph = graph
         self.state, self.best_weights = TrainingState(), dict[str, Tensor]()
-        self.evaluation_seconds = 0.0
+        self.evaluation_seconds = self.build_seconds = 0.0
         self.taken: dict[str, Any] = {}  #: what the model starts from, where it is another run
         self.events = event_writer(job.training.tensorboard) if fabric.is_global_zero else None
 
@@ -186,7 +187,9 @@ class Session:
 
     def _phase(self, known: Graph, held: Graph | None, config: TrainingConfig, saved: Checkpoint | None) -> Recommender:
         """Train on `known` until `config.epochs` or until the metric on `held` no longer rises."""
+        begun = time.perf_counter()
         model = self._build(known)
+        self.build_seconds = time.perf_counter() - begun
         for seen, part in ((known, held), (self.split.train_valid, self.split.test)):
             if part is not None:
                 self._check(model, counted(self.split, seen, part))
@@ -331,10 +334,11 @@ class Session:
             **self._against_control(model),
             "epochs": len(seconds),
             "best_epoch": state.best_epoch,
+            "fit_seconds": self.build_seconds + sum(seconds),
             "seconds_per_epoch": float(np.mean(seconds)) if seconds else 0.0,
             "evaluation_seconds": self.evaluation_seconds,
             "peak_mb": peak_mb(),
-            "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
+            **model_size(model),
             "seed": self.job.training.seed,
             "processes": self.fabric.world_size,
             **({"init": self.taken} if self.taken else {}),
