@@ -132,7 +132,7 @@ def read_metrics(files: RunFiles) -> dict[str, Any]:
     metrics = files.json("metrics.json")
     place = JsonPlace(files.folder / "metrics.json", REMEDY)
     place.finite(metrics)
-    for name in ("model", "protocol"):
+    for name in ("model", "protocol", "control_left_out"):
         place.text(metrics, name, "")
     for name in COUNTS:
         place.whole(metrics, name, 0, most=(1 << 64) - 1)

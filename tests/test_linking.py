@@ -25,6 +25,7 @@ from kgrec.serving.recommendation import lists_for, wanted_users
 from kgrec.splits.split import split_facts
 from kgrec.studies.backtesting import backtest
 from kgrec.studies.comparison import compare
+from kgrec.training import measuring
 from kgrec.training.checkpoint import Checkpoint, TrainingState
 from kgrec.training.config import TrainingConfig
 
@@ -344,6 +345,21 @@ def test_every_run_of_facts_has_the_control_and_unseen_ends_beside_it(films, tmp
         same = ("test", "test_seen_ends", "test_unseen_ends", "control", "num_facts", "num_unseen_ends")
         assert {name: again.get(name) for name in same} == {name: run.metrics.get(name) for name in same}
     assert "control" not in train("mf", films, split="ratio:0.2", config={"dim": 4}, training=few).metrics
+
+
+def test_a_control_that_would_take_too_much_memory_is_left_out_and_that_is_said(films, tmp_path, monkeypatch):
+    """A count for each relation's tails, both ways: rated; maker, made, place and style; won_by."""
+    tails = (20 + 48) + (48 + 12) * 4 + (1 + 48)
+    assert models.build("link-frequency", films).count.numel() == tails
+    monkeypatch.setattr(measuring, "MOST_COUNTS", tails - 1)
+    few, config = TrainingConfig(epochs=1, device="cpu"), {"dim": 4, "batch_size": 64}
+    run = train("distmult", films, task="link", config=config, training=few, out=tmp_path / "run")
+    said = f"link-frequency would hold {tails:,} counts, more than {tails - 1:,}"
+    assert run.metrics["control_left_out"] == said and "control" not in run.metrics
+    again = measure(Run.load(tmp_path / "run"), films)
+    assert again["control_left_out"] == said and "control" not in again
+    monkeypatch.setattr(measuring, "MOST_COUNTS", tails)
+    assert "control" in measure(Run.load(tmp_path / "run"), films)
 
 
 def test_facts_only_is_kept_with_the_run(films, tmp_path):

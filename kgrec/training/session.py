@@ -33,7 +33,15 @@ from kgrec.training.config import TrainingConfig
 from kgrec.training.controls import CONTROLS, Course, below_control
 from kgrec.training.job import TrainingJob
 from kgrec.training.log import as_csv_text, event_writer, model_size, peak_mb
-from kgrec.training.measuring import CHOOSERS, counted, divided_for, evaluated, link_control, measured
+from kgrec.training.measuring import (
+    CHOOSERS,
+    control_too_large,
+    counted,
+    divided_for,
+    evaluated,
+    link_control,
+    measured,
+)
 from kgrec.training.processes import launch, make_fabric
 from kgrec.training.run_folder import Artifact, read_schema, save_artifact, versions
 from kgrec.training.scorer_files import checked_scorer
@@ -359,6 +367,8 @@ class Session:
         name, state, valid = CONTROLS.get(model.task), self.state, self.split.valid
         if name is None or name == self.job.model:
             return {}
+        if too_large := control_too_large(self.split):
+            return dict(too_large)
         of_test = link_control(model, self.split, self._trained, self._metrics(model))
         if valid is None or state.best is None:
             return {"control": {name: of_test}} if of_test else {}
