@@ -13,7 +13,7 @@ from pathlib import Path
 
 from documentation.running import ROOT, Difference, PageResult, run_page
 
-PAGES = ("CONTRIBUTING.md", "docs/**/*.md")  #: what runs, from the top of the checkout
+PAGES = ("README.md", "CONTRIBUTING.md", "docs/**/*.md")  #: what runs, from the top of the checkout
 
 
 def pages() -> list[Path]:
