@@ -57,6 +57,7 @@ class Trial:
             raise KgrecError(f"no {held.target[1]!r} edge is held out; there is nothing to measure")
         self.pair, is_repeat = repeated(self.seen, self.held)  #: LongTensor [n], rising
         self.repeats = count_repeats(self.pair, is_repeat, self.pad, check_repeats(repeats), ranked)
+        self.is_repeat = is_repeat  #: BoolTensor [n], which pairs were seen; all are kept unless repeats are skipped
         if self.repeats.choice == "skip":
             self.held, self.pair = without_repeats(self.held, self.pair, is_repeat), self.pair[~is_repeat]
         self.pair_item = self.pair % (self.pad + 1)  #: LongTensor [n]
@@ -127,12 +128,12 @@ class Trial:
         if self.lists is not None:
             found = self.find(self.lists.graph.head, self.lists.graph.tail)
             return len(self.pair) - len(torch.unique(found[found >= 0]))
-        graphs = [self.seen] if self.repeats.choice == "miss" else []
-        if self.exclude is not None:
-            graphs.append(self.exclude)
-        parts = [self.find(graph.head, graph.tail) for graph in graphs]
-        found = torch.cat(parts) if parts else self.pair[:0]
-        return len(torch.unique(found[found >= 0]))
+        missed = self.repeats.pairs if self.repeats.choice == "miss" else 0
+        if self.exclude is None:
+            return missed
+        found = self.find(self.exclude.head, self.exclude.tail)
+        excluded = _marked(found[found >= 0], len(self.pair))
+        return int((excluded | self.is_repeat).sum()) if missed else int(excluded.sum())
 
     def counts(self, *, of_lists: bool, of_edges: bool) -> dict[str, dict[str, float]]:
         """What each set of metrics is of: see `Evaluation.counts`. of_lists: lists are measured; of_edges: ratings or
@@ -146,8 +147,9 @@ class Trial:
     def _counts(self, scope: str, users: Tensor, of_lists: bool, of_edges: bool) -> dict[str, float]:
         """scope: of items. users: BoolTensor [U], who counts."""
         inside = self.is_in(scope, self.pair_item) & users[self.pair_row]
-        row, item = self.pair_row[inside].unique(), self.pair_item[inside].unique()
-        found: dict[str, float] = {"users": len(row), "items": len(item), "pairs": int(inside.sum())}
+        row = _marked(self.pair_row[inside], len(self.user)).nonzero().squeeze(1)
+        num_items = int(_marked(self.pair_item[inside], self.pad + 1).sum())
+        found: dict[str, float] = {"users": len(row), "items": num_items, "pairs": int(inside.sum())}
         if of_edges:
             user = torch.searchsorted(self.user, self.held.head)
             found["edges"] = int((self.is_in(scope, self.held.tail) & users[user]).sum())
@@ -196,6 +198,11 @@ class Trial:
             source = self.seen.target[0]
             names = self.seen.vocabulary[source].ids(without - self.seen.range(source).start)
             raise KgrecError(f"no candidates for {source} {some(names)}, who have held-out items; add their lists")
+
+
+def _marked(places: Tensor, number: int) -> Tensor:
+    """Which of so many places are among these, LongTensor [n]: BoolTensor [number]."""
+    return torch.zeros(number, dtype=torch.bool, device=places.device).index_fill_(0, places, True)
 
 
 def _as_graph(candidates: Candidates, seen: Graph) -> Graph:

@@ -186,24 +186,30 @@ def tables_for(
 
 def by_user(table: Table) -> list[Recommendations]:
     """A table of lists as an object a user, also for those whose list is empty."""
-    users = table.users or ()
-    items, labels, scores, reasons = (_grouped(table, name) for name in ("item", "label", "score", "reason"))
+    users, bounds = table.users or (), _bounds(table)
+    items, labels, scores = (_grouped(table, name, bounds) for name in ("item", "label", "score"))
     whys: Iterable[tuple[Step, ...] | None] = itertools.repeat(None)
     if table.why is not None:
         steps = replace(table.why, users=table.users)
-        found = zip(*(_grouped(steps, name) for name in ("item", "label", "attention")))
+        of_steps = _bounds(steps)
+        found = zip(*(_grouped(steps, name, of_steps) for name in ("item", "label", "attention")))
         whys = [tuple(map(Step, *step)) for step in found]
-    rows = zip(users, items, labels, scores, whys, (next(iter(reason), None) for reason in reasons))
-    return [Recommendations(*row) for row in rows]
+    first = pa.array([start if start < stop else None for start, stop in bounds], pa.int64())
+    reasons = table.arrow["reason"].combine_chunks().take(first).to_pylist()  # one a user, as all its rows have it
+    return [Recommendations(*row) for row in zip(users, items, labels, scores, whys, reasons)]
 
 
-def _grouped(table: Table, column: str) -> Iterator[list[Any]]:
+def _bounds(table: Table) -> list[tuple[int, int]]:
+    """The rows of each of the table's users, from the first to before the last."""
+    number = Counter(table["user"])
+    stops = itertools.accumulate((number[user] for user in table.users or ()), initial=0)
+    return list(itertools.pairwise(stops))
+
+
+def _grouped(table: Table, column: str, bounds: Iterable[tuple[int, int]]) -> Iterator[list[Any]]:
     """The values of a column, a list for each of the table's users."""
-    values, number = table[column], Counter(table["user"])
-    start = 0
-    for user in table.users or ():
-        yield values[start : start + number[user]]
-        start += number[user]
+    values = table[column]
+    return (values[start:stop] for start, stop in bounds)
 
 
 def _asked(run: TrainedModel, users: Any) -> pa.Array | range:
