@@ -75,22 +75,27 @@ class KgrecError(Exception):
 
     @property
     def file(self) -> str | None:
+        """The file where it was found; None: in none."""
         return self.fault.file
 
     @property
     def row(self) -> int | None:
+        """The line or row where it was found, from 1; None: it is of none."""
         return self.fault.row
 
     @property
     def column(self) -> str | int | None:
+        """The column, by its name or the number of its character; None: it is of none."""
         return self.fault.column
 
     @property
     def value(self) -> str | None:
+        """What was found, as a text; None: nothing, or too much to show."""
         return self.fault.value
 
     @property
     def kind(self) -> str | None:
+        """What it is a case of, such as "bad number"; None: of no kind."""
         return self.fault.kind
 
 

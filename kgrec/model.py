@@ -71,13 +71,13 @@ def _rows(value: Any, index: Tensor) -> Any:
 class Objective:
     """One loss, the batches that it is taken over, and the parameters that it moves."""
 
-    name: str
+    name: str  #: what logs call it
     batches: Batches  #: a Loader or CombinedLoader, iterated anew each epoch
     loss: Callable[[Any], Tensor]  #: batch -> float32 scalar, a mean over the batch
-    parameters: Sequence[nn.Parameter]
+    parameters: Sequence[nn.Parameter]  #: those that this loss moves
     #: (parameters, lr) -> an optimizer
     optimizer: Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer | SparseAndDense] = fused_adam
-    lr: float = 1e-3
+    lr: float = 1e-3  #: the step size
     epochs: range | None = None  #: the epochs (from 1) in which it is active, a phase; None: all
     interleave: str | None = None  #: objectives of one group alternate batch by batch; else they follow epoch by epoch
     #: what of a batch's loss is regularisation, which training against moved vectors leaves out; None: nothing
@@ -94,7 +94,7 @@ class Objective:
 class ScorerParts:
     """How a model's scores of all items come about, where that is a product or a sum of tensors (see LinearScores)."""
 
-    kind: Kind
+    kind: Kind  #: product or sum, as in LinearScores
     tensors: Mapping[str, Tensor]  #: by name; a view of a parameter or buffer is not written twice
     constant: float = 0.0  #: added to every score
 

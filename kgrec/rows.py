@@ -52,7 +52,7 @@ class RelationRows:
     """A row for each edge type: those of a graph (`graph.edge_types`), of its facts, or of both directions
     (`graph.two_way_edges()`)."""
 
-    edge_types: tuple[EdgeType, ...]
+    edge_types: tuple[EdgeType, ...]  #: in the order of the rows
 
     def __init__(self, edge_types: Iterable[EdgeType]) -> None:
         object.__setattr__(self, "edge_types", tuple(edge_types))
@@ -66,10 +66,10 @@ class FeatureRows:
     """What belongs to one feature of a node type: a row for each of its categories, or, where it has none (numbers,
     texts, vectors), a parameter of any shape."""
 
-    node_type: str
-    name: str
-    kind: FeatureKind
-    categories: tuple[str, ...] = ()
+    node_type: str  #: whose feature it is
+    name: str  #: of the feature
+    kind: FeatureKind  #: of the feature
+    categories: tuple[str, ...] = ()  #: in the order of the rows; (): it has none
 
     def __len__(self) -> int:
         return len(self.categories)
@@ -82,7 +82,7 @@ Rows = NodeRows | RelationRows | FeatureRows
 class NodeTable(Protocol):
     """A module that gives a vector for each node of some types, whatever it makes them of."""
 
-    node_rows: NodeRows
+    node_rows: NodeRows  #: which nodes they are
 
     def table(self) -> Tensor:
         """The vectors of all nodes, in the order of `node_rows`: [N, D]."""

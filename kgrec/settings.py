@@ -202,7 +202,7 @@ def parse_assignments(texts: Iterable[str]) -> dict[str, str]:
 class FieldInfo:
     """What one field of a settings class is, to be shown."""
 
-    name: str
+    name: str  #: as `--set` takes it
     type: str  #: in plain words, such as "whole number"
     default: Any  #: plain JSON data; None also where there is none
     required: bool  #: whether it has no default

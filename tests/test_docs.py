@@ -67,6 +67,39 @@ def results_pages() -> list[Path]:
     return [page for page in pages() if "results" in page.relative_to(ROOT).as_posix()]
 
 
+REPOSITORY = re.compile(r"https://github\.com/kgrec/kgrec/(?:blob|tree|raw)/main/([^\s)#>\"']+)")
+LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *pages()], ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_to_files_of_the_project_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    missing = [name for name in REPOSITORY.findall(text) if not (ROOT / name).exists()]
+    if not page.is_relative_to(ROOT / "docs"):  # of those MkDocs checks the others
+        missing += [name for name in LINK.findall(text) if not (page.parent / name).exists()]
+    assert missing == []
+
+
+def test_the_site_fails_for_a_broken_link(tmp_path):
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+    from mkdocs.exceptions import Abort
+
+    def site(text: str, folder: Path) -> None:
+        (folder / "docs").mkdir(parents=True)
+        (folder / "docs/index.md").write_text(text, encoding="utf-8")
+        places = {"docs_dir": str(folder / "docs"), "site_dir": str(folder / "site")}
+        config = load_config(str(ROOT / "mkdocs.yml"), strict=True, plugins=[], hooks=[], **places)
+        config["nav"] = [{"A page": "index.md"}]
+        build(config)
+
+    site("# A page\n\n[here](#a-page)\n", tmp_path / "good")
+    assert (tmp_path / "good/site/index.html").is_file()
+    for number, text in enumerate(("[gone](gone.md)", "[gone](#gone)", "[gone](../README.md)")):
+        with pytest.raises(Abort):
+            site(f"# A page\n\n{text}\n", tmp_path / f"bad{number}")
+
+
 # ---------------------------------------------------------------------- what runs the pages
 
 

@@ -33,7 +33,7 @@ class Evaluation:
     num_users: int  #: users with at least one held-out item that counts: those that the means are over
     #: distinct held-out pairs that no model could rank: seen before, excluded, or not on the user's list
     num_unrankable: int
-    seconds: float
+    seconds: float  #: how long it took
     repeats: RepeatCounts  #: held-out pairs that the user had already, and what became of them
     warm: dict[str, float] = field(default_factory=dict)  #: among items with an edge in training; empty if `cold` is
     cold: dict[str, float] = field(default_factory=dict)  #: among items without one; empty where none is held out

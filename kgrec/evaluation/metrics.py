@@ -205,7 +205,7 @@ EDGES: tuple[Of, ...] = ("ratings", "clicks")  #: where each held-out edge count
 class Formula:
     """A metric's definition: all that is known of it anywhere."""
 
-    name: str
+    name: str  #: without its cut-off
     #: what it is computed from: each user's list, all lists together, predicted ratings, predicted clicks, or the ranks
     #: of held-out facts
     of: Of
@@ -215,7 +215,7 @@ class Formula:
     #: ratings and clicks: (score [n], truth [n], user [n]) -> DoubleTensor [U], each user's own; None: they have none
     of_user: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
     cut_off: bool = True  #: whether a name has one, as `ndcg@10`
-    lower_is_better: bool = False
+    lower_is_better: bool = False  #: as of errors
     least_depth: int = 0  #: ranks that must be known whatever the cut-off
     #: clicks: what must be there for it to be defined, clicks and non-clicks of all edges, or of some user
     classes: Literal["any", "both", "both of a user"] = "any"
@@ -294,6 +294,7 @@ class Metric:
 
     @property
     def higher_is_better(self) -> bool:
+        """Whether a higher value is a better one."""
         return not self.formula.lower_is_better
 
     def values(self, lists: Ranking) -> Tensor:

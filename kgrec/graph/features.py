@@ -25,8 +25,8 @@ class Feature:
     multi int64 [all codes], node n's from `ptr[n]` to `ptr[n + 1]` (none: missing); vector float32 [N, D] (zeros:
     missing); text a pyarrow string array [N] (null: missing)."""
 
-    schema: FeatureSchema
-    values: Any
+    schema: FeatureSchema  #: its kind, and its categories or dimensions
+    values: Any  #: see above
     ptr: Tensor | None = None  #: LongTensor [N + 1], of multi only
 
     def __len__(self) -> int:

@@ -68,6 +68,7 @@ class Graph(GraphParts):
 
     @property
     def device(self) -> torch.device:
+        """Where its tensors are."""
         return self.edge_index.device
 
     def range(self, node_type: str) -> range:

@@ -32,7 +32,7 @@ class Candidates:
 class GraphParts:
     """What a graph holds. Whoever makes or stores a graph deals in these; `Graph.of` makes a graph of them."""
 
-    schema: Schema
+    schema: Schema  #: node types, edge types and features
     edge_index: Tensor  #: LongTensor [2, E], local numbers
     relation_ptr: tuple[int, ...]  #: [R + 1], edges of the r-th edge type are relation_ptr[r] : relation_ptr[r + 1]
     time: Tensor  #: LongTensor [E], unix seconds; NO_TIME for facts
@@ -49,18 +49,22 @@ class GraphParts:
 
     @property
     def node_types(self) -> list[str]:
+        """The node types, in the order of their numbers."""
         return list(self.schema.nodes)
 
     @property
     def edge_types(self) -> list[EdgeType]:
+        """The edge types as (source, relation, target), in the order of their numbers."""
         return list(self.schema.edges)
 
     @property
     def num_nodes(self) -> int:
+        """Number of nodes of all types."""
         return self.schema.num_nodes
 
     @property
     def num_edges(self) -> int:
+        """Number of edges of all types."""
         return self.edge_index.shape[1]
 
     @cached_property

@@ -69,7 +69,7 @@ def free_names(texts: Iterable[str]) -> dict[str, str]:
 class FeatureSchema:
     """A typed column of nodes or edges."""
 
-    kind: FeatureKind
+    kind: FeatureKind  #: numeric, categorical, multi, text or vector
     categories: tuple[str, ...] = ()  #: of categorical and multi, in the order of their codes
     dim: int = 0  #: of a vector
     entries: int = 0  #: of multi, all codes of all rows when the graph was made
@@ -79,9 +79,9 @@ class FeatureSchema:
 class NodeSchema:
     """A node type: how many nodes, and what each has."""
 
-    count: int
+    count: int  #: number of nodes
     label: str = ""  #: the name in the source: an IRI, a file's own word
-    features: Mapping[str, FeatureSchema] = field(default_factory=dict)
+    features: Mapping[str, FeatureSchema] = field(default_factory=dict)  #: by column
 
 
 @dataclass(frozen=True)
@@ -90,15 +90,15 @@ class EdgeSchema:
 
     label: str = ""  #: the name in the source: an IRI, a file's own word
     inverse_of: str | None = None  #: the relation that states the same facts backwards
-    features: Mapping[str, FeatureSchema] = field(default_factory=dict)
+    features: Mapping[str, FeatureSchema] = field(default_factory=dict)  #: by column
 
 
 @dataclass(frozen=True)
 class Schema:
     """All that a model may build its parameters' shapes from."""
 
-    nodes: Mapping[str, NodeSchema]
-    edges: Mapping[EdgeType, EdgeSchema]
+    nodes: Mapping[str, NodeSchema]  #: by node type
+    edges: Mapping[EdgeType, EdgeSchema]  #: by edge type: (source, relation, target)
     target: EdgeType | None = None  #: the edge type that is recommended
     #: "split" and "candidates" that the data set is known by; "positives": ALL_EDGES where its rankings learn from all
     #: target edges, whatever their label `click`
@@ -122,6 +122,7 @@ class Schema:
 
     @property
     def num_nodes(self) -> int:
+        """Number of nodes of all types."""
         return sum(node.count for node in self.nodes.values())
 
     def edge_types(self, *names: str | EdgeType) -> list[EdgeType]:

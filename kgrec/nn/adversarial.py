@@ -139,7 +139,7 @@ class AdversarialRanking(Recommender, ABC):
     like best, mostly true edges that the head has already.
     """
 
-    config: AdversarialRankingConfig
+    config: AdversarialRankingConfig  #: its settings
 
     def __init__(self, graph: Graph, config: AdversarialRankingConfig, generator: Recommender) -> None:
         super().__init__(graph, config)

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from kgrec.nn.dropout import LEVELS, Dropout, draw_bytes
 
+#: How a node and the sum of its neighbors are joined (Wang et al. 2019, eqs. 6 to 8)
 AggregatorName = Literal["bi-interaction", "gcn", "graphsage"]
 SLOPE = 0.2  #: of LeakyReLU, as in the authors' code
 

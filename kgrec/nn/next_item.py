@@ -179,6 +179,7 @@ class NextItem(Recommender, ABC):
         return torch.optim.AdamW(parameters, lr=lr, weight_decay=self.config.l2, fused=True)
 
     def loss(self, batch: Batch) -> Tensor:
+        """The ranking loss of the true item at each step, a mean over the steps."""
         assert batch.history is not None
         pad = self.ranking.known.pad
         there = batch.history != pad if batch.masked is None else (batch.history != pad) | batch.masked

@@ -20,6 +20,7 @@ from kgrec.nn.entries import entries
 from kgrec.samplers import Negatives
 from kgrec.settings import settings
 
+#: Losses of rankings, as the setting `loss` takes them
 LossName = Literal["bpr", "bce", "gbce", "softmax", "sampled_softmax", "ccl", "bpr_max", "top1_max"]
 TINY = 1e-12
 

@@ -75,9 +75,9 @@ class Batch:
 class Stream:
     """Which of all random streams: the same five numbers always give the same batches."""
 
-    seed: int = 0
+    seed: int = 0  #: of the whole training
     objective: int = 0  #: position of the objective in the model's list
-    epoch: int = 0
+    epoch: int = 0  #: number of the epoch
     rank: int = 0  #: the process
     world: int = 1  #: number of processes
     path: tuple[int, ...] = ()  #: a stream within the stream

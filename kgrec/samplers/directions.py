@@ -38,10 +38,12 @@ class Directions:
 
     @property
     def num_relations(self) -> int:
+        """Number of edge types, those that are read backwards counted apart."""
         return len(self.edge_types)
 
     @property
     def num_edges(self) -> int:
+        """Number of edges, those that are read backwards counted apart."""
         return self.relation_ptr[-1]
 
     def relation(self, position: Tensor) -> Tensor:

@@ -32,7 +32,8 @@ class Seeds(Protocol):
     """What one example is."""
 
     @property
-    def device(self) -> torch.device: ...
+    def device(self) -> torch.device:
+        """Where its tensors are."""
 
     @property
     def by_example(self) -> bool:
@@ -48,7 +49,8 @@ class Batches(Protocol):
 
     def __len__(self) -> int: ...
 
-    def epoch(self, stream: Stream) -> Iterator[Any]: ...
+    def epoch(self, stream: Stream) -> Iterator[Any]:
+        """The batches of one epoch, in the order that the stream gives."""
 
 
 class Loader:

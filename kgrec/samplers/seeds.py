@@ -33,6 +33,7 @@ class Edges:
 
     @property
     def device(self) -> torch.device:
+        """Where its tensors are."""
         return self.graph.device
 
     def __len__(self) -> int:
@@ -74,6 +75,7 @@ class Nodes:
 
     @property
     def device(self) -> torch.device:
+        """Where its tensors are."""
         return self.graph.device
 
     def __len__(self) -> int:

@@ -67,6 +67,7 @@ class Sequences:
 
     @property
     def device(self) -> torch.device:
+        """Where its tensors are."""
         return self.graph.device
 
     def __len__(self) -> int:

@@ -32,7 +32,7 @@ class Split:
     valid: Graph | None  #: target edges that choose epochs and settings
     test: Graph  #: target edges that are measured once
     candidates: Candidates | None = None  #: items to rank at test; None: all that a user has not seen
-    candidates_name: str | None = None
+    candidates_name: str | None = None  #: what `candidates` is called in the graph
     whole: Graph | None = None  #: where facts are held out: the graph, with train, valid and test
     repeats: Repeats = "miss"  #: what becomes of held-out pairs that the user had already
     left_out: int = 0  #: target edges that are no clicks, and so are not in any part; 0 where all are positives

@@ -18,13 +18,14 @@ Skips = Mapping[str, str]  #: names of checks that a model cannot pass, and why
 class ModelContract:
     """The contract as a class to inherit: see the module's beginning."""
 
-    model: ClassVar[Model]
-    config: ClassVar[Config] = {}
-    epochs: ClassVar[int] = EPOCHS
-    skips: ClassVar[Skips] = {}
+    model: ClassVar[Model]  #: a name of `kgrec models`, a dotted path, or the class
+    config: ClassVar[Config] = {}  #: settings for a graph of 60 users
+    epochs: ClassVar[int] = EPOCHS  #: so many as it needs to learn there
+    skips: ClassVar[Skips] = {}  #: by name of a check, why it cannot be passed
 
     @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
     def test_contract(self, check: Callable[[Subject], None]) -> None:
+        """Each check is a case."""
         _run(check, self.model, self.config, self.epochs, self.skips)
 
 

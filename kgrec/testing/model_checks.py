@@ -233,6 +233,7 @@ def _close(found: Tensor, wanted: Tensor, what: str) -> None:
     torch.testing.assert_close(found, wanted, rtol=RTOL, atol=ATOL, msg=lambda message: f"{what}: {message}")
 
 
+#: What every model must pass; the name of each says what it is
 CHECKS: tuple[Callable[[Subject], None], ...] = (
     scores_are_finite_one_for_each_user_and_item,
     scoring_twice_gives_the_same,

@@ -63,11 +63,11 @@ def planted_graph() -> Graph:
 class Subject:
     """A model that was trained on the planted graph, without each user's last two items."""
 
-    name: str
-    config: Any
-    epochs: int
+    name: str  #: of the model
+    config: Any  #: its settings
+    epochs: int  #: how many it was trained for
     model: Recommender = field(repr=False)  #: in eval mode
-    parts: Split = field(repr=False)
+    parts: Split = field(repr=False)  #: what it was trained on, and each user's last two items
     before: Mapping[str, Tensor] = field(repr=False)  #: its parameters as built
     resume_at: int  #: an epoch before the last
     saved: tuple[bytes, bytes] = field(
@@ -76,17 +76,21 @@ class Subject:
 
     @property
     def train(self) -> Graph:
+        """What it was trained on."""
         return self.parts.train
 
     @property
     def items(self) -> Tensor:
+        """Flat numbers of all items."""
         return self.train.nodes("item")
 
     def query(self, users: Tensor) -> Query:
+        """What users did in training. users: LongTensor [B], flat."""
         return query_of(self.train, users)
 
     @torch.no_grad()
     def score(self, query: Query, items: Tensor) -> Tensor:
+        """The model's scores, FloatTensor [B, C], without gradients. items: LongTensor [C] or [B, C], flat."""
         return self.model.score(query, items)
 
     def loaded(self) -> Recommender:

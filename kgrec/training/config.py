@@ -20,6 +20,7 @@ class AdversarialConfig:
     begin: PositiveInt = 1  #: the first epoch with it
 
     def is_on(self, epoch: int) -> bool:
+        """Whether an epoch (from 1) trains with it."""
         return self.weight > 0 and epoch >= self.begin
 
 

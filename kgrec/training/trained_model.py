@@ -29,8 +29,10 @@ class TrainedModel:
     name: str  #: the model's name
     model: Recommender  #: in eval mode
     graph: Graph  #: types, ids, labels and the known target edges; no facts where it was loaded from a folder
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    path: Path | None = None
+    metrics: Mapping[str, Any] = field(
+        default_factory=dict
+    )  #: what metrics.json holds: by part and metric, and what is known of the training
+    path: Path | None = None  #: its run folder; None: it is in memory alone
     split: str | None = None  #: the SPEC that it was trained by
     candidates: str | None = None  #: the list that it was measured on
     repeats: Repeats = "miss"  #: what became of held-out pairs that users had already

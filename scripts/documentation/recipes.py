@@ -24,7 +24,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "candidates": {"file": "lists.csv"},
 }
 NAMED = {"nodes", "edges", "links", "splits", "candidates"}  #: those that have a name beneath them
-OTHERWISE = ("file", "parts", "files", "endpoint", "template", "predicate", "tables")
+OTHERWISE = ("file", "parts", "files", "endpoint", "template", "predicate")
 """Keys of which a part has one, so that the one that is shown takes the place of the one that is needed."""
 
 
@@ -71,7 +71,7 @@ def _with(value: Any, needed: dict[str, Any]) -> Any:
     """A part, or each of several, with what it needs and does not say."""
     if isinstance(value, list):
         return [_with(one, needed) for one in value]
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or "tables" in value:
         return value
     taken = any(key in value for key in OTHERWISE)
     return {**{key: one for key, one in needed.items() if not (taken and key in OTHERWISE)}, **value}

@@ -16,14 +16,14 @@ MOST = 30  #: node types or relations that are listed
 class AdoptionReport:
     """Counts before and after, and what was assumed, changed or dropped, a line each."""
 
-    folder: str
-    nodes: dict[str, int] = field(default_factory=dict)
+    folder: str  #: the graph folder that was checked
+    nodes: dict[str, int] = field(default_factory=dict)  #: by node type
     edges: dict[str, int] = field(default_factory=dict)  #: by `source-relation-target`
     target: str | None = None  #: the same of the relation to recommend
     former_nodes: dict[str, int] = field(default_factory=dict)  #: what the former graph.json says; none: there was none
     #: of the relations that the former graph.json names; it keeps no counts of edges
     former_edges: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  #: what was assumed, changed or dropped
 
     def count(self, graph: GraphParts, former: Schema | None) -> None:
         """Take over what the graph holds, and what the former graph.json says."""

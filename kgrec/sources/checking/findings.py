@@ -14,7 +14,7 @@ class Problem:
     file: str  #: as the recipe says it, or as it stands in the graph folder
     message: str  #: what was found, what was wanted, what to do
     kind: str  #: such as "missing file", "bad number", "dangling id", "bad RDF"
-    severity: Severity = "error"
+    severity: Severity = "error"  #: error or note
     line: int | None = None  #: from 1; where a file has no lines, the same as `row`
     value: str | None = None  #: what was found there
     column: str | int | None = None  #: the name of a table's column; of RDF and JSON, the character in the line

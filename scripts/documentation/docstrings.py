@@ -1,0 +1,154 @@
+"""Docstrings as the site shows them: what stands in `#:` comments beside fields, and examples as blocks of their own.
+
+An extension of griffe, by which mkdocstrings reads the code without importing it.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+import griffe
+
+from documentation.tables import prose
+from kgrec.field_texts import field_texts
+
+MARK = "#:"
+HIDDEN = {"FORMER", "forward"}  #: names of classes that need no explanation: the site does not show them
+
+
+class Docstrings(griffe.Extension):
+    """Gives attributes the text beside them as their docstring, and makes Markdown of all docstrings."""
+
+    def on_object(self, *, obj: griffe.Object, loader: griffe.GriffeLoader, **kwargs: object) -> None:
+        """Mend one object's docstring."""
+        if obj.docstring is not None:
+            obj.docstring.value = as_markdown(obj.docstring.value)
+        elif isinstance(obj, griffe.Attribute) and obj.parent is not None:
+            text = text_beside(obj)
+            if text:
+                obj.docstring = griffe.Docstring(as_markdown(text), lineno=obj.lineno, parent=obj)
+
+
+def undocumented(found: griffe.Object | griffe.Alias, name: str) -> Iterator[str]:
+    """A name, and what of a class is public, where it has no docstring: methods, properties, and fields of the class.
+
+    What a class takes over from a base in another way needs no docstring where it has one there.
+    """
+    if not found.docstring:
+        yield name
+    for member in found.members.values() if found.is_class else ():
+        is_field = member.is_attribute and (
+            "property" in member.labels or member.name in _annotated(Path(str(found.filepath)), found.name)
+        )
+        if not (member.is_function or is_field) or member.is_alias or member.name.startswith("_") or member.docstring:
+            continue
+        if member.name not in HIDDEN and not _documented_above(found, member.name):
+            yield f"{name}.{member.name}"
+
+
+def _documented_above(found: griffe.Object | griffe.Alias, name: str) -> bool:
+    """Whether a base has a member of this name with a docstring."""
+    assert isinstance(found, griffe.Class | griffe.Alias)
+    return any(name in base.members and base.members[name].docstring for base in found.mro())
+
+
+@functools.cache
+def _annotated(path: Path, name: str) -> frozenset[str]:
+    """The fields in a class's body."""
+    classes = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ClassDef)]
+    body = next((node.body for node in classes if node.name == name), [])
+    return frozenset(ast.unparse(node.target) for node in body if isinstance(node, ast.AnnAssign))
+
+
+def text_beside(attribute: griffe.Attribute) -> str:
+    """The comment beside a field of a class or a name of a module, one line; "": there is none."""
+    path = attribute.filepath
+    if attribute.parent is None or not isinstance(path, Path) or not path.is_file():
+        return ""
+    if attribute.parent.is_class:
+        return _fields(path, attribute.parent.name).get(attribute.name, "")
+    return _names(path).get(attribute.name, "")
+
+
+@functools.cache
+def _fields(path: Path, name: str) -> dict[str, str]:
+    source = path.read_text(encoding="utf-8")
+    return _descriptions(source, name) | field_texts(source, name)
+
+
+def _descriptions(source: str, name: str) -> dict[str, str]:
+    """By field of a class of pydantic its `description`."""
+    found = {}
+    classes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef) and node.name == name]
+    for node in classes[0].body if classes else ():
+        if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Call) and isinstance(node.target, ast.Name):
+            for one in node.value.keywords:
+                if one.arg == "description" and isinstance(one.value, ast.Constant):
+                    found[node.target.id] = str(one.value.value)
+    return found
+
+
+@functools.cache
+def _names(path: Path) -> dict[str, str]:
+    """The comments beside the names that a module assigns: behind the name, or in the lines before it."""
+    source = path.read_text(encoding="utf-8")
+    lines = source.splitlines()
+    found = {}
+    for node in ast.parse(source).body:
+        targets = (
+            [node.target] if isinstance(node, ast.AnnAssign) else node.targets if isinstance(node, ast.Assign) else []
+        )
+        texts: list[str] = []
+        above = node.lineno - 2
+        while above >= 0 and lines[above].startswith(MARK):
+            texts.insert(0, lines[above].removeprefix(MARK).strip())
+            above -= 1
+        texts += [lines[(node.end_lineno or node.lineno) - 1].partition(f"  {MARK}")[2].strip()]
+        for target in targets:
+            if isinstance(target, ast.Name) and any(texts):
+                found[target.id] = " ".join(filter(None, texts))
+    return found
+
+
+def as_markdown(text: str) -> str:
+    """A docstring in Markdown. It is prose but for examples after `>>>`, and paragraphs that are indented, which are
+    code.
+
+    >>> as_markdown("Adds [B, *S].\\n\\n>>> 1 + 1\\n2").split("\\n")
+    ['Adds \\\\[B, \\\\*S].', '', '```pycon', '>>> 1 + 1', '2', '```']
+    """
+    blocks: list[str] = []
+    example: list[str] = []
+    paragraph: list[str] = []
+
+    def end(lines: list[str], is_example: bool) -> None:
+        if lines:
+            blocks.append("\n".join(["```pycon", *lines, "```"]) if is_example else _paragraph(lines))
+            lines.clear()
+
+    for line in [*griffe.Docstring(text).value.split("\n"), ""]:
+        if line.startswith(">>>") or (example and line.strip()):
+            end(paragraph, False)
+            example.append(line)
+        elif line.strip():
+            paragraph.append(line)
+        else:
+            end(paragraph, False)
+            end(example, True)
+    return "\n\n".join(blocks)
+
+
+def _paragraph(lines: list[str]) -> str:
+    if all(line.startswith("    ") for line in lines):
+        return "\n".join(lines)
+    return "\n".join(_line(line) for line in lines)
+
+
+def _line(line: str) -> str:
+    text = prose(line)
+    parts = text.split("`")
+    text = "`".join(part if number % 2 else part.replace("__", r"\_\_") for number, part in enumerate(parts))
+    return f"\\{text}" if text.startswith("#") else text
