@@ -59,6 +59,7 @@ INTRODUCTION = """\
 # Keys of a recipe
 
 A recipe is a YAML file that says what the columns and predicates of your files mean. This page lists every key.
+[Recipes by example](../guides/recipes.md) shows how they are used.
 
 An editor that knows JSON Schema completes and checks the keys. `kgrec schema > recipe.schema.json` writes the schema,
 and the first line of a recipe names it:

@@ -19,6 +19,7 @@ MODELS = """\
 
 `kgrec models` lists them and `kgrec models NAME` explains the settings of one. `--set NAME=VALUE` sets a setting on the
 command line, a YAML file sets several (`--config FILE`), and `config={...}` sets them in Python.
+[Choosing a model](../guides/models.md) says which one suits which data.
 """
 SETTINGS = """\
 # Settings of a training
