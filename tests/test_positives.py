@@ -165,8 +165,10 @@ def test_windows_of_a_backtest_count_clicks_alone(graph):
     assert result.protocol == (
         "1 windows of 10 s; clicks alone; full ranking; users without history by popularity, no validation"
     )
+    assert result.edges_left_out == result.to_json()["edges_left_out"] == 3
     every = backtest("popularity", graph, every=10, windows=1, valid=False, metrics=["mrr@4"], all_edges=True)
     assert every.protocol == "1 windows of 10 s; full ranking; users without history by popularity, no validation"
+    assert every.edges_left_out == 0
     assert (every.windows[0].num_train, every.windows[0].num_test) == (4, 4)
 
 
@@ -175,6 +177,7 @@ def test_robustness_is_of_clicks_alone(graph):
     found = measure_robustness("popularity", graph, **options)
     assert found.protocol == "last_n:1; clicks alone; full ranking"
     assert found.clean["mrr@4"].mean == pytest.approx(5 / 12)
+    assert found.edges_left_out == found.to_json()["edges_left_out"] == 3
     assert measure_robustness("popularity", graph, **options, all_edges=True).protocol == "last_n:1; full ranking"
 
 
@@ -193,6 +196,9 @@ def test_the_command_line_says_it(graph, tmp_path):
     shown = CliRunner().invoke(app, words).stdout
     assert "left out: 3 target edges that are no clicks; --all-edges takes them for clicks" in shown
     assert "clicks alone" in shown
+    noise = ["--noise", "0.34", "--kinds", "drop", "--seeds", "1", "--split", "last_n:1"]
+    done = CliRunner().invoke(app, ["robustness", "popularity", str(folder), *noise])
+    assert "left out: 3 target edges that are no clicks" in done.stdout
     every = json.loads(CliRunner().invoke(app, [*words, "--all-edges", "--json"]).stdout)
     assert every["protocol"] == "last_n:1; full ranking"
     assert "5 of 8; rankings learn from clicks alone" in CliRunner().invoke(app, ["info", str(folder)]).stdout

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kgrec.cli.options import GraphFolder, ModelName, ResultOptions, TrainingOptions, job_option, with_options
-from kgrec.cli.output import by_metric, console, listed, plain, print_json, progress, repeats_line, status
+from kgrec.cli.output import (
+    by_metric,
+    console,
+    left_out_line,
+    listed,
+    plain,
+    print_json,
+    progress,
+    repeats_line,
+    status,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -71,6 +81,8 @@ def show(result: Backtest, screen: Console) -> None:
     rows |= {"mean": result.mean, "spread": spread}
     for values in by_metric("test from", rows, title="Metrics", width=screen.width):
         screen.print(values)
+    if result.edges_left_out:
+        screen.print(left_out_line(result.edges_left_out))
     line = repeats_line(together([window.repeats for window in result.windows if window.repeats]))
     if line is not None:
         screen.print(line)

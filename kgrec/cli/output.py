@@ -121,9 +121,8 @@ def show_metrics(metrics: Mapping[str, Any]) -> None:
             f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in rest.items()
         )
     )
-    if "edges_left_out" in metrics:
-        left_out = f"{metrics['edges_left_out']:,} target edges that are no clicks"
-        screen.print(f"left out: {left_out}; --all-edges takes them for clicks")
+    if metrics.get("edges_left_out"):
+        screen.print(left_out_line(metrics["edges_left_out"]))
     line = repeats_line(metrics.get("repeats", {}))
     if line is not None:
         screen.print(line)
@@ -133,6 +132,11 @@ def show_metrics(metrics: Mapping[str, Any]) -> None:
         screen.print(f"{edges} from a node to itself, left out: nobody is recommended to themselves")
     if "init" in metrics:
         screen.print(_start(metrics["init"]))
+
+
+def left_out_line(number: int) -> str:
+    """That a ranking left out target edges that are no clicks."""
+    return f"left out: {number:,} target edges that are no clicks; --all-edges takes them for clicks"
 
 
 def note_control(metrics: Mapping[str, Any]) -> None:

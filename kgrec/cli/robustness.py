@@ -17,7 +17,17 @@ from kgrec.cli.options import (
     comma_separated,
     with_options,
 )
-from kgrec.cli.output import by_metric, console, listed, plain, print_json, progress, repeats_line, status
+from kgrec.cli.output import (
+    by_metric,
+    console,
+    left_out_line,
+    listed,
+    plain,
+    print_json,
+    progress,
+    repeats_line,
+    status,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -99,6 +109,8 @@ def show(result: Robustness, screen: Console) -> None:
             interval,
         )
     screen.print(table)
+    if result.edges_left_out:
+        screen.print(left_out_line(result.edges_left_out))
     line = repeats_line(result.repeats)
     if line is not None:
         screen.print(line)

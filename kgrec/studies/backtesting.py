@@ -71,6 +71,7 @@ class Backtest:
     windows: list[Window]
     mean: dict[str, float]  #: by metric, over the windows that were not skipped
     spread: dict[str, float | None]  #: sample standard deviation; None of a single window
+    edges_left_out: int = 0  #: target edges that are no clicks, which no window counts
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data."""
@@ -135,7 +136,10 @@ def backtest(
         done.append(window)
         if notify is not None:
             notify(window)
-    result = _summary(job.model, job.training.seed, done, _protocol(every, valid, job, done, left_out))
+    result = replace(
+        _summary(job.model, job.training.seed, done, _protocol(every, valid, job, done, left_out)),
+        edges_left_out=left_out,
+    )
     if job.out is not None:
         with whole(job.out, job.overwrite, BACKTEST_FILE) as draft:
             draft.write_text(json.dumps(result.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

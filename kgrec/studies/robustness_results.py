@@ -80,6 +80,7 @@ class Robustness:
     cells: list[Cell]  #: kind by kind, by rising rate; none of rate 0
     #: held-out pairs that users had already, without noise, as `RepeatCounts.to_json` has them
     repeats: dict[str, Any] = field(default_factory=dict)
+    edges_left_out: int = 0  #: target edges that are no clicks, which are in no part
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data."""

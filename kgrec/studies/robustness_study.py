@@ -125,6 +125,7 @@ def measure_robustness(
     result = summarise(
         job.model, protocol, parse(job.metrics[0]).name if job.metrics else CHOOSERS[job.trained_for], trials
     )
+    result = replace(result, edges_left_out=left_out)
     if job.out is not None:
         write_results(result, job.out, job.overwrite)
     return result
