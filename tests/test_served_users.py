@@ -276,12 +276,14 @@ def test_answers_say_it_in_tables_json_and_files(
     assert objects[0].to_arrow()["reason"].to_pylist() == [BY_POPULARITY] * 2
 
 
-def spoken(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object) -> str:
-    """What a command prints to stdout."""
+def spoken(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object, code: int = 0
+) -> str:
+    """What a command prints to stdout. code: that it ends with."""
     monkeypatch.setattr(sys, "argv", ["kgrec", *map(str, arguments)])
     with pytest.raises(SystemExit) as end:
         cli.main()
-    assert not end.value.code
+    assert (end.value.code or 0) == code
     return capsys.readouterr().out
 
 
@@ -485,6 +487,26 @@ def test_a_figure_over_few_users_says_so(capsys: pytest.CaptureFixture[str]) -> 
     assert ["candidates", "50", "43", "7"] in rows
     assert [line for line in text.splitlines() if "too few" in line] == ["test_cold: too few users to tell (29)"]
     assert "9 of 1,200 users have no history in training: 9 served by popularity" in text
+
+
+def test_windows_and_comparisons_over_few_users_say_so_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three users of the test in the last ten seconds, of whom eve has no history."""
+    rows = [*BOUGHT, ("cem", "e", 20), ("ann", "e", 21), ("eve", "b", 22)]
+    graph_of(rows).save(tmp_path / "graph")
+    window = ("--every", "1m", "--windows", 1, "--no-valid", "--metrics", "mrr@5")
+    spoken_of = spoken(capsys, monkeypatch, "backtest", "popularity", tmp_path / "graph", *window, code=1)
+    assert spoken_of == ""  # all edges are in one window of a minute
+    later = [(user, item, 60 * time) for user, item, time in rows]
+    graph_of(later).save(tmp_path / "later")
+    window = ("--every", "3m", "--windows", 1, "--no-valid", "--metrics", "mrr@5")
+    text = spoken(capsys, monkeypatch, "backtest", "popularity", tmp_path / "later", *window)
+    assert "users without history by popularity" in text and "1970-01-01T00:19Z: too few users to tell (3)" in text
+    for model in ("popularity", "ease"):
+        train(model, graph_of(later), split="by_time:01200,01200", metrics=["mrr@5"], out=tmp_path / model)
+    text = spoken(capsys, monkeypatch, "compare", tmp_path / "popularity", tmp_path / "ease", "--resamples", 10)
+    assert "the comparison: too few users to tell (3)" in text
 
 
 def test_metrics_of_before_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,7 @@ from kgrec.cli.output import (
     progress,
     repeats_line,
     status,
+    too_few,
 )
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ def show(result: Backtest, screen: Console) -> None:
         screen.print(values)
     if result.edges_left_out:
         screen.print(left_out_line(result.edges_left_out))
+    for few in too_few({_minute(one.start): one.num_users for one in result.windows if one.skipped is None}):
+        screen.print(few)
     line = repeats_line(together([window.repeats for window in result.windows if window.repeats]))
     if line is not None:
         screen.print(line)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kgrec.cli.options import Json, comma_separated
-from kgrec.cli.output import by_metric, console, plain, print_json
+from kgrec.cli.output import by_metric, console, plain, print_json, too_few
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,5 +55,7 @@ def show(comparison: Comparison, screen: Console) -> None:
         interval = "" if one.interval is None else f"{one.interval[0]:+.4f} to {one.interval[1]:+.4f}"
         table.add_row(one.metric, one.run, f"{one.difference:+.4f}", interval, "" if one.p is None else f"{one.p:.3g}")
     screen.print(table)
+    for line in too_few({"the comparison": comparison.num_users}):
+        screen.print(line)
     for note in comparison.notes:
         screen.print(note)

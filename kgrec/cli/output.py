@@ -109,10 +109,8 @@ def show_metrics(metrics: Mapping[str, Any]) -> None:
         table.add_row(name, *(f"{one[name]:,}" if name in one else "" for one in of_parts))
     screen = console()
     screen.print(table)
-    for part, found in counts.items():
-        users = found.get("users", LEAST_USERS_FOR_A_FIGURE)
-        if users < LEAST_USERS_FOR_A_FIGURE:
-            screen.print(f"{part}: too few users to tell ({users:,})")
+    for few in too_few({part: found["users"] for part, found in counts.items() if "users" in found}):
+        screen.print(few)
     if "without_history" in metrics:
         screen.print(_without_history(metrics["without_history"], metrics["num_users"]))
     rest = {name: value for name, value in metrics.items() if not isinstance(value, dict)}
@@ -168,6 +166,17 @@ def repeats_line(counts: Mapping[str, Any]) -> str | None:
     highest = counts.get("highest_hit_rate", 1)
     limit = f" (the hit rate is at most {highest:.4f})" if highest < 1 else ""
     return f"{repeats} and count as missed{limit}; say --repeats skip or recommend"
+
+
+def too_few(users: Mapping[str, float]) -> Iterator[str]:
+    """A line for each figure that is a mean over too few users. users: how many by the figure's name.
+
+    >>> list(too_few({"test": 1200, "test_cold": 7}))
+    ['test_cold: too few users to tell (7)']
+    """
+    for name, number in users.items():
+        if number < LEAST_USERS_FOR_A_FIGURE:
+            yield f"{name}: too few users to tell ({number:,})"
 
 
 def _without_history(counts: Mapping[str, int], users: int) -> str:
