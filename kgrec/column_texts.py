@@ -31,7 +31,7 @@ def texts_of(column: Column, name: str = "the column") -> Column:
     |---|---|
     | strings | as they stand |
     | integers | decimal digits |
-    | floats | whole ones as integers (from 2^63 on with an exponent), others the shortest that reads back; NaN: null |
+    | floats | whole ones as integers (2^63 and more with an exponent), others the shortest that reads back; NaN: null |
     | decimals | without zeros at their end: a scale belongs to the type, not to the value |
     | truth values | `true`, `false` |
     | dates, times | `2020-01-31`, `13:05:00.5` |

@@ -13,8 +13,8 @@ MARK = "#:"  #: begins a comment that is about a field
 def field_texts(source: str, name: str) -> dict[str, str]:
     """What the `#:` comments of a class say of its fields, by field, one line each; without those that say nothing.
 
-    source: of a file or of the class itself; name: the class's. A comment stands behind a field, and may go on on lines
-    of its own; or on lines of its own before the field, where nothing stands behind it.
+    source: of a file or of the class itself; name: the class's. A comment stands behind a field, and may continue on
+    lines of its own; or on lines of its own before the field, where nothing stands behind it.
 
     >>> source = '''
     ... class Config:

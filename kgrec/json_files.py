@@ -55,7 +55,7 @@ def described(value: object) -> str:
     try:
         shown = repr(value)
     except ValueError:  # a whole number of more digits than Python writes
-        shown = "a very large number"
+        shown = "a number of thousands of digits"
     shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}..."
     match value:
         case dict():

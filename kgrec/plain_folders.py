@@ -20,8 +20,8 @@ def must_be_plain(folder: Path, remedy: str) -> list[str]:
     """The names of the files in a folder and the folders below it, relative to it, `/` between them. The folder itself
     may be reached by a link, as whoever names it chose that; a link within it was chosen by whoever made the folder.
 
-    Raises KgrecError for a symbolic link, for what is neither file nor folder (a pipe, a device), for very many, and
-    for a folder whose path is not UTF-8.
+    Raises KgrecError for a symbolic link, for what is neither file nor folder (a pipe, a device), for too many of them,
+    and for a folder whose path is not UTF-8.
     """
     if is_no_unicode(str(folder)):
         raise wrong_file(

@@ -50,7 +50,7 @@ SECONDS_TO_RAISE = 0.02  #: until a signal that came where nothing can be raised
 def wait_briefly() -> None:
     """Let OpenMP's threads spin some microseconds and then sleep; to be called before torch starts.
 
-    By default they spin for ever, and a batch takes ten times as long where another process shares the cores.
+    By default they never stop spinning, and a batch takes ten times as long where another process shares the cores.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")

@@ -122,7 +122,7 @@ def gini(recommended: Tensor) -> float:
 def rmse(error: Tensor, user: Tensor | None = None) -> Tensor:
     """Root of the mean squared error, a DoubleTensor [], or each user's own, [U].
 
-    error: Tensor [n], predicted less true ratings; user: LongTensor [n], numbers from 0.
+    error: Tensor [n], predicted ratings minus the true ones; user: LongTensor [n], numbers from 0.
 
     >>> rmse(torch.tensor([3.0, -3.0, 1.0]), torch.tensor([0, 0, 1])).tolist()
     [3.0, 1.0]

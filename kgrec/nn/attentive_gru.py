@@ -12,8 +12,8 @@ from kgrec.nn.next_item import Paths
 
 class AttentiveGRU(nn.Module):
     """c_t = sum of alpha_j h_j over the steps j = 1..t, where alpha = softmax(e) over those steps and
-    e_j = v' tanh(W_h h_j + W_x x_j), with h the GRU's states and x the steps (additive attention, Bahdanau et al. 2015;
-    over a user's steps as in NARM, Li et al. 2017).
+    `e_j = v' tanh(W_h h_j + W_x x_j)`, with h the GRU's states and x the steps (additive attention, Bahdanau et
+    al. 2015; over a user's steps as in NARM, Li et al. 2017).
 
     Every step's c_t comes from prefix sums of exp(e_j) h_j and exp(e_j), so a path of L steps costs O(L).
     """

@@ -33,7 +33,7 @@ class PairMLPConfig(EdgeModelConfig):
 class PairMLP(nn.Module):
     """Linear layers with ReLU between them on [u; v], to one number.
 
-    The first layer is W_u u + W_v v + b, so each user's and each item's part is computed once. Without gradients, a
+    The first layer is `W_u u + W_v v + b`, so each user's and each item's part is computed once. Without gradients, a
     catalog is scored in chunks of items: memory does not grow with it.
     """
 

@@ -84,8 +84,8 @@ class BuildReport:
 
     @property
     def left_out(self) -> dict[str, list[LeftOut]]:
-        """Of what was dropped, the facts and values: why -> the most frequent predicates and classes, at most
-        MOST_DETAILS of them."""
+        """Of what was dropped, the facts and values: why -> the most frequent predicates and classes, no more
+        than MOST_DETAILS of them."""
         of_reason: dict[str, list[tuple[str, _Detail]]] = {}
         for (why, _), detail in self._details.items():
             of_reason.setdefault(why.format(detail.iri), []).append((why, detail))

@@ -20,7 +20,7 @@ class BadRows:
     """
 
     def __init__(self, on_bad_rows: Literal["error", "report"] = "error", *, keep_going: bool = False) -> None:
-        self.faults: list[Fault] = []  #: at most MOST errors and MOST notes
+        self.faults: list[Fault] = []  #: no more than MOST errors and MOST notes
         self._count: Counter[Severity] = Counter()
         self._listed: Counter[Severity] = Counter()
         self._keep_going = keep_going

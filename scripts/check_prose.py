@@ -1,0 +1,116 @@
+"""Check the words of the documentation, docstrings, help texts and messages by proselint. Code is left out.
+
+`python scripts/check_prose.py [FILE ...]` prints what it finds, and ends with 1 where that is anything. `scripts/test`
+runs it over everything, beside codespell.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from proselint.checks import __register__
+from proselint.config import DEFAULT, Config
+from proselint.registry import CheckRegistry
+from proselint.tools import LintFile
+
+ROOT = Path(__file__).resolve().parent.parent
+PLACES = ("*.md", "docs/**/*.md", "graphs/**/*.md", "kgrec/**/*.py", "scripts/*.py", "scripts/documentation/*.py")
+
+#: Checks that are off, and why
+OFF = {
+    "typography.symbols": "straight quotes and three dots are what terminals and editors show",
+    "typography.diacritical_marks": "to resume a training is no résumé",
+    "dates_times.am_pm": "it takes `3 among them` for a time of day",
+}
+WORDS = 4  #: that a text of the code has at least, to be prose
+FENCED = re.compile(
+    r"^(?P<indent>[ >]*)(?P<fence>`{3,}|~{3,}).*?^(?P=indent)(?P=fence)`*\s*$", re.MULTILINE | re.DOTALL
+)
+EXAMPLE = re.compile(r"^\s*(?:>>>|\.\.\.).*$", re.MULTILINE)
+CODE = re.compile(
+    r"``[^`]+``|`[^`\n]+(?:\n[^`\n]+)?`|<!--.*?-->|\]\([^)\s]+\)|https?://\S+|[\d.,%]*\d[\d.,%]*", re.DOTALL
+)
+HEADING = re.compile(r"^#+ .*$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Some prose and where it begins."""
+
+    line: int  #: from 1
+    text: str
+
+
+def passages(path: Path) -> Iterator[Passage]:
+    """The prose of a file: of Markdown all but its code, of Python its docstrings, `#:` comments and longer texts."""
+    source = path.read_text(encoding="utf-8")
+    if path.suffix == ".md":
+        yield Passage(1, without_code(FENCED.sub(lambda found: "\n" * found[0].count("\n"), source)))
+        return
+    for node in ast.walk(ast.parse(source)):
+        text = _text(node)
+        if text is not None and len(text.split()) >= WORDS:
+            yield Passage(getattr(node, "lineno", 1), without_code(EXAMPLE.sub("", text)))
+    for number, line in enumerate(source.splitlines(), 1):
+        if "#:" in line:
+            yield Passage(number, without_code(line.partition("#:")[2]))
+
+
+def _text(node: ast.AST) -> str | None:
+    """A text of the code, with a word in the place of each value that is put into it."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        number = count()
+        parts = [part.value if isinstance(part, ast.Constant) else f"value{next(number)}" for part in node.values]
+        return "".join(map(str, parts))
+    return None
+
+
+def without_code(text: str) -> str:
+    """The same in as many lines, with another word in the place of each piece of code and each number, and a word
+    behind each heading: what is repeated there is no slip.
+
+    >>> without_code("# Run it\\nRun `kgrec train` 2 or 2\\ntimes.")
+    '# Run it word0\\nRun word1 word2 or word3\\ntimes.'
+    """
+    number = count()
+    text = HEADING.sub(lambda found: f"{found[0]} `heading`", text)
+    return CODE.sub(lambda found: f"word{next(number)}" + "\n" * found[0].count("\n"), text)
+
+
+def findings(path: Path) -> Iterator[str]:
+    """What proselint says of a file, a line each."""
+    config: Config = {"max_errors": 1000, "checks": {**dict.fromkeys(OFF, False), **DEFAULT["checks"]}}
+    places: list[int] = []  # by line of the text that is checked, its line in the file
+    texts: list[str] = []
+    for number, passage in enumerate(passages(path)):
+        lines = [*passage.text.split("\n"), "", f"passage{number}.", ""]  # so that no phrase goes on from text to text
+        places += [passage.line + min(offset, len(lines) - 4) for offset in range(len(lines))]
+        texts += lines
+    if not texts:
+        return
+    for found in LintFile(str(path), "\n".join(texts)).lint(config):
+        line = places[min(max(found.pos[0] - 1, 0), len(places) - 1)]
+        result, name = found.check_result, path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+        yield f"{name}:{line}: {result.check_path}: {' '.join(result.message.split())}"
+
+
+def main(arguments: Sequence[str]) -> int:
+    paths = [Path(one).resolve() for one in arguments] or [
+        path for place in PLACES for path in sorted(ROOT.glob(place))
+    ]
+    CheckRegistry().register_many(__register__)
+    found = [line for path in paths for line in findings(path)]
+    print(*found, sep="\n", end="\n" if found else "")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
