@@ -94,7 +94,9 @@ def test_the_site_fails_for_a_broken_link(tmp_path):
         build(config)
 
     site("# A page\n\n[here](#a-page)\n", tmp_path / "good")
-    assert (tmp_path / "good/site/index.html").is_file()
+    page = (tmp_path / "good/site/index.html").read_text(encoding="utf-8")
+    assert "<h1" in page and "style" in page  # and nothing is fetched from elsewhere
+    assert re.findall(r'(?:src|rel="(?:stylesheet|preconnect|icon)" href)="(?:https?:)?//[^"]+', page) == []
     for number, text in enumerate(("[gone](gone.md)", "[gone](#gone)", "[gone](../README.md)")):
         with pytest.raises(Abort):
             site(f"# A page\n\n{text}\n", tmp_path / f"bad{number}")

@@ -75,7 +75,7 @@ def test_a_name_without_a_docstring_is_found(tmp_path):
     ]
     (tmp_path / "made_up/__init__.py").write_text("\n".join(code))
     loaded = griffe.load("made_up", search_paths=[tmp_path], extensions=griffe.load_extensions(docstrings.Docstrings))
-    assert loaded["Thing.size"].docstring.value == "how large" and loaded["NAME"].docstring.value == "a name"
+    assert loaded["Thing.size"].docstring.value == "How large." and loaded["NAME"].docstring.value == "A name."
     assert [*docstrings.undocumented(loaded["Thing"], "Thing")] == ["Thing.color", "Thing.move"]
     assert [*docstrings.undocumented(loaded["nothing"], "nothing")] == ["nothing"]
 

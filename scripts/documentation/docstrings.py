@@ -12,7 +12,7 @@ from pathlib import Path
 
 import griffe
 
-from documentation.tables import prose
+from documentation.tables import prose, sentence
 from kgrec.field_texts import field_texts
 
 MARK = "#:"
@@ -27,7 +27,7 @@ class Docstrings(griffe.Extension):
         if obj.docstring is not None:
             obj.docstring.value = as_markdown(obj.docstring.value)
         elif isinstance(obj, griffe.Attribute) and obj.parent is not None:
-            text = text_beside(obj)
+            text = sentence(text_beside(obj))
             if text:
                 obj.docstring = griffe.Docstring(as_markdown(text), lineno=obj.lineno, parent=obj)
 
