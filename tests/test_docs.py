@@ -211,6 +211,7 @@ WRONG = {
     "a mark of nothing": ("<!-- exit: 1 -->\n\nText.\n", "no block follows the mark exit"),
     "an unchecked language": ("```bash\nkgrec models\n```\n", "say 'console'"),
     "no language": ("```\n$ kgrec models\n```\n", "say 'text'"),
+    "code by indentation": ("Say this:\n\n    kgrec models\n", "put it between"),
     "no prompt": ("```console\nkgrec models\n```\n", "begins with `$ `"),
     "no end": ("```python\n1\n", "never closed"),
 }

@@ -17,7 +17,7 @@ class ApiPage:
     """A page of the library's reference."""
 
     title: str
-    about: str
+    about: str  #: Markdown
     modules: tuple[str, ...]  #: all public names of these
     names: tuple[str, ...] = ()  #: and these of `kgrec` itself
 
@@ -82,7 +82,11 @@ PAGES: dict[str, ApiPage] = {
     "errors": ApiPage(
         "Errors", "What is raised, and what it says.", ("kgrec.errors",), ("KgrecError", "BadData", "UnknownName")
     ),
-    "testing": ApiPage("Tests of your models", "The contract that every model passes.", ("kgrec.testing",)),
+    "testing": ApiPage(
+        "Tests of your models",
+        "::: kgrec.testing\n    options: {members: false, show_root_heading: false, show_root_toc_entry: false}",
+        ("kgrec.testing",),
+    ),
 }  # fmt: skip
 
 INHERITING = ("kgrec.Graph", "kgrec.Run", "kgrec.BadData", "kgrec.UnknownName")

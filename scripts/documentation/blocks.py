@@ -11,6 +11,8 @@ FENCE = re.compile(r"^(?P<indent>[ >]*)(?P<fence>`{3,}|~{3,})[ ]*(?P<language>[\
 TITLE = re.compile(r"""\btitle=(["'])(?P<title>.*?)\1""")
 MARK = re.compile(r"^\s*<!--\s*(?P<name>no-run|exit|with-stderr|not-a-recipe)\b\s*:?\s*(?P<text>.*?)\s*-->\s*$")
 SETUP = re.compile(r"^\s*<!--\s*setup\s*$")
+HOLDS_MORE = re.compile(r"^\s|^(?:[-*+]|\d+[.)]|!!!|\?\?\?\+?|===|:|\[\^[^\]]+\]:) ?")
+"""Begins what goes on with indented lines: a list, a note, a tab, a footnote."""
 REFUSED = {"": "text", "bash": "console", "sh": "console", "shell": "console", "pycon": "python", "yml": "yaml"}
 """Languages that no block may have, and the one to say instead."""
 
@@ -38,7 +40,12 @@ def blocks_of(page: str) -> list[Block]:
     marks: dict[str, str] = {}
     previous: Block | None = None  # the block before, where nothing but blank lines stands between
     lines = iter(enumerate(page.splitlines(), 1))
+    above = ""  # the last line that is not blank
+    is_apart = False  # whether a blank line stands between
     for number, line in lines:
+        if line.startswith(("    ", "\t")) and line.strip() and is_apart and not HOLDS_MORE.match(above):
+            raise WrongPage(f"line {number}: code by indentation, which is not run; put it between ```")
+        above, is_apart = (line, False) if line.strip() else (above, True)
         fence = FENCE.match(line)
         if fence:
             block = _fenced(fence, number, lines, marks)
