@@ -17,7 +17,7 @@ SHOP = Path(__file__).parent.parent / "graphs/shop/shop.yaml"
 MODELS: dict[str, dict[str, Any]] = {
     "popularity": {},
     "ease": {"l2": 100},
-    "mf": {"dim": 64, "lr": 5e-3, "l2": 1e-2, "batch_size": 256, "biases": True},
+    "mf": {"loss": "bpr", "negatives": 1, "init_std": 0.1, "lr": 5e-3, "l2": 1e-2, "batch_size": 256, "biases": True},
 }
 METRICS = ("recall@10", "ndcg@10", "hit_rate@10")
 

@@ -58,6 +58,8 @@ GRAPHS = {
     "held": {"users": 6_000, "items": 3_000, "edges": 30_000, "facts": 0},
     "large": {"users": 40_000, "items": 10_000, "edges": 1_500_000, "facts": 100_000},
 }
+#: of edge models, so that the same work is measured in every commit
+FORMER_DEFAULTS = {"loss": "bpr", "negatives": 1, "lr": 1e-3, "l2": 0.0, "init_std": 0.1}
 DATA = {
     "build": ("recipe",),
     "load": ("large",),
@@ -165,7 +167,7 @@ def load(data: Path, command: str, pause: Pause) -> None:
 
 def mf(data: Path, command: str, pause: Pause) -> None:
     """An epoch of mf over 120,000 interactions."""
-    train_on("medium", "mf", {}, data, pause)
+    train_on("medium", "mf", FORMER_DEFAULTS, data, pause)
 
 
 def sasrec(data: Path, command: str, pause: Pause) -> None:
@@ -175,12 +177,12 @@ def sasrec(data: Path, command: str, pause: Pause) -> None:
 
 def kgat(data: Path, command: str, pause: Pause) -> None:
     """An epoch of kgat over 20,000 interactions and 4,000 facts."""
-    train_on("small", "kgat", {}, data, pause)
+    train_on("small", "kgat", FORMER_DEFAULTS, data, pause)
 
 
 def lightgcn(data: Path, command: str, pause: Pause) -> None:
     """An epoch of lightgcn over 20,000 interactions."""
-    train_on("small", "lightgcn", {"batch_size": 512}, data, pause)
+    train_on("small", "lightgcn", {**FORMER_DEFAULTS, "batch_size": 512}, data, pause)
 
 
 def sampling(data: Path, command: str, pause: Pause) -> None:
@@ -225,7 +227,8 @@ def recommend(data: Path, command: str, pause: Pause) -> None:
     from kgrec import Graph, TrainingConfig, recommend, train
 
     training = TrainingConfig(epochs=1, device="cpu")
-    run = train("mf", Graph.load(data / "medium.graph"), split="ratio:0.01", training=training)
+    graph = Graph.load(data / "medium.graph")
+    run = train("mf", graph, split="ratio:0.01", config=FORMER_DEFAULTS, training=training)
     users = [f"u{user}" for user in range(3_000)]
     repeat(lambda: recommend(run, users, k=10), pause)
 

@@ -18,7 +18,17 @@ from kgrec.training.config import TrainingConfig
 from kgrec.training.processes import make_fabric
 from kgrec.training.trainer import Trainer
 
-SMALL = {"dim": 8, "batch_size": 64, "lr": 0.01, "l2": 1e-3, "hidden": (16,), "relation_dim": 8}
+SMALL = {
+    "dim": 8,
+    "batch_size": 64,
+    "lr": 0.01,
+    "loss": "bpr",
+    "negatives": 1,
+    "init_std": 0.1,
+    "l2": 1e-3,
+    "hidden": (16,),
+    "relation_dim": 8,
+}
 WORDS = ("space alien ship", "love kiss wedding", "horse sheriff gun", "ghost blood night")
 
 

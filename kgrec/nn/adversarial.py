@@ -20,6 +20,7 @@ from kgrec.nn import losses
 from kgrec.nn.edge_model import EdgeModel, EdgeModelConfig
 from kgrec.nn.embedding import NodeEmbedding, vector_tables
 from kgrec.nn.entries import entries
+from kgrec.nn.ranking_loss import LossName
 from kgrec.nn.watch import Watch, distinct_share, entropy_share
 from kgrec.optimizers import fused_adam, sgd
 from kgrec.samplers import Batch, Loader, Nodes
@@ -45,6 +46,7 @@ class AdversarialRankingConfig(EdgeModelConfig):
     base_config: dict[str, Any] = field(default_factory=dict)  #: settings of the base that this model has not itself
     #: settings of the judges (discriminators) that differ from the generator's
     d_config: dict[str, Any] = field(default_factory=dict)
+    loss: LossName = "bpr"  #: in pre-training, the loss of each true item beside those drawn
     negatives: NonNegativeInt = 8  #: in pre-training, items drawn for each true one
     hard: NonNegativeInt = 1  #: in pre-training, how many of these are kept, the best scored
     pretrain_epochs: NonNegativeInt = 20  #: epochs in which the generator learns alone, as its base does

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from kgrec.graph import Graph
@@ -15,7 +15,7 @@ from kgrec.model import Objective, Query, Recommender, Task
 from kgrec.nn.embedding import NodeEmbedding, vector_tables
 from kgrec.nn.label_loss import label_loss, label_of, mean_score, squares
 from kgrec.nn.node_features import NodeFeaturesConfig
-from kgrec.nn.ranking_loss import Drawn, RankingLoss, RankingLossConfig
+from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfig
 from kgrec.samplers import Batch, Edges, Loader, Nodes, Stage
 from kgrec.settings import settings
 
@@ -26,11 +26,13 @@ class EdgeModelConfig(NodeFeaturesConfig, RankingLossConfig):
 
     task: Task = "ranking"  #: what it is trained for: an order of items, ratings, or the probability of a click
     dim: PositiveInt = 64  #: numbers in a vector
+    loss: LossName = "sampled_softmax"  #: of a ranking: of each true item beside drawn ones, or beside all with softmax
+    negatives: NonNegativeInt = 16  #: items drawn for each true one, or for each batch where `shared`
     batch_size: PositiveInt = 2048  #: edges in a batch; with `loss: softmax`, users
-    lr: PositiveFloat = 1e-3  #: step size of the optimizer
+    lr: PositiveFloat = 1e-2  #: step size of the optimizer
     #: lambda, weight of the squares of the vectors that an example uses; of ratings and clicks, of all parameters
-    l2: NonNegativeFloat = 0.0
-    init_std: PositiveFloat = 0.1  #: standard deviation of the vectors at the start
+    l2: NonNegativeFloat = 0.01
+    init_std: PositiveFloat = 0.02  #: standard deviation of the vectors at the start
 
 
 class EdgeModel(Recommender, ABC):

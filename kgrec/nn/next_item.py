@@ -41,7 +41,7 @@ class NextItemConfig(NodeFeaturesConfig, RankingLossConfig):
     gap: PositiveInt | None = None  #: seconds without an edge that end a path (sessions); none: paths have no end
     behaviours: tuple[str, ...] = ()  #: relations along the path; (): the target alone. The target is what is predicted
     batch_size: PositiveInt = 128  #: paths in a batch
-    lr: PositiveFloat = 1e-3  #: step size of the optimizer
+    lr: PositiveFloat = 3e-3  #: step size of the optimizer
     l2: NonNegativeFloat = 0.0  #: weight decay of all parameters, apart from the loss (decoupled: AdamW)
     init_std: PositiveFloat = 0.02  #: standard deviation of the items' vectors at the start
 

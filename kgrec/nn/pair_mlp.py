@@ -6,12 +6,11 @@ from itertools import pairwise
 from typing import Annotated, ClassVar
 
 import torch
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from kgrec.nn.dropout import Dropout
 from kgrec.nn.edge_model import EdgeModelConfig
-from kgrec.nn.ranking_loss import LossName
 from kgrec.settings import settings
 
 CELLS = 1 << 22  #: numbers of one layer that scoring holds at once
@@ -21,11 +20,10 @@ CELLS = 1 << 22  #: numbers of one layer that scoring holds at once
 class PairMLPConfig(EdgeModelConfig):
     """Settings of edge models with a perceptron."""
 
-    loss: LossName = "bce"  #: of a ranking: of each true item beside drawn ones, or beside all with softmax
-    negatives: NonNegativeInt = 4  #: items drawn for each true one, or for each batch where `shared`
+    lr: PositiveFloat = 5e-3  #: step size of the optimizer
     hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64, 32, 16)  #: widths of the hidden layers
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  #: share of a layer's output that training sets to 0
-    init_std: PositiveFloat = 0.01  #: standard deviation of the vectors at the start
+    init_std: PositiveFloat = 0.05  #: standard deviation of the vectors at the start
 
     FORMER: ClassVar = {"layers": "hidden"}
 

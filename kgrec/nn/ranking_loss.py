@@ -50,7 +50,9 @@ class RankingLossConfig:
         if self.loss != "softmax" and not self.negatives and not self.in_batch:
             raise ValueError(f"loss {self.loss} wants negatives: set negatives to 1 or more, or in_batch")
         if self.hard and self.loss in ("softmax", "sampled_softmax", "gbce"):
-            raise ValueError(f"hard negatives do not estimate a sum over all items, so {self.loss} cannot take them")
+            raise ValueError(
+                f"hard negatives do not estimate a sum over all items, so {self.loss} cannot take them: set loss=bpr"
+            )
         if self.loss == "ccl" and not self.cosine:
             raise ValueError("ccl is a loss of cosines: set cosine=true")
         if self.magnitude and not self.cosine:

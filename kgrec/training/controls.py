@@ -104,16 +104,17 @@ def advice(model: str, task: str, course: Course) -> str:
 
 
 def _faster(settings: Any) -> list[str]:
-    lr = getattr(settings, "lr", None)
-    return [f"--set lr={10 * lr:g}"] if lr is not None and lr < LOW_LR else []
+    return [f"--set {name}={10 * lr:g}" for name, lr in _found(settings, "lr", "g_lr") if lr < LOW_LR]
 
 
 def _gentler(settings: Any) -> list[str]:
-    lr, l2 = getattr(settings, "lr", None), getattr(settings, "l2", None)
-    return [
-        *([] if lr is None else [f"--set lr={lr / 10:g}"]),
-        *([] if l2 is None else [f"--set l2={10 * l2 or 0.01:g}"]),
-    ]
+    lower = [f"--set {name}={lr / 10:g}" for name, lr in _found(settings, "lr", "g_lr")]
+    return [*lower, *(f"--set {name}={10 * l2 or 0.01:g}" for name, l2 in _found(settings, "l2", "g_l2"))]
+
+
+def _found(settings: Any, *names: str) -> list[tuple[str, float]]:
+    """The first of these settings that a model has, with its value; g_ is of a generator without a phase before."""
+    return [(name, getattr(settings, name)) for name in names if hasattr(settings, name)][:1]
 
 
 def _wider(settings: Any) -> list[str]:
