@@ -17,7 +17,7 @@ from crash_process import SIGNALS, Ended, Ending
 ABSENT, AS_BEFORE, WHOLE = "absent", "as before", "whole"
 OUTCOMES = (ABSENT, AS_BEFORE, WHOLE)
 #: Of metrics, what no two runs have in common
-TIMES = ("seconds_per_epoch", "evaluation_seconds", "peak_mb", "seconds")
+TIMES = ("fit_seconds", "seconds_per_epoch", "evaluation_seconds", "peak_mb", "seconds")
 DRAFT = re.compile(r"\.(?P<name>.+)\.(?P<what>part|old|lock)-[0-9a-f]{1,16}")
 
 Contents = Mapping[str, str]  #: relative path -> the hash of what a file holds, or `folder`

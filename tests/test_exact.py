@@ -14,7 +14,7 @@ import torch
 from kgrec import models
 from kgrec.graph import Graph
 from kgrec.model import Recommender
-from kgrec.run import train
+from kgrec.run import tasks_of, train
 from kgrec.sources.building import build_to
 from kgrec.training.trainer import Trainer
 
@@ -95,7 +95,8 @@ def test_a_seed_gives_one_run_however_often_it_is_cut_off(
 ) -> None:
     name, config, fields = case
     training = {"epochs": EPOCHS, "validate_every": EPOCHS, "device": "cpu", "seed": 3, **fields}
-    how: dict[str, Any] = {"split": "last_n:1,valid=1", "config": config, "training": training, "refit": True}
+    split = None if tasks_of(name) == ("link",) else "last_n:1,valid=1"
+    how: dict[str, Any] = {"split": split, "config": config, "training": training, "refit": True}
     whole, out = train(name, shop, out=tmp_path / "whole", **how), tmp_path / "cut"
     if models.find(name).objectives is Recommender.objectives:
         again = train(name, shop, out=out, **how)
