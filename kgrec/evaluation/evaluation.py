@@ -41,7 +41,7 @@ class Evaluation:
     with_history: dict[str, float] = field(default_factory=dict)
     #: what each of these is of, by `all`, `warm`, `cold` and `with_history`: `users`, distinct `items` and `pairs` that
     #: are held out, and `candidates`, items that are ranked (where users have lists of their own their mean length);
-    #: of ratings and clicks `edges`
+    #: `excluded` are pairs missed because `exclude` keeps their items off the list; of ratings and clicks `edges`
     counts: dict[str, dict[str, float]] = field(default_factory=dict)
     #: of users without an edge in training: `users`, and of rankings by what they were served: `by_popularity`,
     #: `by_later_history` (than training), `by_other_behaviours`, `by_profile`, `by_other_edges`; those that are not 0

@@ -131,9 +131,15 @@ class Trial:
         missed = self.repeats.pairs if self.repeats.choice == "miss" else 0
         if self.exclude is None:
             return missed
+        return int((self.is_excluded | self.is_repeat).sum()) if missed else int(self.is_excluded.sum())
+
+    @cached_property
+    def is_excluded(self) -> Tensor:
+        """Of which held-out pairs a behaviour that is excluded keeps the item off the list: BoolTensor [n]."""
+        if self.exclude is None:
+            return torch.zeros_like(self.pair, dtype=torch.bool)
         found = self.find(self.exclude.head, self.exclude.tail)
-        excluded = _marked(found[found >= 0], len(self.pair))
-        return int((excluded | self.is_repeat).sum()) if missed else int(excluded.sum())
+        return _marked(found[found >= 0], len(self.pair))
 
     def counts(self, *, of_lists: bool, of_edges: bool) -> dict[str, dict[str, float]]:
         """What each set of metrics is of: see `Evaluation.counts`. of_lists: lists are measured; of_edges: ratings or
@@ -150,6 +156,8 @@ class Trial:
         row = _marked(self.pair_row[inside], len(self.user)).nonzero().squeeze(1)
         num_items = int(_marked(self.pair_item[inside], self.pad + 1).sum())
         found: dict[str, float] = {"users": len(row), "items": num_items, "pairs": int(inside.sum())}
+        if of_lists and self.exclude is not None:
+            found["excluded"] = int((inside & self.is_excluded).sum())
         if of_edges:
             user = torch.searchsorted(self.user, self.held.head)
             found["edges"] = int((self.is_in(scope, self.held.tail) & users[user]).sum())

@@ -27,7 +27,7 @@ def check_excluded(schema: Schema, exclude: Sequence[str], *, keep_seen: bool = 
     known = behaviours_of(schema)
     for name in exclude:
         if name not in known:
-            raise unknown_name("behaviour", name, known, "to exclude; this graph's")
+            raise unknown_name("behaviour", name, known, "to exclude in this graph")
         if keep_seen and schema.target is not None and name == schema.target[1]:
             raise KgrecError(f"items of {name!r} are asked for, and excluded too; leave one of them out")
     return [edge_type for name in dict.fromkeys(exclude) for edge_type in known[name]]
