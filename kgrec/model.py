@@ -113,7 +113,7 @@ class Recommender(nn.Module, ABC):
     reads_history: ClassVar[bool] = False  #: whether a new user is served by a history alone
     #: whether a node is known by any of its edges, as in a graph network over all; else by those of `behaviours`
     reads_all_edges: ClassVar[bool] = False
-    #: whether its scores are what users get of whom nothing is known; else those are ranked by how popular items are
+    #: whether it makes the lists of users about whom nothing is known, as a model of seasons can; else popularity does
     serves_everybody: ClassVar[bool] = False
     behaviours: tuple[str, ...] = ()  #: relations whose edges are the history, in the graph's order; (): the target
 

@@ -153,7 +153,9 @@ def test_each_vector_that_is_read_is_squared_once():
         },
         target=("user", "rated", "item"),
     )
-    model = models.build("cke", graph, {"dim": 2, "l2": 0.5, "facts_l2": 0.25, "relation_dim": 2, "loss": "bpr"})
+    model = models.build(
+        "cke", graph, {"dim": 2, "l2": 0.5, "facts_l2": 0.25, "relation_dim": 2, "loss": "bpr", "negatives": 1}
+    )
     assert not model.item.weight[2].any()  # c's offset is read by nothing
     with torch.no_grad():
         model.user.weight[:2] = torch.tensor([[1.0, 0.0], [0.0, 2.0]])

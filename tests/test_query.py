@@ -85,6 +85,7 @@ class InSeason(Recommender):
     """An item scores the higher, the nearer to now it was last bought by anybody; without a now nothing does."""
 
     Config = NoSettings
+    serves_everybody = True
 
     def __init__(self, graph: Graph, config: NoSettings) -> None:
         super().__init__(graph, config)

@@ -55,6 +55,7 @@ def _shop() -> tuple[dict[str, Any], Files]:
             "weight": "rating",
             "rating_range": [1, 5],
             "click": {"behaviour": "bought"},
+            "all_edges": True,
         },
         "links": {"item": {"template": "http://x/{id}"}},
         "rdf": {
