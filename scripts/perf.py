@@ -196,7 +196,10 @@ def described(root: Path) -> str:
 def checked_out(commit: str, root: Path, folder: Path) -> Path:
     """The files of a commit in a new folder."""
     with tarfile.open(fileobj=io.BytesIO(git(root, "archive", "--format=tar", commit))) as archive:
-        archive.extractall(folder, filter="data")
+        if hasattr(tarfile, "data_filter"):
+            archive.extractall(folder, filter="data")
+        else:  # Python before 3.11.4
+            archive.extractall(folder)
     return folder
 
 

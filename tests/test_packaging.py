@@ -81,7 +81,8 @@ def test_the_wheel_has_the_package_alone_and_says_what_it_is(built):
 
 def test_the_sdist_holds_what_is_needed_to_build_and_to_run_the_demo(built, installed, tmp_path):
     with tarfile.open(built[1]) as sdist:
-        sdist.extractall(tmp_path, filter="data")
+        safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # not before Python 3.11.4
+        sdist.extractall(tmp_path, **safely)
     (top,) = tmp_path.iterdir()
     needed = [
         "pyproject.toml", "constraints.txt", "scripts/demo", "scripts/demo.py", "scripts/environment", "scripts/test",
