@@ -250,6 +250,15 @@ class Graph(GraphParts):
         }
         return replace(view, edge_features=taken)
 
+    def where_target(self, mask: Tensor) -> Graph:
+        """All but the target edges where mask (BoolTensor [target edges]) is false. Unlike `where` it keeps the lists
+        of candidates, and the stored splits of the edges that stay."""
+        number = self.edge_types.index(self.target)
+        kept = torch.ones(self.num_edges, dtype=torch.bool, device=self.device)
+        kept[self.relation_ptr[number] : self.relation_ptr[number + 1]] = mask
+        splits = {name: part[mask] for name, part in self.splits.items()}
+        return replace(self.where(kept), splits=splits, candidates=self.candidates)
+
     def _edges_at(self, index: Tensor | slice, edge_types: Sequence[EdgeType], ptr: tuple[int, ...]) -> Graph:
         return replace(
             self,

@@ -3,10 +3,6 @@ alone."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import torch
-
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.graph.schema import CLICK
@@ -39,11 +35,7 @@ def positives(graph: Graph, task: str, all_edges: bool = False) -> tuple[Graph, 
             f"none of the {left_out:,} {name!r} edges is a click, and a ranking learns from clicks alone; mend "
             "`click:` in the recipe, or train on all edges by --all-edges"
         )
-    number = graph.edge_types.index(graph.target)
-    kept = torch.ones(graph.num_edges, dtype=torch.bool, device=graph.device)
-    kept[graph.relation_ptr[number] : graph.relation_ptr[number + 1]] = clicked
-    splits = {name: part[clicked] for name, part in graph.splits.items()}
-    return replace(graph.where(kept), splits=splits, candidates=graph.candidates), left_out
+    return graph.where_target(clicked), left_out
 
 
 def has_click_labels(graph: Graph) -> bool:

@@ -131,14 +131,9 @@ def without_self_edges(graph: Graph) -> Graph:
     candidates stay, and its stored splits for the edges that do."""
     if not graph.same_ends:
         return graph
-    number = graph.edge_types.index(graph.target)
-    rows = slice(graph.relation_ptr[number], graph.relation_ptr[number + 1])
-    kept = torch.ones(graph.num_edges, dtype=torch.bool, device=graph.device)
-    kept[rows] = graph.edge_index[0, rows] != graph.edge_index[1, rows]
-    if kept.all():
-        return graph
-    splits = {name: part[kept[rows]] for name, part in graph.splits.items()}
-    return replace(graph.where(kept), splits=splits, candidates=graph.candidates)
+    target = graph.only(graph.target)
+    apart = target.edge_index[0] != target.edge_index[1]
+    return graph if bool(apart.all()) else graph.where_target(apart)
 
 
 def split_facts(graph: Graph, spec: str | None = None, *, facts_only: bool = False) -> Split:

@@ -173,7 +173,7 @@ class Session:
         held = spec_of_parts if chooses else spec_of_test
         alone = bool(parts.left_out)
         differs = held(run.split or "") != held(parts.spec) or run.clicks_alone != alone
-        seen = differs or (chooses and "refit" in str(run.metrics.get("protocol")))
+        seen = differs or (chooses and run.was_refit)
         other = not same_ids(run.graph, self.graph)
         if seen and not other:  # only then, as a hash takes a while for a large graph
             other = RunFiles.open(path).config.get("graph") != self.hash

@@ -126,10 +126,6 @@ class EdgeListAdvice:
         return f"{name}_{clean_name(column)}" if name in taken else name
 
 
-def _all_of(parts: Sequence[pa.ChunkedArray]) -> pa.ChunkedArray:
-    return pa.chunked_array([chunk for part in parts for chunk in part.chunks], pa.string())
-
-
 def _has_texts(kind: pa.DataType) -> bool:
     return not (pa.types.is_struct(kind) or pa.types.is_map(kind) or pa.types.is_binary(kind))
 
