@@ -180,6 +180,23 @@ def _from_text(value: Any, hint: Any) -> Any:
     return value
 
 
+def assigned(value: Any) -> str:
+    """The value of a field as --set takes it.
+
+    >>> [assigned(value) for value in (None, True, [64, 32], 0.001, "bpr", "")]
+    ['none', 'true', '[64,32]', '0.001', 'bpr', '""']
+    """
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{','.join(map(assigned, value))}]"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value) or '""'
+
+
 def parse_assignments(texts: Iterable[str]) -> dict[str, str]:
     """`["dim=64", "training.epochs=5"]` as a dict. Raises KgrecError for one without `=`.
 

@@ -9,18 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kgrec.cli.options import GraphFolder, ModelName, ResultOptions, TrainingOptions, job_option, with_options
-from kgrec.cli.output import (
-    by_metric,
-    console,
-    left_out_line,
-    listed,
-    plain,
-    print_json,
-    progress,
-    repeats_line,
-    status,
-    too_few,
-)
+from kgrec.cli.output import about_edges, by_metric, console, listed, plain, print_json, progress, status, too_few
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -82,12 +71,9 @@ def show(result: Backtest, screen: Console) -> None:
     rows |= {"mean": result.mean, "spread": spread}
     for values in by_metric("test from", rows, title="Metrics", width=screen.width):
         screen.print(values)
-    if result.edges_left_out:
-        screen.print(left_out_line(result.edges_left_out))
-    for few in too_few({_minute(one.start): one.num_users for one in result.windows if one.skipped is None}):
-        screen.print(few)
-    line = repeats_line(together([window.repeats for window in result.windows if window.repeats]))
-    if line is not None:
+    few = too_few({_minute(one.start): one.num_users for one in result.windows if one.skipped is None})
+    repeats = together([window.repeats for window in result.windows if window.repeats])
+    for line in (*about_edges(result.edges_left_out, {}), *few, *about_edges(0, repeats)):
         screen.print(line)
     for window in result.windows:
         if window.skipped is not None:

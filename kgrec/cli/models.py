@@ -123,28 +123,13 @@ def show(one: ModelInfo, screen: Console) -> None:
     if not one.fields:
         screen.print("It has no settings.")
         return
+    from kgrec.settings import assigned
+
     table = plain(f"Settings of {one.name}", ["field", "type", "default", "meaning"], [])
     table.columns[0].no_wrap = True
     for field in one.fields:
-        choices = ", ".join(map(_value, field.choices))
+        choices = ", ".join(map(assigned, field.choices))
         kind = f"{field.type}: {choices}" if choices else ", ".join(filter(None, [field.type, field.bounds]))
-        default = "(to be set)" if field.required else _value(field.default)
+        default = "(to be set)" if field.required else assigned(field.default)
         table.add_row(field.name, kind, default, field.meaning)
     screen.print(table)
-
-
-def _value(value: Any) -> str:
-    """A value as --set takes it.
-
-    >>> [_value(value) for value in (None, True, [64, 32], "bpr", "")]
-    ['none', 'true', '[64,32]', 'bpr', '""']
-    """
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return f"[{','.join(map(_value, value))}]"
-    if isinstance(value, float):
-        return f"{value:g}"
-    return str(value) or '""'

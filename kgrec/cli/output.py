@@ -119,10 +119,7 @@ def show_metrics(metrics: Mapping[str, Any]) -> None:
             f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in rest.items()
         )
     )
-    if metrics.get("edges_left_out"):
-        screen.print(left_out_line(metrics["edges_left_out"]))
-    line = repeats_line(metrics.get("repeats", {}))
-    if line is not None:
+    for line in about_edges(metrics.get("edges_left_out", 0), metrics.get("repeats", {})):
         screen.print(line)
     if metrics.get("self_edges"):
         number = metrics["self_edges"]
@@ -132,9 +129,14 @@ def show_metrics(metrics: Mapping[str, Any]) -> None:
         screen.print(_start(metrics["init"]))
 
 
-def left_out_line(number: int) -> str:
-    """That a ranking left out target edges that are no clicks."""
-    return f"left out: {number:,} target edges that are no clicks; --all-edges takes them for clicks"
+def about_edges(left_out: int, repeats: Mapping[str, Any]) -> Iterator[str]:
+    """What became of edges, a line each: those that are no clicks, of which a ranking left out so many, and held-out
+    pairs that users had already, from their counts in metrics.json. Nothing where there are none."""
+    if left_out:
+        yield f"left out: {left_out:,} target edges that are no clicks; --all-edges takes them for clicks"
+    line = repeats_line(repeats)
+    if line is not None:
+        yield line
 
 
 def note_control(metrics: Mapping[str, Any]) -> None:

@@ -17,17 +17,7 @@ from kgrec.cli.options import (
     comma_separated,
     with_options,
 )
-from kgrec.cli.output import (
-    by_metric,
-    console,
-    left_out_line,
-    listed,
-    plain,
-    print_json,
-    progress,
-    repeats_line,
-    status,
-)
+from kgrec.cli.output import about_edges, by_metric, console, listed, plain, print_json, progress, status
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -109,10 +99,7 @@ def show(result: Robustness, screen: Console) -> None:
             interval,
         )
     screen.print(table)
-    if result.edges_left_out:
-        screen.print(left_out_line(result.edges_left_out))
-    line = repeats_line(result.repeats)
-    if line is not None:
+    for line in about_edges(result.edges_left_out, result.repeats):
         screen.print(line)
     if result.clean_hits is not None:
         pushed = plain(f"Pushed items: hit rate @{HITS_AT} among real users", ["noise"], ["before", "after", "95 %"])

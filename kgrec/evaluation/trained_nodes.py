@@ -59,11 +59,11 @@ class Trained:
 
     @cached_property
     def reads(self) -> Tensor:
-        ends, every = {self.graph.target[0], self.graph.target[2]}, reads_all_edges(self.model)
+        every = reads_all_edges(self.model)
         there = (self.num_in > 0) | (self.num_out > 0) if every else self.num_in > 0
         found = there.to(torch.int8) * BY_BEHAVIOURS
         for edge_type in self.graph.edge_types:
-            is_behaviour = {edge_type[0], edge_type[2]} == ends
+            is_behaviour = self.graph.schema.is_behaviour(edge_type)
             is_read = every or (is_behaviour and edge_type[1] in self.model.behaviours)
             if edge_type == self.graph.target or not is_read:
                 continue

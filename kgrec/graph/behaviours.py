@@ -12,11 +12,8 @@ from kgrec.graph.schema import EdgeType, Schema
 def behaviours_of(schema: Schema) -> dict[str, list[EdgeType]]:
     """The relations between users and items by name, in either direction, each with its edge types."""
     found = dict[str, list[EdgeType]]()
-    if schema.target is not None:
-        ends = {schema.target[0], schema.target[2]}
-        for edge_type in schema.edges:
-            if {edge_type[0], edge_type[2]} == ends:
-                found.setdefault(edge_type[1], []).append(edge_type)
+    for edge_type in filter(schema.is_behaviour, schema.edges):
+        found.setdefault(edge_type[1], []).append(edge_type)
     return found
 
 

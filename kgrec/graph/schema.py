@@ -141,6 +141,10 @@ class Schema:
             wanted |= found
         return [edge for edge in self.edges if edge in wanted]
 
+    def is_behaviour(self, edge_type: EdgeType) -> bool:
+        """Whether it joins the node types of users and items, in either direction. Without a target none does."""
+        return self.target is not None and {edge_type[0], edge_type[2]} == {self.target[0], self.target[2]}
+
     def behaviours(self, names: Sequence[str] = ()) -> list[EdgeType]:
         """The edge types called so between the target's two node types, in the schema's order; (): the target alone.
 

@@ -16,6 +16,7 @@ from kgrec._deprecation import renamed
 from kgrec.errors import KgrecError, some, unknown_name
 from kgrec.graph import NO_TIME, Candidates, Graph
 from kgrec.graph.behaviours import check_candidates, check_excluded
+from kgrec.splits.protocol_name import protocol_name
 from kgrec.splits.repeats import Repeats, check_repeats, repeated
 from kgrec.splits.spec import OF_FACTS, SPECS, Spec, shares_of
 
@@ -54,15 +55,16 @@ class Split:
         if self.whole is not None:
             alone = ", trained on facts alone" if self.facts_only else ", clicks alone" if self.left_out else ""
             return f"{self.spec} of facts{alone}; filtered ranks{again}"
-        name = f"{self.spec}; clicks alone; " if self.left_out else f"{self.spec}; "
-        name += f"candidates {self.candidates_name}" if self.candidates_name else "full ranking"
-        if self.exclude:
-            name += f", excluding {', '.join(sorted(set(self.exclude)))}"
-        if self.repeats != "miss" or (self.candidates is None and self._test_has_repeats):
-            name += f", repeats {self.repeats}"
         trained = self.trained_on(refit=refit)
-        if not torch.isin(self.test.head, trained.only(trained.target).head).all():
-            name += "; users without history by popularity"
+        is_said = self.repeats != "miss" or (self.candidates is None and self._test_has_repeats)
+        name = protocol_name(
+            self.spec,
+            f"candidates {self.candidates_name}" if self.candidates_name else "full ranking",
+            clicks_alone=self.left_out > 0,
+            exclude=self.exclude,
+            repeats=self.repeats if is_said else None,
+            without_history=not torch.isin(self.test.head, trained.only(trained.target).head).all(),
+        )
         return name + again
 
     def trained_on(self, *, refit: bool = False) -> Graph:
@@ -334,8 +336,7 @@ def _as_time(text: str, target: Graph, words: Spec) -> int:
 
 def _is_behaviour(graph: Graph) -> list[bool]:
     """For each edge type, whether it joins the same two node types as the target does, in either direction."""
-    ends = {graph.target[0], graph.target[2]}
-    return [{edge[0], edge[2]} == ends for edge in graph.edge_types]
+    return [graph.schema.is_behaviour(edge) for edge in graph.edge_types]
 
 
 def _is_turned(graph: Graph) -> list[bool]:

@@ -20,6 +20,7 @@ from kgrec.graph import NO_TIME, Graph
 from kgrec.output_kinds import json_kind
 from kgrec.settings import must_be_at_most
 from kgrec.splits.positives import positives
+from kgrec.splits.protocol_name import protocol_name
 from kgrec.splits.split import without_self_edges
 from kgrec.training.job import TrainingJob, takes_job_options
 from kgrec.training.session import Report, run_job
@@ -189,12 +190,14 @@ def _protocol(every: int, valid: bool, job: TrainingJob, done: Sequence[Window],
     length = units[-1] if units else f"{every} s"
     counts = [window.repeats for window in done if window.repeats]
     said = [one["choice"] for one in counts if one["choice"] != "miss" or (one["pairs"] and one["ranked"] == "catalog")]
-    kind = f", excluding {', '.join(sorted(set(job.exclude)))}" if job.exclude else ""
-    kind += f", repeats {said[0]}" if said else ""
-    if any(window.num_without_history for window in done):
-        kind += "; users without history by popularity"
-    kind += ("" if valid else ", no validation") + (", refit on train + valid" if job.refit else "")
-    return f"{len(done)} windows of {length}{'; clicks alone' if left_out else ''}; full ranking{kind}"
+    name = protocol_name(
+        f"{len(done)} windows of {length}",
+        clicks_alone=left_out > 0,
+        exclude=job.exclude,
+        repeats=said[0] if said else None,
+        without_history=any(window.num_without_history for window in done),
+    )
+    return name + ("" if valid else ", no validation") + (", refit on train + valid" if job.refit else "")
 
 
 def _summary(model: str, seed: int, windows: list[Window], protocol: str) -> Backtest:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Iterable
-from typing import Any
 
 from documentation.tables import code, prose, sentence, table
 from kgrec import models
 from kgrec.cli.models import describe_model
-from kgrec.settings import FieldInfo, describe
+from kgrec.settings import FieldInfo, assigned, describe
 from kgrec.training.config import AdversarialConfig, TrainingConfig
 from kgrec.training.job import TrainingJob
 
@@ -69,26 +68,11 @@ def _paper(text: str) -> str:
 def _fields(fields: Iterable[FieldInfo], prefix: str) -> str:
     rows = []
     for field in fields:
-        kind = " or ".join(code(value(one)) for one in field.choices) or ", ".join(
+        kind = " or ".join(code(assigned(one)) for one in field.choices) or ", ".join(
             filter(None, [field.type, field.bounds])
         )
         is_group = isinstance(field.default, dict) and field.default
-        default = "(required)" if field.required else "its defaults" if is_group else code(value(field.default))
+        default = "(required)" if field.required else "its defaults" if is_group else code(assigned(field.default))
         anchor = f'<a id="{prefix}-{field.name}"></a>'
         rows.append([anchor + code(field.name), kind, default, prose(sentence(field.meaning))])
     return table(["setting", "type", "default", "meaning"], rows)
-
-
-def value(found: Any) -> str:
-    """A value as --set takes it.
-
-    >>> [value(one) for one in (None, True, [64, 32], 0.001, "")]
-    ['none', 'true', '[64,32]', '0.001', '""']
-    """
-    if found is None:
-        return "none"
-    if isinstance(found, bool):
-        return str(found).lower()
-    if isinstance(found, list):
-        return f"[{','.join(map(value, found))}]"
-    return f"{found:g}" if isinstance(found, float) else str(found) or '""'
