@@ -15,6 +15,7 @@ from kgrec.errors import BadData, Fault
 from kgrec.sources.limits import LONGEST_LINE
 from kgrec.sources.packed_files import long_line
 from kgrec.sources.tables.bad_rows import MEND, MOST
+from kgrec.sources.tables.plain_records import plain_lines, plain_part
 from kgrec.sources.tables.record_scan import AFTER, BYTE, COUNT, GOOD, OPEN, copy_good, scan_records, whole_records
 from kgrec.sources.tables.text_streams import BlockStream, not_text
 
@@ -77,6 +78,10 @@ class Records(BlockStream):
     def first(self) -> list[str]:
         """The good ones among the first `most`."""
         text, is_end = self._first_block()
+        plain = plain_lines(text, self.file.mark[0], self.file.quote, len(self._room), is_end)
+        if plain is not None:
+            self._lines.append((plain[:, 2] + self._line).astype(np.int32))
+            return [text[begin:stop].decode() for begin, stop, _ in plain.tolist()]
         for found in self._scan(text, is_end):
             self._note(text, found)
             return [text[begin:stop].decode() for begin, stop, _, code, _ in found.tolist() if code == GOOD]
@@ -97,6 +102,10 @@ class Records(BlockStream):
 
     def _good_blocks(self) -> Iterator[memoryview]:
         text, is_end = self._first_block()
+        if self._skips and not self.is_careful:
+            plain = plain_lines(text, self.file.mark[0], self.file.quote, 1, is_end)
+            if plain is not None:
+                text, self._skips = text[plain[0, 1] :], False
         while True:
             if self.is_careful or self._skips:
                 for found in self._scan(text, is_end):
@@ -104,10 +113,13 @@ class Records(BlockStream):
                         yield kept
                         yield LINE_END
             elif self.file.quote and b'"' in text:
-                array = np.frombuffer(text, np.uint8)
-                self._used = whole_records(array, self.file.mark[0], True, self.width, is_end)
-                if self._used < 0:
+                part = plain_part(text, self.file.mark[0], is_end)
+                if part is None:
+                    array = np.frombuffer(text, np.uint8)
+                    part = whole_records(array, self.file.mark[0], True, self.width, is_end)
+                if part < 0:
                     raise pa.ArrowInvalid("a broken record")
+                self._used = part
                 yield memoryview(text)[: self._used]
             else:
                 self._used = len(text) if is_end else text.rfind(b"\n") + 1 or text.rfind(b"\r", 0, -1) + 1
