@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kgrec.sources.tables.plain_records import plain_lines, plain_part
-from kgrec.sources.tables.record_scan import GOOD, scan_records
+from kgrec.sources.tables.record_scan import BYTE, GOOD, scan_records
 
 COMMA = ord(",")
 
@@ -45,12 +45,14 @@ def pieces(seed: int, count: int) -> list[bytes]:
 @pytest.mark.parametrize("is_end", [True, False])
 def test_a_part_that_is_plain_has_no_broken_record(is_end: bool) -> None:
     plain = 0
-    for text in pieces(1, 4_000):
+    for text in pieces(1, 12_000):
         part = plain_part(text, COMMA, is_end)
         if part is not None:
             records, used = scanned(text[:part])
             assert used == part <= len(text), text
-            assert {code for _, _, _, code, _ in records} <= {GOOD}, text
+            assert {code for _, _, _, code, _ in records} <= {GOOD, BYTE}, (
+                text
+            )  # pyarrow looks for bytes that are no text
             assert not is_end or part == len(text)
             plain += part > 0
     assert plain > 20
@@ -59,7 +61,7 @@ def test_a_part_that_is_plain_has_no_broken_record(is_end: bool) -> None:
 @pytest.mark.parametrize("quotes", [True, False])
 def test_lines_that_are_plain_are_the_first_records(quotes: bool) -> None:
     plain = 0
-    for text in pieces(2, 4_000):
+    for text in pieces(2, 12_000):
         for most in (1, 20):
             lines = plain_lines(text, COMMA, quotes, most, is_end=True)
             if lines is not None:

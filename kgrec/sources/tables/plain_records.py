@@ -21,8 +21,8 @@ def plain_lines(text: bytes, mark: int, quotes: bool, most: int, is_end: bool) -
     >>> plain_lines(b'a,b\\n\\n"c, d",e\\n', ord(","), True, 20, is_end=True).tolist()
     [[0, 3, 0], [5, 13, 2]]
     """
-    lines, at = [], 0
-    number = 0
+    lines: list[tuple[int, int, int]] = []
+    at = number = 0
     while len(lines) < most and at < len(text):
         end = text.find(b"\n", at)
         if end < 0 and not is_end:
