@@ -4,6 +4,7 @@ import io
 import json
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from math import sqrt
 from pathlib import Path
 
@@ -235,6 +236,10 @@ def test_tables_say_the_same():
     text = io.StringIO()
     show(summary_of(two_seeds(hits=0.25)), Console(file=text, width=100))
     half = T_OF_TWO * (30 / sqrt(2)) / sqrt(2)  # of 50 and 20 percent
+    assert "too few users" not in text.getvalue()
+    few = replace(summary_of(two_seeds()), counts={"users": 7, "pairs": 9})
+    show(few, Console(file=text, width=100))
+    assert "measured on 7 users, 9 pairs\ntest: too few users to tell (7)" in text.getvalue()
     for words in ("mf (last_n:1; full ranking), 2", "0.4500", "0.0707", "0.1500", "0.2500"):
         assert words in text.getvalue()
     assert f"{35 - half:.1f} to {35 + half:.1f}" in text.getvalue() and "hit rate @10" in text.getvalue()
@@ -299,6 +304,8 @@ def test_the_command_writes_json_and_a_plot(planted, tmp_path):
     assert "exists already" in kgrec(*arguments, code=1)[1]
     text = kgrec(*arguments, "--overwrite")[0]
     assert "shilling 0.2" in text and "Pushed items" in text and "what is lost of clean" in text
+    measured = train("ease", planted, split=SPEC, config={"l2": 100}, metrics=["recall@10"]).metrics["counts"]["test"]
+    assert result["counts"] == measured and f"measured on {measured['users']} users" in text
 
 
 def test_the_command_refuses_what_is_no_rate_and_what_is_not_its_own_folder(planted, tmp_path):

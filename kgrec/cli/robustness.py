@@ -17,7 +17,7 @@ from kgrec.cli.options import (
     comma_separated,
     with_options,
 )
-from kgrec.cli.output import about_edges, by_metric, console, listed, plain, print_json, progress, status
+from kgrec.cli.output import about_edges, by_metric, console, listed, plain, print_json, progress, status, too_few
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -99,6 +99,10 @@ def show(result: Robustness, screen: Console) -> None:
             interval,
         )
     screen.print(table)
+    if result.counts:
+        screen.print(f"measured on {', '.join(f'{count:,} {name}' for name, count in result.counts.items())}")
+    for line in too_few({"test": result.counts["users"]} if "users" in result.counts else {}):
+        screen.print(line)
     for line in about_edges(result.edges_left_out, result.repeats):
         screen.print(line)
     if result.clean_hits is not None:

@@ -42,6 +42,7 @@ class Trial:
     hits: float | None = None  #: hit rate @10 of the items that fake users push; None where there are none
     #: held-out pairs that users had already, as `RepeatCounts.to_json` has them; of `clean` alone
     repeats: dict[str, Any] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)  #: users, items and pairs of the test; of `clean` alone
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ class TrialGrid:
         is_attacked = any(kind in ATTACKS for kind in self.kinds)
         pushed = torch.from_numpy(pushed_items(self.clean, self.targets, seed)) if is_attacked else None
         run = self.trained(self.graph, self.clean.split.spec, seed, CLEAN)
-        yield Trial(CLEAN, 0.0, seed, run.metrics["test"], self.hits(run, pushed), run.metrics["repeats"])
+        repeats, counts = run.metrics["repeats"], run.metrics["counts"]["test"]
+        yield Trial(CLEAN, 0.0, seed, run.metrics["test"], self.hits(run, pushed), repeats, counts)
         for kind in self.kinds:
             for rate in self.rates:
                 if kind == EMBEDDING:

@@ -81,6 +81,7 @@ class Robustness:
     #: held-out pairs that users had already, without noise, as `RepeatCounts.to_json` has them
     repeats: dict[str, Any] = field(default_factory=dict)
     edges_left_out: int = 0  #: target edges that are no clicks, which are in no part
+    counts: dict[str, int] = field(default_factory=dict)  #: users, items and pairs of the test edges
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data."""
@@ -103,6 +104,7 @@ def summarise(model: str, protocol: str, metric: str, trials: Sequence[Trial]) -
         clean_hits=_hits(clean),
         cells=[_cell(kind, rate, names, clean, under) for (kind, rate), under in by_noise.items()],
         repeats=clean[0].repeats,
+        counts=clean[0].counts,
     )
 
 
