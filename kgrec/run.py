@@ -9,6 +9,7 @@ from typing import Any
 
 from kgrec.graph import Graph
 from kgrec.serving.answers import Table, joined
+from kgrec.serving.list_options import ListOptions, takes_list_options
 from kgrec.serving.prediction import predict_pairs
 from kgrec.serving.recommendation import tables_for
 from kgrec.serving.trained_vectors import TrainedVectors, trained_vectors
@@ -42,17 +43,8 @@ class Run(TrainedModel):
         """The run of a trained model."""
         return Run(**{field.name: getattr(trained, field.name) for field in fields(trained)})
 
-    def recommend(
-        self,
-        users: Any = None,
-        k: int = 10,
-        *,
-        history: Any = None,
-        include_seen: bool = False,
-        exclude: str | Sequence[str] = (),
-        why: bool = False,
-        skip_unknown: bool = False,
-    ) -> Table:
+    @takes_list_options()
+    def recommend(self, users: Any = None, k: int = 10, *, history: Any = None, **options: Any) -> Table:
         """The k best items for each of some users, as a Table of user, rank, item, label, score and reason.
 
         users: an id, a list, array or Series of ids, a table with the column `user`, or "all" for everyone that the run
@@ -67,11 +59,11 @@ class Run(TrainedModel):
         known ones, in order of first mention. One who is known to the run too is answered as new: the history takes the
         place of what the run knows.
 
-        Left out is what a user has by the target relation, and nothing else that the user did. include_seen: that is
-        shown too. exclude: behaviours such as "viewed", or several, whose items are left out as well, with
-        `include_seen` these alone. why: `reason` names the past items that the model looked at, and `Table.why` lists
-        them, for models with attention. skip_unknown: leave out users and items of a history that the
-        run does not know, which `Table.notes` says.
+        options: the fields of ListOptions. Left out is what a user has by the target relation, and nothing else that
+        the user did. include_seen: that is shown too. exclude: behaviours such as "viewed", or several, whose items are
+        left out as well, with `include_seen` these alone. why: `reason` names the past items that the model looked at,
+        and `Table.why` lists them, for models with attention. skip_unknown: leave out users and items of a history that
+        the run does not know, which `Table.notes` says.
 
         One of whom the model knows nothing (no history that it reads, and where it knows users by their ids none in
         training) gets the most popular items in training, whose numbers of users are the scores, and `reason` says "no
@@ -91,14 +83,15 @@ class Run(TrainedModel):
         >>> run.recommend(["ann", "bob"], k=2)["item"]
         ['z', 'y', 'z']
         """
-        options: dict[str, Any] = {"include_seen": include_seen, "exclude": exclude, "why": why}
-        options["skip_unknown"] = skip_unknown
         return joined(self.recommend_in_parts(users, k, history=history, **options))
 
-    def recommend_in_parts(self, users: Any = None, k: int = 10, **options: Any) -> Iterator[Table]:
+    @takes_list_options()
+    def recommend_in_parts(
+        self, users: Any = None, k: int = 10, *, history: Any = None, **options: Any
+    ) -> Iterator[Table]:
         """The same as `recommend`, with its options, in tables of some thousand users each, for more users than fit in
         one. What is wrong is raised before the first."""
-        return tables_for(self, users, k, **options)
+        return tables_for(self, users, ListOptions.of({"k": k, **options}, "Run.recommend"), history=history)
 
     def predict(self, pairs: Any, *, skip_unknown: bool = False) -> Table:
         """The same rows in the same order, with what the model predicts of each pair of a user and an item: a column

@@ -21,6 +21,7 @@ from kgrec.nn import LinkModel, LinkModelConfig, LinkScorer
 from kgrec.run import Run, TrainingJob, measure, tasks_of, train
 from kgrec.run_files import RunFiles, read_metrics
 from kgrec.samplers import Edges, Negatives
+from kgrec.serving.list_options import ListOptions
 from kgrec.serving.recommendation import lists_for, wanted_users
 from kgrec.splits.split import split_facts
 from kgrec.studies.backtesting import backtest
@@ -447,7 +448,7 @@ def test_a_run_of_facts_is_measured_again_and_recommends(films, tmp_path):
     again = measure(Run.load(tmp_path / "run"), films)
     assert again["test"] == pytest.approx(run.metrics["test"])
     assert again["num_facts"] == run.metrics["num_facts"] > 0
-    ((best,),) = lists_for(run, wanted_users(run, ["u0"], None), k=3)
+    ((best,),) = lists_for(run, wanted_users(run, ["u0"], None), ListOptions(k=3))
     assert len(best.items) == 3
 
 

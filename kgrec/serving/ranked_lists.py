@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -19,6 +19,7 @@ from kgrec.graph.behaviours import check_excluded
 from kgrec.graph.vocabulary import Vocabulary
 from kgrec.model import Query
 from kgrec.serving.answers import Table
+from kgrec.serving.list_options import ListOptions
 from kgrec.serving.new_users import NewUsers
 from kgrec.training.run_folder import read_schema
 from kgrec.training.trained_model import TrainedModel
@@ -47,6 +48,13 @@ REASON_OF = {int(code): text for code, text in REASONS.items()}
 Steps = tuple[Tensor, Tensor, Tensor]
 
 
+def check_options(run: TrainedModel, options: ListOptions) -> None:
+    """Raise KgrecError for options that the run has no lists for: a wrong k, or a model that cannot say why."""
+    check_k(run, options.k)
+    if options.why:
+        must_explain(run)
+
+
 def check_k(run: TrainedModel, k: int, name: str = "k") -> None:
     """Raise KgrecError for a number of items that no list can have. name: what to call it."""
     if isinstance(k, bool) or not isinstance(k, int | np.integer):
@@ -58,24 +66,24 @@ def check_k(run: TrainedModel, k: int, name: str = "k") -> None:
         raise KgrecError(f"{name} {k} is more than the catalog's {items:,} items")
 
 
-def ranker_for(run: TrainedModel, k: int, *, include_seen: bool = False, exclude: Sequence[str] = ()) -> Ranker:
-    """What ranks the whole catalog for the users of a run. exclude: behaviours whose items are left out too.
+def ranker_for(run: TrainedModel, options: ListOptions) -> Ranker:
+    """What ranks the whole catalog for the users of a run.
 
     Raises UnknownName for a behaviour that the run's graph does not have, KgrecError where its edges are not kept, and
     as `must_know_interactions`."""
     must_know_interactions(run)
-    scorer, graph = Scorer(run.model, run.graph), run.graph
+    scorer, graph, exclude = Scorer(run.model, run.graph), run.graph, tuple(options.exclude)
     if exclude and not run.has_facts:
         assert run.path is not None
-        wanted = check_excluded(read_schema(run.path), exclude, keep_seen=include_seen)
+        wanted = check_excluded(read_schema(run.path), exclude, keep_seen=options.include_seen)
         if any(edge_type not in graph.edge_types for edge_type in wanted):
             graph = run.whole_graph()
     return Ranker(
         scorer,
         {"all": run.graph.nodes(run.graph.target[2]).to(scorer.device)},
-        int(k),
-        keep_seen=include_seen,
-        exclude=excluded_edges(graph, exclude, keep_seen=include_seen),
+        int(options.k),
+        keep_seen=options.include_seen,
+        exclude=excluded_edges(graph, exclude, keep_seen=options.include_seen),
         trained=run.trained,
     )
 
@@ -96,7 +104,7 @@ def must_explain(run: TrainedModel) -> None:
         raise KgrecError(f"{run.name} cannot say why; a model with attention over what a user did is wanted: gruatt")
 
 
-def known_lists(run: TrainedModel, ranker: Ranker, local: Tensor, why: bool = False) -> Iterator[Table]:
+def known_lists(run: TrainedModel, ranker: Ranker, local: Tensor, options: ListOptions) -> Iterator[Table]:
     """The best items for users that the run knows, a chunk at a time. local: LongTensor [U], their numbers."""
     source = run.graph.target[0]
     first, scorer = run.graph.range(source).start, ranker.scorer
@@ -108,17 +116,16 @@ def known_lists(run: TrainedModel, ranker: Ranker, local: Tensor, why: bool = Fa
             return query, ranker.best_of(query, *ranker.left_out(user[rows]))["all"]
 
         names = run.graph.vocabulary[source].id_array.take(pa.array(part.numpy()))
-        yield _lists(run, ranker, names, ranker.batches(user), best, why)
+        yield _lists(run, ranker, names, ranker.batches(user), best, options)
 
 
-def new_lists(
-    run: TrainedModel, ranker: Ranker, new: NewUsers, why: bool = False, exclude: Sequence[str] = ()
-) -> Iterator[Table]:
+def new_lists(run: TrainedModel, ranker: Ranker, new: NewUsers, options: ListOptions) -> Iterator[Table]:
     """The best items for new users, a chunk at a time. Left out is what each did by the target relation, unless the
-    ranker keeps it, and by the behaviours `exclude`. Where users are items too, one whose name the run knows is not on
-    the list, as of a known user."""
+    ranker keeps it, and by the behaviours that `exclude` names. Where users are items too, one whose name the run knows
+    is not on the list, as of a known user."""
     behaviours, target = run.model.behaviours or (run.graph.target[1],), run.graph.target[1]
-    left_out = [n for n, name in enumerate(behaviours) if (name == target and not ranker.keep_seen) or name in exclude]
+    dropped = [*options.exclude, *([] if ranker.keep_seen else [target])]
+    left_out = [number for number, name in enumerate(behaviours) if name in dropped]
     is_target, own = behaviours.index(target), _nodes_named(run, new.names)
     for part in torch.arange(len(new), device=run.device).split(_chunk(ranker)):
 
@@ -128,7 +135,7 @@ def new_lists(
             return query, ranker.best_of(query, *did, own[part[rows]])["all"]
 
         names = pa.array([new.names[row] for row in part.tolist()], pa.string())
-        yield _lists(run, ranker, names, ranker.scorer.batches(new.length[part], ranker.most), best, why)
+        yield _lists(run, ranker, names, ranker.scorer.batches(new.length[part], ranker.most), best, options)
 
 
 def _nodes_named(run: TrainedModel, names: list[str]) -> Tensor:
@@ -153,7 +160,7 @@ def _lists(
     users: pa.Array,
     batches: Iterable[Tensor],
     best: Callable[[Tensor], tuple[Query, Best]],
-    why: bool,
+    options: ListOptions,
 ) -> Table:
     """The lists of users [U] whose rows come in batches. best: rows, LongTensor [B] -> their queries and best items."""
     pad, start = run.graph.pad, run.graph.range(run.graph.target[2]).start
@@ -167,14 +174,14 @@ def _lists(
             place = rows.cpu()
             item[place], score[place] = found.item.cpu(), found.score.float().cpu()
             served[place] = ranker.service.of(query).cpu()
-            if why:
+            if options.why:
                 steps.append(_steps(run, query, place, start))
     there = item != pad  # a user who has seen nearly all gets fewer
     row, rank = there.nonzero(as_tuple=True)
     ids, labels = _named(run, item[there] - start)
     reason = pa.nulls(len(users), pa.string())
     behind = None
-    if why:
+    if options.why:
         row_of, local, share = (torch.cat(column) for column in zip(*steps))
         order = row_of.argsort(stable=True)
         behind, reason = _why(run, users, (row_of[order], local[order], share[order]))

@@ -16,20 +16,11 @@ from torch import Tensor
 
 from kgrec._deprecation import renamed_option
 from kgrec.errors import KgrecError, some
-from kgrec.evaluation.metrics import metric_names
 from kgrec.serving.answers import Table, joined, write_parts
 from kgrec.serving.input_tables import InputTable, id_list, is_one_id
+from kgrec.serving.list_options import ListOptions, takes_list_options
 from kgrec.serving.new_users import new_users
-from kgrec.serving.ranked_lists import (
-    CHUNK,
-    LISTS,
-    check_k,
-    known_lists,
-    must_explain,
-    new_lists,
-    no_lists,
-    ranker_for,
-)
+from kgrec.serving.ranked_lists import CHUNK, LISTS, check_options, known_lists, new_lists, no_lists, ranker_for
 from kgrec.sources.tables.text_streams import text_lines
 from kgrec.training.trained_model import TrainedModel
 
@@ -96,18 +87,9 @@ class Recommendations:
         return pa.table([pa.array(column, field.type) for column, field in zip(columns, SCHEMA)], schema=SCHEMA)
 
 
-def recommend(
-    run: TrainedModel,
-    users: Iterable[str],
-    *,
-    k: int = 10,
-    include_seen: bool = False,
-    exclude: str | Sequence[str] = (),
-    why: bool = False,
-) -> list[Recommendations]:
-    """The k best items for each of some users, by external id; what a user has by the target relation is left out
-    unless `include_seen`, and what `exclude` names, as in `Run.recommend`. why: also the past items that they come
-    from, for models with attention over a user's steps.
+@takes_list_options("skip_unknown")
+def recommend(run: TrainedModel, users: Iterable[str], **options: Any) -> list[Recommendations]:
+    """The k best items for each of some users, by external id. options: those of `Run.recommend`.
 
     users are answered in step, one who is named twice by two lists; `Run.recommend` gives a Table instead.
 
@@ -115,68 +97,45 @@ def recommend(
     numbers, KgrecError where k is more than the catalog, and where the model cannot say why.
     """
     ids = id_list([users] if is_one_id(users) else users, "users").to_pylist()
-    lists = lists_for(run, ids, k=k, include_seen=include_seen, exclude=exclude, why=why)
+    lists = lists_for(run, ids, ListOptions.of(options, "kgrec.recommend", refused=["skip_unknown"]))
     return [one for chunk in lists for one in chunk]
 
 
-def lists_for(
-    run: TrainedModel,
-    users: Sequence[str] | range,
-    *,
-    k: int = 10,
-    include_seen: bool = False,
-    exclude: str | Sequence[str] = (),
-    why: bool = False,
-) -> Iterator[list[Recommendations]]:
+def lists_for(run: TrainedModel, users: Sequence[str] | range, options: ListOptions) -> Iterator[list[Recommendations]]:
     """The same, a chunk of users at a time, in bounded memory. users: external ids, or a range of local numbers."""
-    check_k(run, k)
-    if why:
-        must_explain(run)
+    check_options(run, options)
     local = torch.arange(users.start, users.stop) if isinstance(users, range) else _numbers(run, users)
-    ranker = ranker_for(run, k, include_seen=include_seen, exclude=metric_names(exclude))
+    ranker = ranker_for(run, options)
 
     def chunks() -> Iterator[list[Recommendations]]:
         for part in local.split(CHUNK):
             once, place = part.unique(return_inverse=True)
             twice = len(once) < len(part)  # one who is asked for twice is answered once, and shown twice
-            found = by_user(joined(known_lists(run, ranker, once if twice else part, why)))
+            found = by_user(joined(known_lists(run, ranker, once if twice else part, options)))
             yield [found[row] for row in place.tolist()] if twice else found
 
     return chunks()
 
 
-def tables_for(
-    run: TrainedModel,
-    users: object = None,
-    k: int = 10,
-    *,
-    history: object = None,
-    include_seen: bool = False,
-    exclude: str | Sequence[str] = (),
-    why: bool = False,
-    skip_unknown: bool = False,
-) -> Iterator[Table]:
+def tables_for(run: TrainedModel, users: object, options: ListOptions, *, history: object = None) -> Iterator[Table]:
     """What `Run.recommend` gives, in tables of a chunk of users each, one at least. What is wrong is raised before the
     first."""
-    check_k(run, k)
+    check_options(run, options)
     if users is None and history is None:
         raise KgrecError("say whom to recommend to: users=..., or history=... for new ones; users='all' is everyone")
-    if why:
-        must_explain(run)
     asked = _asked(run, users)
     new = None
     if history is not None:
         named = [] if isinstance(asked, range) else asked.to_pylist()
-        new = new_users(run, history, named, skip_unknown=skip_unknown)
-    local, notes = _known(run, asked, set(new.names) if new else set(), skip_unknown)
-    excluded = metric_names(exclude)
-    ranker = ranker_for(run, k, include_seen=include_seen, exclude=excluded)
+        new = new_users(run, history, named, skip_unknown=options.skip_unknown)
+    local, notes = _known(run, asked, set(new.names) if new else set(), options.skip_unknown)
+    ranker = ranker_for(run, options)
 
     def tables() -> Iterator[Table]:
         said = (*notes, *(new.notes if new else ()))
-        parts = known_lists(run, ranker, local, why) if len(local) else iter(())
+        parts = known_lists(run, ranker, local, options) if len(local) else iter(())
         if new is not None:
-            parts = itertools.chain(parts, new_lists(run, ranker, new, why, excluded))
+            parts = itertools.chain(parts, new_lists(run, ranker, new, options))
         first = next(parts, None)
         yield replace(first or no_lists(), notes=said)
         yield from parts
@@ -253,21 +212,14 @@ def _numbers(run: TrainedModel, users: object) -> Tensor:
 
 
 @renamed_option("tell", "notify")
+@takes_list_options()
 def new_user_lists(
-    run: TrainedModel,
-    history: Path,
-    *,
-    k: int = 10,
-    include_seen: bool = False,
-    exclude: str | Sequence[str] = (),
-    why: bool = False,
-    skip_unknown: bool = False,
-    notify: Callable[[str], None] = lambda message: None,
+    run: TrainedModel, history: Path, *, notify: Callable[[str], None] = lambda message: None, **options: Any
 ) -> list[list[Recommendations]]:
-    """The k best items for the new users of a file, as `Run.recommend` gives them. notify: called with each note."""
-    options: dict[str, Any] = {"include_seen": include_seen, "exclude": exclude, "why": why}
-    options["skip_unknown"] = skip_unknown
-    table = joined(tables_for(run, k=k, history=Path(history), **options))
+    """The k best items for the new users of a file, as `Run.recommend` gives them. notify: called with each note.
+    options: those of `Run.recommend`."""
+    wanted = ListOptions.of(options, "new_user_lists")
+    table = joined(tables_for(run, None, wanted, history=Path(history)))
     for note in table.notes:
         notify(note)
     return [by_user(table)]

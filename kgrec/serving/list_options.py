@@ -1,0 +1,72 @@
+"""What is asked of recommended lists, as one object that every way of asking shares."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar, get_type_hints
+
+from kgrec.errors import KgrecError, unknown_name
+from kgrec.evaluation.metrics import metric_names
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class ListOptions:
+    """How long lists are, what is left out of them, and what is said of them.
+
+    >>> ListOptions(exclude="viewed, carted").exclude
+    ('viewed', 'carted')
+
+    Raises KgrecError for a switch that is neither True nor False.
+    """
+
+    k: int = 10  #: items in a list
+    include_seen: bool = False  #: also items that a user has by the target relation
+    #: behaviours whose items are left out too; a text is one, or several with commas between them
+    exclude: str | Collection[str] = ()
+    why: bool = False  #: name the past items behind a list
+    skip_unknown: bool = False  #: leave out users, and items of a history, that the run does not know
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(field.default, bool) and not isinstance(value, bool):
+                raise KgrecError(f"{field.name} is {value!r}, True or False is wanted")
+        object.__setattr__(self, "exclude", metric_names(self.exclude))
+
+    @staticmethod
+    def of(options: Mapping[str, Any], what: str, refused: Collection[str] = ()) -> ListOptions:
+        """The options of these names. what: who asks, for messages; refused: options that it does not take.
+
+        Raises UnknownName for an option that is not there."""
+        known = [field.name for field in dataclasses.fields(ListOptions) if field.name not in refused]
+        for name in options:
+            if name not in known:
+                raise unknown_name("option", name, known, f"of {what}")
+        return ListOptions(**options)
+
+
+def takes_list_options(*refused: str) -> Callable[[Function], Function]:
+    """A decorator that shows the ListOptions in a function's signature, in place of `**options`, for help and editors.
+
+    refused: those that it does not take, or names itself.
+    """
+
+    def decorate(function: Function) -> Function:
+        own, types = inspect.signature(function), get_type_hints(ListOptions)
+        named = [one for one in own.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+        options = [
+            inspect.Parameter(
+                field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=types[field.name]
+            )
+            for field in dataclasses.fields(ListOptions)
+            if field.name not in {*refused, *own.parameters}
+        ]
+        function.__signature__ = own.replace(parameters=[*named, *options])  # type: ignore[attr-defined]
+        return function
+
+    return decorate
