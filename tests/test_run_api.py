@@ -393,11 +393,11 @@ def test_a_k_that_no_list_can_have_is_refused(k: int, message: str) -> None:
 
 
 def test_options_of_lists_that_are_not_there_or_are_no_switch_are_refused() -> None:
-    with pytest.raises(UnknownName, match="no option 'exlude' of Run.recommend; did you mean 'exclude'"):
+    with pytest.raises(UnknownName, match=r"no option 'exlude'.*did you mean 'exclude'"):
         run_of("ease").recommend("ann", k=1, exlude="rated")
     with pytest.raises(KgrecError, match="include_seen is 'no', True or False is wanted"):
         run_of("ease").recommend("ann", k=1, include_seen="no")
-    with pytest.raises(UnknownName, match="no option 'skip_unknown' of kgrec.recommend"):
+    with pytest.raises(UnknownName, match="no option 'skip_unknown' of"):
         recommend(run_of("ease"), ["ann"], k=1, skip_unknown=True)
 
 
