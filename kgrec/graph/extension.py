@@ -1,18 +1,23 @@
-"""A graph with more nodes, appended within their types."""
+"""A graph with more nodes and edges, appended within their types."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
 
 from kgrec.errors import KgrecError, some, unknown_name
+from kgrec.graph.assembly import unix_seconds
 from kgrec.graph.features import Feature
-from kgrec.graph.frame_columns import as_frame, feature_column, id_column
+from kgrec.graph.frame_columns import arrow_column, as_frame, feature_column, id_column, require, weight_column
+from kgrec.graph.parts import NO_TIME
+from kgrec.graph.schema import EdgeType
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,3 +66,73 @@ def _appended(feature: Feature, name: str, frame: pd.DataFrame, what: str) -> Fe
     else:
         new = pa.nulls(len(frame), old.type)
     return Feature.from_arrow(pa.concat_arrays([old, new]), feature.schema)
+
+
+def with_edges(graph: Graph, new: Mapping[EdgeType, pd.DataFrame]) -> Graph:
+    """The same nodes, and edges appended within types, behind those that are there. Stored splits and candidates, which
+    are of the edges there were, are left out.
+
+    Each frame has `source` and `target`, external ids, and may have `time`, `weight` and feature columns of the edges;
+    what it lacks is missing, and a weight is 1.
+    Raises UnknownName for an edge type and for ids that are not there, BadData for an id that is missing.
+    """
+    added = {_edge_type(graph, edge): as_frame(frame, f"the new {edge[1]!r} edges") for edge, frame in new.items()}
+    ends, times, weights, edges, features = [], [], [], dict(graph.schema.edges), dict(graph.edge_features)
+    for edge, start, stop in zip(graph.edge_types, graph.relation_ptr, graph.relation_ptr[1:]):
+        ends.append(graph.edge_index[:, start:stop])
+        times.append(graph.time[start:stop])
+        weights.append(graph.weight[start:stop])
+        if edge not in added or not len(added[edge]):
+            continue
+        frame, what = added[edge], f"the new {edge[1]!r} edges"
+        index, time, weight = _edge_tensors(graph, edge, frame, what)
+        ends.append(index.to(graph.device))
+        times.append(time.to(graph.device))
+        weights.append(weight.to(graph.device))
+        columns = graph.edge_features.get(edge, {})
+        if columns:
+            features[edge] = {name: _appended(feature, name, frame, what) for name, feature in columns.items()}
+            schemas = {name: feature.schema for name, feature in features[edge].items()}
+            edges[edge] = replace(edges[edge], features={**edges[edge].features, **schemas})
+    counts = (
+        stop - start + len(added.get(edge, ()))
+        for edge, start, stop in zip(graph.edge_types, graph.relation_ptr, graph.relation_ptr[1:])
+    )
+    return replace(
+        graph,
+        schema=replace(graph.schema, edges=edges),
+        edge_index=torch.cat(ends, 1) if ends else graph.edge_index,
+        relation_ptr=(0, *itertools.accumulate(counts)),
+        time=torch.cat(times) if times else graph.time,
+        weight=torch.cat(weights) if weights else graph.weight,
+        edge_features=features,
+        splits={},
+        candidates={},
+    )
+
+
+def _edge_type(graph: Graph, edge: EdgeType) -> EdgeType:
+    """The same. Raises UnknownName where the graph has no such edges."""
+    if edge not in graph.edge_types:
+        raise unknown_name("edge type", "-".join(edge), ["-".join(one) for one in graph.edge_types], "in this graph")
+    return edge
+
+
+def _edge_tensors(graph: Graph, edge: EdgeType, frame: pd.DataFrame, what: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Local numbers of the ends, LongTensor [2, E], times, LongTensor [E], and weights, FloatTensor [E]."""
+    require(frame, ("source", "target"), what)
+    index = torch.stack(
+        [
+            graph.vocabulary[node_type].numbers(id_column(frame, end, f"{what} have no {node_type} id"), what=node_type)
+            for end, node_type in (("source", edge[0]), ("target", edge[2]))
+        ]
+    )
+    time = torch.full((len(frame),), NO_TIME)
+    if "time" in frame:
+        time = torch.from_numpy(np.array(unix_seconds(arrow_column(frame["time"], "time"), edge[1])))
+    weight = torch.ones(len(frame))
+    if "weight" in frame:
+        weight = torch.from_numpy(np.array(weight_column(frame, edge[1])))
+        if not bool(weight.isfinite().all()):
+            raise KgrecError(f"{what} have a weight that is missing; fill it, or leave the column out")
+    return index, time, weight

@@ -15,7 +15,7 @@ from torch import Tensor
 from kgrec.errors import KgrecError, some, unknown_name
 from kgrec.graph.edge_index import CSR, EdgeIndex
 from kgrec.graph.export import content_hash, to_hetero, to_networkx
-from kgrec.graph.extension import with_nodes
+from kgrec.graph.extension import with_edges, with_nodes
 from kgrec.graph.features import click_labels
 from kgrec.graph.parts import GraphParts
 from kgrec.graph.schema import CLICK, EdgeSchema, EdgeType, FeatureKind, Schema
@@ -341,6 +341,16 @@ class Graph(GraphParts):
         Raises UnknownName for a node type that is not there, BadData for an id that is known.
         """
         return with_nodes(self, new)
+
+    def with_edges(self, new: Mapping[EdgeType, pd.DataFrame]) -> Graph:
+        """The same nodes, and edges appended within types, behind those that are there; without stored splits and
+        candidates.
+
+        Each frame has `source` and `target`, external ids, and may have `time`, `weight` and feature columns of the
+        edges; what it lacks is missing, and a weight is 1. Raises UnknownName for an edge type and for ids that are
+        not there, BadData for an id that is missing.
+        """
+        return with_edges(self, new)
 
     # ------------------------------------------------------------------ making one
 

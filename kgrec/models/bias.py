@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kgrec.graph import Graph
 from kgrec.model import Query, Recommender, ScorerParts
+from kgrec.rows import NodeRows, declare_rows
 from kgrec.settings import settings
 
 LEAST = 1e-3  #: a click is at least so probable, and no click is: the logits of 0 and 1 have no end
@@ -55,6 +56,7 @@ class Bias(Recommender):
         self.register_buffer("mean", mean.float())
         self.register_buffer("item_bias", item_bias.float())
         self.register_buffer("user_bias", user_bias.float() if config.users else torch.zeros(num_users + 1))
+        declare_rows(self, item_bias=NodeRows.of(graph, target), user_bias=NodeRows.of(graph, source))
 
     def _damped_means(self, value: Tensor, node: Tensor, count: int) -> Tensor:
         """value: DoubleTensor [E], node: LongTensor [E], local. Returns DoubleTensor [count]."""

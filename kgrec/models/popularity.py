@@ -7,6 +7,7 @@ from torch import Tensor
 from kgrec.graph import Graph
 from kgrec.graph.item_counts import item_counts
 from kgrec.model import Query, Recommender, ScorerParts
+from kgrec.rows import NodeRows, declare_rows
 from kgrec.settings import settings
 
 
@@ -30,6 +31,7 @@ class Popularity(Recommender):
         self.first = graph.range(graph.target[2]).start
         self.count: Tensor  #: FloatTensor [I]
         self.register_buffer("count", item_counts(graph, distinct=config.distinct))
+        declare_rows(self, count=NodeRows.of(graph, graph.target[2]))
 
     def score(self, query: Query, items: Tensor) -> Tensor:
         return self.count[items - self.first].expand(len(query), -1)

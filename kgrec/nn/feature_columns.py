@@ -40,6 +40,22 @@ class Column(nn.Module, ABC):
 
         Raises KgrecError for a feature of another kind or of other categories, and for texts."""
 
+    def take(self, former: Column, name: str, values: Feature, fitted: Tensor) -> str | None:
+        """Hold what a column of fewer nodes holds, and behind it the values of new nodes, by what the former learned
+        of those in training. name: of the column, for errors and the note; values: of all nodes, the new ones last;
+        fitted: BoolTensor [N of the former], nodes that training saw. Returns what could not be taken, None: nothing.
+
+        Raises what `encode` raises, but takes texts."""
+        number = len(former.there) - 1
+        new = values.take(torch.arange(number, len(values)))
+        self.there.zero_()
+        self.there[:number] = former.there[:-1]
+        return self._take(former, name, new, values, fitted)
+
+    @abstractmethod
+    def _take(self, former: Any, name: str, new: Feature, values: Feature, fitted: Tensor) -> str | None:
+        """The same of what the kind of column holds beside `there` of the former nodes; new: values of the new ones."""
+
 
 class Numbers(Column):
     """A number times a vector."""
@@ -72,6 +88,17 @@ class Numbers(Column):
         there = ~value.isnan() & _is_fitted(name, self, self.deviation)
         return self._standardised(value, there).unsqueeze(1) * self.weight, there
 
+    def _take(self, former: Numbers, name: str, new: Feature, values: Feature, fitted: Tensor) -> str | None:
+        number = len(former.there) - 1
+        self.mean.copy_(former.mean)
+        self.deviation.copy_(former.deviation)
+        value = new.values.double().to(self.value.device)
+        there = ~value.isnan() & _is_fitted(name, former, former.deviation)
+        self.value.zero_()
+        self.value[:number], self.there[number:-1] = former.value[:-1], there
+        self.value[number:-1] = former._standardised(value, there)
+        return None
+
     def _standardised(self, value: Tensor, there: Tensor) -> Tensor:
         return ((value - self.mean) / self.deviation).masked_fill(~there, 0).float()
 
@@ -101,6 +128,13 @@ class Categories(Column):
         none = len(self.weight) - 1
         code = _seen(feature.values.to(self.code.device), self.code[self.code < none], none)
         return self._vectors(code), code < none
+
+    def _take(self, former: Categories, name: str, new: Feature, values: Feature, fitted: Tensor) -> str | None:
+        number, none = len(former.there) - 1, len(self.weight) - 1
+        code = _seen(new.values.to(self.code.device), former.code[former.code < none], none)
+        self.code[:number], self.code[number:-1], self.code[-1] = former.code[:-1], code, none
+        self.there[number:-1] = code < none
+        return None
 
     def _vectors(self, code: Tensor) -> Tensor:
         return functional.embedding(code, self.weight, padding_idx=len(self.weight) - 1)
@@ -142,6 +176,22 @@ class CategorySets(Column):
         code = _seen(feature.values.to(self.code.device), self.code[self.code < none], none)
         node = torch.arange(len(feature), device=ptr.device).repeat_interleave(ptr.diff())
         return self._means(code, ptr), torch.bincount(node[code < none], minlength=len(feature)) > 0
+
+    def _take(self, former: CategorySets, name: str, new: Feature, values: Feature, fitted: Tensor) -> str | None:
+        number, none, there = len(former.there) - 1, len(self.weight) - 1, len(former.code)
+        assert new.ptr is not None
+        is_filled = bool(former.ptr[-1] > 0)
+        code = _seen(new.values.to(self.code.device), former.code[former.code < none], none)
+        self.code.fill_(none)
+        self.code[:there] = former.code
+        self.ptr[: number + 1], self.ptr[number + 1 :] = former.ptr[:-1], former.ptr[-1]
+        if is_filled:
+            self.code[there : there + len(code)] = code
+            self.ptr[number + 1 : -1] += new.ptr[1:].to(self.ptr.device)
+            self.ptr[-1] = self.ptr[-2]
+            node = torch.arange(len(new), device=code.device).repeat_interleave(new.ptr.diff().to(code.device))
+            self.there[number + node[code < none]] = True
+        return None
 
     def _means(self, code: Tensor, ptr: Tensor) -> Tensor:
         none = len(self.weight) - 1
@@ -190,6 +240,25 @@ class Dense(Column):
         there = (value.norm(dim=1) > 0) & _is_fitted(name, self, self.length)
         value = (value / self.length.to(value.dtype)).masked_fill(~there.unsqueeze(1), 0)
         return functional.linear(value, self.weight), there
+
+    def _take(self, former: Dense, name: str, new: Feature, values: Feature, fitted: Tensor) -> str | None:
+        number, device = len(former.there) - 1, self.value.device
+        self.length.copy_(former.length)
+        self.value.zero_()
+        self.value[:number] = former.value[:-1]
+        if not _is_fitted(name, former, former.length):
+            return None
+        if new.schema.kind == "text":
+            seen = functional.pad(fitted.cpu(), (0, len(new))).numpy()
+            every = torch.from_numpy(text_vectors(values.values.to_pylist(), seen, self.value.shape[1], self.encoder))
+            every = every.to(device) / former.length.to(every.dtype)
+            if not torch.allclose(every[:number], former.value[:-1], atol=1e-3):
+                return f"{name}: texts of new nodes are left out, as the words that training saw cannot be had again"
+            vectors = every[number:]
+        else:
+            vectors = new.values.to(device) / former.length.to(new.values.dtype)
+        self.value[number:-1], self.there[number:-1] = vectors, vectors.norm(dim=1) > 0
+        return None
 
 
 def _add_fitted(column: Column, *names: str) -> None:
