@@ -604,9 +604,15 @@ def test_what_a_graph_model_learns_against_its_judge_is_what_it_serves(planted: 
 @pytest.mark.parametrize(
     ("base", "message"),
     [
-        ("ease", "base 'ease' takes no lr; generator and judges are models of users and items such as mf"),
-        ("popularity", "base 'popularity' takes no lr"),
-        ("sasrec", "base 'sasrec' reads histories; generator and judges are models of users and items such as mf"),
+        (
+            "ease",
+            r"base 'ease' has no learning rate \(lr\), so .*; choose a base that scores users and items",
+        ),
+        ("popularity", r"base 'popularity' has no learning rate \(lr\)"),
+        (
+            "sasrec",
+            "base 'sasrec' reads histories; choose a base that scores users and items",
+        ),
         ("svdpp", "task='ranking' of model 'svdpp'"),
         ("mff", "no model 'mff' .*; did you mean 'mf'"),
     ],
@@ -628,13 +634,13 @@ def test_a_setting_that_the_base_lacks_is_refused(name: str) -> None:
 @pytest.mark.parametrize("whose", ["base_config", "d_config"])
 def test_a_base_with_phases_of_its_own_is_refused(whose: str, epochs: int, name: str) -> None:
     model = model_of(name, base="neumf", pretrain_epochs=epochs, **{whose: {"pretrain_epochs": 2}})
-    with pytest.raises(KgrecError, match=r"base 'neumf' has phases of its own, .*; switch them off"):
+    with pytest.raises(KgrecError, match=r"base 'neumf' has training phases of its own, .*; switch off the base's"):
         model.objectives(GRAPH)
 
 
 def test_a_base_with_gradients_of_some_rows_is_refused(planted: Graph) -> None:
     sampled = {"layer_dims": (4,), "fanouts": (2,), "sparse": True}
-    with pytest.raises(KgrecError, match=r"base 'kgat' has gradients of some rows, .*; set sparse: false"):
+    with pytest.raises(KgrecError, match=r"base 'kgat' uses sparse gradients, .*; set sparse: false"):
         model_of("irgan", planted, base="kgat", base_config=sampled).objectives(planted)
 
 

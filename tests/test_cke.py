@@ -136,7 +136,7 @@ def test_the_state_is_that_of_a_model_built_of_the_schema(graph):
 def test_a_column_that_cannot_be_read_is_said(graph):
     with pytest.raises(UnknownName, match=r"no feature 'txt' of the 'item' nodes; did you mean 'text'"):
         models.build("cke", graph, {"text": "txt"})
-    with pytest.raises(KgrecError, match="feature 'year' is numeric, text or vector is wanted"):
+    with pytest.raises(KgrecError, match="feature 'year' is numeric, but `text` and `image` need a text or a vector"):
         models.build("cke", graph, {"image": "year"})
 
 

@@ -80,5 +80,5 @@ def test_facts_are_further_rows() -> None:
 
 
 def test_facts_that_are_not_there_are_missed() -> None:
-    with pytest.raises(KgrecError, match="no fact of this graph is about an item"):
+    with pytest.raises(KgrecError, match="none of the 0 facts of this graph is about an item"):
         models.build("ease", GRAPH, {"facts": 1.0})

@@ -310,7 +310,7 @@ def test_sparse_steps_move_the_rows_of_the_batch_alone(planted: Graph) -> None:
     ("fields", "message"),
     [
         ({"fanouts": (5,)}, "there are 1 fanouts and 2 layers"),
-        ({"fanouts": (5, 5), "loss": "softmax"}, "a loss over drawn ones is wanted"),
+        ({"fanouts": (5, 5), "loss": "softmax"}, "a ranking loss with negatives is needed"),
         ({"sparse": True}, "set fanouts too"),
         ({"fanouts": (0, 5)}, r"fan-outs are \[0, 5\]"),
     ],
@@ -328,12 +328,12 @@ def test_facts_that_are_not_about_items_are_named(name: str) -> None:
             ("entity", "capital_of", "entity"): frame(("paris", "france"), ("rome", "italy")),
         }
     )
-    with pytest.raises(KgrecError, match=r"none of the 2 facts is about an item.*'paris'.*are such as 'i0', 'i1'"):
+    with pytest.raises(KgrecError, match=r"none of the 2 facts is about an item.*'paris'.*are like 'i0', 'i1'"):
         models.build(name, graph)
 
 
 def test_a_graph_without_facts_has_nothing_for_kgatseq(graph: Graph) -> None:
-    with pytest.raises(KgrecError, match="no facts to encode"):
+    with pytest.raises(KgrecError, match="no facts to learn from"):
         models.build("kgatseq", graph.only("rated"))
     assert models.build("kgat", graph.only("rated"), {"dim": 8}).encode()[0].isfinite().all()
 

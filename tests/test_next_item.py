@@ -243,7 +243,7 @@ def test_training_and_scoring_see_the_same(name: str):
 
 
 def test_heads_must_divide_the_dimensions():
-    with pytest.raises(KgrecError, match="dim 10 is no multiple of heads 4"):
+    with pytest.raises(KgrecError, match="dim is 10 and heads is 4, but dim must be a multiple of heads"):
         models.build("sasrec", shop(), {"dim": 10, "heads": 4})
 
 
@@ -367,7 +367,7 @@ def test_to_serve_a_hidden_step_follows_the_history():
     alone = bert(graph, length=1)  # which reads no history
     scores = alone.score(query, items)
     torch.testing.assert_close(scores[0], scores[2])
-    with pytest.raises(KgrecError, match="BERT4Rec reads a hidden step beside the history"):
+    with pytest.raises(KgrecError, match="BERT4Rec adds a hidden step, so its weights"):
         model.spread(query, lambda steps, paths: steps[:, 0])
 
 
@@ -451,7 +451,9 @@ def test_a_model_of_the_target_alone_reads_no_namesake(name: str):
 def test_wrong_behaviours_are_refused(planted: Graph):
     with pytest.raises(UnknownName, match="no relation 'watched'"):
         models.build("gru4rec", planted, {"behaviours": ["watched"]})
-    with pytest.raises(KgrecError, match=r"behaviours: item-has_genre-genre is no behaviour; user-\.\.\.-item"):
+    with pytest.raises(
+        KgrecError, match=r"behaviours: item-has_genre-genre cannot be read as history; .* from user to item"
+    ):
         models.build("gru4rec", planted, {"behaviours": ["has_genre"]})
 
 

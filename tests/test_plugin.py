@@ -208,7 +208,7 @@ def test_importing_kgrec_or_starting_the_command_reads_no_entry_points() -> None
     [
         ("raise SystemExit(3)\n", "SystemExit: 3"),
         ("def f(:\n", "SyntaxError: "),
-        (MINE.replace("pass", "Config = dict"), "names no settings"),
+        (MINE.replace("pass", "Config = dict"), "has no settings class"),
         ("x = 1\n", "no model 'Mine' in module ill_model"),
     ],
 )

@@ -290,12 +290,18 @@ def test_known_items_are_not_drawn_unless_a_batch_shares_what_is_drawn():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"loss": "ccl"}, "ccl is a loss of cosines: set cosine=true"),
-        ({"loss": "softmax", "hard": 1}, "hard negatives do not estimate a sum over all items, so softmax"),
-        ({"loss": "sampled_softmax", "hard": 1, "negatives": 9}, "so sampled_softmax cannot take them"),
-        ({"loss": "gbce", "hard": 1, "negatives": 9}, "so gbce cannot take them"),
-        ({"loss": "bpr", "negatives": 0}, "loss bpr wants negatives: set negatives to 1 or more, or in_batch"),
-        ({"loss": "bpr", "negatives": 0, "shared": True}, "loss bpr wants negatives"),
+        ({"loss": "ccl"}, "loss ccl is defined for cosines: set cosine=true"),
+        ({"loss": "softmax", "hard": 1}, "loss softmax estimates a sum over all items, which hard negatives cannot"),
+        (
+            {"loss": "sampled_softmax", "hard": 1, "negatives": 9},
+            "loss sampled_softmax estimates a sum over all items, which",
+        ),
+        (
+            {"loss": "gbce", "hard": 1, "negatives": 9},
+            "loss gbce estimates a sum over all items, which hard",
+        ),
+        ({"loss": "bpr", "negatives": 0}, "loss bpr needs negatives: set negatives to 1 or more, or in_batch"),
+        ({"loss": "bpr", "negatives": 0, "shared": True}, "loss bpr needs negatives"),
         ({"loss": "brp"}, "loss='brp'.*'bpr', 'bce'"),
         ({"temperature": 0}, "temperature=0.*greater than 0"),
     ],

@@ -1,5 +1,5 @@
-"""Models by name: every file of this folder is one, and installed packages register theirs in the group of entry points
-`kgrec.models`. Importing this imports none of them, nor torch."""
+"""Models by name. Every file of this folder is a model; installed packages register theirs in the entry point group
+`kgrec.models`. Importing this module imports neither a model nor torch."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
     from kgrec.model import Recommender
 
 
-#: the dotted paths that may be imported where names come from a file; None: they come from the user, and all may
+#: the dotted paths that may be imported while names come from a file; None: names come from the user, and any may
 _TRUSTED: ContextVar[frozenset[str] | None] = ContextVar("_TRUSTED", default=None)
 
 
 @contextmanager
 def only_installed(trust: str | Collection[str] | None = None) -> Iterator[None]:
-    """While this lasts, every model that is looked up by name is built in, registered by an installed package, or one
-    whose dotted path is in `trust`: the names come from a file that may be a stranger's. It holds for every look-up,
-    whichever model makes it and however deep in its settings the name stands.
+    """Within this context only three kinds of models can be found by name: built-in ones, those that an installed
+    package registers, and those whose dotted path is in `trust`. It is for names from a file that may come from a
+    stranger. It applies to every look-up, also to a model that is named in another model's settings.
 
-    trust: the dotted paths that the user names, several in one text with commas between them.
+    trust: the dotted paths that the user trusts: a collection, or one text with commas between them.
 
     >>> with only_installed():
     ...     find("antigravity.fly")
     Traceback (most recent call last):
-    kgrec.errors.KgrecError: model 'antigravity.fly' is no built-in one, and a saved run does not choose ...
+    kgrec.errors.KgrecError: model 'antigravity.fly' is not built in, and a saved run may not choose ...
     """
     paths = trust.split(",") if isinstance(trust, str) else trust or ()
     token = _TRUSTED.set(frozenset(path.strip() for path in paths))
@@ -48,8 +48,7 @@ def only_installed(trust: str | Collection[str] | None = None) -> Iterator[None]
 
 
 def builtin_names() -> list[str]:
-    """The models of kgrec itself, in order of the alphabet: the files of this folder, with a hyphen in a name where the
-    file has an underscore.
+    """The names of kgrec's own models in alphabetical order: the files of this folder, with hyphens for underscores.
 
     >>> "ease" in builtin_names(), "link-frequency" in builtin_names()
     (True, True)
@@ -59,14 +58,14 @@ def builtin_names() -> list[str]:
 
 
 def names() -> list[str]:
-    """All models that can be asked for by name: the built-in ones, and those that installed packages register."""
+    """The names of all models: the built-in ones, and those that installed packages register."""
     return sorted({*builtin_names(), *plugins()})
 
 
 def broken() -> dict[str, str]:
-    """Of the models that installed packages register, those that cannot be used by name, and why. Imports them all.
+    """The models of installed packages that cannot be used by name, each with the reason. Imports them all.
 
-    Where a built-in model has the name, that one is meant, and the package's goes by the dotted path shown here.
+    A built-in model keeps its name; the package's model of the same name is used by the dotted path shown here.
     """
     result = {}
     for name, registered in plugins().items():
@@ -94,17 +93,18 @@ def provider(name: str) -> Plugin | None:
 
 
 def find(name: str, *, builtin_only: bool = False) -> type[Recommender]:
-    """The class of a model, by its built-in name, by the name under which an installed package registers it, or by a
-    dotted path: `mypackage.mymodel`, or `mypackage.mymodel:MyModel` where the module holds several or only imports it.
-    A dotted path runs that module's code, so whoever opens a saved run that may be somebody else's does so within
-    `only_installed`, or says `builtin_only`, which leaves built-in models and those of installed packages.
+    """The class of a model. name: its built-in name, the name under which an installed package registers it, or a
+    dotted path: `mypackage.mymodel`, or `mypackage.mymodel:MyModel` if the module holds several models or imports it.
 
-    Raises UnknownName for a name that is not there, and KgrecError for a name that is no text, a dotted path that is
-    not trusted, a module that cannot be found, a package's model that cannot be imported, a module that does not hold
+    A dotted path runs that module's code. So a saved run that may come from somebody else is opened within
+    `only_installed`. builtin_only: refuse dotted paths; built-in models and those of installed packages remain.
+
+    Raises UnknownName for an unknown name, and KgrecError for a name that is not a text, a dotted path that is not
+    trusted, a module that cannot be found, a package's model that cannot be imported, a module that does not hold
     exactly one model, and a model without a Config.
     """
     if not isinstance(name, str):
-        raise KgrecError(f"a model is named by a text, not by {type(name).__name__}; use one of: {', '.join(names())}")
+        raise KgrecError(f"a model's name is a text, not a {type(name).__name__}; use one of: {', '.join(names())}")
     path, _, wanted = name.partition(":")
     if path in builtin_names() and not wanted:
         return _model_of(importlib.import_module(f"{__name__}.{path.replace('-', '_')}"), "")
@@ -115,7 +115,7 @@ def find(name: str, *, builtin_only: bool = False) -> type[Recommender]:
     trusted = _TRUSTED.get()
     if builtin_only or (trusted is not None and name not in trusted):
         raise KgrecError(
-            f"model {name!r} is no built-in one, and a saved run does not choose what code is imported; "
+            f"model {name!r} is not built in, and a saved run may not choose which code is imported; "
             f"name {name!r} yourself if you trust it, or use one of: {', '.join(names())}"
         )
     if not all(part.isidentifier() for part in path.split(".")):
@@ -124,22 +124,24 @@ def find(name: str, *, builtin_only: bool = False) -> type[Recommender]:
         return _model_of(importlib.import_module(path), wanted)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{path}.".startswith(f"{error.name}."):
-            raise  # the module is there, and something that it imports is not
+            raise  # the module was found, but something that it imports was not
         raise KgrecError(
-            f"model {name!r}: no module {error.name!r}; install it or put its folder on PYTHONPATH"
+            f"model {name!r}: no module {error.name!r} was found; install it or put its folder on PYTHONPATH"
         ) from None
 
 
 def _registered(registered: list[Plugin]) -> type[Recommender]:
-    """The class that a package registers. Raises KgrecError where it cannot be had, with the package's name."""
+    """The class that a package registers. Raises KgrecError with the package's name if it cannot be imported."""
     plugin = registered[0]
     if len(registered) > 1:
         packages = " and ".join(f"{one} ({one.path})" for one in registered)
-        raise KgrecError(f"model {plugin.name!r} is registered by {packages}; uninstall one, or use a dotted path")
+        raise KgrecError(
+            f"model {plugin.name!r} is registered by several packages, {packages}; uninstall one, or use a dotted path"
+        )
     module, _, wanted = plugin.path.partition(":")
     try:
         return _model_of(importlib.import_module(module), wanted)
-    except (Exception, SystemExit) as error:  # nothing that another package's file does stops the rest
+    except (Exception, SystemExit) as error:  # whatever another package's file does, the other models still work
         kind = "" if isinstance(error, KgrecError) else f"{type(error).__name__}: "
         raise KgrecError(
             f"model {plugin.name!r} of the package {plugin} ({plugin.path}) cannot be imported: {kind}{error}; update "
@@ -148,11 +150,11 @@ def _registered(registered: list[Plugin]) -> type[Recommender]:
 
 
 def build(name: str, graph: Graph, config: object = None) -> Recommender:
-    """A model, built from the training graph. config: its settings, or a mapping of some of them; None: the defaults.
-    It is the only way by which one model may use another.
+    """Builds a model from the training graph. config: its settings, or a mapping of some of them; None: the defaults.
+    A model that uses another model gets it from here.
 
-    Raises UnknownName for a model or a setting that is not there, KgrecError for a value of the wrong type and for
-    features that the model does not take.
+    Raises UnknownName for an unknown model or setting, KgrecError for a value of the wrong type and for features that
+    the model does not take.
     """
     import torch
 
@@ -163,14 +165,16 @@ def build(name: str, graph: Graph, config: object = None) -> Recommender:
     if config is None or isinstance(config, Mapping):
         config = configure(kind.Config, config or {}, what=f"model {name!r}")
     elif not isinstance(config, kind.Config):
-        raise KgrecError(f"model {name!r} is set by {kind.Config.__name__}, not by {type(config).__name__}")
+        raise KgrecError(
+            f"model {name!r} takes settings of the class {kind.Config.__name__}, not {type(config).__name__}"
+        )
     try:
         with sizes_checked(f"model {name!r} with these settings"):
             model = kind(graph, config)
     except torch.linalg.LinAlgError as error:
         raise KgrecError(
-            f"model {name!r} with these settings has no solution in numbers of 32 bits; let a weight of squares (l2) "
-            f"be greater, and other weights nearer to 1: {error}"
+            f"model {name!r} cannot be solved in 32-bit numbers with these settings ({error}); raise the "
+            "regularisation (l2), and set other weights closer to 1"
         ) from error
     require_features(model, config, f"model {name!r}")
     return model
@@ -187,14 +191,15 @@ def _model_of(module: ModuleType, wanted: str) -> type[Recommender]:
     if wanted and wanted not in models:
         raise unknown_name("model", wanted, models, f"in module {module.__name__}")
     if not wanted and len(own) != 1:
-        found = f"several: {some(own)}; say which as {module.__name__}:{next(iter(own))}" if own else "none"
+        found = f"several: {some(own)}; name one as {module.__name__}:{next(iter(own))}" if own else "none"
         raise KgrecError(
-            f"module {module.__name__} should define one final subclass of kgrec.model.Recommender; it has {found}"
+            f"module {module.__name__} must define exactly one model, a concrete subclass of "
+            f"kgrec.model.Recommender; it has {found}"
         )
     model: type[Recommender] = models[wanted] if wanted else next(iter(own.values()))
     if not dataclasses.is_dataclass(getattr(model, "Config", None)):
         raise KgrecError(
-            f"model {model.__name__} of module {module.__name__} names no settings; give it `Config = ...`, a class "
-            "decorated with kgrec.settings.settings"
+            f"model {model.__name__} of module {module.__name__} has no settings class; set its class variable Config "
+            "to a class decorated with kgrec.settings.settings"
         )
     return model

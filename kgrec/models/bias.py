@@ -1,4 +1,4 @@
-"""Bias: how high an item is rated, and how high a user rates; the first control of ratings and of clicks."""
+"""Bias: the mean rating, plus a bias of each item and user; the baseline for ratings and clicks."""
 
 from __future__ import annotations
 
@@ -13,24 +13,28 @@ from kgrec.model import Query, Recommender, ScorerParts
 from kgrec.rows import NodeRows, declare_rows
 from kgrec.settings import settings
 
-LEAST = 1e-3  #: a click is at least so probable, and no click is: the logits of 0 and 1 have no end
+LEAST = 1e-3  #: probabilities of clicks are kept this far from 0 and 1, whose logits are infinite
 
 
 @settings
 class BiasConfig:
     """Settings of Bias."""
 
-    task: Literal["rating", "ctr"] = "rating"  #: what it is trained for: ratings, or the probability of a click
-    damping: NonNegativeFloat = 5.0  #: how many edges at the mean are added to those of each item and each user
-    users: bool = True  #: whether users have a bias too; else all users get the item's own mean
+    #: what the model learns to predict: rating (a number) or ctr (the probability of a click)
+    task: Literal["rating", "ctr"] = "rating"
+    #: number of edges at the mean that are added to those of each item and user; higher: biases of items and users with
+    #: few edges are closer to 0
+    damping: NonNegativeFloat = 5.0
+    users: bool = True  #: give each user a bias too; false: all users get the same score of an item
 
 
 class Bias(Recommender):
-    """mean + b_i + b_u: b_i is the damped mean of how far i's edges are over the mean of all, b_u of how far u's are
-    over mean + b_i; both are 0 without edges (as LensKit's Bias; Koren 2010, "Factor in the neighbors", sec. 2.1).
+    """score(u, i) = mean + b_i + b_u. b_i is the damped mean of (value - mean) over the edges of item i; b_u is the
+    damped mean of (value - mean - b_i) over the edges of user u. Both are 0 without edges (as LensKit's Bias; Koren
+    2010, "Factor in the neighbors", sec. 2.1).
 
-    An edge counts its weight, or with `task: ctr` 1 for a click and 0 for none; the score is then the logit of the sum,
-    which is kept between 0 and 1.
+    The value of an edge is its weight; with `task: ctr` it is 1 for a click and 0 for none. Then the sum is clamped to
+    (0, 1), and the score is its logit.
     """
 
     Config = BiasConfig
@@ -49,7 +53,7 @@ class Bias(Recommender):
         rest = rest - mean
         item_bias = self._damped_means(rest, item, num_items)
         rest = rest - item_bias[item]
-        user_bias = self._damped_means(rest, user, num_users + 1)  # the last is nobody's
+        user_bias = self._damped_means(rest, user, num_users + 1)  # the last one, 0, is for unknown users
         self.mean: Tensor  #: FloatTensor []
         self.item_bias: Tensor  #: FloatTensor [I]
         self.user_bias: Tensor  #: FloatTensor [U + 1], 0 in the last
@@ -69,7 +73,7 @@ class Bias(Recommender):
         return value.clamp(LEAST, 1 - LEAST).logit() if self.task == "ctr" else value
 
     def linear_scorer(self) -> ScorerParts | None:
-        if self.task == "ctr":  # a logit of a sum
+        if self.task == "ctr":  # the score is the logit of a sum, which is not linear
             return None
         users, items = self.user_bias[:-1], self.item_bias
         parts = {"user": users.new_empty(len(users), 0), "item": items.new_empty(len(items), 0)}

@@ -1,4 +1,4 @@
-"""CKE: matrix factorization whose items are also what a knowledge graph, a text and an image say of them."""
+"""CKE: matrix factorization whose item vectors also learn from a knowledge graph, texts and images."""
 
 from __future__ import annotations
 
@@ -23,39 +23,45 @@ from kgrec.settings import settings
 
 @settings
 class CKEConfig(EdgeModelConfig):
-    """Settings of CKE. `dim`, `loss`, `l2` and `batch_size` are those of the interactions, whose epochs count. `l2` is
-    lambda_U and lambda_I: it weighs the squares of an interaction's user and of its items' offsets (of ratings and
-    clicks, of all users and offsets), and not what an item is as an entity, of which `facts_l2` is."""
+    """Settings of CKE. `dim`, `loss`, `l2` and `batch_size` are those of the interactions; an epoch is one pass over
+    them. `l2` is lambda_U and lambda_I: in a ranking it regularises the user vector and the item offsets of each
+    example, for ratings and clicks those of all users and items. Entity vectors are regularised by `facts_l2`."""
 
-    relation_dim: PositiveInt = 64  #: numbers in a relation's vector, in which TransR compares a fact's ends
-    facts_weight: NonNegativeFloat = 1.0  #: how much TransR's loss counts beside that of the interactions
-    facts_batch_size: PositiveInt = 2048  #: facts in a batch
-    #: lambda_v and lambda_r, weight of the squares of the vectors of a fact's ends and relation
+    #: width of the space of each relation, in which TransR compares the two ends of a fact
+    relation_dim: PositiveInt = 64
+    #: weight of TransR's loss of facts against the loss of interactions; 0: facts are not learned from
+    facts_weight: NonNegativeFloat = 1.0
+    facts_batch_size: PositiveInt = 2048  #: facts in a training batch
+    #: lambda_v and lambda_r, weight of L2 regularisation of a fact's vectors: both ends and the relation
     facts_l2: NonNegativeFloat = 1e-5
-    text: str = ""  #: the items' column of text, or of its vectors; "": none
-    image: str = ""  #: the items' column of vectors of images; "": none
-    hidden: tuple[PositiveInt, ...] = (128,)  #: widths of an autoencoder's hidden layers, from its input to the code
-    input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3  #: share of an autoencoder's input that training sets to 0
-    reconstruction_weight: PositiveFloat = 0.1  #: lambda_X, how much the autoencoders' loss counts
-    weights_l2: NonNegativeFloat = 1e-5  #: lambda_W, weight of the squares of the autoencoders' weights
+    text: str = ""  #: name of the items' column of text, or of text vectors; empty: none
+    image: str = ""  #: name of the items' column of image vectors; empty: none
+    #: widths of the hidden layers of an autoencoder, from its input to its code
+    hidden: tuple[PositiveInt, ...] = (128,)
+    #: share of an autoencoder's input values that training sets to 0 (denoising)
+    input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    #: lambda_X, weight of the autoencoders' reconstruction error against the loss of interactions
+    reconstruction_weight: PositiveFloat = 0.1
+    weights_l2: NonNegativeFloat = 1e-5  #: lambda_W, weight of L2 regularisation of the autoencoders' weights
 
     FORMER: ClassVar = {"noise": "input_dropout", "rebuilding": "reconstruction_weight"}
 
 
 class CKE(GraphEdgeModel):
-    """Collaborative knowledge base embedding (Zhang et al. 2016): e_j = eta_j + v_j + x_j + z_j, an item's own offset,
-    its vector as an entity of the facts, the code of its text and that of its image; the score is u_i . e_j.
+    """Collaborative knowledge base embedding (Zhang et al. 2016). The score is u_i . e_j with e_j = eta_j + v_j + x_j +
+    z_j: the item's own offset, its vector as an entity of the facts, the code of its text and the code of its image.
 
-    One loss, the negative logarithm of the posterior (their "Collaborative Joint Learning"): the ranking loss of
-    interactions (BPR in the paper) + facts_weight * TransR's -log sigmoid(g(h, r, t') - g(h, r, t)) over facts both
-    ways + reconstruction_weight * the squared error of each denoising autoencoder, mean over its numbers, + the squares
-    of all that is used, which are Gaussian priors: one of each vector that is read, of users and offsets by `l2`, of
-    entities and relations by `facts_l2`. What has no data is at its prior's mean: the offset of an item without
-    interactions, the entity of one without facts and the code of one without a text or image are 0, so that a cold item
-    is what the rest says of it.
+    There is one joint loss, the negative logarithm of the posterior (their "Collaborative Joint Learning"). It sums:
+    - the ranking loss of interactions (BPR in the paper);
+    - facts_weight * TransR's -log sigmoid(g(h, r, t') - g(h, r, t)) over facts in both directions;
+    - reconstruction_weight * the squared error of each denoising autoencoder, a mean over its outputs;
+    - L2 regularisation (Gaussian priors): of users and offsets by `l2`, of entities and relations by `facts_l2`.
 
-    Apart from the paper: layers are of tanh and not of sigmoid, so that codes are 0 on average; an image is a vector
-    that another network made, so that its autoencoder has no convolutions; any of the losses of rankings may be taken.
+    A part without data is 0, the mean of its prior: the offset of an item without interactions, the entity vector of
+    an item without facts, the code of an item without a text or image. So the other parts describe a cold item.
+
+    Differences from the paper: layers use tanh instead of sigmoid, so that codes are 0 on average; an image is a vector
+    that another network computed, so its autoencoder has no convolutions; any ranking loss may be chosen.
     """
 
     Config = CKEConfig
@@ -67,7 +73,7 @@ class CKE(GraphEdgeModel):
         self.rated: Tensor  #: BoolTensor [I, 1], which items have interactions
         self.register_buffer("rated", _touched(known, self.items), persistent=False)
         self.entity = self.transr = None
-        with torch.no_grad():  # an offset that nothing reads is 0, so that it has no squares
+        with torch.no_grad():  # an offset that is never read is 0, so that L2 regularisation does not count it
             if self.item.has_ids:
                 self.item.weight[:-1] *= self.rated.to(self.item.weight.device)
         if facts.edge_types:
@@ -101,7 +107,7 @@ class CKE(GraphEdgeModel):
         return self.loss(interactions) + self.config.facts_weight * self.facts_loss(facts)
 
     def joint_penalty(self, batches: tuple[Batch, Batch]) -> Tensor:
-        """What of `joint_loss` is regularisation."""
+        """The part of `joint_loss` that is regularisation."""
         (interactions, facts), c = batches, self.config
         assert facts.relation is not None
         assert self.transr is not None
@@ -109,12 +115,12 @@ class CKE(GraphEdgeModel):
         return self.penalty(interactions) + c.facts_weight * of_facts
 
     def penalty(self, batch: Batch) -> Tensor:
-        """What of `loss` is regularisation."""
+        """The part of `loss` that is regularisation."""
         parts = [code.penalty() for code in self.codes if isinstance(code, Autoencoder)]
         return sum(parts, self.edge_penalty(batch))
 
     def edge_penalty(self, batch: Batch) -> Tensor:
-        """What `l2` weighs: of a ranking the vectors of a batch's users and items' offsets, else all of these."""
+        """The regularisation of `l2`: in a ranking of the batch's users and item offsets, otherwise of all of them."""
         if self.task == "ranking":
             return super().edge_penalty(batch)
         return self.config.l2 * squares(nn.ModuleList([self.user, self.item])) / self.num_known
@@ -123,19 +129,19 @@ class CKE(GraphEdgeModel):
         return [table for table in super().weighed_tables() if table is not self.entity]
 
     def loss(self, batch: Batch) -> Tensor:
-        """The loss of interactions, and of rebuilding what is known of their items."""
+        """The loss of interactions, plus the autoencoders' losses for their items."""
         rows = torch.unique(batch.tail) - self.items.start
         parts = [code.loss(rows) for code in self.codes if isinstance(code, Autoencoder)]
         return self.edge_loss(batch) + sum(parts, torch.zeros((), device=rows.device))
 
     def facts_loss(self, batch: Batch) -> Tensor:
-        """TransR's loss of facts and what was drawn beside their tails."""
+        """TransR's loss of facts and their negative tails."""
         assert batch.relation is not None
         assert self.transr is not None
         return self.transr.loss(self._ends(batch), batch.relation, self.config.facts_l2)
 
     def _ends(self, batch: Batch) -> Tensor:
-        """Vectors of facts' heads and tails and of what was drawn beside them: [B, 2 + K, D]."""
+        """Vectors of the facts' heads, tails and negative tails: [B, 2 + K, D]."""
         assert batch.negative is not None
         assert self.entity is not None
         return self.entity(torch.cat([batch.head.unsqueeze(1), batch.tail.unsqueeze(1), batch.negative], 1))
@@ -150,14 +156,14 @@ class CKE(GraphEdgeModel):
 
 
 class Autoencoder(nn.Module):
-    """A stacked denoising autoencoder of the items' vectors: layers to the code, and as many back."""
+    """A stacked denoising autoencoder of the items' vectors: layers to the code, and as many layers back."""
 
     def __init__(self, vector: Tensor, config: CKEConfig, column: FeatureRows) -> None:
-        """vector: FloatTensor [I, W], zeros where there is none; column: which these are of."""
+        """vector: FloatTensor [I, W], zeros for an item without one; column: the feature that they come from."""
         super().__init__()
         self.config = config
         self.vector: Tensor  #: FloatTensor [I, W]
-        self.is_there: Tensor  #: BoolTensor [I, 1], which items have one
+        self.is_there: Tensor  #: BoolTensor [I, 1], which items have a vector
         self.register_buffer("vector", vector, persistent=False)
         self.register_buffer("is_there", (vector != 0).any(1, keepdim=True), persistent=False)
         there = (*config.hidden, config.dim)
@@ -167,11 +173,11 @@ class Autoencoder(nn.Module):
             declare_rows(layer, weight=column, bias=column)
 
     def forward(self) -> Tensor:
-        """The codes of all items, [I, D], zeros where there is no vector; in training those of corrupted vectors."""
+        """The codes of all items, [I, D], zeros for an item without a vector. Training corrupts the vectors first."""
         return self.code(self.vector) * self.is_there
 
     def code(self, vector: Tensor) -> Tensor:
-        """The codes of vectors [n, W], corrupted first in training: [n, D]."""
+        """The codes of vectors [n, W]: [n, D]. Training sets a random share of the vectors to 0 first."""
         if self.training:
             vector = vector * (torch.rand_like(vector) >= self.config.input_dropout)
         for layer in self.encoder:
@@ -179,7 +185,7 @@ class Autoencoder(nn.Module):
         return vector
 
     def loss(self, row: Tensor) -> Tensor:
-        """How far the vectors of items [n] are from what their corrupted codes give back, and the weights' squares."""
+        """The reconstruction error of items [n] from their corrupted vectors, plus the L2 regularisation."""
         c, wanted = self.config, self.vector[row]
         found = self.code(wanted)
         for number, layer in enumerate(self.decoder, 1):
@@ -188,7 +194,7 @@ class Autoencoder(nn.Module):
         return c.reconstruction_weight * error.sum() / max(1, len(row)) + self.penalty()
 
     def penalty(self) -> Tensor:
-        """What of `loss` is regularisation: the weights' squares."""
+        """The part of `loss` that is regularisation: the squares of the weights."""
         squares = torch.stack([p.square().sum() for p in self.parameters() if p.dim() == 2]).sum()
         return self.config.weights_l2 * squares
 
@@ -198,30 +204,32 @@ def _layers(widths: tuple[int, ...]) -> nn.ModuleList:
 
 
 def _column(graph: Graph, name: str) -> FeatureRows:
-    """Which column of the items it is."""
+    """What the rows of an autoencoder's weights stand for: this column of the items."""
     item = graph.target[2]
     return FeatureRows(item, name, graph.schema.nodes[item].features[name].kind)
 
 
 def _touched(graph: Graph, nodes: range) -> Tensor:
-    """Which of a range of flat nodes have an edge: BoolTensor [nodes, 1]."""
+    """Which nodes of a flat range have an edge: BoolTensor [nodes, 1]."""
     ends = torch.cat([graph.head, graph.tail])
     return (torch.bincount(ends, minlength=graph.num_nodes)[nodes.start : nodes.stop] > 0).unsqueeze(1)
 
 
 def _vectors(graph: Graph, name: str, config: CKEConfig) -> Tensor:
-    """A column of the items as vectors whose numbers have a mean square of 1 over the items in training, FloatTensor
-    [I, W]; zeros where there is none. Raises UnknownName for a column that is not there, KgrecError for one of another
-    kind than text or vector, and for vectors that are not finite."""
+    """A column of the items as vectors, FloatTensor [I, W], zeros where it is missing. They are scaled so that the mean
+    square of their values is 1 over the items in training. Raises UnknownName for an unknown column, KgrecError for a
+    column that is neither text nor vector, and for vectors that are not finite."""
     item = graph.target[2]
     columns = graph.schema.nodes[item].features
     if name not in columns:
         raise unknown_name("feature", name, columns, f"of the {item!r} nodes")
     kind, count = columns[name].kind, len(graph.range(item))
     if kind not in ("text", "vector"):
-        raise KgrecError(f"feature {name!r} is {kind}, text or vector is wanted; name it in `features` instead")
+        raise KgrecError(
+            f"feature {name!r} is {kind}, but `text` and `image` need a text or a vector; name it in `features` instead"
+        )
     feature = graph.features.get(item, {}).get(name)
-    if feature is None:  # a graph of a schema alone
+    if feature is None:  # the graph has a schema and no data
         return torch.zeros(count, config.text_dim if kind == "text" else columns[name].dim)
     trained = _touched(graph.only(graph.target), graph.range(item)).squeeze(1).cpu()
     if kind == "text":
@@ -230,7 +238,7 @@ def _vectors(graph: Graph, name: str, config: CKEConfig) -> Tensor:
     else:
         vector = feature.values
     if not vector.isfinite().all():
-        raise KgrecError(f"feature {name!r} has numbers that are not finite; mend it, a missing vector is null")
+        raise KgrecError(f"feature {name!r} holds NaN or infinity; correct it, and write null for a missing vector")
     there = vector[trained & (vector != 0).any(1)]
     scale = there.square().mean().sqrt() if len(there) else torch.tensor(1.0)
     return (vector / scale).to(graph.device)

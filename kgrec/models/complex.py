@@ -1,4 +1,4 @@
-"""ComplEx: DistMult over complex numbers, so that a relation need not hold both ways."""
+"""ComplEx: DistMult with complex vectors, so that a relation may hold in one direction only."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from kgrec.nn import KGELinkModel, LinkModelConfig
 
 
 class ComplEx(KGELinkModel):
-    """The score is Re(the sum of e_h * e_r * conj(e_t)) (Trouillon et al. 2016, eq. 11), as
-    torch_geometric.nn.kge.ComplEx. `dim` complex numbers are 2 dim real ones."""
+    """The score is the real part of the sum of e_h * e_r * conj(e_t) (Trouillon et al. 2016, eq. 11), computed by
+    torch_geometric.nn.kge.ComplEx. A vector has `dim` complex values, which are 2 dim real numbers."""
 
     Config = LinkModelConfig
     paper = "Trouillon et al. 2016, Complex embeddings for simple link prediction, ICML"
@@ -27,7 +27,7 @@ class ComplEx(KGELinkModel):
         return real @ self.node(tails).T + imaginary @ self.node(tails, "_im").T
 
     def _turned(self, head: Tensor, relation: int) -> tuple[Tensor, Tensor]:
-        """What the tails are multiplied by, the real parts and the imaginary ones: [B, D] each."""
+        """e_h * e_r, which the tails are multiplied by: its real and its imaginary part, [B, D] each."""
         head_re, head_im = self.node(head), self.node(head, "_im")
         re, im = self.relation(relation), self.relation(relation, "_im")
         return head_re * re - head_im * im, head_im * re + head_re * im

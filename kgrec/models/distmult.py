@@ -1,4 +1,4 @@
-"""DistMult: a fact's head and tail agree in the dimensions that its relation weighs."""
+"""DistMult: a fact's score is a product of head and tail, weighted in each dimension by the relation."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from kgrec.nn import KGELinkModel, LinkModelConfig
 
 
 class DistMult(KGELinkModel):
-    """The score is the sum of e_h * e_r * e_t (Yang et al. 2015, eq. 2), as torch_geometric.nn.kge.DistMult. It is the
-    same both ways; but a relation's inverse has a vector of its own."""
+    """The score is the sum of e_h * e_r * e_t (Yang et al. 2015, eq. 2), computed by torch_geometric.nn.kge.DistMult.
+    It does not change when head and tail are swapped; but the inverse of a relation has its own vector."""
 
     Config = LinkModelConfig
     paper = "Yang et al. 2015, Embedding entities and relations for learning and inference in knowledge bases, ICLR"

@@ -1,4 +1,4 @@
-"""DNEN: one generator of items for a user and of users for an item, and a judge for each of the two."""
+"""DNEN: one generator that draws items for a user and users for an item, and a discriminator for each of the two."""
 
 from __future__ import annotations
 
@@ -23,21 +23,24 @@ TINY = 1e-6
 class DNENConfig(AdversarialRankingConfig):
     """Settings of DNEN."""
 
-    #: which judges there are: of items for a user, of users for an item, or both
+    #: judges (discriminators) to train: of items for a user, of users for an item, or both
     judges: Literal["both", "items", "users"] = "both"
-    combination: Literal["mean", "min", "product"] = "mean"  #: how what both judges say of a pair becomes one reward
-    users_lr: NonNegativeFloat = 1.0  #: times g_lr, the step size of the generator as p(user | item); 0: it learns
-    #: as p(item | user) alone, while D_user still judges
+    combination: Literal["mean", "min", "product"] = "mean"  #: how the two judges' opinions of a pair become one reward
+    #: factor of `g_lr` when the generator learns as p(user | item); 0: it learns as p(item | user) alone, and the judge
+    #: of users still judges
+    users_lr: NonNegativeFloat = 1.0
 
 
 class DNEN(AdversarialRanking):
-    """The dual-discriminator model. No definition of it is published; this is ours.
+    """An adversarial model with two discriminators (judges). No definition of it is published; this is our own.
 
-    One scorer s(u, i) is a generator with two views over the same node vectors: p(item | user), the softmax of s over
-    all items, and p(user | item), that over all users. D_item judges items generated for a user, D_user judges users
-    generated for an item; each learns from its own view by cross-entropy. Both judge each pair that either view draws:
-    its reward is 2 sigmoid(c) - 1 with c the mean or the least of the two logits, or with `combination: product` twice
-    the product of the two probabilities, less 1. Without D_user and p(user | item), `judges: items`, it is IRGAN.
+    The generator is one scorer s(u, i) with two views of the same node vectors: p(item | user) is the softmax of s over
+    all items, and p(user | item) is the softmax over all users. D_item judges items that were drawn for a user, D_user
+    judges users that were drawn for an item; each learns from its own view by cross-entropy.
+
+    Both judge every pair that either view draws. With `combination: mean` or `min` the reward is 2 sigmoid(c) - 1,
+    where c is the mean or the minimum of the two logits. With `product` it is 2 p q - 1, where p and q are the two
+    probabilities. With `judges: items` there is neither D_user nor p(user | item), and the model is IRGAN.
     """
 
     Config = DNENConfig

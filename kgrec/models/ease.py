@@ -1,4 +1,4 @@
-"""EASE: a linear model from items to items in closed form, hard to beat where users have some history."""
+"""EASE: a linear item-to-item model, solved in closed form; strong where users have some history."""
 
 from __future__ import annotations
 
@@ -14,30 +14,33 @@ from kgrec.graph import Graph
 from kgrec.model import Query, Recommender, ScorerParts
 from kgrec.settings import settings
 
-ROWS = 1024  #: of the inverse that are solved for at once
+ROWS = 1024  #: rows of the inverse that are solved at once
 
 
 @settings
 class EASEConfig:
     """Settings of EASE."""
 
-    l2: PositiveFloat = 1000.0  #: lambda, weight of the squares of all weights: added to every item's number of users
-    #: how much a fact of an item counts, as one more row beside the users'; 0: none, plain EASE
+    #: lambda, weight of L2 regularisation of the item-item weights; raise it where users are few or histories are short
+    l2: PositiveFloat = 1000.0
+    #: weight of the facts of items, each of which is one more row beside the users' (CEASE); 0: interactions alone,
+    #: plain EASE
     facts: NonNegativeFloat = 0.0
 
 
 class EASE(Recommender):
-    """score(u, i) = x_u B_i, with x_u the 0-1 row of the user's items and B the minimum of |X - X B|^2 + l2 |B|^2 under
+    """score(u, i) = x_u B_i, where x_u is the 0-1 row of the user's items. B minimises |X - X B|^2 + l2 |B|^2 under
     diag(B) = 0: B = I - P diag(1 / diag P), where P = (X'X + l2 I)^-1 (Steck 2019, eq. 8).
 
-    Time is that of inverting [I, I] in float32, memory two such matrices: 110 MB for the 3,706 items of MovieLens-1M,
-    13 GB for 41,000. On MovieLens-1M scores differ from those by float64 by 7e-6 at l2 = 300 and 3e-5 at l2 = 1.
+    The time is that of inverting a float32 matrix [I, I], and two such matrices are held in memory: 110 MB for the
+    3,706 items of MovieLens-1M, 13 GB for 41,000 items. On MovieLens-1M, scores differ from those computed in float64
+    by 7e-6 at l2 = 300 and by 3e-5 at l2 = 1.
 
-    With `facts` it is CEASE (Jeunen et al. 2020, eq. 7): each thing that facts say of items (a relation and its other
-    end) is one more row of X, the items of which it is said, weighed by `facts`, so that items without users are
-    recommended by what is known of them.
+    With `facts` it is CEASE (Jeunen et al. 2020, eq. 7). Each statement of the facts (a relation and its other end) is
+    one more row of X: it marks the items with this statement, and is weighted by `facts`. So items without users are
+    recommended too, by their facts.
 
-    Where users are items too, nobody's own entry counts: column j of B is the minimum over all rows but j's.
+    Where users and items are the same nodes, column j of B is fitted without row j, so that nobody's own entry counts.
     """
 
     Config = EASEConfig
@@ -58,7 +61,7 @@ class EASE(Recommender):
             self.register_buffer("weight", torch.zeros(len(self.items), len(self.items)))
 
     def gram(self, graph: Graph) -> Tensor:
-        """X'X, of the facts too where they are asked for: FloatTensor [I, I]."""
+        """X'X, with the rows of the facts if `facts` is set: FloatTensor [I, I]."""
         rows = _rows_of(graph.only(graph.target), len(self.items))
         gram = (rows.T @ rows).toarray(order="C")  # whole numbers, so exact in float32
         if self.config.facts:
@@ -67,10 +70,10 @@ class EASE(Recommender):
         return torch.from_numpy(gram)
 
     def inverse(self, matrix: Tensor, l2: float) -> Tensor:
-        """P from X'X [I, I], whose place it takes: FloatTensor [I, I]."""
+        """P from X'X [I, I], computed in place of it: FloatTensor [I, I]."""
         matrix.diagonal().add_(l2)
         factor = torch.linalg.cholesky(matrix)
-        for start in range(0, len(matrix), ROWS):  # the inverse takes the matrix's place
+        for start in range(0, len(matrix), ROWS):  # the inverse is written over the matrix
             part = matrix[start : start + ROWS]
             unit = torch.zeros_like(part.T)
             unit.diagonal(-start).fill_(1)
@@ -91,18 +94,18 @@ class EASE(Recommender):
 
 
 def _rows_of(known: Graph, width: int) -> csr_array:
-    """The 0-1 rows of users, as many as have any edge or stand before one who has: [*, I]."""
+    """The 0-1 rows of users up to the last one who has an edge: [*, I]."""
     user, item = known.edge_index.cpu().numpy()
     return _multi_hot(user, item, width)
 
 
 def _without_own(inverse: Tensor, rows: csr_array) -> Tensor:
-    """Column j as that of (X'X - r_j r_j' + l2 I)^-1, with r_j the j-th user's row, so that what this user lacks of
-    themselves counts for nothing: the inverse less one row of X, by Sherman and Morrison. FloatTensor [I, I].
+    """The matrix whose column j is column j of (X'X - r_j r_j' + l2 I)^-1, where r_j is the row of user j. So a user's
+    missing edge to themselves does not count. Computed from P by the Sherman-Morrison formula. FloatTensor [I, I].
 
     inverse: P, FloatTensor [I, I]; rows: X [at most I, I]."""
     height, width = rows.shape
-    ptr = np.pad(rows.indptr, (0, width - height), mode="edge")  # users behind the last who has any edge have none
+    ptr = np.pad(rows.indptr, (0, width - height), mode="edge")  # users after the last row have no edges
     rows = csr_array((rows.data, rows.indices, ptr), shape=(width, width))
     by_row = torch.from_numpy(rows @ inverse.cpu().numpy()).to(inverse)  # [I, I], r_j' P
     own = by_row.diagonal()  # r_j' P e_j
@@ -111,7 +114,7 @@ def _without_own(inverse: Tensor, rows: csr_array) -> Tensor:
 
 
 def _multi_hot(row: np.ndarray, item: np.ndarray, width: int) -> csr_array:
-    """0-1 rows [*, I]; a pair that stands twice counts once. row, item: int64 [n]."""
+    """0-1 rows [*, I]; repeated pairs count once. row, item: int64 [n]."""
     ones = np.ones(len(row), np.float32)
     matrix = csr_array((ones, (row, item)), shape=(int(row.max(initial=-1)) + 1, width))
     matrix.sum_duplicates()
@@ -120,8 +123,8 @@ def _multi_hot(row: np.ndarray, item: np.ndarray, width: int) -> csr_array:
 
 
 def _facts_of(graph: Graph, items: range) -> csr_array:
-    """What is said of items, a 0-1 row for each relation, direction and other end. Raises KgrecError where no fact
-    is about an item; facts that another relation states backwards count once."""
+    """The statements about items: a 0-1 row for each relation, direction and other end. A fact that an inverse relation
+    states again counts once. Raises KgrecError where no fact is about an item."""
     facts, keys, members = graph.facts(), [], []
     second = torch.tensor([edge.inverse_of is not None for edge in facts.schema.edges.values()], dtype=torch.bool)
     if facts.num_edges:
@@ -135,7 +138,7 @@ def _facts_of(graph: Graph, items: range) -> csr_array:
     row = np.unique(np.concatenate(keys), return_inverse=True)[1]
     if not len(row):
         raise KgrecError(
-            f"no fact of this graph is about an item (it has {facts.num_edges:,} facts); link items to entities in the "
-            "recipe (`links:`), or leave out `facts`"
+            f"none of the {facts.num_edges:,} facts of this graph is about an item; link items to entities in the "
+            "recipe (`links:`), or leave out the setting `facts`"
         )
     return _multi_hot(row, np.concatenate(members), len(items))

@@ -1,4 +1,4 @@
-"""GAN: a network that makes a user's interactions out of noise, and one that tells them from real ones."""
+"""GAN: one network generates a user's interactions from noise, another tries to tell them from real ones."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from kgrec.settings import Depth, settings
 Value = Literal["minmax", "nonsaturating", "wasserstein"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
-CHUNK = 1024  #: users whose vectors of interactions are held at once
-WATCHED = 2048  #: users at most whose generated lists are looked at after each epoch
-TOP = 10  #: items of a list that is looked at
-SLOPE = 0.2  #: of the discriminator's leaky ReLU below 0
+CHUNK = 1024  #: users whose rows of interactions are held in memory at once
+WATCHED = 2048  #: most users whose generated lists are examined after each epoch
+TOP = 10  #: items of a list that are examined
+SLOPE = 0.2  #: slope of the discriminator's leaky ReLU below 0
 HINTS = {
     "collapsed": "lower g_lr, raise zr_weight, or set value=wasserstein",
     "blind": "raise d_lr, or widen d_hidden",
@@ -38,47 +38,55 @@ HINTS = {
 class GANConfig(NodeFeaturesConfig):
     """Settings of GAN."""
 
-    #: what both networks see of a user; none: nothing
+    #: what both networks know of a user: the history, the features, or nothing (none)
     condition: Literal["history", "features"] | None = "history"
-    #: the two losses: of a critic with gradient penalty, or of the original game in either form
+    #: form of the game: wasserstein is a critic with gradient penalty; minmax and nonsaturating are the original GAN's
+    #: two losses
     value: Value = "wasserstein"
-    gp_weight: NonNegativeFloat = 10.0  #: weight of the gradient penalty, with `value: wasserstein`
-    alternate: Literal["batch", "epoch"] = "batch"  #: after what it is the other network that learns
-    noise_dim: PositiveInt = 16  #: numbers in a noise vector
-    draws: Depth = 8  #: noise vectors; a score is the mean over them
-    dim: PositiveInt = 128  #: numbers in an item's vector, and in the generator's last hidden layer
-    hidden: tuple[PositiveInt, ...] = ()  #: widths of the generator's hidden layers before the last
-    #: widths of the discriminator's hidden layers
+    gp_weight: NonNegativeFloat = 10.0  #: with `value: wasserstein`, weight of the gradient penalty
+    #: when training switches between the two networks: after each batch or after each epoch
+    alternate: Literal["batch", "epoch"] = "batch"
+    noise_dim: PositiveInt = 16  #: length of a noise vector
+    draws: Depth = 8  #: number of fixed noise vectors; a score is the mean over them, so more are steadier and slower
+    dim: PositiveInt = 128  #: length of an item's vector, and width of the generator's last hidden layer
+    hidden: tuple[PositiveInt, ...] = ()  #: widths of the generator's hidden layers before the last; empty: none
+    #: widths of the discriminator's hidden layers; widen them where it does no better than chance
     d_hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64,)
-    masking: Share = 0.5  #: share of a user's unobserved items that the discriminator sees besides the observed; 1: all
-    zr_share: Share = 0.5  #: share of a user's unobserved items that are drawn to 0
-    zr_weight: NonNegativeFloat = 0.1  #: weight of the squares of what is generated for these
-    condition_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5  #: chance in training that an item of the history is
-    #: left out of the condition, so that the generator cannot copy it
-    batch_size: PositiveInt = 64  #: users in a batch
-    g_lr: PositiveFloat = 1e-3  #: step size of the generator's optimizer
-    d_lr: PositiveFloat = 3e-3  #: step size of the discriminator's optimizer
-    g_l2: NonNegativeFloat = 1e-4  #: weight of the squares of all the generator's parameters
-    d_l2: NonNegativeFloat = 0.0  #: weight of the squares of all the discriminator's parameters
-    init_std: PositiveFloat = 0.1  #: standard deviation of the items' vectors at the start
+    #: share of a user's unobserved items that the discriminator sees besides the observed ones; 1: all
+    masking: Share = 0.5
+    #: share of a user's unobserved items whose generated values are pulled to 0 (zero reconstruction)
+    zr_share: Share = 0.5
+    #: weight of zero reconstruction in the generator's loss; raise it where all users get the same few items
+    zr_weight: NonNegativeFloat = 0.1
+    #: probability that training leaves an item of the history out of the condition, so that the generator cannot just
+    #: copy it
+    condition_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    batch_size: PositiveInt = 64  #: users in a training batch
+    g_lr: PositiveFloat = 1e-3  #: learning rate of the generator; lower it where the generator collapses
+    d_lr: PositiveFloat = 3e-3  #: learning rate of the discriminator; raise it where it does no better than chance
+    g_l2: NonNegativeFloat = 1e-4  #: weight of L2 regularisation of all of the generator's parameters
+    #: weight of L2 regularisation of all of the discriminator's parameters; raise it where it makes hardly any error
+    d_l2: NonNegativeFloat = 0.0
+    init_std: PositiveFloat = 0.1  #: standard deviation of the items' random initial vectors
 
     FORMER: ClassVar = {"turn": "alternate"}
 
 
 class GAN(Recommender):
-    """x^ = G(z, c), a number in (0, 1) for every item, from noise z ~ N(0, I) and the user's condition c, which is the
-    0-1 row of its history (CFGAN, Chae et al. 2018), its columns (`features`), or nothing; the score of an item is the
-    mean of its x^ over fixed noise. D(x, c) is the logit that a row is a real one.
+    """The generator G makes x^ = G(z, c), a value in (0, 1) for every item, from noise z ~ N(0, I) and a condition c of
+    the user: the 0-1 row of the history (CFGAN, Chae et al. 2018), the user's features, or nothing. An item's score is
+    the mean of its x^ over fixed noise vectors. The discriminator's D(x, c) is the logit that a row x is a real one.
 
-    `value: minmax` is E[log D(x)] + E[log(1 - D(G(z)))] (Goodfellow et al. 2014, eq. 1; under a condition Mirza &
-    Osindero 2014, eq. 2), `nonsaturating` lets G raise E[log D(G(z))] in its place (their sec. 3), and `wasserstein`
-    is a critic with gradient penalty (Gulrajani et al. 2017, eq. 3).
+    `value: minmax` is E[log D(x)] + E[log(1 - D(G(z)))] (Goodfellow et al. 2014, eq. 1; with a condition Mirza &
+    Osindero 2014, eq. 2). With `nonsaturating`, G maximises E[log D(G(z))] instead (their sec. 3). `wasserstein` is a
+    critic with gradient penalty (Gulrajani et al. 2017, eq. 3).
 
-    D sees x^ * (e + k), where e is 1 at the user's items and k at a drawn share of the others (partial masking), and G
-    also minimises the squares of x^ at a drawn share of them (zero reconstruction; both: CFGAN, eqs. 5-7). Each is
-    drawn anew for every batch, item by item. What training withholds is never drawn, nor a user for themselves.
+    D sees x^ * (e + k): e is 1 at the user's items, and k is 1 at a random share of the other items (partial masking).
+    G also minimises the squares of x^ at a random share of the other items (zero reconstruction; both: CFGAN, eqs.
+    5-7). Both shares are drawn anew for every batch, item by item. Withheld items are never drawn; where users and
+    items are the same nodes, a user is never drawn for themselves.
 
-    G's last layer is h . v_i + b_i with the items' own vectors v; a user's vector is the mean of h over the noise.
+    G's last layer is h . v_i + b_i with the item vectors v. A user's vector is the mean of h over the noise vectors.
     """
 
     Config = GANConfig
@@ -89,23 +97,23 @@ class GAN(Recommender):
     reads_history = True
 
     def __init__(self, graph: Graph, config: GANConfig) -> None:
-        """Raises KgrecError where the condition is of features and the users have none of those asked for."""
+        """Raises KgrecError for `condition: features` where `features` is empty or the users have none of them."""
         super().__init__(graph, config)
-        self.reads_history = config.condition == "history"  # type: ignore[misc]  # a new user is its history alone
+        self.reads_history = config.condition == "history"  # type: ignore[misc]  # only then can new users be served
         self.users, self.items = graph.range(graph.target[0]), graph.range(graph.target[2])
         self.generator = Generator(graph, config)
         self.discriminator = Discriminator(graph, config)
         self.noise: Tensor  #: FloatTensor [draws, Z], the same for all users
         self.register_buffer("noise", torch.randn(config.draws, config.noise_dim))
-        self.drawable: Tensor  #: FloatTensor [I], 0 for what training withholds
+        self.drawable: Tensor  #: FloatTensor [I], 0 for items that training withholds, else 1
         self.register_buffer("drawable", torch.zeros(len(self.items)), persistent=False)
         self.drawable[graph.drawable(graph.target[2]) - self.items.start] = 1
-        self.place: Tensor  #: LongTensor [I], the items' own numbers
+        self.place: Tensor  #: LongTensor [I], the items' positions, 0 to I - 1
         self.register_buffer("place", torch.arange(len(self.items)), persistent=False)
-        self.known: Nodes | None = None  #: the users in training with their items
-        #: rows of this epoch that D classified correctly, or the sum of a critic's distances
+        self.known: Nodes | None = None  #: the users in training, each with their items
+        #: number of this epoch's rows that D classified correctly; of a critic, the sum of its distances
         self.correct: Tensor | float = 0.0
-        self.num_judged = 0  #: all rows of this epoch, or pairs of a real and a generated one
+        self.num_judged = 0  #: number of this epoch's rows; of a critic, of its pairs of a real and a generated row
         self.found: dict[str, float] = {}
         self.problems: list[str] = []
 
@@ -141,7 +149,7 @@ class GAN(Recommender):
     # ------------------------------------------------------------------ training
 
     def discriminator_loss(self, batch: Batch) -> Tensor:
-        """What D minimises over users with their items: its part of the value, and `d_l2`."""
+        """D's loss of a batch of users with their items: its part of the game's value, plus the penalty of `d_l2`."""
         c = self.config
         real, condition = self._rows(batch)
         with torch.no_grad():
@@ -159,7 +167,8 @@ class GAN(Recommender):
         return loss + self.discriminator_penalty(batch) if c.d_l2 else loss
 
     def generator_loss(self, batch: Batch) -> Tensor:
-        """What G minimises over users with their items: its part of the value, zero reconstruction, and `g_l2`."""
+        """G's loss of a batch of users with their items: its part of the game's value, plus zero reconstruction and the
+        penalty of `g_l2`."""
         c = self.config
         real, condition = self._rows(batch)
         made = self.generator(self._noise(len(real)), condition)
@@ -169,15 +178,15 @@ class GAN(Recommender):
         return loss + self.generator_penalty(batch) if c.g_l2 else loss
 
     def discriminator_penalty(self, batch: Batch) -> Tensor:
-        """What of D's loss is regularisation."""
+        """The part of D's loss that is regularisation."""
         return self.config.d_l2 * squares(self.discriminator)
 
     def generator_penalty(self, batch: Batch) -> Tensor:
-        """What of G's loss is regularisation."""
+        """The part of G's loss that is regularisation."""
         return self.config.g_l2 * squares(self.generator)
 
     def _rows(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The users' real rows, FloatTensor [B, I], and their conditions, of which training leaves something out."""
+        """The users' real rows, FloatTensor [B, I], and their conditions, with `condition_dropout` applied."""
         real = batch.multi_hot(self.items)
         if not self.reads_history:
             return real, batch.head
@@ -187,19 +196,20 @@ class GAN(Recommender):
         return torch.randn(number, self.config.noise_dim, device=self.noise.device)
 
     def _some(self, batch: Batch, real: Tensor, share: float) -> Tensor:
-        """Which unobserved items are drawn, each with this chance, and nobody for themselves: FloatTensor [B, I]."""
+        """A random mask of unobserved items: each is 1 with the probability `share`. Withheld items and the user
+        themselves are always 0. FloatTensor [B, I]."""
         drawn = some_unobserved(real, share) * self.drawable
         return drawn if self.users != self.items else drawn * (batch.head.unsqueeze(1) - self.users.start != self.place)
 
-    # ------------------------------------------------------------------ what it makes
+    # ------------------------------------------------------------------ scoring and diagnostics
 
     def condition(self, query: Query) -> Tensor:
-        """What G and D see of users: the 0-1 rows of their histories, FloatTensor [B, I], else their flat numbers,
-        LongTensor [B]."""
+        """The condition of each user: with `condition: history` the 0-1 rows of their histories, FloatTensor [B, I],
+        otherwise their flat numbers, LongTensor [B]."""
         return query.multi_hot(self.items) if self.reads_history else query.user
 
     def _condition(self, batch: Batch) -> Tensor:
-        """The same of users in training."""
+        """The same for users in training."""
         return batch.multi_hot(self.items) if self.reads_history else batch.head
 
     def score(self, query: Query, items: Tensor) -> Tensor:
@@ -211,7 +221,7 @@ class GAN(Recommender):
         return made / len(self.noise)
 
     def refresh(self) -> None:
-        """Keep the vectors of the users in training, and look at what is made for them."""
+        """Store the vectors of the users in training, and compute the diagnostics of what G makes for them."""
         if self.known is None:
             return
         number, device = len(self.known), self.noise.device
@@ -239,17 +249,17 @@ class GAN(Recommender):
         self.correct, self.num_judged = 0.0, 0
 
     def diagnostics(self) -> Mapping[str, float]:
-        """`entropy`: of the mean generated row, a share of the most there can be; `distinct`: share of the catalog in
-        the lists of the first 10 generated for users in training, each by one noise vector; `d_accuracy`: share of the
-        real and generated rows of the epoch that D knew for what they are, or, of a critic, `distance`: its mean on
-        real rows less that on generated ones."""
+        """`entropy`: entropy of the mean generated row, as a share of the maximum. `distinct`: share of the catalog in
+        the generated top-10 lists of users in training, with one noise vector for each user. `d_accuracy`: share
+        of this epoch's real and generated rows that D classified correctly. A critic has `distance` instead: its mean
+        on real rows minus its mean on generated rows."""
         return self.found
 
     def warnings(self) -> list[str]:
         return self.problems
 
     def _watch(self) -> Watch:
-        """What the real rows look like, to hold the generated ones against."""
+        """The entropy and distinct items of the real rows, which the generated rows are compared with."""
         assert self.known is not None
         count, lists = torch.zeros(len(self.items)), []
         for index in _spread(len(self.known), self.known.device).split(CHUNK):
@@ -261,7 +271,7 @@ class GAN(Recommender):
 
 
 def _spread(number: int, device: torch.device) -> Tensor:
-    """At most WATCHED of so many users, evenly spread: LongTensor [n]."""
+    """Positions of at most WATCHED of `number` users, evenly spaced: LongTensor [n]."""
     return torch.arange(0, number, max(1, -(-number // WATCHED)), device=device)
 
 
@@ -269,8 +279,8 @@ def _spread(number: int, device: torch.device) -> Tensor:
 
 
 class Condition(nn.Module):
-    """A vector of what a network sees of a user: the sum of its history's vectors / sqrt(their number), that of its
-    columns, or zeros."""
+    """A user's condition as a vector: the sum of the history's item vectors / sqrt(their number), the vector of the
+    user's features, or zeros."""
 
     def __init__(self, graph: Graph, config: GANConfig, width: int) -> None:
         super().__init__()
@@ -282,12 +292,12 @@ class Condition(nn.Module):
         elif config.condition == "features":
             if not config.features:
                 raise KgrecError(
-                    "condition=features tells the generator a user's columns; set features=all or name some"
+                    "condition=features needs features of users, and `features` is empty; set features=all or name some"
                 )
             self.table = NodeEmbedding(known, source, width, config.init_std, replace(config, id_embedding=False))
 
     def forward(self, condition: Tensor) -> Tensor:
-        """condition: FloatTensor [B, I], 0-1 rows of histories, else LongTensor [B], users. Returns [B, W]."""
+        """condition: FloatTensor [B, I], 0-1 rows of histories, or LongTensor [B], users. Returns [B, W]."""
         if self.table is None:
             return torch.zeros(len(condition), 1, device=condition.device)
         if not self.is_history:
@@ -297,7 +307,7 @@ class Condition(nn.Module):
 
 
 class Generator(nn.Module):
-    """Noise and a condition to a number in (0, 1) for every item."""
+    """Makes a value in (0, 1) for every item from noise and a condition."""
 
     def __init__(self, graph: Graph, config: GANConfig) -> None:
         super().__init__()
@@ -342,7 +352,9 @@ class Discriminator(nn.Module):
         self.condition = Condition(graph, config, widths[0])
         self.bias = nn.Parameter(torch.zeros(widths[0]))
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
-        self.out = nn.Linear(widths[-1], 1, bias=config.value != "wasserstein")  # only differences of a critic count
+        self.out = nn.Linear(
+            widths[-1], 1, bias=config.value != "wasserstein"
+        )  # a bias cancels out in a critic's differences
 
     def forward(self, row: Tensor, condition: Tensor) -> Tensor:
         """row: FloatTensor [B, I]; condition: as in Condition. Returns FloatTensor [B]."""
@@ -354,7 +366,7 @@ class Discriminator(nn.Module):
 
 
 def calm_adam(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
-    """Adam that forgets sooner where it was going, since the other player moves (beta_1 = .5: Radford et al. 2016)."""
+    """Adam with less momentum than usual, because the other network changes too (beta_1 = .5: Radford et al. 2016)."""
     return torch.optim.Adam(parameters, lr=lr, betas=(0.5, 0.99), fused=True)
 
 
@@ -362,8 +374,8 @@ def calm_adam(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Opti
 
 
 def judges_loss(value: Value, of_real: Tensor, of_made: Tensor) -> Tensor:
-    """What D minimises: -E[log D(x)] - E[log(1 - D(G(z)))] (Goodfellow et al. 2014, eq. 1), or a critic's
-    E[D(G(z))] - E[D(x)] (Gulrajani et al. 2017, eq. 3). of_real, of_made: logits of D, [B].
+    """D's loss: -E[log D(x)] - E[log(1 - D(G(z)))] (Goodfellow et al. 2014, eq. 1), or for a critic
+    E[D(G(z))] - E[D(x)] (Gulrajani et al. 2017, eq. 3). of_real, of_made: D's logits of real and generated rows, [B].
 
     >>> round(judges_loss("minmax", torch.zeros(1), torch.zeros(1)).item(), 4)  # 2 log 2
     1.3863
@@ -374,8 +386,8 @@ def judges_loss(value: Value, of_real: Tensor, of_made: Tensor) -> Tensor:
 
 
 def makers_loss(value: Value, of_made: Tensor) -> Tensor:
-    """What G minimises: E[log(1 - D(G(z)))] (minmax), -E[log D(G(z))] (nonsaturating), or -E[D(G(z))] (wasserstein).
-    of_made: logits of D, [B].
+    """G's loss: E[log(1 - D(G(z)))] (minmax), -E[log D(G(z))] (nonsaturating), or -E[D(G(z))] (wasserstein).
+    of_made: D's logits of generated rows, [B].
 
     >>> [round(makers_loss(value, torch.zeros(1)).item(), 4) for value in ("minmax", "nonsaturating")]
     [-0.6931, 0.6931]
@@ -390,8 +402,8 @@ def makers_loss(value: Value, of_made: Tensor) -> Tensor:
 
 
 def gradient_penalty(judge: Callable[[Tensor], Tensor], row: Tensor) -> Tensor:
-    """E[(|gradient of D at a row| - 1)^2] (Gulrajani et al. 2017, eq. 3). judge: rows [B, I] to [B]; row: [B, I],
-    between a real and a generated one."""
+    """E[(|gradient of D at a row| - 1)^2] (Gulrajani et al. 2017, eq. 3). judge: D, from rows [B, I] to [B]; row:
+    [B, I], random mixtures of a real and a generated row."""
     row = row.detach().requires_grad_()
     with torch.enable_grad():
         (slope,) = torch.autograd.grad(judge(row).sum(), row, create_graph=True)
@@ -399,15 +411,17 @@ def gradient_penalty(judge: Callable[[Tensor], Tensor], row: Tensor) -> Tensor:
 
 
 def some_unobserved(real: Tensor, share: float) -> Tensor:
-    """Which items that a row lacks are drawn, each with this chance: FloatTensor [B, I] of 0 and 1. real: the same."""
+    """A random mask, FloatTensor [B, I] of 0 and 1: each item that is 0 in `real` [B, I] is 1 with probability `share`;
+    the others are 0."""
     return (torch.rand_like(real) < share) * (1 - real)
 
 
 def zero_reconstruction(made: Tensor, drawn: Tensor) -> Tensor:
-    """The squares of what is made for drawn items, summed over items, mean over users (CFGAN, eq. 5). Both [B, I]."""
+    """The squares of the generated values at the drawn items, summed over items, mean over users (CFGAN, eq. 5). Both
+    [B, I]."""
     return (made.square() * drawn).sum(1).mean()
 
 
 def num_right(of_real: Tensor, of_made: Tensor) -> Tensor:
-    """How many rows D knows for what they are: LongTensor []. of_real, of_made: its logits, [B]."""
+    """How many rows D classifies correctly: LongTensor []. of_real, of_made: its logits, [B]."""
     return (of_real > 0).sum() + (of_made < 0).sum()

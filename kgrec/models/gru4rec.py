@@ -1,4 +1,4 @@
-"""GRU4Rec: a recurrent network over what a user did."""
+"""GRU4Rec: a recurrent network (GRU) that reads a user's history and predicts the next item."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from kgrec.settings import Depth, settings
 class GRU4RecConfig(NextItemConfig):
     """Settings of GRU4Rec."""
 
-    layers: Depth = 1  #: number of recurrent layers
+    layers: Depth = 1  #: number of recurrent layers on top of each other
 
 
 class GRU4Rec(NextItem):
-    """The state of a GRU after each step (Hidasi et al. 2016; losses, shared extra negatives and logQ of Hidasi &
-    Karatzoglou 2018 and the authors' code: `loss=bpr_max in_batch=true shared=true negatives=2048 alpha=.75`)."""
+    """The vector of a history is the state of a GRU after its last step (Hidasi et al. 2016). The losses, the shared
+    extra negatives and the logQ correction of Hidasi & Karatzoglou 2018 and of the authors' code are settings:
+    `loss=bpr_max in_batch=true shared=true negatives=2048 alpha=.75`."""
 
     Config = GRU4RecConfig
     paper = "Hidasi et al. 2016, Session-based recommendations with recurrent neural networks, ICLR"

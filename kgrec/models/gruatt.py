@@ -1,4 +1,4 @@
-"""A GRU with additive attention: which past steps the next item depends on, to be read out."""
+"""GRUAtt: a GRU with additive attention, which shows how much each past step counts for the next item."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from kgrec.settings import Depth, settings
 class GRUAttConfig(NextItemConfig):
     """Settings of the GRU with attention."""
 
-    layers: Depth = 1  #: number of recurrent layers
+    layers: Depth = 1  #: number of recurrent layers on top of each other
 
 
 class GRUAtt(NextItem):
-    """What a user did is the sum of the GRU's states, weighed by attention: see AttentiveGRU. `attention` gives the
-    weights."""
+    """The vector of a history is the sum of the GRU's states, weighted by attention (see AttentiveGRU). The method
+    `attention` returns the weights."""
 
     Config = GRUAttConfig
 

@@ -16,38 +16,43 @@ from kgrec.model import Query, Recommender
 from kgrec.rows import NodeRows, declare_rows
 from kgrec.settings import Depth, settings
 
-FLOATS = 1 << 22  #: that are gathered at once
+FLOATS = 1 << 22  #: numbers of vectors that are gathered at once
 
 
 @settings
 class IALSConfig:
     """Settings of iALS."""
 
-    dim: PositiveInt = 64  #: numbers in a vector
-    alpha: PositiveFloat = 0.15  #: weight of every pair's pull to 0, where a known pair's pull to 1 weighs 1
-    l2: PositiveFloat = 0.007  #: lambda, weight of the squares of the vectors
-    nu: NonNegativeFloat = 1.0  #: how l2 grows with a user's or item's frequency: 0 not at all, 1 in proportion
-    iterations: Depth = 8  #: how often each side is solved, users and then items
-    init_std: PositiveFloat = 0.1  #: item vectors start normal, with a standard deviation of init_std / sqrt(dim)
-    seed: NonNegativeInt = 0  #: of the item vectors at the start
+    #: length of a user's or item's vector (embedding size); longer vectors can express more, and cost memory and time
+    dim: PositiveInt = 64
+    #: weight of all pairs, which pulls their scores to 0; a known pair's pull to 1 has the weight 1; lower it in a
+    #: large catalog
+    alpha: PositiveFloat = 0.15
+    l2: PositiveFloat = 0.007  #: lambda, weight of L2 regularisation of the vectors; raise it against overfitting
+    #: how l2 grows with the number of edges of a user or item: 0 not at all, 1 in proportion
+    nu: NonNegativeFloat = 1.0
+    iterations: Depth = 8  #: how often both sides are solved, users first and then items
+    #: item vectors start with normal random values of standard deviation init_std / sqrt(dim)
+    init_std: PositiveFloat = 0.1
+    seed: NonNegativeInt = 0  #: seed of the items' random initial vectors
 
     FORMER: ClassVar = {"reg": "l2", "std": "init_std"}
 
 
 class IALS(Recommender):
-    """score(u, i) = w_u.h_i, the minimum of
+    """score(u, i) = w_u.h_i, where w and h minimise
 
         sum of (w_u.h_i - 1)^2 over known pairs + alpha sum of (w_u.h_i)^2 over all pairs
         + l2 (sum_u (n_u + alpha I)^nu |w_u|^2 + sum_i (n_i + alpha U)^nu |h_i|^2)
 
     over U users with n_u items and I items with n_i users (Hu et al. 2008, with the loss, the scaling of l2 and the
-    start of Rendle et al. 2021, "Revisiting the Performance of iALS on Item Recommendation Benchmarks",
+    initial values of Rendle et al. 2021, "Revisiting the Performance of iALS on Item Recommendation Benchmarks",
     arXiv 2110.14037).
 
-    Each side is solved exactly with the other held fixed. Only item vectors are kept: a user's vector is solved for
-    from the history at scoring, so a new user equals a known one of the same history. A user without history scores 0
-    everywhere. Where users are items too, a user's pair with themselves is none of all pairs, and so known users are
-    not quite as new ones.
+    Each side is solved exactly while the other is held fixed. Only item vectors are stored. A user's vector is solved
+    from the history when scoring, so a new user gets the same scores as a known user with the same history. Without a
+    history all scores are 0. Where users and items are the same nodes, a user's pair with themselves does not count;
+    then known and new users with the same history differ a little.
     """
 
     Config = IALSConfig
@@ -73,12 +78,14 @@ class IALS(Recommender):
         """Fill the buffers: solve for users, then for items, `iterations` times."""
         c, num_items, num_users = self.config, len(self.items), len(self.users)
         user, item = graph.only(graph.target).edge_index
-        pair = (user * num_items + item).unique()  # a pair that stands twice counts once
+        pair = (user * num_items + item).unique()  # repeated pairs count once
         user, item = pair // num_items, pair % num_items
         items_of = _ptr(torch.bincount(user, minlength=num_users)), item
         users_of = _ptr(torch.bincount(item, minlength=num_items)), user[item.argsort(stable=True)]
         start = torch.randn(num_items, c.dim, generator=torch.Generator().manual_seed(c.seed)) * c.init_std / c.dim**0.5
-        start[users_of[0].diff().cpu() == 0] = 0  # items without users, and so the withheld ones, pull at nobody
+        start[users_of[0].diff().cpu() == 0] = (
+            0  # items without users, withheld ones among them, are 0 and do not matter
+        )
         self.item = start.to(graph.device)
         own = torch.arange(num_items, device=graph.device) if self.same_ends else None
         for _ in range(c.iterations):
@@ -87,12 +94,12 @@ class IALS(Recommender):
         self.gramian = self.item.T @ self.item
 
     def solve(self, ptr: Tensor, other: Tensor, fixed: Tensor, gramian: Tensor, own: Tensor | None = None) -> Tensor:
-        """The best vectors of one side with the other's held fixed: FloatTensor [n, D].
+        """The best vectors of one side while the other is held fixed: FloatTensor [n, D].
 
-        Row n knows the rows other[ptr[n] : ptr[n + 1]] of fixed [N, D], each once. ptr: LongTensor [n + 1]; other:
-        LongTensor; gramian: fixed'fixed [D, D]. w_n = (sum of h h' over what n knows + alpha gramian
-        + reg (known + alpha N)^nu I)^-1 sum of h over what n knows. own: LongTensor [n], the row of fixed that makes no
-        pair with each, -1 for none: it is none of the N, and its h h' is not in the gramian.
+        Row n is paired with the rows other[ptr[n] : ptr[n + 1]] of fixed [N, D], each once. ptr: LongTensor [n + 1];
+        other: LongTensor; gramian: fixed'fixed [D, D]. w_n = (sum of h h' over n's pairs + alpha gramian
+        + l2 (number of pairs + alpha N)^nu I)^-1 sum of h over n's pairs. own: LongTensor [n], the row of fixed that is
+        the same node as row n, -1 for none; it is left out of N and of the gramian.
         """
         c, known = self.config, ptr.diff()
         pairs = len(fixed) if own is None else len(fixed) - (own >= 0).long()
@@ -104,15 +111,15 @@ class IALS(Recommender):
             vectors = fixed[other[torch.where(place < ptr[rows + 1, None], place, -1)]]  # [rows, width, D]
             matrix = torch.baddbmm(gramian, vectors.mT, vectors, beta=c.alpha)
             if own is not None:
-                alone = fixed[own[rows]].unsqueeze(1)  # the last row, of zeros, for -1
+                alone = fixed[own[rows]].unsqueeze(1)  # -1 reads the last row, which is zeros
                 matrix = torch.baddbmm(matrix, alone.mT, alone, alpha=-c.alpha)
             matrix.diagonal(dim1=1, dim2=2).add_(ridge[rows, None])
             try:
                 factor = torch.linalg.cholesky(matrix)
             except torch.linalg.LinAlgError as error:
                 raise KgrecError(
-                    f"iALS cannot solve for a user or item: {error}; let l2 be more, or train again where the stored "
-                    "weights are altered"
+                    f"iALS cannot solve for the vector of a user or item: {error}; raise l2, or train again if the "
+                    "stored weights were altered"
                 ) from error
             solved[rows] = torch.cholesky_solve(vectors.sum(1).unsqueeze(-1), factor).squeeze(-1)
         return solved
@@ -132,7 +139,8 @@ def _ptr(count: Tensor) -> Tensor:
 
 
 def _of_like_length(length: Tensor, dim: int) -> Iterator[tuple[Tensor, int]]:
-    """Rows that are solved together, and the longest one's length: little padding, and bounded memory."""
+    """Groups of rows of similar length, to be solved together, and each group's longest length. This limits padding and
+    memory."""
     order = length.argsort(descending=True, stable=True)
     falling = -length[order].cpu().numpy()
     start, end = 0, int(np.searchsorted(falling, 0))

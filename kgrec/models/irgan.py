@@ -1,4 +1,4 @@
-"""IRGAN: a generator of items for a user, and a discriminator that tells them from the user's own."""
+"""IRGAN: a generator draws items for a user, and a discriminator tries to tell them from the user's real items."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ class IRGANConfig(AdversarialRankingConfig):
 
 
 class IRGAN(AdversarialRanking):
-    """Generator p(item | user) and discriminator D(user, item) play for max over p, min over D of the cross-entropy;
-    the reward of an item is 2 sigmoid(D) - 1 (Wang et al. 2017, eqs. 1 to 5; see AdversarialRanking).
+    """The discriminator D(user, item) minimises the cross-entropy of true and drawn items, and the generator p(item |
+    user) maximises it. The generator's reward for an item is 2 sigmoid(D) - 1 (Wang et al. 2017, eqs. 1 to 5; see
+    AdversarialRanking).
 
-    Both are a `base` model of their own. The generator is first trained as its base is (`pretrain_epochs`); either may
-    `serve`.
+    Each of the two is a `base` model with its own parameters. The generator is first trained as its base model is
+    (`pretrain_epochs`). The setting `serve` chooses which of the two recommends.
     """
 
     Config = IRGANConfig

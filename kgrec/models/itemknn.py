@@ -1,4 +1,4 @@
-"""ItemKNN: what is most often had together with what the user has."""
+"""ItemKNN: recommends items that many users have together with the items of this user."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ from kgrec.model import Query, Recommender, ScorerParts
 from kgrec.nn.stored_indices import require_indices
 from kgrec.settings import settings
 
-BLOCK = 1 << 24  #: similarities that are computed at once
+BLOCK = 1 << 24  #: similarities that are computed at a time
 
 
 @settings
 class ItemKNNConfig:
     """Settings of ItemKNN."""
 
-    neighbors: PositiveInt = 100  #: K, how many similar items count for an item
-    shrink: NonNegativeFloat = 0.0  #: added to the denominator, so that few common users count for less
+    #: K, the number of most similar items that are kept for each item; more reach more items and add noise
+    neighbors: PositiveInt = 100
+    #: added to the denominator of similarities; higher: pairs of items with few common users count less
+    shrink: NonNegativeFloat = 0.0
 
 
 class ItemKNN(Recommender):
-    """score(u, i) = sum of sim(i, j) over the user's items j that are among the K most similar to i, where
-    sim(i, j) = users of both / (sqrt(users of i) sqrt(users of j) + shrink): the cosine of the columns of the 0-1
-    matrix of users and items (Sarwar et al. 2001; shrinkage as in Ferrari Dacrema et al. 2021).
+    """score(u, i) is the sum of sim(i, j) over those items j of the user that are among the K items most similar to i.
+    sim(i, j) = users of both / (sqrt(users of i) sqrt(users of j) + shrink), the cosine of two columns of the 0-1
+    user-item matrix (Sarwar et al. 2001; shrinkage as in Ferrari Dacrema et al. 2021).
     """
 
     Config = ItemKNNConfig
@@ -39,29 +41,29 @@ class ItemKNN(Recommender):
         super().__init__(graph, config)
         self.items = graph.range(graph.target[2])
         shape = len(self.items), min(config.neighbors, len(self.items))
-        self.neighbor: Tensor  #: LongTensor [I, K], local numbers of the items most similar to each
-        self.similarity: Tensor  #: FloatTensor [I, K], 0 where an item has fewer
+        self.neighbor: Tensor  #: LongTensor [I, K], positions (from 0) of the items most similar to each item
+        self.similarity: Tensor  #: FloatTensor [I, K], 0 where an item has fewer than K similar items
         self.register_buffer("neighbor", torch.zeros(shape, dtype=torch.long))
         self.register_buffer("similarity", torch.zeros(shape))
         require_indices(self, "neighbor", len(self.items))
         self.fill(graph, config.shrink)
 
     def fill(self, graph: Graph, shrink: float) -> None:
-        """Find every item's neighbors, some rows of the item-item matrix at a time."""
+        """Find the neighbors of every item, for some rows of the item-item matrix at a time."""
         if not graph.only(graph.target).num_edges:
-            return  # nothing is similar, as the buffers say already
+            return  # no item is similar to another; the buffers are zeros already
         num_items, most = self.neighbor.shape
         user, item = graph.only(graph.target).edge_index.cpu().numpy()
         ones = np.ones(len(user), np.float32)
         rows = csr_array((ones, (user, item)), shape=(len(graph.range(graph.target[0])), num_items))
-        rows.data[:] = 1  # a pair that stands twice counts once
+        rows.data[:] = 1  # repeated pairs count once
         columns = rows.T.tocsr()
         length = torch.from_numpy(np.sqrt(columns.sum(1))).float()
         size = max(1, BLOCK // max(1, num_items))
         for start in range(0, num_items, size):
             common = torch.from_numpy((columns[start : start + size] @ rows).toarray())  # [size, I]
             similarity = common / (length[start : start + size, None] * length + shrink).clamp(min=1e-12)
-            similarity.diagonal(start).zero_()  # nothing is its own neighbor
+            similarity.diagonal(start).zero_()  # an item is not its own neighbor
             best = similarity.topk(most)
             self.similarity[start : start + size], self.neighbor[start : start + size] = best
 

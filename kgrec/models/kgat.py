@@ -1,4 +1,4 @@
-"""KGAT: attention over the facts and interactions around users and items, learned beside a TransR of them."""
+"""KGAT: a graph network with attention over the facts and interactions around users and items, trained with TransR."""
 
 from __future__ import annotations
 
@@ -18,24 +18,26 @@ from kgrec.settings import settings
 
 @settings
 class KGATConfig(KGEncoderConfig, EdgeModelConfig):
-    """Settings of KGAT. `dim`, `loss`, `lr`, `l2` and `batch_size` are those of the interactions."""
+    """Settings of KGAT. `dim`, `loss`, `lr`, `l2` and `batch_size` apply to the interactions; those of the facts begin
+    with `facts_`."""
 
-    #: edges drawn for a node at each hop, as many hops as layers, -1 for all; (): vectors are made by the whole graph
+    #: neighbors sampled for each node, one number for each layer, -1 for all of them; empty: use the whole graph at
+    #: every step; set it for graphs that do not fit in memory
     fanouts: tuple[int, ...] = ()
-    #: with fanouts, whether the edges that a batch is to predict are left out of its neighborhoods
-    exclude: bool = True
-    sparse: bool = False  #: with fanouts, gradients of the vectors in use alone and SparseAdam: for large graphs
-    prefetch: NonNegativeInt = 2  #: with fanouts, batches that are drawn ahead in a thread
+    exclude: bool = True  #: with fanouts, leave the edges that a batch is to predict out of the sampled neighborhoods
+    #: with fanouts, update only the vectors that a batch uses (SparseAdam); faster on large graphs
+    sparse: bool = False
+    prefetch: NonNegativeInt = 2  #: with fanouts, number of batches that a thread samples ahead; 0: none
 
 
 class KGAT(GraphEdgeModel):
     """Knowledge graph attention network (Wang et al. 2019). Interactions, facts and the inverses of both are edges of
-    one graph, over which KGEncoder makes the vectors. Two objectives follow each other in an epoch, each with its own
-    optimizer: the ranking loss of final vectors (with `bpr` eq. 12), and TransR over all edges (eq. 2). Attention is
-    made anew after each epoch.
+    one graph, and KGEncoder computes the vectors by propagation over it. An epoch has two objectives, one after the
+    other, each with its own optimizer: the ranking loss of the final vectors (with `bpr` eq. 12), and TransR over all
+    edges (eq. 2). Attention is recomputed after each epoch.
 
-    With `fanouts` an epoch's vectors are made for sampled neighborhoods, with the attention of the whole graph as it
-    was last made, over the edges of the sample. What scoring reads is made of the whole graph in either case.
+    With `fanouts`, training computes vectors in sampled neighborhoods. It uses the attention of the last epoch,
+    normalised over the sampled edges. The vectors for scoring are always computed from the whole graph.
     """
 
     Config = KGATConfig
@@ -60,7 +62,7 @@ class KGAT(GraphEdgeModel):
         self.encoder.begin(epoch)
 
     def refresh(self) -> None:
-        """Make attention, and layer by layer the vectors that scoring reads."""
+        """Recompute attention, and then, layer by layer, the vectors that scoring reads."""
         self.encoder.attend()
         first = 0
         for output in self.encoder.outputs():
@@ -70,7 +72,7 @@ class KGAT(GraphEdgeModel):
         return self.split(self.encoder())
 
     def sampled_loss(self, batch: Batch) -> Tensor:
-        """The ranking loss of vectors that a batch's neighborhood makes."""
+        """The ranking loss of vectors that are computed in a batch's sampled neighborhood."""
         around = batch.neighborhood
         assert around is not None
         vector = functional.pad(self.encoder.around(around), (0, 0, 0, 1))
@@ -80,15 +82,17 @@ class KGAT(GraphEdgeModel):
 
 
 def _check(config: KGATConfig) -> None:
-    """Raise KgrecError for settings that exclude each other."""
+    """Raise KgrecError for settings that do not go together."""
     if config.sparse and not config.fanouts:
-        raise KgrecError("sparse=true is for sampled neighborhoods; set fanouts too, one for each layer")
+        raise KgrecError("sparse=true works only with sampled neighborhoods; set fanouts too, one for each layer")
     if not config.fanouts:
         return
     if len(config.fanouts) != len(config.layer_dims):
-        raise KgrecError(f"there are {len(config.fanouts)} fanouts and {len(config.layer_dims)} layers; each wants one")
+        raise KgrecError(
+            f"there are {len(config.fanouts)} fanouts and {len(config.layer_dims)} layers; give one fanout a layer"
+        )
     if config.loss == "softmax" or config.task != "ranking":
         raise KgrecError(
-            "with fanouts only some items have vectors, so a loss over drawn ones is wanted, such as bpr; "
-            f"it is {config.loss!r}, of task {config.task!r}"
+            "with fanouts only sampled items have vectors, so a ranking loss with negatives is needed, such as "
+            f"loss=bpr; the loss is {config.loss!r} and the task {config.task!r}"
         )

@@ -1,4 +1,4 @@
-"""KGAT's vectors of items in a sequence model: what is known of an item says what comes after it."""
+"""KGATSeq: a sequence model over item vectors that KGAT's encoder computes from the knowledge graph."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from kgrec.settings import settings
 
 @settings
 class KGATSeqConfig(KGEncoderConfig, SelfAttentionConfig, NextItemConfig):
-    """Settings of KGAT with sequences. `layer_dims` and what follows is of the graph's encoder; `blocks`, `heads` and
-    so on of self-attention."""
+    """Settings of KGAT with sequences. `layer_dims` to `facts_l2` are those of the graph encoder; `blocks` to
+    `attention_dropout` those of self-attention."""
 
-    over: Literal["self-attention", "gru"] = "self-attention"  #: what reads the paths: SASRec's blocks, or a GRU with
-    #: additive attention
-    interactions: bool = False  #: whether the graph's encoder also sees who interacted with what
+    #: network that reads the sequence: SASRec's self-attention, or a GRU with additive attention
+    over: Literal["self-attention", "gru"] = "self-attention"
+    interactions: bool = False  #: let the graph encoder see the users' interactions as well as the facts
 
 
 class KGATSeq(NextItem):
-    """An item's vector is e0 + W [e1 || e2 || ...]: its own, and the outputs of KGEncoder's layers for it, projected by
-    W, which is 0 at the start. A user's path of these is read by self-attention or a GRU with additive attention, and
-    all is trained jointly: next items by the sequence loss, facts by TransR."""
+    """An item's vector is e0 + W [e1 || e2 || ...]: its own vector, plus the outputs of KGEncoder's layers, projected
+    by W, which is initially 0. Self-attention, or a GRU with additive attention, reads a user's sequence of these
+    vectors. All parts are trained jointly: next items by the sequence loss, facts by TransR."""
 
     Config = KGATSeqConfig
     reads_all_edges = True
@@ -74,10 +74,11 @@ class KGATSeq(NextItem):
 
 
 class EncodedItems(nn.Module):
-    """Items' vectors from the graph around them; what scoring reads is made once an epoch, as a buffer."""
+    """Item vectors from the graph around the items. Those that scoring reads are computed once an epoch and stored in a
+    buffer."""
 
     def __init__(self, graph: Graph, known: Graph, config: KGATSeqConfig) -> None:
-        """graph: what is propagated over; known: all edges that training sees."""
+        """graph: the edges that propagation uses; known: all edges that training sees."""
         super().__init__()
         node_type = graph.target[2]
         self.encoder = KGEncoder(graph, config, (node_type,), known=known)
@@ -89,7 +90,7 @@ class EncodedItems(nn.Module):
         declare_rows(self, vector=NodeRows.of(graph, node_type, computed=True))
 
     def vectors(self) -> Vectors:
-        """What the vectors of a batch are read from."""
+        """The table that a batch reads its vectors from."""
         return Vectors(self.start, self.encoded() if self.training else self.vector)
 
     def encoded(self) -> Tensor:
@@ -98,6 +99,6 @@ class EncodedItems(nn.Module):
         return functional.pad(own + self.project(of_layers), (0, 0, 0, 1))
 
     def refresh(self) -> None:
-        """Make the attention and the vectors that scoring reads."""
+        """Recompute the attention and the vectors that scoring reads."""
         self.encoder.attend()
         self.vector.copy_(self.encoded())

@@ -1,4 +1,4 @@
-"""LightGCN: vectors of users and items, averaged over the layers of a linear propagation."""
+"""LightGCN: vectors of users and items, propagated over the interaction graph and averaged over the layers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kgrec.settings import Depth, settings
 class LightGCNConfig(EdgeModelConfig):
     """Settings of LightGCN."""
 
-    layers: Depth = 3  #: number of propagation layers
+    layers: Depth = 3  #: number of propagation layers; one layer more reaches neighbors one hop further away
 
 
 class LightGCN(GraphEdgeModel):

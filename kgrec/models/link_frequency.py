@@ -1,4 +1,4 @@
-"""Link frequency: how often an entity stands at that end of that relation; the first control of link prediction."""
+"""Link frequency: how often an entity is the tail (or head) of a relation; the baseline for link prediction."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class LinkFrequencyConfig:
 
 
 class LinkFrequency(LinkScorer):
-    """The score of a tail t for (h, r, ?) is the number of edges of relation r into t in training; of a head for
-    (?, r, t) the number of edges of r out of it, which is the same of r's inverse. It does not read h, so what a model
-    has beyond it is what it knows of the fact's other end. It is complete when built."""
+    """The score of a tail t for (h, r, ?) is the number of training edges of relation r into t. The score of a head for
+    (?, r, t) is the number of training edges of r out of it. Neither reads the other end of the fact, so whatever a
+    model scores above this baseline comes from the other end. The model is complete once it is built."""
 
     Config = LinkFrequencyConfig
     reads_head = False
@@ -33,12 +33,11 @@ class LinkFrequency(LinkScorer):
         tails = [graph.range(target) for _, _, target in self.edge_types]
         size = torch.tensor([len(nodes) for nodes in tails])
         place = torch.stack([torch.tensor([nodes.start for nodes in tails]), size, size.cumsum(0) - size])
-        self.place: (
-            Tensor  #: LongTensor [3, R], each relation's first tail, number of tails, and place of the first count
-        )
+        #: LongTensor [3, R]: for each relation its first tail, its number of tails, and the position of its first count
+        self.place: Tensor
         self.register_buffer("place", place.to(graph.device), persistent=False)
         first, _, start = self.place[:, both.relation]
-        self.count: Tensor  #: FloatTensor [sum over relations of the nodes of their tails' type]
+        self.count: Tensor  #: FloatTensor [sum over relations of the number of nodes of the tail's type]
         self.register_buffer("count", torch.bincount(start + both.tail - first, minlength=int(size.sum())).float())
 
     def list_scores(self, head: Tensor, relation: Tensor, tails: Tensor) -> Tensor:

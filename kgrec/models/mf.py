@@ -1,4 +1,4 @@
-"""Matrix factorization: a vector a user, a vector an item, and their dot product."""
+"""Matrix factorization: one vector for each user and item; the score is their dot product."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from kgrec.settings import settings
 class MFConfig(EdgeModelConfig):
     """Settings of MF."""
 
-    biases: bool = False  #: a bias for each item; for ratings and clicks also one for each user, and the mean of all
+    #: add a learned bias of each item; for ratings and clicks also one of each user, and the mean of all
+    biases: bool = False
 
 
 class MF(EdgeModel):
-    """The score is u.v, with b_u + b_i where biases are asked for (b_i in a ranking, where b_u is nothing between two
-    items); with `cosine` the cosine of u and v / temperature.
+    """The score is u.v, the dot product of the vectors of user and item; with `cosine`, cosine(u, v) / temperature.
+    With `biases`, b_u + b_i is added (in a ranking only b_i, because b_u does not change the order of a user's items).
 
-    With `loss: bpr` it is BPR-Opt (Rendle et al. 2009, eq. 4); with `task: rating` and biases the regularised model of
-    Koren et al. 2009, eq. 5; with `cosine` and `loss: ccl` SimpleX without its history (Mao et al. 2021).
+    With `loss: bpr` it is BPR-Opt (Rendle et al. 2009, eq. 4). With `task: rating` and biases it is the regularised
+    model of Koren et al. 2009, eq. 5. With `cosine` and `loss: ccl` it is SimpleX without the part that reads the
+    history (Mao et al. 2021).
     """
 
     Config = MFConfig

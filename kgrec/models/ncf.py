@@ -1,4 +1,4 @@
-"""NCF: a multi-layer perceptron scores the vectors of a user and an item."""
+"""NCF: a multi-layer perceptron computes the score from the vectors of a user and an item."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class NCFConfig(PairMLPConfig):
 
 
 class NCF(EdgeModel):
-    """Neural collaborative filtering's MLP on the concatenated vectors (He et al. 2017, eq. 10)."""
+    """The MLP of neural collaborative filtering, on the concatenated vectors of a pair (He et al. 2017, eq. 10)."""
 
     Config = NCFConfig
     paper = "He et al. 2017, Neural collaborative filtering, WWW"

@@ -1,4 +1,4 @@
-"""NeuMF: matrix factorization and a multi-layer perceptron, fused."""
+"""NeuMF: matrix factorization and a multi-layer perceptron, joined in one score."""
 
 from __future__ import annotations
 
@@ -19,20 +19,23 @@ from kgrec.settings import settings
 
 @settings
 class NeuMFConfig(PairMLPConfig):
-    """Settings of NeuMF. `dim` is that of the factorization's vectors."""
+    """Settings of NeuMF. `dim` is the length of the factorization's vectors."""
 
-    mlp_dim: PositiveInt = 32  #: numbers in a vector that the perceptron reads
-    pretrain_epochs: NonNegativeInt = 0  #: epochs in which each half learns for itself, before they are fused
-    pretrain_alpha: Annotated[float, Field(ge=0, le=1)] = 0.5  #: the factorization's weight when they are fused
-    fused_optimizer: Literal["adam", "sgd"] = "adam"  #: optimizer after pre-training; the paper takes SGD
-    fused_lr: PositiveFloat = 1e-3  #: step size after pre-training
+    mlp_dim: PositiveInt = 32  #: length of the vectors that the perceptron reads; those of the factorization have `dim`
+    #: epochs in which the two halves are trained apart before they are joined; 0: they are trained together from the
+    #: start
+    pretrain_epochs: NonNegativeInt = 0
+    #: weight of the factorization when the pre-trained halves are joined; the perceptron has the rest
+    pretrain_alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
+    fused_optimizer: Literal["adam", "sgd"] = "adam"  #: optimizer after pre-training; the paper uses sgd
+    fused_lr: PositiveFloat = 1e-3  #: learning rate after pre-training
 
 
 class NeuMF(EdgeModel):
-    """The score is h.(u * v) + MLP([u'; v']), each half with vectors of its own (He et al. 2017, eq. 12).
+    """The score is h.(u * v) + MLP([u'; v']); each half has its own vectors (He et al. 2017, eq. 12).
 
-    With `pretrain_epochs` both halves are first trained apart; then their last layers are weighed by alpha and 1 -
-    alpha (eq. 13), and all is trained together.
+    With `pretrain_epochs` the two halves are first trained apart. Then their last layers are weighted by alpha and 1 -
+    alpha (eq. 13), and the whole model is trained.
     """
 
     Config = NeuMFConfig
@@ -47,7 +50,7 @@ class NeuMF(EdgeModel):
         self.mlp_user = NodeEmbedding(known, source, config.mlp_dim, config.init_std, config, end="users")
         self.mlp_item = NodeEmbedding(known, target, config.mlp_dim, config.init_std, config, end="items")
         self.mlp = PairMLP(config.mlp_dim, config.hidden, config.dropout)
-        self.halves: tuple[str, ...] = ("factorization", "perceptron")  #: those that make up the score now
+        self.halves: tuple[str, ...] = ("factorization", "perceptron")  #: the halves that are part of the score now
 
     def objectives(self, graph: Graph) -> list[Objective]:
         c = self.config
@@ -70,14 +73,15 @@ class NeuMF(EdgeModel):
         ]
 
     def start_from(self, taken: Collection[str]) -> None:
-        """Vectors of a model that has no h go on as their product: h is 1, and what the perceptron says begins at 0."""
+        """After vectors were taken from a model without h, such as MF, the score starts as their dot product: h is set
+        to 1, and the perceptron's output layer to 0."""
         if {"user", "item"} <= set(taken) and "weight" not in taken:
             self.weight.fill_(1.0)
             self.mlp.out.weight.zero_()
             self.mlp.out.bias.zero_()
 
     def begin(self, epoch: int) -> None:
-        """Weigh the halves' last layers where they are fused."""
+        """In the first epoch after pre-training, weight the last layers of the two halves."""
         if self.config.pretrain_epochs and epoch == self.config.pretrain_epochs + 1:
             alpha = self.config.pretrain_alpha
             with torch.no_grad():
@@ -92,7 +96,7 @@ class NeuMF(EdgeModel):
         return self._scorer(user)(items)
 
     def _scorer(self, user: Tensor) -> Callable[[Tensor], Tensor]:
-        """Items [C] or [B, C] to their scores for users [B]: [B, C]."""
+        """A function from items, [C] or [B, C], to their scores for users [B]: [B, C]."""
         factors = self.user(user) * self.weight if "factorization" in self.halves else None
         perceptron = self.mlp_user(user) if "perceptron" in self.halves else None
 
@@ -107,7 +111,7 @@ class NeuMF(EdgeModel):
         return scores
 
     def _half(self, name: str) -> Callable[[Batch], Tensor]:
-        """The loss where one half alone makes the score."""
+        """The loss where the score is that of one half alone."""
 
         def loss(batch: Batch) -> Tensor:
             both, self.halves = self.halves, (name,)

@@ -1,4 +1,4 @@
-"""Popularity: the same list for everybody, and the first control of every experiment."""
+"""Popularity: recommends the most popular items to everybody; the baseline of every experiment."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from kgrec.settings import settings
 class PopularityConfig:
     """Settings of Popularity."""
 
-    distinct: bool = True  #: count an item's users; else its interactions, of which a user may have several
+    #: count each user of an item once; false: count all interactions, of which a user may have several
+    distinct: bool = True
 
 
 class Popularity(Recommender):
-    """The score of an item is the number of users who have it in train. It reads neither user nor history, so anybody
-    is served."""
+    """An item's score is the number of users who have it in the training data. It depends neither on the user nor on
+    the history, so every user can be served."""
 
     Config = PopularityConfig
     reads_history = True

@@ -1,4 +1,4 @@
-"""RotatE: a fact turns its head to its tail."""
+"""RotatE: each relation is a rotation of complex vectors that takes a fact's head to its tail."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from kgrec.settings import settings
 class RotatEConfig(LinkModelConfig):
     """Settings of RotatE."""
 
-    margin: float = 6.0  #: gamma, added to every score; it counts with `loss: bce`
+    margin: float = 6.0  #: gamma, added to every score; it changes the result only with `loss: bce`
 
 
 class RotatE(KGELinkModel):
-    """The score is gamma - |e_h * e_r - e_t| over complex numbers with |e_r| = 1 in each dimension (Sun et al. 2019,
-    eqs. 4 and 5), in the 2-norm, as torch_geometric.nn.kge.RotatE. `dim` complex numbers are 2 dim real ones; `l2`
-    weighs nodes alone, as relations are angles."""
+    """The score is gamma - |e_h * e_r - e_t| with complex vectors and |e_r| = 1 in each dimension (Sun et al. 2019,
+    eqs. 4 and 5), in the 2-norm, computed by torch_geometric.nn.kge.RotatE. A vector has `dim` complex values, which
+    are 2 dim real numbers. `l2` regularises nodes only, because relations are angles."""
 
     Config = RotatEConfig
     paper = "Sun et al. 2019, RotatE: knowledge graph embedding by relational rotation in complex space, ICLR"

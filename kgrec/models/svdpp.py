@@ -1,4 +1,4 @@
-"""SVD++: matrix factorization in which a user is also what it rated, and how."""
+"""SVD++: matrix factorization in which a user's vector also depends on which items the user rated, and how."""
 
 from __future__ import annotations
 
@@ -20,21 +20,27 @@ from kgrec.settings import settings
 class SVDPPConfig:
     """Settings of SVD++."""
 
-    task: Literal["rating", "ctr"] = "rating"  #: what it is trained for: ratings, or the probability of a click
-    dim: PositiveInt = 64  #: numbers in a vector
-    batch_size: PositiveInt = 64  #: users in a batch, each with all its edges
-    lr: PositiveFloat = 5e-3  #: step size of the optimizer
-    l2: NonNegativeFloat = 5.0  #: lambda, weight of the squares of all parameters beside the sum of all edges' losses
-    init_std: PositiveFloat = 0.05  #: standard deviation of the vectors at the start
+    #: what the model learns to predict: rating (a number) or ctr (the probability of a click)
+    task: Literal["rating", "ctr"] = "rating"
+    #: length of a user's or item's vector (embedding size); longer vectors can express more, and cost memory and time
+    dim: PositiveInt = 64
+    batch_size: PositiveInt = 64  #: users in a training batch, each with all of their edges
+    #: learning rate of the optimizer; lower it where the loss jumps, raise it where the loss hardly falls
+    lr: PositiveFloat = 5e-3
+    #: lambda, weight of L2 regularisation of all parameters against the sum of the losses of all edges; raise it
+    #: against overfitting
+    l2: NonNegativeFloat = 5.0
+    init_std: PositiveFloat = 0.05  #: standard deviation of the vectors' random initial values
 
 
 class SVDPP(Recommender):
-    """score(u, i) = mean + b_u + b_i + v_i.(p_u + |N|^-1/2 sum over j in N of (y_j + (w_uj - m) x_j)), with N the
-    user's other known items, w their weights and m the mean of all weights (Koren 2008, eqs. 13 and 15 together).
+    """score(u, i) = mean + b_u + b_i + v_i.(p_u + |N|^-1/2 sum over j in N of (y_j + (w_uj - m) x_j)). N is the set of
+    the user's other known items, w are their weights, and m is the mean of all weights (Koren 2008, eqs. 13 and 15
+    together).
 
-    `task: rating` minimises squared errors of the weights, `task: ctr` the cross-entropy of the clicks, whose logit is
-    the score. In training an edge is predicted from the user's other edges alone, as a held-out one is. A new user with
-    a history has p_u = b_u = 0 and all the rest.
+    `task: rating` minimises the squared errors of the weights. `task: ctr` minimises the cross-entropy of the clicks,
+    and the score is a click's logit. Training predicts each edge from the user's other edges only, as evaluation does.
+    For a new user with a history, p_u and b_u are 0 and the other terms are computed from the history.
     """
 
     Config = SVDPPConfig
@@ -51,7 +57,7 @@ class SVDPP(Recommender):
             NodeEmbedding(graph, node_type, config.dim, config.init_std) for node_type in (source, *[target] * 3)
         )
         self.user_bias, self.item_bias = (NodeEmbedding(graph, node_type, 1, std=0.0) for node_type in (source, target))
-        self.mean: Tensor  #: FloatTensor [], of the scores
+        self.mean: Tensor  #: FloatTensor [], the mean rating, or the logit of the share of clicks
         self.mean_weight: Tensor  #: FloatTensor [], m
         self.register_buffer("mean_weight", known.weight.mean() if known.num_edges else torch.tensor(0.0))
         self.register_buffer("mean", mean_score(known, config.task))
@@ -77,7 +83,7 @@ class SVDPP(Recommender):
         return loss + self.penalty(batch) if self.config.l2 else loss
 
     def penalty(self, batch: Batch) -> Tensor:
-        """What of `loss` is regularisation."""
+        """The part of `loss` that is regularisation."""
         return self.config.l2 * squares(self) / self.num_known
 
     def score(self, query: Query, items: Tensor) -> Tensor:

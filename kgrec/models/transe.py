@@ -1,4 +1,4 @@
-"""TransE: a fact moves its head to its tail."""
+"""TransE: each relation is a translation that takes a fact's head to its tail."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ from kgrec.settings import settings
 class TransEConfig(LinkModelConfig):
     """Settings of TransE."""
 
-    p: Literal[1, 2] = 2  #: which norm measures distances
-    temperature: PositiveFloat = 0.1  #: the loss is of scores / temperature; scores lie between 0 and about -3
-    #: step size of the optimizer; vectors are sqrt(12) long at the start, and only directions count
+    p: Literal[1, 2] = 2  #: norm of the distance: 1 (sum of absolute differences) or 2 (Euclidean)
+    #: the loss divides scores by it; scores lie between 0 and about -3, so it is well below 1
+    temperature: PositiveFloat = 0.1
+    #: learning rate of the optimizer; initial vectors have the length sqrt(12) and only their direction counts, so it
+    #: may be higher than that of other models
     lr: PositiveFloat = 3e-2
 
 
 class TransE(KGELinkModel):
-    """The score is -|e_h + e_r - e_t|_p with |e_h|_p = |e_t|_p = 1 (Bordes et al. 2013, sec. 2), as
+    """The score is -|e_h + e_r - e_t|_p with |e_h|_p = |e_t|_p = 1 (Bordes et al. 2013, sec. 2), computed by
     torch_geometric.nn.kge.TransE."""
 
     Config = TransEConfig

@@ -1,4 +1,4 @@
-"""TransR: a fact moves its head to its tail, in a space of its relation's own."""
+"""TransR: each relation is a translation that takes a fact's head to its tail, in a space of its own."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from kgrec.settings import settings
 class TransRConfig(LinkModelConfig):
     """Settings of TransR."""
 
-    relation_dim: PositiveInt = 64  #: numbers in a relation's vector, in which a fact's ends are compared
-    init_std: PositiveFloat = 0.1  #: standard deviation of the nodes' vectors at the start
+    relation_dim: PositiveInt = 64  #: width of the space of each relation, in which the two ends of a fact are compared
+    init_std: PositiveFloat = 0.1  #: standard deviation of the nodes' random initial vectors
 
 
 class TransR(LinkModel):

@@ -1,4 +1,4 @@
-"""XSimGCL: LightGCN with noise along the layers, and a contrast between its vectors and those of one layer."""
+"""XSimGCL: LightGCN with random noise in its layers and a contrastive loss between final vectors and one layer."""
 
 from __future__ import annotations
 
@@ -19,20 +19,23 @@ from kgrec.settings import Depth, settings
 class XSimGCLConfig(EdgeModelConfig):
     """Settings of XSimGCL."""
 
-    #: rankings alone: the contrast spreads vectors out, which does ratings and clicks no good
+    #: what the model learns to predict: an order of items; its contrastive loss spreads vectors out, which harms
+    #: ratings and clicks
     task: Literal["ranking"] = "ranking"
-    layers: Depth = 3  #: number of propagation layers
-    noise: NonNegativeFloat = 0.2  #: epsilon, length of the noise vector that is added in each layer
-    contrast_weight: NonNegativeFloat = 0.2  #: lambda, how much the contrastive loss counts
-    contrast_layer: PositiveInt = 1  #: l*, number of the layer that is held against the final vectors
-    contrast_temperature: PositiveFloat = 0.2  #: tau, divides the cosines of the contrastive loss
+    layers: Depth = 3  #: number of propagation layers; one layer more reaches neighbors one hop further away
+    noise: NonNegativeFloat = 0.2  #: epsilon, length of the random vector that training adds in each layer; 0: none
+    contrast_weight: NonNegativeFloat = 0.2  #: lambda, weight of the contrastive loss against the ranking loss
+    #: l*, number of the layer (from 1) whose vectors are contrasted with the final ones; at most `layers`
+    contrast_layer: PositiveInt = 1
+    #: tau, divides the cosines in the contrastive loss; lower: similar vectors are pushed apart harder
+    contrast_temperature: PositiveFloat = 0.2
 
     FORMER: ClassVar = {"contrast": "contrast_weight"}
 
 
 class XSimGCL(GraphEdgeModel):
-    """e = (e1 + ... + eK) / K with e(k+1) = D^-1/2 A D^-1/2 e(k) + noise of the signs of e(k+1), and beside the ranking
-    loss InfoNCE between e and the layer l* over the users and the items of a batch (Yu et al. 2022, eqs. 6 to 9)."""
+    """e = (e1 + ... + eK) / K with e(k+1) = D^-1/2 A D^-1/2 e(k) + noise with the same signs as e(k+1). InfoNCE between
+    e and layer l* over the users and items of a batch is added to the ranking loss (Yu et al. 2022, eqs. 6 to 9)."""
 
     Config = XSimGCLConfig
     paper = (
@@ -43,7 +46,10 @@ class XSimGCL(GraphEdgeModel):
     def __init__(self, graph: Graph, config: XSimGCLConfig) -> None:
         super().__init__(graph, config)
         if config.contrast_layer > config.layers:
-            raise KgrecError(f"contrast_layer is {config.contrast_layer}, and there are {config.layers} layers")
+            raise KgrecError(
+                f"contrast_layer is {config.contrast_layer}, but there are only {config.layers} layers; "
+                "lower contrast_layer or raise layers"
+            )
 
     def encode(self) -> tuple[Tensor, Tensor]:
         return self.split(torch.stack(self.propagate()).mean(0))
@@ -68,7 +74,7 @@ class XSimGCL(GraphEdgeModel):
         return ranking.of_vectors(of_user(user), of_item, drawn) + self.config.contrast_weight * contrast
 
     def _contrast(self, one: Tensor, other: Tensor) -> Tensor:
-        """InfoNCE of two views [n, D]: each row's own other view among all."""
+        """InfoNCE of two views [n, D] of the same nodes: each row must recognise its own other view among all rows."""
         one, other = functional.normalize(one, dim=-1), functional.normalize(other, dim=-1)
         own = torch.arange(len(one), device=one.device)
         return functional.cross_entropy(one @ other.T / self.config.contrast_temperature, own)

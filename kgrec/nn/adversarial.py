@@ -1,4 +1,4 @@
-"""Adversarial ranking: a generator draws what goes with a node, and judges tell it from what is true."""
+"""Adversarial ranking: a generator draws items (or users), and judges try to tell them from true edges."""
 
 from __future__ import annotations
 
@@ -27,51 +27,63 @@ from kgrec.samplers import Batch, Loader, Nodes
 from kgrec.settings import settings
 
 HINTS = {
-    "collapsed": "raise entropy (0.05, say), g_temperature or g_l2, or lower g_lr",
-    "blind": "raise d_lr, or give the judges d_epochs of their own",
+    "collapsed": "raise entropy (to 0.05, say), g_temperature or g_l2, or lower g_lr",
+    "blind": "raise d_lr, or train the judges alone first (d_epochs)",
     "perfect": "lower d_lr, raise d_l2, or lower d_temperature",
 }
-WANTED = "generator and judges are models of users and items such as mf, neumf, lightgcn or kgat"
-End = Literal["items", "users"]  #: what is drawn: items for a user, or users for an item
+WANTED = "choose a base that scores users and items and is trained by gradients, such as mf, neumf, lightgcn or kgat"
+End = Literal["items", "users"]  #: which end of an edge is drawn: items for a user, or users for an item
 
 
 @settings
 class AdversarialRankingConfig(EdgeModelConfig):
-    """Settings of adversarial ranking. `loss`, `negatives`, `hard`, `lr`, `l2` and `batch_size` are those of the phase
-    before it, in which the generator learns as its base does: by default from the best scored of the items drawn
-    (dynamic negative sampling, Zhang et al. 2013)."""
+    """Settings of adversarial ranking. `loss`, `negatives`, `hard`, `lr`, `l2` and `batch_size` apply to pre-training,
+    in which the generator learns as its base model does. By default it learns from the sampled negative with the
+    highest score (dynamic negative sampling, Zhang et al. 2013)."""
 
-    task: Literal["ranking"] = "ranking"  #: what it is trained for: an order of items
-    base: str = "mf"  #: what generator and judges are: a model that scores users and items and learns by gradients
-    base_config: dict[str, Any] = field(default_factory=dict)  #: settings of the base that this model has not itself
-    #: settings of the judges (discriminators) that differ from the generator's
+    task: Literal["ranking"] = "ranking"  #: what the model learns to predict: an order of items
+    #: model that the generator and the judges are, such as mf; it must score users and items and learn by gradients
+    base: str = "mf"
+    #: settings of the base model that are not among the settings here, as a mapping
+    base_config: dict[str, Any] = field(default_factory=dict)
+    #: settings of the judges (discriminators) where they differ from the generator's, as a mapping
     d_config: dict[str, Any] = field(default_factory=dict)
-    loss: LossName = "bpr"  #: in pre-training, the loss of each true item beside those drawn
-    negatives: NonNegativeInt = 8  #: in pre-training, items drawn for each true one
-    hard: NonNegativeInt = 1  #: in pre-training, how many of these are kept, the best scored
-    pretrain_epochs: NonNegativeInt = 20  #: epochs in which the generator learns alone, as its base does
-    d_epochs: NonNegativeInt = 0  #: epochs after those, in which the judges learn alone
-    #: where judges start: from random vectors, or as the pre-trained
-    #: generator; with d_config they are pre-trained themselves
+    loss: LossName = "bpr"  #: loss of a ranking in pre-training, before the adversarial epochs
+    negatives: NonNegativeInt = 8  #: number of negative items sampled for each true item in pre-training
+    #: how many of these negatives pre-training keeps, those with the highest scores (dynamic negative sampling); 0: all
+    hard: NonNegativeInt = 1
+    #: epochs of pre-training, in which the generator learns alone, as its base model does; 0: none
+    pretrain_epochs: NonNegativeInt = 20
+    #: epochs after pre-training in which only the judges learn; raise it where the judges start too weak
+    d_epochs: NonNegativeInt = 0
+    #: initial weights of the judges: random (scratch), or the pre-trained generator's; with `d_config`, pretrained
+    #: judges have a pre-training of their own
     d_start: Literal["scratch", "pretrained"] = "scratch"
     adversarial_batch_size: PositiveInt = 64  #: users, or items, in a batch of the adversarial epochs
-    g_lr: PositiveFloat = 1e-3  #: step size of the generator's optimizer in the adversarial epochs
-    g_l2: NonNegativeFloat = 0.0  #: weight of the squares of the generator's vectors in the adversarial epochs
-    d_lr: PositiveFloat = 1e-3  #: step size of the judges' optimizer
-    d_l2: NonNegativeFloat = 0.0  #: weight of the squares of the judges' vectors
-    #: of the generator; Adam makes much of the small gradients of what is rarely drawn
+    #: learning rate of the generator in the adversarial epochs; lower it where the generator collapses
+    g_lr: PositiveFloat = 1e-3
+    g_l2: NonNegativeFloat = 0.0  #: weight of L2 regularisation of the generator's vectors in the adversarial epochs
+    d_lr: PositiveFloat = 1e-3  #: learning rate of the judges; raise it where they do no better than chance
+    #: weight of L2 regularisation of the judges' vectors; raise it where the judges make hardly any error
+    d_l2: NonNegativeFloat = 0.0
+    #: optimizer of the generator; adam takes large steps even for items that are rarely drawn
     g_optimizer: Literal["sgd", "adam"] = "sgd"
-    d_optimizer: Literal["adam", "sgd"] = "adam"  #: of the judges
-    g_temperature: PositiveFloat = 1.0  #: divides the generator's scores before their softmax
-    d_temperature: PositiveFloat = 0.2  #: the same where judges learn: a low one draws what is scored best
-    #: draws for each true edge in the generator's step; 0: no draws, but the expectation over all
+    d_optimizer: Literal["adam", "sgd"] = "adam"  #: optimizer of the judges
+    #: divides the generator's scores before their softmax; higher: draws are more even
+    g_temperature: PositiveFloat = 1.0
+    #: divides the scores once more when items are drawn for the judges; below 1: mostly the items with the highest
+    #: scores are drawn
+    d_temperature: PositiveFloat = 0.2
+    #: items that the generator draws for each true edge; 0: no draws, but the exact expectation over all items (slower)
     draws: NonNegativeInt = 2
-    true_share: Annotated[float, Field(ge=0, lt=1)] = 0.2  #: lambda, the share of those draws that are true edges
-    #: alpha, weight of the entropy: the generator ascends E_p[reward] + alpha H(p), which keeps it
-    #: from giving all to what the judges like best: at the optimum p is in proportion to exp(reward / alpha)
+    #: lambda, the share of those draws that are taken from the true edges
+    true_share: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    #: alpha, weight of the entropy of p: the generator maximises E_p[reward] + alpha H(p); raise it where all users get
+    #: the same few items; at the optimum p is in proportion to exp(reward / alpha)
     entropy: NonNegativeFloat = 0.0
-    baseline: bool = True  #: take the mean reward of the other draws off each: less variance, the same expectation
-    serve: Literal["generator", "discriminator"] = "generator"  #: whose scores recommend
+    #: subtract the mean reward of the other draws from each reward: less variance, the same expected gradient
+    baseline: bool = True
+    serve: Literal["generator", "discriminator"] = "generator"  #: part of the model whose scores are used to recommend
 
     FORMER: ClassVar = {"rows": "adversarial_batch_size"}
 
@@ -81,10 +93,10 @@ class View:
     """One conditional distribution of a generator, over items given a user or over users given an item."""
 
     end: End  #: what is drawn
-    judge: Recommender  #: learns to tell what is drawn from what is true
-    heads: Nodes  #: what is drawn for, with its true others
-    drawable: Tensor  #: LongTensor [C], flat nodes that may be drawn, rising
-    same_ends: bool = False  #: whether heads are of the type that is drawn: none is drawn for itself
+    judge: Recommender  #: the discriminator, which learns to tell drawn edges from true ones
+    heads: Nodes  #: the nodes that others are drawn for, each with its true neighbors
+    drawable: Tensor  #: LongTensor [C], flat nodes that may be drawn, ascending
+    same_ends: bool = False  #: whether both ends are of one node type; then no node is drawn for itself
 
     @staticmethod
     def of(known: Graph, end: End, judge: Recommender) -> View:
@@ -95,50 +107,53 @@ class View:
         return View(end, judge, Nodes(known.reversed(), target), known.drawable(source), known.same_ends)
 
     def pairs(self, scorer: Recommender, head: Tensor, other: Tensor) -> Tensor:
-        """Scores of heads [n] with one other each [n]: FloatTensor [n]."""
+        """Scores of n pairs of a head and another node: FloatTensor [n]. head, other: LongTensor [n]."""
         user, item = (head, other) if self.end == "items" else (other, head)
         return scorer.score(_alone(user), item.unsqueeze(1)).squeeze(1).float()
 
     def rows(self, scorer: Recommender, head: Tensor) -> Tensor:
-        """Scores of heads [B] with all that may be drawn: FloatTensor [B, C]."""
+        """Scores of heads [B] with all drawable nodes: FloatTensor [B, C]."""
         if self.end == "items":
             return scorer.score(_alone(head), self.drawable).float()
         return scorer.score(_alone(self.drawable), head).T.float()
 
     def logits(self, scorer: Recommender, head: Tensor, temperature: float) -> Tensor:
-        """The scores / temperature of heads [B] with all that may be drawn for each, of which the softmax gives all
-        else 0: FloatTensor [B, C]."""
+        """Scores / temperature of heads [B] with all drawable nodes: FloatTensor [B, C]. A node that may not be drawn
+        for a head has a logit so low that its softmax is 0."""
         logit = self.rows(scorer, head) / temperature
         return logit.masked_fill(self.drawable == head.unsqueeze(1), losses.NO_LOGIT) if self.same_ends else logit
 
     def columns(self, other: Tensor) -> Tensor:
-        """Where others [n] stand among those that may be drawn: LongTensor [n]."""
+        """Positions of nodes [n] among the drawable ones: LongTensor [n]."""
         return torch.searchsorted(self.drawable, other)
 
     def real(self) -> tuple[float, float]:
-        """How even true edges are over what may be drawn, as `entropy_share`, and what share of it has any."""
+        """Two figures of the true edges: their `entropy_share` over the drawable nodes, and the share of drawable nodes
+        that have an edge."""
         count = torch.bincount(self.heads.graph.tail, minlength=self.heads.graph.num_nodes)[self.drawable]
         return entropy_share(count), float((count > 0).float().mean())
 
 
 @dataclass
 class _Tally:
-    """What an epoch's batches showed, by what was drawn."""
+    """What is counted over the batches of an epoch, for the diagnostics."""
 
-    right: list[Tensor] = field(default_factory=list)  #: shares of pairs that a judge took for what they are
-    share: dict[End, Tensor] = field(default_factory=dict)  #: the sum of the generator's rows, DoubleTensor [C]
+    right: list[Tensor] = field(default_factory=list)  #: of each batch, the share of pairs that a judge got right
+    share: dict[End, Tensor] = field(default_factory=dict)  #: sums of the generator's probabilities, DoubleTensor [C]
     drawn: dict[End, list[Tensor]] = field(default_factory=dict)  #: columns that were drawn for the judges
 
 
 class AdversarialRanking(Recommender, ABC):
-    """A generator p(other | head), the softmax of its scores over all others, and a judge D for each of its views.
+    """A generator p(other | head), the softmax of its scores over all other nodes, and a judge D for each of its views.
 
-    A judge minimises binary cross-entropy between true edges and as many that the generator draws. The generator
-    ascends E_p[reward] + alpha H(p) by policy gradient: `draws` others a true edge are drawn from (1 - lambda) p +
-    lambda (the head's true ones, uniformly), and each counts by p over that probability; with `draws: 0` the
-    expectation is taken over all others instead. The reward of a pair is 2 sigmoid(D) - 1 (Wang et al. 2017, eqs. 1 to
-    5, and the authors' code). Alpha, `entropy`, is 0 there (Williams & Peng 1991): then all of p goes to what judges
-    like best, mostly true edges that the head has already.
+    A judge minimises the binary cross-entropy of the true edges and as many edges drawn by the generator. The generator
+    maximises E_p[reward] + alpha H(p) by policy gradient; the reward of a pair is 2 sigmoid(D) - 1 (Wang et al. 2017,
+    eqs. 1 to 5, and the authors' code). For each true edge it draws `draws` nodes from the mixture (1 - lambda) p +
+    lambda u, where u is uniform over the head's true neighbors, and weights each by p / mixture (importance sampling).
+    With `draws: 0` it computes the expectation over all nodes instead.
+
+    Alpha is the setting `entropy` (Williams & Peng 1991). In the paper it is 0; then p ends up on the few nodes that
+    the judges score highest, mostly true edges that the head has already.
     """
 
     config: AdversarialRankingConfig  #: its settings
@@ -146,22 +161,22 @@ class AdversarialRanking(Recommender, ABC):
     def __init__(self, graph: Graph, config: AdversarialRankingConfig, generator: Recommender) -> None:
         super().__init__(graph, config)
         if generator.reads_history or not list(generator.parameters()):
-            why = "reads histories" if generator.reads_history else "has nothing that gradients move"
+            why = "reads histories" if generator.reads_history else "has no parameters to train"
             raise KgrecError(f"base {config.base!r} {why}; {WANTED}")
         self.generator = generator
         self.tally = _Tally()
-        self.shown: dict[str, float] = {}  #: the diagnostics as they were last asked for
+        self.shown: dict[str, float] = {}  #: the diagnostics that were last computed
 
     @abstractmethod
     def judges(self) -> Mapping[End, Recommender]:
-        """The judge of each view, by what the view draws."""
+        """The judge of each view; the key is the end that the view draws."""
 
     @abstractmethod
     def combined(self, logits: list[Tensor]) -> Tensor:
-        """One logit of what the judges say of the same pairs, FloatTensors [*S]."""
+        """Combines the judges' logits of the same pairs, FloatTensors [*S], into one logit [*S]."""
 
     def reward(self, logits: list[Tensor]) -> Tensor:
-        """What the generator gets for pairs of which the judges say this: from -1 to 1, FloatTensor [*S]."""
+        """The generator's reward for pairs with these logits of the judges: from -1 to 1, FloatTensor [*S]."""
         return 2 * torch.sigmoid(self.combined(logits)) - 1
 
     # ------------------------------------------------------------------ training
@@ -204,21 +219,27 @@ class AdversarialRanking(Recommender, ABC):
         return [*self._pretraining(graph), *judging, *generating]
 
     def generator_lr(self, end: End) -> float:
-        """The generator's learning rate where this end is drawn; 0: it does not learn from it."""
+        """The generator's learning rate in the view that draws this end; 0: it does not learn in that view."""
         return self.config.g_lr
 
     def _pretraining(self, graph: Graph) -> list[Objective]:
-        """The generator's own objectives, in the epochs before; with `d_start` perhaps the judges' too."""
+        """The objectives of pre-training: the generator's own, and with `d_start: pretrained` and `d_config` also the
+        judges'."""
         c, own = self.config, self.generator.objectives(graph)
         of_judges = [
             dataclasses.replace(objective, name=f"{objective.name} of the judge of {end}")
-            for end, judge in (self.judges().items() if c.d_config else ())  # else they are as the generator
+            for end, judge in (self.judges().items() if c.d_config else ())  # otherwise they copy the generator
             for objective in judge.objectives(graph)
         ]
         if any(objective.epochs is not None for objective in [*own, *of_judges]):
-            raise KgrecError(f"base {c.base!r} has phases of its own, where this has one before; switch them off")
+            raise KgrecError(
+                f"base {c.base!r} has training phases of its own, which do not go with those of adversarial ranking; "
+                "switch off the base's pre-training in base_config"
+            )
         if any(table.sparse for table in self.modules() if isinstance(table, NodeEmbedding)):
-            raise KgrecError(f"base {c.base!r} has gradients of some rows, where all are scored; set sparse: false")
+            raise KgrecError(
+                f"base {c.base!r} uses sparse gradients, but adversarial ranking scores all nodes; set sparse: false"
+            )
         if not c.pretrain_epochs:
             return []
         if c.d_start == "pretrained":
@@ -227,7 +248,8 @@ class AdversarialRanking(Recommender, ABC):
         return [dataclasses.replace(o, name=f"pretrain {o.name}", epochs=before) for o in own]
 
     def judge_loss(self, view: View, batch: Batch) -> Tensor:
-        """-log sigmoid(D) of true pairs and -log(1 - sigmoid(D)) of as many that the generator draws, their mean."""
+        """The judge's loss: the mean of -log sigmoid(D) over true pairs and -log(1 - sigmoid(D)) over as many pairs
+        drawn by the generator."""
         assert batch.ptr is not None
         degree = batch.ptr.diff()
         with torch.no_grad():
@@ -235,7 +257,7 @@ class AdversarialRanking(Recommender, ABC):
             share = view.logits(self.generator, batch.head, temperature).softmax(-1)
             column = draw(share, degree)[1]
         drawn = view.drawable[column]
-        head = batch.head.repeat_interleave(degree)  # of the true ones, and row by row of the drawn ones
+        head = batch.head.repeat_interleave(degree)  # the heads of the true pairs; the drawn pairs have the same
         logit = view.pairs(view.judge, torch.cat([head, head]), torch.cat([batch.tail, drawn]))
         label = torch.cat([torch.ones(len(head), device=logit.device), torch.zeros(len(head), device=logit.device)])
         self.tally.right.append(((logit.detach() > 0) == (label > 0)).float().mean())
@@ -259,7 +281,8 @@ class AdversarialRanking(Recommender, ABC):
         return loss + self._penalty(view, self.generator, c.g_l2, batch)
 
     def _drawn_loss(self, view: View, batch: Batch, log_share: Tensor) -> Tensor:
-        """The policy gradient's loss by draws from the mixture of p and the true ones. log_share: log p, [B, C]."""
+        """The policy gradient's loss, with draws from the mixture of p and the true neighbors. log_share: log p, [B,
+        C]."""
         assert batch.ptr is not None
         c, degree = self.config, batch.ptr.diff()
         with torch.no_grad():
@@ -275,7 +298,7 @@ class AdversarialRanking(Recommender, ABC):
         return -(gain * entries(log_share, row, column)).mean()
 
     def _penalty(self, view: View, scorer: Recommender, l2: float, batch: Batch) -> Tensor:
-        """l2 times the squares of the vectors behind each true pair, their mean."""
+        """l2 times the squares of the vectors of each true pair, a mean over the pairs."""
         if not l2:
             return torch.zeros((), device=batch.head.device)
         assert batch.ptr is not None
@@ -287,10 +310,10 @@ class AdversarialRanking(Recommender, ABC):
             found = squares_of(scorer, torch.cat([head, batch.tail]))
         return l2 * found / len(batch.tail)
 
-    # ------------------------------------------------------------------ phases and what is kept
+    # ------------------------------------------------------------------ phases, scores and diagnostics
 
     def begin(self, epoch: int) -> None:
-        """The judges may start from what pre-training made of the generator."""
+        """After pre-training, copies the generator's weights into the judges if `d_start` asks for it."""
         self.tally = _Tally()
         judges = self.judges().values()
         c = self.config
@@ -310,20 +333,21 @@ class AdversarialRanking(Recommender, ABC):
         return self.combined([judge.score(query, items) for judge in self.judges().values()])
 
     def node_vectors(self, node_type: str) -> Tensor | None:
-        """Those of the part that serves; None where two judges do, which have vectors each."""
+        """The vectors of the part that serves; None where two judges serve, because each has its own vectors."""
         judges = list(self.judges().values())
         if self.config.serve == "generator":
             return self.generator.node_vectors(node_type)
         return judges[0].node_vectors(node_type) if len(judges) == 1 else None
 
     def linear_scorer(self) -> ScorerParts | None:
-        """That of whatever serves alone; several judges have none."""
+        """The linear scorer of the part that serves; None where several judges serve."""
         serving = [self.generator] if self.config.serve == "generator" else list(self.judges().values())
         return serving[0].linear_scorer() if len(serving) == 1 else None
 
     def diagnostics(self) -> Mapping[str, float]:
-        """`d_accuracy` of the judges, over true and drawn pairs; `entropy` of the generator's mean row as a share of
-        that of an even choice, and `distinct`, the share of what may be drawn that was: of the view with the least."""
+        """`d_accuracy`: share of true and drawn pairs that the judges got right. `entropy`: entropy of the generator's
+        mean distribution, as a share of the maximum. `distinct`: share of the drawable nodes that were drawn. Of
+        several views, the lowest value counts."""
         tally, found = self.tally, dict[str, float]()
         if tally.right:
             found["d_accuracy"] = float(torch.stack(tally.right).mean())
@@ -343,19 +367,20 @@ class AdversarialRanking(Recommender, ABC):
 
 
 def base_fields(config: AdversarialRankingConfig, kind: type) -> dict[str, Any]:
-    """The settings of the base that a generator is, and with `d_config` over them its judges: all that the two have in
-    common, and `base_config` over them. kind: the base's settings class. Raises KgrecError where it has no learning
-    rate."""
+    """The settings of the generator, a model of the kind `base`: those that both have in common, overridden by
+    `base_config`. The judges have the same, overridden by `d_config`. kind: the base's settings class. Raises
+    KgrecError for a base without a learning rate."""
     there = {one.name for one in dataclasses.fields(kind)}
     if "lr" not in there:
-        raise KgrecError(f"base {config.base!r} takes no lr; {WANTED}")
+        raise KgrecError(f"base {config.base!r} has no learning rate (lr), so it is not trained by gradients; {WANTED}")
     common = {one.name: getattr(config, one.name) for one in dataclasses.fields(EdgeModelConfig)}
     return {name: value for name, value in common.items() if name in there} | config.base_config
 
 
 def draw(share: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
-    """Draws with replacement, `number` of each row (LongTensor [B]) in proportion to its shares (FloatTensor [B, C]):
-    which row, LongTensor [n], rising, has which column, LongTensor [n]. From torch's own generator.
+    """Draws columns with replacement: `number` (LongTensor [B]) from each row, in proportion to its `share`
+    (FloatTensor [B, C]). Returns the rows, ascending, and the columns that were drawn: LongTensors [n]. Uses torch's
+    global generator.
 
     >>> share = torch.tensor([[0.0, 1.0], [2.0, 0.0]])
     >>> [drawn.tolist() for drawn in draw(share, torch.tensor([1, 2]))]
@@ -363,7 +388,7 @@ def draw(share: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
     """
     below = share.double().cumsum(1)
     place = torch.arange(len(share), device=share.device)
-    below = (below / below[:, -1:]).clamp(max=1.0) + place.unsqueeze(1)  # rises through all rows
+    below = (below / below[:, -1:]).clamp(max=1.0) + place.unsqueeze(1)  # ascending over all rows
     row = place.repeat_interleave(number)
     point = row + torch.rand(len(row), dtype=torch.float64, device=share.device)
     column = torch.searchsorted(below.flatten(), point, right=True) - row * share.shape[1]
@@ -371,8 +396,8 @@ def draw(share: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def others_mean(value: Tensor, row: Tensor, number: Tensor) -> Tensor:
-    """The mean of the other values of each one's row, 0 where it is alone. value: FloatTensor [n]; row: LongTensor [n];
-    number: LongTensor [B], how many each row has. Returns [n].
+    """For each value, the mean of the other values of its row; 0 if it is the only one. value: FloatTensor [n]; row:
+    LongTensor [n]; number: LongTensor [B], how many values each row has. Returns [n].
 
     >>> others_mean(torch.tensor([1.0, 2.0, 6.0, 5.0]), torch.tensor([0, 0, 0, 1]), torch.tensor([3, 1])).tolist()
     [4.0, 3.5, 1.5, 0.0]
@@ -382,9 +407,9 @@ def others_mean(value: Tensor, row: Tensor, number: Tensor) -> Tensor:
 
 
 def squares_of(model: nn.Module, node: Tensor, end: End | None = None) -> Tensor:
-    """The sum of the squares of the vectors of nodes [n] in a model's tables, each as often as it stands there: those
-    that the model's `l2` weighs, where it says so. end: at which they are, so that tables of the other end are left
-    out, where both are of one type."""
+    """The sum of the squares of the vectors of nodes [n] in a model's tables. A node that is listed twice counts twice.
+    Of an EdgeModel only the tables that its `l2` regularises count. end: the end of the edge that the nodes are at;
+    tables of the other end are left out (this matters where both ends are of one node type)."""
     found = torch.zeros((), device=node.device)
     for table in model.weighed_tables() if isinstance(model, EdgeModel) else vector_tables(model):
         if end is not None and table.end not in (None, end):
@@ -394,5 +419,5 @@ def squares_of(model: nn.Module, node: Tensor, end: End | None = None) -> Tensor
 
 
 def _alone(user: Tensor) -> Query:
-    """Users as a model knows them that reads no history."""
+    """A query of users without histories, for a model that reads none."""
     return Query(user, user.new_empty(len(user), 0))

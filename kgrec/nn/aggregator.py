@@ -1,4 +1,4 @@
-"""What a node makes of its own vector and what its neighbors say."""
+"""Aggregators: how a layer combines a node's own vector with the sum of its neighbors' vectors."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch.nn import functional
 
 from kgrec.nn.dropout import LEVELS, Dropout, draw_bytes
 
-#: How a node and the sum of its neighbors are joined (Wang et al. 2019, eqs. 6 to 8)
+#: How a node's vector and the sum of its neighbors' vectors are combined (Wang et al. 2019, eqs. 6 to 8)
 AggregatorName = Literal["bi-interaction", "gcn", "graphsage"]
-SLOPE = 0.2  #: of LeakyReLU, as in the authors' code
+SLOPE = 0.2  #: slope of LeakyReLU below 0, as in the authors' code
 
 
 class Aggregator(nn.Module):
-    """One layer's output [n, K] of vectors [n, D] and their neighbors' [n, D] (Wang et al. 2019, eqs. 6 to 8):
+    """One layer: from nodes' vectors e [n, D] and the sums of their neighbors' vectors e_N [n, D] to its output [n, K].
 
     gcn: LeakyReLU(W (e + e_N)); graphsage: LeakyReLU(W [e || e_N]); bi-interaction: LeakyReLU(W1 (e + e_N)) +
-    LeakyReLU(W2 (e * e_N)). Dropout is on the output. On the CPU bi-interaction reads and writes what its matrices do
-    not touch in four passes, where autograd takes twenty.
+    LeakyReLU(W2 (e * e_N)) (Wang et al. 2019, eqs. 6 to 8). Dropout is applied to the output. On the CPU, the
+    elementwise parts of bi-interaction are compiled: four passes over memory instead of autograd's twenty.
     """
 
     def __init__(self, name: AggregatorName, dim: int, out: int, dropout: float) -> None:
@@ -46,7 +46,7 @@ class Aggregator(nn.Module):
 
 
 class _SumAndProduct(torch.autograd.Function):
-    """e + n and e * n of vectors of the same shape."""
+    """own + other and own * other, of the same shape."""
 
     @staticmethod
     def forward(ctx: Any, own: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,7 +69,7 @@ class _SumAndProduct(torch.autograd.Function):
 
 
 class _LeakySum(torch.autograd.Function):
-    """LeakyReLU(a) + LeakyReLU(b), with dropout of so many levels of 256."""
+    """LeakyReLU(first) + LeakyReLU(second), then dropout with the probability dropped / 256."""
 
     @staticmethod
     def forward(ctx: Any, first: Tensor, second: Tensor, dropped: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Vectors that a model made, read as those that it holds."""
+"""Vectors that a model computes, read in the same way as vectors that it stores."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch.nn import functional
 
 
 class Vectors:
-    """Vectors that a model made for the nodes of a range, read by flat numbers as a NodeEmbedding is; any number past
-    the last has the zero vector."""
+    """Vectors that a model computed for a range of nodes. They are looked up by flat node numbers, as in a
+    NodeEmbedding; any number past the last node has the zero vector."""
 
     def __init__(self, start: int, vector: Tensor, find: Callable[[Tensor], Tensor] | None = None) -> None:
-        """vector: [N + 1, D], the last row zeros. find: where they stand in no range, flat nodes to their rows, -1 for
-        those that have none."""
+        """vector: [N + 1, D], the last row zeros. find: for nodes that are not a range, a function from flat nodes to
+        their rows, -1 for a node without a vector."""
         self.start, self.count, self.weight, self.find = start, len(vector) - 1, vector, find
 
     def row(self, node: Tensor) -> Tensor:
@@ -33,5 +33,5 @@ class Vectors:
         return self.weight[:-1]
 
     def norm(self, node: Tensor) -> Tensor:
-        """|v| of nodes [*S], FloatTensor [*S]."""
+        """The lengths |v| of the vectors of nodes [*S]: FloatTensor [*S]."""
         return functional.embedding(self.row(node), self.weight.norm(dim=-1, keepdim=True)).squeeze(-1)

@@ -1,4 +1,4 @@
-"""Dropout that draws a byte, not a float, for each number."""
+"""Dropout that draws a random byte, not a float, for each value."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-LEVELS = 256
+LEVELS = 256  #: values of a byte
 INT64 = torch.iinfo(torch.int64)
 
 
 class Dropout(nn.Module):
-    """torch's dropout; on the CPU, where torch draws number by number, p is rounded to the next 1/256 and eight numbers
-    share a draw, which takes a fifth of the time. What is kept is divided by the share that is kept."""
+    """Dropout as in torch. On the CPU, p is rounded to the nearest 1/256, and one random number serves eight values;
+    this takes a fifth of torch's time. Values that are kept are divided by the share that is kept."""
 
     def __init__(self, p: float) -> None:
         super().__init__()
         self.p = p
 
     def levels_dropped(self) -> int:
-        """How many of 256 bytes mean that a number is dropped; 0 outside training."""
-        return min(round(self.p * LEVELS), LEVELS - 1) if self.training else 0  # p is less than 1: something is kept
+        """How many of the 256 values of a byte mean that a value is dropped; 0 outside training."""
+        return min(round(self.p * LEVELS), LEVELS - 1) if self.training else 0  # p is less than 1, so something is kept
 
     def forward(self, x: Tensor) -> Tensor:
         dropped = self.levels_dropped()
@@ -33,5 +33,5 @@ class Dropout(nn.Module):
 
 
 def draw_bytes(number: int) -> Tensor:
-    """Random bytes on the CPU, eight of each draw: uint8 [number]."""
+    """Random bytes on the CPU, eight from each random number: uint8 [number]."""
     return torch.randint(INT64.min, INT64.max, (-(-number // 8),)).view(torch.uint8)[:number]

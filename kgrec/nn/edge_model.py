@@ -1,4 +1,4 @@
-"""Edge prediction between two types of nodes: the score of a pair, learned as a ranking, a rating or a click."""
+"""Edge models: they score a pair of a user and an item, and are trained for rankings, ratings or clicks."""
 
 from __future__ import annotations
 
@@ -24,26 +24,37 @@ from kgrec.settings import settings
 class EdgeModelConfig(NodeFeaturesConfig, RankingLossConfig):
     """Settings that all edge models have."""
 
-    task: Task = "ranking"  #: what it is trained for: an order of items, ratings, or the probability of a click
-    dim: PositiveInt = 64  #: numbers in a vector
-    loss: LossName = "sampled_softmax"  #: of a ranking: of each true item beside drawn ones, or beside all with softmax
-    negatives: NonNegativeInt = 16  #: items drawn for each true one, or for each batch where `shared`
-    batch_size: PositiveInt = 2048  #: edges in a batch; with `loss: softmax`, users
-    lr: PositiveFloat = 1e-2  #: step size of the optimizer
-    #: lambda, weight of the squares of the vectors that an example uses; of ratings and clicks, of all parameters
+    #: what the model learns to predict: ranking (an order of items), rating (a number), or ctr (the probability of a
+    #: click)
+    task: Task = "ranking"
+    #: length of a user's or item's vector (embedding size); longer vectors can express more, and cost memory and time
+    dim: PositiveInt = 64
+    #: loss of a ranking: softmax compares each true item with all items; the others compare it with sampled negatives,
+    #: which costs less in a large catalog
+    loss: LossName = "sampled_softmax"
+    #: number of negative items sampled for each true item, or with `shared` for each batch; more rank better as a rule,
+    #: and cost more time
+    negatives: NonNegativeInt = 16
+    #: edges in a training batch; with `loss: softmax`, users; larger batches are faster and need more memory
+    batch_size: PositiveInt = 2048
+    #: learning rate of the optimizer; lower it where the loss jumps, raise it where the loss hardly falls
+    lr: PositiveFloat = 1e-2
+    #: lambda, weight of L2 regularisation: for a ranking, of the vectors that an example uses; for ratings and clicks,
+    #: of all parameters; raise it against overfitting
     l2: NonNegativeFloat = 0.01
-    init_std: PositiveFloat = 0.02  #: standard deviation of the vectors at the start
+    init_std: PositiveFloat = 0.02  #: standard deviation of the vectors' random initial values
 
 
 class EdgeModel(Recommender, ABC):
-    """The score of a pair is `pair_scores`, plus a mean where it is a rating or a click.
+    """The score of a pair is `pair_scores`; for ratings and clicks a mean is added.
 
-    `task: ranking` minimises the ranking loss + l2 (|u|^2 + |v|^2 + |v'|^2), the mean over interactions, with v' the
-    vectors of the items drawn for each (their mean), all without the parts that features give. With `loss: softmax` a
-    batch is of users with all their items, and batch_size counts users. `task: rating` minimises the sum over known
-    edges of (r - score)^2 + l2 |all parameters|^2, where the mean of all ratings is part of the score if `centred`;
-    `task: ctr` the same with binary cross-entropy of the edges' labels, where a score is a click's logit and that of
-    the clicks' share is part.
+    `task: ranking` minimises the mean over interactions of the ranking loss + l2 (|u|^2 + |v|^2 + |v'|^2). v' are the
+    vectors of the sampled negatives; their squares are averaged. l2 does not count the parts of vectors that come from
+    features. With `loss: softmax` a batch holds users with all their items, and batch_size counts users.
+
+    `task: rating` minimises the sum over known edges of (r - score)^2, plus l2 |all parameters|^2. If `centred`, the
+    mean of all ratings is part of the score. `task: ctr` does the same with the binary cross-entropy of the labels of
+    clicks: the score is a click's logit, and if `centred` the logit of the share of clicks is part of it.
     """
 
     def __init__(self, graph: Graph, config: Any, *, centred: bool = True) -> None:
@@ -52,16 +63,17 @@ class EdgeModel(Recommender, ABC):
         known = graph.only(graph.target)
         self.num_known = known.num_edges
         self.mean: Tensor  #: FloatTensor [], added to every pair's score
-        mean = mean_score(known, config.task)  # an error where clicks have no labels
+        mean = mean_score(known, config.task)  # raises an error for clicks without labels
         self.register_buffer("mean", mean if centred else torch.tensor(0.0))
 
     @abstractmethod
     def pair_scores(self, user: Tensor, items: Tensor) -> Tensor:
-        """Scores of each user [B] with items [C], or [B, C] for lists of each one's own: [B, C]."""
+        """Scores of users [B] with items: [B, C]. items: [C], the same for all users, or [B, C], a list for each
+        user."""
 
     @abstractmethod
     def ranking_loss(self, ranking: RankingLoss, user: Tensor, drawn: Drawn) -> Tensor:
-        """The loss of true items and what was drawn beside them. user: LongTensor [R], the rows' own."""
+        """The ranking loss of true items and their negatives. user: LongTensor [R], the user of each row."""
 
     def objectives(self, graph: Graph) -> list[Objective]:
         return [self.objective(graph, self.task, list(self.parameters()))]
@@ -75,8 +87,8 @@ class EdgeModel(Recommender, ABC):
         prefetch: int = 0,
         **how: Any,
     ) -> Objective:
-        """The task's objective over the target edges. stages: further ones of its loader; prefetch: see Loader; how:
-        further fields of the objective."""
+        """The task's objective over the target edges. stages: additional stages of its loader; prefetch: see Loader;
+        how: other fields of the objective."""
         c, known = self.config, graph.only(graph.target)
         how = {"lr": c.lr, "loss": self.edge_loss, "penalty": self.edge_penalty if c.l2 else None, **how}
         if c.task != "ranking":
@@ -88,7 +100,7 @@ class EdgeModel(Recommender, ABC):
         return Objective(name, pairs, parameters=parameters, **how)
 
     def edge_loss(self, batch: Batch) -> Tensor:
-        """The loss of a batch of edges, by the task."""
+        """The task's loss of a batch of edges."""
         if self.task == "ranking":
             loss = self.ranking_loss(self.ranking, batch.head, _drawn(batch))
         else:
@@ -97,18 +109,18 @@ class EdgeModel(Recommender, ABC):
         return loss + self.edge_penalty(batch) if self.config.l2 else loss
 
     def edge_penalty(self, batch: Batch) -> Tensor:
-        """What of `edge_loss` is regularisation: all that `l2` weighs."""
+        """The part of `edge_loss` that is regularisation: the one by `l2`."""
         if self.task != "ranking":
             return self.config.l2 * squares(self) / self.num_known
         head = batch.head if batch.ptr is None else batch.head.repeat_interleave(batch.ptr.diff())
         return self.config.l2 * self._squares(head, _drawn(batch)) / len(head)
 
     def weighed_tables(self) -> list[NodeEmbedding]:
-        """The tables of vectors that `l2` weighs in a ranking: all, unless a model says which."""
+        """The tables of vectors that `l2` regularises in a ranking: all of them, unless a model overrides this."""
         return vector_tables(self)
 
     def _squares(self, head: Tensor, drawn: Drawn) -> Tensor:
-        """The sum over examples of the squares of the vectors behind each; biases are free."""
+        """The sum over examples of the squares of the vectors that each example uses; biases are not regularised."""
         squares = torch.zeros((), device=head.device)
         source, _, target = self.ranking.known.target
         for table in self.weighed_tables():
@@ -125,5 +137,5 @@ class EdgeModel(Recommender, ABC):
 
 
 def _drawn(batch: Batch) -> Drawn:
-    """A batch's true items and what was drawn beside them."""
+    """A batch's true items and negatives."""
     return Drawn(batch.tail, batch.negative, batch.log_q, batch.ptr, batch.head)

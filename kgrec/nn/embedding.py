@@ -1,4 +1,4 @@
-"""Vectors of nodes: the only place where a node number indexes a parameter."""
+"""Vectors of nodes (embeddings): the only place where a node number is used as the index of a parameter."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from kgrec.nn.computed_vectors import Vectors
 from kgrec.nn.node_features import NodeFeatures, NodeFeaturesConfig, has_edge
 from kgrec.rows import NodeRows, declare_rows
 
-TINY = 1e-12  #: the least length that a vector is divided by
+TINY = 1e-12  #: the smallest length that a vector is divided by
 
 
 class NodeEmbedding(nn.Module):
-    """A vector for every node of one type, or of all types (None), looked up by flat numbers; any number past the last
-    (`graph.pad`, a node added later) has the zero vector.
+    """A vector for every node of one type, or of all types (None), looked up by flat node numbers. Any number past the
+    last node (`graph.pad`, or a node added later) has the zero vector.
 
-    With features (see NodeFeatures) a node's vector is made of its columns as well. Then one that no edge of `graph`
-    touches has an id part of zero, which no gradient moves, so that only its features speak; `id_dropout` makes others
-    such for a while. Vectors are made once for each distinct node of a look-up.
+    With features (see NodeFeatures), a node's vector is the combination of its own part (the id part) and its features.
+    A node without an edge in `graph` then has an id part of zero that is never trained, so only its features count.
+    `id_dropout` does the same to other nodes at random. A look-up computes the vector of each distinct node once.
 
     >>> import pandas as pd
     >>> graph = Graph.from_frames(edges={("user", "rated", "film"): pd.DataFrame({"source": ["a"], "target": ["x"]})})
@@ -34,7 +34,7 @@ class NodeEmbedding(nn.Module):
     torch.Size([2, 1, 2])
     """
 
-    weight: nn.Parameter  #: [N + 1, D], of the ids, the last row zeros; without ids [1, D], zeros and no parameter
+    weight: nn.Parameter  #: id parts, [N + 1, D], the last row zeros; without ids a buffer of zeros, [1, D]
 
     def __init__(
         self,
@@ -47,10 +47,11 @@ class NodeEmbedding(nn.Module):
         sparse: bool = False,
         end: Literal["users", "items"] | None = None,
     ) -> None:
-        """graph: with features, the edges that training sees. std: of the vectors at the start. sparse: gradients hold
-        the rows that were looked up alone, for SparseAdam and tables that are large beside a batch; `table()` has none
-        of the ids then. end: of the target, which this table is of where both are of one type; None: of either. Raises
-        what NodeFeatures raises."""
+        """graph: with features, the edges that training sees. std: standard deviation of the initial vectors. sparse:
+        gradients contain only the rows that were looked up; this is for SparseAdam and for tables that are large
+        compared with a batch; `table()` passes no gradient to the ids then. end: the end of the target relation that
+        this table is for; it matters where both ends are of one node type; None: for both. Raises what NodeFeatures
+        raises."""
         super().__init__()
         self.sparse, self.end = sparse, end
         nodes = range(graph.num_nodes) if node_type is None else graph.range(node_type)
@@ -69,12 +70,12 @@ class NodeEmbedding(nn.Module):
         if features is not None and features.features:
             types = graph.node_types if node_type is None else [node_type]
             self.features, self.id_dropout = NodeFeatures(graph, types, dim, std, features), features.id_dropout
-            self.is_trained: Tensor  #: BoolTensor [N + 1], which nodes have an id part
+            self.is_trained: Tensor  #: BoolTensor [N + 1], which nodes have a trained id part
             seen = functional.pad(has_edge(graph)[nodes.start : nodes.stop], (0, 1))
             self.register_buffer("is_trained", seen)
 
     def vectors(self) -> NodeEmbedding:
-        """What the vectors of a batch are read from."""
+        """The table that a batch reads its vectors from."""
         return self
 
     def row(self, node: Tensor) -> Tensor:
@@ -89,8 +90,8 @@ class NodeEmbedding(nn.Module):
         return functional.embedding(self.row(node), self.weight, padding_idx=self.count, sparse=self.sparse)
 
     def distinct(self, node: Tensor) -> tuple[Tensor, Tensor]:
-        """The vectors of nodes [*S], each made once, and a row of zeros behind them: [R + 1, D]; and where each node's
-        own stands there: LongTensor [*S]."""
+        """The vectors of the distinct nodes among [*S], followed by a row of zeros: [R + 1, D]; and for each node the
+        row of its vector there: LongTensor [*S]."""
         row = self.row(node)
         if row.numel() > self.count:
             return self._made(torch.arange(self.count + 1, device=row.device)), row
@@ -104,16 +105,16 @@ class NodeEmbedding(nn.Module):
         return self.weight[:-1].detach() if self.sparse else self.weight[:-1]
 
     def norm(self, node: Tensor) -> Tensor:
-        """|v| of nodes [*S], read from the table's own: FloatTensor [*S]."""
+        """The lengths |v| of the vectors of nodes [*S]: FloatTensor [*S]."""
         if self.features is not None:
             vectors, place = self.distinct(node)
             return functional.embedding(place, vectors.norm(dim=-1, keepdim=True)).squeeze(-1)
         return functional.embedding(self.row(node), self.weight.norm(dim=-1, keepdim=True)).squeeze(-1)
 
     def squares(self, node: Tensor) -> Tensor:
-        """The sum of |v|^2 over nodes [*S], each as often as it stands there: a scalar. Read from the table by counts,
-        which costs less than looking the vectors up where gradients are dense. With features it is of the id parts
-        alone."""
+        """The sum of |v|^2 over nodes [*S]: a scalar. A node that is listed twice counts twice. With features, only the
+        id parts count. With dense gradients it is computed from the whole table and the nodes' counts, which costs less
+        than looking the vectors up."""
         row = self.row(node)
         if self.features is not None:
             if not self.has_ids:
@@ -125,18 +126,18 @@ class NodeEmbedding(nn.Module):
         return self.weight.square().sum(-1) @ times.to(self.weight.dtype)
 
     def feature_weights(self, node: Tensor) -> dict[str, Tensor]:
-        """What each part of nodes [n] counts for in their vectors, by name (`id`, and the columns): FloatTensor [n], of
-        sum 1 over the parts; 0 where a node lacks one. Raises KgrecError where there are no features, or none that
-        attention weighs."""
+        """The attention weight of each part of the vectors of nodes [n], by name (`id`, and the columns): FloatTensor
+        [n]. The weights of a node's parts sum to 1; a part that the node lacks has 0. Raises KgrecError where there are
+        no features, or where they are not combined by attention."""
         if self.features is None:
-            raise KgrecError("these vectors are made of no features; set features and combine=attention")
+            raise KgrecError("these vectors use no features, so there are no weights; set features, combine=attention")
         row = self.row(node)
         return self.features.weights(row, *self._ids(row))
 
     def of_profile(self, node_type: str, profile: Mapping[str, Feature], number: int) -> Tensor:
-        """The vectors of nodes of a type that the graph does not have, by their columns alone, as a node has that no
-        edge touches: FloatTensor [number, D]; zeros without features. profile: columns by name, a row a node, as in
-        `Query`. Raises what NodeFeatures.of_profile raises."""
+        """The vectors of new nodes of a type, from their features alone, as for a node without edges: FloatTensor
+        [number, D]; zeros without features. profile: columns by name with one row for each node, as in `Query`. Raises
+        what NodeFeatures.of_profile raises."""
         if self.features is None:
             return torch.zeros(number, self.weight.shape[1], device=self.weight.device)
         return self.features.of_profile(node_type, profile, number)
@@ -145,7 +146,7 @@ class NodeEmbedding(nn.Module):
         return functional.embedding(row, self.weight, padding_idx=self.count, sparse=self.sparse)
 
     def _ids(self, row: Tensor) -> tuple[Tensor | None, Tensor]:
-        """The id parts of rows [n], [n, D] (None: there are none), and which have one: BoolTensor [n]."""
+        """The id parts of rows [n]: [n, D], or None without ids; and which rows have one: BoolTensor [n]."""
         there = self.is_trained[row]
         if not self.has_ids:
             return None, there
@@ -154,18 +155,18 @@ class NodeEmbedding(nn.Module):
         return self._of_ids(row.masked_fill(~there, self.count)), there
 
     def _made(self, row: Tensor) -> Tensor:
-        """The vectors of distinct rows [n] of ids and features: [n, D]."""
+        """The vectors of distinct rows [n], combined from ids and features: [n, D]."""
         assert self.features is not None
         vectors: Tensor = self.features(row, *self._ids(row))
         return vectors
 
 
 def dot(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor) -> Tensor:
-    """Dot products of vectors with nodes' own. vector: [B, D]; node: LongTensor [C], the same for all, or [B, C], each
-    vector's own list. Returns [B, C].
+    """Dot products of vectors with the vectors of nodes. vector: [B, D]; node: LongTensor [C], the same nodes for all
+    vectors, or [B, C], a list for each vector. Returns [B, C].
 
-    With lists it is `(vector.unsqueeze(1) * table(node)).sum(-1)`. On the CPU the table is read where its rows lie, and
-    gradients are added where they belong, which saves laying out [B, C, D] three times.
+    With lists it is `(vector.unsqueeze(1) * table(node)).sum(-1)`. On the CPU a compiled loop reads the table's rows in
+    place and adds gradients in place, so that no tensor [B, C, D] is created.
     """
     if node.dim() == 1:
         return vector @ table(node).T
@@ -178,13 +179,13 @@ def dot(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor) -> Tensor:
 
 
 def vector_tables(model: nn.Module) -> list[NodeEmbedding]:
-    """A model's tables of vectors by ids; those of one column are biases."""
+    """All tables of id vectors in a model. Tables of one column are biases and are left out."""
     tables = [module for module in model.modules() if isinstance(module, NodeEmbedding)]
     return [table for table in tables if table.has_ids and table.weight.shape[1] > 1]
 
 
 def cosine(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor, magnitude: float = 0.0) -> Tensor:
-    """Cosines times |v|^magnitude of the table's vectors v, as `dot`; 0 where either vector is zero."""
+    """As `dot`, but cosines, each times |v|^magnitude, where v is the node's vector; 0 where either vector is zero."""
     vector = functional.normalize(vector, dim=-1)
     if isinstance(table, NodeEmbedding) and table.features is not None:
         vectors, place = table.distinct(node)
@@ -193,17 +194,17 @@ def cosine(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor, magnitu
 
 
 def _scale(norm: Tensor, magnitude: float) -> Tensor:
-    """What brings vectors of these lengths to the length |v|^magnitude."""
+    """The factors that bring vectors of these lengths to the length |v|^magnitude."""
     return norm.clamp(min=TINY) ** (magnitude - 1)
 
 
 def scaled(vectors: Tensor, magnitude: float) -> Tensor:
-    """Vectors [N, D] brought to the length |v|^magnitude, as `cosine` weighs those of a table."""
+    """Vectors [N, D] scaled to the length |v|^magnitude, as `cosine` weights the vectors of a table."""
     return vectors * _scale(vectors.norm(dim=-1, keepdim=True), magnitude)
 
 
 def _product(vector: Tensor, table: Tensor, row: Tensor) -> Tensor:
-    """`dot` with rows of a table [R + 1, D], the last of them zeros. row: LongTensor [C] or [B, C]."""
+    """`dot` with rows of a table [R + 1, D] whose last row is zeros. row: LongTensor [C] or [B, C]."""
     if row.dim() == 1:
         return vector @ functional.embedding(row, table).T
     if _has_kernel(vector, table):
@@ -217,7 +218,7 @@ def _has_kernel(vector: Tensor, table: Tensor) -> bool:
 
 
 class _Dot(torch.autograd.Function):
-    """`dot` on the CPU; the last row of the table is no node's, and has no gradient."""
+    """`dot` on the CPU. The last row of the table belongs to no node and gets no gradient."""
 
     @staticmethod
     def forward(ctx: Any, vector: Tensor, table: Tensor, column: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Models as modules of tensors alone, for `torch.export` and whatever runs its programs."""
+"""Models as modules with tensors as inputs and outputs, for `torch.export` and the runtimes that load its programs."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ Model = TypeVar("Model", bound=Recommender)
 
 
 def exportable(model: Recommender, items: Tensor) -> nn.Module:
-    """A trained model as a module that scores these items, without control flow or shapes that depend on what a tensor
-    holds. items: LongTensor [I], flat.
+    """A trained model as a module that scores the given items. Its control flow and shapes do not depend on the values
+    of tensors, as `torch.export` requires. items: LongTensor [I], flat.
 
-    Of a sequence model it is `(history [B, L], behaviour [B, L] = None) -> scores [B, I]`, as `Query` has them;
-    histories are padded, on either side, with any number past the items' (graph.pad). Of a model that knows users by
-    their numbers alone it is `(user [B]) -> scores [B, I]`, where nodes have no features. Items' vectors of a sequence
-    model are copied as they are, those of features and of graph networks among them. The module is in eval mode, on the
-    model's device:
+    For a sequence model the module is `(history [B, L], behaviour [B, L] = None) -> scores [B, I]`, with the arguments
+    of `Query`. Histories may be padded on either side with any number past the items (graph.pad). The item vectors are
+    copied as they are now, also where features or a graph network compute them. For a model that knows users by their
+    number, the module is `(user [B]) -> scores [B, I]`; its nodes must not have features. The module is in eval mode
+    and on the model's device:
 
         module = exportable(run.model, graph.nodes("item"))
         history = torch.full((2, 50), graph.pad)
         program = torch.export.export(module, (history,), dynamic_shapes=({0: torch.export.Dim("batch")},))
         torch.export.save(program, "sasrec.pt2")
 
-    Raises KgrecError for other models: those that read histories, and are no sequence models, solve or gather what a
-    history holds.
+    Raises KgrecError for other models: link models, and models that read histories without being sequence models, whose
+    computation depends on the values in a history.
     """
     if isinstance(model, NextItem):
         return _OfHistories(model, items)
     if model.reads_history or model.task == "link":
         what = "reads histories and is no NextItem" if model.reads_history else "scores facts"
         raise KgrecError(
-            f"{type(model).__name__} {what}, so it has no form for torch.export; a sequence model (sasrec, gru4rec, "
-            "gruatt) or one that knows users by their numbers (mf, lightgcn) is wanted"
+            f"{type(model).__name__} {what}, so it cannot be exported by torch.export; use a sequence model (sasrec, "
+            "gru4rec, gruatt) or a model that knows users by their ids (mf, lightgcn)"
         )
     return _OfUsers(model, items)
 
 
 class _OfHistories(nn.Module):
-    """Scores of items by histories."""
+    """Scores of items from histories."""
 
     items: Tensor
 
@@ -63,7 +63,7 @@ class _OfHistories(nn.Module):
 
 
 class _OfUsers(nn.Module):
-    """Scores of items by users' numbers."""
+    """Scores of items from users' numbers."""
 
     items: Tensor
 
@@ -79,7 +79,7 @@ class _OfUsers(nn.Module):
 
 
 class _FixedVectors(nn.Module):
-    """The items' vectors of a model as they are, in place of what makes them."""
+    """The current item vectors of a model; it replaces the module that computes them."""
 
     vector: Tensor  #: FloatTensor [I + 1, D], the last row zeros
 
@@ -97,7 +97,7 @@ class _FixedVectors(nn.Module):
 
 
 def _copied(model: Model, instead: dict[int, nn.Module]) -> Model:
-    """A copy of a model, so that its mode is its own; what only training reads, such as the graph of a ranking loss, is
-    left out. instead: modules by the id of the part whose place they take."""
+    """A copy of a model, so that its mode can be set without changing the model. What only training reads, such as the
+    graph of a ranking loss, is left out. instead: replacement modules, by the `id()` of the module to be replaced."""
     only_for_training = {id(value): None for name, value in vars(model).items() if name == "ranking"}
     return copy.deepcopy(model, {**only_for_training, **instead})

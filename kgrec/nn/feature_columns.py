@@ -1,4 +1,4 @@
-"""Columns of nodes as vectors: a module for each kind, filled from a graph's features."""
+"""Feature columns of nodes as vectors: a module for each kind of column, filled from a graph's features."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kgrec.nn.text_vectors import text_vectors
 
 
 class Column(nn.Module, ABC):
-    """A column of N nodes, a row each and an empty one behind them. It is empty until it is filled."""
+    """A column of N nodes: one row for each node, and an empty row at the end. All rows are empty until `fill`."""
 
     there: Tensor  #: BoolTensor [N + 1], which nodes have a value
     weight: nn.Parameter
@@ -27,18 +27,19 @@ class Column(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, row: Tensor) -> Tensor:
-        """The vectors of rows [n]: [n, D], zeros where there is no value."""
+        """The vectors of rows [n]: [n, D], zeros for a missing value."""
 
     @abstractmethod
     def fill(self, feature: Feature, fitted: Tensor) -> None:
-        """Take the values over; fitted: BoolTensor [N], nodes that training sees, some of which have one."""
+        """Store the values. fitted: BoolTensor [N], the nodes that training sees; some of them must have a value."""
 
     @abstractmethod
     def encode(self, name: str, feature: Feature) -> tuple[Tensor, Tensor]:
-        """The vectors of values that are no row's, as those of rows are: [n, D], zeros where there is none; and where
-        there is one: BoolTensor [n]. Of a column that was not filled there is none. name: of the column, for errors.
+        """The vectors of new values, computed as those of the rows: [n, D], zeros for a missing value; and which values
+        are not missing: BoolTensor [n]. In a column that was never filled, all are missing. name: the column's name,
+        for errors.
 
-        Raises KgrecError for a feature of another kind or of other categories, and for texts."""
+        Raises KgrecError for a feature of another kind or with other categories, and for texts."""
 
     def take(self, former: Column, name: str, values: Feature, fitted: Tensor) -> str | None:
         """Hold what a column of fewer nodes holds, and behind it the values of new nodes, by what the former learned
@@ -58,11 +59,11 @@ class Column(nn.Module, ABC):
 
 
 class Numbers(Column):
-    """A number times a vector."""
+    """A numeric column: the standardised number times a learned vector."""
 
     value: Tensor  #: FloatTensor [N + 1], standardised
-    mean: Tensor  #: DoubleTensor [], of the values that training sees
-    deviation: Tensor  #: DoubleTensor [], of the same; 0 before it is filled
+    mean: Tensor  #: DoubleTensor [], mean of the values that training sees
+    deviation: Tensor  #: DoubleTensor [], standard deviation of the same values; 0 before it is filled
 
     def __init__(self, count: int, dim: int, std: float) -> None:
         super().__init__(count)
@@ -104,7 +105,7 @@ class Numbers(Column):
 
 
 class Categories(Column):
-    """A vector for each category; the last row is that of none."""
+    """A categorical column: a vector for each category. The last row is zeros, for a missing category."""
 
     code: Tensor  #: LongTensor [N + 1]
 
@@ -141,9 +142,9 @@ class Categories(Column):
 
 
 class CategorySets(Column):
-    """The mean of the vectors of a node's categories."""
+    """A column of several categories: the mean of the vectors of a node's categories."""
 
-    code: Tensor  #: LongTensor [all codes], node n's from ptr[n] to ptr[n + 1]
+    code: Tensor  #: LongTensor [all codes]; those of node n are code[ptr[n] : ptr[n + 1]]
     ptr: Tensor  #: LongTensor [N + 2]
 
     def __init__(self, count: int, entries: int, categories: tuple[str, ...], dim: int, std: float) -> None:
@@ -199,13 +200,13 @@ class CategorySets(Column):
 
 
 class Dense(Column):
-    """A projection of a vector of K numbers; a text becomes one first."""
+    """A column of vectors of K numbers, or of texts that become such vectors: a learned projection of the vector."""
 
     value: Tensor  #: FloatTensor [N + 1, K]
-    length: Tensor  #: DoubleTensor [], mean of the vectors that training sees, which they are divided by; 0 at first
+    length: Tensor  #: DoubleTensor [], mean length of the vectors that training sees, a divisor; 0 before it is filled
 
     def __init__(self, count: int, width: int, dim: int, std: float, encoder: str = "") -> None:
-        """encoder: of texts."""
+        """encoder: how texts become vectors; empty for a column of vectors."""
         super().__init__(count)
         self.encoder = encoder
         self.register_buffer("value", torch.zeros(count + 1, width))
@@ -222,7 +223,7 @@ class Dense(Column):
             value = torch.from_numpy(text_vectors(texts, fitted.numpy(), width, self.encoder))
         length = value.norm(dim=1)
         known = length[fitted & (length > 0)]
-        if len(known):  # texts may be of punctuation alone
+        if len(known):  # there are none if all texts are only punctuation
             self.length.copy_(known.mean())
             self.value[:-1] = value / known.mean()
         self.there[:-1] = length > 0
@@ -230,12 +231,13 @@ class Dense(Column):
     def encode(self, name: str, feature: Feature) -> tuple[Tensor, Tensor]:
         if self.encoder:
             raise KgrecError(
-                f"profile: {name!r} is a text; texts became vectors together, and a new one has none; leave it out"
+                f"profile: {name!r} is a text, and a new text cannot be turned into a vector after training; leave it "
+                "out"
             )
         _require_kind(name, feature, "vector")
         if feature.values.shape[1] != self.value.shape[1]:
             found, wanted = feature.values.shape[1], self.value.shape[1]
-            raise KgrecError(f"profile: {name!r} has vectors of {found} numbers; {wanted} are wanted")
+            raise KgrecError(f"profile: {name!r} has vectors of {found} numbers; the model needs {wanted}")
         value = feature.values.to(self.weight.device)
         there = (value.norm(dim=1) > 0) & _is_fitted(name, self, self.length)
         value = (value / self.length.to(value.dtype)).masked_fill(~there.unsqueeze(1), 0)
@@ -262,7 +264,7 @@ class Dense(Column):
 
 
 def _add_fitted(column: Column, *names: str) -> None:
-    """Buffers of one number each, zeros until the column is filled; and in weights that were saved without them."""
+    """Adds buffers of one number each. They are 0 until the column is filled, and where saved weights lack them."""
     for name in names:
         column.register_buffer(name, torch.zeros((), dtype=torch.float64))
 
@@ -274,34 +276,35 @@ def _add_fitted(column: Column, *names: str) -> None:
 
 
 def _is_fitted(name: str, column: Column, number: Tensor) -> bool:
-    """Whether the column was filled. Raises KgrecError where it was, and saved before it kept this number."""
+    """Whether the column was filled. Raises KgrecError for a filled column that was saved without this number."""
     if number > 0 or not column.there.any():
         return bool(number > 0)
     raise KgrecError(
-        f"profile: this model was saved before it kept the scale of {name!r}, so new values have none; train it again"
+        f"profile: this model was saved by an older version without the scale of {name!r}, so it cannot read new "
+        "values; train it again"
     )
 
 
 def _require_kind(name: str, feature: Feature, kind: str, categories: tuple[str, ...] = ()) -> None:
     found = feature.schema
     if found.kind != kind:
-        raise KgrecError(f"profile: {name!r} is {found.kind}, and was {kind} in training")
+        raise KgrecError(f"profile: {name!r} is {found.kind}, but it was {kind} in training; give it as {kind}")
     if found.categories != categories:
         raise KgrecError(
-            f"profile: the categories of {name!r} are {some(found.categories)}, and were {some(categories)} in "
+            f"profile: the categories of {name!r} are {some(found.categories)}, but they were {some(categories)} in "
             "training; read the column with the schema that it has in the graph"
         )
 
 
 def _category_vectors(categories: int, dim: int, std: float) -> nn.Parameter:
-    """[categories + 1, D]; the last row is zeros."""
+    """Random vectors of categories, [categories + 1, D]; the last row is zeros."""
     weight = torch.empty(categories + 1, dim).normal_(std=std)
     weight[-1] = 0
     return nn.Parameter(weight)
 
 
 def _seen(code: Tensor, known: Tensor, none: int) -> Tensor:
-    """Codes, with `none` for those that are missing or not among the known."""
+    """The codes, but `none` for those that are missing or do not occur among the `known` ones."""
     is_seen = torch.zeros(none + 1, dtype=torch.bool, device=code.device)
     is_seen[known[known >= 0]] = True
     return torch.where(is_seen[code] & (code >= 0), code, none)

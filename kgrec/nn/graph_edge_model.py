@@ -1,4 +1,4 @@
-"""Edge models whose vectors of users and items a graph network makes."""
+"""Edge models in which a graph network computes the vectors of users and items."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from kgrec.rows import NodeRows, declare_rows
 
 
 class GraphEdgeModel(EdgeModel, ABC):
-    """A score is the product (or cosine / temperature) of vectors that `encode` makes of what the model holds: tables
-    `user` and `item`, and the normalised `adjacency` of the two. What scoring reads is kept once an epoch, by
-    `refresh`; `l2` weighs the vectors that a batch begins with."""
+    """A score is the dot product (or cosine / temperature) of two final vectors. `encode` computes the final vectors
+    from the tables `user` and `item` and the normalised `adjacency` of the two. `refresh` stores them once an epoch for
+    scoring. `l2` regularises the vectors of the tables, not the final ones."""
 
     def __init__(
         self, graph: Graph, config: Any, width: int | None = None, *, tables: bool = True, adjacency: bool = True
     ) -> None:
-        """width: numbers of a final vector, D; None: as many as `config.dim`. tables, adjacency: false where the model
-        has others of its own, or needs none."""
+        """width: length D of a final vector; None: `config.dim`. tables, adjacency: false for a model that makes its
+        own, or that needs none."""
         super().__init__(graph, config, centred=config.task != "ranking")
         self.users, self.items = graph.range(graph.target[0]), graph.range(graph.target[2])
         width = width or config.dim
@@ -50,7 +50,7 @@ class GraphEdgeModel(EdgeModel, ABC):
         """Final vectors of all users, [U, D], and all items, [I, D]."""
 
     def refresh(self) -> None:
-        """Keep what scoring reads."""
+        """Compute and store the vectors that scoring reads."""
         self.keep(*self.encode())
 
     def ranking_loss(self, ranking: RankingLoss, user: Tensor, drawn: Drawn) -> Tensor:
@@ -58,21 +58,21 @@ class GraphEdgeModel(EdgeModel, ABC):
         return ranking.of_vectors(of_user(user), of_item, drawn)
 
     def own_vectors(self) -> Tensor:
-        """The vectors of the two tables, users before items, as the adjacency has them: [U + I, D]."""
+        """The vectors of the two tables in the order of the adjacency, users before items: [U + I, D]."""
         return torch.cat([self.user.table(), self.item.table()])
 
     def split(self, vector: Tensor) -> tuple[Tensor, Tensor]:
-        """Vectors of users and items [U + I, D] apart: [U, D] and [I, D]."""
+        """Splits vectors of users and items, [U + I, D], into [U, D] and [I, D]."""
         user, item = vector.split([len(self.users), len(self.items)])
         return user, item
 
     def tables(self, user: Tensor, item: Tensor) -> tuple[Vectors, Vectors]:
-        """Vectors of all users [U, D] and items [I, D], to be read by flat numbers."""
+        """Vectors of all users [U, D] and items [I, D], in a form that is read by flat numbers."""
         return _padded(self.users, user), _padded(self.items, item)
 
     def keep(self, user: Tensor, item: Tensor, first: int = 0) -> int:
-        """What scoring is to read: some numbers of all users' vectors, [U, K], and items', [I, K], from the first-th
-        on. Returns where the next ones go."""
+        """Store K columns of the vectors for scoring, of all users, [U, K], and all items, [I, K], from the column
+        `first` on. Returns the column where the next ones go."""
         stop = first + user.shape[1]
         self.user_vector[:-1, first:stop], self.item_vector[:-1, first:stop] = user, item
         return stop

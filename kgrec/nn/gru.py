@@ -1,4 +1,4 @@
-"""A GRU over packed paths."""
+"""A GRU over packed paths (sequences of steps without padding)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from kgrec.nn.next_item import Paths
 
 
 class GRU(nn.Module):
-    """torch's GRU over steps [n, D] of paths, each from a zero state; between layers there is dropout. Returns the last
-    layer's states [n, D]."""
+    """torch's GRU over the steps [n, D] of paths, with dropout between its layers. Each path starts from a zero state.
+    Returns the states of the last layer, [n, D]."""
 
     def __init__(self, dim: int, layers: int = 1, dropout: float = 0.0) -> None:
         super().__init__()

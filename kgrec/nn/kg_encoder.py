@@ -1,4 +1,4 @@
-"""Vectors of nodes from the graph around them: attention along facts, learned beside a TransR of the same edges."""
+"""KGAT's encoder: vectors of nodes from the graph around them, by attention along edges that TransR is trained on."""
 
 from __future__ import annotations
 
@@ -24,36 +24,41 @@ from kgrec.rows import RelationRows
 from kgrec.samplers import Batch, Directions, Edges, Loader, Negatives, Neighborhood
 from kgrec.settings import settings
 
-AT_ONCE = 1 << 20  #: edges that attention is made of at once
+AT_ONCE = 1 << 20  #: edges whose attention is computed at once
 ROWS = 1 << 17  #: nodes of a large graph that are aggregated at once
 
 
 @settings
 class KGEncoderConfig:
-    """Settings of the encoder and its objective over facts."""
+    """Settings of KGAT's encoder and of TransR, its objective over facts."""
 
-    layer_dims: tuple[PositiveInt, ...] = (64, 32, 16)  #: numbers in a vector that each propagation layer makes
-    aggregator: AggregatorName = "bi-interaction"  #: how a node's vector and those of its neighbors become one
-    message_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1  #: share of a layer's output that training sets to 0
-    relation_dim: PositiveInt = 64  #: numbers in a relation's vector, in which TransR compares a fact's ends
-    facts_batch_size: PositiveInt = 2048  #: facts in a batch
-    facts_lr: PositiveFloat = 1e-3  #: step size of the optimizer of the loss of facts
-    facts_l2: NonNegativeFloat = 1e-5  #: weight of the squares of the vectors of a fact's ends and relation
+    #: output width of each propagation layer; one layer more reaches neighbors one hop further away
+    layer_dims: tuple[PositiveInt, ...] = (64, 32, 16)
+    #: how a layer joins a node's vector and the sum of its neighbors' vectors
+    aggregator: AggregatorName = "bi-interaction"
+    #: share of a layer's output that training sets to 0; raise it against overfitting
+    message_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    #: width of the space of each relation, in which TransR compares the two ends of a fact
+    relation_dim: PositiveInt = 64
+    facts_batch_size: PositiveInt = 2048  #: facts in a training batch
+    facts_lr: PositiveFloat = 1e-3  #: learning rate of TransR, the loss of facts
+    facts_l2: NonNegativeFloat = 1e-5  #: weight of L2 regularisation of a fact's vectors: both ends and the relation
 
     FORMER: ClassVar = {"layers": "layer_dims"}
 
 
 class KGEncoder(nn.Module):
-    """The layers of KGAT (Wang et al. 2019) over all edges of a graph, each also backwards where the graph does not
-    state the inverse itself.
+    """The layers of KGAT (Wang et al. 2019) over all edges of a graph. Each edge is also read backwards, unless the
+    graph has the inverse relation itself.
 
-    A layer adds up a node's neighbors by pi = (W_r e_t)' tanh(W_r e_h + e_r), softmax over the node's edges (eqs. 3 to
-    5), and aggregates; h is the node, and t the neighbor, from which the edge comes. `attend` makes pi of the vectors
-    at hand, with no gradient through it; before that all edges of a node weigh the same. What a layer reads is not
-    normalised; outputs are, and stand side by side behind the nodes' own vectors (eq. 11).
+    A layer sums the vectors of a node's neighbors, weighted by attention: the softmax over the node's edges of
+    pi = (W_r e_t)' tanh(W_r e_h + e_r) (eqs. 3 to 5). Here h is the node, and t is the neighbor that the edge comes
+    from. Then an aggregator combines the sum with the node's vector. `attend` computes pi from the current vectors,
+    without a gradient; before the first `attend` all edges of a node have the same weight. The input of a layer is not
+    normalised. Its output is, and the final vector is the node's own vector and all outputs, concatenated (eq. 11).
 
-    sampled: vectors are made for neighborhoods (`around`) and edges backwards are never made, so that what a batch
-    costs does not depend on the size of the graph; else for the whole graph at once.
+    sampled: vectors are computed in sampled neighborhoods (`around`), and backward edges are never stored, so that the
+    cost of a batch does not depend on the size of the graph. Otherwise they are computed for the whole graph at once.
     """
 
     def __init__(
@@ -67,15 +72,14 @@ class KGEncoder(nn.Module):
         sparse: bool = False,
     ) -> None:
         """config: a KGEncoderConfig with `dim`, `init_std` and features. ends: the node types whose final vectors are
-        wanted. known: the edges by which a node's own vector is learned, where they are more. sparse: see
-        NodeEmbedding.
+        needed. known: all edges that training sees, if these are more than those of `graph`. sparse: see NodeEmbedding.
 
-        Raises KgrecError for a graph without edge types, and for one with facts none of which is about an item."""
+        Raises KgrecError for a graph without edge types, and for one whose facts are not about any item."""
         super().__init__()
         _must_reach_items(graph)
         self.config, self.sampled = config, sampled
-        self.has_attended = False  #: in this process
-        self.width = config.dim + sum(config.layer_dims)  #: numbers of a final vector
+        self.has_attended = False  #: whether `attend` has run in this process
+        self.width = config.dim + sum(config.layer_dims)  #: length of a final vector
         self.directions = Directions(graph)
         self.node = NodeEmbedding(known or graph, None, config.dim, config.init_std, config, sparse=sparse)
         self.transr = TransR(RelationRows(self.directions.edge_types), config.dim, config.relation_dim)
@@ -83,33 +87,35 @@ class KGEncoder(nn.Module):
             Aggregator(config.aggregator, dim, out, config.message_dropout)
             for dim, out in itertools.pairwise((config.dim, *config.layer_dims))
         )
-        self.ends: Tensor  #: LongTensor [nodes of the ends], flat
+        self.ends: Tensor  #: LongTensor [nodes of the types in `ends`], flat
         self.register_buffer("ends", torch.cat([graph.nodes(node_type) for node_type in ends]), persistent=False)
-        self.energy: Tensor  #: FloatTensor [edges both ways], pi before the softmax; zeros before the first `attend`
+        self.energy: Tensor  #: FloatTensor [edges in both directions], pi before the softmax; zeros before `attend`
         self.register_buffer("energy", torch.zeros(self.directions.num_edges, device=graph.device), persistent=False)
         if not sampled:
             self._index(graph)
 
     def _index(self, graph: Graph) -> None:
-        """What the whole graph is read by: rows are the nodes that edges lead to."""
+        """Builds the matrices for propagation over the whole graph; their rows are the nodes that edges lead to."""
         csr = graph.both_ways().csc
         degree, tail = csr.degree(), csr.other.long()
-        self.edge: Tensor  #: LongTensor [edges both ways], the position of each of the adjacency's
-        self.at_ends: Tensor  #: LongTensor [edges of the ends], where they stand in the adjacency
+        self.edge: Tensor  #: LongTensor [edges in both directions], for each entry of the adjacency its edge
+        self.at_ends: Tensor  #: LongTensor [edges into the ends], their positions in the adjacency
         ptr = functional.pad(degree[self.ends].cumsum(0), (1, 0))
         shift = (csr.ptr[self.ends] - ptr[:-1]).repeat_interleave(degree[self.ends])
         self.register_buffer("at_ends", torch.arange(len(shift), device=shift.device) + shift, persistent=False)
         self.register_buffer("edge", csr.edge, persistent=False)
         alike = softmax_in_rows(self.energy, csr.ptr)
         self.adjacency = Adjacency(csr.ptr, tail, alike, len(degree))
-        self.last_adjacency = Adjacency(ptr, tail[self.at_ends], alike[self.at_ends], len(degree))  # of what is wanted
+        self.last_adjacency = Adjacency(
+            ptr, tail[self.at_ends], alike[self.at_ends], len(degree)
+        )  # the rows of the ends only
 
     def forward(self) -> Tensor:
-        """Final vectors of the ends, type after type, by the whole graph: [nodes of the ends, width]."""
+        """Final vectors of the nodes of the ends, type after type, from the whole graph: [nodes of the ends, width]."""
         return torch.cat(list(self.outputs()), -1)
 
     def outputs(self) -> Iterator[Tensor]:
-        """The ends' own vectors, then each layer's output for them: [nodes of the ends, its width] each."""
+        """The own vectors of the ends, then the output of each layer for them: [nodes of the ends, its width] each."""
         vector = self.node.table()
         yield vector[self.ends]
         sides = self._shares() if self.sampled else []
@@ -127,7 +133,7 @@ class KGEncoder(nn.Module):
 
     @torch.no_grad()
     def _aggregated(self, aggregator: Aggregator, vector: Tensor, sides: list[tuple[CSR, Tensor]]) -> Tensor:
-        """A layer's output for all nodes, [N, K] of [N, D], some rows at a time and without a gradient."""
+        """A layer's output for all nodes, from [N, D] to [N, K], some rows at a time and without a gradient."""
         found = vector.new_empty(len(vector), aggregator.width)
         for first in range(0, len(vector), ROWS):
             own = vector[first : first + ROWS]
@@ -140,8 +146,8 @@ class KGEncoder(nn.Module):
         return found
 
     def around(self, neighborhood: Neighborhood) -> Tensor:
-        """Final vectors of a neighborhood's seeds, with attention as at the last `attend`, over those edges that are in
-        the sample: [seeds, width]. Its hops are as many as there are layers."""
+        """Final vectors of a neighborhood's seeds: [seeds, width]. They use the attention of the last `attend`,
+        normalised over the sampled edges. The neighborhood must have as many hops as there are layers."""
         vector, seeds = self.node(neighborhood.node), neighborhood.hops[0]
         outputs = [vector[:seeds]]
         attention = softmax_in_rows(self.energy[neighborhood.edge], neighborhood.ptr)
@@ -154,13 +160,13 @@ class KGEncoder(nn.Module):
         return torch.cat(outputs, -1)
 
     def begin(self, epoch: int) -> None:
-        """Make the pi that the last epoch left, where a run goes on in a new process."""
+        """Recompute the attention of the last epoch, if training was resumed in a new process."""
         if epoch > 1 and not self.has_attended:
             self.attend()
 
     @torch.no_grad()
     def attend(self) -> None:
-        """Make pi of the vectors at hand."""
+        """Compute pi and the attention from the current vectors."""
         self.has_attended = True
         vector = self.node.table()
         for relation, (first, stop) in enumerate(itertools.pairwise(self.directions.relation_ptr)):
@@ -174,8 +180,8 @@ class KGEncoder(nn.Module):
             self.last_adjacency.set_values(attention[self.at_ends])
 
     def _shares(self) -> list[tuple[CSR, Tensor]]:
-        """For edges read forwards and those read backwards, where they lie, the attention of each to the node that it
-        leads to: FloatTensor in the order of the CSR."""
+        """The attention of all edges, first those that are read forwards, then those that are read backwards: for each
+        of the two, a CSR and a FloatTensor in its order."""
         graph, outward = self.directions.graph, self.directions.outward
         sides = [(graph.csc, self.energy[graph.csc.edge])]
         if outward is not None and outward.num_edges:
@@ -189,8 +195,8 @@ class KGEncoder(nn.Module):
         return sides
 
     def objective(self, graph: Graph) -> Objective:
-        """-log sigmoid(g(h, r, t') - g(h, r, t)) over all edges both ways (eq. 2), with t' of t's type and, but for the
-        sampled form, no fact: in graphs of that size few draws are."""
+        """TransR's objective: -log sigmoid(g(h, r, t') - g(h, r, t)) over all edges in both directions (eq. 2). The
+        negative t' has t's type. Known facts are not drawn, except with `sampled`: in large graphs they are rare."""
         if self.sampled:
             types = replace(graph.schema, edges=graph.two_way_edges())
             drawn = Negatives(replace(Graph.empty(types).to(graph.device), withheld=graph.withheld))
@@ -211,32 +217,32 @@ class KGEncoder(nn.Module):
         )
 
     def optimizer(self, parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer | SparseAndDense:
-        """Adam, by the rows where the nodes' gradients are sparse."""
+        """Adam; for sparse gradients of the nodes' vectors, SparseAdam for these and Adam for the rest."""
         return SparseAndDense(parameters, lr, self.node.weight) if self.node.sparse else fused_adam(parameters, lr)
 
     def facts_loss(self, batch: Batch) -> Tensor:
-        """TransR's loss of edges and what was drawn beside their tails."""
+        """TransR's loss of edges and their negative tails."""
         assert batch.relation is not None
         return self.transr.loss(self._ends(batch), batch.relation, self.config.facts_l2)
 
     def facts_penalty(self, batch: Batch) -> Tensor:
-        """What of `facts_loss` is regularisation."""
+        """The part of `facts_loss` that is regularisation."""
         assert batch.relation is not None
         return self.transr.penalty(self._ends(batch), batch.relation, self.config.facts_l2)
 
     def _ends(self, batch: Batch) -> Tensor:
-        """Vectors of facts' heads and tails and of what was drawn beside them: [B, 2 + K, D]."""
+        """Vectors of the facts' heads, tails and negative tails: [B, 2 + K, D]."""
         assert batch.negative is not None
         return self.node(torch.cat([batch.head.unsqueeze(1), batch.tail.unsqueeze(1), batch.negative], 1))
 
 
 def _reduced(csr: CSR, value: Tensor, how: str, initial: float) -> Tensor:
-    """A number for each row of a CSR, of those of its edges: FloatTensor [N]."""
+    """Reduces the edge values of each row of a CSR to one number (`how`: max or sum): FloatTensor [N]."""
     return torch.segment_reduce(value, how, offsets=csr.ptr, initial=initial)
 
 
 class _Turned:
-    """Stage: edges' ends changed, as a node's neighbors are where its edges come from."""
+    """Stage: swaps head and tail, because an edge leads from the neighbor (TransR's tail) to the node (its head)."""
 
     by_example = True
 
@@ -246,7 +252,7 @@ class _Turned:
 
 def _must_reach_items(graph: Graph) -> None:
     if not graph.edge_types:
-        raise KgrecError("this graph has no facts to encode; add attributes or a knowledge graph to the recipe")
+        raise KgrecError("this graph has no facts to learn from; add attributes or a knowledge graph to the recipe")
     facts, items = graph.facts(), graph.range(graph.target[2])
     about = ((end >= items.start) & (end < items.stop) for end in (facts.head, facts.tail))
     if facts.num_edges and not any(bool(ends.any()) for ends in about):
@@ -259,13 +265,13 @@ def _must_reach_items(graph: Graph) -> None:
         ]
         known = graph.vocabulary[graph.target[2]].ids(range(3))
         raise KgrecError(
-            f"none of the {facts.num_edges:,} facts is about an item: they are about such as {some(seen)}, and items "
-            f"are such as {some(known)}; link items to entities in the recipe (`links:`)"
+            f"none of the {facts.num_edges:,} facts is about an item: facts are about nodes like {some(seen)}, items "
+            f"are like {some(known)}; link items to entities in the recipe (`links:`)"
         )
 
 
 def softmax_in_rows(energy: Tensor, ptr: Tensor) -> Tensor:
-    """The softmax of energies [E] over each row of a CSR; ptr: LongTensor [N + 1].
+    """The softmax of energies [E] within each row of a CSR; ptr: LongTensor [N + 1].
 
     >>> softmax_in_rows(torch.tensor([0.0, 0.0, 5.0]), torch.tensor([0, 2, 2, 3])).tolist()
     [0.5, 0.5, 1.0]

@@ -1,4 +1,4 @@
-"""Ratings and clicks: what models of both tasks minimise over labelled edges."""
+"""Losses for ratings and clicks, over edges with labels."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from kgrec.samplers import Batch
 
 
 def label_of(task: AnyTask) -> str | None:
-    """The edge feature that seeds must carry for a task."""
+    """The name of the edge feature that is the label of a task; None for a task without labels."""
     return CLICK if task == "ctr" else None
 
 
 def mean_score(known: Graph, task: AnyTask) -> Tensor:
-    """What is predicted of an edge of which nothing is known: the mean rating, or the logit of the share of clicks; 0
-    in a ranking, and without edges. FloatTensor []. Raises KgrecError where clicks are asked for and edges have no
+    """The prediction for an edge about which nothing is known: the mean rating, or the logit of the share of clicks; 0
+    for a ranking and for a graph without edges. FloatTensor []. Raises KgrecError for the task ctr if the edges have no
     labels."""
     if not known.num_edges or task == "ranking":
         return torch.tensor(0.0)
@@ -27,7 +27,8 @@ def mean_score(known: Graph, task: AnyTask) -> Tensor:
 
 
 def label_loss(task: AnyTask, score: Tensor, batch: Batch) -> Tensor:
-    """The mean squared error of scores [n] as ratings, or their cross-entropy as clicks' logits."""
+    """The loss of scores [n]: for ratings their mean squared error, for clicks the cross-entropy with the scores as
+    logits."""
     if task == "ctr":
         assert batch.label is not None
         return logistic(score, batch.label)

@@ -1,4 +1,4 @@
-"""Link prediction: the score of a fact, of any relation, learned from all that the graph states."""
+"""Link models: they score facts of any relation, and learn from all edges of the graph."""
 
 from __future__ import annotations
 
@@ -18,54 +18,60 @@ from kgrec.rows import NodeRows, RelationRows, declare_rows
 from kgrec.samplers import Batch, Edges, Loader, Negatives
 from kgrec.settings import settings
 
-FLOATS = 1 << 24  #: numbers of vectors that scoring lists holds at once
+FLOATS = 1 << 24  #: numbers of vectors that are in memory at once when lists are scored
 
 
 @settings
 class LinkModelConfig:
-    """Settings that all models of facts have."""
+    """Settings that all link models have."""
 
-    #: what is held out and measured: interactions or facts; training is the same
+    #: what is held out and measured: interactions (ranking) or facts (link); training is the same for both
     task: Literal["ranking", "link"] = "ranking"
-    dim: PositiveInt = 64  #: numbers in a vector
-    loss: Literal["bpr", "bce", "sampled_softmax"] = "sampled_softmax"  #: of each true fact beside the drawn ones
-    negatives: PositiveInt = 16  #: tails drawn for each true one, none of them known to be true
-    temperature: PositiveFloat = 1.0  #: the loss is of scores / temperature
-    batch_size: PositiveInt = 2048  #: edges in a batch
-    lr: PositiveFloat = 1e-2  #: step size of the optimizer
-    #: weight of the squares of the vectors of an edge's ends, its relation and the tails drawn
+    #: length of an entity's vector (embedding size); longer vectors can express more, and cost memory and time
+    dim: PositiveInt = 64
+    #: loss that compares each true fact with its sampled negatives
+    loss: Literal["bpr", "bce", "sampled_softmax"] = "sampled_softmax"
+    #: number of negative tails sampled for each true fact; none of them is known to be true
+    negatives: PositiveInt = 16
+    temperature: PositiveFloat = 1.0  #: the loss divides scores by it; lower it where scores differ too little
+    batch_size: PositiveInt = 2048  #: edges in a training batch; larger batches are faster and need more memory
+    #: learning rate of the optimizer; lower it where the loss jumps, raise it where the loss hardly falls
+    lr: PositiveFloat = 1e-2
+    #: weight of L2 regularisation of an edge's vectors: both ends, the relation and the negatives; raise it against
+    #: overfitting
     l2: NonNegativeFloat = 0.0
 
 
 class LinkScorer(Recommender, ABC):
-    """The score of a fact (head, relation, tail), of whatever relation the graph has, in either direction: what link
-    prediction measures. A user is recommended the tails of the target relation."""
+    """A model that scores facts (head, relation, tail) of any relation of the graph, in both directions; this is what
+    link prediction evaluates. Users are recommended the tails of the target relation."""
 
-    reads_head: ClassVar[bool] = True  #: whether scores depend on the head; else a relation's are the same for all
+    reads_head: ClassVar[bool] = True  #: whether scores depend on the head; if not, they depend on relation and tail
 
     reads_all_edges = True
 
     def __init__(self, graph: Graph, config: Any) -> None:
         super().__init__(graph, config)
         self.task = config.task
-        self.edge_types = list(graph.two_way_edges())  #: what a relation's number stands for
+        self.edge_types = list(graph.two_way_edges())  #: edge types by the number of the relation
         self.target_number = self.edge_types.index(graph.target)
         self.num_nodes = graph.num_nodes
         self.users, self.items = graph.range(graph.target[0]), graph.range(graph.target[2])
 
     @property
     def list_width(self) -> int:
-        """Numbers that `list_scores` holds for each of its tails."""
+        """How many numbers `list_scores` keeps in memory for each tail."""
         return 1
 
     @abstractmethod
     def list_scores(self, head: Tensor, relation: Tensor, tails: Tensor) -> Tensor:
-        """Scores of each head [B] by its relation [B] with each of its own tails [B, C]: FloatTensor [B, C]. Nodes are
-        flat, where `num_nodes` stands for any that is not known; relations are numbers of `edge_types`."""
+        """Scores of the facts of each head [B] and its relation [B] with its own list of tails [B, C]: FloatTensor
+        [B, C]. Nodes are flat numbers; `num_nodes` stands for any unknown node. Relations are indices of `edge_types`.
+        """
 
     @abstractmethod
     def catalog_scores(self, head: Tensor, relation: int, tails: Tensor) -> Tensor:
-        """The same scores of each head [B] by one relation with all of the same tails [C]: FloatTensor [B, C]."""
+        """Scores of the facts of heads [B] and one relation with the same tails [C] for all: FloatTensor [B, C]."""
 
     def score(self, query: Query, items: Tensor) -> Tensor:
         user, items = query.user.clamp(max=self.num_nodes), items.clamp(max=self.num_nodes)
@@ -78,12 +84,12 @@ class LinkScorer(Recommender, ABC):
 
 
 class LinkModel(LinkScorer, ABC):
-    """The score of a fact, learned over all edges both ways.
+    """A link model that is trained on all edges in both directions.
 
-    Interactions are a relation among others, so that a user is recommended the tails of the target relation (CFKG, Ai
-    et al. 2018). Every relation has an inverse of its own, so corrupting tails alone corrupts both ends (reciprocal
-    relations, Lacroix et al. 2018). Drawn tails are of the true one's type, and no known fact. `task: link` holds out
-    facts in place of interactions.
+    Interactions are one relation among others, and users are recommended the tails of the target relation (CFKG, Ai et
+    al. 2018). Every relation has an inverse, so replacing only tails also covers heads (reciprocal relations, Lacroix
+    et al. 2018). Negative tails have the type of the true tail and never make a known fact. `task: link` holds out
+    facts instead of interactions.
     """
 
     @property
@@ -92,7 +98,7 @@ class LinkModel(LinkScorer, ABC):
 
     @abstractmethod
     def weighed(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-        """What l2 weighs: vectors of nodes, [N + 1, *] each, and of relations, [R, *] each."""
+        """The parameters that l2 regularises: vectors of nodes, [N + 1, *] each, and of relations, [R, *] each."""
 
     def objectives(self, graph: Graph) -> list[Objective]:
         c, both = self.config, graph.both_ways()
@@ -109,7 +115,7 @@ class LinkModel(LinkScorer, ABC):
         ]
 
     def loss(self, batch: Batch) -> Tensor:
-        """The loss of edges and what was drawn beside their tails; a draw that is the true tail is no negative."""
+        """The loss of edges and their negative tails. A draw that equals the true tail does not count."""
         c = self.config
         assert batch.relation is not None
         assert batch.negative is not None
@@ -128,11 +134,11 @@ class LinkModel(LinkScorer, ABC):
         return loss + self.penalty(batch) if c.l2 else loss
 
     def penalty(self, batch: Batch) -> Tensor:
-        """What of `loss` is regularisation."""
+        """The part of `loss` that is regularisation."""
         return self.config.l2 * self._squares(batch) / len(batch)
 
     def _squares(self, batch: Batch) -> Tensor:
-        """The sum over edges of the squares of the vectors behind each."""
+        """The sum over edges of the squares of the vectors that each edge uses."""
         assert batch.relation is not None
         assert batch.negative is not None
         of_nodes, of_relations = self.weighed()
@@ -146,8 +152,8 @@ class LinkModel(LinkScorer, ABC):
 
 
 class KGELinkModel(LinkModel, ABC):
-    """A model of facts whose scores are those of a class of torch_geometric.nn.kge, `kge`; its negatives and its loss
-    are ours. A node that is not known has the zero vector."""
+    """A link model whose scores come from a class of torch_geometric.nn.kge, `kge`. Negatives and loss are those of
+    LinkModel, not of torch_geometric. An unknown node has the zero vector."""
 
     def __init__(
         self,
@@ -158,8 +164,8 @@ class KGELinkModel(LinkModel, ABC):
         angles: bool = False,
         **settings: Any,
     ) -> None:
-        """kge: the class; angles: whether relations are angles, which l2 does not weigh; settings: of the class, beside
-        its sizes."""
+        """kge: the class; angles: whether relations are angles, which l2 does not regularise; settings: arguments of
+        the class besides its sizes."""
         super().__init__(graph, config)
         self.angles = angles
         self.kge = kge(graph.num_nodes + 1, len(self.edge_types), config.dim, **settings)
@@ -172,7 +178,7 @@ class KGELinkModel(LinkModel, ABC):
 
     def list_scores(self, head: Tensor, relation: Tensor, tails: Tensor) -> Tensor:
         head, relation = head.unsqueeze(1), relation.unsqueeze(1)
-        if self.angles:  # RotatE takes one fact a row; the others broadcast
+        if self.angles:  # torch_geometric's RotatE takes flat lists of facts; the other classes broadcast
             facts = (node.flatten() for node in torch.broadcast_tensors(head, relation, tails))
             flat: Tensor = self.kge(*facts)
             return flat.view_as(tails)
@@ -180,7 +186,7 @@ class KGELinkModel(LinkModel, ABC):
         return scores
 
     def node_vectors(self, node_type: str) -> Tensor | None:
-        """Vectors of all nodes of a type, [N, D], and where they have imaginary parts these beside them, [N, 2 D]."""
+        """Vectors of all nodes of a type: [N, D]; complex ones as real and imaginary parts, [N, 2 D]."""
         at = self.rows.at(node_type)
         return None if at is None else torch.cat([weight.detach()[at] for weight in self.weighed()[0]], 1)
 
@@ -191,9 +197,9 @@ class KGELinkModel(LinkModel, ABC):
         return nodes, [] if self.angles else relations
 
     def node(self, node: Tensor, part: Literal["", "_im"] = "") -> Tensor:
-        """Vectors of nodes [n], their imaginary parts by `_im`: [n, D]."""
+        """Vectors of nodes [n]: [n, D]. part: `_im` gives their imaginary parts."""
         return functional.embedding(node, self.kge.get_parameter(f"node_emb{part}.weight"))
 
     def relation(self, number: int, part: Literal["", "_im"] = "") -> Tensor:
-        """The vector of a relation, its imaginary part by `_im`: [D]."""
+        """The vector of a relation: [D]. part: `_im` gives its imaginary part."""
         return self.kge.get_parameter(f"rel_emb{part}.weight")[number]

@@ -1,6 +1,6 @@
-"""Losses that several models share. Every one is a mean over examples and returns a scalar.
+"""Losses that several models share. Each is a mean over examples and returns a scalar.
 
-positive: scores of the true items [n]; negative: those of drawn ones [n, K].
+positive: scores of the true items, [n]; negative: scores of the sampled negatives, [n, K].
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 LOG2_E = math.log2(math.e)
-FLOATS = 1 << 20  #: logits that a softmax over all items holds at once on the CPU
-FLOATS_CUDA = 1 << 26  #: the same on a GPU, where small products cost more
-NO_LOGIT = -1e4  #: of an item that does not count and adds nothing to any loss; finite, as all of an example's may be
+FLOATS = 1 << 20  #: logits that a softmax over all items keeps in memory at once on the CPU
+FLOATS_CUDA = 1 << 26  #: the same on a GPU, where small matrix products are inefficient
+#: logit of an item that must add nothing to any loss; finite, because it may be that of all negatives of an example
+NO_LOGIT = -1e4
 
 
 def bpr(positive: Tensor, negative: Tensor) -> Tensor:
@@ -60,9 +61,9 @@ def bce(positive: Tensor, negative: Tensor) -> Tensor:
 
 
 def gbce(positive: Tensor, negative: Tensor, *, classes: int, t: float) -> Tensor:
-    """bce with its positive part weighed by beta, against the overconfidence that few negatives of many classes cause:
-    beta = a (t (1 - 1/a) + 1/a), a = K / (classes - 1); t = 0 is bce, t = 1 is calibrated as if all were seen (gSASRec,
-    Petrov & Macdonald 2023, eqs. 9 and 12).
+    """bce with its positive part weighted by beta, against the overconfidence that few negatives out of many classes
+    cause. beta = a (t (1 - 1/a) + 1/a), a = K / (classes - 1). t = 0 is bce; t = 1 is calibrated as if all negatives
+    were seen (gSASRec, Petrov & Macdonald 2023, eqs. 9 and 12).
 
     >>> import torch
     >>> round(gbce(torch.tensor([0.0]), torch.tensor([[0.0]]), classes=3, t=1.0).item(), 4)  # (1/2 + 1) log 2
@@ -74,9 +75,10 @@ def gbce(positive: Tensor, negative: Tensor, *, classes: int, t: float) -> Tenso
 
 
 def sampled_softmax(positive: Tensor, negative: Tensor, log_count: Tensor) -> Tensor:
-    """Cross-entropy of the true item among itself and the drawn ones, mean. log_count: [K] or [n, K], the logarithm of
-    how often each item is drawn in expectation (K q for K draws); it is taken from the drawn items' scores and not from
-    the true one's, so that the sum of exponentials estimates that over all items (Bengio & Senécal 2008).
+    """Softmax cross-entropy of the true item against the sampled negatives, mean. log_count: [K] or [n, K], the
+    logarithm of how often each item is expected to be sampled (K q for K draws). It is subtracted from the negatives'
+    scores and not from the true item's, so that the sum of exponentials estimates the one over all items (Bengio &
+    Senécal 2008).
 
     >>> import torch
     >>> round(sampled_softmax(torch.tensor([0.0]), torch.zeros(1, 2), torch.zeros(2)).item(), 4)  # log 3
@@ -97,8 +99,8 @@ def ccl(positive: Tensor, negative: Tensor, *, margin: float, weight: float) -> 
 
 
 def bpr_max(positive: Tensor, negative: Tensor, *, weight: float) -> Tensor:
-    """-log of the sum over K of s sigmoid(positive - negative), plus weight * the sum of s negative^2, mean, where s is
-    the softmax of the negatives: BPR against those that matter (Hidasi & Karatzoglou 2018, eq. 10).
+    """-log of the sum over K of s sigmoid(positive - negative), plus weight * the sum of s negative^2, mean. s is the
+    softmax of the negatives, so that BPR mostly compares with the highest of them (Hidasi & Karatzoglou 2018, eq. 10).
 
     >>> import torch
     >>> round(bpr_max(torch.tensor([1.0]), torch.tensor([[1.0]]), weight=0.0).item(), 4)  # log 2
@@ -125,13 +127,15 @@ def top1_max(positive: Tensor, negative: Tensor) -> Tensor:
 def softmax_over(
     vector: Tensor, classes: Tensor, own: Tensor, ptr: Tensor | None = None, barred: Tensor | None = None
 ) -> Tensor:
-    """Full softmax cross-entropy, mean over n examples, with its exact gradient and without ever holding all logits.
+    """Full softmax cross-entropy, mean over n examples, with its exact gradient. It never holds all logits in memory.
 
-    vector: [R, D]; classes: [C, D], of all items; own: LongTensor [n], the true items' classes; ptr: LongTensor [R +
-    1], examples ptr[r] to ptr[r + 1] are of vector r, so that those of one user share a row of logits; None: n = R,
-    each its own. barred: LongTensor [R], a class that is none of each vector's, -1 where all are; None: all are of all.
-    The gradient is taken in the forward pass, chunk by chunk of rows: its time is that of three products
-    of [R, D] with [C, D], its memory that of one chunk.
+    vector: [R, D]; classes: [C, D], the vectors of all items; own: LongTensor [n], the class of each true item. ptr:
+    LongTensor [R + 1]: the examples ptr[r] to ptr[r + 1] have the vector r, so the examples of one user share a row of
+    logits; None: n = R, one example for each vector. barred: LongTensor [R], one class that is left out for each
+    vector, -1 for none; None: no class is left out.
+
+    The gradient is computed in the forward pass, in chunks of rows. The time is that of three products of [R, D] with
+    [C, D], and the memory that of one chunk.
 
     >>> import torch
     >>> round(softmax_over(torch.zeros(1, 3), torch.eye(3), torch.tensor([1])).item(), 4)  # log 3
@@ -145,11 +149,11 @@ def softmax_over(
 
 
 def sampled_softmax_over(vector: Tensor, classes: Tensor, positive: Tensor, own: Tensor, log_count: Tensor) -> Tensor:
-    """`sampled_softmax` with classes that all examples share, mean, exact and chunked as `softmax_over`.
+    """`sampled_softmax` with negatives that all examples share, mean, exact and in chunks as `softmax_over`.
 
-    vector: [n, D]; classes: [C, D], of the drawn items, log_count: [C]; positive: [n], the true items' logits; own:
-    LongTensor [n], where the true item is among the classes, where it is no negative; -1 where it is not; or [n, m],
-    of several items that are no negatives.
+    vector: [n, D]; classes: [C, D], the vectors of the sampled items; log_count: [C]; positive: [n], the logits of the
+    true items; own: LongTensor [n], the position of the true item among the classes, where it does not count as a
+    negative, -1 if it is not there; or [n, m], the positions of several items that do not count as negatives.
 
     >>> import torch
     >>> vector, own = torch.zeros(1, 3), torch.tensor([1])
@@ -161,7 +165,7 @@ def sampled_softmax_over(vector: Tensor, classes: Tensor, positive: Tensor, own:
 
 
 class _Chunks:
-    """Rows of logits, a few at a time: vector . classes - log_count, less each row's greatest, to powers of 2."""
+    """Computes exp(logits) a few rows at a time, with logits = vector . classes - log_count less the row's maximum."""
 
     def __init__(self, vector: Tensor, classes: Tensor, log_count: Tensor | None = None) -> None:
         kind = vector.device.type
@@ -179,8 +183,8 @@ class _Chunks:
             yield slice(start, start + rows)
 
     def powers(self, part: slice, own: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """exp(logit - top) [r, C], where own, LongTensor [r] or [r, m], is not counted (-1: none), their sums [r], and
-        the log of the sums of exp(logit)."""
+        """exp(logit - maximum of the row), [r, C]; the sums of its rows, [r]; and the log of the sums of exp(logit),
+        [r]. own: LongTensor [r] or [r, m], classes that do not count, -1 for none."""
         logits = self.scaled[part] @ self.classes.T
         if self.shift is not None:
             logits -= self.shift
@@ -194,7 +198,8 @@ class _Chunks:
         return powers, mass, mass.log() + top.squeeze(1).float() / LOG2_E
 
     def add_gradient(self, part: slice, powers: Tensor, factor: Tensor) -> None:
-        """The gradient of sum of factor * powers' logits, with factor [r]. Changes `powers`."""
+        """Add the gradient of the sum of factor * powers * logits, with powers held fixed. factor: [r]. Overwrites
+        `powers`."""
         powers *= factor.to(self.dtype).unsqueeze(1)
         self.of_vector[part] = powers @ self.classes
         self.of_classes += powers.T @ self.vector[part]
@@ -220,7 +225,7 @@ class _LogSum(torch.autograd.Function):
 
 
 class _SampledSoftmax(torch.autograd.Function):
-    """`sampled_softmax_over`: the mean of softplus(log sum exp(logit, own aside) - positive)."""
+    """`sampled_softmax_over`: the mean of softplus(log sum exp(logits without own) - positive)."""
 
     @staticmethod
     def forward(ctx: Any, vector: Tensor, classes: Tensor, positive: Tensor, own: Tensor, log_count: Tensor) -> Tensor:

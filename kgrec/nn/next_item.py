@@ -1,4 +1,4 @@
-"""Sequence models: a path of items through time to a vector that scores what comes next."""
+"""Sequence models: they turn a user's path, the items in the order of time, into a vector that scores the next item."""
 
 from __future__ import annotations
 
@@ -31,57 +31,71 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class NextItemConfig(NodeFeaturesConfig, RankingLossConfig):
     """Settings that all sequence models have."""
 
-    loss: LossName = "softmax"  #: of the next item beside others: all items with softmax, else drawn ones
-    negatives: NonNegativeInt = 256  #: drawn for each target, or for each batch where `shared`
-    dim: PositiveInt = 64  #: numbers in a vector
-    length: PositiveInt = 50  #: most steps of a history
-    dropout: Share = 0.2  #: share of numbers that training sets to 0, between layers
-    item_bias: bool = False  #: a bias for each item in the scores
-    windows: bool = True  #: a path longer than `length` becomes several rows; else only its end is learned from
-    gap: PositiveInt | None = None  #: seconds without an edge that end a path (sessions); none: paths have no end
-    behaviours: tuple[str, ...] = ()  #: relations along the path; (): the target alone. The target is what is predicted
-    batch_size: PositiveInt = 128  #: paths in a batch
-    lr: PositiveFloat = 3e-3  #: step size of the optimizer
-    l2: NonNegativeFloat = 0.0  #: weight decay of all parameters, apart from the loss (decoupled: AdamW)
-    init_std: PositiveFloat = 0.02  #: standard deviation of the items' vectors at the start
+    #: loss of the next item: softmax compares it with all items; the others compare it with sampled negatives, which
+    #: costs less in a large catalog
+    loss: LossName = "softmax"
+    #: number of negative items sampled for each next item, or with `shared` for each batch; not used by softmax
+    negatives: NonNegativeInt = 256
+    #: length of an item's vector (embedding size); longer vectors can express more, and cost memory and time
+    dim: PositiveInt = 64
+    #: how many of a user's last interactions are read; older ones are ignored; more cost memory and time
+    length: PositiveInt = 50
+    dropout: Share = 0.2  #: share of values that training sets to 0 between layers; raise it against overfitting
+    item_bias: bool = False  #: add a learned bias for each item to its scores
+    #: cut a history longer than `length` into several training rows, so that all of it is learned from; false: learn
+    #: from its end alone
+    windows: bool = True
+    #: pause in seconds after which a new session begins; none: a user's history is one sequence
+    gap: PositiveInt | None = None
+    #: relations to read in the history, such as view and cart; empty: the target relation alone; predictions are always
+    #: of the target
+    behaviours: tuple[str, ...] = ()
+    batch_size: PositiveInt = 128  #: sequences in a training batch; larger batches are faster and need more memory
+    #: learning rate of the optimizer; lower it where the loss jumps, raise it where the loss hardly falls
+    lr: PositiveFloat = 3e-3
+    #: weight decay of all parameters, apart from the loss (decoupled, as in AdamW); raise it against overfitting
+    l2: NonNegativeFloat = 0.0
+    init_std: PositiveFloat = 0.02  #: standard deviation of the items' random initial vectors
 
 
 @settings
 class MaskingConfig:
     """Settings of models that learn to fill in hidden steps (BERT4Rec)."""
 
-    mask_probability: Annotated[float, Field(gt=0, lt=1)] = 0.2  #: with which each step of a path is hidden in training
-    mask_last: Annotated[float, Field(ge=0, le=1)] = 0.1  #: share of paths of which the last step alone is hidden
+    #: probability that training hides a step of a sequence; the model predicts the hidden ones
+    mask_probability: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    #: share of sequences in which only the last step is hidden, as when recommending
+    mask_last: Annotated[float, Field(ge=0, le=1)] = 0.1
 
 
 @dataclass(frozen=True, eq=False)
 class Paths:
-    """How n steps stand in B paths; steps are packed, path after path, without padding.
+    """Describes how n steps belong to B paths. Steps are packed: path after path, without padding.
 
-    With `places` each path has so many steps, of which those past its end are pads, so that no shape depends on what a
-    tensor holds, as `torch.export` wants it (see `exportable`). What layers say of pads is not read.
+    With `places`, every path has that many steps, and those past its end are padding. Then no shape depends on the
+    values of a tensor, as `torch.export` requires (see `exportable`). The outputs for padding are never read.
     """
 
-    length: Tensor  #: LongTensor [B], steps of each path, 0 or more
-    places: int | None = None  #: L, where pads stand among the steps
+    length: Tensor  #: LongTensor [B], number of steps of each path, 0 or more
+    places: int | None = None  #: L, number of steps with padding; None: there is no padding
 
     @cached_property
     def width(self) -> int:
-        """Steps of the longest path, L."""
+        """Number of steps of the longest path, L."""
         if self.places is not None:
             return self.places
         return int(self.length.max()) if len(self.length) else 0
 
     @cached_property
     def stop(self) -> Tensor:
-        """Past each path's last step: LongTensor [B]."""
+        """Position after each path's last step: LongTensor [B]."""
         if self.places is None:
             return self.length.cumsum(0)
         return torch.arange(self.length.shape[0], device=self.length.device) * self.places + self.length
 
     @cached_property
     def row(self) -> Tensor:
-        """Which path each step is of: LongTensor [n]."""
+        """The path of each step: LongTensor [n]."""
         paths = torch.arange(self.length.shape[0], device=self.length.device)
         if self.places is None:
             return paths.repeat_interleave(self.length)
@@ -89,22 +103,22 @@ class Paths:
 
     @cached_property
     def step(self) -> Tensor:
-        """Which step of its path each is, from 0: LongTensor [n]."""
+        """The position of each step in its path, from 0: LongTensor [n]."""
         return torch.arange(self.row.shape[0], device=self.row.device) - (self.stop - self.length)[self.row]
 
     @cached_property
     def slot(self) -> Tensor:
-        """Where each step stands in rows of L, padded on the right: LongTensor [n]."""
+        """The position of each step in rows of L steps, padded on the right: LongTensor [n]."""
         return self.row * self.width + self.step
 
     @cached_property
     def seen(self) -> Tensor:
-        """Which of L places are steps: BoolTensor [B, L]. A path without steps has one, so that a mean over what is
-        seen is a number."""
+        """Which positions in rows of L are steps: BoolTensor [B, L]. A path without steps counts as one step, so that a
+        softmax over its steps is not NaN."""
         return torch.arange(self.width, device=self.length.device) < self.length.clamp(min=1).unsqueeze(1)
 
     def padded(self, steps: Tensor) -> Tensor:
-        """Steps [n, D] in rows [B, L, D], zeros past a path's end."""
+        """Steps [n, D] as rows [B, L, D], zeros past a path's end."""
         number = self.length.shape[0]
         if self.places is not None:
             return steps.view(number, self.places, -1) * (self.step < self.length[self.row]).view(number, -1, 1)
@@ -116,7 +130,7 @@ class Paths:
         return rows.reshape(-1, rows.shape[-1]).index_select(0, self.slot)
 
     def last(self, steps: Tensor) -> Tensor:
-        """Each path's last step of [n, D], zeros for a path without steps: [B, D]."""
+        """The last step of each path, of steps [n, D]: [B, D]; zeros for a path without steps."""
         known = self.length > 0
         if self.places is not None:
             return steps[(self.stop - 1).clamp(min=0)] * known.unsqueeze(1)
@@ -126,15 +140,16 @@ class Paths:
 
 
 class NextItem(Recommender, ABC):
-    """A score is a product: what `encode` makes of a user's last `length` steps, times the item's vector.
+    """A score is the product of a user's vector, which `encode` makes from the last `length` steps of the history, and
+    the item's vector.
 
-    Every step is a target in training, and one vector a user serves: users are known by their history alone, so a new
-    one equals a known one of the same history. Items that are seen and items that are scored share their vectors.
-    A user without a history scores every item 0, or its bias.
+    In training, every step predicts the next one. When recommending, the vector of the last step is the user's vector.
+    Users are known by their history alone, so a new user gets the same scores as a known user with the same history.
+    Input and output use the same item vectors. For a user without a history, every score is 0, or the item's bias.
 
-    With `masking` steps are hidden in training (see samplers.Masked) and only these are targets, so `encode` may look
-    at a whole path. A hidden step is the learned vector `mask`. To serve, one is put after a user's last `length - 1`
-    steps, and what is encoded there is the user's vector, also of a user without a history.
+    With `masking`, training hides some steps (see samplers.Masked) and predicts only these, so `encode` may look at the
+    whole path. A hidden step has the learned vector `mask`. When recommending, a hidden step is put after a user's last
+    `length - 1` steps, and its encoding is the user's vector; this also works without a history.
     """
 
     reads_history = True
@@ -143,8 +158,9 @@ class NextItem(Recommender, ABC):
     def __init__(
         self, graph: Graph, config: Any, item: nn.Module | None = None, *, masking: MaskingConfig | None = None
     ) -> None:
-        """item: what makes the items' vectors, as `vectors()` of a NodeEmbedding; None: a NodeEmbedding. masking: how
-        steps are hidden in training, which are then to be filled in; None: each step's next one is to be predicted."""
+        """item: the module that makes the item vectors, with a method `vectors()` as NodeEmbedding has; None: a
+        NodeEmbedding. masking: how training hides steps, which the model then fills in; None: the model predicts the
+        step after each step."""
         super().__init__(graph, config)
         self.behaviours = _behaviours(graph, config.behaviours)
         along = graph.along(self.behaviours)
@@ -161,8 +177,8 @@ class NextItem(Recommender, ABC):
 
     @abstractmethod
     def encode(self, steps: Tensor, paths: Paths) -> Tensor:
-        """What each step and those before it in its path say of the next, or with `masking` what the whole path says of
-        each step: [n, D] of steps [n, D], packed."""
+        """The encoding of each step, [n, D], from the steps [n, D], packed. It predicts the next step and may depend on
+        this step and those before it in its path. With `masking` it predicts the step itself, from the whole path."""
 
     def objectives(self, graph: Graph) -> list[Objective]:
         c, known = self.config, graph.only(graph.target)
@@ -175,7 +191,7 @@ class NextItem(Recommender, ABC):
         return [Objective(c.loss, batches, self.loss, list(self.parameters()), self.optimizer, lr=c.lr)]
 
     def optimizer(self, parameters: Any, lr: float) -> torch.optim.Optimizer:
-        """AdamW, which without decay is Adam."""
+        """AdamW, which is Adam when the weight decay is 0."""
         return torch.optim.AdamW(parameters, lr=lr, weight_decay=self.config.l2, fused=True)
 
     def loss(self, batch: Batch) -> Tensor:
@@ -203,8 +219,8 @@ class NextItem(Recommender, ABC):
         there: Tensor | None,
         masked: Tensor | None = None,
     ) -> Tensor:
-        """Vectors of the steps that are there (BoolTensor [B, L]; None: of all, row after row), packed: [n, D]. masked:
-        BoolTensor [B, L], of which the item is hidden."""
+        """Vectors of the steps, packed: [n, D]. there: BoolTensor [B, L], which steps exist; None: all, row after row.
+        masked: BoolTensor [B, L], steps whose item is hidden."""
 
         def packed(rows: Tensor) -> Tensor:
             return rows.flatten() if there is None else rows[there]
@@ -218,7 +234,7 @@ class NextItem(Recommender, ABC):
         return steps
 
     def vector(self, query: Query) -> Tensor:
-        """What each user's history says of the next item: [B, D]."""
+        """The vector of each user's history, which predicts the next item: [B, D]."""
         return self._vector(self.item.vectors(), query)
 
     def score(self, query: Query, items: Tensor) -> Tensor:
@@ -226,10 +242,10 @@ class NextItem(Recommender, ABC):
         return self._scores(item, self._vector(item, query), items)
 
     def padded_score(self, query: Query, items: Tensor) -> Tensor:
-        """The same as `score`, with pads among the steps, so that no shape depends on what a tensor holds."""
+        """The same as `score`, but with padding, so that no shape depends on the values of a tensor."""
         item = self.item.vectors()
         history, behaviour, there, masked = self._read(query)
-        first = (~there).long().argsort(dim=1, stable=True)  # what is read comes first, the pads are behind it
+        first = (~there).long().argsort(dim=1, stable=True)  # move padding behind the steps
         history = history.gather(1, first)
         behaviour = None if behaviour is None else behaviour.gather(1, first).clamp(min=0)
         masked = None if masked is None else masked.gather(1, first)
@@ -241,11 +257,14 @@ class NextItem(Recommender, ABC):
         return score if self.item_bias is None else score + self.item_bias(items).squeeze(-1)
 
     def spread(self, query: Query, weights: Callable[[Tensor, Paths], Tensor]) -> Tensor:
-        """Weights of the steps that are read, in the places of the whole histories, 0 elsewhere: FloatTensor [B, L].
-        weights: steps [n, D], packed, and their paths -> [n]. Raises KgrecError with `masking`: the hidden step has a
-        weight of its own, and no place in the history."""
+        """The weight of each step of the histories, 0 for steps that are not read: FloatTensor [B, L]. weights: a
+        function from steps [n, D], packed, and their paths to weights [n]. Raises KgrecError with `masking`, because
+        the hidden step has a weight too, but no position in the history."""
         if self.masking is not None:
-            raise KgrecError(f"{type(self).__name__} reads a hidden step beside the history; it cannot spread weights")
+            raise KgrecError(
+                f"{type(self).__name__} adds a hidden step, so its weights are not those of the history's steps alone; "
+                "use a model without masking, such as gruatt"
+            )
         steps, paths = self._of_query(self.item.vectors(), query)
         found = steps.new_zeros(query.history.shape)
         if len(steps):
@@ -254,11 +273,11 @@ class NextItem(Recommender, ABC):
 
     @property
     def most_read(self) -> int:
-        """Most steps of a history that are read to serve."""
+        """How many steps of a history are read at most when recommending."""
         return self.config.length - (self.masking is not None)
 
     def read(self, query: Query) -> Tensor:
-        """Which of the last `length` steps are read, BoolTensor [B, length or less]: items that are known."""
+        """Which of the last `length` steps are read, namely known items: BoolTensor [B, length or less]."""
         return self._last(query.history) < self.items.stop
 
     def _vector(self, item: NodeEmbedding | Vectors, query: Query) -> Tensor:
@@ -270,7 +289,7 @@ class NextItem(Recommender, ABC):
         return self.steps(item, history, behaviour, there, masked), Paths(there.sum(1))
 
     def _read(self, query: Query) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
-        """What is read to serve, [B, length or less] each: nodes, behaviours, whether one is read, and whether it is
+        """The input when recommending, [B, length or less] each: nodes, behaviours, which steps are read, and which are
         hidden."""
         history, there, behaviour, masked = self._last(query.history), self.read(query), query.behaviour, None
         if self.behaviour is not None:
@@ -284,17 +303,19 @@ class NextItem(Recommender, ABC):
         return history, behaviour, there, masked
 
     def _last(self, steps: Tensor) -> Tensor:
-        """Those of steps [B, L] that are read to serve."""
+        """The last of the steps [B, L], as many as are read when recommending."""
         return steps[:, max(0, steps.shape[1] - self.most_read) :]
 
 
 def _behaviours(graph: Graph, names: tuple[str, ...]) -> tuple[str, ...]:
-    """The relations along a path, the target among them, in the graph's order. Raises UnknownName, and KgrecError for
-    one that does not join the target's types."""
+    """The relations of a path, including the target, in the graph's order. Raises UnknownName for an unknown relation,
+    and KgrecError for one that does not join the same node types as the target."""
     source, target, item = graph.target
     for name in names:
         found = graph.schema.edge_types(name)
         if (source, name, item) not in found:
-            raise KgrecError(f"behaviours: {'-'.join(found[0])} is no behaviour; {source}-...-{item} is wanted")
+            raise KgrecError(
+                f"behaviours: {'-'.join(found[0])} cannot be read as history; name relations from {source} to {item}"
+            )
     wanted = {(source, name, item) for name in (target, *names)}
     return tuple(edge[1] for edge in graph.edge_types if edge in wanted)

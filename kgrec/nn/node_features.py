@@ -1,4 +1,4 @@
-"""What a node's columns say of it: a vector of each, beside the one of its id."""
+"""Features of nodes: each column becomes a vector, which is combined with the node's own vector (its id)."""
 
 from __future__ import annotations
 
@@ -19,54 +19,63 @@ from kgrec.rows import FeatureRows, declare_rows
 from kgrec.settings import settings
 
 FeatureNames = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
-ALL = "all"  #: in place of names: every column
+ALL = "all"  #: stands for every column
 
 
 @settings
 class NodeFeaturesConfig:
-    """Settings of node features, which all models have that look nodes up in a NodeEmbedding."""
+    """Settings of node features, shared by all models that look nodes up in a NodeEmbedding."""
 
-    features: FeatureNames = ()  #: columns of nodes by name, or `all`; (): none
-    id_embedding: bool = True  #: whether a node has a vector of its own beside what its columns say
-    #: chance in training that a node is known by its columns alone
+    features: FeatureNames = ()  #: columns of nodes to learn from, by name, or `all`; empty: none
+    #: whether each node also has a vector of its own; false: nodes are known by their features alone, new ones as well
+    #: as old
+    id_embedding: bool = True
+    #: probability that training leaves out a node's own vector, so that its features must do; raise it for cold items
     id_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    combine: Literal["sum", "attention"] = "sum"  #: how a node's own vector and those of its columns become one
-    text_dim: PositiveInt = 64  #: numbers in a vector that is made of a text
-    #: how texts become vectors: tfidf, or a model of sentence-transformers, by name or folder
+    #: how a node's own vector and its features' vectors become one: their sum, or a mean weighted by learned attention
+    combine: Literal["sum", "attention"] = "sum"
+    text_dim: PositiveInt = 64  #: length of the vector that a text becomes
+    #: how texts become vectors: tfidf (words), or the name or folder of a sentence-transformers model
     text_encoder: str = "tfidf"
 
     @model_validator(mode="after")
     def _id_or_features(self) -> NodeFeaturesConfig:
         if not self.id_embedding and not self.features:
-            raise ValueError("id_embedding=false leaves a node nothing; set features=all or name some")
+            raise ValueError(
+                "with id_embedding=false and no features, nodes have no vector; set features=all or name some"
+            )
         return self
 
 
 class NodeFeatures(nn.Module):
-    """The columns of nodes as vectors, put together with the vector of each id.
+    """The features of nodes as vectors, combined with the nodes' own vectors (id parts).
 
-    A number is standardised by the mean and deviation of the nodes that training sees and times a vector; a category
-    has a vector; several categories the mean of theirs; a text (see `text_vectors`) and a dense vector are projected,
-    scaled so that their mean length is 1. **What is missing contributes exactly nothing**: NaN, null, no categories, a
-    vector of zeros, and a category that no node in training has. Infinity is an error, and so are NaN in a vector and a
-    named column that is constant (numeric, categorical) or missing for all nodes in training; of `all` such a column is
-    left out. A node type without columns has its ids alone.
+    A number is standardised by the mean and standard deviation of the nodes that training sees, and multiplies a
+    learned vector. A category has a learned vector; several categories have the mean of their vectors. A text (see
+    `text_vectors`) and a dense vector are scaled so that their mean length is 1, and projected.
 
-    With `combine: sum` a node's vector is the sum of its parts; with `attention` their mean by softmax over k of
-    q.tanh(W p_k), over the parts p_k that the node has.
+    **A missing value contributes exactly nothing**: NaN, null, no categories, a vector of zeros, and a category that no
+    node in training has. Infinity is an error, and so is NaN in a vector. A column that is constant (numeric,
+    categorical) or missing for all nodes in training is an error if it is named; `all` leaves it out. A node type
+    without columns has only id parts.
+
+    With `combine: sum`, a node's vector is the sum of its parts. With `attention` it is their mean, weighted by the
+    softmax over k of q.tanh(W p_k), over the parts p_k that the node has.
     """
 
     def __init__(
         self, graph: Graph, node_types: Sequence[str], dim: int, std: float, config: NodeFeaturesConfig
     ) -> None:
-        """node_types: whose rows follow each other in the table. std: of the vectors at the start.
+        """node_types: the types in the table, in this order. std: standard deviation of the initial vectors.
 
-        Raises UnknownName for a column that no node type of the graph has, KgrecError as said above and for a type
-        without columns where there is no `id_embedding`."""
+        Raises UnknownName for a column that no node type of the graph has, KgrecError for the errors named above and
+        for a type without columns if `id_embedding` is false."""
         super().__init__()
         self.dim, self.names = dim, list[tuple[str, str]]()
         self.columns = nn.ModuleList()
-        self.spans: list[tuple[range, range]] = []  #: of each type with columns: rows of the table; places in `columns`
+        self.spans: list[
+            tuple[range, range]
+        ] = []  #: for each type with columns: its rows of the table, its positions in `columns`
         _require_known(graph, config)
         fitted, stop = _fitted(graph), 0
         for node_type in node_types:
@@ -82,8 +91,9 @@ class NodeFeatures(nn.Module):
                 self.spans.append((rows, range(first, len(self.columns))))
             elif not config.id_embedding:
                 raise KgrecError(
-                    f"id_embedding=false, and node type {node_type!r} has none of the features asked for "
-                    f"({', '.join(config.features)}); it has {some(node.features, 20) or 'none at all'}"
+                    f"id_embedding=false, but node type {node_type!r} has none of the features "
+                    f"{', '.join(config.features)}; it has {some(node.features, 20) or 'no features'}; set "
+                    "id_embedding=true, or name features that it has"
                 )
         self.is_alone = len(node_types) == 1
         self.attention: nn.Linear | None = None
@@ -92,8 +102,8 @@ class NodeFeatures(nn.Module):
             self.query = nn.Parameter(torch.empty(dim).normal_(std=dim**-0.5))
 
     def forward(self, row: Tensor, of_id: Tensor | None, has_id: Tensor) -> Tensor:
-        """row: LongTensor [n], rows of the table, one past the last for no node; of_id: [n, D], zeros where has_id
-        (BoolTensor [n]) is false; None: no ids. Returns FloatTensor [n, D]."""
+        """The vectors of rows: FloatTensor [n, D]. row: LongTensor [n], rows of the table, one past the last for no
+        node; of_id: id parts, [n, D], zeros where has_id is false, None without ids; has_id: BoolTensor [n]."""
         out = of_id if of_id is not None else torch.zeros(len(row), self.dim, device=row.device)
         for at, local, columns in self._of_types(row):
             if self.attention is None:
@@ -106,11 +116,11 @@ class NodeFeatures(nn.Module):
         return out
 
     def weights(self, row: Tensor, of_id: Tensor | None, has_id: Tensor) -> dict[str, Tensor]:
-        """What each part counts for, by name (`id`, the columns): FloatTensor [n], 0 where a node lacks it.
+        """The attention weight of each part, by name (`id`, the columns): FloatTensor [n], 0 where a node lacks it.
 
-        Raises KgrecError where parts are added up, which weighs none."""
+        Raises KgrecError with `combine: sum`, which has no weights."""
         if self.attention is None:
-            raise KgrecError("features are added up, so they have no weights; set combine=attention")
+            raise KgrecError("features are summed up here, so they have no weights; train with combine=attention")
         found = {} if of_id is None else {"id": has_id.float()}
         for at, local, columns in self._of_types(row):
             weight = self._weights(*self._parts(at, local, columns, of_id, has_id)).float()
@@ -122,11 +132,11 @@ class NodeFeatures(nn.Module):
         return found
 
     def of_profile(self, node_type: str, profile: Mapping[str, Feature], number: int) -> Tensor:
-        """The vectors of nodes that are not in the table, by their columns alone: FloatTensor [number, D]. A column
-        that `profile` lacks is missing for all of them; one that is not read here is passed over.
+        """The vectors of new nodes, which are not in the table, from their features alone: FloatTensor [number, D]. A
+        column that `profile` lacks is missing for all of them; a column that the model does not use is ignored.
 
-        Raises KgrecError for a column of another kind, of other categories or of another length, for infinite values,
-        and for texts, which became vectors together."""
+        Raises KgrecError for a column of another kind, with other categories or of another length, for infinite values,
+        and for texts: their vectors are computed for all texts together, before training."""
         device = next(itertools.chain(self.parameters(), self.buffers())).device
         out, found = torch.zeros(number, self.dim, device=device), []
         for (of_type, name), column in zip(self.names, self.columns):
@@ -142,8 +152,8 @@ class NodeFeatures(nn.Module):
         return torch.einsum("nk,nkd->nd", self._weights(parts, there), parts)
 
     def _of_types(self, row: Tensor) -> Iterator[tuple[Tensor | None, Tensor, list[Column]]]:
-        """For each type with columns: which of the rows are its own (None: all), their places among its nodes, and the
-        columns."""
+        """For each node type with columns: the positions in `row` of its nodes (None: all), their rows within the type,
+        and the columns."""
         for rows, places in self.spans:
             columns = [column for column in self.columns[places.start : places.stop] if isinstance(column, Column)]
             if self.is_alone:
@@ -155,7 +165,7 @@ class NodeFeatures(nn.Module):
     def _parts(
         self, at: Tensor | None, local: Tensor, columns: list[Column], of_id: Tensor | None, has_id: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The parts of nodes of a type, [n, K, D], and which a node has, BoolTensor [n, K]."""
+        """The parts of the nodes of a type, [n, K, D], and which of them each node has, BoolTensor [n, K]."""
         parts, there = [column(local) for column in columns], [column.there[local] for column in columns]
         if of_id is not None:
             parts.insert(0, of_id if at is None else of_id[at])
@@ -163,20 +173,20 @@ class NodeFeatures(nn.Module):
         return torch.stack([part.float() for part in parts], 1), torch.stack(there, 1)
 
     def _weights(self, parts: Tensor, there: Tensor) -> Tensor:
-        """[n, K], of sum 1 where a node has any part."""
+        """Attention weights, [n, K]. Those of a node sum to 1, if it has any part."""
         assert self.attention is not None
         energy = (torch.tanh(self.attention(parts)) @ self.query).float()
         return energy.masked_fill(~there, torch.finfo(energy.dtype).min).softmax(-1) * there
 
 
 def require_features(model: nn.Module, config: object, what: str) -> None:
-    """Raises KgrecError where settings ask for features and the model looks none up, and UnknownName where none of the
-    node types that it does look up has a column of a name."""
+    """Raises KgrecError if the settings name features and the model cannot use any, and UnknownName for a feature that
+    none of the node types that the model looks up has."""
     if not isinstance(config, NodeFeaturesConfig) or not config.features:
         return
     tables = [module for module in model.modules() if isinstance(module, NodeFeatures)]
     if not tables:
-        raise KgrecError(f"{what} takes no features of nodes; take `features` away, or another model")
+        raise KgrecError(f"{what} cannot use features of nodes; remove the setting `features`, or use another model")
     known = dict.fromkeys(name for table in tables for _, name in table.names)
     for name in config.features:
         if name != ALL and name not in known:
@@ -184,7 +194,7 @@ def require_features(model: nn.Module, config: object, what: str) -> None:
 
 
 def has_edge(graph: Graph) -> Tensor:
-    """Which nodes an edge of the graph touches: BoolTensor [N], flat."""
+    """Which nodes have an edge: BoolTensor [N], flat."""
     touched = torch.zeros(graph.num_nodes, dtype=torch.bool)
     for end in (graph.head, graph.tail):
         touched[end.cpu()] = True
@@ -212,7 +222,7 @@ def _wanted(node: NodeSchema, config: NodeFeaturesConfig) -> Mapping[str, Featur
 
 
 def _column(feature: FeatureSchema, count: int, dim: int, std: float, config: NodeFeaturesConfig) -> Column:
-    """An empty column. Its shape depends on the schema and the settings alone."""
+    """An empty column. Its shape depends only on the schema and the settings."""
     match feature.kind:
         case "numeric":
             return Numbers(count, dim, std)
@@ -227,7 +237,7 @@ def _column(feature: FeatureSchema, count: int, dim: int, std: float, config: No
 
 
 def _fill(column: Column, graph: Graph, node_type: str, name: str, fitted: Tensor, is_named: bool) -> None:
-    """Fill a column where the graph has its values (`Graph.empty` has none) and there is something to learn of them."""
+    """Fill a column if the graph has its values (`Graph.empty` has none) and they are neither constant nor missing."""
     feature = graph.features.get(node_type, {}).get(name)
     if feature is None:
         return
@@ -238,7 +248,7 @@ def _fill(column: Column, graph: Graph, node_type: str, name: str, fitted: Tenso
     elif is_named and graph.num_edges:
         raise KgrecError(
             f"feature {name!r} of {node_type} is {'missing' if is_missing else 'the same'} for all "
-            f"{int(fitted.sum()):,} nodes that training sees, so there is nothing to learn from it; take it out of "
+            f"{int(fitted.sum()):,} nodes in the training data, so there is nothing to learn from it; remove it from "
             "`features`"
         )
 
@@ -246,11 +256,11 @@ def _fill(column: Column, graph: Graph, node_type: str, name: str, fitted: Tenso
 def _checked(feature: Feature, name: str, number: int) -> Feature:
     """A column of a profile. Raises KgrecError for one of another length and for infinite values."""
     if len(feature) != number:
-        raise KgrecError(f"profile: {name!r} has {len(feature):,} rows for {number:,} queries; one for each is wanted")
+        raise KgrecError(f"profile: {name!r} has {len(feature):,} rows for {number:,} queries; give one row for each")
     if feature.infinite.any():
         row = int(feature.infinite.nonzero()[0])
         raise KgrecError(
-            f"profile: {name!r} has an infinite value in row {row}; leave it missing where it is not known"
+            f"profile: {name!r} has an infinite value in row {row}; use a missing value if it is not known"
         )
     return feature
 
@@ -263,8 +273,8 @@ def _require_finite(feature: Feature, graph: Graph, node_type: str, name: str) -
     shown = ", ".join(repr(str(one)) for one in ids) + (f" and {len(at) - 5:,} more" if len(at) > 5 else "")
     what, wanted = ("an infinite value", "NaN") if feature.schema.kind == "numeric" else ("NaN or infinity", "zeros")
     raise KgrecError(
-        f"feature {name!r} of {node_type} has {what} at {len(at):,} nodes: {shown}; mend them, or write {wanted} where "
-        "the value is not known"
+        f"feature {name!r} of {node_type} has {what} at {len(at):,} nodes: {shown}; correct these values, or write "
+        f"{wanted} where a value is not known"
     )
 
 

@@ -1,4 +1,4 @@
-"""A multi-layer perceptron on the vectors of a pair, which are never laid side by side."""
+"""A multi-layer perceptron on the vectors of a pair, computed without concatenating them."""
 
 from __future__ import annotations
 
@@ -13,26 +13,29 @@ from kgrec.nn.dropout import Dropout
 from kgrec.nn.edge_model import EdgeModelConfig
 from kgrec.settings import settings
 
-CELLS = 1 << 22  #: numbers of one layer that scoring holds at once
+CELLS = 1 << 22  #: outputs of one layer that scoring keeps in memory at once
 
 
 @settings
 class PairMLPConfig(EdgeModelConfig):
-    """Settings of edge models with a perceptron."""
+    """Settings of edge models with a multi-layer perceptron."""
 
-    lr: PositiveFloat = 5e-3  #: step size of the optimizer
-    hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64, 32, 16)  #: widths of the hidden layers
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  #: share of a layer's output that training sets to 0
-    init_std: PositiveFloat = 0.05  #: standard deviation of the vectors at the start
+    #: learning rate of the optimizer; lower it where the loss jumps, raise it where the loss hardly falls
+    lr: PositiveFloat = 5e-3
+    #: widths of the perceptron's hidden layers, from its input to its output
+    hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64, 32, 16)
+    #: share of a layer's output that training sets to 0; raise it against overfitting
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    init_std: PositiveFloat = 0.05  #: standard deviation of the vectors' random initial values
 
     FORMER: ClassVar = {"layers": "hidden"}
 
 
 class PairMLP(nn.Module):
-    """Linear layers with ReLU between them on [u; v], to one number.
+    """Linear layers with ReLU between them, from [u; v] to one number.
 
-    The first layer is `W_u u + W_v v + b`, so each user's and each item's part is computed once. Without gradients, a
-    catalog is scored in chunks of items: memory does not grow with it.
+    The first layer is `W_u u + W_v v + b`, so the part of each user and of each item is computed only once. Without
+    gradients, items are scored in chunks, so that memory does not grow with the catalog.
     """
 
     def __init__(self, dim: int, layers: tuple[int, ...], dropout: float = 0.0) -> None:
@@ -44,7 +47,7 @@ class PairMLP(nn.Module):
         self.widest = max(layers)
 
     def forward(self, user: Tensor, item: Tensor) -> Tensor:
-        """user: [B, D]; item: [C, D], or [B, C, D] for each user's own. Returns [B, C]."""
+        """Scores: [B, C]. user: [B, D]; item: [C, D], the same for all users, or [B, C, D], a list for each user."""
         if torch.is_grad_enabled():
             return self._scores(self.of_user(user), self.of_item(item))
         of_user = self.of_user(user)

@@ -1,4 +1,4 @@
-"""Vectors passed along edges: sparse products with the transpose at hand, and tables of vectors made by them."""
+"""Propagation of vectors along edges: products with a sparse matrix, whose transpose is stored for the gradient."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from kgrec.graph import Graph
 
 
 class Adjacency(nn.Module):
-    """A sparse matrix [N, M] in CSR, and its transpose for the way back. Values have no gradient.
+    """A sparse matrix [N, M] in CSR, with its transpose for the backward pass. Values have no gradient.
 
-    Its tensors are buffers that go with the module to a device, and are no part of its state.
+    Its tensors are buffers: they move with the module to a device, but are not part of its state_dict.
 
     >>> matrix = Adjacency(torch.tensor([0, 2, 2]), torch.tensor([0, 2]), torch.tensor([1.0, 0.5]), width=3)
     >>> matrix(torch.tensor([[1.0], [2.0], [4.0]])).tolist()
@@ -33,7 +33,7 @@ class Adjacency(nn.Module):
         self.ptr: Tensor
         self.column: Tensor
         self.value: Tensor
-        self.order: Tensor  #: LongTensor [E], where each value of the transpose stands in `value`
+        self.order: Tensor  #: LongTensor [E], the position in `value` of each value of the transpose
         self.back_ptr: Tensor
         self.back_column: Tensor
         self.back_value: Tensor
@@ -44,12 +44,12 @@ class Adjacency(nn.Module):
 
     @torch.no_grad()
     def set_values(self, value: Tensor) -> None:
-        """Other values for the same places: FloatTensor [E], in the order of the columns given."""
+        """Replace the values: FloatTensor [E], in the order of `column` in the constructor."""
         self.value.copy_(value)
         self.back_value.copy_(value[self.order])
 
     def forward(self, x: Tensor) -> Tensor:
-        """The product with x [M, D]: float32 [N, D], whatever autocast says, as sparse products know no bf16."""
+        """The product with x [M, D]: float32 [N, D], also under autocast: sparse products do not support bf16."""
         forth = csr_matrix(self.ptr, self.column, self.value, self.shape)
         back = csr_matrix(self.back_ptr, self.back_column, self.back_value, self.shape[::-1])
         product: Tensor = _Product.apply(forth, back, x.float())
@@ -57,14 +57,14 @@ class Adjacency(nn.Module):
 
 
 def csr_matrix(ptr: Tensor, column: Tensor, value: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """torch's CSR matrix of IntTensors ptr and column, without its warning that such are in beta."""
+    """torch's CSR matrix from the IntTensors ptr and column, without torch's warning that this is a beta feature."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
         return torch.sparse_csr_tensor(ptr, column, value, shape, check_invariants=False)
 
 
 class _Product(torch.autograd.Function):
-    """matrix @ x, where the gradient of x is transpose @ gradient."""
+    """matrix @ x; the gradient of x is transpose @ gradient."""
 
     @staticmethod
     def forward(ctx: Any, matrix: Tensor, transpose: Tensor, x: Tensor) -> Tensor:
@@ -79,8 +79,8 @@ class _Product(torch.autograd.Function):
 
 
 def row_sums(ptr: Tensor, column: Tensor, value: Tensor, x: Tensor) -> Tensor:
-    """A CSR matrix that is used once times x [n, D], with no transpose made: float32 [T, D]. ptr: LongTensor [T + 1];
-    column: LongTensor [E]; value: FloatTensor [E], without a gradient.
+    """The product of a CSR matrix with x [n, D]: float32 [T, D]. For a matrix that is used only once: it builds no
+    transpose. ptr: LongTensor [T + 1]; column: LongTensor [E]; value: FloatTensor [E], which gets no gradient.
 
     >>> row_sums(torch.tensor([0, 2, 2]), torch.tensor([0, 2]), torch.tensor([1.0, 0.5]), torch.eye(3)).tolist()
     [[1.0, 0.0, 0.5], [0.0, 0.0, 0.0]]
@@ -119,8 +119,8 @@ class _RowSums(torch.autograd.Function):
 
 
 def symmetric(known: Graph) -> Adjacency:
-    """D^-1/2 A D^-1/2 over the users and items of one relation, each pair once: users first, then items (He et al.
-    2020, eq. 3). [U + I, U + I]."""
+    """D^-1/2 A D^-1/2, [U + I, U + I], of the users and items of one relation; repeated pairs count once. Users come
+    first, then items (He et al. 2020, eq. 3)."""
     user, item = (known.edge_index[end] for end in (0, 1))
     num_users, num_items = (len(known.range(node_type)) for node_type in (known.target[0], known.target[2]))
     pair = torch.unique(user * num_items + item)

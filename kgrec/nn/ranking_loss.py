@@ -1,4 +1,4 @@
-"""Losses of rankings over what the samplers drew, for edges and for sequences alike."""
+"""Ranking losses over true items and sampled negatives, for edge models and sequence models alike."""
 
 from __future__ import annotations
 
@@ -20,44 +20,63 @@ from kgrec.nn.entries import entries
 from kgrec.samplers import Negatives
 from kgrec.settings import settings
 
-#: Losses of rankings, as the setting `loss` takes them
+#: Names of ranking losses, the values of the setting `loss`
 LossName = Literal["bpr", "bce", "gbce", "softmax", "sampled_softmax", "ccl", "bpr_max", "top1_max"]
 TINY = 1e-12
 
 
 @settings
 class RankingLossConfig:
-    """Settings of a ranking loss; those of models that have one go on from here."""
+    """Settings of a ranking loss. The settings of models with a ranking loss are subclasses."""
 
-    loss: LossName = "bpr"  #: of a ranking: of each true item beside drawn ones, or beside all with softmax
-    negatives: NonNegativeInt = 1  #: items drawn for each true one, or for each batch where `shared`
-    alpha: NonNegativeFloat = 0.0  #: negatives are drawn in proportion to popularity ** alpha; 0: all alike
-    reject: bool = True  #: draw no item that the user has; with `shared` or `in_batch` the others' items may be such
-    shared: bool = False  #: one draw serves the whole batch
-    in_batch: bool = False  #: the other examples' true items are negatives too
-    hard: NonNegativeInt = 0  #: of the negatives only so many, the best scored, are kept (dynamic); 0: all
-    cosine: bool = False  #: scores are cosines of vectors, not dot products
-    temperature: PositiveFloat = 1.0  #: with `cosine`, scores are divided by it
-    #: of cosines, when they serve: each times |v|^magnitude of the item's vector v, which is longer where more is known
+    #: loss of a ranking: softmax compares each true item with all items; the others compare it with sampled negatives,
+    #: which costs less in a large catalog
+    loss: LossName = "bpr"
+    #: number of negative items sampled for each true item, or with `shared` for each batch; more rank better as a rule,
+    #: and cost more time
+    negatives: NonNegativeInt = 1
+    #: negatives are sampled in proportion to popularity ** alpha; 0: all items alike; 1: popular items most, which
+    #: makes the task harder
+    alpha: NonNegativeFloat = 0.0
+    #: never sample an item that the user has as a negative; not applied with `shared` or `in_batch`, where a batch's
+    #: users share negatives
+    reject: bool = True
+    #: sample one set of negatives for the whole batch, not one for each example; faster when there are many negatives
+    shared: bool = False
+    #: the true items of the other examples in the batch are negatives too; many negatives at little cost
+    in_batch: bool = False
+    #: keep only this many negatives of each example, those with the highest scores (dynamic negative sampling); 0: keep
+    #: all
+    hard: NonNegativeInt = 0
+    #: score by the cosine of two vectors, not by their dot product; lower `temperature` too, as cosines lie between -1
+    #: and 1
+    cosine: bool = False
+    #: scores are divided by it; below 1 (0.1, say) with `cosine`, so that scores differ enough
+    temperature: PositiveFloat = 1.0
+    #: with `cosine`, recommending multiplies each score by |v|^magnitude, the length of the item's vector v; vectors
+    #: are longer where more is known, so more than 0 favours well-known items
     magnitude: NonNegativeFloat = 0.0
-    gbce_t: NonNegativeFloat = 0.75  #: t of gbce: 0 is bce, 1 is calibrated
-    ccl_margin: float = 0.8  #: with ccl, the cosine above which a negative counts
-    ccl_weight: PositiveFloat = 150.0  #: with ccl, how much the negatives count
-    bpr_max_weight: NonNegativeFloat = 1.0  #: with bpr_max, how much its regularisation counts
+    #: with gbce, its calibration t: 0 is plain bce, 1 corrects in full for having sampled only some of the negatives
+    gbce_t: NonNegativeFloat = 0.75
+    #: with ccl, a negative counts only where its cosine is above this (-1 to 1); lower it to push more negatives away
+    ccl_margin: float = 0.8
+    ccl_weight: PositiveFloat = 150.0  #: with ccl, weight of the negatives against the positives
+    #: with bpr_max, weight of its regularisation, which keeps the negatives' scores small
+    bpr_max_weight: NonNegativeFloat = 1.0
 
     @model_validator(mode="after")
     def _fits(self) -> RankingLossConfig:
         if self.loss != "softmax" and not self.negatives and not self.in_batch:
-            raise ValueError(f"loss {self.loss} wants negatives: set negatives to 1 or more, or in_batch")
+            raise ValueError(f"loss {self.loss} needs negatives: set negatives to 1 or more, or in_batch=true")
         if self.hard and self.loss in ("softmax", "sampled_softmax", "gbce"):
             raise ValueError(
-                f"hard negatives do not estimate a sum over all items, so {self.loss} cannot take them: set loss=bpr"
+                f"loss {self.loss} estimates a sum over all items, which hard negatives cannot: set loss=bpr or hard=0"
             )
         if self.loss == "ccl" and not self.cosine:
-            raise ValueError("ccl is a loss of cosines: set cosine=true")
+            raise ValueError("loss ccl is defined for cosines: set cosine=true, or choose another loss")
         if self.magnitude and not self.cosine:
             raise ValueError(
-                "magnitude is of cosines; products have the whole length: set cosine=true, or leave it out"
+                "magnitude scales cosines, but scores are dot products here: set cosine=true, or leave magnitude out"
             )
         return self
 
@@ -65,8 +84,8 @@ class RankingLossConfig:
 def product(
     config: RankingLossConfig, vector: Tensor, item: NodeEmbedding | Vectors, items: Tensor, *, serves: bool = False
 ) -> Tensor:
-    """Scores of vectors [B, D] with items [C], or [B, C] for lists of each one's own, as the settings say: [B, C].
-    serves: recommends, and does not learn."""
+    """Scores of vectors [B, D] with items, by dot product or cosine as the settings say: [B, C]. items: [C], the same
+    for all, or [B, C], a list for each vector. serves: true when recommending, false in training."""
     if config.cosine:
         scores = cosine(vector, item, items, config.magnitude if serves else 0.0)
     else:
@@ -75,8 +94,8 @@ def product(
 
 
 def linear_product(config: RankingLossConfig, user: Tensor, item: Tensor) -> dict[str, Tensor]:
-    """Vectors of users [U, D] and items [I, D] whose dot products are what `product` serves, as parts of a scorer: the
-    same where nothing is to be scaled."""
+    """The parts of a linear scorer: vectors of users [U, D] and items [I, D], scaled so that their dot products are the
+    scores that `product` serves."""
     if config.cosine:
         user, item = functional.normalize(user, dim=-1), scaled(item, config.magnitude)
     return {"user": user if config.temperature == 1 else user / config.temperature, "item": item}
@@ -84,24 +103,26 @@ def linear_product(config: RankingLossConfig, user: Tensor, item: Tensor) -> dic
 
 @dataclass(frozen=True)
 class Drawn:
-    """True items and what was drawn beside them. n examples, of R rows of vectors or scores."""
+    """True items and their sampled negatives: n examples that belong to R rows of vectors or scores."""
 
     tail: Tensor  #: LongTensor [n], the true items
-    negative: Tensor | None = None  #: LongTensor [n, K], or [K] where shared
-    log_q: Tensor | None = None  #: FloatTensor like negative
-    ptr: Tensor | None = None  #: LongTensor [R + 1], examples ptr[r] to ptr[r + 1] are of row r; None: n = R
-    #: LongTensor [R], the user of each row, flat: where users are items too, nobody is a negative or class of their own
+    negative: Tensor | None = None  #: LongTensor [n, K], or [K] if all examples share them
+    log_q: Tensor | None = None  #: FloatTensor like negative, logarithm of the probability of each draw
+    ptr: Tensor | None = None  #: LongTensor [R + 1], examples ptr[r] to ptr[r + 1] belong to row r; None: n = R
+    #: LongTensor [R], flat, the user of each row; needed where users and items are the same nodes, so that users are
+    #: never their own negatives
     user: Tensor | None = None
 
 
 class RankingLoss:
-    """A loss by name, over all items or over negatives that `stages` draw.
+    """A ranking loss chosen by name, over all items or over the negatives that `stages` sample.
 
-    known: the target edges that training sees. Draws: `count` items for each true one or for each batch, the tails of
-    the other examples (`in_batch`), or both; a draw that is the true item is no negative. Where a batch shares its
-    negatives, each distinct one counts once, and `sampled_softmax` corrects it by how probably it is among them: 1 - (1
-    - p)^n (1 - q)^m, with p its share of the edges, n the batch's other examples, q its probability in each of m draws.
-    Where users are items too, a user is no negative, and no class of the softmax, of their own.
+    known: the target edges that training sees. The negatives are sampled items, for each true item or for each batch,
+    the true items of the batch's other examples (`in_batch`), or both. A negative that equals the true item does not
+    count. If a batch shares its negatives, each distinct item counts once, and `sampled_softmax` corrects for the
+    probability that it is among them: 1 - (1 - p)^n (1 - q)^m, where p is its share of the edges, n the number of the
+    batch's other examples, and q its probability in each of m draws. Where users and items are the same nodes, a user
+    is never their own negative or class.
     """
 
     def __init__(self, config: RankingLossConfig, known: Graph) -> None:
@@ -115,7 +136,7 @@ class RankingLoss:
         self.drawing = self._drawing()
 
     def _drawing(self) -> Negatives | None:
-        """What draws negatives; None where none are drawn."""
+        """The sampler of negatives; None if the loss samples none."""
         c = self.config
         if c.loss == "softmax" or not c.negatives:
             return None
@@ -123,18 +144,18 @@ class RankingLoss:
         return Negatives(self.known, c.negatives, alpha=c.alpha, shared=c.shared, reject=reject)
 
     def stages(self) -> list[Negatives]:
-        """What a loader must draw."""
+        """The sampling stages that the loader needs."""
         return [] if self.drawing is None else [self.drawing]
 
     @property
     def over_all(self) -> bool:
-        """Whether the loss is over the whole catalog, so that a user's edges are best taken together."""
+        """Whether the loss is over the whole catalog; then a batch should hold all edges of a user together."""
         return self.config.loss == "softmax"
 
     def of_vectors(
         self, vector: Tensor, item: NodeEmbedding | Vectors, batch: Drawn, bias: NodeEmbedding | None = None
     ) -> Tensor:
-        """The loss where a score is a product: vector [R, D], of users or of steps; bias: of items."""
+        """The loss where scores are products of vectors. vector: [R, D], of users or of steps; bias: the items'."""
         c = self.config
 
         def score(items: Tensor) -> Tensor:
@@ -156,7 +177,8 @@ class RankingLoss:
         return self.of_scores(score, batch)
 
     def of_scores(self, score: Callable[[Tensor], Tensor], batch: Drawn) -> Tensor:
-        """The loss of any scores. score: items [R, K], each row's own, or [C], for all -> [R, K] or [R, C]."""
+        """The loss of any scores. score: a function from items [R, K], a list for each row, to scores [R, K], and from
+        items [C], the same for all, to [R, C]."""
         c, user = self.config, self._user(batch)
         if c.loss == "softmax":
             scores = score(self.classes)
@@ -178,13 +200,13 @@ class RankingLoss:
         return self._loss(scores[:, 0], scores[:, 1:], batch.negative == tail, log_count)
 
     def _user(self, batch: Drawn) -> Tensor | None:
-        """The users of the rows where they are items too, LongTensor [R], else None."""
+        """The users of the rows, LongTensor [R], if users and items are the same nodes, otherwise None."""
         return batch.user if self.known.same_ends else None
 
     def _with_bias(
         self, vector: Tensor, item: NodeEmbedding | Vectors, items: Tensor, bias: NodeEmbedding | None
     ) -> tuple[Tensor, Tensor]:
-        """Vectors [R, D] and items [C, D] whose products are the scores; a bias is one number more of both."""
+        """Vectors [R, D] and [C, D] whose dot products are the scores; with a bias both have one more number."""
         classes = item.table() if len(items) == item.count else item(items)
         if self.config.cosine:
             vector, classes = functional.normalize(vector, dim=-1), functional.normalize(classes, dim=-1)
@@ -195,7 +217,9 @@ class RankingLoss:
 
     def _loss(self, positive: Tensor, negative: Tensor, hit: Tensor, log_count: Tensor) -> Tensor:
         c = self.config
-        if c.loss in ("bpr_max", "top1_max") and (alone := hit.all(1)).any():  # no softmax of no negatives
+        if (
+            c.loss in ("bpr_max", "top1_max") and (alone := hit.all(1)).any()
+        ):  # examples without any negative have no softmax
             kept = ~alone
             if not kept.any():
                 return positive.sum() * 0
@@ -220,16 +244,16 @@ class RankingLoss:
                 return losses.sampled_softmax(positive, negative, log_count)
 
     def _candidates(self, batch: Drawn) -> tuple[Tensor, Tensor]:
-        """Distinct items that all examples are held against, LongTensor [C], rising, and the logarithm of each one's
-        chance to be among them, FloatTensor [C]."""
+        """The distinct negatives that all examples share, LongTensor [C], ascending, and the logarithm of the
+        probability that each is among them, FloatTensor [C]."""
         drawn = []
         if self.config.in_batch:
             drawn.append(batch.tail)
         if batch.negative is not None:
             drawn.append(batch.negative.reshape(-1))
         items = torch.unique(torch.cat(drawn))
-        missed = torch.zeros(len(items), dtype=torch.float64, device=items.device)  # log of the chance to be in no draw
-        if self.config.in_batch:  # an example's own item is no chance
+        missed = torch.zeros(len(items), dtype=torch.float64, device=items.device)  # log probability of not being drawn
+        if self.config.in_batch:  # an example's own item does not count
             missed += (len(batch.tail) - 1) * torch.log1p(-self.share[items].clamp(max=1 - TINY))
         if batch.negative is not None:
             assert self.drawing is not None

@@ -1,4 +1,4 @@
-"""Self-attention over packed paths."""
+"""Self-attention over packed paths (sequences of steps without padding)."""
 
 from __future__ import annotations
 
@@ -20,19 +20,22 @@ class SelfAttentionConfig:
     """Settings of blocks of self-attention."""
 
     blocks: Depth = 2  #: number of blocks, each of self-attention and a feed-forward layer
-    heads: PositiveInt = 1  #: attention heads of a block
-    feedforward: PositiveInt = 1  #: width of the feed-forward layers, in multiples of dim
-    pre_norm: bool = True  #: normalise what a layer reads, and the last block's output; else what it adds up to
-    attention_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  #: share of attention weights that training sets to 0
+    heads: PositiveInt = 1  #: attention heads of a block; `dim` must be a multiple of it
+    feedforward: PositiveInt = 1  #: width of the feed-forward layers, as a multiple of `dim`
+    #: apply layer normalisation to the input of each layer and to the last block's output; false: after each residual
+    #: sum, as in the first transformers
+    pre_norm: bool = True
+    #: share of attention weights that training sets to 0; raise it against overfitting
+    attention_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
 class SelfAttention(nn.Module):
-    """Blocks of self-attention and a feed-forward layer with residuals, over steps to which learned positions, counted
-    from the path's end, are added (Kang & McAuley 2018).
+    """Blocks of self-attention and a feed-forward layer, with residual connections (Kang & McAuley 2018). A learned
+    position vector, counted from the path's end, is added to each step first.
 
-    causal: whether a step looks at itself and those before it alone; else at its whole path (Sun et al. 2019). Dropout
-    is on the input, on what each layer adds, and with `attention_dropout` on the attention. Raises KgrecError where dim
-    is no multiple of heads.
+    causal: each step attends only to itself and the steps before it; otherwise to its whole path (Sun et al. 2019).
+    Dropout is applied to the input, to the output of each layer, and with `attention_dropout` to the attention weights.
+    Raises KgrecError if dim is not a multiple of heads.
     """
 
     def __init__(
@@ -47,7 +50,9 @@ class SelfAttention(nn.Module):
     ) -> None:
         super().__init__()
         if dim % config.heads:
-            raise KgrecError(f"dim {dim} is no multiple of heads {config.heads}; each head has an equal part")
+            raise KgrecError(
+                f"dim is {dim} and heads is {config.heads}, but dim must be a multiple of heads; change one of them"
+            )
         self.pre_norm, self.causal = config.pre_norm, causal
         self.position = nn.Parameter(torch.empty(length, dim).normal_(std=init_std))
         self.blocks = nn.ModuleList(_Block(config, dim, dropout) for _ in range(config.blocks))
@@ -55,7 +60,7 @@ class SelfAttention(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, steps: Tensor, paths: Paths) -> Tensor:
-        """What each step and those of its path that it looks at say, [n, D], of steps [n, D], packed."""
+        """The encodings of the steps, [n, D], from the steps [n, D], packed (see Paths)."""
         from_end = (paths.length[paths.row] - paths.step).clamp(1, len(self.position))
         x = steps * steps.shape[-1] ** 0.5 + functional.embedding(len(self.position) - from_end, self.position)
         x = self.dropout(x) if self.pre_norm else self.norm(self.dropout(x))
@@ -66,7 +71,7 @@ class SelfAttention(nn.Module):
 
 
 class _Block(nn.Module):
-    """x + attention, then x + feed-forward; x: [n, D], packed."""
+    """One block: x + attention(x), then x + feed-forward(x); x: [n, D], packed."""
 
     def __init__(self, config: SelfAttentionConfig, dim: int, dropout: float) -> None:
         super().__init__()
@@ -79,7 +84,8 @@ class _Block(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, paths: Paths, seen: Tensor | None) -> Tensor:
-        """seen: BoolTensor [B, L], what every step looks at; None: itself and those before."""
+        """seen: BoolTensor [B, L], the steps that all steps of a path attend to; None: each step attends to itself and
+        those before it."""
         if self.pre_norm:
             x = x + self.dropout(self.attend(self.norm_attention(x), paths, seen))
             return x + self.dropout(self.feed(self.norm_feedforward(x)))
@@ -87,7 +93,7 @@ class _Block(nn.Module):
         return self.norm_feedforward(x + self.dropout(self.feed(x)))
 
     def attend(self, x: Tensor, paths: Paths, seen: Tensor | None) -> Tensor:
-        """Each step over those that it looks at. Paths are padded on the right, so that a causal one sees no pad."""
+        """Attention within each path. Paths are padded on the right, so causal attention never sees padding."""
         rows = paths.padded(self.project(x)).unflatten(-1, (3, self.heads, -1))  # [B, L, 3, H, D / H]
         query, key, value = rows.permute(2, 0, 3, 1, 4)
         drop = self.drop_attention if self.training else 0.0

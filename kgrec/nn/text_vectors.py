@@ -9,16 +9,17 @@ import numpy as np
 
 from kgrec.errors import KgrecError
 
-CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  #: scripts without spaces: each character is a word
+CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  #: scripts without spaces; each character is a word
 TOKEN = rf"[{CJK}]|[^\W{CJK}]+"  #: a word, or one Chinese or Japanese character
 
 
 def text_vectors(texts: Sequence[str | None], fitted: np.ndarray, dim: int, encoder: str = "tfidf") -> np.ndarray:
-    """float32 [N, dim]: a vector for each text; zeros for one that is None or blank, and behind what the texts give.
+    """A vector for each text: float32 [N, dim]; zeros for a text that is None or blank. If the texts yield fewer than
+    dim numbers, the rest are zeros.
 
-    encoder: `tfidf` weighs words, in any language, by how rare they are; else the name or folder of a model of
-    sentence-transformers. Words, weights and the SVD are of the texts that are fitted (bool [N]) alone; words that none
-    of these has say nothing. Raises KgrecError where sentence-transformers is not installed or has no such model.
+    encoder: `tfidf` weights words, in any language, by how rare they are; otherwise the name or folder of a
+    sentence-transformers model. fitted: bool [N], the texts that vocabulary, weights and SVD are fitted on; words that
+    do not occur in them are ignored. Raises KgrecError if sentence-transformers is not installed or has no such model.
     """
     vectors = np.zeros((len(texts), dim), np.float32)
     there = np.array([text is not None and bool(text.strip()) for text in texts], bool)
@@ -34,7 +35,7 @@ def text_vectors(texts: Sequence[str | None], fitted: np.ndarray, dim: int, enco
 
 
 def _tfidf(texts: list[str], fitted: np.ndarray) -> Any:
-    """A sparse matrix [n, words]; None where the fitted texts have no word."""
+    """TF-IDF weights as a sparse matrix [n, words]; None if the fitted texts have no words."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     words = TfidfVectorizer(token_pattern=TOKEN, sublinear_tf=True, dtype=np.float32)
@@ -46,26 +47,27 @@ def _tfidf(texts: list[str], fitted: np.ndarray) -> Any:
 
 
 def _sentences(texts: list[str], encoder: str) -> np.ndarray:
-    """float32 [n, the model's own dim]."""
+    """Vectors of the sentence encoder: float32 [n, the encoder's own length]."""
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
         raise KgrecError(
-            f"text_encoder={encoder!r} is a model of sentence-transformers, which is not installed; "
-            "pip install 'kgrec[text]', or take text_encoder=tfidf"
+            f"text_encoder={encoder!r} needs sentence-transformers, which is not installed; run "
+            "pip install 'kgrec[text]', or use text_encoder=tfidf"
         ) from error
     try:
         model = SentenceTransformer(encoder)
     except (OSError, ValueError) as error:
         raise KgrecError(
-            f"text_encoder={encoder!r} is no model that sentence-transformers can load: {error}"
+            f"sentence-transformers cannot load text_encoder={encoder!r}: {error}; check the name or folder, or use "
+            "text_encoder=tfidf"
         ) from error
     return np.asarray(model.encode(texts, convert_to_numpy=True, show_progress_bar=False), np.float32)
 
 
 def _reduced(matrix: Any, fitted: np.ndarray, dim: int) -> np.ndarray:
-    """[n, dim or less]: the matrix as it is where it is dense and narrow enough, else on the fitted rows' first right
-    singular vectors."""
+    """The matrix with at most dim columns: unchanged if it is dense and narrow enough, otherwise projected onto the
+    first right singular vectors of the fitted rows."""
     if isinstance(matrix, np.ndarray) and matrix.shape[1] <= dim:
         return matrix
     from sklearn.utils.extmath import randomized_svd

@@ -1,4 +1,4 @@
-"""Compiled loops over vectors on the CPU, where tensor code would lay out far more than it needs."""
+"""Compiled loops over vectors on the CPU, where tensor code would create large temporary tensors."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from kgrec._deprecation import renamed
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
 def pair_products(vector: np.ndarray, table: np.ndarray, column: np.ndarray, out: np.ndarray) -> None:
-    """out[b, c] = vector[b] . table[column[b, c]], read where the rows lie. vector: float32 [B, D]; table: float32
-    [*, D]; column: int64 [B, C]; out: float32 [B, C]."""
+    """out[b, c] = vector[b] . table[column[b, c]], without copying rows. vector: float32 [B, D]; table: float32 [*, D];
+    column: int64 [B, C]; out: float32 [B, C]."""
     for b in range(len(vector)):
         mine = vector[b]
         for c in range(column.shape[1]):
@@ -30,7 +30,7 @@ def add_pair_gradients(
     of_vector: np.ndarray,
     of_table: np.ndarray,
 ) -> None:
-    """The gradients of `pair_products`, added to of_vector and of_table (float32, of their shapes)."""
+    """Adds the gradients of `pair_products` to of_vector and of_table (float32, shaped like vector and table)."""
     for b in range(len(vector)):
         mine, of_mine = vector[b], of_vector[b]
         for c in range(column.shape[1]):
@@ -56,7 +56,7 @@ def add_rows(ptr: np.ndarray, column: np.ndarray, value: np.ndarray, x: np.ndarr
 def add_rows_back(
     ptr: np.ndarray, column: np.ndarray, value: np.ndarray, gradient: np.ndarray, of_x: np.ndarray
 ) -> None:
-    """The gradient of `add_rows`, added to of_x (float32 [n, D]). gradient: float32 [T, D]."""
+    """Adds the gradient of `add_rows` to of_x (float32 [n, D]). gradient: float32 [T, D]."""
     for t in range(len(ptr) - 1):
         mine = gradient[t]
         for e in range(ptr[t], ptr[t + 1]):
@@ -92,8 +92,8 @@ def sum_and_product_back(
 def leaky_sum(
     first: np.ndarray, second: np.ndarray, slope: float, draw: np.ndarray, dropped: int, scale: float, out: np.ndarray
 ) -> None:
-    """out = scale * (LeakyReLU(first) + LeakyReLU(second)) where the byte drawn is `dropped` or more, else 0. first,
-    second, out: float32 [n]; draw: uint8 [n]."""
+    """out = scale * (LeakyReLU(first) + LeakyReLU(second)) where the random byte `draw` is at least `dropped`, else 0.
+    first, second, out: float32 [n]; draw: uint8 [n]."""
     for i in numba.prange(len(out)):
         a, b = first[i], second[i]
         value = (a if a > 0 else np.float32(slope) * a) + (b if b > 0 else np.float32(slope) * b)
@@ -112,7 +112,7 @@ def leaky_sum_back(
     of_first: np.ndarray,
     of_second: np.ndarray,
 ) -> None:
-    """The gradients of `leaky_sum`. All float32 [n], but draw."""
+    """The gradients of `leaky_sum`, of_first and of_second. All float32 [n], except draw: uint8 [n]."""
     for i in numba.prange(len(gradient)):
         g = np.float32(scale) * gradient[i] if draw[i] >= dropped else np.float32(0)
         of_first[i] = g if first[i] > 0 else np.float32(slope) * g

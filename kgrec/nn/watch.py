@@ -1,4 +1,4 @@
-"""Diagnostics that tell when a generator and its discriminator no longer learn from each other."""
+"""Diagnostics that warn when a generator and its discriminator no longer learn from each other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def entropy_share(weight: Tensor) -> float:
-    """The entropy of items in proportion to their weights [I], a share of log I, the most there can be.
+    """The entropy of the distribution of items in proportion to their weights [I], as a share of its maximum, log I.
 
     >>> entropy_share(torch.tensor([1.0, 1.0, 0.0, 0.0]))  # log 2 / log 4
     0.5
@@ -20,7 +20,7 @@ def entropy_share(weight: Tensor) -> float:
 
 
 def distinct_share(item: Tensor, num_items: int) -> float:
-    """How much of a catalog lists hold. item: LongTensor [n], all lists' items.
+    """The share of the catalog that occurs in lists. item: LongTensor [n], the items of all lists.
 
     >>> distinct_share(torch.tensor([3, 3, 1]), 8)
     0.25
@@ -29,23 +29,24 @@ def distinct_share(item: Tensor, num_items: int) -> float:
 
 
 class Watch:
-    """Finds, epoch by epoch, whether a generator has collapsed or its discriminator is of no use to it."""
+    """Checks after each epoch whether a generator has collapsed, or whether its discriminator is too weak or too strong
+    to teach it anything."""
 
-    NARROW = 0.02  #: of the catalog in all lists
-    FAR = 0.25  #: of what the data's own lists hold
-    FLAT = 0.5  #: of the data's entropy
-    BLIND, PERFECT = 0.01, 0.995  #: how near to .5 an accuracy is no use, and how high
-    COLLAPSED_FOR, STUCK_FOR = 5, 10  #: epochs in a row
+    NARROW = 0.02  #: collapsed: lists hold less than this share of the catalog
+    FAR = 0.25  #: ... and less than this factor of the data's share
+    FLAT = 0.5  #: or: the entropy is below this factor of the data's
+    BLIND, PERFECT = 0.01, 0.995  #: an accuracy this close to .5 is no better than chance; this or more is too high
+    COLLAPSED_FOR, STUCK_FOR = 5, 10  #: epochs in a row that a problem must last before it is reported
 
     def __init__(self, entropy: float, distinct: float, hints: Mapping[str, str]) -> None:
-        """entropy, distinct: of the real rows, as `entropy_share` and `distinct_share` give them. hints: what to do
-        about what is `collapsed`, `blind` or `perfect`."""
+        """entropy, distinct: `entropy_share` and `distinct_share` of the real rows. hints: what the user can do, by the
+        problems `collapsed`, `blind` and `perfect`."""
         self.entropy, self.distinct, self.hints = entropy, distinct, hints
-        self.epochs: dict[str, int] = {}  #: for how many in a row each problem has been there
+        self.epochs: dict[str, int] = {}  #: by problem, for how many epochs in a row it has been seen
 
     def warnings(self, entropy: float, distinct: float, accuracy: float | None) -> list[str]:
-        """Problems that have lasted long enough by this epoch, with hints; each once, until it goes away. accuracy: of
-        the discriminator; None for a critic, which has none."""
+        """The problems that have now lasted long enough, with hints. Each is reported once, until it goes away.
+        accuracy: the discriminator's; None for a critic, which has none."""
         narrow = distinct < self.NARROW and distinct < self.FAR * self.distinct
         collapsed = narrow or entropy < self.FLAT * self.entropy
         blind = accuracy is not None and abs(accuracy - 0.5) <= self.BLIND
@@ -53,9 +54,9 @@ class Watch:
         found = []
         if self._lasts("collapsed", collapsed, self.COLLAPSED_FOR):
             found.append(
-                f"the generator has collapsed: lists for all users hold {distinct:.1%} of the catalog, where the "
-                f"data's hold {self.distinct:.1%}, and what it makes has {entropy:.2f} of the most entropy, where the "
-                f"data has {self.entropy:.2f}; {self.hints['collapsed']}"
+                f"the generator has collapsed to few items: its lists for all users hold {distinct:.1%} of the catalog "
+                f"(the data: {self.distinct:.1%}), and their entropy is {entropy:.2f} of the maximum (the data: "
+                f"{self.entropy:.2f}); {self.hints['collapsed']}"
             )
         if self._lasts("blind", blind, self.STUCK_FOR):
             found.append(
@@ -63,12 +64,12 @@ class Watch:
             )
         if self._lasts("perfect", perfect, self.STUCK_FOR):
             found.append(
-                f"the discriminator has made next to no error for {self.STUCK_FOR} epochs, so the generator learns "
+                f"the discriminator has made almost no errors for {self.STUCK_FOR} epochs, so the generator learns "
                 f"little from it; {self.hints['perfect']}"
             )
         return found
 
     def _lasts(self, what: str, holds: bool, epochs: int) -> bool:
-        """Whether this is the epoch by which a problem has lasted for so many in a row."""
+        """Whether a problem has now lasted for exactly this many epochs in a row."""
         self.epochs[what] = self.epochs.get(what, 0) + 1 if holds else 0
         return self.epochs[what] == epochs
