@@ -109,6 +109,28 @@ class SplitOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class FilterOptions:
+    """Which items a list may show."""
+
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--where",
+            help="Only items of which this is so: brand=Acme, brand='Acme|Umbra', 'price<20', or by a path through the "
+            "graph, brand/country=Sweden. Of several, all must be.",
+        ),
+    ] = None
+    not_: Annotated[
+        list[str] | None, typer.Option("--not", help="Leave out items of which this is so: in_category=Toys.")
+    ] = None
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The options of lists by name."""
+        return {"where": self.where or (), "not_": self.not_ or ()}
+
+
+@dataclasses.dataclass(frozen=True)
 class ResultOptions:
     """Where a result goes."""
 

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kgrec.cli.options import CsvSafe, Device, Json, Overwrite, RunFolder, TableFile, TrustedModel, comma_separated
+from kgrec.cli.options import (
+    CsvSafe,
+    Device,
+    FilterOptions,
+    Json,
+    Overwrite,
+    RunFolder,
+    TableFile,
+    TrustedModel,
+    comma_separated,
+    with_options,
+)
 from kgrec.cli.output import console, note, print_json, status
 from kgrec.errors import KgrecError
 
@@ -16,8 +27,10 @@ if TYPE_CHECKING:
     from kgrec.serving.answers import Table
 
 
+@with_options
 def recommend(
     run: RunFolder,
+    *,
     user: Annotated[list[str] | None, typer.Option("--user", help="A user's id; may be given several times.")] = None,
     users: Annotated[str | None, typer.Option("--users", help="A file with an id a line, or `all`.")] = None,
     history: Annotated[
@@ -41,6 +54,7 @@ def recommend(
     skip_unknown: Annotated[
         bool, typer.Option("--skip-unknown", help="Leave out users, and a history's items, that are not known.")
     ] = False,
+    filters: FilterOptions,
     out: TableFile = None,
     device: Device = "auto",
     model: TrustedModel = None,
@@ -66,6 +80,7 @@ def recommend(
         "exclude": comma_separated(exclude) or (),
         "why": why,
         "skip_unknown": skip_unknown,
+        **filters.values,
     }
     tables = _noted(trained.recommend_in_parts(wanted, k, history=history, **options))
     if out is not None:

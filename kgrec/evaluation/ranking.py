@@ -165,6 +165,7 @@ class Ranker:
         draw = torch.randint(numbers.min, numbers.max, (2, scorer.pad + 1), generator=generator).to(scorer.device)
         self.user_tie_order, self.item_tie_order = draw  #: LongTensor [N + 1]; their product, modulo 2^64, orders ties
         self.catalog = torch.cat(list(groups.values()))
+        self.num_items = len(scorer.known.range(scorer.known.target[2]))
         self.column = torch.full((scorer.pad + 1,), -1, device=draw.device)  #: of an item in the catalog
         self.column[self.catalog] = torch.arange(len(self.catalog), device=draw.device)
 
@@ -223,7 +224,11 @@ class Ranker:
         if self.scorer.same_ends:
             is_node = ((own < self.scorer.pad) & (self.column[own] >= 0)).nonzero().squeeze(1)
             row, left_out = torch.cat([row, is_node]), torch.cat([left_out, own[is_node].to(left_out.dtype)])
-        return row, self.column[left_out]
+        column = self.column[left_out]
+        if len(self.catalog) < self.num_items:  # what is in no group is in no list
+            inside = column >= 0
+            row, column = row[inside], column[inside]
+        return row, column
 
     def _unknown(self, query: Query) -> Tensor:
         """The rows of users of whom the model knows nothing, and who are ranked what is popular: LongTensor [n]."""

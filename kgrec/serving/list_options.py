@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from kgrec.errors import KgrecError, unknown_name
 from kgrec.evaluation.metrics import metric_names
+from kgrec.serving.filters.condition_text import conditions
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -21,7 +22,7 @@ class ListOptions:
     >>> ListOptions(exclude="viewed, carted").exclude
     ('viewed', 'carted')
 
-    Raises KgrecError for a switch that is neither True nor False.
+    Raises KgrecError for a switch that is neither True nor False, and for conditions that are no texts.
     """
 
     k: int = 10  #: items in a list
@@ -29,6 +30,9 @@ class ListOptions:
     #: behaviours whose items are left out too; a text is one, or several with commas between them
     exclude: str | Collection[str] = ()
     why: bool = False  #: name the past items behind a list
+    #: conditions that all items of a list meet, such as "brand=Acme" or "price<20"; a text is one
+    where: str | Collection[str] = ()
+    not_: str | Collection[str] = ()  #: conditions of which no item of a list meets any
     skip_unknown: bool = False  #: leave out users, and items of a history, that the run does not know
 
     def __post_init__(self) -> None:
@@ -37,6 +41,8 @@ class ListOptions:
             if isinstance(field.default, bool) and not isinstance(value, bool):
                 raise KgrecError(f"{field.name} is {value!r}, True or False is wanted")
         object.__setattr__(self, "exclude", metric_names(self.exclude))
+        for name in ("where", "not_"):
+            object.__setattr__(self, name, conditions(getattr(self, name), name))
 
     @staticmethod
     def of(options: Mapping[str, Any], what: str, refused: Collection[str] = ()) -> ListOptions:

@@ -19,6 +19,7 @@ from kgrec.graph.behaviours import check_excluded
 from kgrec.graph.vocabulary import Vocabulary
 from kgrec.model import Query
 from kgrec.serving.answers import Table
+from kgrec.serving.filters.allowed_items import allowed_items
 from kgrec.serving.list_options import ListOptions
 from kgrec.serving.new_users import NewUsers
 from kgrec.training.run_folder import read_schema
@@ -67,10 +68,10 @@ def check_k(run: TrainedModel, k: int, name: str = "k") -> None:
 
 
 def ranker_for(run: TrainedModel, options: ListOptions) -> Ranker:
-    """What ranks the whole catalog for the users of a run.
+    """What ranks the items that may be shown for the users of a run.
 
     Raises UnknownName for a behaviour that the run's graph does not have, KgrecError where its edges are not kept, and
-    as `must_know_interactions`."""
+    as `allowed_items` and `must_know_interactions`."""
     must_know_interactions(run)
     scorer, graph, exclude = Scorer(run.model, run.graph), run.graph, tuple(options.exclude)
     if exclude and not run.has_facts:
@@ -78,9 +79,10 @@ def ranker_for(run: TrainedModel, options: ListOptions) -> Ranker:
         wanted = check_excluded(read_schema(run.path), exclude, keep_seen=options.include_seen)
         if any(edge_type not in graph.edge_types for edge_type in wanted):
             graph = run.whole_graph()
+    allowed = allowed_items(run, options)
     return Ranker(
         scorer,
-        {"all": run.graph.nodes(run.graph.target[2]).to(scorer.device)},
+        {"all": run.graph.nodes(run.graph.target[2]).to(scorer.device) if allowed is None else allowed.items},
         int(options.k),
         keep_seen=options.include_seen,
         exclude=excluded_edges(graph, exclude, keep_seen=options.include_seen),
@@ -196,7 +198,20 @@ def _lists(
         pa.array(score[there].numpy()),
         reason.take(of_row),
     ]
-    return Table(pa.table(columns, schema=LISTS), users.to_pylist(), behind)
+    return Table(pa.table(columns, schema=LISTS), users.to_pylist(), behind, _short(ranker, there.sum(1)))
+
+
+def _short(ranker: Ranker, length: Tensor) -> tuple[str, ...]:
+    """What is said of users who get less than was asked for since the rest of what they lack is filtered out.
+
+    length: LongTensor [U], of their lists."""
+    left, short = len(ranker.catalog), int((length < ranker.depth).sum())
+    if not short or not ranker.depth <= left < ranker.num_items:
+        return ()
+    return (
+        f"{short:,} of {len(length):,} users get fewer than k = {ranker.depth} items: the filters leave {left:,}, and "
+        "what a user has is left out",
+    )
 
 
 def _steps(run: TrainedModel, query: Query, rows: Tensor, start: int) -> Steps:

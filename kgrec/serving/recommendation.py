@@ -17,6 +17,7 @@ from torch import Tensor
 from kgrec._deprecation import renamed_option
 from kgrec.errors import KgrecError, some
 from kgrec.serving.answers import Table, joined, write_parts
+from kgrec.serving.filters.allowed_items import allowed_items
 from kgrec.serving.input_tables import InputTable, id_list, is_one_id
 from kgrec.serving.list_options import ListOptions, takes_list_options
 from kgrec.serving.new_users import new_users
@@ -129,15 +130,16 @@ def tables_for(run: TrainedModel, users: object, options: ListOptions, *, histor
         named = [] if isinstance(asked, range) else asked.to_pylist()
         new = new_users(run, history, named, skip_unknown=options.skip_unknown)
     local, notes = _known(run, asked, set(new.names) if new else set(), options.skip_unknown)
-    ranker = ranker_for(run, options)
+    ranker, allowed = ranker_for(run, options), allowed_items(run, options)
 
     def tables() -> Iterator[Table]:
-        said = (*notes, *(new.notes if new else ()))
+        said = (*notes, *(new.notes if new else ()), *(allowed.notes_on(options.k) if allowed else ()))
         parts = known_lists(run, ranker, local, options) if len(local) else iter(())
         if new is not None:
             parts = itertools.chain(parts, new_lists(run, ranker, new, options))
         first = next(parts, None)
-        yield replace(first or no_lists(), notes=said)
+        first = no_lists() if first is None else first  # an empty table is an answer too
+        yield replace(first, notes=(*said, *first.notes))
         yield from parts
 
     return tables()

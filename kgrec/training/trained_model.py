@@ -102,6 +102,11 @@ class TrainedModel:
         assert self.path is not None
         return load_whole_graph(self.path, self.graph)
 
+    @cached_property
+    def kept(self) -> dict[str, dict[Any, Any]]:
+        """What answers have made of this run and keep for the next ones, by what it is."""
+        return {}
+
     @property
     def was_refit(self) -> bool:
         """Whether it was trained anew on train + valid, so that it knows the edges of valid."""

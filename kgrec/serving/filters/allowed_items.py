@@ -1,0 +1,132 @@
+"""Which items lists may show, by the conditions that are asked for. Made once for a run, and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kgrec.errors import KgrecError
+from kgrec.graph import Graph
+from kgrec.serving.filters.condition_text import Condition
+from kgrec.serving.filters.fact_paths import FactPath, path_of
+from kgrec.serving.filters.value_matches import matches
+from kgrec.serving.list_options import ListOptions
+from kgrec.training.trained_model import TrainedModel
+
+KEPT = 256  #: conditions, and combinations of them, that a run keeps
+
+
+@dataclass(frozen=True, eq=False)
+class AllowedItems:
+    """The items that lists may show."""
+
+    mask: np.ndarray  #: bool [I], by local number
+    items: Tensor  #: LongTensor [n], flat, rising, where the model is
+    notes: tuple[str, ...] = ()  #: what is to be said of how they were found
+
+    def notes_on(self, k: int) -> tuple[str, ...]:
+        """The notes, and one where fewer items are allowed than a list is to have."""
+        if len(self.items) >= k:
+            return self.notes
+        short = f"the filters leave {len(self.items):,} of {len(self.mask):,} items, fewer than k = {k}"
+        return (*self.notes, short)
+
+
+def allowed_items(run: TrainedModel, options: ListOptions) -> AllowedItems | None:
+    """The items that a list may show; None: all of them, as nothing is asked.
+
+    Raises UnknownName for names and values that are not there, KgrecError where a condition cannot be read, where it
+    leaves no item, and where the run has no facts (it was trained with --lean).
+    """
+    if not options.where and not options.not_:
+        return None
+    kept = run.kept.setdefault("allowed items", {})
+    key = tuple(options.where), tuple(options.not_)
+    if key not in kept:
+        kept[key] = _allowed(run, options)
+        _forget_oldest(kept)
+    return kept[key]
+
+
+def _allowed(run: TrainedModel, options: ListOptions) -> AllowedItems:
+    items_type = run.graph.target[2]
+    items = run.graph.range(items_type)
+    left = np.ones(len(items), bool)
+    for said, text, mask in _filters(run, options):
+        before, left = int(left.sum()), left & mask
+        if not left.any():
+            these = "items" if before == len(left) else "items that the filters before it leave"
+            raise KgrecError(
+                f"no item is left: {said} leaves out all {before:,} {these}; take it away, or ask for less"
+                f"{'' if mask.any() else _below(run.whole_graph(), items_type, text)}",
+                value=text,
+            )
+    flat = torch.from_numpy(np.flatnonzero(left) + items.start).to(run.device)
+    return AllowedItems(left, flat)
+
+
+def _filters(run: TrainedModel, options: ListOptions) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Each filter: what to call it, its text, and which items it leaves, bool [I]."""
+    for text in options.where:
+        yield f"where {text!r}", text, _mask(run, "where", text)
+    for text in options.not_:
+        yield f"not {text!r}", text, ~_mask(run, "not", text)
+
+
+def _mask(run: TrainedModel, option: str, text: str) -> np.ndarray:
+    """Which items meet a condition, bool [I]; it is the same mask whether they are wanted or left out."""
+    kept = run.kept.setdefault("conditions", {})
+    if text not in kept:
+        try:
+            kept[text] = meets(run.whole_graph(), run.graph.target[2], text)
+        except KgrecError as error:
+            raise type(error)(f"{option} {text!r}: {error}", value=error.value) from error
+        _forget_oldest(kept)
+    return kept[text]
+
+
+def meets(graph: Graph, node_type: str, text: str) -> np.ndarray:
+    """Which nodes of a type meet a condition: bool [N]. One without a value meets none, `!=` neither.
+
+    >>> import pandas as pd
+    >>> made = pd.DataFrame([("tea", "Acme"), ("mug", "Umbra")], columns=["source", "target"])
+    >>> graph = Graph.from_frames(edges={("item", "made_by", "brand"): made})
+    >>> meets(graph, "item", "made_by=Acme").tolist(), meets(graph, "item", "brand!=Acme").tolist()
+    ([True, False], [False, True])
+    """
+    asked, path = _read(graph, node_type, text)
+    found = matches(graph, path, asked)
+    met = path.back(graph, found.meets, node_type)
+    return path.back(graph, found.has, node_type) & ~met if asked.operator == "!=" else met
+
+
+def _read(graph: Graph, node_type: str, text: str) -> tuple[Condition, FactPath]:
+    """A condition and what its name means: the first reading whose name is known."""
+    first: KgrecError | None = None
+    for asked in Condition.readings(text):
+        try:
+            return asked, path_of(graph, asked.name, node_type)
+        except KgrecError as error:
+            first = first or error
+    assert first is not None
+    raise first
+
+
+def _below(graph: Graph, node_type: str, text: str) -> str:
+    """A hint for a condition that no item meets, where the nodes that it ends at are above others of their type, to
+    which items may be linked: how to count these too. "" where they are not."""
+    asked, path = _read(graph, node_type, text)
+    ends = path.ends if path.column is None and not path.hops[-1].repeated else ()
+    for source, relation, target in graph.edge_types:
+        if source == target and source in ends and len(ends) == 1:
+            return f"; to count what is below too, say {asked.name}/{relation}*{asked.operator}{'|'.join(asked.values)}"
+    return ""
+
+
+def _forget_oldest(kept: dict[object, object]) -> None:
+    while len(kept) > KEPT:
+        kept.pop(next(iter(kept)))
