@@ -173,7 +173,7 @@ def test_the_ids_of_linked_nodes_are_iris_too() -> None:
         ("blurb>=5", "'blurb' has text, such as 'a tea'"),
         ("made<soon", "'made' has dates, such as '2024-02-29', and 'soon' is none"),
         ("image=1", "'image' is a column of vectors"),
-        ("country=s", "no column, .*; it is a column of 'brand': from item say 'of_brand/country'"),
+        ("country=s", "no column, .*; it is further away: from item say 'of_brand/country'"),
         ("place=Sweden", "'place' of item; it is further away: from item say 'of_brand/owned_by/place'"),
         ("of_brand/category=all", "no column, relation or node type 'category' of brand"),
         ("price/brand=3", "'price' is a column of item, and a path goes on behind it"),

@@ -199,13 +199,12 @@ def _unknown(graph: Graph, types: tuple[str, ...], name: str, last: bool, start:
             f"{name!r} is a column of {of}, and a path goes on behind it; only the last name of a path may be a column",
             value=name,
         )
+    what = "column, relation or node type"
     if path := _way_to(graph, bare, start):
-        whose = [one for one in graph.node_types if bare in graph.features.get(one, {})]
-        where = f"it is a column of {some(whose)}" if whose else "it is further away"
-        return UnknownName(
-            f"no column, relation or node type {name!r} of {of}; {where}: from {start} say {path!r}", value=name
-        )
-    return unknown_name("column, relation or node type", name, dict.fromkeys(_names_at(graph, types, last)), f"of {of}")
+        return UnknownName(f"no {what} {name!r} of {of}; it is further away: from {start} say {path!r}", value=name)
+    if whose := [one for one in graph.node_types if bare in graph.features.get(one, {})]:
+        return UnknownName(f"no {what} {name!r} of {of}; it is a column of {some(whose)}", value=name)
+    return unknown_name(what, name, dict.fromkeys(_names_at(graph, types, last)), f"of {of}")
 
 
 def _names_at(graph: Graph, types: Iterable[str], last: bool) -> Iterable[str]:
