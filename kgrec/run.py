@@ -61,9 +61,10 @@ class Run(TrainedModel):
 
         options: the fields of ListOptions. Left out is what a user has by the target relation, and nothing else that
         the user did. include_seen: that is shown too. exclude: behaviours such as "viewed", or several, whose items are
-        left out as well, with `include_seen` these alone. why: `reason` names the past items that the model looked at,
-        and `Table.why` lists them, for models with attention. skip_unknown: leave out users and items of a history that
-        the run does not know, which `Table.notes` says.
+        left out as well, with `include_seen` these alone. why: `reason` names the past items behind a list, and
+        `Table.why` lists them (user, item, label, attention, evidence, strength), by what `evidence` says: the model's
+        attention, how far the list's scores fall without an item, or the cosine of vectors (`serving.evidence.Kind`).
+        skip_unknown: leave out users and items of a history that the run does not know, which `Table.notes` says.
 
         One of whom the model knows nothing (no history that it reads, and where it knows users by their ids none in
         training) gets the most popular items in training, whose numbers of users are the scores, and `reason` says "no
@@ -72,7 +73,7 @@ class Run(TrainedModel):
 
         Ids are text or whole numbers, where 7 is the id "7". Raises UnknownName for unknown ids, and KgrecError for ids
         of several types, missing ids and decimal numbers, an empty history, a table without its column, a k above the
-        number of items, a model that reads no histories or cannot say why.
+        number of items, and a history for a model that reads none.
 
         >>> import kgrec
         >>> import pandas as pd

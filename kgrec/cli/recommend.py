@@ -49,7 +49,7 @@ def recommend(
         ),
     ] = None,
     why: Annotated[
-        bool, typer.Option("--why", help="List the past items behind a list, with their attention.")
+        bool, typer.Option("--why", help="List the past items behind a list, and say by what it is known.")
     ] = False,
     skip_unknown: Annotated[
         bool, typer.Option("--skip-unknown", help="Leave out users, and a history's items, that are not known.")

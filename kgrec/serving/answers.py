@@ -44,7 +44,7 @@ class Table:
 
     arrow: pa.Table  #: the rows
     users: Sequence[str] | None = None  #: whom it answers, in order, also those without a row; None: it is of no users
-    why: Table | None = None  #: of lists: the past items behind them (user, item, label, attention), if asked for
+    why: Table | None = None  #: of lists: the past items behind them, by user, if asked for
     notes: tuple[str, ...] = ()  #: what was left out, one sentence each
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -14,11 +15,12 @@ from torch import Tensor
 from kgrec.errors import KgrecError
 from kgrec.evaluation.excluded_edges import excluded_edges
 from kgrec.evaluation.ranking import Best, Ranker, Scorer, scoring
-from kgrec.evaluation.served_users import REASONS
+from kgrec.evaluation.served_users import REASONS, ServedBy
 from kgrec.graph.behaviours import check_excluded
 from kgrec.graph.vocabulary import Vocabulary
 from kgrec.model import Query
 from kgrec.serving.answers import Table
+from kgrec.serving.evidence import Kind, PastItems, kind_of, past_items, sentence
 from kgrec.serving.filters.allowed_items import allowed_items
 from kgrec.serving.list_options import ListOptions
 from kgrec.serving.new_users import NewUsers
@@ -27,7 +29,6 @@ from kgrec.training.trained_model import TrainedModel
 
 CHUNK = 4096  #: users that are answered at once
 CELLS = 4_194_304  #: rows of a chunk at most
-NAMED = 3  #: past items that a reason names
 
 #: of what is recommended
 LISTS = pa.schema(
@@ -40,20 +41,27 @@ LISTS = pa.schema(
         ("reason", pa.string()),
     ]
 )
-#: of the past items behind it
-STEPS = pa.schema([("user", pa.string()), ("item", pa.string()), ("label", pa.string()), ("attention", pa.float32())])
+#: of the past items behind it; `evidence` is by what that is known (see `Kind`), `strength` how much one counts, and
+#: `attention` the same where it is attention, else null
+STEPS = pa.schema(
+    [
+        ("user", pa.string()),
+        ("item", pa.string()),
+        ("label", pa.string()),
+        ("attention", pa.float32()),
+        ("evidence", pa.string()),
+        ("strength", pa.float32()),
+    ]
+)
+
+STEP = ("row", "item", "strength")  #: what is kept of a past item
 
 REASON_OF = {int(code): text for code, text in REASONS.items()}
 
-#: The step of each user, local number and share of all attention to the user's steps: [n] each, users rising
-Steps = tuple[Tensor, Tensor, Tensor]
-
 
 def check_options(run: TrainedModel, options: ListOptions) -> None:
-    """Raise KgrecError for options that the run has no lists for: a wrong k, or a model that cannot say why."""
+    """Raise KgrecError for options that the run has no lists for: a wrong k."""
     check_k(run, options.k)
-    if options.why:
-        must_explain(run)
 
 
 def check_k(run: TrainedModel, k: int, name: str = "k") -> None:
@@ -97,13 +105,6 @@ def must_know_interactions(run: TrainedModel) -> None:
             "this run was trained on facts alone (--facts-only), so it knows nothing of what users like; train it "
             "again without --facts-only"
         )
-
-
-def must_explain(run: TrainedModel) -> None:
-    """Raise KgrecError where the model has no attention over what a user did."""
-    nobody = torch.empty(0, dtype=torch.long, device=run.device)
-    if not run.model.reads_history or run.model.attention(Query(nobody, nobody.view(0, 0))) is None:
-        raise KgrecError(f"{run.name} cannot say why; a model with attention over what a user did is wanted: gruatt")
 
 
 def known_lists(run: TrainedModel, ranker: Ranker, local: Tensor, options: ListOptions) -> Iterator[Table]:
@@ -169,24 +170,24 @@ def _lists(
     served = torch.zeros(len(users), dtype=torch.int8)
     item = torch.full((len(users), ranker.depth), pad)
     score = torch.full((len(users), ranker.depth), -torch.inf)
-    steps: list[Steps] = []
+    kind, steps = kind_of(ranker.scorer) if options.why else None, list[PastItems]()
     with scoring(run.model):
         for rows in batches:
             query, found = best(rows)
-            place = rows.cpu()
+            place, by = rows.cpu(), ranker.service.of(query)
             item[place], score[place] = found.item.cpu(), found.score.float().cpu()
-            served[place] = ranker.service.of(query).cpu()
-            if options.why:
-                steps.append(_steps(run, query, place, start))
+            served[place] = by.cpu()
+            if kind is not None:
+                by_model = (by < ServedBy.POPULARITY).nonzero().squeeze(1)
+                behind = past_items(ranker.scorer, kind, query.rows(by_model), found.item[by_model])
+                steps.append(replace(behind, row=place[by_model.cpu()][behind.row.cpu()]))
     there = item != pad  # a user who has seen nearly all gets fewer
     row, rank = there.nonzero(as_tuple=True)
     ids, labels = _named(run, item[there] - start)
     reason = pa.nulls(len(users), pa.string())
-    behind = None
-    if options.why:
-        row_of, local, share = (torch.cat(column) for column in zip(*steps))
-        order = row_of.argsort(stable=True)
-        behind, reason = _why(run, users, (row_of[order], local[order], share[order]))
+    behind_all = None
+    if kind is not None:
+        behind_all, reason = _why(run, users, kind, steps)
     otherwise = pa.array([REASON_OF.get(code) for code in served.tolist()], pa.string())
     reason = pc.coalesce(otherwise, reason)
     of_row = pa.array(row.numpy())
@@ -198,7 +199,7 @@ def _lists(
         pa.array(score[there].numpy()),
         reason.take(of_row),
     ]
-    return Table(pa.table(columns, schema=LISTS), users.to_pylist(), behind, _short(ranker, there.sum(1)))
+    return Table(pa.table(columns, schema=LISTS), users.to_pylist(), behind_all, _short(ranker, there.sum(1)))
 
 
 def _short(ranker: Ranker, length: Tensor) -> tuple[str, ...]:
@@ -214,38 +215,21 @@ def _short(ranker: Ranker, length: Tensor) -> tuple[str, ...]:
     )
 
 
-def _steps(run: TrainedModel, query: Query, rows: Tensor, start: int) -> Steps:
-    """The steps that the model looked at, most attention first."""
-    attention = run.model.attention(query)
-    assert attention is not None
-    share, order = attention.cpu().sort(dim=1, descending=True, stable=True)
-    there = share > 0
-    history = query.history.cpu().gather(1, order)
-    return rows[:, None].expand_as(order)[there], history[there] - start, share[there].float()
-
-
-def _why(run: TrainedModel, users: pa.Array, steps: Steps) -> tuple[Table, pa.Array]:
-    """The table of the steps behind the lists, and a sentence a user, null for one without a step."""
-    row, local, share = steps
-    ids, labels = _named(run, local)
-    table = pa.table([users.take(pa.array(row.numpy())), ids, labels, pa.array(share.numpy())], schema=STEPS)
+def _why(run: TrainedModel, users: pa.Array, kind: Kind, steps: list[PastItems]) -> tuple[Table, pa.Array]:
+    """The table of the past items behind the lists, and a sentence a user, null for one of whom nothing is to be
+    said."""
+    row, item, strength = (torch.cat([getattr(one, name).cpu() for one in steps]) for name in STEP)
+    order = row.argsort(stable=True)
+    row, item, strength = row[order], item[order], strength[order]
+    ids, labels = _named(run, item - run.graph.range(run.graph.target[2]).start)
+    numbers = pa.array(strength.numpy())
+    attention = numbers if kind is Kind.ATTENTION else pa.nulls(len(row), pa.float32())
+    evidence = pa.repeat(pa.scalar(kind.value), len(row))
+    table = pa.table([users.take(pa.array(row.numpy())), ids, labels, attention, evidence, numbers], schema=STEPS)
     bounds = [0, *torch.bincount(row, minlength=len(users)).cumsum(0).tolist()]
-    text, shares = labels.to_pylist(), share.tolist()
-    sentences = [_sentence(text[a:b], shares[a:b]) if b > a else None for a, b in pairwise(bounds)]
+    text, values = labels.to_pylist(), strength.tolist()
+    sentences = [sentence(kind, text[a:b], values[a:b], run.name) for a, b in pairwise(bounds)]
     return Table(table), pa.array(sentences, pa.string())
-
-
-def _sentence(labels: list[str], shares: list[float]) -> str:
-    """The past items of most attention.
-
-    >>> _sentence(["Alien", "Brazil"], [0.75, 0.25])
-    'because of Alien (75 %), Brazil (25 %)'
-    >>> _sentence(["a", "b", "c", "d", "e"], [0.4, 0.3, 0.2, 0.06, 0.04])
-    'because of a (40 %), b (30 %), c (20 %) and 2 more'
-    """
-    named = ", ".join(f"{label} ({share:.0%})".replace("%", " %") for label, share in zip(labels[:NAMED], shares))
-    more = f" and {len(labels) - NAMED} more" if len(labels) > NAMED else ""
-    return f"because of {named}{more}"
 
 
 def _named(run: TrainedModel, local: Tensor) -> tuple[pa.Array, pa.Array]:

@@ -17,11 +17,21 @@ from torch import Tensor
 from kgrec._deprecation import renamed_option
 from kgrec.errors import KgrecError, some
 from kgrec.serving.answers import Table, joined, write_parts
+from kgrec.serving.evidence import Kind
 from kgrec.serving.filters.allowed_items import allowed_items
 from kgrec.serving.input_tables import InputTable, id_list, is_one_id
 from kgrec.serving.list_options import ListOptions, takes_list_options
 from kgrec.serving.new_users import new_users
-from kgrec.serving.ranked_lists import CHUNK, LISTS, check_options, known_lists, new_lists, no_lists, ranker_for
+from kgrec.serving.ranked_lists import (
+    CHUNK,
+    LISTS,
+    STEPS,
+    check_options,
+    known_lists,
+    new_lists,
+    no_lists,
+    ranker_for,
+)
 from kgrec.sources.tables.text_streams import text_lines
 from kgrec.training.trained_model import TrainedModel
 
@@ -29,15 +39,26 @@ if TYPE_CHECKING:
     import rich.table
 
 SCHEMA = LISTS  #: of a file of lists
+SHOWN = 10  #: past items that are printed
+
+#: What is printed above how much past items count
+MEASURED = {
+    Kind.ATTENTION: "attention",
+    Kind.WITHOUT: "fall without it",
+    Kind.COSINE: "cosine",
+    Kind.NOTHING: "strength",
+}
 
 
 @dataclass(frozen=True)
 class Step:
-    """A past item, and how much the model looked at it."""
+    """A past item behind a list, and how much it counts."""
 
     item: str  #: external id
     label: str
-    attention: float  #: the share of all attention to the user's history
+    attention: float | None  #: the share of all attention to the user's history; None where it is known otherwise
+    evidence: str = Kind.ATTENTION.value  #: by what it is known
+    strength: float | None = None  #: how much it counts by that; None: as its attention says
 
 
 @dataclass(frozen=True)
@@ -48,7 +69,7 @@ class Recommendations:
     items: list[str]  #: external ids
     labels: list[str]  #: what to show; the id where an item has no label
     scores: list[float]  #: of the model, higher is better
-    why: tuple[Step, ...] | None = None  #: the past items that the model looked at, most attention first, if asked for
+    why: tuple[Step, ...] | None = None  #: the past items behind it, the one that counts most first, if asked for
     #: what the list comes from, where it is not the user's history ("no history, by popularity") or where it is asked
     reason: str | None = None
 
@@ -64,20 +85,24 @@ class Recommendations:
         """A rich table to print, with ids and labels as they stand: brackets in them are no markup."""
         from kgrec.text_tables import text_table
 
-        # what the model looked at has a table of its own
-        because = f" ({self.reason})" if self.reason is not None and not self.why else ""
+        because = f" ({self.reason})" if self.reason is not None else ""
         table = text_table(f"for {self.user}{because}", ["", "item", "label"], ["score"])
         for rank, (item, label, score) in enumerate(zip(self.items, self.labels, self.scores), 1):
             table.add_row(str(rank), item, label, f"{score:.4f}")
         return table
 
     def why_table(self) -> rich.table.Table:
-        """A rich table of the past items behind the list, as `table`."""
+        """A rich table of the past items behind the list that count most, as `table`."""
         from kgrec.text_tables import text_table
 
-        table = text_table(f"because of, for {self.user}", ["item", "label"], ["attention"])
-        for step in self.why or ():
-            table.add_row(step.item, step.label, f"{step.attention:.4f}")
+        steps = self.why or ()
+        kind = steps[0].evidence if steps else Kind.ATTENTION.value
+        table = text_table(f"because of, for {self.user}", ["item", "label"], [MEASURED[Kind(kind)]])
+        for step in steps[:SHOWN]:
+            strength = step.attention if step.strength is None else step.strength
+            table.add_row(step.item, step.label, f"{strength:.4f}")
+        if len(steps) > SHOWN:
+            table.add_row("", f"and {len(steps) - SHOWN:,} more", "")
         return table
 
     def to_arrow(self) -> pa.Table:
@@ -95,7 +120,7 @@ def recommend(run: TrainedModel, users: Iterable[str], **options: Any) -> list[R
     users are answered in step, one who is named twice by two lists; `Run.recommend` gives a Table instead.
 
     Raises UnknownName for a user that the run does not know, BadData for ids of several types, missing ids and decimal
-    numbers, KgrecError where k is more than the catalog, and where the model cannot say why.
+    numbers, KgrecError where k is more than the catalog.
     """
     ids = id_list([users] if is_one_id(users) else users, "users").to_pylist()
     lists = lists_for(run, ids, ListOptions.of(options, "kgrec.recommend", refused=["skip_unknown"]))
@@ -153,7 +178,7 @@ def by_user(table: Table) -> list[Recommendations]:
     if table.why is not None:
         steps = replace(table.why, users=table.users)
         of_steps = _bounds(steps)
-        found = zip(*(_grouped(steps, name, of_steps) for name in ("item", "label", "attention")))
+        found = zip(*(_grouped(steps, name, of_steps) for name in STEPS.names[1:]))
         whys = [tuple(map(Step, *step)) for step in found]
     first = pa.array([start if start < stop else None for start, stop in bounds], pa.int64())
     reasons = table.arrow["reason"].combine_chunks().take(first).to_pylist()  # one a user, as all its rows have it
