@@ -588,4 +588,4 @@ def test_the_command(folder):
     ]
     assert Graph.load(folder).features["item"]["year"].schema.categories == ("1979", "1980", "1984")
     done = CliRunner().invoke(app, ["adopt", str(folder), "--kind", "year"])
-    assert done.exit_code == 1 and "--kind year: TYPE.COLUMN=KIND is wanted" in str(done.exception)
+    assert done.exit_code == 1 and "--kind year: write it as TYPE.COLUMN=KIND" in str(done.exception)

@@ -338,8 +338,10 @@ def test_what_is_no_field_of_it_is_said(tmp_path) -> None:
     with pytest.raises(KgrecError, match=r"weight='-1' of adversarial: .*greater than or equal to 0"):
         training_settings(None, ["adversarial.weight=-1"])
     for name in ("training.adversarial", "training.adversarial.weight"):
-        with pytest.raises(KgrecError, match=f"--set {name}: its fields are set alone, as adversarial.epsilon"):
+        with pytest.raises(
+            KgrecError, match=f"--set {name}: set fields of adversarial one by one, such as adversarial.epsilon"
+        ):
             training_settings(None, [f"{name}=1", "adversarial.epsilon=1"])
     (tmp_path / "fields.yaml").write_text("training: {adversarial: 1}")
-    with pytest.raises(KgrecError, match="a mapping of fields is wanted under `adversarial:`"):
+    with pytest.raises(KgrecError, match="`adversarial:` must be a mapping of fields"):
         training_settings(tmp_path / "fields.yaml", [])

@@ -270,7 +270,7 @@ def test_compare_says_how_runs_differ(shop, runs):
         low, high = one["interval"]
         assert low < one["difference"] < high < 0 and one["p"] < 0.05  # two epochs of MF are far below EASE
     text = kgrec(*arguments, "--reference", "best", "--confidence", "0.9").stdout
-    assert f"less {runs / 'ease'}" in text.replace("\n", "") and "90 % interval" in text
+    assert f"difference from {runs / 'ease'}" in text.replace("\n", "") and "90 % interval" in text
 
 
 def test_backtest_trains_anew_for_each_window(shop, tmp_path):

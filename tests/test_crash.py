@@ -80,7 +80,7 @@ def test_an_output_is_absent_as_before_whole_or_partial(outcomes, tmp_path, befo
 @pytest.mark.parametrize(
     ("kind", "code", "said", "wrong"),
     [
-        ("TERM", 143, "stopped by a signal; nothing is left half-written", []),
+        ("TERM", 143, "stopped by a signal; no half-written files are left", []),
         ("TERM", 1, "", ["exit code 1 and not 143: []"]),
         ("INT", 130, "", []),
         ("KILL", 0, "", ["exit code 0 after it was killed"]),

@@ -170,7 +170,7 @@ def test_json_and_tables(graph: Graph) -> None:
     text = " ".join(out.getvalue().split())
     for words in (
         "person made film 2 2",
-        "edges a user 0 to 3, median 1, mean 1.3; 1 without",
+        "edges of each user 0 to 3, median 1, mean 1.3; 1 with none",
         "density 33.3333%",
         "items with facts 2 of 3 (66.7%)",
         "1 of 2 (50.0%)",
@@ -211,5 +211,5 @@ def test_doctor_names_what_is_missing() -> None:
     found = doctor.doctor() | {"versions": {"rdflib": None}, "optional": {"timm": False}, "memory": {"total": None}}
     out = io.StringIO()
     doctor.show(found, Console(file=out, width=120))
-    assert "missing: install kgrec again" in out.getvalue() and "pip install timm" in out.getvalue()
-    assert "not known" in out.getvalue()
+    assert "missing: reinstall kgrec" in out.getvalue() and "pip install timm" in out.getvalue()
+    assert "unknown" in out.getvalue()

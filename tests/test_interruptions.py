@@ -370,7 +370,7 @@ def test_processes_of_a_training_end_with_it(shop, tmp_path):
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=300)
-    assert process.returncode == 130 and "Traceback" not in said and "nothing is left half-written" in said
+    assert process.returncode == 130 and "Traceback" not in said and "no half-written files are left" in said
     assert names(tmp_path) == ["m.checkpoint"]
     until = time.monotonic() + 60  # multiprocessing's tracker of resources ends a moment after the last of them
     while alive_in_session(process.pid) and time.monotonic() < until:
@@ -441,6 +441,6 @@ def test_a_signal_cleans_up(shop, tmp_path, where, number):
     _, said = process.communicate(timeout=60)
     assert "Traceback" not in said and names(tmp_path) == []
     if number != signal.SIGINT:
-        assert process.returncode == 128 + number and "nothing is left half-written" in said
+        assert process.returncode == 128 + number and "no half-written files are left" in said
     else:
         assert process.returncode in (1, 130)

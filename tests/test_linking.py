@@ -381,7 +381,7 @@ def test_facts_only_is_kept_with_the_run(films, tmp_path):
 
 
 def test_facts_only_is_of_task_link(films):
-    with pytest.raises(KgrecError, match=r"task 'ranking' learns from them; it is of task link alone: say --task link"):
+    with pytest.raises(KgrecError, match=r"but task 'ranking' learns from them; use --task link, or"):
         TrainingJob("distmult", facts_only=True)
     with pytest.raises(KgrecError, match=r"task 'ctr' learns from them"):
         train("mf", films, task="ctr", facts_only=True)
@@ -453,11 +453,13 @@ def test_a_run_of_facts_is_measured_again_and_recommends(films, tmp_path):
 
 
 def test_a_task_is_set_and_a_model_without_it_is_refused(films):
-    with pytest.raises(KgrecError, match=r"'ease' has no task 'link', only ranking; those that have it: .*transr"):
+    with pytest.raises(
+        KgrecError, match=r"'ease' cannot be trained for task 'link', only for ranking; models for this task: .*transr"
+    ):
         train("ease", films, task="link")
     with pytest.raises(UnknownName, match="no task 'lnik'; did you mean 'link'"):
         train("transe", films, task="lnik")
-    with pytest.raises(KgrecError, match="task 'link' is asked for, and 'ranking' by the field"):
+    with pytest.raises(KgrecError, match="asks for task 'link', but the model's field `task` is 'ranking'"):
         train("transe", films, task="link", config={"task": "ranking"})
     with pytest.raises(KgrecError, match=r"ndcg@10 measure what users are shown"):
         train("transe", films, task="link", metrics=["ndcg@10"])
@@ -482,6 +484,6 @@ def test_the_command_line(films, tmp_path):
     words = ["train", "complex", str(graph), "--task", "link", "--facts-only", "--epochs", "1", "--set", "dim=4"]
     assert "trained on facts alone" in CliRunner().invoke(app, [*words, "--device", "cpu"]).stdout
     refused = CliRunner().invoke(app, ["train", "mf", str(graph), "--facts-only"])
-    assert isinstance(refused.exception, KgrecError) and "say --task link" in str(refused.exception)
+    assert isinstance(refused.exception, KgrecError) and "use --task link" in str(refused.exception)
     with pytest.raises(KgrecError, match="measured by the ranks of held-out facts, which no user owns"):
         compare([run, shutil.copytree(run, tmp_path / "same")])

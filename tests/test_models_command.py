@@ -50,7 +50,7 @@ def test_a_model_is_explained() -> None:
     text, _ = kgrec("models", "transe")
     assert text.startswith("TransE: each relation is a translation that takes a fact's head to its tail.\n")
     assert "Bordes et al. 2013" in text
-    assert "tasks: ranking, link" in text and "users are known by their ids" in text
+    assert "tasks: ranking, link" in text and "new users: no, only users of the graph" in text
     (row,) = [line for line in text.splitlines() if line.split()[:1] == ["p"]]
     assert " ".join(row.split()) == (
         "p choice: 1, 2 2 norm of the distance: 1 (sum of absolute differences) or 2 (Euclidean)"

@@ -194,13 +194,13 @@ def test_the_command_line_says_it(graph, tmp_path):
     graph.save(folder)
     words = ["train", "popularity", str(folder), "--split", "last_n:1"]
     shown = CliRunner().invoke(app, words).stdout
-    assert "left out: 3 target edges that are no clicks; --all-edges takes them for clicks" in shown
+    assert "left out: 3 target edges that are no clicks; --all-edges keeps them" in shown
     assert "clicks alone" in shown
     noise = ["--noise", "0.34", "--kinds", "drop", "--seeds", "1", "--split", "last_n:1"]
     done = CliRunner().invoke(app, ["robustness", "popularity", str(folder), *noise])
     assert "left out: 3 target edges that are no clicks" in done.stdout
     every = json.loads(CliRunner().invoke(app, [*words, "--all-edges", "--json"]).stdout)
     assert every["protocol"] == "last_n:1; full ranking"
-    assert "5 of 8; rankings learn from clicks alone" in CliRunner().invoke(app, ["info", str(folder)]).stdout
+    assert "5 of 8 edges; rankings learn from clicks only" in CliRunner().invoke(app, ["info", str(folder)]).stdout
     assert info(graph)["clicks"] == {"clicks": 5, "others": 3}
     assert info(replace(graph, edge_features={}))["clicks"] is None

@@ -319,12 +319,12 @@ def test_the_commands_say_what_became_of_repeats(tmp_path):
     graph, run = tmp_path / "graph", tmp_path / "run"
     common = ("--metrics", "hit_rate@1", "--device", "cpu")
     shown = kgrec("train", "popularity", graph, "--split", SPEC, "--out", run, *common)
-    missed = "3 of 5 held-out pairs are repeats and count as missed (the hit rate is at most 0.6667); say --repeats"
+    missed = "3 of 5 held-out pairs are repeats and count as missed (the hit rate is at most 0.6667); use --repeats"
     assert missed in shown
     assert missed in kgrec("evaluate", run, graph)
-    skipped = "3 of 5 held-out pairs are repeats and are skipped, and with them 1 user who has no other"
+    skipped = "3 of 5 held-out pairs are repeats and are skipped; 1 user has no other pair and is skipped too"
     assert skipped in kgrec("evaluate", run, graph, "--repeats", "skip")
-    ranked = "3 of 5 held-out pairs are repeats, which are ranked as other items are"
+    ranked = "3 of 5 held-out pairs are repeats and are ranked like other items"
     assert ranked in kgrec("evaluate", run, graph, "--repeats", "recommend")
     windows = ("--every", "5m", "--windows", "1", "--no-valid")
     days = [(user, item, time * 60) for user, item, time in RATED]

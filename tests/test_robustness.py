@@ -303,7 +303,7 @@ def test_the_command_writes_json_and_a_plot(planted, tmp_path):
     assert f"recall@10 {result['clean']['recall@10']['values'][0]:.4f}" in lines[0]
     assert "exists already" in kgrec(*arguments, code=1)[1]
     text = kgrec(*arguments, "--overwrite")[0]
-    assert "shilling 0.2" in text and "Pushed items" in text and "what is lost of clean" in text
+    assert "shilling 0.2" in text and "Pushed items" in text and "loss against clean" in text
     measured = train("ease", planted, split=SPEC, config={"l2": 100}, metrics=["recall@10"]).metrics["counts"]["test"]
     assert result["counts"] == measured and f"measured on {measured['users']} users" in text
 

@@ -489,7 +489,9 @@ def test_a_figure_over_few_users_says_so(capsys: pytest.CaptureFixture[str]) -> 
     rows = [line.split() for line in text.splitlines()]
     assert ["metric", "test", "test_warm", "test_cold"] in rows and ["users", "1,200", "30", "29"] in rows
     assert ["candidates", "50", "43", "7"] in rows
-    assert [line for line in text.splitlines() if "too few" in line] == ["test_cold: too few users to tell (29)"]
+    assert [line for line in text.splitlines() if "too few" in line] == [
+        "test_cold: only 29 users, too few for a reliable mean"
+    ]
     assert "9 of 1,200 users have no history in training: 9 served by popularity" in text
 
 
@@ -506,11 +508,14 @@ def test_windows_and_comparisons_over_few_users_say_so_too(
     graph_of(later).save(tmp_path / "later")
     window = ("--every", "3m", "--windows", 1, "--no-valid", "--metrics", "mrr@5")
     text = spoken(capsys, monkeypatch, "backtest", "popularity", tmp_path / "later", *window)
-    assert "users without history by popularity" in text and "1970-01-01T00:19Z: too few users to tell (3)" in text
+    assert (
+        "users without history by popularity" in text
+        and "1970-01-01T00:19Z: only 3 users, too few for a reliable mean" in text
+    )
     for model in ("popularity", "ease"):
         train(model, graph_of(later), split="by_time:01200,01200", metrics=["mrr@5"], out=tmp_path / model)
     text = spoken(capsys, monkeypatch, "compare", tmp_path / "popularity", tmp_path / "ease", "--resamples", 10)
-    assert "the comparison: too few users to tell (3)" in text
+    assert "the comparison: only 3 users, too few for a reliable mean" in text
 
 
 def test_metrics_of_before_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:

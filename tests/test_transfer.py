@@ -193,7 +193,7 @@ def test_a_part_of_a_run_is_taken_by_name(planted: Graph, tmp_path) -> None:
         )  # fmt: skip
         torch.testing.assert_close(run.model.user.weight, getattr(first.model, part).user.weight)
         assert run.metrics["init"]["part"] == part
-    with pytest.raises(KgrecError, match="give --init RUN too"):
+    with pytest.raises(KgrecError, match="but no run is named; add --init RUN"):
         train("mf", planted, split=split, config=still, init_part="generator")
 
 
@@ -245,7 +245,7 @@ def test_a_run_over_another_graph_starts_one_by_ids_whatever_its_split(planted: 
     app(["train", "mf", str(tmp_path / "graph"), *how, "--init-part", "item"], standalone_mode=False)
     shown = " ".join(capsys.readouterr().out.split())
     assert "(mf, its item): vectors: item 40 of 40 from item" in shown and "not taken: user.weight" in shown
-    assert "of another graph, so whether it has seen what is held out here cannot be told" in shown
+    assert "it was trained on another graph, so it may have seen edges that are held out here" in shown
 
 
 def test_a_run_over_other_edges_of_the_same_ids_is_one_over_another_graph(planted: Graph, tmp_path) -> None:

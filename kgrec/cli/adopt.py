@@ -1,4 +1,4 @@
-"""`kgrec adopt`: a folder that another engine wrote or changed becomes a graph folder, in its place."""
+"""`kgrec adopt`: turn a folder that another engine wrote or changed into a graph folder, in place."""
 
 from __future__ import annotations
 
@@ -14,35 +14,42 @@ from kgrec.errors import KgrecError
 
 def adopt(
     folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="nodes/TYPE.parquet, edges/SOURCE__RELATION__TARGET.parquet.")
+        Path,
+        typer.Argument(
+            metavar="FOLDER", help="A folder with nodes/TYPE.parquet and edges/SOURCE__RELATION__TARGET.parquet."
+        ),
     ],
     target: Annotated[
-        str | None, typer.Option("--target", help="The relation to recommend, where the folder does not say it.")
+        str | None, typer.Option("--target", help="The relation to recommend, if the folder does not name it.")
     ] = None,
     kinds: Annotated[
         list[str] | None,
         typer.Option(
             "--kind",
-            help="TYPE.COLUMN=KIND, or RELATION.COLUMN: numeric, categorical, multi, text, vector; ignore drops it.",
+            help="What a column holds, as TYPE.COLUMN=KIND or RELATION.COLUMN=KIND. KIND is numeric, categorical, "
+            "multi, text or vector; ignore drops the column. May be repeated.",
         ),
     ] = None,
     edges_by: Annotated[
         str | None,
-        typer.Option("--edges-by", help="What source and target are: numbers of rows, or ids. Text is ids by default."),
+        typer.Option(
+            "--edges-by",
+            help="What the columns source and target hold: numbers (of rows) or ids. By default text columns hold ids.",
+        ),
     ] = None,
     new_order: Annotated[
-        bool, typer.Option("--new-order", help="The rows' order as it stands now is meant, whatever it was before.")
+        bool, typer.Option("--new-order", help="Accept the rows in their present order, even if it has changed.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Take a folder that pandas, DuckDB or Spark wrote or changed as a graph folder: checks it, and writes it anew."""
+    """Check a folder that pandas, DuckDB or Spark wrote or changed, and make a graph folder of it, in place."""
     from kgrec.sources.adopting import adopt as take
 
     chosen = {}
     for one in kinds or []:
         column, equals, kind = one.rpartition("=")
         if not equals or "." not in column:
-            raise KgrecError(f"--kind {one}: TYPE.COLUMN=KIND is wanted, such as item.year=numeric")
+            raise KgrecError(f"--kind {one}: write it as TYPE.COLUMN=KIND, such as item.year=numeric")
         chosen[column] = kind
     report = take(folder, target=target, kinds=chosen, edges_by=edges_by, new_order=new_order)  # type: ignore[arg-type]
     print_json(report.to_json()) if as_json else say(report)

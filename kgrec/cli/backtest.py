@@ -1,4 +1,4 @@
-"""`kgrec backtest`: a model trained anew for each of several windows of time."""
+"""`kgrec backtest`: train and test a model once for each of several time windows."""
 
 from __future__ import annotations
 
@@ -22,15 +22,20 @@ def backtest(
     model: ModelName,
     graph: GraphFolder,
     *,
-    every: Annotated[str, typer.Option("--every", help="A window's length: 30m, 12h, 7d or 2w.")],
-    windows: Annotated[int, typer.Option("--windows", help="How many, the last of which ends with the data.")],
-    out: Annotated[Path | None, typer.Option("--out", help="A JSON file to write.")] = None,
+    every: Annotated[str, typer.Option("--every", help="Length of a time window, such as 30m, 12h, 7d or 2w.")],
+    windows: Annotated[
+        int, typer.Option("--windows", help="Number of windows. The last one ends where the data ends.")
+    ],
+    out: Annotated[Path | None, typer.Option("--out", help="A JSON file to write the result to.")] = None,
     repeats: Annotated[str | None, job_option("--repeats")] = None,
-    no_valid: Annotated[bool, typer.Option("--no-valid", help="Train on all before a window, for all epochs.")] = False,
+    no_valid: Annotated[
+        bool,
+        typer.Option("--no-valid", help="No validation: train on everything before a window, for all epochs."),
+    ] = False,
     training: TrainingOptions,
     result: ResultOptions,
 ) -> None:
-    """Train a model anew for each of several windows of time, on what was before, and measure it in them."""
+    """Test a model on several time windows: for each window, train it on what was before, and measure it in it."""
     from kgrec.studies.backtesting import backtest as test_windows
     from kgrec.studies.backtesting import duration
 
@@ -58,7 +63,7 @@ def _minute(time: int) -> str:
 
 
 def show(result: Backtest, screen: Console) -> None:
-    """The same as tables."""
+    """Print the result as tables."""
     counted = ["train", "valid", "test", "users", "new", "no history"]
     table = plain(f"{result.model} ({result.protocol})", ["test from", "to"], counted)
     for window in result.windows:
@@ -77,11 +82,11 @@ def show(result: Backtest, screen: Console) -> None:
         screen.print(line)
     for window in result.windows:
         if window.skipped is not None:
-            screen.print(f"{window.span} is skipped: {window.skipped}")
+            screen.print(f"window {window.span} was skipped: {window.skipped}")
 
 
 def together(counts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Counts of repeats of several windows as those of one: sums, and the mean of what hit rates can reach.
+    """The repeat counts of several windows in one: the sums, and the mean of the highest possible hit rates.
 
     >>> one = {"choice": "miss", "ranked": "catalog", "pairs": 1, "held_out_pairs": 4, "highest_hit_rate": 0.5}
     >>> together([one, one | {"highest_hit_rate": 1.0}])["highest_hit_rate"]

@@ -1,4 +1,4 @@
-"""`kgrec build`: the files that a recipe names become a graph folder."""
+"""`kgrec build`: make a graph folder from the files that a recipe names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kgrec.cli.output import print_json, say
 
 
 def build(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe such as graphs/ml-1m.yaml.")],
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe (YAML) such as graphs/ml-1m.yaml.")],
     out: Annotated[Path, typer.Option("--out", help="The graph folder to write.")],
     data: Data = None,
     overwrite: Overwrite = False,

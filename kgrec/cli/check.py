@@ -1,4 +1,4 @@
-"""`kgrec check`: every problem of the files behind a recipe, or of a graph folder."""
+"""`kgrec check`: list every problem in the files of a recipe, or in a graph folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ def check(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Report every problem of the files behind a recipe, or of a graph folder; exit code 1 if anything is wrong."""
+    """List every problem in the files that a recipe names, or in a graph folder. The exit code is 1 if there are
+    errors."""
     from dataclasses import asdict
 
     from kgrec.sources.checking import check as find_problems

@@ -1,4 +1,4 @@
-"""`kgrec compare`: runs beside each other."""
+"""`kgrec compare`: the test results of several runs side by side."""
 
 from __future__ import annotations
 
@@ -17,19 +17,31 @@ if TYPE_CHECKING:
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN ...", help="Run folders of one protocol.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN RUN ...", help="Run folders that were measured with the same protocol.")
+    ],
     reference: Annotated[
-        str | None, typer.Option("--reference", help="A run, or `best` by the first metric; default: the first.")
+        str | None,
+        typer.Option(
+            "--reference",
+            help="The run that all others are compared with; `best` is the best by the first metric. Default: the "
+            "first run.",
+        ),
     ] = None,
     metrics: Annotated[
-        str | None, typer.Option("--metrics", help="Such as recall@20,ndcg@20; default: all that all runs have.")
+        str | None,
+        typer.Option(
+            "--metrics", help="Metrics to compare, such as recall@20,ndcg@20. Default: all metrics that every run has."
+        ),
     ] = None,
-    confidence: Annotated[float, typer.Option("--confidence", help="Of the intervals.")] = 0.95,
-    resamples: Annotated[int, typer.Option("--resamples", help="Draws of users behind the intervals.")] = 2000,
-    seed: Annotated[int, typer.Option("--seed", help="Of these draws.")] = 0,
+    confidence: Annotated[float, typer.Option("--confidence", help="Confidence level of the intervals.")] = 0.95,
+    resamples: Annotated[
+        int, typer.Option("--resamples", help="Number of bootstrap resamples of the users for the intervals.")
+    ] = 2000,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the bootstrap resamples.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Compare what runs measured on test, with intervals and tests of their differences, user by user."""
+    """Compare the test results of runs user by user, with confidence intervals and significance tests."""
     from kgrec.studies.comparison import compare as compare_runs
 
     result = compare_runs(
@@ -44,11 +56,11 @@ def compare(
 
 
 def show(comparison: Comparison, screen: Console) -> None:
-    """The same as tables."""
+    """Print the comparison as tables."""
     title = f"{comparison.protocol}, {comparison.num_users:,} users"
     for table in by_metric("run", comparison.test, title=title, width=screen.width):
         screen.print(table)
-    title = f"less {comparison.reference}; p by Wilcoxon, corrected by Holm"
+    title = f"difference from {comparison.reference}; p: Wilcoxon test with Holm correction"
     interval_of = f"{100 * comparison.confidence:.4g} % interval"
     table = plain(title, ["metric", "run"], ["difference", interval_of, "p"])
     for one in comparison.differences:

@@ -1,4 +1,4 @@
-"""`kgrec doctor`: what is installed and what this machine offers, for a report of what went wrong."""
+"""`kgrec doctor`: installed versions and what this machine offers, to add to a bug report."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ PACKAGES = (
 )
 
 OPTIONAL = {
-    "tensorboard": "logs for TensorBoard: pip install 'kgrec[tensorboard]'",
-    "matplotlib": "plots: pip install 'kgrec[plot]'",
-    "sentence_transformers": "vectors of texts: pip install sentence-transformers",
-    "timm": "vectors of images: pip install timm",
-    "pyg_lib": "not needed; PyG's own samplers use it",
+    "tensorboard": "for TensorBoard logs: pip install 'kgrec[tensorboard]'",
+    "matplotlib": "for plots: pip install 'kgrec[plot]'",
+    "sentence_transformers": "for vectors of texts: pip install sentence-transformers",
+    "timm": "for vectors of images: pip install timm",
+    "pyg_lib": "not needed; only PyG's own samplers use it",
 }
-"""Modules that kgrec goes without, and what for and how to get them."""
+"""Optional modules: what each is for, and how to install it."""
 
 
 def doctor_command(as_json: Json = False) -> None:
-    """Say what is installed and what this machine offers: versions, devices, threads, optional parts."""
+    """Show what is installed and what this machine offers: versions, devices, threads, memory, optional modules."""
     facts = doctor()
     print_json(facts) if as_json else show(facts, console())
 
 
 def doctor() -> dict[str, Any]:
-    """Versions, devices, threads, memory, and which optional parts are there: plain data that JSON can hold.
+    """Versions, devices, threads, memory, and which optional modules are installed, as plain data for JSON.
 
-    Memory is in bytes; None where the system does not say.
+    Memory is in bytes; None where the system does not report it.
     """
     from kgrec.memory import memory
 
@@ -90,7 +90,7 @@ def _devices() -> list[dict[str, Any]]:
 
 
 def _threads() -> dict[str, int]:
-    """Cores that this process may use, and the threads of torch and numba."""
+    """Number of cores that this process may use, and of the threads of torch and numba."""
     import numba
     import torch
 
@@ -100,19 +100,19 @@ def _threads() -> dict[str, int]:
 
 
 def show(found: dict[str, Any], screen: Console) -> None:
-    """The same as a table."""
+    """Print the facts as a table."""
     from kgrec.text_tables import text_table
 
     table = text_table("", ["what", "found"], headings=False)
     table.add_row("python", f"{found['python']} on {found['platform']}")
     for name, version in found["versions"].items():
-        table.add_row(name, version or "missing: install kgrec again")
+        table.add_row(name, version or "missing: reinstall kgrec")
     for device in found["devices"]:
         memory = f", {device['memory'] / 2**30:.1f} GiB" if "memory" in device else ""
         table.add_row(device["device"], device["name"] + memory)
     table.add_row("threads", ", ".join(f"{count} {name}" for name, count in found["threads"].items()))
     sizes = ((name, size) for name, size in found["memory"].items() if size is not None)
-    table.add_row("memory", ", ".join(f"{size / 2**30:.1f} GiB {name}" for name, size in sizes) or "not known")
+    table.add_row("memory", ", ".join(f"{size / 2**30:.1f} GiB {name}" for name, size in sizes) or "unknown")
     for name, is_there in found["optional"].items():
-        table.add_row(name, "there" if is_there else f"not there ({OPTIONAL[name]})")
+        table.add_row(name, "installed" if is_there else f"not installed ({OPTIONAL[name]})")
     screen.print(table)

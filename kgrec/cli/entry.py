@@ -1,4 +1,4 @@
-"""The kgrec command: thin; every option is a field of a config or an argument of a library function."""
+"""The kgrec command. It is thin: every option is a field of a config or an argument of a library function."""
 
 from __future__ import annotations
 
@@ -40,24 +40,24 @@ from kgrec.cli.train import train
 from kgrec.errors import KgrecError
 from kgrec.printable import printable
 
-# what its parsers find odd is logged with the term as it came, control characters and all
+# rdflib's parsers log a strange term as it is, with its control characters
 logging.getLogger("rdflib").addHandler(logging.NullHandler())
 
-SECONDS_TO_CLEAN = 5.0  #: for which a further signal is not heeded
-SECONDS_TO_RAISE = 0.02  #: until a signal that came where nothing can be raised is raised again
+SECONDS_TO_CLEAN = 5.0  #: after a signal, how long further signals are ignored
+SECONDS_TO_RAISE = 0.02  #: how long to wait before raising a signal again that came where Python ignores exceptions
 
 
 def wait_briefly() -> None:
-    """Let OpenMP's threads spin some microseconds and then sleep; to be called before torch starts.
+    """Let waiting OpenMP threads spin for some microseconds and then sleep. Call this before torch starts.
 
-    By default they never stop spinning, and a batch takes ten times as long where another process shares the cores.
+    By default they spin without end, and a batch takes ten times as long when another process shares the cores.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 class CleanGroup(TyperGroup):
-    """Commands whose usage errors repeat what was typed with control characters escaped."""
+    """A group of commands. Its usage errors show what the user typed with control characters escaped."""
 
     def make_context(self, *args: Any, **extra: Any) -> Any:
         with escaped_messages():
@@ -70,7 +70,7 @@ class CleanGroup(TyperGroup):
 
 @contextmanager
 def escaped_messages() -> Iterator[None]:
-    """While this lasts, the message of a usage error is made fit for a terminal."""
+    """Inside this context, control characters in the message of a usage error are escaped."""
     try:
         yield
     except Exception as error:
@@ -83,14 +83,14 @@ def escaped_messages() -> Iterator[None]:
 app = typer.Typer(
     name="kgrec",
     cls=CleanGroup,
-    help="Files to one graph, models on it, recommendations in your own ids.",
+    help="Build one graph from your files, train recommender models on it, and get recommendations with your own ids.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
     rich_markup_mode="rich",
 )
 
-#: By name, in the order that `kgrec --help` lists them
+#: Name -> command, in the order in which `kgrec --help` lists them
 COMMANDS: dict[str, Callable[..., None]] = {
     "build": build,
     "adopt": adopt,
@@ -113,7 +113,7 @@ for name, command in COMMANDS.items():
 
 
 class Stopped(SystemExit):
-    """A signal asked the command to end; the exit code is 128 and the signal's number, as shells say it."""
+    """A signal asked the command to end. The exit code is 128 plus the signal's number, as in shells."""
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
@@ -122,17 +122,17 @@ class Stopped(SystemExit):
 
 @contextmanager
 def stopped_cleanly() -> Iterator[None]:
-    """While this lasts, Ctrl-C, SIGTERM, and SIGHUP when a terminal is closed, end the command with Stopped: what is
-    half-written is removed. A single operation of torch that is under way comes to its end first.
+    """Inside this context, Ctrl-C, SIGTERM and SIGHUP (a closed terminal) end the command with Stopped. Half-written
+    files are removed. A torch operation that is running is finished first.
 
-    Where Python ignores what is raised, in a callback from C or in a destructor, it is raised again a moment later.
+    Python ignores exceptions in a callback from C or in a destructor. There, Stopped is raised again a moment later.
     """
     stopped_at = -math.inf
 
     def stop(number: int, _: object) -> None:
         nonlocal stopped_at
         if time.monotonic() - stopped_at < SECONDS_TO_CLEAN:
-            return  # `timeout`, for one, sends it twice
+            return  # `timeout`, for example, sends it twice
         stopped_at = time.monotonic()
         raise Stopped(number)
 
@@ -146,7 +146,7 @@ def stopped_cleanly() -> Iterator[None]:
         again.daemon = True
         again.start()
 
-    in_main = threading.current_thread() is threading.main_thread()  # where alone handlers can be set
+    in_main = threading.current_thread() is threading.main_thread()  # only there can handlers be set
     usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
     before = {one: signal.getsignal(one) for one in usual}
     numbers = [one for one in usual if in_main and before[one] == usual[one]]
@@ -155,7 +155,7 @@ def stopped_cleanly() -> Iterator[None]:
     show_ignored, sys.unraisablehook = sys.unraisablehook, not_ignored
     try:
         yield
-    except Exception as error:  # of what was interrupted, in the place of the interruption
+    except Exception as error:  # the interrupted code may raise its own error in place of Stopped
         stopped = _stopped_within(error)
         if stopped is None:
             raise
@@ -167,32 +167,31 @@ def stopped_cleanly() -> Iterator[None]:
 
 
 def _stopped_within(error: BaseException | None) -> Stopped | None:
-    """The signal during whose handling an error was raised, such as by code that closes what it has not opened yet."""
+    """The Stopped that led to an error, if one did: code that is interrupted may close what it has not opened yet."""
     while error is not None and not isinstance(error, Stopped):
         error = error.__context__
     return error
 
 
 def main() -> None:
-    """The entry point: what cannot be done is said in one message, with exit code 1; a signal's code is 128 + its
-    number."""
-    # Ctrl-C while Python ends is no traceback
+    """The entry point. An error is one message on stderr and exit code 1; a signal gives exit code 128 + its number."""
+    # Ctrl-C while Python shuts down ends without a traceback
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_DFL)
     try:
         with stopped_cleanly(), former_names_as_notes():
             wait_briefly()
             for name in ("stdout", "stderr"):
-                if getattr(sys, name) is None:  # it was closed, as by `>&-`
+                if getattr(sys, name) is None:  # the shell closed it, as with `>&-`
                     setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
             for stream in (sys.stdout, sys.stderr):
-                if isinstance(stream, io.TextIOWrapper):  # what its encoding lacks is written as an escape
+                if isinstance(stream, io.TextIOWrapper):  # characters outside its encoding are written as escapes
                     stream.reconfigure(errors="backslashreplace")
             try:
                 app()
             finally:
-                sys.stdout.flush()  # here, where a full disk is an error as any other
+                sys.stdout.flush()  # here a full disk is reported like any other error
     except Stopped:
-        status("stopped by a signal; nothing is left half-written")
+        status("stopped by a signal; no half-written files are left")
         raise
     except KgrecError as error:
         status(f"error: {error}")
@@ -204,7 +203,7 @@ def main() -> None:
 
 @contextmanager
 def former_names_as_notes() -> Iterator[None]:
-    """While this lasts, warnings of former names, which Python hides by default, are notes on stderr, once each."""
+    """Inside this context, a warning about a former name is a note on stderr, once each. Python hides it by default."""
     shown: set[str] = set()
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:

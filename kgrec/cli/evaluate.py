@@ -1,4 +1,4 @@
-"""`kgrec evaluate`: a run measured on the test edges of a graph."""
+"""`kgrec evaluate`: measure a run on the test edges of a graph."""
 
 from __future__ import annotations
 
@@ -13,16 +13,23 @@ from kgrec.cli.output import print_json, show_metrics
 def evaluate(
     run: RunFolder,
     graph: GraphFolder,
-    split: Annotated[str | None, typer.Option("--split", help="A SPEC; default: the run's own.")] = None,
-    candidates: Annotated[str | None, typer.Option("--candidates", help="A list in the graph, or all.")] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", help="What is held out. Default: the split of the run.")
+    ] = None,
+    candidates: Annotated[
+        str | None,
+        typer.Option("--candidates", help="Items to rank: the name of a candidate list in the graph, or `all`."),
+    ] = None,
     repeats: Annotated[
-        str | None, typer.Option("--repeats", help="miss, skip or recommend, as in train; default: the run's own.")
+        str | None,
+        typer.Option("--repeats", help="miss, skip or recommend, see `kgrec train --help`. Default: as in the run."),
     ] = None,
     exclude: Annotated[
         str | None,
         typer.Option(
             "--exclude",
-            help="Behaviours such as viewed,carted, whose items lists lack too, or `none`; default: the run's own.",
+            help="Other behaviours, such as viewed,carted, whose items are left out of the lists too, or `none`. "
+            "Default: as in the run.",
         ),
     ] = None,
     metrics: Metrics = None,
@@ -30,7 +37,7 @@ def evaluate(
     model: TrustedModel = None,
     as_json: Json = False,
 ) -> None:
-    """Measure a run on the test edges of a graph."""
+    """Measure a run on the test edges of a graph. The graph must have the same nodes as the run."""
     from kgrec.run import Run
 
     trained = Run.load(run, trust=model, device=device)

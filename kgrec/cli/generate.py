@@ -1,4 +1,4 @@
-"""`kgrec generate`: synthetic users sampled from a trained gan."""
+"""`kgrec generate`: sample synthetic users from a trained gan model."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ if TYPE_CHECKING:
 
 def generate(
     run: RunFolder,
-    users: Annotated[int, typer.Option("--users", help="How many synthetic users.")],
-    out: Annotated[Path, typer.Option("--out", help="The .csv or .parquet file to write: user, item, synthetic.")],
-    seed: Annotated[int, typer.Option("--seed", help="Of all that is drawn.")] = 0,
+    users: Annotated[int, typer.Option("--users", help="Number of synthetic users.")],
+    out: Annotated[
+        Path, typer.Option("--out", help="The .csv or .parquet file to write. Columns: user, item, synthetic.")
+    ],
+    seed: Annotated[int, typer.Option("--seed", help="Seed of all random numbers.")] = 0,
     device: Device = "auto",
     overwrite: Overwrite = False,
     csv_safe: CsvSafe = False,
     as_json: Json = False,
 ) -> None:
-    """Sample synthetic users from a trained gan, and say how they compare with the real ones."""
+    """Sample synthetic users from a trained gan model, and compare them with the real users."""
     from kgrec.run import Run
     from kgrec.studies.generation import generate as sample
     from kgrec.table_files import refuse_out, write
@@ -40,7 +42,7 @@ def generate(
 
 
 def show(generated: Generated, screen: Console) -> None:
-    """The report as a table."""
+    """Print the report as a table."""
     report = generated.report
     table = plain(
         f"{report['interactions']:,} interactions of {report['users']:,} synthetic users",

@@ -1,4 +1,4 @@
-"""`kgrec info`: what a graph holds, as plain tables."""
+"""`kgrec info`: tables that describe what a graph holds."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-LONGEST_NAME = 60  #: characters of a node in the sample of edges, at a terminal
+LONGEST_NAME = 60  #: characters of a node's name in the sample edges, at a terminal
 
 
 def info(
     graph: GraphFolder,
-    samples: Annotated[int, typer.Option("--samples", min=0, help="How many edges of each relation are shown.")] = 3,
+    samples: Annotated[
+        int, typer.Option("--samples", min=0, help="Number of sample edges to show for each relation.")
+    ] = 3,
     as_json: Json = False,
 ) -> None:
-    """Say what a graph holds: types, counts, sample edges, degrees, times, link coverage, features."""
+    """Describe a graph: node and edge types, counts, sample edges, degrees, times, link coverage, features, splits."""
     from kgrec.graph import Graph
     from kgrec.graph.description import info as describe
 
@@ -31,7 +33,7 @@ def info(
 
 
 def show(info: dict[str, Any], screen: Console) -> None:
-    """The same as tables."""
+    """Print the facts as tables."""
     for table in (
         _node_table(info),
         _relation_table(info["relations"]),
@@ -45,7 +47,7 @@ def show(info: dict[str, Any], screen: Console) -> None:
 
 
 def _table(title: str, *columns: str, numbers: str = "") -> Table:
-    """An empty table. numbers: names of the columns that hold numbers, which are set flush right."""
+    """An empty table. numbers: names of the columns that hold numbers; these are aligned right."""
     table = plain(title, columns, [])
     for column in table.columns:
         column.justify = "right" if str(column.header) in numbers.split() else "left"
@@ -70,7 +72,7 @@ def _relation_table(relations: list[dict[str, Any]]) -> Table:
 
 
 def _sample_table(relations: list[dict[str, Any]], longest: int | None) -> Table:
-    """Some edges of each relation. longest: characters of a node's name; None: all of it."""
+    """Some edges of each relation. longest: how many characters of a node's name are shown; None: all."""
     edges = [(relation, edge) for relation in relations for edge in relation["sample"]]
     extra = {
         "weight": any(edge["weight"] != 1 for _, edge in edges),
@@ -86,7 +88,7 @@ def _sample_table(relations: list[dict[str, Any]], longest: int | None) -> Table
 
 
 def _node_name(node: dict[str, str | None], longest: int | None) -> str:
-    """A node's label with its id, or its id alone."""
+    """A node's label with its id, or only its id."""
     label, name = (_cut(node[key] or "", longest) for key in ("label", "id"))
     return f"{label} ({name})" if label else name
 
@@ -101,11 +103,12 @@ def _interaction_table(info: dict[str, Any]) -> Table:
         table.add_row("target", "-".join(info["target"]))
         same = info["target"][0] == info["target"][2]  # as user follows user
         for end, name, way in (("user", info["target"][0], "from"), ("item", info["target"][2], "to")):
-            table.add_row(f"edges {way} a {name}" if same else f"edges a {name}", _summary_text(info["degrees"][end]))
+            edges = f"edges {way} each {name}" if same else f"edges of each {name}"
+            table.add_row(edges, _summary_text(info["degrees"][end]))
         if info["clicks"] is not None:
             clicks, others = info["clicks"]["clicks"], info["clicks"]["others"]
-            learned = "all" if info["standard"].get("positives") else "clicks alone"
-            table.add_row("clicks", f"{clicks:,} of {clicks + others:,}; rankings learn from {learned}")
+            learned = "all edges" if info["standard"].get("positives") else "clicks only"
+            table.add_row("clicks", f"{clicks:,} of {clicks + others:,} edges; rankings learn from {learned}")
         table.add_row("density", f"{info['density']:.4%}")
         links = info["links"]
         table.add_row("items with facts", f"{links['with_facts']:,} of {links['items']:,} ({links['share']:.1%})")
@@ -119,7 +122,7 @@ def _interaction_table(info: dict[str, Any]) -> Table:
 
 def _summary_text(summary: dict[str, float]) -> str:
     least, median, mean, most = (summary[name] for name in ("min", "median", "mean", "max"))
-    return f"{least:,} to {most:,}, median {median:g}, mean {mean:.1f}; {summary['without']:,} without"
+    return f"{least:,} to {most:,}, median {median:g}, mean {mean:.1f}; {summary['without']:,} with none"
 
 
 def _feature_table(info: dict[str, Any]) -> Table:

@@ -1,4 +1,4 @@
-"""`kgrec models`: what models there are, and what the settings of one mean."""
+"""`kgrec models`: list the models, or explain the settings of one."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What is to be known of a model before it is trained."""
+    """What a user can know about a model before training it."""
 
     name: str
     summary: str  #: one sentence
     tasks: tuple[str, ...]
-    new_users: bool  #: whether a user who is not in the graph is served by a history alone
-    paper: str  #: "": there is none
+    new_users: bool  #: whether it can recommend to a user who is not in the graph, from a history alone
+    paper: str  #: "" if there is none
     fields: list[FieldInfo]
 
     def to_json(self) -> dict[str, Any]:
@@ -42,18 +42,19 @@ class ModelInfo:
 
 def models(
     name: Annotated[
-        str | None, typer.Argument(metavar="[MODEL]", help="A model whose settings to explain; all are listed without.")
+        str | None,
+        typer.Argument(metavar="[MODEL]", help="A model whose settings to explain. Without it, all models are listed."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the models, or explain the settings of one, which --set and --config take."""
+    """List the models, or explain the settings of one. Settings are changed with --set and --config."""
     from kgrec import models as folder
 
     if name is not None:
         found = describe_model(name)
         print_json(found.to_json()) if as_json else show(found, console())
         return
-    broken = folder.broken()  # of other packages; the rest works
+    broken = folder.broken()  # models of other packages that cannot be imported; the others work
     for one, reason in broken.items():
         note(f"{one}: {reason}")
     listed = [describe_model(one) for one in folder.names() if one not in broken]
@@ -64,7 +65,7 @@ def models(
 
 
 def describe_model(name: str) -> ModelInfo:
-    """What a model is and takes, by its name or dotted path. Raises UnknownName for one that is not there."""
+    """What a model is, and its settings, by its name or dotted path. Raises UnknownName if there is no such model."""
     from kgrec import models as folder
     from kgrec.settings import describe
     from kgrec.training.job import tasks_of
@@ -81,7 +82,7 @@ def describe_model(name: str) -> ModelInfo:
 
 
 def summary_of(kind: type) -> str:
-    """The first sentence of a model's file, or of its class where the file says nothing."""
+    """The first sentence of the docstring of a model's file, or else of its class."""
     import sys
 
     for text in (sys.modules[kind.__module__].__doc__, kind.__doc__):
@@ -91,7 +92,7 @@ def summary_of(kind: type) -> str:
 
 
 def first_sentence(text: str) -> str:
-    """The first sentence of a docstring, in one line.
+    """The first sentence of a docstring, on one line.
 
     >>> first_sentence("MF: a vector a user (arXiv 1.2), and\\n    more. The rest.")
     'MF: a vector a user (arXiv 1.2), and more.'
@@ -101,27 +102,27 @@ def first_sentence(text: str) -> str:
 
 
 def show_all(listed: list[ModelInfo], screen: Console) -> None:
-    """A row a model."""
+    """Print a table with one row for each model."""
     table = plain("Models", ["name", "what it is", "tasks", "paper"], [])
     table.columns[0].no_wrap = table.columns[2].no_wrap = True
     for one in listed:
         table.add_row(one.name, one.summary, ", ".join(one.tasks), one.paper)
     screen.print(table)
-    screen.print("`kgrec models NAME` explains the settings of one; --set NAME=VALUE sets them")
+    screen.print("`kgrec models NAME` explains the settings of a model; change them with --set FIELD=VALUE")
 
 
 def show(one: ModelInfo, screen: Console) -> None:
-    """What a model is, and a row a field."""
+    """Print what a model is, and a table with one row for each setting."""
     screen.print(one.summary)
     facts = {
         "tasks": ", ".join(one.tasks),
-        "new users": "served by their history alone" if one.new_users else "not served; users are known by their ids",
+        "new users": "yes, by their history" if one.new_users else "no, only users of the graph",
         "paper": one.paper or "none",
     }
     for name, text in facts.items():
         screen.print(f"{name}: {text}")
     if not one.fields:
-        screen.print("It has no settings.")
+        screen.print("This model has no settings.")
         return
     from kgrec.settings import assigned
 
@@ -130,6 +131,6 @@ def show(one: ModelInfo, screen: Console) -> None:
     for field in one.fields:
         choices = ", ".join(map(assigned, field.choices))
         kind = f"{field.type}: {choices}" if choices else ", ".join(filter(None, [field.type, field.bounds]))
-        default = "(to be set)" if field.required else assigned(field.default)
+        default = "(required)" if field.required else assigned(field.default)
         table.add_row(field.name, kind, default, field.meaning)
     screen.print(table)

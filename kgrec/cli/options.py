@@ -1,4 +1,4 @@
-"""Options that several commands take: spelled once, as parameters of their own or as groups that commands share."""
+"""Options that several commands share, each defined once: as a single parameter, or in a group of options."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from kgrec.training.config import TrainingConfig
     from kgrec.training.job import TrainingJob
 
-#: Files and the classes in them whose fields are options; they are read, not imported, so that `kgrec --help` is quick
+#: Files with classes whose fields are options. They are read as text, not imported, so that `kgrec --help` is quick
 SETTINGS = (("training/job.py", "TrainingJob"), ("training/config.py", "TrainingConfig"))
 
 
 @functools.cache
 def _field_texts() -> dict[str, str]:
-    """What the fields of a training job and its settings mean, by name."""
+    """Field name -> the comment beside it, for the fields of TrainingJob and TrainingConfig."""
     found: dict[str, str] = {}
     for file, name in SETTINGS:
         source = (Path(kgrec.__file__).parent / file).read_text(encoding="utf-8")
@@ -34,41 +34,56 @@ def _field_texts() -> dict[str, str]:
 
 
 def job_option(flag: str) -> Any:
-    """The option of a field of TrainingJob or TrainingConfig, with the text beside that field as its help."""
+    """The option for a field of TrainingJob or TrainingConfig. Its help is the comment beside the field."""
     text = _field_texts()[flag.removeprefix("--").replace("-", "_")]
     return typer.Option(flag, help=f"{text[0].upper()}{text[1:]}.")
 
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `kgrec train --out` writes it.")]
 GraphFolder = Annotated[Path, typer.Argument(metavar="GRAPH", help="A graph folder, as `kgrec build` writes it.")]
-ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="A name of `kgrec models`, or a dotted path.")]
-Data = Annotated[Path | None, typer.Option("--data", help="The folder that the recipe's paths start from.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+ModelName = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A model of `kgrec models`, or the dotted path of your own.")
+]
+Data = Annotated[Path | None, typer.Option("--data", help="The folder that the paths in the recipe are relative to.")]
+Device = Annotated[str, typer.Option("--device", help="Where to compute: auto, cpu, cuda or cuda:N.")]
 Metrics = Annotated[str | None, job_option("--metrics")]
 TrustedModel = Annotated[
     str | None,
-    typer.Option("--model", help="The dotted path of your own model, to say that you trust it; more after commas."),
+    typer.Option(
+        "--model",
+        help="Needed to load a run of your own model: its dotted path, which says that you trust its code. Separate "
+        "several with commas.",
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON alone to stdout; all else goes to stderr.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what --out names.")]
+Json = Annotated[bool, typer.Option("--json", help="Print only JSON to stdout; everything else goes to stderr.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the file or folder that --out names, if it exists.")
+]
 CsvSafe = Annotated[
     bool,
-    typer.Option("--csv-safe", help="In CSV, put a ' before texts that a spreadsheet would read as formulas."),
+    typer.Option("--csv-safe", help="In CSV, put a ' before each text that a spreadsheet would read as a formula."),
 ]
-TableFile = Annotated[Path | None, typer.Option("--out", help="Write .parquet or .csv instead of printing.")]
+TableFile = Annotated[Path | None, typer.Option("--out", help="Write a .parquet or .csv file instead of printing.")]
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions:
-    """How a model is trained, whichever command trains it."""
+    """How a model is trained. Every command that trains takes these options."""
 
     task: Annotated[str | None, job_option("--task")] = None
     assignments: Annotated[
         list[str] | None,
-        typer.Option("--set", help="field=value; training.x=... and adversarial.x=... for the training's fields."),
+        typer.Option(
+            "--set",
+            help="A setting of the model, as field=value. Use training.field=value and adversarial.field=value for "
+            "settings of the training. May be repeated.",
+        ),
     ] = None
     config: Annotated[
-        Path | None, typer.Option("--config", help="A YAML file of fields, with `training:` for the training's.")
+        Path | None,
+        typer.Option(
+            "--config", help="A YAML file with settings of the model, and those of the training below `training:`."
+        ),
     ] = None
     epochs: Annotated[int | None, job_option("--epochs")] = None
     validate_every: Annotated[int | None, job_option("--validate-every")] = None
@@ -84,9 +99,9 @@ class TrainingOptions:
     precision: Annotated[str | None, job_option("--precision")] = None
 
     def job(self, model: str, command: str, **options: Any) -> TrainingJob:
-        """What training is asked for by these options and those of the command. command: its name, for messages.
+        """The training job of these options and of the command's own options. command: its name, for messages.
 
-        Raises UnknownName for a model, field or metric that is not there, KgrecError for a value of the wrong type.
+        Raises UnknownName for an unknown model, field or metric, KgrecError for a value of the wrong type.
         """
         from kgrec.training.job import TrainingJob
 
@@ -101,7 +116,7 @@ class TrainingOptions:
 
 @dataclasses.dataclass(frozen=True)
 class SplitOptions:
-    """What is held out, and what is ranked."""
+    """Which edges are held out, and which items are ranked."""
 
     split: Annotated[str | None, job_option("--split")] = None
     candidates: Annotated[str | None, job_option("--candidates")] = None
@@ -132,15 +147,15 @@ class FilterOptions:
 
 @dataclasses.dataclass(frozen=True)
 class ResultOptions:
-    """Where a result goes."""
+    """Where the result is written."""
 
     overwrite: Overwrite = False
     as_json: Json = False
 
 
 def with_options(function: Callable[..., None]) -> Callable[..., None]:
-    """A command with an option for each field of those of its parameters that are groups of options, dataclasses; the
-    function itself gets the groups."""
+    """A command in which each group of options (a parameter that is a dataclass) becomes one option for each field.
+    The function itself receives the groups."""
     hints = get_type_hints(function, include_extras=True)
     groups: dict[str, Any] = {name: kind for name, kind in hints.items() if dataclasses.is_dataclass(kind)}
     parameters = []
@@ -173,7 +188,7 @@ def _parameters(group: Any) -> list[inspect.Parameter]:
 
 
 def comma_separated(text: str | None) -> list[str] | None:
-    """The names that a text lists between commas; None where there is no text.
+    """The names in a comma-separated text; None if there is no text.
 
     >>> comma_separated("recall@20, ndcg@20")
     ['recall@20', 'ndcg@20']
@@ -184,8 +199,7 @@ def comma_separated(text: str | None) -> list[str] | None:
 def training_settings(
     config: Path | None, assignments: list[str], **options: Any
 ) -> tuple[dict[str, Any], TrainingConfig]:
-    """The model's fields and the training: those of the file, over them those of --set, over them options that are not
-    None."""
+    """The model's fields and the training config. --set overrides the file; options that are not None override both."""
     from kgrec.settings import configure
     from kgrec.training.config import AdversarialConfig, TrainingConfig
 
@@ -197,7 +211,7 @@ def training_settings(
 
 
 def _fields(config: Path | None, assignments: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The model's and the training's fields: those of the file, and over them those of --set."""
+    """The model's and the training's fields. --set overrides the file."""
     from kgrec.settings import parse_assignments
 
     fields = _read_config(config) if config is not None else {}
@@ -206,10 +220,14 @@ def _fields(config: Path | None, assignments: list[str]) -> tuple[dict[str, Any]
         group, dot, field = name.partition(".")
         if dot and group not in ("training", "adversarial"):
             raise KgrecError(
-                f"--set {name}: no group {group!r}; fields stand alone, or as training.field or adversarial.field"
+                f"--set {name}: there is no group {group!r}; write field=value for a setting of the model, "
+                "training.field=value or adversarial.field=value for one of the training"
             )
         if group == "training" and field.partition(".")[0] == "adversarial":
-            raise KgrecError(f"--set {name}: its fields are set alone, as adversarial.epsilon and adversarial.weight")
+            raise KgrecError(
+                f"--set {name}: set fields of adversarial one by one, such as adversarial.epsilon=0.5 and "
+                "adversarial.weight=1"
+            )
         if group == "adversarial":
             training["adversarial"] = {**training.get("adversarial", {}), field: value}
         elif dot:
@@ -227,7 +245,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     except KgrecError as error:
         raise KgrecError(f"--config {error}") from error
     if not isinstance(fields, dict) or not isinstance(fields.get("training", {}), dict):
-        raise KgrecError(f"--config {path}: a mapping of fields is wanted, with a mapping under `training:`")
+        raise KgrecError(f"--config {path}: the file must be a mapping of fields, and `training:` a mapping in it")
     if not isinstance(fields.get("training", {}).get("adversarial", {}), dict):
-        raise KgrecError(f"--config {path}: a mapping of fields is wanted under `adversarial:`, such as weight: 1")
+        raise KgrecError(f"--config {path}: `adversarial:` must be a mapping of fields, such as weight: 1")
     return fields

@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 
     from kgrec.training.trainer import Epoch
 
-LEAST_USERS_FOR_A_FIGURE = 30  #: a mean over fewer says little
-MARGINS = 3  #: characters that a column takes beside its text
+LEAST_USERS_FOR_A_FIGURE = 30  #: the mean over fewer users says little
+MARGINS = 3  #: characters that a column takes in addition to its text
 
 
 def plain(title: str, texts: Sequence[str], numbers: Sequence[str]) -> Table:
-    """An empty table: columns of texts, which fold where they are too long, and of numbers, which never do. All of it
-    is shown as it stands: brackets are no markup, and control characters are escaped."""
+    """An empty table. Columns of texts wrap where they are too long; columns of numbers never do. Cells are shown
+    literally: brackets are no markup, and control characters are escaped."""
     from kgrec.text_tables import text_table
 
     return text_table(title, texts, numbers)
 
 
 def by_metric(what: str, values: Mapping[str, Mapping[str, float]], *, title: str, width: int) -> Iterator[Table]:
-    """One row a name and one column a metric, in as many tables as the width (characters) asks for.
+    """One row for each name and one column for each metric, in as many tables as the width (characters) requires.
 
-    what: the names' heading; values: by name and metric, empty where a name lacks one.
+    what: heading of the names; values: by name and metric. A cell is empty if the name does not have the metric.
     """
     metrics = list(dict.fromkeys(metric for row in values.values() for metric in row))
     names = max(len(printable(name)) for name in [what, *values]) + MARGINS + 1
@@ -45,46 +45,46 @@ def by_metric(what: str, values: Mapping[str, Mapping[str, float]], *, title: st
 
 
 def console() -> Console:
-    """Where tables are printed: stdout, as wide as the terminal; where it is none, no line is folded or cut."""
+    """Where tables are printed: stdout, as wide as the terminal. If it is not a terminal, no line is wrapped or cut."""
     from kgrec.text_tables import TextConsole
 
     return TextConsole()
 
 
 def say(message: object) -> None:
-    """Lines on stdout, with what would control a terminal escaped."""
+    """Print lines on stdout, with control characters escaped."""
     print(printable(message, "\n"))
 
 
 def print_json(value: Any) -> None:
-    """One line of JSON on stdout."""
+    """Print one line of JSON on stdout."""
     print(json.dumps(value, ensure_ascii=False))
 
 
 def print_csv(text: str) -> None:
-    """CSV on stdout: exactly as a file would hold it, but at a terminal with what would control it escaped."""
+    """Print CSV on stdout, exactly as in a file; at a terminal, with control characters escaped."""
     print(printable(text, "\n") if sys.stdout.isatty() else text, end="")
 
 
 def status(message: str) -> None:
-    """A line on stderr, at once: how far a command is, or what it wrote. What would control a terminal is escaped."""
+    """Print a line on stderr at once: the progress of a command, or what it wrote. Control characters are escaped."""
     print(printable(message, "\n"), file=sys.stderr, flush=True)
 
 
 def note(message: str) -> None:
-    """Something on stderr that a user should know, and that stops nothing."""
+    """Print a note on stderr: something the user should know, but no error."""
     status(f"note: {message}")
 
 
 def progress(epoch: Epoch, metrics: Mapping[str, float]) -> None:
-    """A line an epoch: seconds, losses, what validation measured; and the model's warnings as notes."""
+    """Print one line for an epoch (seconds, losses, validation metrics), and the model's warnings as notes."""
     status(f"epoch {epoch.number}  {epoch.seconds:.2f} s  {listed(epoch.losses)}  {listed(metrics)}".rstrip())
     for warning in epoch.warnings:
         note(warning)
 
 
 def listed(values: Mapping[str, float]) -> str:
-    """Numbers by name in one line.
+    """Names and numbers on one line.
 
     >>> listed({"loss": 0.5, "ndcg@10": 0.25})
     'loss 0.5000, ndcg@10 0.2500'
@@ -93,8 +93,8 @@ def listed(values: Mapping[str, float]) -> str:
 
 
 def show_metrics(metrics: Mapping[str, Any]) -> None:
-    """What a run measured, as a table with what each column is of, and beneath it the rest of what is known of the
-    run."""
+    """Print a run's metrics as a table, with the number of users, items and pairs of each column, and below it the
+    other facts about the run."""
     parts = {part: metrics[part] for part in PARTS if metrics.get(part)}
     counts = {part: metrics.get("counts", {}).get(part, {}) for part in parts}
     for control, of_parts in metrics.get("control", {}).items():
@@ -123,30 +123,31 @@ def show_metrics(metrics: Mapping[str, Any]) -> None:
         screen.print(line)
     if metrics.get("self_edges"):
         number = metrics["self_edges"]
-        edges = f"{number:,} edges lead" if number > 1 else "1 edge leads"
-        screen.print(f"{edges} from a node to itself, left out: nobody is recommended to themselves")
+        edges = f"left out: {number:,} edge{'s' * (number != 1)} from a node to itself"
+        screen.print(f"{edges}; nobody is recommended to themselves")
     if "init" in metrics:
         screen.print(_start(metrics["init"]))
 
 
 def about_edges(left_out: int, repeats: Mapping[str, Any]) -> Iterator[str]:
-    """What became of edges, a line each: those that are no clicks, of which a ranking left out so many, and held-out
-    pairs that users had already, from their counts in metrics.json. Nothing where there are none."""
+    """Lines about edges that were left out or count differently, from the counts in metrics.json: target edges that are
+    no clicks, and held-out pairs that the user already had. No lines if there are none."""
     if left_out:
-        yield f"left out: {left_out:,} target edges that are no clicks; --all-edges takes them for clicks"
+        yield f"left out: {left_out:,} target edges that are no clicks; --all-edges keeps them"
     line = repeats_line(repeats)
     if line is not None:
         yield line
 
 
 def note_control(metrics: Mapping[str, Any]) -> None:
-    """A note where a run ends below its control on valid, with what to try next."""
+    """Print a note if a run ends below its control on valid. The note says what to try next."""
     if "below_control" in metrics:
         note(metrics["below_control"]["note"])
 
 
 def repeats_line(counts: Mapping[str, Any]) -> str | None:
-    """What became of held-out pairs that users had already, from the counts in metrics.json; None where there are none.
+    """What happened to held-out pairs that the user already had, from the counts in metrics.json; None if there are
+    none.
 
     >>> missed = {"choice": "miss", "ranked": "catalog", "pairs": 2, "held_out_pairs": 1_570, "highest_hit_rate": 0.72}
     >>> repeats_line(missed).partition(";")[0]
@@ -157,32 +158,34 @@ def repeats_line(counts: Mapping[str, Any]) -> str | None:
     repeats = f"{counts['pairs']:,} of {counts.get('held_out_pairs', 0):,} held-out pairs are repeats"
     if counts.get("choice") == "skip":
         left = counts.get("dropped_users", 0)
-        users = f"{left:,} users who have" if left > 1 else "1 user who has"
-        return f"{repeats} and are skipped" + (f", and with them {users} no other" if left else "")
+        users = f"{left:,} users have no other pair and are" if left > 1 else "1 user has no other pair and is"
+        return f"{repeats} and are skipped" + (f"; {users} skipped too" if left else "")
     if counts.get("ranked") == "nothing":
-        return f"{repeats}, predicted as the others are; say --repeats skip to leave them out"
+        return f"{repeats} and are predicted like the others; use --repeats skip to leave them out"
     if counts.get("ranked") == "lists":
-        return f"{repeats}, ranked where they are on a user's list; say --repeats skip to leave them out"
+        return (
+            f"{repeats} and are ranked if they are on the user's candidate list; use --repeats skip to leave them out"
+        )
     if counts.get("choice") == "recommend":
-        return f"{repeats}, which are ranked as other items are"
+        return f"{repeats} and are ranked like other items"
     highest = counts.get("highest_hit_rate", 1)
     limit = f" (the hit rate is at most {highest:.4f})" if highest < 1 else ""
-    return f"{repeats} and count as missed{limit}; say --repeats skip or recommend"
+    return f"{repeats} and count as missed{limit}; use --repeats skip to leave them out, or recommend to rank them"
 
 
 def too_few(users: Mapping[str, float]) -> Iterator[str]:
-    """A line for each figure that is a mean over too few users. users: how many by the figure's name.
+    """A line for each column that is a mean over too few users. users: number of users by the column's name.
 
     >>> list(too_few({"test": 1200, "test_cold": 7}))
-    ['test_cold: too few users to tell (7)']
+    ['test_cold: only 7 users, too few for a reliable mean']
     """
     for name, number in users.items():
         if number < LEAST_USERS_FOR_A_FIGURE:
-            yield f"{name}: too few users to tell ({number:,})"
+            yield f"{name}: only {number:,} user{'s' * (number != 1)}, too few for a reliable mean"
 
 
 def _without_history(counts: Mapping[str, int], users: int) -> str:
-    """Who has no edge in training, and by what they were served.
+    """How many users have no edge in training, and what their lists were made by.
 
     >>> _without_history({"users": 3, "by_popularity": 2, "by_profile": 1}, 1200)
     '3 of 1,200 users have no history in training: 2 served by popularity, 1 by profile'
@@ -193,7 +196,7 @@ def _without_history(counts: Mapping[str, int], users: int) -> str:
 
 
 def _start(start: Mapping[str, Any]) -> str:
-    """What a model started from: vectors by table, layers, and what was left as it was."""
+    """What a model started from: vectors by table, layers, and what was not taken."""
     vectors = [
         f"{name} {one['found']:,} of {one['nodes']:,} from {one['from']}" for name, one in start["vectors"].items()
     ]
@@ -202,6 +205,6 @@ def _start(start: Mapping[str, Any]) -> str:
     parts = {"vectors": vectors, "layers": [*start["layers"], *named], "not taken": left}
     said = "; ".join(f"{name}: {', '.join(part) if part else 'none'}" for name, part in parts.items())
     if start.get("other_graph"):
-        said += "; it is of another graph, so whether it has seen what is held out here cannot be told"
+        said += "; it was trained on another graph, so it may have seen edges that are held out here"
     part = f", its {start['part']}" if "part" in start else ""
     return f"started from {start['run']} ({start['model']}{part}): {said}"

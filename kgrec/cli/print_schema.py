@@ -6,9 +6,9 @@ import json
 
 
 def schema() -> None:
-    """Print the JSON Schema of recipes, by which an editor completes and checks them.
+    """Print the JSON Schema of recipes. With it, an editor can complete and check recipes.
 
-    The first line of a recipe names it: `# yaml-language-server: $schema=recipe.schema.json`.
+    Name the schema in the first line of a recipe: `# yaml-language-server: $schema=recipe.schema.json`.
     """
     from kgrec.sources.recipe.recipe_schema import recipe_schema
 

@@ -1,4 +1,4 @@
-"""`kgrec robustness`: how much a model loses under noise."""
+"""`kgrec robustness`: how much worse a model becomes when its training data has noise."""
 
 from __future__ import annotations
 
@@ -32,19 +32,24 @@ def robustness(
     model: ModelName,
     graph: GraphFolder,
     *,
-    noise: Annotated[str, typer.Option("--noise", help="Rates; 0 is always there.")] = "0,0.05,0.1,0.2,0.4",
+    noise: Annotated[
+        str, typer.Option("--noise", help="Noise rates. Rate 0 is always measured.")
+    ] = "0,0.05,0.1,0.2,0.4",
     kinds: Annotated[
-        str, typer.Option("--kinds", help="Of add, drop, swap, shilling, bandwagon and embedding.")
+        str,
+        typer.Option("--kinds", help="Kinds of noise: add, drop, swap, shilling, bandwagon, embedding."),
     ] = "add,drop",
-    seeds: Annotated[int, typer.Option("--seeds", help="How many, from --seed on.")] = 3,
-    targets: Annotated[int, typer.Option("--targets", help="Items that fake users push.")] = 5,
-    out: Annotated[Path | None, typer.Option("--out", help="A folder to write, with JSON and a plot.")] = None,
+    seeds: Annotated[int, typer.Option("--seeds", help="Number of seeds, counted from --seed.")] = 3,
+    targets: Annotated[int, typer.Option("--targets", help="Number of items that fake users push.")] = 5,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="A folder to write the result to, as JSON and as a plot.")
+    ] = None,
     held_out: SplitOptions,
     training: TrainingOptions,
     result: ResultOptions,
 ) -> None:
-    """Measure how much a model loses where what it learns from has noise in it: false, lost and disordered edges, fake
-    users, moved vectors."""
+    """Measure how much worse a model becomes when its training data has noise: false, missing or swapped edges, fake
+    users, or disturbed node vectors."""
     from kgrec.studies.robustness_study import measure_robustness, read_rates
 
     job = training.job(
@@ -70,12 +75,12 @@ def robustness(
 
 
 def on_trial(trial: Trial) -> None:
-    """A line on stderr for each model that was measured."""
+    """Print a line on stderr for each model that was measured."""
     status(f"{trial.kind} {trial.rate:g}, seed {trial.seed}: {listed(trial.test)}")
 
 
 def show(result: Robustness, screen: Console) -> None:
-    """The same as tables."""
+    """Print the result as tables."""
     from kgrec.studies.noise_trials import CLEAN, HITS_AT
 
     title = f"{result.model} ({result.protocol}), {_number(len(result.seeds), 'seed')}"
@@ -84,7 +89,7 @@ def show(result: Robustness, screen: Console) -> None:
     for values in by_metric("noise", means, title=title, width=screen.width):
         screen.print(values)
     metric = result.metric
-    table = plain(f"{metric}: what is lost of clean", ["noise"], [metric, "spread", "loss", "%", "95 % interval"])
+    table = plain(f"{metric}: loss against clean", ["noise"], [metric, "spread", "loss", "%", "95 % interval"])
     clean = result.clean[metric]
     table.add_row(CLEAN, f"{clean.mean:.4f}", _maybe(clean.deviation), "", "", "")
     for cell in result.cells:
@@ -106,7 +111,8 @@ def show(result: Robustness, screen: Console) -> None:
     for line in about_edges(result.edges_left_out, result.repeats):
         screen.print(line)
     if result.clean_hits is not None:
-        pushed = plain(f"Pushed items: hit rate @{HITS_AT} among real users", ["noise"], ["before", "after", "95 %"])
+        columns = ["before", "after", "95 % interval"]
+        pushed = plain(f"Pushed items: hit rate @{HITS_AT} among real users", ["noise"], columns)
         for cell in result.cells:
             if cell.hits is not None:
                 before, after = result.clean_hits.mean, cell.hits
@@ -115,7 +121,7 @@ def show(result: Robustness, screen: Console) -> None:
 
 
 def table(results: Sequence[Robustness], rate: float, metric: str | None = None) -> Table:
-    """`rows` to print, with the interval of the loss in percent. Raises what `rows` raises."""
+    """The result of `rows` as a table, with the interval of the loss in percent. Raises what `rows` raises."""
     from kgrec.studies.noise_trials import CLEAN
     from kgrec.studies.robustness_results import rows
 

@@ -1,4 +1,4 @@
-"""`kgrec train`: a model trained on a graph, kept as a run folder."""
+"""`kgrec train`: train a model on a graph, and keep it as a run folder."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def train(
     lean: Annotated[bool, job_option("--lean")] = False,
     result: ResultOptions,
 ) -> None:
-    """Train a model, choose its epoch on validation, measure it once on test, and keep it as a run folder."""
+    """Train a model, choose its best epoch on validation, measure it once on test, and keep it as a run folder."""
     from kgrec.run import train as train_model
 
     job = training.job(

@@ -1,4 +1,4 @@
-"""How long and how a model is trained: settings that are about no model."""
+"""Settings of the training that are the same for every model."""
 
 from __future__ import annotations
 
@@ -13,33 +13,35 @@ Precision = Literal["32-true", "bf16-mixed", "64-true"]
 
 @settings
 class AdversarialConfig:
-    """Settings of adversarial regularisation; with weight 0 there is none."""
+    """Settings of adversarial regularisation. With weight 0 it is off."""
 
-    epsilon: NonNegativeFloat = 0.5  #: how far each node's vector is moved, as a length
-    weight: NonNegativeFloat = 0.0  #: lambda, how much the loss at the moved vectors counts; 0: not at all
-    begin: PositiveInt = 1  #: the first epoch with it
+    epsilon: NonNegativeFloat = 0.5  #: how far each node's vector is moved (Euclidean distance)
+    weight: NonNegativeFloat = 0.0  #: lambda, the weight of the loss at the moved vectors; 0: off
+    begin: PositiveInt = 1  #: the first epoch that uses it
 
     def is_on(self, epoch: int) -> bool:
-        """Whether an epoch (from 1) trains with it."""
+        """Whether an epoch (from 1) uses it."""
         return self.weight > 0 and epoch >= self.begin
 
 
 @settings
 class TrainingConfig:
-    """How long and how a model is trained. None of it is about which model."""
+    """How a model is trained. These settings are the same for every model."""
 
-    epochs: PositiveInt = 50  #: how many epochs at most; without a validation set, exactly so many
-    validate_every: PositiveInt = 1  #: epochs between validations
-    #: stop after so many validations without a better one, counted from the last phase's start
+    epochs: PositiveInt = 50  #: the maximum number of epochs; without a validation set, the exact number
+    validate_every: PositiveInt = 1  #: validate after every so many epochs
+    #: stop after this many validations in a row without a better one, counted from the start of the last phase
     patience: PositiveInt = 10
-    #: the metric that chooses the best epoch, such as ndcg@10; none: the usual one of the task
+    #: the metric that chooses the best epoch, such as ndcg@10; by default the usual one of the task
     metric: str | None = None
     seed: NonNegativeInt = 0  #: seed of all random numbers
     device: str = "auto"  #: where to train: auto, cpu, cuda or cuda:1
-    devices: PositiveInt = 1  #: number of processes, each on a device of its own where there are such
-    precision: Precision = "32-true"  #: bits of numbers: 32-true, 64-true, or bf16-mixed, 16 where it does no harm
-    clip_norm: PositiveFloat | None = None  #: longest gradient of an objective, which is shortened to it; none: any
-    lr_decay: Literal["none", "linear", "cosine"] = "none"  #: how every step size falls from its value to 0 at the
-    #: last of `epochs`, or of an objective's own
-    tensorboard: str | None = None  #: a folder for TensorBoard's events, written as training goes (an extra)
-    adversarial: AdversarialConfig = AdversarialConfig()  #: losses also at vectors that are moved against the model
+    devices: PositiveInt = 1  #: number of training processes; on CUDA each has its own device
+    precision: Precision = "32-true"  #: number format: 32-true, 64-true, or bf16-mixed (16 bits where that is safe)
+    clip_norm: PositiveFloat | None = None  #: maximum norm of an objective's gradient; none: gradients are not clipped
+    #: how learning rates fall; they reach 0 at the end of the last epoch, or of the objective's own last epoch
+    lr_decay: Literal["none", "linear", "cosine"] = "none"
+    #: a folder for TensorBoard's event files, written during training; needs `kgrec[tensorboard]`
+    tensorboard: str | None = None
+    #: adversarial regularisation: the loss is also taken at node vectors that are moved to where it rises most
+    adversarial: AdversarialConfig = AdversarialConfig()

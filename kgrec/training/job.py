@@ -1,4 +1,4 @@
-"""What training is asked for, as one object that every way of training shares."""
+"""The training job: all options of a training in one object, which the library and all commands share."""
 
 from __future__ import annotations
 
@@ -23,42 +23,44 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 @settings
 class TrainingJob:
-    """All that a training is asked for but its graph. It is checked when it is made, and travels to every process.
+    """All options of a training except its graph. It is checked when it is made, and is sent to every process.
 
-    Raises UnknownName for a model, a setting or a metric that is not there, KgrecError for a value of the wrong type,
-    for a task that the model does not have, for `facts_only` of another task than link, and for `init_part` without
-    `init`.
+    Raises UnknownName for an unknown model, setting or metric, and KgrecError for a value of the wrong type, for a task
+    that the model does not have, for `facts_only` with a task other than link, and for `init_part` without `init`.
     """
 
-    model: str  #: a name of `kgrec models`, or the dotted path of your own
-    #: what to train for: ranking, rating, ctr, or link, which holds out facts, not interactions
+    model: str  #: a model of `kgrec models`, or the dotted path of your own
+    #: what to train for: ranking, rating, ctr, or link, where facts are held out and not interactions
     task: str | None = None
-    split: str | None = None  #: what is held out, such as last_n:1,valid=1; none: what the graph's recipe names
-    candidates: str | None = None  #: items to rank at test: a list in the graph, or `all`
-    #: held-out pairs that the user had already: `miss` (they count, and cannot be hit), `skip` (they do not count) or
-    #: `recommend` (what a user has is ranked too)
+    #: what is held out for validation and test, such as last_n:1,valid=1; by default the split that the recipe names
+    split: str | None = None
+    candidates: str | None = None  #: items to rank at test: the name of a candidate list in the graph, or `all`
+    #: what to do with held-out pairs that the user already had: `miss` (they count, but cannot be hit), `skip` (they do
+    #: not count) or `recommend` (items that the user already has are ranked too)
     repeats: Annotated[Repeats, BeforeValidator(lambda found: found or "miss")] = "miss"
-    #: of a ranking where edges say which are clicks: learn from all of them alike, not from the clicks alone
+    #: for a ranking on a graph that marks which edges are clicks: learn from all edges, not only from the clicks
     all_edges: bool = False
-    facts_only: bool = False  #: task link: train on facts alone, as the literature does, and leave interactions out
-    #: the model's settings
+    facts_only: bool = False  #: for task link: train only on facts, as in the literature, and leave interactions out
+    #: settings of the model
     config: Annotated[dict[str, Any], BeforeValidator(lambda found: found or {})] = dataclasses.field(
         default_factory=dict
     )
-    #: how long and how it is trained
+    #: settings of the training
     training: Annotated[TrainingConfig, BeforeValidator(lambda found: found or TrainingConfig())] = TrainingConfig()
-    #: what to measure, such as recall@20,ndcg@20; none: the usual ones of the task
+    #: what to measure, such as recall@20,ndcg@20; by default the usual metrics of the task
     metrics: Annotated[tuple[str, ...], BeforeValidator(lambda found: metric_names(found or ()))] = ()
-    #: behaviours such as viewed,carted, whose items lists lack too; by default they lack the target relation's alone
+    #: other behaviours, such as viewed,carted, whose items are left out of the lists too; by default only the user's
+    #: items of the target relation are left out
     exclude: Annotated[tuple[str, ...], BeforeValidator(lambda found: metric_names(found or ()))] = ()
-    refit: bool = False  #: then train anew on train + valid, for as many epochs as validation chose
-    #: a run folder to start from: its vectors of nodes by external id, and its layers where they fit
+    refit: bool = False  #: after validation has chosen the best epoch, train again on train + valid for as many epochs
+    #: a run folder to start from: node vectors are taken by external id, layers where their shapes fit
     init: Annotated[str | None, BeforeValidator(lambda found: str(found) if isinstance(found, Path) else found)] = None
-    init_part: str | None = None  #: of that run only this part, such as `generator` or `discriminator`
-    out: Path | None = None  #: where the result is kept; OUT.checkpoint holds the state while a training goes on
-    resume: bool = False  #: go on from OUT.checkpoint, to exactly the weights of an uninterrupted run
-    overwrite: bool = False  #: replace what `out` names
-    lean: bool = False  #: leave facts and features of the graph out of the run folder; new items and filters need them
+    init_part: str | None = None  #: take only this part of the `init` run, such as `generator` or `discriminator`
+    out: Path | None = None  #: where the result is written; OUT.checkpoint holds the state during training
+    resume: bool = False  #: continue from OUT.checkpoint; the result has exactly the weights of an uninterrupted run
+    overwrite: bool = False  #: replace the folder that `out` names, if it exists
+    #: keep the run folder small: leave out the graph's facts and features, which new items and filters need
+    lean: bool = False
 
     def __post_init__(self) -> None:
         kind = models.find(self.model).Config
@@ -68,22 +70,22 @@ class TrainingJob:
         configure(kind, self.fields, what=f"model {self.model!r}")
         if self.facts_only and self.trained_for != "link":
             raise KgrecError(
-                f"facts_only leaves all interactions out, and task {self.trained_for!r} learns from them; it is of "
-                "task link alone: say --task link, or leave --facts-only out"
+                f"facts_only leaves all interactions out, but task {self.trained_for!r} learns from them; use --task "
+                "link, or leave --facts-only out"
             )
         if self.init_part is not None and self.init is None:
             raise KgrecError(
-                f"init_part {self.init_part!r} is of a run to start from, and none is named; give --init RUN too"
+                f"init_part {self.init_part!r} names a part of a run to start from, but no run is named; add --init RUN"
             )
 
     @staticmethod
     def of(
         model: str | TrainingJob, options: Mapping[str, Any], what: str, refused: Collection[str] = ()
     ) -> TrainingJob:
-        """The job of a model's name and options, or a job with some options replaced. what: who asks, for messages;
-        refused: options that it does not take.
+        """The job of a model's name and options, or a job with some options replaced. what: the caller's name, for
+        messages; refused: options that the caller does not take.
 
-        Raises UnknownName for an option that is not there, KgrecError for one that is refused or of the wrong type.
+        Raises UnknownName for an option that is unknown or refused, KgrecError for a value of the wrong type.
         """
         known = [field.name for field in dataclasses.fields(TrainingJob) if field.name not in ("model", *refused)]
         for name in options:
@@ -95,12 +97,13 @@ class TrainingJob:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The model's settings, with its task where one is asked for."""
+        """The model's settings, with the task if the job names one."""
         return self.config if self.task is None else _for_task(self.model, self.task, self.config)
 
     @property
     def named(self) -> set[str]:
-        """Every text that the user named in the model and its settings: a run may name these models too."""
+        """Every text that the user wrote as the model or in its settings. A run may name these as models: the user
+        trusts them."""
         found, left = {self.model}, list[Any](self.config.values())
         while left:
             match left.pop():
@@ -114,23 +117,23 @@ class TrainingJob:
 
     @property
     def trained_for(self) -> str:
-        """What is trained for: the model's field `task`, or its only one."""
+        """The task to train for: the model's field `task`, or the only task that the model has."""
         kind = models.find(self.model)
         config: Any = configure(kind.Config, self.fields, what=f"model {self.model!r}")
         return str(getattr(config, "task", kind.task))
 
     @property
     def checkpoint(self) -> Path:
-        """The folder that holds the state while training goes on."""
+        """The folder that holds the state during training."""
         assert self.out is not None
         return self.out.with_name(self.out.name + ".checkpoint")
 
     def identity(self, graph_hash: str) -> dict[str, Any]:
-        """What a checkpoint must agree on to be gone on from; more epochs or patience may be asked for."""
+        """What must be the same for a training to continue from a checkpoint. Epochs and patience may be raised."""
         training = dataclasses.asdict(self.training)
         for free in ("patience", "device", "tensorboard"):
             training.pop(free)
-        if self.training.lr_decay == "none":  # else it reaches 0 at the last
+        if self.training.lr_decay == "none":  # otherwise the learning rate depends on the number of epochs
             training.pop("epochs")
         parts = {
             "model": self.model,
@@ -149,7 +152,7 @@ class TrainingJob:
 
 
 def takes_job_options(function: Function, refused: Collection[str] = ()) -> Function:
-    """The function with the options of a job in its signature, in place of `**options`, for help and editors."""
+    """The function with the options of a job in its signature instead of `**options`, for help texts and editors."""
     own = inspect.signature(function)
     named = [one for one in own.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
     types = get_type_hints(TrainingJob)
@@ -168,23 +171,26 @@ def takes_job_options(function: Function, refused: Collection[str] = ()) -> Func
 
 
 def tasks_of(model: str) -> tuple[str, ...]:
-    """The tasks that a model can be trained for: the values of its field `task`, or the one that it has."""
+    """The tasks that a model can be trained for: the choices of its field `task`, or its only task."""
     kind = models.find(model)
     return get_args(get_type_hints(kind.Config).get("task")) or (kind.task,)
 
 
 def _for_task(model: str, task: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The model's fields with its `task`. Raises KgrecError where it has another there, or has no such task."""
+    """The model's fields with `task` added. Raises KgrecError if they name another task, or if the model cannot be
+    trained for this one."""
     if task not in tasks_of(model):
         able = [name for name in models.working() if task in tasks_of(name)]
         if not able:
             known = dict.fromkeys(task for name in models.working() for task in tasks_of(name))
             raise unknown_name("task", task, known)
         raise KgrecError(
-            f"model {model!r} has no task {task!r}, only {', '.join(tasks_of(model))}; those that have it: "
-            f"{', '.join(able)}"
+            f"model {model!r} cannot be trained for task {task!r}, only for {', '.join(tasks_of(model))}; models for "
+            f"this task: {', '.join(able)}"
         )
     if config.get("task", task) != task:
-        raise KgrecError(f"task {task!r} is asked for, and {config['task']!r} by the field `task`; name one")
+        raise KgrecError(
+            f"the job asks for task {task!r}, but the model's field `task` is {config['task']!r}; name only one of them"
+        )
     fixed = "task" not in {field.name for field in dataclasses.fields(models.find(model).Config)}
     return dict(config) if fixed else {**config, "task": task}

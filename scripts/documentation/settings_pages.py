@@ -38,11 +38,11 @@ def models_page() -> str:
     ]
     lines = [MODELS, table(["model", "what it is", "tasks", "paper"], rows), ""]
     for one in found:
-        served = "served by their history alone" if one.new_users else "not served; users are known by their ids"
+        served = "yes, by their history" if one.new_users else "no, only users of the graph"
         facts = {"Tasks": ", ".join(one.tasks), "New users": served, "Paper": _paper(one.paper) or "none"}
         lines += [f"## {one.name}", "", prose(one.summary), ""]
         lines += [*(f"- {name}: {text}" for name, text in facts.items()), ""]
-        lines += [_fields(one.fields, one.name) if one.fields else "It has no settings.", ""]
+        lines += [_fields(one.fields, one.name) if one.fields else "This model has no settings.", ""]
     return "\n".join(lines)
 
 
