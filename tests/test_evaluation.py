@@ -142,7 +142,7 @@ def test_lists_are_ranked_as_published_and_each_item_once() -> None:
 
 def test_a_user_without_a_list_is_an_error() -> None:
     lists = Candidates(user=torch.tensor([0]), ptr=torch.tensor([0, 1]), item=torch.tensor([3]))
-    with pytest.raises(KgrecError, match="no candidates for user 'bob'"):
+    with pytest.raises(KgrecError, match="there is no candidate list for user 'bob', who have held-out items"):
         evaluate(Table(SCORES), KNOWN, HELD, candidates=lists)
 
 
@@ -323,7 +323,7 @@ def test_a_model_may_return_a_view_of_its_buffer() -> None:
 def test_scores_that_are_not_finite_raise(value: float) -> None:
     scores = torch.tensor(SCORES)
     scores[1, 2] = value
-    with pytest.raises(KgrecError, match="Table gave 1 scores that are not finite"):
+    with pytest.raises(KgrecError, match="1 of 6 scores of Table are not finite"):
         evaluate(Table(scores), KNOWN, HELD, metrics=["recall@2"])
 
 
@@ -336,7 +336,7 @@ def test_scores_of_the_wrong_shape_raise() -> None:
         def score(self, query: Query, items: Tensor) -> Tensor:
             return super().score(query, items).sum(1)
 
-    with pytest.raises(KgrecError, match=r"Flat.score gave shape \[2\]; \[2, 2\] is wanted, users x items"):
+    with pytest.raises(KgrecError, match=r"Flat.score returned shape \[2\], but must return \[2, 2\], users x items"):
         evaluate(Flat(SCORES), KNOWN, HELD)
 
 
@@ -381,7 +381,7 @@ def test_a_model_of_ratings_may_be_ranked_too() -> None:
 
 def test_ratings_of_a_model_that_ranks_are_refused() -> None:
     with pytest.raises(
-        KgrecError, match=r"rmse measure predicted ratings, and the scores of Table are of task 'ranking'"
+        KgrecError, match=r"rmse can only measure predicted ratings, but Table was trained for task 'ranking'"
     ):
         evaluate(Table(SCORES), KNOWN, HELD, metrics=["recall@2", "rmse"])
 
@@ -458,10 +458,10 @@ def test_labels_of_one_class_are_refused() -> None:
     clicks, others = held.where(held.weight == 1), held.where(held.weight == 0)
     model = Table(LOGITS, task="ctr")
     with pytest.raises(
-        KgrecError, match="auc and gauc undefined: the 2 held-out 'rated' edges are all clicks, and both"
+        KgrecError, match=r"cannot compute auc and gauc: edges with and .* all 2 held-out 'rated' edges are clicks"
     ):
         evaluate(model, known, clicks)
-    with pytest.raises(KgrecError, match="auc undefined: the 3 held-out 'rated' edges are all without a click"):
+    with pytest.raises(KgrecError, match=r"cannot compute auc: .* all 3 held-out 'rated' edges are without a click"):
         evaluate(model, known, others, metrics=["auc", "logloss"])
     assert not model.queries
     assert evaluate(model, known, clicks, metrics=["logloss", "ece"]).metrics["logloss"] > 0
@@ -471,7 +471,8 @@ def test_gauc_needs_a_user_of_both_classes() -> None:
     known, held = SHOWN
     mixed = held.where(torch.tensor([True, True, False, False, True]))
     with pytest.raises(
-        KgrecError, match="gauc undefined: no user has both clicks and others among the 3 held-out edges"
+        KgrecError,
+        match=r"cannot compute gauc: no user has edges both with and without a click among the 3 held-out edges",
     ):
         evaluate(Table(LOGITS, task="ctr"), known, mixed)
     assert evaluate(Table(LOGITS, task="ctr"), known, mixed, metrics=["auc"]).metrics == {"auc": 2 / 2}
@@ -481,10 +482,12 @@ def test_clicks_need_labels_and_a_model_of_them() -> None:
     with pytest.raises(KgrecError, match="the 'rated' edges have no label of clicks; say `click:`"):
         evaluate(Table(LOGITS, task="ctr"), KNOWN, HELD)
     with pytest.raises(
-        KgrecError, match=r"auc, ece measure predicted clicks, .* are of task 'rating'; ask for metrics"
+        KgrecError, match=r"auc, ece can only measure predicted clicks, .* for task 'rating'; use metrics such as rmse"
     ):
         evaluate(Table(LOGITS, task="rating"), *SHOWN, metrics=["auc", "ece"])
-    with pytest.raises(KgrecError, match="rmse measure predicted ratings, and the scores of Table are of task 'ctr'"):
+    with pytest.raises(
+        KgrecError, match="rmse can only measure predicted ratings, but Table was trained for task 'ctr'"
+    ):
         evaluate(Table(LOGITS, task="ctr"), *SHOWN, metrics=["rmse"])
 
 
@@ -505,7 +508,7 @@ def test_nothing_held_out_is_an_error() -> None:
 
 def test_graphs_that_do_not_fit_are_an_error() -> None:
     _, other = graphs([], [("ann", "a")], ["ann"])
-    with pytest.raises(KgrecError, match="over 6 nodes, where user-rated-item over 7 nodes is known"):
+    with pytest.raises(KgrecError, match=r"\(user-rated-item, 6 nodes\) .* known edges \(user-rated-item, 7 nodes\)"):
         evaluate(Table(SCORES), KNOWN, other)
 
 

@@ -84,10 +84,14 @@ def test_a_graph_without_labels_or_with_clicks_alone_is_itself(graph):
 
 
 def test_labels_that_leave_nothing_to_learn_from_are_said():
-    with pytest.raises(KgrecError, match=r"none of the 2 'shown' edges is a click.*train on all edges by --all-edges"):
+    with pytest.raises(
+        KgrecError, match=r"none of the 2 'shown' edges is a click.*use --all-edges to train on all edges"
+    ):
         train("popularity", graph_of([("u", "a", 0, 1), ("u", "b", 0, 2)]), split="last_n:1")
     odd = graph_of([("u", "a", 1, 1), ("u", "b", 7, 2)])
-    with pytest.raises(KgrecError, match=r"a click of 7 or the like.*; or train on all 'shown' edges alike, by --all"):
+    with pytest.raises(
+        KgrecError, match=r"a click of 7 or the like.*; or use --all-edges to train on all 'shown' edges"
+    ):
         train("popularity", odd, split="last_n:1")
     assert train("popularity", odd, split="last_n:1", all_edges=True).metrics["num_users"] == 1
 

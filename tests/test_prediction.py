@@ -200,7 +200,7 @@ def test_labels_that_cannot_be_measured_stop_a_training_before_it_starts(tmp_pat
     frame = RATED.assign(click=1)
     graph = Graph.from_frames(edges={("user", "rated", "item"): frame}, features={"rated": {"click": "numeric"}})
     arguments = {"split": "last_n:1", "config": {"task": "ctr"}, "training": TrainingConfig(device="cpu")}
-    with pytest.raises(KgrecError, match="auc and gauc undefined: the 2 held-out 'rated' edges are all clicks"):
+    with pytest.raises(KgrecError, match=r"cannot compute auc and gauc: .* all 2 held-out 'rated' edges are clicks"):
         train("bias", graph, **arguments)
     unlabelled = Graph.from_frames(edges={("user", "rated", "item"): frame})
     with pytest.raises(KgrecError, match="the 'rated' edges have no label of clicks; say `click:`"):

@@ -190,7 +190,9 @@ def test_by_time_cuts_other_behaviours_and_takes_untimed_pairs():
 
 def test_by_time_needs_times():
     graph = Graph.from_frames(edges={RATED: frame(("u", "a", 1), ("u", "b", None))})
-    with pytest.raises(KgrecError, match=r"'by_time:1,2' needs times, and some 'rated' edges have none"):
+    with pytest.raises(
+        KgrecError, match=r"'by_time:1,2' needs times, but some 'rated' edges have none; use another split"
+    ):
         split(graph, "by_time:1,2")
 
 
@@ -293,7 +295,7 @@ def test_the_standard_split_and_its_candidates(stored):
 
 
 def test_a_graph_with_no_standard_split_says_so(graph):
-    with pytest.raises(KgrecError, match=r"names no standard split; give --split SPEC, such as last_n:1,valid=1"):
+    with pytest.raises(KgrecError, match=r"names no standard split; choose one with --split, such as last_n:1,valid=1"):
         split(graph)
 
 
@@ -303,48 +305,51 @@ def test_a_graph_with_no_standard_split_says_so(graph):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("last_n", r"split 'last_n': one number is wanted after last_n:"),
-        ("last_n:1,2", r"one number is wanted after last_n:"),
-        ("last_n:0", r"N is '0', a whole number from 1 is wanted"),
-        ("last_n:-1", r"N is '-1', a whole number from 1"),
-        ("last_n:two", r"N is 'two', a whole number"),
-        ("last_n:²", r"N is '²', a whole number"),
-        ("last_n:1,valid=0.5", r"valid is '0.5', a whole number from 0"),
+        ("last_n", r"split 'last_n': write exactly one number after last_n:"),
+        ("last_n:1,2", r"write exactly one number after last_n:"),
+        ("last_n:0", r"N is '0', but must be a whole number of at least 1;"),
+        ("last_n:-1", r"N is '-1', but must be a whole number of at least 1"),
+        ("last_n:two", r"N is 'two', but must be a whole number"),
+        ("last_n:²", r"N is '²', but must be a whole number"),
+        ("last_n:1,valid=0.5", r"valid is '0.5', but must be a whole number of at least 0"),
         ("last_n:1,seed=3", r"no option 'seed'"),
         ("last_n:1,vald=3", r"no option 'vald'"),
-        ("ratio", r"one share is wanted after ratio:"),
-        ("ratio:1.5", r"F is 1.5, a share between 0 and 1"),
-        ("ratio:nan", r"F is nan, a share between 0 and 1"),
-        ("ratio:some", r"F is 'some', a share between 0 and 1"),
+        ("ratio", r"write exactly one share after ratio:"),
+        ("ratio:1.5", r"F is 1.5, but must be a share between 0 and 1"),
+        ("ratio:nan", r"F is nan, but must be a share between 0 and 1"),
+        ("ratio:some", r"F is 'some', but must be a share between 0 and 1"),
         ("ratio:0.5,valid=0.5", r"test and valid leave nothing to train on"),
-        ("ratio:0.5,valid=1", r"valid is 1, a share"),
-        ("ratio:0.5,per_usr", r"one share is wanted after ratio:"),
-        ("ratio:0.5,seed=x", r"seed is 'x', a whole number from 0"),
-        ("cold_items:0.1,0.2", r"one share is wanted after cold_items:"),
-        ("cold_items:0.1,per_user", r"one share is wanted after cold_items:"),
-        ("by_time:5", r"two times are wanted after by_time:"),
+        ("ratio:0.5,valid=1", r"valid is 1, but must be a share"),
+        ("ratio:0.5,per_usr", r"write exactly one share after ratio:"),
+        ("ratio:0.5,seed=x", r"seed is 'x', but must be a whole number of at least 0"),
+        ("cold_items:0.1,0.2", r"write exactly one share after cold_items:"),
+        ("cold_items:0.1,per_user", r"write exactly one share after cold_items:"),
+        ("by_time:5", r"write exactly two times after by_time:"),
         ("by_time:60,40", r"the first time is after the second"),
-        ("by_time:soon,later", r"time 'soon' is neither unix seconds, an ISO date nor a share such as 80%"),
-        ("by_time:--5,later", r"time '--5' is neither"),
-        ("by_time:2020,2021", r"time '2020' is a year or seconds; write 2020-01-01 for a year, 02020 for seconds"),
-        ("by_time:120%,130%", r"time is 1.2, a share"),
-        ("by_time:x%,y%", r"time is 'x%', a share"),
+        ("by_time:soon,later", r"time 'soon' must be unix seconds, an ISO date or a share such as 80%"),
+        ("by_time:--5,later", r"time '--5' must be unix seconds"),
+        (
+            "by_time:2020,2021",
+            r"time '2020' may be a year or seconds; write 2020-01-01 for the year, 02020 for seconds",
+        ),
+        ("by_time:120%,130%", r"time is 1.2, but must be a share"),
+        ("by_time:x%,y%", r"time is 'x%', but must be a share"),
         ("by_time:1,2,valid=3", r"no option 'valid'"),
-        ("given,valid=1", r"it has validation edges of its own"),
-        ("plain,valid=1.5", r"valid is 1.5, a share"),
-        ("plain,last", r"'last' is none of valid=, users=, seed="),
-        ("plain,users=0.5", r"users= is of a share, such as valid=0.1,users=0.2"),
-        ("plain,valid=1,users=0.5", r"users= is of a share"),
-        ("plain,valid=0.5,users=0.5", r"0.5 of the users have no 0.5 of the edges to spare"),
-        ("plain,valid=0.1,users=2", r"users is 2, a share between 0 and 1"),
-        ("", r"the forms are|names no standard split"),
+        ("given,valid=1", r"this split has its own validation edges, so leave valid= out"),
+        ("plain,valid=1.5", r"valid is 1.5, but must be a share"),
+        ("plain,last", r"'last' is not one of valid=, users=, seed="),
+        ("plain,users=0.5", r"users= needs valid= as a share, such as valid=0.1,users=0.2"),
+        ("plain,valid=1,users=0.5", r"users= needs valid= as a share"),
+        ("plain,valid=0.5,users=0.5", r"valid=0.5 must be less than users=0.5"),
+        ("plain,valid=0.1,users=2", r"users is 2, but must be a share between 0 and 1"),
+        ("", r"possible splits are|names no standard split"),
     ],
 )
 def test_a_wrong_spec_says_what_is_wrong_and_shows_the_forms(stored, spec, message):
     stored = replace(stored, schema=replace(stored.schema, standard={}))
     with pytest.raises(KgrecError, match=message) as caught:
         split(stored, spec)
-    assert "the forms are last_n:N[,valid=M]; ratio:F" in str(caught.value) or spec == ""
+    assert "possible splits are last_n:N[,valid=M]; ratio:F" in str(caught.value) or spec == ""
 
 
 def test_an_unknown_split_names_the_near_one(stored):
@@ -359,7 +364,10 @@ def test_an_unknown_split_names_the_near_one(stored):
     [
         ("by_time:5,6", r"split 'by_time:5,6' leaves no 'rated' edge to train on"),
         ("by_time:95,99", r"split 'by_time:95,99' leaves no 'rated' edge to test on"),
-        ("ratio:0.000001", r"leaves no 'rated' edge to test on \(users with one edge keep it in train\)"),
+        (
+            "ratio:0.000001",
+            r"no 'rated' edge to test on; hold out more edges \(with last_n, a user with one edge keeps it in train\)",
+        ),
     ],
 )
 def test_a_split_that_leaves_a_part_empty_is_refused(graph, spec, message):

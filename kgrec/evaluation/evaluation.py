@@ -1,4 +1,5 @@
-"""Rank, mask, measure: a model's scores against held-out edges, in fixed memory and in the same way for every model."""
+"""Rank, mask, measure: evaluate a model's scores on held-out edges, in bounded memory, in the same way for all
+models."""
 
 from __future__ import annotations
 
@@ -20,38 +21,41 @@ from kgrec.graph.behaviours import check_candidates
 from kgrec.model import AnyTask, Recommender
 from kgrec.splits.repeats import Ranked, RepeatCounts
 
-LEAST_LIMIT = 1_000  #: cut-offs up to here are taken however small a catalog is
+LEAST_LIMIT = 1_000  #: cut-offs up to this are allowed, even if the catalog is smaller
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What came out: means over users, and the values that they are means of."""
+    """The result of an evaluation: means over users, and the values of each user."""
 
-    metrics: dict[str, float]  #: by name, as asked
-    per_user: pa.Table  #: one row a user: `user`, the external id, and a column for each metric that a user has; null
-    #: where this one has none (gauc, the user's own AUC, needs both classes)
-    num_users: int  #: users with at least one held-out item that counts: those that the means are over
-    #: distinct held-out pairs that no model could rank: seen before, excluded, or not on the user's list
+    metrics: dict[str, float]  #: mean by metric name, in the order of the request
+    #: one row for each user: `user`, the external id, and a column for each metric that single users have; null if the
+    #: user has no value (gauc, the user's own AUC, needs both classes)
+    per_user: pa.Table
+    num_users: int  #: users with at least one held-out item that counts; the means are over these
+    #: distinct held-out pairs that no model could rank: seen before, excluded, or not in the user's candidate list
     num_unrankable: int
-    seconds: float  #: how long it took
-    repeats: RepeatCounts  #: held-out pairs that the user had already, and what became of them
+    seconds: float  #: how long the evaluation took
+    repeats: RepeatCounts  #: held-out pairs that the user already had, and how they were treated
     warm: dict[str, float] = field(default_factory=dict)  #: among items with an edge in training; empty if `cold` is
-    cold: dict[str, float] = field(default_factory=dict)  #: among items without one; empty where none is held out
-    #: over users with an edge in training; empty where all have one, and where none has
+    cold: dict[str, float] = field(default_factory=dict)  #: among items without one; empty if none is held out
+    #: over users with an edge in training; empty if all users have one, or if none has
     with_history: dict[str, float] = field(default_factory=dict)
-    #: what each of these is of, by `all`, `warm`, `cold` and `with_history`: `users`, distinct `items` and `pairs` that
-    #: are held out, and `candidates`, items that are ranked (where users have lists of their own their mean length);
-    #: `excluded` are pairs missed because `exclude` keeps their items off the list; of ratings and clicks `edges`
+    #: for `all`, `warm`, `cold` and `with_history`: the number of held-out `users`, distinct `items` and `pairs`, and
+    #: of `candidates`, the ranked items (the mean length, if users have their own lists); `excluded`: pairs that are
+    #: missed because `exclude` keeps their items out of the list; `edges`: only for ratings and clicks
     counts: dict[str, dict[str, float]] = field(default_factory=dict)
-    #: of users without an edge in training: `users`, and of rankings by what they were served: `by_popularity`,
-    #: `by_later_history` (than training), `by_other_behaviours`, `by_profile`, `by_other_edges`; those that are not 0
+    #: users without an edge in training: their number as `users`, and for rankings the number by what their lists were
+    #: made of: `by_popularity`, `by_later_history` (edges after training), `by_other_behaviours`, `by_profile`,
+    #: `by_other_edges`; zeros are left out
     without_history: dict[str, int] = field(default_factory=dict)
-    predictions: pa.Table | None = None  #: where ratings or clicks were measured, one row a held-out edge: `user` and
-    #: `item`, external ids, `truth` and `prediction`, the rating or the probability, float32
+    #: for ratings and clicks: one row for each held-out edge, with `user` and `item` (external ids), `truth` and
+    #: `prediction` (the rating or the probability, float32)
+    predictions: pa.Table | None = None
 
 
 def default_metrics(task: AnyTask) -> tuple[str, ...]:
-    """The metrics of a task where none are named.
+    """The default metrics of a task.
 
     >>> default_metrics("rating"), default_metrics("ctr")
     (('rmse', 'mae'), ('auc', 'gauc', 'logloss', 'ece'))
@@ -78,40 +82,41 @@ def evaluate(
     batch_size: int = 2048,
     cells: int = 4_194_304,
 ) -> Evaluation:
-    """How well a model ranks what was held out, or predicts its ratings or clicks: one protocol for all models.
+    """Measure how well a model ranks the held-out items, or predicts their ratings or clicks: one protocol for all
+    models.
 
-    known: its target edges are each user's history, and are seen. held: its target edges are to be predicted. metrics:
-    names such as `ndcg@10`; None: those of `default_metrics`. candidates: for each user the items to rank, a set; None:
-    all that the user has not seen. repeats: what becomes of held-out pairs that are known, `miss`, `skip` or
-    `recommend`, see below. trained: what the model learned from; None: what is known. exclude: behaviours, such as
-    `viewed`, whose items are left out of a user's list too; by default only those of the target relation are. seed: of
-    the order among equal scores. batch_size: most users scored at once. cells: most scores held at once; they take up
-    to some 40 bytes each, whatever the number of users and items.
+    known: its target edges are each user's history and count as seen. held: its target edges are to be predicted.
+    metrics: names such as `ndcg@10`; None: `default_metrics`. candidates: the set of items to rank for each user; None:
+    all items that the user has not seen. repeats: how held-out pairs are treated that are known: `miss`, `skip` or
+    `recommend`, see below. trained: the graph that the model was trained on; None: `known`. exclude: behaviours, such
+    as `viewed`, whose items are left out of a user's list too; by default only items of the target relation are. seed:
+    seed of the order of ties. batch_size: maximum number of users that are scored at once. cells: maximum number of
+    scores in memory at once; each takes up to about 40 bytes, whatever the number of users and items.
 
-    - Candidates are all nodes of the target's tail type, less those seen. Lists are ranked as published: what is seen
-      is not taken from them; an item that stands twice on one counts once.
-    - Means are over users with at least one distinct held-out item; an item held out twice counts once.
-    - A held-out item that the user has seen is a repeat. By `miss` it stays among the relevant and is missed, as in
-      LensKit. By `skip` the pair does not count, nor does a user who has no other; of ratings and clicks, its edges do
-      not. By `recommend` what is seen is ranked too. Lists are ranked as published by all three, and what is predicted
-      of a rating or click is the same by `miss` and `recommend`. `Evaluation.repeats` counts them.
-    - A held-out item that is not on the user's list is missed; `num_unrankable` tells how many cannot be ranked.
-    - A list is asked for when the user's first held-out edge is (`query.now`); ratings and clicks have no such time.
-    - Equal scores are ordered by a random number of each user and item, so a constant scorer is at chance.
-    - An item or a user is warm with a target edge in `trained`, and cold without. Where cold items are held out, `cold`
-      and `warm` rank each kind among its own kind alone, over the users with a held-out item of that kind.
-    - Users of whom the model knows nothing, as those mostly are who are cold, are ranked the items by the number of
-      their users in `trained` (`kgrec.evaluation.served_users.Service`), so that all models give them the list of
-      `popularity`. They count in the means; `with_history` is over the others.
-    - Metrics of ratings and clicks are over held-out edges, as often as they stand there; a user's own are over that
-      user's edges. A score's sigmoid is the probability of a click. Where all warm or all cold edges are of one class,
-      the AUC of these alone is left out.
+    - Candidates are all nodes of the target's tail type that the user has not seen. Published lists are ranked as they
+      are: seen items stay in them, and an item that is twice in a list counts once.
+    - Means are over users with at least one distinct held-out item. An item that is held out twice counts once.
+    - A held-out item that the user has seen is a repeat. With `miss` it stays relevant and is missed, as in LensKit.
+      With `skip` the pair does not count, nor does a user who has no other pair; for ratings and clicks, its edges do
+      not count. With `recommend`, seen items are ranked too. All three rank published lists as they are, and `miss` and
+      `recommend` predict ratings and clicks alike. `Evaluation.repeats` has the counts.
+    - A held-out item that is not in the user's candidate list is missed. `num_unrankable` counts such pairs.
+    - A user's list is made for the time of the first held-out edge (`query.now`). Ratings and clicks have no such time.
+    - Ties are ordered by a random number for each user and item, so a constant scorer is as good as chance.
+    - An item or a user is warm if it has a target edge in `trained`, else cold. If cold items are held out, `cold` and
+      `warm` rank the items of each kind only among themselves, over the users with a held-out item of that kind.
+    - For users about whom the model knows nothing (mostly cold users), items are ranked by the number of their users in
+      `trained` (`kgrec.evaluation.served_users.Service`). So all models give them the list of `popularity`. They count
+      in the means; `with_history` is over the other users.
+    - Metrics of ratings and clicks are over held-out edges; an edge that is there twice counts twice. The value of a
+      single user is over that user's edges. The sigmoid of a score is the probability of a click. If all warm or all
+      cold edges are of one class, their AUC is left out.
 
-    The model is scored in eval mode, without gradients and on its own device; it is left in the mode it was in.
+    The model is scored in eval mode, without gradients and on its own device. Afterwards it is in its former mode.
 
-    Raises UnknownName for a metric, a choice or a behaviour that is not there; KgrecError where nothing is held out, or
-    only repeats that are skipped, the graphs differ in nodes or target, a user has no list, `exclude` would change
-    lists as published, scores are not finite, and as `check_metrics`.
+    Raises UnknownName for an unknown metric, choice or behaviour. Raises KgrecError if nothing is held out, or only
+    repeats that are skipped; if the graphs differ in nodes or target; if a user has no candidate list; if `exclude`
+    would change published lists; if scores are not finite; and for the same reasons as `check_metrics`.
     """
     start = time.perf_counter()
     wanted = list(dict.fromkeys(parse(name) for name in (default_metrics(model.task) if metrics is None else metrics)))
@@ -149,7 +154,8 @@ def evaluate(
 def held_out_counts(
     model: Recommender, known: Graph, held: Graph, metrics: Sequence[str], repeats: str = "miss"
 ) -> dict[str, float]:
-    """What such an evaluation's means are of, as `Evaluation.counts["all"]`; nothing is scored."""
+    """The numbers of users, items and pairs that such an evaluation would be over, as in `Evaluation.counts["all"]`.
+    Nothing is scored."""
     wanted = [parse(name) for name in metrics]
     of_edges = [metric for metric in wanted if metric.of in EDGES]
     trial = Trial(model, known, held, None, 1, 1, repeats, "catalog")
@@ -159,35 +165,34 @@ def held_out_counts(
 def _check_graphs(known: Graph, held: Graph) -> None:
     if known.target != held.target or known.num_nodes != held.num_nodes:
         raise KgrecError(
-            f"held-out edges are of another graph: {'-'.join(held.target)} over {held.num_nodes:,} nodes, "
-            f"where {'-'.join(known.target)} over {known.num_nodes:,} nodes is known"
+            f"the held-out edges ({'-'.join(held.target)}, {held.num_nodes:,} nodes) are from another graph than the "
+            f"known edges ({'-'.join(known.target)}, {known.num_nodes:,} nodes); take both from the same graph"
         )
 
 
 def check_metrics(model: Recommender, held: Graph, metrics: Sequence[str]) -> None:
-    """Whether the held-out edges give these metrics of this model a value, before anything is scored.
+    """Check, before anything is scored, that these metrics can be computed for this model and these held-out edges.
 
-    Raises KgrecError where a cut-off is far beyond the catalog, where metrics of facts are asked for, ratings or clicks
-    of a model of another task, where edges have no labels of clicks, and where AUC is undefined: all edges, or those of
-    each user for GAUC, are of one class.
+    Raises KgrecError if a cut-off is far larger than the catalog; for metrics of facts; for metrics of ratings or
+    clicks if the model has another task; if edges have no click labels; and if AUC is undefined because all edges (for
+    GAUC: all edges of each user) are of one class.
     """
     wanted = [parse(name) for name in metrics]
     _check_cut_offs(wanted, len(held.range(held.target[2])))
     facts = [metric for metric in wanted if metric.of == "facts"]
     if facts:
         both = {metric.kind for metric in facts if not metric.k} & {one.name for one in FORMULAS if one.of == "lists"}
-        lists = "".join(f"; the {name} of lists has a cut-off, {name}@10" for name in sorted(both))
+        lists = "".join(f"; for lists, {name} needs a cut-off, such as {name}@10" for name in sorted(both))
         raise KgrecError(
-            f"{', '.join(metric.name for metric in facts)} measure held-out facts, and these are held-out "
-            f"{held.target[1]!r} edges{lists}; ask for metrics such as ndcg@10, or train a model of facts with --task "
-            "link"
+            f"{', '.join(metric.name for metric in facts)} can only measure held-out facts, but held out are "
+            f"{held.target[1]!r} edges{lists}; use metrics such as ndcg@10, or train with --task link"
         )
     for what, task in (("ratings", "rating"), ("clicks", "ctr")):
         names = [metric.name for metric in wanted if metric.of == what]
         if names and model.task != task:
             raise KgrecError(
-                f"{', '.join(names)} measure predicted {what}, and the scores of {type(model).__name__} are of task "
-                f"{model.task!r}; ask for metrics such as ndcg@10"
+                f"{', '.join(names)} can only measure predicted {what}, but {type(model).__name__} was trained for "
+                f"task {model.task!r}; use metrics such as {default_metrics(model.task)[0]}"
             )
     of_clicks = [metric for metric in wanted if metric.of == "clicks"]
     if of_clicks:
@@ -195,33 +200,35 @@ def check_metrics(model: Recommender, held: Graph, metrics: Sequence[str]) -> No
 
 
 def _check_cut_offs(wanted: Sequence[Metric], items: int) -> None:
-    """Raise KgrecError for a cut-off far beyond the catalog, whose empty ranks would only take memory."""
+    """Raise KgrecError for a cut-off far larger than the catalog: its empty ranks would only take memory."""
     for metric in wanted:
         if metric.k > max(items, LEAST_LIMIT):
             raise KgrecError(
-                f"metric {metric.name!r}: the catalog has {items:,} items, so a cut-off of at most "
-                f"{max(items, LEAST_LIMIT):,} is wanted"
+                f"metric {metric.name!r}: the catalog has {items:,} items; use a cut-off of at most "
+                f"{max(items, LEAST_LIMIT):,}"
             )
 
 
 def _check_classes(held: Graph, wanted: Sequence[Metric]) -> None:
-    """wanted: metrics of clicks. Raises KgrecError where the held-out clicks leave one undefined."""
+    """Raise KgrecError if one of the metrics is undefined for the held-out clicks. wanted: metrics of clicks."""
     label, others = held.clicks(), [one for one in FORMULAS if one.of == "clicks"]
     undefined = [metric.name for metric in wanted if metric.formula.classes != "any"]
     if undefined and label.min() == label.max():
         left = [one.name for one in others if one.classes == "any"]
         raise KgrecError(
-            f"{' and '.join(undefined)} undefined: the {len(label):,} held-out {held.target[1]!r} edges are all "
-            f"{'clicks' if label[0] else 'without a click'}, and both are wanted; mend `click:` in the recipe, take "
-            f"another --split, or ask for --metrics {','.join(left)} and --metric {left[0]}"
+            f"cannot compute {' and '.join(undefined)}: edges with and without a click are needed, but all "
+            f"{len(label):,} held-out {held.target[1]!r} edges are {'clicks' if label[0] else 'without a click'}; "
+            f"correct `click:` in the recipe, choose another --split, or use --metrics {','.join(left)} and --metric "
+            f"{left[0]}"
         )
     undefined = [metric.name for metric in wanted if metric.formula.classes == "both of a user"]
     edges, clicks = torch.bincount(held.head), torch.bincount(held.head, weights=label)
     if undefined and not ((clicks > 0) & (clicks < edges)).any():
         left = [one.name for one in others if one.classes != "both of a user"]
         raise KgrecError(
-            f"{' and '.join(undefined)} undefined: no user has both clicks and others among the {len(label):,} "
-            f"held-out edges; hold out more of each user with --split, or ask for --metrics {','.join(left)}"
+            f"cannot compute {' and '.join(undefined)}: no user has edges both with and without a click among the "
+            f"{len(label):,} held-out edges; hold out more edges of each user with --split, or use --metrics "
+            f"{','.join(left)}"
         )
 
 
@@ -230,14 +237,14 @@ def _check_classes(held: Graph, wanted: Sequence[Metric]) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """Metrics of one scope: means by name, and the users' own values, DoubleTensor [users of the scope]."""
+    """Metrics of one scope: means by name, and the value of each user, DoubleTensor [users of the scope]."""
 
     means: dict[str, float]
     columns: dict[str, Tensor]
 
 
 def _joined(ranked: _Found | None, rated: _Found | None, wanted: Sequence[Metric]) -> _Found:
-    """Both kinds of metrics in the order in which they were asked for."""
+    """Both kinds of metrics, in the order of the request."""
     parts = [part for part in (ranked, rated) if part is not None]
     means = {name: value for part in parts for name, value in part.means.items()}
     columns = {name: value for part in parts for name, value in part.columns.items()}
@@ -246,7 +253,7 @@ def _joined(ranked: _Found | None, rated: _Found | None, wanted: Sequence[Metric
 
 
 class _Tally:
-    """Values of the users of one scope, batch by batch, and what is recommended at all."""
+    """Collects the values of the users of one scope, batch by batch, and counts how often items are recommended."""
 
     def __init__(self, trial: Trial, scope: str, wanted: Sequence[Metric]) -> None:
         self.scope, self.interactions, self.catalog = scope, trial.interactions, trial.scopes[scope]
@@ -256,15 +263,15 @@ class _Tally:
         self.recommended = {
             k: torch.zeros(trial.pad + 1, dtype=torch.long, device=trial.user.device)
             for k in {metric.k for metric in self.of_catalog}
-        }  #: by cut-off, in how many lists each node stands
-        #: of those with a history alone, where some have none
+        }  #: by cut-off: number of lists that contain each node
+        #: which users have a history; None if all have one
         self.has_history = None if scope != "all" or bool(trial.has_history.all()) else trial.has_history
         self.with_history = {k: torch.zeros_like(count) for k, count in self.recommended.items()}
         self.rows: list[Tensor] = []
         self.values: dict[str, list[Tensor]] = {metric.name: [] for metric in self.of_lists}
 
     def add(self, row: Tensor, item: Tensor, hit: Tensor) -> None:
-        """Lists of some users: row [B], item [B, K], hit [B, K]. Those without a relevant item do not count."""
+        """Add the lists of some users: row [B], item [B, K], hit [B, K]. Users without a relevant item do not count."""
         counts = self.relevant[row] > 0
         row, item, hit = row[counts], item[counts], hit[counts]
         no_item = item == len(self.interactions) - 1
@@ -278,8 +285,8 @@ class _Tally:
                 _add_listed(self.with_history[k], item[self.has_history[row], :k])
 
     def found(self) -> dict[str, _Found]:
-        """Means and values in the order of users, so that they do not depend on the batches; empty without users. Under
-        `with_history` those of the users who have one, where some have none."""
+        """Means and values by scope, in the order of users, so that they do not depend on the batches; empty if there
+        are no users. `with_history`: only over users who have a history, if some have none."""
         row = torch.cat(self.rows)
         order = row.argsort()
         columns = {name: torch.cat(values)[order] for name, values in self.values.items()}
@@ -298,13 +305,13 @@ class _Tally:
 
 
 def _add_listed(recommended: Tensor, item: Tensor) -> None:
-    """Count lists [B, K] in which each item stands."""
+    """Count in how many lists [B, K] each item is."""
     listed = item.flatten()
     recommended.index_add_(0, listed, torch.ones_like(listed))
 
 
 def _rank(trial: Trial, ranker: Ranker, wanted: Sequence[Metric]) -> dict[str, _Found]:
-    """The metrics of lists, by scope."""
+    """The metrics of ranked lists, by scope."""
     tallies = {scope: _Tally(trial, scope, wanted) for scope in trial.scopes}
     for row in ranker.batches(trial.user):
         user = trial.user[row]
@@ -333,7 +340,7 @@ def _predicted(trial: Trial, wanted: Sequence[Metric], score: Tensor) -> dict[st
 
 
 def _of_edges(wanted: Sequence[Metric], score: Tensor, truth: Tensor, user: Tensor) -> _Found:
-    """All Tensor [edges of the scope]; users by their rows. What is undefined is left out."""
+    """score, truth, user: Tensor [edges of the scope]; users by their rows. Undefined metrics are left out."""
     means = {metric.name: float(metric.formula.value(score, truth, user)) for metric in wanted}
     own = {metric.name: metric.formula.of_user for metric in wanted}
     return _Found(

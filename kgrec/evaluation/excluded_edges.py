@@ -1,4 +1,4 @@
-"""What users did otherwise than by the target relation, where it is to be left out of their lists."""
+"""Items that users have by other behaviours than the target relation and that are left out of their lists."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kgrec.graph.behaviours import check_excluded
 
 
 def excluded_edges(known: Graph, exclude: Sequence[str], *, keep_seen: bool = False) -> Graph | None:
-    """The pairs of users and items of some behaviours, as the edges of one relation; None where none is named.
+    """The user-item pairs of some behaviours, as edges of one relation; None if `exclude` is empty.
 
     Raises what `check_excluded` raises."""
     edge_types = check_excluded(known.schema, exclude, keep_seen=keep_seen)

@@ -1,4 +1,4 @@
-"""Link prediction measured: how high a model ranks held-out facts among all that could be in their place."""
+"""Evaluation of link prediction: how high a model ranks held-out facts among all possible facts in their place."""
 
 from __future__ import annotations
 
@@ -22,37 +22,38 @@ from kgrec.nn import LinkScorer
 
 @dataclass(frozen=True, eq=False)
 class LinkEvaluation:
-    """What came out: means over held-out facts, and the ranks that they are means of."""
+    """The result of link prediction: means over held-out facts, and the rank of each fact."""
 
-    metrics: dict[str, float]  #: by name, as asked
-    ranks: pa.Table  #: one row a fact and direction: `head`, `relation`, `tail` (external ids; a relation read
-    #: backwards is `rev_<name>`), `head_type`, `tail_type`, `rank` (float64, from 1) and `candidates`, how many tails
-    #: were ranked; where it is known what the model was trained on also `unseen`, whether the head or the tail has no
-    #: edge there
-    seconds: float
-    #: the same means over the facts both of whose ends have an edge in training; empty where there are none, or where
-    #: it is not known what the model was trained on
+    metrics: dict[str, float]  #: mean by metric name, in the order of the request
+    #: one row for each fact and direction: `head`, `relation`, `tail` (external ids; the inverse of a relation is
+    #: `rev_<name>`), `head_type`, `tail_type`, `rank` (float64, from 1) and `candidates`, the number of ranked tails;
+    #: if the training graph is known also `unseen`: whether the head or the tail has no edge in it
+    ranks: pa.Table
+    seconds: float  #: how long the evaluation took
+    #: means over the facts whose head and tail both have an edge in training; empty if there are none, or if the
+    #: training graph is not known
     seen_ends: dict[str, float] = field(default_factory=dict)
-    unseen_ends: dict[str, float] = field(default_factory=dict)  #: over those of which an end has none
+    #: means over the facts whose head or tail has no edge in training
+    unseen_ends: dict[str, float] = field(default_factory=dict)
 
     @property
     def num_facts(self) -> int:
-        """Facts that the means are over, each direction for itself."""
+        """Number of facts that the means are over; each direction counts separately."""
         return len(self.ranks)
 
     @property
     def num_unseen_ends(self) -> int | None:
-        """Those of which an end has no edge in training; None where it is not known what the model was trained on."""
+        """Number of facts whose head or tail has no edge in training; None if the training graph is not known."""
         return pc.sum(self.ranks["unseen"]).as_py() if "unseen" in self.ranks.column_names else None
 
 
 def check_link_metrics(model: LinkScorer, metrics: Sequence[str]) -> None:
-    """Raise KgrecError for metrics that are not of held-out facts, UnknownName for those that are not there."""
+    """Raise KgrecError for metrics that cannot measure held-out facts, UnknownName for unknown metrics."""
     others = [name for name in metrics if parse(name).of != "facts"]
     if others:
         raise KgrecError(
-            f"{', '.join(others)} measure what users are shown, and {type(model).__name__} was trained for task 'link' "
-            "with facts held out; ask for mrr and hits@10, or train it for task 'ranking'"
+            f"{', '.join(others)} can only measure recommendations, but {type(model).__name__} was trained for task "
+            "'link' with facts held out; use mrr and hits@10, or train it for task 'ranking'"
         )
 
 
@@ -65,26 +66,26 @@ def evaluate_links(
     trained: Graph | None = None,
     cells: int = 4_194_304,
 ) -> LinkEvaluation:
-    """The filtered ranks of held-out facts, both ways: of tails by their relation, of heads by its inverse.
+    """The filtered ranks of held-out facts in both directions: tails by their relation, heads by its inverse.
 
-    known: all edges, those held out among them. held: the facts to be ranked; each counts once, however often it is
-    stated. metrics: `mrr`, and `hits@k`. trained: the edges that the model learned from; with them the facts of which
-    an end has no edge there, of which it can know nothing, are also measured apart from the others. cells: most scores
-    held at once.
+    known: all edges, with the held-out ones. held: the facts to be ranked; each counts once, even if it is there twice.
+    metrics: `mrr` and `hits@k`. trained: the edges that the model was trained on; with them, facts whose head or tail
+    has no edge in training are also measured separately, as the model can know nothing about such a node. cells:
+    maximum number of scores in memory at once.
 
-    Candidates are all nodes of the tail's type, less those of which the fact is known too (filtered, Bordes et al.
-    2013, sec. 4.1). Equal scores share the mean of their ranks (`realistic`, Berrendorf et al. 2020), so that a model
-    that scores all alike is at chance.
+    Candidates are all nodes of the tail's type, except other tails whose fact is known too (filtered, Bordes et al.
+    2013, sec. 4.1). Ties share the mean of their ranks (`realistic`, Berrendorf et al. 2020), so a constant scorer is
+    as good as chance.
 
-    Raises KgrecError where the graphs differ in nodes or relations, nothing is held out, a score is not finite, and as
-    `check_link_metrics`.
+    Raises KgrecError if the graphs differ in nodes or relations, if nothing is held out, if a score is not finite, and
+    for the same reasons as `check_link_metrics`.
     """
     begun = time.perf_counter()
     check_link_metrics(model, metrics)
     if known.num_nodes != held.num_nodes or known.edge_types != held.edge_types:
-        raise KgrecError("held-out facts are of another graph than what is known; pass views of one graph")
+        raise KgrecError("the held-out facts are from another graph than the known edges; take both from one graph")
     if not held.num_edges:
-        raise KgrecError("no fact is held out; there is nothing to measure")
+        raise KgrecError("no fact is held out, so there is nothing to measure; use a split that holds out facts")
     place = next(itertools.chain(model.parameters(), model.buffers()), held.edge_index).device
     known, held = known.to(place).both_ways(), held.to(place).both_ways()
     degree = None if trained is None else _degree(trained).to(place)
@@ -100,7 +101,7 @@ def evaluate_links(
 
 
 def _means(ranks: pa.Table, metrics: Sequence[str]) -> dict[str, float]:
-    """The metrics over these ranks; nothing where there are none."""
+    """The metrics over these ranks; empty if there are none."""
     if not len(ranks):
         return {}
     rank = torch.from_numpy(ranks["rank"].to_numpy())
@@ -108,7 +109,7 @@ def _means(ranks: pa.Table, metrics: Sequence[str]) -> dict[str, float]:
 
 
 def _degree(graph: Graph) -> Tensor:
-    """How many edges each node has, as head or as tail: LongTensor [N]."""
+    """Number of edges of each node, as head or as tail: LongTensor [N]."""
     return torch.bincount(torch.cat([graph.head, graph.tail]), minlength=graph.num_nodes)
 
 
@@ -121,7 +122,7 @@ def _relations(held: Graph) -> list[EdgeType]:
 def _ranked(
     model: LinkScorer, known: Graph, held: Graph, edge_type: EdgeType, degree: Tensor | None, cells: int
 ) -> pa.Table:
-    """The rows of one relation's facts. degree: LongTensor [N], edges of each node in training."""
+    """The rows of one relation's facts. degree: LongTensor [N], number of training edges of each node."""
     number = held.edge_types.index(edge_type)
     facts = held.only(edge_type)
     head, tail = torch.unique(torch.stack([facts.head, facts.tail]), dim=1)
@@ -156,7 +157,7 @@ class _Known:
         self.csr = facts.csr
 
     def tails(self, head: Tensor) -> tuple[Tensor, Tensor]:
-        """All known tails of heads [B], flat, and the row of the head that each is of: LongTensor [n] each."""
+        """All known tails of heads [B], as flat numbers, and the row of each tail's head: LongTensor [n] each."""
         size = self.csr.degree()[head]
         row = torch.arange(len(head), device=head.device).repeat_interleave(size)
         place = torch.arange(len(row), device=head.device) - (size.cumsum(0) - size)[row]
@@ -166,12 +167,12 @@ class _Known:
 def _ranks(
     model: LinkScorer, known: _Known, head: Tensor, relation: int, tail: Tensor, tails: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The ranks of facts, DoubleTensor [B], and how many candidates each had, LongTensor [B]. tails: the nodes of the
-    tails' type, LongTensor [C], consecutive."""
+    """The ranks of facts, DoubleTensor [B], and the number of candidates of each, LongTensor [B]. tails: the nodes of
+    the tails' type, LongTensor [C], consecutive."""
     scores = _scores(model, head, relation, tails)
     true = scores.gather(1, (tail - tails[0]).unsqueeze(1))
     others, row = known.tails(head)
-    scores[row, others - tails[0]] = -torch.inf  # those of which the fact is known, and the true one itself
+    scores[row, others - tails[0]] = -torch.inf  # all tails whose fact is known, the true one among them
     before, level = (scores > true).sum(1), (scores == true).sum(1)
     return 1 + before + level.double() / 2, 1 + scores.isfinite().sum(1)
 
@@ -179,8 +180,8 @@ def _ranks(
 def _ranks_of_one_list(
     model: LinkScorer, known: _Known, head: Tensor, relation: int, tail: Tensor, tails: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The same where all heads of a relation have the same scores: those are sorted once, and what is known of each
-    head is taken from its fact's place among them."""
+    """The same as `_ranks` for a model that scores alike for all heads of a relation. The scores are sorted once; then
+    the known tails of each head are subtracted from the rank of its fact."""
     scores = _scores(model, head[:1], relation, tails)[0]
     rising, true = scores.sort().values, scores[tail - tails[0]]
     others, row = known.tails(head)
@@ -199,10 +200,10 @@ def _ranks_of_one_list(
 
 
 def _scores(model: LinkScorer, head: Tensor, relation: int, tails: Tensor) -> Tensor:
-    """Scores of all tails for each head, as our own copy, since a model may return a view of its buffers: [B, C]."""
+    """Scores of all tails for each head, [B, C]. They are a copy, since a model may return a view of its buffers."""
     scores = model.catalog_scores(head, relation, tails)
     if not scores.isfinite().all():
         raise KgrecError(
-            f"{type(model).__name__} gave scores that are not finite; its training may have diverged: try a lower lr"
+            f"{type(model).__name__} gave scores that are not finite; training may have diverged, so try a lower lr"
         )
     return scores.clone()

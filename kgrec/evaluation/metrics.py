@@ -1,4 +1,4 @@
-"""Metrics: each is its formula over the facts of one relevance matrix. Names are `ndcg@10`, `rmse`, `hits@10`."""
+"""Metrics: each is a formula over one matrix of hits, or over predictions. Names are `ndcg@10`, `rmse`, `hits@10`."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from torch.nn.functional import softplus
 
 from kgrec.errors import KgrecError, unknown_name
 
-BINS = 15  #: of the expected calibration error
-MOST_RANKS = 2**31 - 1  #: of a cut-off
-KGAT_DEPTH = 100  #: the KGAT authors rank 100 items, and know of no hits below
+BINS = 15  #: number of bins of the expected calibration error
+MOST_RANKS = 2**31 - 1  #: the largest cut-off
+KGAT_DEPTH = 100  #: the KGAT authors rank 100 items and ignore hits below
 
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """The facts of B ranked lists, best first. All metrics of a run are read from one of these."""
+    """B ranked lists, best item first, as all metrics of lists need them."""
 
-    hit: Tensor  #: BoolTensor [B, K], whether the item at each rank is relevant; False past a short list's end
-    relevant: Tensor  #: LongTensor [B], distinct relevant items, ranked or not
-    interactions: Tensor | None = None  #: FloatTensor [B, K], those of each item in train; NaN past a short list's end
+    hit: Tensor  #: BoolTensor [B, K], whether the item at each rank is relevant; False after the end of a short list
+    relevant: Tensor  #: LongTensor [B], number of distinct relevant items, ranked or not
+    #: FloatTensor [B, K], number of train interactions of each item; NaN after the end of a short list
+    interactions: Tensor | None = None
 
     @cached_property
     def rank(self) -> Tensor:
@@ -33,7 +34,7 @@ class Ranking:
 
     @cached_property
     def hits(self) -> Tensor:
-        """Hits up to each rank: DoubleTensor [B, K]."""
+        """Number of hits up to each rank: DoubleTensor [B, K]."""
         return self.hit.double().cumsum(1)
 
     @cached_property
@@ -54,23 +55,24 @@ def _recall(lists: Ranking, k: int) -> Tensor:
 
 
 def _precision(lists: Ranking, k: int) -> Tensor:
-    """Share of the k places that hold a relevant item; a list shorter than k leaves places empty."""
+    """Share of the k ranks that hold a relevant item; in a list shorter than k, some ranks are empty."""
     return lists.hits[:, k - 1] / k
 
 
 def _hit_rate(lists: Ranking, k: int) -> Tensor:
-    """1 where a relevant item is among the first k, else 0."""
+    """1 if a relevant item is among the first k, else 0."""
     return (lists.hits[:, k - 1] > 0).double()
 
 
 def _ndcg(lists: Ranking, k: int) -> Tensor:
-    """Discounted gain over that of an ideal list: min(k, relevant) hits on top (Järvelin & Kekäläinen 2002)."""
+    """Discounted gain divided by that of an ideal list with min(k, relevant) hits on top (Järvelin & Kekäläinen
+    2002)."""
     return _share(lists.gain[:, k - 1], lists.ideal_gain[lists.relevant.clamp(max=k)])
 
 
 def _ndcg_kgat(lists: Ranking, k: int) -> Tensor:
-    """NDCG as the KGAT authors' code has it: the ideal list is built from the hits among the top 100 alone, so that
-    relevant items that are ranked lower cost nothing (`ndcg_at_k` in their utility/metrics.py). Higher than NDCG."""
+    """NDCG as in the KGAT authors' code: the ideal list has only the hits among the top 100, so relevant items below
+    rank 100 cost nothing (`ndcg_at_k` in their utility/metrics.py). It is higher than NDCG."""
     found = lists.hits[:, : max(k, KGAT_DEPTH)][:, -1].long()
     return _share(lists.gain[:, k - 1], lists.ideal_gain[found.clamp(max=k)])
 
@@ -95,21 +97,21 @@ def _popularity(lists: Ranking, k: int) -> Tensor:
 
 
 def _share(part: Tensor, whole: Tensor) -> Tensor:
-    """part / whole, and 0 where the whole is 0."""
+    """part / whole, or 0 if the whole is 0."""
     return torch.where(whole > 0, part / whole, 0.0)
 
 
 def coverage(recommended: Tensor) -> float:
-    """Share of the catalog that is recommended to anybody. recommended: LongTensor [items], in how many lists each item
-    stands, or BoolTensor, whether in any."""
+    """Share of the catalog that is recommended to at least one user. recommended: LongTensor [items], number of lists
+    that contain each item; or BoolTensor [items], whether any list contains it."""
     return float((recommended > 0).double().mean())
 
 
 def gini(recommended: Tensor) -> float:
-    """Gini index of how often items are recommended: the sum of (2 j - n - 1) p_j / (n - 1) over the n items of the
-    catalog by their rising shares p of all that is recommended. 0 where all are recommended equally often, 1 where a
-    single one is (Shani & Gunawardana 2011, "Evaluating Recommendation Systems", Gini index of sales diversity).
-    recommended: LongTensor [items], in how many lists each item stands.
+    """Gini index of how often items are recommended: the sum of (2 j - n - 1) p_j / (n - 1), where p_j are the shares
+    of the n items of the catalog in all recommendations, sorted upwards. It is 0 if all items are recommended equally
+    often, and 1 if only a single item is (Shani & Gunawardana 2011, "Evaluating Recommendation Systems", Gini index of
+    sales diversity). recommended: LongTensor [items], number of lists that contain each item.
 
     >>> gini(torch.tensor([0, 3, 1]))  # (-2 * 0 + 0 * 1/4 + 2 * 3/4) / 2
     0.75
@@ -120,7 +122,7 @@ def gini(recommended: Tensor) -> float:
 
 
 def rmse(error: Tensor, user: Tensor | None = None) -> Tensor:
-    """Root of the mean squared error, a DoubleTensor [], or each user's own, [U].
+    """Root of the mean squared error: DoubleTensor [], or with `user` one value for each user, [U].
 
     error: Tensor [n], predicted ratings minus the true ones; user: LongTensor [n], numbers from 0.
 
@@ -131,7 +133,7 @@ def rmse(error: Tensor, user: Tensor | None = None) -> Tensor:
 
 
 def mae(error: Tensor, user: Tensor | None = None) -> Tensor:
-    """Mean absolute error; as `rmse`."""
+    """Mean absolute error. Arguments and result as in `rmse`."""
     return _mean(error.double().abs(), user)
 
 
@@ -142,8 +144,9 @@ def _mean(values: Tensor, user: Tensor | None) -> Tensor:
 
 
 def auc(score: Tensor, label: Tensor, user: Tensor | None = None) -> Tensor:
-    """The share of pairs of a click and a non-click in which the click scores higher, ties counted half: a DoubleTensor
-    [], or each user's own, [U]; NaN where all are of one class. By ranks, as Mann-Whitney's U, in O(n log n).
+    """The share of pairs of a click and a non-click in which the click scores higher; ties count one half. DoubleTensor
+    [], or with `user` one value for each user, [U]; NaN if all edges are of one class. Computed from ranks
+    (Mann-Whitney U) in O(n log n).
 
     score: Tensor [n]; label: Tensor [n], 1 for a click, 0 for none; user: LongTensor [n], numbers from 0.
 
@@ -158,66 +161,67 @@ def auc(score: Tensor, label: Tensor, user: Tensor | None = None) -> Tensor:
     others = torch.bincount(place) - clicks
     owner = group // len(values)
     num_clicks, num_others = (torch.bincount(owner, weights=count) for count in (clicks, others))
-    lower = others.cumsum(0) - others - (num_others.cumsum(0) - num_others)[owner]  # of the same user
+    lower = others.cumsum(0) - others - (num_others.cumsum(0) - num_others)[owner]  # non-clicks of the user below
     won = torch.bincount(owner, weights=clicks * (lower + others / 2))
     return won / (num_clicks * num_others)
 
 
 def gauc(score: Tensor, label: Tensor, user: Tensor) -> Tensor:
-    """The mean over users of their own AUC, weighted by their numbers of edges, over the users who have both classes: a
-    DoubleTensor []; NaN where nobody has (Zhou et al. 2018, Deep Interest Network). As `auc`."""
+    """The mean of the users' AUC, weighted by their number of edges, over users who have both classes: DoubleTensor [];
+    NaN if no user has both (Zhou et al. 2018, Deep Interest Network). Arguments as in `auc`."""
     own, weight = auc(score, label, user), torch.bincount(user)
     both = ~own.isnan()
     return own[both] @ weight[both].double() / weight[both].sum()
 
 
 def logloss(score: Tensor, label: Tensor, user: Tensor | None = None) -> Tensor:
-    """-log of the probability sigmoid(score) that was given to what happened, mean: a DoubleTensor [], or each user's
-    own, [U]. As `auc`."""
+    """Mean of -log p, where p is the predicted probability of what happened: sigmoid(score) for a click, else 1 minus
+    it. DoubleTensor [], or with `user` one value for each user, [U]. Arguments as in `auc`."""
     score = score.double()
     return _mean(softplus(score) - label * score, user)
 
 
 def ece(score: Tensor, label: Tensor) -> Tensor:
-    """Expected calibration error: how far the probabilities sigmoid(score) are from the share of clicks in each of 15
-    bins of equal width, mean over edges: a DoubleTensor [] (Guo et al. 2017, eq. 3). As `auc`."""
+    """Expected calibration error: the distance between the mean probability sigmoid(score) and the share of clicks, in
+    15 bins of equal width; mean over edges. DoubleTensor [] (Guo et al. 2017, eq. 3). Arguments as in `auc`."""
     probability = score.double().sigmoid()
-    place = (probability * BINS).ceil().long().clamp(min=1) - 1  # a bin holds its upper end
+    place = (probability * BINS).ceil().long().clamp(min=1) - 1  # the upper end belongs to the bin
     gap = torch.bincount(place, weights=probability - label, minlength=BINS)
     return gap.abs().sum() / len(label)
 
 
 def reciprocal_rank(rank: Tensor, k: int = 0) -> Tensor:
-    """1 / rank of each held-out fact, DoubleTensor [n]; their mean is mrr. rank: Tensor [n], from 1."""
+    """1 / rank of each held-out fact, DoubleTensor [n]; the mean is MRR. rank: Tensor [n], from 1."""
     return 1 / rank.double()
 
 
 def hits(rank: Tensor, k: int) -> Tensor:
-    """1 where the rank of a held-out fact is k or better, else 0: DoubleTensor [n] (Bordes et al. 2013, sec. 4.2)."""
+    """1 if the rank of a held-out fact is k or better, else 0: DoubleTensor [n] (Bordes et al. 2013, sec. 4.2)."""
     return (rank <= k).double()
 
 
 Of = Literal["lists", "catalog", "ratings", "clicks", "facts"]
-EDGES: tuple[Of, ...] = ("ratings", "clicks")  #: where each held-out edge counts, not each user
+EDGES: tuple[Of, ...] = ("ratings", "clicks")  #: metrics of these are means over held-out edges, not over users
 
 
 @dataclass(frozen=True)
 class Formula:
-    """A metric's definition: all that is known of it anywhere."""
+    """The complete definition of a metric."""
 
-    name: str  #: without its cut-off
+    name: str  #: the name without a cut-off
     #: what it is computed from: each user's list, all lists together, predicted ratings, predicted clicks, or the ranks
     #: of held-out facts
     of: Of
-    #: lists: (Ranking, k) -> DoubleTensor [B]; catalog: in how many lists each item stands, LongTensor [I], -> float;
+    #: lists: (Ranking, k) -> DoubleTensor [B]; catalog: (number of lists with each item, LongTensor [I]) -> float;
     #: ratings and clicks: (score [n], truth [n], user [n]) -> DoubleTensor []; facts: (rank [n], k) -> DoubleTensor [n]
     value: Callable[..., Any]
-    #: ratings and clicks: (score [n], truth [n], user [n]) -> DoubleTensor [U], each user's own; None: they have none
+    #: ratings and clicks: (score [n], truth [n], user [n]) -> DoubleTensor [U], one value for each user; None: users
+    #: have no value of their own
     of_user: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
-    cut_off: bool = True  #: whether a name has one, as `ndcg@10`
-    lower_is_better: bool = False  #: as of errors
-    least_depth: int = 0  #: ranks that must be known whatever the cut-off
-    #: clicks: what must be there for it to be defined, clicks and non-clicks of all edges, or of some user
+    cut_off: bool = True  #: whether its name has a cut-off, as in `ndcg@10`
+    lower_is_better: bool = False  #: whether lower is better, as for errors
+    least_depth: int = 0  #: number of ranks that it needs, even if the cut-off is smaller
+    #: clicks: which classes it needs: any, both clicks and non-clicks, or both of at least one user
     classes: Literal["any", "both", "both of a user"] = "any"
 
 
@@ -229,7 +233,7 @@ FORMULAS = (
     Formula("ndcg_kgat", "lists", _ndcg_kgat, least_depth=KGAT_DEPTH),
     Formula("mrr", "lists", _mrr),
     Formula("map", "lists", _map),
-    Formula("popularity", "lists", _popularity, lower_is_better=True),  # users know popular items without us
+    Formula("popularity", "lists", _popularity, lower_is_better=True),  # users find popular items by themselves
     Formula("coverage", "catalog", coverage),
     Formula("gini", "catalog", gini, lower_is_better=True),
     Formula(
@@ -267,10 +271,10 @@ NAMES = tuple(dict.fromkeys(formula.name for formula in FORMULAS))
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric by name and cut-off."""
+    """A metric with its cut-off."""
 
     kind: str  #: one of NAMES
-    k: int = 0  #: ranks that count; 0 where a metric has no cut-off
+    k: int = 0  #: the cut-off, the number of ranks that count; 0 for a metric without one
 
     @property
     def name(self) -> str:
@@ -279,7 +283,7 @@ class Metric:
 
     @cached_property
     def formula(self) -> Formula:
-        """Its definition; `mrr` has two, of lists with a cut-off and of facts without."""
+        """Its definition. `mrr` has two: for lists, with a cut-off, and for facts, without."""
         return next(one for one in FORMULAS if one.name == self.kind and one.cut_off == (self.k > 0))
 
     @property
@@ -289,16 +293,16 @@ class Metric:
 
     @property
     def depth(self) -> int:
-        """How many ranks must be known to compute it."""
+        """Number of ranks that it needs."""
         return max(self.k, self.formula.least_depth)
 
     @property
     def higher_is_better(self) -> bool:
-        """Whether a higher value is a better one."""
+        """Whether a higher value is better."""
         return not self.formula.lower_is_better
 
     def values(self, lists: Ranking) -> Tensor:
-        """The value for each list, DoubleTensor [B], in a list metric; `lists` has K >= depth ranks."""
+        """The value of each list, DoubleTensor [B], for a metric of lists. `lists` has K >= depth ranks."""
         found: Tensor = self.formula.value(lists, self.k)
         return found
 
@@ -309,7 +313,7 @@ def parse(name: str) -> Metric:
     >>> parse("ndcg@10")
     Metric(kind='ndcg', k=10)
 
-    Raises UnknownName for a metric that is not there, KgrecError for a cut-off that is missing, bad or out of place.
+    Raises UnknownName for an unknown metric, KgrecError for a cut-off that is missing, wrong or not allowed.
     """
     kind, at, cut = name.strip().partition("@")
     cut_offs = {formula.cut_off for formula in FORMULAS if formula.name == kind}
@@ -329,7 +333,7 @@ def parse(name: str) -> Metric:
 
 
 def metric_names(metrics: str | Iterable[str]) -> tuple[str, ...]:
-    """Several metrics by name; a text is one, or more with commas between them.
+    """The names of several metrics. A text holds one name, or several separated by commas.
 
     >>> metric_names("ndcg@10"), metric_names("ndcg@10, auc"), metric_names(["auc"])
     (('ndcg@10',), ('ndcg@10', 'auc'), ('auc',))
@@ -338,7 +342,7 @@ def metric_names(metrics: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def higher_is_better(name: str) -> bool:
-    """Whether a greater value of this metric is better. Raises as `parse` does.
+    """Whether a higher value of this metric is better. Raises what `parse` raises.
 
     >>> higher_is_better("ndcg@10"), higher_is_better("rmse")
     (True, False)

@@ -1,5 +1,5 @@
-"""Scores to lists: the best items of each user in fixed memory, by one total order, for the evaluator and for
-recommendations alike."""
+"""From scores to lists: the best items of each user in bounded memory, in one total order. Evaluation and
+recommendation share it."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from kgrec.evaluation.served_users import ServedBy, Service
 from kgrec.evaluation.trained_nodes import Trained
 from kgrec.graph import NO_TIME, Graph
 from kgrec.model import Query, Recommender
-from kgrec.model import scoring as scoring  # for those who import it from here
+from kgrec.model import scoring as scoring  # other modules import it from here
 from kgrec.samplers.histories import Histories
 
-LEAST_USERS = 64  #: a catalog is cut into chunks of items before fewer users than these are scored at once
-LAST = torch.iinfo(torch.int64).max  #: after every other in the order of ties
+LEAST_USERS = 64  #: the catalog is cut into chunks rather than scoring fewer users than this at once
+LAST = torch.iinfo(torch.int64).max  #: comes after all others in the order of ties
 
 
 class Scorer:
-    """A model and what its users did: queries and checked scores, in batches of bounded size.
+    """A model with its users' histories: queries and checked scores, in batches of bounded size.
 
-    known: its target edges are what is seen, and those of the model's behaviours the histories. batch_size: most users
-    scored at once. cells: most scores held at once; they take up to some 40 bytes each.
+    known: its target edges count as seen, and the edges of the model's behaviours are the histories. batch_size:
+    maximum number of users that are scored at once. cells: maximum number of scores in memory at once; each takes up to
+    about 40 bytes.
     """
 
     def __init__(self, model: Recommender, known: Graph, batch_size: int = 2048, cells: int = 4_194_304) -> None:
@@ -39,9 +40,10 @@ class Scorer:
         self.pad, self.same_ends = known.pad, known.same_ends
 
     def batches(self, width: Tensor, most: int) -> Iterator[Tensor]:
-        """Rows of users, the widest first, so that a batch pads little and holds at most `cells` numbers.
+        """Rows of users in batches, the widest users first, so that a batch needs little padding and holds at most
+        `cells` numbers.
 
-        width: LongTensor [U], numbers that a user takes; most: users a batch."""
+        width: LongTensor [U], how many numbers each user takes; most: maximum number of users in a batch."""
         width, order = width.sort(descending=True, stable=True)
         start = 0
         while start < len(order):
@@ -50,14 +52,14 @@ class Scorer:
             start += size
 
     def width(self, user: Tensor) -> Tensor:
-        """What each user's history takes in a query: LongTensor [U]."""
+        """Length of each user's history in a query: LongTensor [U]."""
         if not self.model.reads_history:
             return torch.zeros_like(user)
         return self.histories.lengths(user)
 
     def query(self, user: Tensor, now: Tensor | None = None) -> Query:
-        """The users with their whole histories, where the model reads them. now: LongTensor [B], unix seconds at which
-        each asks."""
+        """The users as a query, with their whole histories if the model reads them. now: LongTensor [B], unix seconds
+        of each request."""
         if not self.model.reads_history:
             return Query(user, user.new_empty(len(user), 0), now=now)
         histories = self.histories
@@ -66,22 +68,24 @@ class Scorer:
         return Query(user, histories.tails(place), histories.times(place), histories.weights(place), behaviour, now)
 
     def scores(self, query: Query, items: Tensor) -> Tensor:
-        """The model's scores as our own copy, since a model may return a view of its buffers: float32 [B, C]."""
+        """The model's scores, float32 [B, C]. They are a copy, since a model may return a view of its buffers."""
         scores = self.model.score(query, items)
         name, wanted = type(self.model).__name__, (len(query), items.shape[-1])
         if scores.shape != wanted:
-            raise KgrecError(f"{name}.score gave shape {list(scores.shape)}; {list(wanted)} is wanted, users x items")
-        if not (scores.sum().isfinite() or scores.isfinite().all()):  # the sum alone may overflow
+            raise KgrecError(
+                f"{name}.score returned shape {list(scores.shape)}, but must return {list(wanted)}, users x items"
+            )
+        if not (scores.sum().isfinite() or scores.isfinite().all()):  # a sum of finite scores may overflow
             wrong = int((~scores.isfinite()).sum())
             raise KgrecError(
-                f"{name} gave {wrong:,} scores that are not finite, of {scores.numel():,}; "
-                "its training may have diverged: try a lower lr"
+                f"{wrong:,} of {scores.numel():,} scores of {name} are not finite; "
+                "training may have diverged, so try a lower lr"
             )
         return torch.empty(wanted, device=scores.device).copy_(scores)
 
     def of_edges(self, edges: Graph) -> Tensor:
-        """The score of each edge of a graph of one relation from users to items: float32 [E], in the edges' order. A
-        user's edges are scored together, so the queries have no `now`."""
+        """The score of each edge of a graph with one relation from users to items: float32 [E], in the edges' order.
+        All edges of a user are scored together, so the queries have no `now`."""
         lists = Histories(edges)
         user, found = edges.head.unique(), torch.empty(edges.num_edges, device=self.device)
         for row in self.batches(torch.maximum(self.width(user), lists.lengths(user)), self.batch_size):
@@ -92,8 +96,8 @@ class Scorer:
 
 
 def as_edges(known: Graph, user: Tensor, item: Tensor) -> Graph:
-    """Pairs of a user and an item, local numbers, LongTensor [n] each, as the edges of a graph with the nodes of
-    `known`, which has the target relation alone. They have no time."""
+    """Pairs of a user and an item as edges without time. user, item: local numbers, LongTensor [n]. known: a graph with
+    only the target relation; the result has its nodes."""
     return replace(
         known,
         edge_index=torch.stack([user, item]),
@@ -105,20 +109,21 @@ def as_edges(known: Graph, user: Tensor, item: Tensor) -> Graph:
 
 
 def filled(items: Tensor, pad: int) -> Tensor:
-    """Left-padded lists [B, C] with each one's last item in place of the pad, for models that know no pad."""
+    """Left-padded lists [B, C] with the last item of each list in place of padding, for models that cannot take
+    padding."""
     return torch.where(items == pad, items[:, -1:], items)
 
 
 @dataclass(frozen=True, eq=False)
 class Best:
-    """The best items of each user, by falling score; equal scores by rising tie_order."""
+    """The best items of each user, highest score first; ties are in the order of tie_order."""
 
-    item: Tensor  #: LongTensor [B, K], flat; pad where there are fewer
-    score: Tensor  #: FloatTensor [B, K], -inf at a pad
-    tie_order: Tensor  #: LongTensor [B, K], each user's random order of the items
+    item: Tensor  #: LongTensor [B, K], flat; pad if there are fewer items
+    score: Tensor  #: FloatTensor [B, K], -inf for padding
+    tie_order: Tensor  #: LongTensor [B, K], a random number for each user and item
 
     def first(self, k: int, pad: int) -> Best:
-        """The first k in order, filled up with pads to [B, k]."""
+        """The first k items in order, padded to [B, k]."""
         by_tie_order = self.tie_order.argsort(1)
         order = by_tie_order.gather(1, self.score.gather(1, by_tie_order).argsort(stable=True, dim=1, descending=True))[
             :, :k
@@ -132,14 +137,14 @@ class Best:
 
 
 class Ranker:
-    """The first K candidates of each user in a total order, so that chunks of any size give the same lists. Users of
-    whom the model knows nothing are ranked the items by how popular they are in training, whatever the model
-    (`Service` says who these are), unless it serves everybody itself.
+    """The first K candidates of each user in a total order, so chunks of any size give the same lists. For users about
+    whom the model knows nothing (see `Service`), items are ranked by their popularity in training, unless the model
+    serves everybody.
 
-    groups: the items that are ranked among their own kind, LongTensor [items] each. depth: K. seed: of the order among
-    equal scores. lists: the candidates of each user, as edges; else all items of the groups, less those seen unless
-    `keep_seen`, and less those that `exclude` leads to (see `excluded_edges`). Where users are items too, nobody is on
-    their own list, whatever these say. trained: what training saw; None: what is known.
+    groups: items that are ranked only among themselves, LongTensor [items] each. depth: K. seed: seed of the order of
+    ties. lists: the candidates of each user, as edges; None: all items of the groups except those seen (unless
+    `keep_seen`) and those of `exclude` (see `excluded_edges`). If users are items too, nobody is in their own list.
+    trained: what training saw; None: what is known.
     """
 
     def __init__(
@@ -166,12 +171,12 @@ class Ranker:
         self.user_tie_order, self.item_tie_order = draw  #: LongTensor [N + 1]; their product, modulo 2^64, orders ties
         self.catalog = torch.cat(list(groups.values()))
         self.num_items = len(scorer.known.range(scorer.known.target[2]))
-        self.column = torch.full((scorer.pad + 1,), -1, device=draw.device)  #: of an item in the catalog
+        self.column = torch.full((scorer.pad + 1,), -1, device=draw.device)  #: flat item -> its place in the catalog
         self.column[self.catalog] = torch.arange(len(self.catalog), device=draw.device)
 
     @property
     def most(self) -> int:
-        """The users that are ranked over the whole catalog at once, at most."""
+        """Maximum number of users that are ranked over the whole catalog at once."""
         return min(self.scorer.batch_size, max(LEAST_USERS, self.scorer.cells // len(self.catalog)))
 
     def batches(self, user: Tensor) -> Iterator[Tensor]:
@@ -182,14 +187,15 @@ class Ranker:
         return scorer.batches(scorer.width(user), self.most)
 
     def best(self, user: Tensor, now: Tensor | None = None) -> dict[str, Best]:
-        """The first K of each group of items, [B, K] each. now: LongTensor [B], unix seconds at which each asks."""
+        """The first K of each group of items, [B, K] each. now: LongTensor [B], unix seconds of each request."""
         query = self.scorer.query(user, now)
         if self.lists is not None:
             return self._on_lists(query, self.lists)
         return self.best_of(query, *self.left_out(user))
 
     def left_out(self, user: Tensor) -> tuple[Tensor, Tensor]:
-        """What is in no list of some users: which of them, LongTensor [n], has which flat item, LongTensor [n]."""
+        """The items that are left out of users' lists: the row of the user, LongTensor [n], and the flat item,
+        LongTensor [n]."""
         parts = [edges.flattened(user) for edges in self.left_out_along]
         if len(parts) == 1:
             return parts[0]
@@ -197,9 +203,9 @@ class Ranker:
         return torch.cat(row), torch.cat(item)
 
     def best_of(self, query: Query, row: Tensor, left_out: Tensor, own: Tensor | None = None) -> dict[str, Best]:
-        """The first K of each group for any query. row, left_out: LongTensor [n], in which row's list which item does
-        not stand. own: LongTensor [B], the node that each is, where users are items too; pad for one who is none; None:
-        the query's."""
+        """The first K of each group for any query. row, left_out: LongTensor [n], rows of the query and the item that
+        is left out of that row's list. own: LongTensor [B], if users are items too: the node of each user, pad for a
+        user who is no node; None: as in the query."""
         row, column = self._cells(row, left_out, query.user if own is None else own)
         unknown, found, start = self._unknown(query), {}, 0
         chunk = max(1, self.scorer.cells // len(query))
@@ -220,18 +226,18 @@ class Ranker:
         return found
 
     def _cells(self, row: Tensor, left_out: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-        """Which row may not be recommended what is in which column of the catalog: LongTensors [m]."""
+        """The row and the catalog column of each item that may not be recommended: LongTensors [m]."""
         if self.scorer.same_ends:
             is_node = ((own < self.scorer.pad) & (self.column[own] >= 0)).nonzero().squeeze(1)
             row, left_out = torch.cat([row, is_node]), torch.cat([left_out, own[is_node].to(left_out.dtype)])
         column = self.column[left_out]
-        if len(self.catalog) < self.num_items:  # what is in no group is in no list
+        if len(self.catalog) < self.num_items:  # an item in no group is in no list
             inside = column >= 0
             row, column = row[inside], column[inside]
         return row, column
 
     def _unknown(self, query: Query) -> Tensor:
-        """The rows of users of whom the model knows nothing, and who are ranked what is popular: LongTensor [n]."""
+        """The rows of users about whom the model knows nothing, and who get popular items: LongTensor [n]."""
         if self.scorer.model.serves_everybody:
             return query.user[:0]
         return (self.service.of(query) >= ServedBy.POPULARITY).nonzero().squeeze(1)
@@ -264,7 +270,7 @@ class Ranker:
         num_items = scores.shape[1]
         depth = min(self.depth, num_items)
         score, place = scores.topk(min(depth + 1, num_items))
-        if num_items > depth:  # where equal scores go on past the last place, topk took any of them
+        if num_items > depth:  # if ties extend beyond the last rank, topk chose any of them
             going_on = (score[:, depth] == score[:, depth - 1]) & (score[:, depth] > -torch.inf)
             row = going_on.nonzero().squeeze(1)
             score, place = score[:, :depth], place[:, :depth]
@@ -281,9 +287,9 @@ class Ranker:
 
 
 def _by_tie_order(scores: Tensor, tie_order: Tensor, score: Tensor, place: Tensor) -> Tensor:
-    """Places [R, K] of the best by score, and by tie_order among those that equal the last one's score.
+    """Places [R, K] of the best items by score; among ties with the last one's score, by tie_order.
 
-    scores, tie_order: [R, C]; score, place: [R, K], the best by score alone."""
+    scores, tie_order: [R, C]; score, place: [R, K], the best by score only."""
     last, k = score[:, -1:], score.shape[1]
     tied = tie_order.masked_fill_(scores != last, LAST).topk(k, largest=False).indices
     above = (score > last).sum(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""By what each user is served: by the model where it knows anything of them, else by popularity."""
+"""How each user is served: by the model if it knows anything about the user, else by popularity."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 
 class ServedBy(IntEnum):
-    """What a user's list is made of. From POPULARITY on the model knows nothing of the user."""
+    """What a user's list is based on. From POPULARITY on, the model knows nothing about the user."""
 
-    HISTORY = 0  #: the model, and the user's target edges
-    BEHAVIOURS = 1  #: the model, and what else the user did
-    PROFILE = 2  #: the model, and the user's columns
-    OTHER_EDGES = 3  #: the model, and facts about the user
-    POPULARITY = 4  #: the user has no target edge at all
-    UNTRAINED = 5  #: popularity too: there are target edges, but the model learned from none of them
+    HISTORY = 0  #: the model, with the user's target edges
+    BEHAVIOURS = 1  #: the model, with other behaviours of the user
+    PROFILE = 2  #: the model, with the user's feature columns
+    OTHER_EDGES = 3  #: the model, with facts about the user
+    POPULARITY = 4  #: popularity, because the user has no target edge
+    UNTRAINED = 5  #: popularity, because the model was trained on none of the user's target edges
 
 
-#: What an answer says of users who are served otherwise than by their own history
+#: The note in an answer for users who are not served by their own history
 REASONS = {
     ServedBy.BEHAVIOURS: "no history, by other behaviours",
     ServedBy.PROFILE: "no history, by profile",
@@ -41,11 +41,11 @@ REASONS = {
 
 
 class Service:
-    """By what a model serves users, where `trained` is what training saw.
+    """Decides how a model serves each user. trained: what training saw.
 
-    One that reads histories knows a user by each past item that it knows; any other by the user's target edges in
-    training, by the user's columns where it reads them as features, and by all other edges where it learns from all
-    (`Recommender.reads_all_edges`). Who is known by nothing is served by popularity.
+    A model that reads histories knows a user if it knows one of the past items. Any other model knows a user by the
+    user's target edges in training, by the user's feature columns if it reads them, and by all other edges if it learns
+    from all edges (`Recommender.reads_all_edges`). Users that the model does not know are served by popularity.
     """
 
     def __init__(self, scorer: Scorer, trained: Trained) -> None:
@@ -56,16 +56,17 @@ class Service:
         pad = self.scorer.pad
         found, new = self.of_users[query.user], query.user == pad
         if self.model.reads_history and query.history.shape[1] and bool(new.any()):
-            known = self.known_items[query.history].any(1)  # of a pad nothing is known
+            known = self.known_items[query.history].any(1)  # padding is not a known item
             found = torch.where(new & known, int(ServedBy.HISTORY), found).to(torch.int8)
         return found
 
     @cached_property
     def of_users(self) -> Tensor:
-        """A ServedBy for each node, of which those of users count; a new user's is UNTRAINED: CharTensor [N + 1]."""
+        """A ServedBy for each node: CharTensor [N + 1]. Only those of users count; the last is a new user's,
+        UNTRAINED."""
         scorer, trained = self.scorer, self.trained
         there = scorer.had.csr.ptr.diff() > 0
-        there = torch.cat([there, there.new_ones(1)])  # a new user has a history of items that nothing is known of
+        there = torch.cat([there, there.new_ones(1)])  # a new user has a history, but maybe of unknown items
         found = torch.where(there, int(ServedBy.UNTRAINED), int(ServedBy.POPULARITY)).to(torch.int8)
         by_edges = not self.model.reads_history and reads_all_edges(self.model)
         if by_edges:
@@ -82,12 +83,12 @@ class Service:
 
     @cached_property
     def known_items(self) -> Tensor:
-        """Of which nodes the model knows anything as past items: BoolTensor [N + 1]."""
+        """The nodes that the model knows as past items: BoolTensor [N + 1]."""
         return (self.trained.reads > 0) | self._has_profile(self.scorer.seen.target[2])
 
     def _has_profile(self, node_type: str, *, alone: bool = False) -> Tensor:
-        """Which nodes of a type have a column that the model reads: BoolTensor [N + 1]. alone: in tables of this type
-        alone; one of all types makes vectors of items of it, by which a model that reads histories knows no user."""
+        """The nodes of a type that have a feature that the model reads: BoolTensor [N + 1]. alone: count only embedding
+        tables of this type. A table of all types gives a model that reads histories vectors of items, not of users."""
         graph: Graph = self.scorer.seen
         nodes, found = graph.range(node_type), torch.zeros(graph.pad + 1, dtype=torch.bool, device=self.scorer.device)
         for table in self.model.modules():

@@ -1,4 +1,5 @@
-"""What training saw of each node: whom a model can serve, which items are warm, and how popular each is."""
+"""What training saw of each node. It decides which users a model can serve, which items are warm, and their
+popularity."""
 
 from __future__ import annotations
 
@@ -12,28 +13,29 @@ from kgrec.graph import Graph
 from kgrec.graph.item_counts import item_counts
 from kgrec.model import Recommender
 
-COLUMNS = ("num_out", "num_in", "num_users", "reads")  #: of `Trained`, as a run folder keeps them
-BY_OTHER_EDGES, BY_BEHAVIOURS = 1, 2  #: how a node is read: by facts alone, or by an edge between a user and an item
+COLUMNS = ("num_out", "num_in", "num_users", "reads")  #: the properties of `Trained` that a run folder keeps
+BY_OTHER_EDGES, BY_BEHAVIOURS = 1, 2  #: values of `reads`: the model reads only facts, or an edge of a behaviour
 
 
 class Trained:
-    """The edges that training saw, counted by node; the last place is that of `graph.pad`, which is no node. Each is
-    made when it is first asked for.
+    """The edges that training saw, counted by node. The last place is for `graph.pad`, which is no node. Each property
+    is computed on first use.
 
-    num_out: the target edges that lead from a node, those of a user: LongTensor [N + 1]. num_in: those that lead to it,
-    those of an item: LongTensor [N + 1]. num_users: the users of an item, by which `popularity` ranks: FloatTensor
-    [N + 1]. reads: whether the model reads an edge of it, BY_OTHER_EDGES or BY_BEHAVIOURS, 0 for none; where it does
-    not read all edges (`Recommender.reads_all_edges`), an edge of its behaviours that leads to it: CharTensor [N + 1].
+    num_out: number of target edges from a node (of a user), LongTensor [N + 1]. num_in: number of target edges to a
+    node (of an item), LongTensor [N + 1]. num_users: number of distinct users of an item, by which `popularity` ranks,
+    FloatTensor [N + 1]. reads: which edges of a node the model reads: BY_OTHER_EDGES, BY_BEHAVIOURS, or 0 for none,
+    CharTensor [N + 1]. If the model does not read all edges (`Recommender.reads_all_edges`), only edges of its
+    behaviours that lead to the node count.
     """
 
     def __init__(self, graph: Graph, model: Recommender, device: torch.device | str | None = None) -> None:
-        """graph: all that training saw. model: what it trained. device: where the counts are; None: the graph's."""
+        """graph: what training saw. model: the trained model. device: where the counts are kept; None: as the graph."""
         self.graph, self.model, self.device = graph, model, torch.device(device or graph.device)
         self.target = graph.only(graph.target).to(self.device)
 
     @staticmethod
     def stored(graph: Graph, model: Recommender, columns: Mapping[str, Tensor]) -> Trained:
-        """What a run folder kept of it. columns: each of COLUMNS."""
+        """Restore it from a run folder. columns: a tensor for each of COLUMNS."""
         found = Trained(graph, model)
         vars(found).update({name: columns[name].to(found.device) for name in COLUMNS})
         return found
@@ -74,5 +76,5 @@ class Trained:
 
 
 def reads_all_edges(model: Recommender) -> bool:
-    """Whether a node is known to the model, or to one that it is made of, by any of its edges."""
+    """Whether the model, or a model inside it, knows a node by any of its edges."""
     return any(isinstance(part, Recommender) and part.reads_all_edges for part in model.modules())

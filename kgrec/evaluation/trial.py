@@ -1,4 +1,4 @@
-"""What is held out, made ready to be measured: who is ranked what, and what is true."""
+"""Prepares an evaluation: which items are ranked for which users, and what is held out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kgrec.model import Recommender
 from kgrec.samplers.histories import Histories
 from kgrec.splits.repeats import Ranked, check_repeats, count_repeats, repeated, without_repeats
 
-#: What users without an edge in training are served by, as `Evaluation.without_history` calls it
+#: How users without an edge in training are served, under the names in `Evaluation.without_history`
 SERVED = {
     ServedBy.HISTORY: "by_later_history",
     ServedBy.BEHAVIOURS: "by_other_behaviours",
@@ -31,7 +31,7 @@ SERVED = {
 
 
 class Trial:
-    """What is known, what is true and what is to rank, made once: everything but the model's scores."""
+    """Everything an evaluation needs except the model's scores: known edges, held-out pairs, and candidates."""
 
     def __init__(
         self,
@@ -54,18 +54,21 @@ class Trial:
         self.seen, self.pad, place = self.scorer.seen, known.pad, self.scorer.device
         self.held = held.only(held.target).to(place)
         if not self.held.num_edges:
-            raise KgrecError(f"no {held.target[1]!r} edge is held out; there is nothing to measure")
-        self.pair, is_repeat = repeated(self.seen, self.held)  #: LongTensor [n], rising
+            raise KgrecError(
+                f"no {held.target[1]!r} edge is held out, so there is nothing to measure; use a split that holds out "
+                "edges"
+            )
+        self.pair, is_repeat = repeated(self.seen, self.held)  #: LongTensor [n], sorted
         self.repeats = count_repeats(self.pair, is_repeat, self.pad, check_repeats(repeats), ranked)
-        self.is_repeat = is_repeat  #: BoolTensor [n], which pairs were seen; all are kept unless repeats are skipped
+        self.is_repeat = is_repeat  #: BoolTensor [n], which pairs the user had already seen
         if self.repeats.choice == "skip":
             self.held, self.pair = without_repeats(self.held, self.pair, is_repeat), self.pair[~is_repeat]
         self.pair_item = self.pair % (self.pad + 1)  #: LongTensor [n]
         self.user, self.pair_row = torch.unique_consecutive(
             self.pair // (self.pad + 1), return_inverse=True
         )  #: [U], [n]
-        self.interactions = self.trained.num_in  #: LongTensor [N + 1], an item's edges in training
-        self.has_history = self.trained.num_out[self.user] > 0  #: BoolTensor [U], whether a user has any
+        self.interactions = self.trained.num_in  #: LongTensor [N + 1], number of training edges of each item
+        self.has_history = self.trained.num_out[self.user] > 0  #: BoolTensor [U], whether a user has training edges
         self.lists = None if candidates is None else Histories(_as_graph(candidates, self.seen))
         if self.lists is not None:
             self._check_lists(self.lists)
@@ -73,14 +76,14 @@ class Trial:
 
     @cached_property
     def now(self) -> Tensor:
-        """When each user's first held-out edge was: LongTensor [U], unix seconds, NO_TIME where none has a time."""
+        """Time of each user's first held-out edge: LongTensor [U], unix seconds; NO_TIME if none has a time."""
         timed = self.held.time != NO_TIME
         user = torch.searchsorted(self.user, self.held.head[timed])
         first = torch.full_like(self.user, LAST).scatter_reduce_(0, user, self.held.time[timed], "amin")
         return first.masked_fill_(first == LAST, NO_TIME)
 
     def _groups(self) -> dict[str, Tensor]:
-        """The items that are ranked among their own kind, LongTensor [items of the kind] each."""
+        """Groups of items that are ranked only among themselves, LongTensor [items of the group] each."""
         items = self.seen.nodes(self.seen.target[2])
         cold = self.interactions[items] == 0
         if bool((self.interactions[self.pair_item] > 0).all()):
@@ -90,8 +93,8 @@ class Trial:
 
     @cached_property
     def scopes(self) -> dict[str, Tensor]:
-        """The items of each set of metrics: all, and where cold items are held out also warm and cold, which are those
-        with and without an edge in training."""
+        """The items of each scope: all; and if cold items are held out also warm (with a training edge) and cold
+        (without)."""
         return {"all": torch.cat(list(self.groups.values())), **self.groups}
 
     def is_in(self, scope: str, item: Tensor) -> Tensor:
@@ -101,17 +104,17 @@ class Trial:
         return (self.interactions[item] == 0) == (scope == "cold")
 
     def relevant(self, scope: str) -> Tensor:
-        """Distinct held-out items of each user: LongTensor [U]."""
+        """Number of distinct held-out items of each user: LongTensor [U]."""
         return torch.bincount(self.pair_row[self.is_in(scope, self.pair_item)], minlength=len(self.user))
 
     def find(self, user: Tensor, item: Tensor) -> Tensor:
-        """Where each (user, item) stands in `pair`, -1 where it is not held out: LongTensor of the broadcast shape."""
+        """The place of each (user, item) in `pair`, or -1 if it is not held out: LongTensor of the broadcast shape."""
         wanted = user * (self.pad + 1) + item
         place = torch.searchsorted(self.pair, wanted).clamp_(max=len(self.pair) - 1)
         return place.masked_fill_(self.pair[place] != wanted, -1)
 
     def ranker(self, depth: int, seed: int) -> Ranker:
-        """What ranks the first `depth` candidates. seed: of the order among equal scores."""
+        """A ranker for the first `depth` candidates. seed: seed of the order of ties."""
         return Ranker(
             self.scorer,
             self.groups,
@@ -124,7 +127,8 @@ class Trial:
         )
 
     def num_unrankable(self) -> int:
-        """Distinct held-out pairs that were seen and are missed, or excluded, or with lists those that are on none."""
+        """Number of distinct held-out pairs that cannot be ranked: repeats that are missed, excluded pairs, or, with
+        candidate lists, pairs that are in no list."""
         if self.lists is not None:
             found = self.find(self.lists.graph.head, self.lists.graph.tail)
             return len(self.pair) - len(torch.unique(found[found >= 0]))
@@ -135,15 +139,15 @@ class Trial:
 
     @cached_property
     def is_excluded(self) -> Tensor:
-        """Of which held-out pairs a behaviour that is excluded keeps the item off the list: BoolTensor [n]."""
+        """The held-out pairs whose item an excluded behaviour keeps out of the list: BoolTensor [n]."""
         if self.exclude is None:
             return torch.zeros_like(self.pair, dtype=torch.bool)
         found = self.find(self.exclude.head, self.exclude.tail)
         return _marked(found[found >= 0], len(self.pair))
 
     def counts(self, *, of_lists: bool, of_edges: bool) -> dict[str, dict[str, float]]:
-        """What each set of metrics is of: see `Evaluation.counts`. of_lists: lists are measured; of_edges: ratings or
-        clicks are."""
+        """The counts of each scope, see `Evaluation.counts`. of_lists: whether lists are measured; of_edges: whether
+        ratings or clicks are."""
         everybody = torch.ones_like(self.has_history)
         scopes = {scope: (scope, everybody) for scope in self.scopes}
         if bool(self.has_history.any()) and not bool(self.has_history.all()):
@@ -151,7 +155,7 @@ class Trial:
         return {name: self._counts(*scope, of_lists, of_edges) for name, scope in scopes.items()}
 
     def _counts(self, scope: str, users: Tensor, of_lists: bool, of_edges: bool) -> dict[str, float]:
-        """scope: of items. users: BoolTensor [U], who counts."""
+        """The counts of one scope of items. users: BoolTensor [U], the users who count."""
         inside = self.is_in(scope, self.pair_item) & users[self.pair_row]
         row = _marked(self.pair_row[inside], len(self.user)).nonzero().squeeze(1)
         num_items = int(_marked(self.pair_item[inside], self.pad + 1).sum())
@@ -169,8 +173,7 @@ class Trial:
         return found
 
     def without_history(self, ranker: Ranker | None) -> dict[str, int]:
-        """How many users have no edge in training, and by what a ranker serves them: see
-        `Evaluation.without_history`."""
+        """Number of users without an edge in training, and how they are served: see `Evaluation.without_history`."""
         user = self.user[~self.has_history]
         if not len(user):
             return {}
@@ -190,7 +193,8 @@ class Trial:
 
     @cached_property
     def truth(self) -> Tensor:
-        """What held-out edges say: a click or none, or the rating; FloatTensor [held-out edges]."""
+        """The true value of each held-out edge: 1 for a click and 0 for none, or the rating. FloatTensor [held-out
+        edges]."""
         return self.held.clicks() if self.scorer.model.task == "ctr" else self.held.weight
 
     def predictions(self, score: Tensor) -> pa.Table:
@@ -205,16 +209,19 @@ class Trial:
         if len(without):
             source = self.seen.target[0]
             names = self.seen.vocabulary[source].ids(without - self.seen.range(source).start)
-            raise KgrecError(f"no candidates for {source} {some(names)}, who have held-out items; add their lists")
+            raise KgrecError(
+                f"there is no candidate list for {source} {some(names)}, who have held-out items; add lists for them, "
+                "or use --candidates all"
+            )
 
 
 def _marked(places: Tensor, number: int) -> Tensor:
-    """Which of so many places are among these, LongTensor [n]: BoolTensor [number]."""
+    """BoolTensor [number], True at `places`, LongTensor [n]."""
     return torch.zeros(number, dtype=torch.bool, device=places.device).index_fill_(0, places, True)
 
 
 def _as_graph(candidates: Candidates, seen: Graph) -> Graph:
-    """The lists as edges from users to items, each once."""
+    """Candidate lists as edges from users to items, without duplicates."""
     user = candidates.user.repeat_interleave(candidates.ptr.diff()).to(seen.device)
     width = len(seen.range(seen.target[2]))
     pair = torch.unique(user * width + candidates.item.to(seen.device))

@@ -1,4 +1,4 @@
-"""Splits: what a model may learn from, what chooses, and what is measured once."""
+"""Splits: the train edges, the validation edges that choose an epoch, and the test edges that are measured once."""
 
 from kgrec.splits.split import Split, split, split_facts
 

@@ -1,4 +1,4 @@
-"""The name of a protocol, under which results of rankings may be compared."""
+"""The name of a ranking protocol. Only results with the same name may be compared."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ def protocol_name(
     repeats: str | None = None,
     without_history: bool = False,
 ) -> str:
-    """divided: how edges were held out; ranked: among what. exclude: behaviours that are left out of the lists;
-    repeats: what became of them, where that is to be said; without_history: whether users without a history are
-    measured, of whom a model that knows nothing else ranks by popularity.
+    """The protocol's name. divided: how edges were held out; ranked: which items were ranked. exclude: behaviours whose
+    items are left out of the lists; repeats: how repeats were treated, None to leave it out of the name;
+    without_history: whether users without a history are measured. For them, a model that knows nothing else about them
+    ranks by popularity.
 
     >>> protocol_name("last_n:1", exclude=["viewed", "carted"], repeats="skip")
     'last_n:1; full ranking, excluding carted, viewed, repeats skip'

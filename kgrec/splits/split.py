@@ -1,4 +1,4 @@
-"""A graph and a SPEC to what training sees, what chooses, and what is measured at the end."""
+"""Divide a graph by a SPEC into train, validation and test."""
 
 from __future__ import annotations
 
@@ -25,32 +25,33 @@ TRAIN, VALID, TEST = 0, 1, 2
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """What a model may learn from, and what it is held against. Facts without a time stay in every training graph."""
+    """A graph divided into train, validation and test. Facts without a time stay in every training graph."""
 
-    spec: str  #: as given, which names the protocol together with the candidates
-    train: Graph  #: all that training sees
-    train_valid: Graph  #: the same with the validation edges: what is known at test, and what --refit trains on
+    spec: str  #: the SPEC as written; the protocol's name begins with it
+    train: Graph  #: everything that training may see
+    train_valid: Graph  #: train with the validation edges: known at test time, and what --refit trains on
     valid: Graph | None  #: target edges that choose epochs and settings
     test: Graph  #: target edges that are measured once
-    candidates: Candidates | None = None  #: items to rank at test; None: all that a user has not seen
-    candidates_name: str | None = None  #: what `candidates` is called in the graph
-    whole: Graph | None = None  #: where facts are held out: the graph, with train, valid and test
-    repeats: Repeats = "miss"  #: what becomes of held-out pairs that the user had already
-    left_out: int = 0  #: target edges that are no clicks, and so are not in any part; 0 where all are positives
-    exclude: tuple[str, ...] = ()  #: behaviours whose items lists lack too, beside those of the target relation
-    facts_only: bool = False  #: where facts are held out: whether the training graphs have no interactions
-    num_self_edges: int = 0  #: target edges from a node to itself, which are in no part
+    candidates: Candidates | None = None  #: items to rank at test; None: all items that the user has not seen
+    candidates_name: str | None = None  #: name of `candidates` in the graph
+    whole: Graph | None = None  #: only if facts are held out: the whole graph, with train, valid and test
+    repeats: Repeats = "miss"  #: how held-out pairs are treated that the user already had
+    left_out: int = 0  #: number of target edges that are no clicks and are in no part; 0 if all edges are positives
+    exclude: tuple[str, ...] = ()  #: behaviours whose items are left out of lists, in addition to the target relation
+    facts_only: bool = False  #: only if facts are held out: whether the training graphs are without interactions
+    num_self_edges: int = 0  #: number of target edges from a node to itself; they are in no part
 
     @property
     def protocol(self) -> str:
-        """The name under which results may be compared: see `named`."""
+        """The protocol's name. Only results with the same name may be compared. See `named`."""
         return self.named()
 
     def named(self, *, refit: bool = False) -> str:
-        """The same of what was trained anew on train + valid, where `refit`. It says which behaviours are left out of
-        the lists; what becomes of repeats, where that is not the default, and where test has any that are missed; and,
-        whatever the model, where test has users without a target edge in what trained, of whom a model that knows
-        nothing else ranks by popularity."""
+        """The protocol's name. refit: whether the model was trained again on train + valid.
+
+        It names the behaviours that are left out of the lists. It names `repeats` if it is not the default, or if test
+        has repeats that are missed. It also says whether test has users without a target edge in training; for them, a
+        model that knows nothing else about them ranks by popularity."""
         again = ", refit on train + valid" if refit else ""
         if self.whole is not None:
             alone = ", trained on facts alone" if self.facts_only else ", clicks alone" if self.left_out else ""
@@ -68,7 +69,7 @@ class Split:
         return name + again
 
     def trained_on(self, *, refit: bool = False) -> Graph:
-        """What a model that is measured on the test learned from. refit: it was trained anew on train + valid."""
+        """The graph that a model was trained on. refit: whether it was trained again on train + valid."""
         return self.train_valid if refit else self.train
 
     @cached_property
@@ -84,32 +85,39 @@ def split(
     repeats: str = "miss",
     exclude: Sequence[str] = (),
 ) -> Split:
-    """Divide a graph's target edges by a SPEC, or by the split that its recipe names as standard.
+    """Divide a graph's target edges by a SPEC. By default it is the split that the graph's recipe names.
 
-    SPEC: `NAME` (stored in the graph; `NAME,valid=M` holds out each user's last M train edges, `NAME,valid=F` a share,
-    with `users=F` all of it of a share F of the users, as a test set is that has many edges of few users),
-    `last_n:N[,valid=M]` (each user's last N by time, then file order; users keep at least one edge in train),
-    `ratio:F[,valid=F][,per_user][,seed=S]` (test are the rows where `numpy.random.default_rng(seed).random(n) < F`),
-    `by_time:T1,T2` (unix seconds or ISO dates, or shares such as 80%,90% of the target edges: valid from T1, test from
-    T2) and `cold_items:F[,valid=F][,seed=S]` (all edges of a share of the items). candidates: a list stored in the
-    graph. repeats: what becomes of held-out pairs that the user had already, see `kgrec.splits.repeats`. exclude:
-    behaviours whose items are left out of users' lists, beside those of the target relation.
+    A SPEC is one of:
 
-    Other behaviours leak as little as target edges do: under `by_time` they end where train ends, under `last_n` they
-    end for each user where the first held-out edge is, and where there is no time to compare, and under every other
-    SPEC, they lose the held-out pairs.
+    - `NAME`: a split stored in the graph. `NAME,valid=M` also holds out the last M train edges of each user for
+      validation, `NAME,valid=F` a share F of the train edges. With `users=F` the share is drawn only from the edges of
+      a share of the users, for test sets that have many edges of few users.
+    - `last_n:N[,valid=M]`: the last N edges of each user by time, then by file order. Users keep at least one edge in
+      train.
+    - `ratio:F[,valid=F][,per_user][,seed=S]`: test has the rows where `numpy.random.default_rng(seed).random(n) < F`.
+    - `by_time:T1,T2`: valid begins at T1 and test at T2. Times are unix seconds, ISO dates, or shares of the target
+      edges such as 80%,90%.
+    - `cold_items:F[,valid=F][,seed=S]`: all edges of a share of the items.
 
-    Where the target joins nodes of one type, as user follows user, edges from a node to itself are left out first:
-    nobody is recommended to themselves. Other relations of these nodes lose held-out pairs in either direction.
+    candidates: the name of a candidate list stored in the graph. repeats: how held-out pairs are treated that the user
+    already had, see `kgrec.splits.repeats`. exclude: behaviours whose items are left out of users' lists, in addition
+    to the target relation.
 
-    Raises KgrecError for a SPEC that cannot be read or leaves train or test empty, and for `exclude` where lists are
-    ranked as they were published; UnknownName for a name not there.
+    Other behaviours do not leak held-out edges. Under `by_time` they end where train ends. Under `last_n` they end for
+    each user at the first held-out edge. If there is no time to compare, and under every other SPEC, their edges are
+    removed for the held-out pairs.
+
+    If the target joins nodes of one type, as in user follows user, edges from a node to itself are left out first:
+    nobody is recommended to themselves. Other relations of these nodes lose held-out pairs in both directions.
+
+    Raises KgrecError for a SPEC that cannot be read or that leaves train or test empty, and for `exclude` together with
+    published candidate lists; UnknownName for an unknown name.
     """
     choice = check_repeats(repeats)
     check_excluded(graph.schema, exclude, keep_seen=choice == "recommend")
     spec = spec or graph.schema.standard.get("split")
     if not spec:
-        raise KgrecError("this graph names no standard split; give --split SPEC, such as last_n:1,valid=1")
+        raise KgrecError("this graph names no standard split; choose one with --split, such as last_n:1,valid=1")
     listed = candidates or (
         graph.schema.standard.get("candidates") if spec == graph.schema.standard.get("split") else None
     )
@@ -129,8 +137,8 @@ def split(
 
 
 def without_self_edges(graph: Graph) -> Graph:
-    """The graph without target edges from a node to itself, where the target joins nodes of one type; its lists of
-    candidates stay, and its stored splits for the edges that do."""
+    """The graph without target edges from a node to itself, if the target joins nodes of one type. Candidate lists
+    stay, and stored splits for the edges that stay."""
     if not graph.same_ends:
         return graph
     target = graph.only(graph.target)
@@ -139,33 +147,37 @@ def without_self_edges(graph: Graph) -> Graph:
 
 
 def split_facts(graph: Graph, spec: str | None = None, *, facts_only: bool = False) -> Split:
-    """Divide a graph's facts, and leave all interactions in train, or none with `facts_only`: for link prediction. The
-    facts that are held out are the same.
+    """Divide a graph's facts for link prediction. All interactions stay in train, or none with `facts_only`; the
+    held-out facts are the same in both cases.
 
-    SPEC: `ratio:F[,valid=F][,seed=S]` (default `ratio:0.1,valid=0.05,seed=0`). What is divided are pairs of nodes: all
-    that is said of a pair, by whatever relation and in either direction, is in one part, so that neither a stated
-    inverse nor a repetition gives a held-out fact away. Test are the pairs, in order of their flat numbers, where
-    `numpy.random.default_rng(seed).random(n) < F`; a relation that would have no fact left in train, such as one with a
-    single fact, keeps its first there. Target edges from a node to itself are left out, as by `split`.
+    SPEC: `ratio:F[,valid=F][,seed=S]` (default `ratio:0.1,valid=0.05,seed=0`). Pairs of nodes are divided: all facts
+    about a pair, of any relation and in both directions, are in one part. So neither an inverse nor a repeated fact
+    gives a held-out fact away. Test has the pairs, sorted by their flat numbers, where
+    `numpy.random.default_rng(seed).random(n) < F`. If a relation would have no fact left in train, as one with a single
+    fact, its first fact stays there. Target edges from a node to itself are left out, as in `split`.
 
-    Raises KgrecError for a SPEC that cannot be read or leaves test empty, and for a graph without facts.
+    Raises KgrecError for a SPEC that cannot be read or that leaves test empty, and for a graph without facts.
     """
     words = Spec(spec or OF_FACTS)
     if words.kind != "ratio" or len(words.positional) != 1 or not {"valid", "seed"}.issuperset(words.options):
-        raise KgrecError(f"split {words.spec!r}: facts are held out by ratio:F[,valid=F][,seed=S]; say {OF_FACTS!r}")
+        raise KgrecError(
+            f"split {words.spec!r}: facts can only be held out with ratio:F[,valid=F][,seed=S], such as {OF_FACTS}"
+        )
     given, graph = graph, without_self_edges(graph)
     is_fact = ~torch.tensor(_is_behaviour(graph), device=graph.device)[graph.relation]
     if not is_fact.any():
         found = some(dict.fromkeys(edge[1] for edge in graph.edge_types))
         raise KgrecError(
-            f"this graph has no facts to hold out; all its relations, {found}, join users and items: add tables or "
-            "triples to the recipe, or leave out --task link"
+            f"this graph has no facts to hold out: all its relations ({found}) join users and items; add tables or "
+            "triples with facts to the recipe, or leave out --task link"
         )
     part = torch.full((graph.num_edges,), TRAIN, dtype=torch.int8, device=graph.device)
     part[is_fact] = _parts_of_facts(graph.where(is_fact), words)
     valid, test = graph.where(part == VALID), graph.where(part == TEST)
     if not test.num_edges:
-        raise KgrecError(f"split {words.spec!r} leaves none of {int(is_fact.sum()):,} facts to test on; hold out more")
+        raise KgrecError(
+            f"split {words.spec!r} holds out none of the {int(is_fact.sum()):,} facts for test; hold out a larger share"
+        )
     learned = is_fact if facts_only else torch.ones_like(is_fact)
     return Split(
         words.spec,
@@ -198,7 +210,7 @@ def _divide(graph: Graph, words: Spec) -> Split:
     if words.kind == "last_n":
         words.allow("valid")
         if len(words.positional) != 1:
-            raise words.wrong("one number is wanted after last_n:")
+            raise words.wrong("write exactly one number after last_n:")
         number = words.whole_number(words.positional[0], "N", 1)
         part = _last_of_each(target, number, words.whole_number(words.options.get("valid", "0"), "valid", 0))
         return _of_parts(graph, part, words, cut_by_time=True)
@@ -215,14 +227,14 @@ def _divide(graph: Graph, words: Spec) -> Split:
 def _named(graph: Graph, target: Graph, words: Spec) -> Split:
     words.allow("valid", "users", "seed")
     if words.positional:
-        raise words.wrong(f"{words.positional[0]!r} is none of valid=, users=, seed=")
+        raise words.wrong(f"{words.positional[0]!r} is not one of valid=, users=, seed=")
     part = graph.splits[words.kind].cpu().numpy().copy()
     wanted = words.options.get("valid", "0")
     if "users" in words.options and (wanted == "0" or wanted.isdecimal()):
-        raise words.wrong("users= is of a share, such as valid=0.1,users=0.2")
+        raise words.wrong("users= needs valid= as a share, such as valid=0.1,users=0.2")
     if wanted != "0":
         if (part == VALID).any():
-            raise words.wrong("it has validation edges of its own")
+            raise words.wrong("this split has its own validation edges, so leave valid= out")
         rows = np.flatnonzero(part == TRAIN)
         if wanted.isdecimal():
             train = target.where(torch.from_numpy(part == TRAIN).to(target.device))
@@ -234,21 +246,22 @@ def _named(graph: Graph, target: Graph, words: Spec) -> Split:
 
 
 def _drawn(head: np.ndarray, wanted: str, words: Spec) -> np.ndarray:
-    """Which train edges a share of them takes for valid; with `users`, the users are drawn after the edges. head: the
-    edges' users."""
+    """Which train edges are drawn for valid. With `users`, the users are drawn after the edges. head: the user of each
+    edge."""
     share, random = words.share(wanted, "valid"), np.random.default_rng(words.seed)
     draw = random.random(len(head))
     if "users" not in words.options:
         return draw < share
     of_users = words.share(words.options["users"], "users")
     if share >= of_users:
-        raise words.wrong(f"{of_users:g} of the users have no {share:g} of the edges to spare")
+        raise words.wrong(f"valid={share:g} must be less than users={of_users:g}")
     users = np.unique(head)
     return (draw < share / of_users) & np.isin(head, users[random.random(len(users)) < of_users])
 
 
 def _last_of_each(target: Graph, number: int, valid: int) -> np.ndarray:
-    """Parts by each user's order in time: the last `number` test, the `valid` before them valid; the first is train."""
+    """The part of each edge by its user's order in time: the last `number` are test, the `valid` edges before them are
+    valid. A user's first edge is always train."""
     csr = target.csr
     degree = csr.degree()
     row = torch.arange(len(degree), device=target.device).repeat_interleave(degree)
@@ -263,7 +276,7 @@ def _last_of_each(target: Graph, number: int, valid: int) -> np.ndarray:
 def _ratio(target: Graph, words: Spec) -> np.ndarray:
     test, valid = shares_of(words)
     draw = np.random.default_rng(words.seed).random(target.num_edges)
-    if "per_user" in words.positional:  # a user's rows in the order of their draws, cut at exact shares
+    if "per_user" in words.positional:  # the rows of each user, in the order of their draws, are cut at exact shares
         head = target.head.cpu().numpy()
         order = np.lexsort((draw, head))
         counts = np.bincount(head, minlength=target.num_nodes)
@@ -274,14 +287,14 @@ def _ratio(target: Graph, words: Spec) -> np.ndarray:
 
 
 def _cut(draw: np.ndarray, test: float, valid: float) -> np.ndarray:
-    """Parts by draws between 0 and 1: int8 like `draw`."""
+    """The part of each edge by its draw between 0 and 1: int8 like `draw`."""
     return np.where(draw < test, TEST, np.where(draw < test + valid, VALID, TRAIN)).astype(np.int8)
 
 
 def _cold_items(graph: Graph, target: Graph, words: Spec) -> Split:
     words.allow("valid", "seed")
     if len(words.positional) != 1:
-        raise words.wrong("one share is wanted after cold_items:")
+        raise words.wrong("write exactly one share after cold_items:")
     test = words.share(words.positional[0], "F")
     valid = words.share(words.options["valid"], "valid") if "valid" in words.options else 0.0
     items = graph.range(graph.target[2])
@@ -293,7 +306,7 @@ def _cold_items(graph: Graph, target: Graph, words: Spec) -> Split:
         cold = np.flatnonzero(np.isin(part_of_item, parts)) + items.start
         withheld = torch.from_numpy(cold).to(graph.device)
         touches = torch.isin(known.tail, withheld) | torch.isin(known.head, withheld)
-        if known.same_ends:  # what a withheld node does as a user says nothing of it as an item
+        if known.same_ends:  # edges of a withheld node in the user's place say nothing about it as an item
             turned = torch.tensor(_is_turned(known), device=graph.device)[known.relation]
             touches = torch.isin(torch.where(turned, known.head, known.tail), withheld)
         behaviour = torch.tensor(_is_behaviour(known), device=graph.device)[known.relation]
@@ -305,9 +318,12 @@ def _cold_items(graph: Graph, target: Graph, words: Spec) -> Split:
 def _by_time(graph: Graph, target: Graph, words: Spec) -> Split:
     words.allow()
     if len(words.positional) != 2:
-        raise words.wrong("two times are wanted after by_time:")
+        raise words.wrong("write exactly two times after by_time:")
     if (target.time == NO_TIME).any():
-        raise KgrecError(f"split {words.spec!r} needs times, and some {graph.target[1]!r} edges have none")
+        raise KgrecError(
+            f"split {words.spec!r} needs times, but some {graph.target[1]!r} edges have none; use another split, such "
+            "as last_n or ratio"
+        )
     first, second = (_as_time(word, target, words) for word in words.positional)
     if first > second:
         raise words.wrong("the first time is after the second")
@@ -322,15 +338,17 @@ def _as_time(text: str, target: Graph, words: Spec) -> int:
         times = target.time.sort().values
         return int(times[int(share * len(times) + 1e-9)])
     if len(text) == 4 and text.isdecimal():
-        raise words.wrong(f"time {text!r} is a year or seconds; write {text}-01-01 for a year, 0{text} for seconds")
+        raise words.wrong(
+            f"time {text!r} may be a year or seconds; write {text}-01-01 for the year, 0{text} for seconds"
+        )
     if text.removeprefix("-").isdecimal():
         if len(text) > 20 or abs(int(text)) >= 2**62:
-            raise words.wrong(f"time {text!r} is no time in seconds, from {-(2**62):,} to {2**62:,}")
+            raise words.wrong(f"time {text!r} must be between {-(2**62):,} and {2**62:,} seconds")
         return int(text)
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise words.wrong(f"time {text!r} is neither unix seconds, an ISO date nor a share such as 80%") from None
+        raise words.wrong(f"time {text!r} must be unix seconds, an ISO date or a share such as 80%") from None
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
@@ -340,8 +358,8 @@ def _is_behaviour(graph: Graph) -> list[bool]:
 
 
 def _is_turned(graph: Graph) -> list[bool]:
-    """For each behaviour, whether its sources are the items: by its types, or, where both are one, where it states the
-    target backwards."""
+    """For each behaviour, whether its sources are the items. Its node types say so; if users and items have one type,
+    it is so for the inverse of the target."""
     source, target, _ = graph.target
     if not graph.same_ends:
         return [edge[0] != source for edge in graph.edge_types]
@@ -383,7 +401,8 @@ def _of_parts(graph: Graph, part: np.ndarray, words: Spec, *, cut_by_time: bool 
 def _revealing(graph: Graph, held: Graph, target_number: int, cut_by_time: bool) -> Tensor:
     """Which edges of other behaviours would give held-out edges away: BoolTensor [E].
 
-    These are the held-out pairs; with `cut_by_time`, where both have times, a user's edges from the first held-out on.
+    These are edges between held-out pairs. With `cut_by_time`, if both have times, they are all edges of a user from
+    the user's first held-out edge on.
     """
     behaviours, turned = _is_behaviour(graph), _is_turned(graph)
     behaviours[target_number] = False
@@ -400,7 +419,7 @@ def _revealing(graph: Graph, held: Graph, target_number: int, cut_by_time: bool)
         if turned[number]:
             user, item = item, user
         reveals[rows] = held.is_edge(user, item[:, None]).squeeze(1)
-        back = held.is_edge(item, user[:, None]).squeeze(1)  # where types differ nothing is
+        back = held.is_edge(item, user[:, None]).squeeze(1)  # False everywhere if users and items have different types
         if cut_by_time:
             time = graph.time[rows]
             comparable = (time != NO_TIME) & (first[user] != never)
@@ -413,10 +432,11 @@ def _revealing(graph: Graph, held: Graph, target_number: int, cut_by_time: bool)
 def _checked(result: Split, words: Spec) -> Split:
     name = result.train.target[1]
     if result.train.only(result.train.target).num_edges == 0:
-        raise KgrecError(f"split {words.spec!r} leaves no {name!r} edge to train on")
+        raise KgrecError(f"split {words.spec!r} leaves no {name!r} edge to train on; hold out fewer edges")
     if result.test.num_edges == 0:
         raise KgrecError(
-            f"split {words.spec!r} leaves no {name!r} edge to test on (users with one edge keep it in train)"
+            f"split {words.spec!r} leaves no {name!r} edge to test on; hold out more edges (with last_n, a user with "
+            "one edge keeps it in train)"
         )
     return result
 
