@@ -191,14 +191,16 @@ def test_jaccard_row_by_row() -> None:
 
 
 def test_what_cannot_be_generated_is_said() -> None:
-    with pytest.raises(KgrecError, match="0 users are asked for, 1 or more is wanted"):
+    with pytest.raises(KgrecError, match="the number of users is 0, but must be 1 or more"):
         generate(run_of(), 0)
     graph = graph_of()
-    with pytest.raises(KgrecError, match="this run is of model 'popularity', which generates no users; train a gan"):
+    with pytest.raises(
+        KgrecError, match="this is a run of model 'popularity', which cannot generate users; train model gan"
+    ):
         generate(Run("popularity", models.build("popularity", graph), graph), 5)
     run = run_of()
     empty = dataclasses.replace(run, graph=graph.where(torch.zeros(len(PAIRS), dtype=torch.bool)))
-    with pytest.raises(KgrecError, match="this run keeps no interactions"):
+    with pytest.raises(KgrecError, match="this run has no interactions, so there is no real user"):
         generate(empty, 5)
 
 
@@ -238,7 +240,7 @@ def test_the_command_writes_the_file_and_prints_the_report(folder, tmp_path, cap
 def test_the_command_says_what_is_wrong_and_leaves_no_file(folder, tmp_path) -> None:
     with pytest.raises(KgrecError, match=r"--out .*events.txt: a .parquet or .csv file is wanted"):
         command(folder, "--users", 2, "--out", tmp_path / "events.txt")
-    with pytest.raises(KgrecError, match="0 users are asked for"):
+    with pytest.raises(KgrecError, match="the number of users is 0"):
         command(folder, "--users", 0, "--out", tmp_path / "none.csv")
     assert list(tmp_path.iterdir()) == []
     kept = tmp_path / "events.csv"

@@ -100,7 +100,9 @@ def test_the_test_edges_are_as_they_were_under_any_split(spec):
 
 def test_what_times_cut_elsewhere_for_valid_is_refused():
     views = [("u0", "i12", 600)]  # between the first edge that chooses, at 500, and the first test edge, at 700
-    with pytest.raises(KgrecError, match=r"ends 'viewed' by time .* take by_time:, ratio: or a stored split"):
+    with pytest.raises(
+        KgrecError, match=r"cuts 'viewed' at each user's first held-out edge, .* use by_time:, ratio: or a stored split"
+    ):
         divide(graph_of(viewed=views), LAST)
     assert divide(graph_of(viewed=[("u0", "i12", 400)]), LAST).spec == "noisy"
 
@@ -136,7 +138,7 @@ def test_all_free_pairs_can_be_added_and_no_more():
     clean = divide(graph_of(rated, users=2, items=5), "last_n:1")  # four train edges; free: two of each user
     added = parts_of(noisy(clean, "add", 1.0, 0), clean)["train"]
     assert {(user, item) for user, item, _, _ in added} == {(u, i) for u in (0, 1) for i in range(5)} - {(0, 2), (1, 3)}
-    with pytest.raises(KgrecError, match="add: 5 false edges are wanted beside 4, and only 4 pairs of 2 users and 5"):
+    with pytest.raises(KgrecError, match="add: cannot add 5 false edges to 4 edges, as only 4 pairs of 2 users and 5"):
         noisy(clean, "add", 1.25, 0)
 
 
@@ -164,7 +166,9 @@ def test_drop_takes_its_share_and_leaves_each_user_one():
     assert not Counter(after["train"]) - Counter(before["train"])
     least = parts_of(noisy(clean, "drop", 0.75, 3), clean)["train"]  # of 24 edges 18 go: one of each of six users stays
     assert [user for user, *_ in least] == [0, 1, 2, 3, 4, 5]
-    with pytest.raises(KgrecError, match=r"drop: 19 of 24 .* only 18 can, since each of 6 users .* up to 0\.75"):
+    with pytest.raises(
+        KgrecError, match=r"drop: cannot drop 19 of 24 .* only 18, since each of 6 users .* at most 0\.75"
+    ):
         noisy(clean, "drop", 0.8, 3)
 
 
@@ -244,9 +248,9 @@ def test_pushed_items_are_unpopular():
     assert pushed_items(clean, 3, 0).tolist() == [2, 3, 4]  # up to the median, 2
     assert {tuple(pushed_items(clean, 2, seed).tolist()) for seed in range(30)} == {(2, 3), (2, 4), (3, 4)}
     assert pushed_items(clean, 6, 0).tolist() == [2, 3, 4, 5, 6, 7]
-    with pytest.raises(KgrecError, match="7 items are to be pushed, and only 6 are unpopular enough"):
+    with pytest.raises(KgrecError, match="cannot push 7 items, as only 6 are unpopular enough"):
         pushed_items(clean, 7, 0)
-    with pytest.raises(KgrecError, match="0 items are to be pushed"):
+    with pytest.raises(KgrecError, match="the number of items to push is 0, but must be 1 or more"):
         pushed_items(clean, 0, 0)
 
 
@@ -266,8 +270,8 @@ def test_bandwagon_draws_what_is_popular():
     ("kind", "rate", "message"),
     [
         ("drop", 1.0, "drop: a rate of 1 leaves nothing to learn from"),
-        ("swap", 1.5, "swap: the rate is 1.5, a share up to 1 is wanted"),
-        ("add", -0.1, "add: the rate is -0.1, a number from 0 is wanted"),
+        ("swap", 1.5, "swap: the rate is 1.5, but must be a share of at most 1"),
+        ("add", -0.1, "add: the rate is -0.1, but must be a number of at least 0"),
         ("add", float("nan"), "add: the rate is nan"),
     ],
 )
@@ -278,7 +282,7 @@ def test_rates_that_cannot_be_had_are_refused(kind, rate, message):
 
 def test_other_kinds_and_edges_without_times_are_refused():
     clean = divide(graph_of(times=False), LAST)
-    with pytest.raises(KgrecError, match="swap: the 'rated' edges have no times; say `time:`"):
+    with pytest.raises(KgrecError, match="swap: the 'rated' edges have no times; name the column as `time:`"):
         noisy(clean, "swap", 0.1, 0)
     with pytest.raises(UnknownName, match="no kind of noise 'dropp'; did you mean 'drop'"):
         noisy(clean, "dropp", 0.1, 0)

@@ -189,18 +189,18 @@ def test_moved_vectors_need_no_training(planted, monkeypatch):
 @pytest.mark.parametrize(
     ("model", "arguments", "message"),
     [
-        ("ease", {"kinds": ["embedding"]}, "vectors of nodes that a model learned, and 'ease' has none; take other"),
+        ("ease", {"kinds": ["embedding"]}, "node vectors that a model learned, but 'ease' has none; use other"),
         ("ease", {"kinds": ["ad"]}, "no kind of noise 'ad'; did you mean 'add'"),
-        ("ease", {"kinds": []}, "no kind of noise is named; there are add, drop"),
-        ("ease", {"noise": [0.1, -0.2]}, "a rate of noise is -0.2, a number from 0 is wanted"),
+        ("ease", {"kinds": []}, "no kind of noise is named; name some of add, drop"),
+        ("ease", {"noise": [0.1, -0.2]}, "a rate of noise is -0.2, but must be a number of at least 0"),
         ("ease", {"noise": [0.0]}, "no rate of noise is above 0"),
         ("ease", {"noise": [1.0]}, "drop: a rate of 1 leaves nothing"),
-        ("ease", {"seeds": 0}, "seeds is 0, 1 or more is wanted"),
+        ("ease", {"seeds": 0}, "seeds is 0, but must be 1 or more"),
         ("ease", {"metrics": ["ndgc@10"]}, "no metric 'ndgc'"),
-        ("ease", {"kinds": ["shilling"], "targets": 100}, "100 items are to be pushed, and only"),
+        ("ease", {"kinds": ["shilling"], "targets": 100}, "cannot push 100 items, as only"),
         ("ease", {"split": None}, "this graph names no standard split"),
         ("eaze", {}, "no model 'eaze' .*; did you mean 'ease'"),
-        ("transe", {"config": {"task": "link"}}, "noise goes into interactions, and 'transe' is of task 'link'"),
+        ("transe", {"config": {"task": "link"}}, "added to interactions, but 'transe' is trained for task 'link'"),
         ("mf", {"config": {"dims": 4}}, "no field 'dims' of model 'mf'"),
     ],
 )  # fmt: skip
@@ -211,14 +211,14 @@ def test_bad_input_says_what_is_wanted_before_anything_is_trained(planted, monke
 
 
 def test_what_fails_in_training_names_the_noise(planted):
-    with pytest.raises(KgrecError, match="clean, seed 0: rmse measure predicted ratings"):
+    with pytest.raises(KgrecError, match="clean, seed 0: rmse can only measure predicted ratings"):
         measure_robustness("ease", planted, noise=[0.1], split=SPEC, metrics=["rmse"])
 
 
 def test_a_plot_without_matplotlib_is_refused_before_training(planted, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     monkeypatch.setattr(noise_trials, "run_job", None)
-    with pytest.raises(KgrecError, match=r"a plot needs an extra: pip install 'kgrec\[plot\]'"):
+    with pytest.raises(KgrecError, match=r"the plot in `out` needs matplotlib: pip install 'kgrec\[plot\]'"):
         measure_robustness("ease", planted, noise=[0.1], split=SPEC, out=tmp_path / "out")
 
 
@@ -258,8 +258,8 @@ def test_models_beside_each_other():
     assert "ease" in text.getvalue() and "35.0" in text.getvalue()
     other = summary_of(two_seeds(), protocol="last_n:2; full ranking")
     for results, rate, metric, message in (
-        ([one, other], 0.1, None, "only results of one protocol may be compared"),
-        ([one], 0.2, None, r"mf was not measured at a rate of 0\.2, only at 0\.1"),
+        ([one, other], 0.1, None, "compare only results with the same protocol"),
+        ([one], 0.2, None, r"mf was not measured at rate 0\.2, only at 0\.1"),
         ([one], 0.1, "recal@10", "no metric 'recal@10' of mf; did you mean 'recall@10'"),
         ([], 0.1, None, "there are no results"),
     ):
@@ -313,7 +313,7 @@ def test_the_command_refuses_what_is_no_rate_and_what_is_not_its_own_folder(plan
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").write_text("kept")
     here = ("robustness", "ease", tmp_path / "planted.graph", "--split", SPEC)
-    assert "noise '0,a lot': rates between commas are wanted" in kgrec(*here, "--noise", "0,a lot", code=1)[1]
+    assert "noise '0,a lot' must be rates separated by commas" in kgrec(*here, "--noise", "0,a lot", code=1)[1]
     assert "without robustness.json" in kgrec(*here, "--out", tmp_path / "mine", "--overwrite", code=1)[1]
     assert Path(tmp_path / "mine/notes.txt").read_text() == "kept"
     with pytest.raises(UnknownName):

@@ -1,1 +1,1 @@
-"""What one asks of a model: comparison, backtesting, robustness, noise, generation."""
+"""Studies of trained models: comparison, backtests, robustness to noise, synthetic users."""

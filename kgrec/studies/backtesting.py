@@ -1,4 +1,4 @@
-"""A model through time: trained anew for each of several windows on what was there before, and measured in them."""
+"""Backtests: for each of several time windows, train a model on what was before the window, and measure it in it."""
 
 from __future__ import annotations
 
@@ -26,35 +26,35 @@ from kgrec.training.job import TrainingJob, takes_job_options
 from kgrec.training.session import Report, run_job
 
 BACKTEST_FILE = json_kind("backtest", {"model": str, "protocol": str, "windows": list, "mean": dict})
-LONGEST = 1_000 * 366 * 86_400  #: seconds of a window, 1,000 years
-MOST_DIGITS = 12  #: of a duration's number
+LONGEST = 1_000 * 366 * 86_400  #: maximum length of a window in seconds: 1,000 years
+MOST_DIGITS = 12  #: maximum number of digits in a duration
 MOST_WINDOWS = 10_000
 UNITS = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}  #: seconds
 
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of time that a model was tested in, trained on what was before it. Times are unix seconds."""
+    """A time window in which a model was tested, after training on what was before. Times are unix seconds."""
 
-    number: int  #: from 1, the earliest
-    valid_from: int  #: what is before it trains; `start` where nothing validates
-    start: int
-    stop: int  #: the first second after it
-    num_train: int  #: target edges before `valid_from`
-    num_valid: int
-    num_test: int
+    number: int  #: from 1 for the earliest window
+    valid_from: int  #: edges before this time are train edges; equal to `start` if there is no validation
+    start: int  #: the first second of the window
+    stop: int  #: the first second after the window
+    num_train: int  #: number of target edges before `valid_from`
+    num_valid: int  #: number of target edges from `valid_from` until `start`
+    num_test: int  #: number of target edges in the window
     num_users: int  #: users with an edge in the window
-    num_new_users: int  #: those of them without an edge before it
-    num_without_history: int = 0  #: users of the test without an edge in training, served otherwise than by one
-    skipped: str | None = None  #: why nothing was trained; None where something was
-    best_epoch: int | None = None
-    test: dict[str, float] = field(default_factory=dict)  #: by metric
-    #: held-out pairs that the user had already, as `RepeatCounts.to_json` has them; {} where it was skipped
+    num_new_users: int  #: users with an edge in the window and none before it
+    num_without_history: int = 0  #: test users without an edge in training
+    skipped: str | None = None  #: why the window was skipped; None if it was not
+    best_epoch: int | None = None  #: the epoch that validation chose
+    test: dict[str, float] = field(default_factory=dict)  #: test results by metric
+    #: held-out pairs that the user already had, as in `RepeatCounts.to_json`; {} if the window was skipped
     repeats: dict[str, Any] = field(default_factory=dict)
 
     @property
     def span(self) -> str:
-        """From when to when, in ISO dates."""
+        """Start and end of the window as ISO dates."""
         return f"{iso(self.start)} to {iso(self.stop)}"
 
     def to_json(self) -> dict[str, Any]:
@@ -64,22 +64,22 @@ class Window:
 
 @dataclass(frozen=True)
 class Backtest:
-    """What a model measured in each window, and how much that varies."""
+    """The test results of a model in each window, their means and their spread."""
 
     model: str
     protocol: str
     seed: int
     windows: list[Window]
-    mean: dict[str, float]  #: by metric, over the windows that were not skipped
-    spread: dict[str, float | None]  #: sample standard deviation; None of a single window
-    edges_left_out: int = 0  #: target edges that are no clicks, which no window counts
+    mean: dict[str, float]  #: mean by metric over the windows that were not skipped
+    spread: dict[str, float | None]  #: sample standard deviation by metric; None if there is only one window
+    edges_left_out: int = 0  #: number of target edges that are no clicks and are in no window
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data."""
         return {**asdict(self), "windows": [window.to_json() for window in self.windows]}
 
 
-#: Options of a job that a backtest has no use for: it divides by time itself, and each window starts from nothing
+#: Options of a job that a backtest does not take: it splits by time itself, and each window trains from scratch
 REFUSED = ("split", "candidates", "resume", "init", "init_part", "facts_only")
 
 
@@ -96,29 +96,30 @@ def backtest(
     notify: Callable[[Window], None] | None = None,
     **options: Any,
 ) -> Backtest:
-    """Train a model anew for each of the last `windows` stretches of `every` seconds, and measure it in them.
+    """Test a model on the last `windows` time windows of `every` seconds each. For each window, the model is trained
+    from scratch on what was before the window.
 
-    Where the last target edge is at T, window w of N, from 0, tests on [T - (N - w) every, T - (N - w - 1) every); the
-    last one includes T. The `every` before it chooses the epoch, unless not `valid`; all before that trains. No edge
-    from the window's end on is there; facts without a time stay. Nodes are those of the whole graph, so that items
-    which come later are ranked in every window, as under `by_time`.
+    If the last target edge is at time T, window w of N (from 0) tests on [T - (N - w) every, T - (N - w - 1) every);
+    the last window includes T. The `every` seconds before a window are its validation, unless `valid` is False; all
+    edges before that train. Edges from the window's end on are left out; facts without a time stay. All nodes of the
+    graph stay, so items that come later are ranked in every window, as with `by_time`.
 
-    model, options: as in `kgrec.train`, but for what would divide or start it otherwise; `out` is a JSON file to write.
-    report: called after each epoch; notify: after each window.
+    model, options: as in `kgrec.train`, except split, candidates, resume, init, init_part and facts_only; `out` is a
+    JSON file to write. report: called after each epoch; notify: called after each window.
 
-    A window without an edge to train or to test on is skipped, and says so; one without an edge to validate on trains
-    for all epochs.
+    A window without train edges or without test edges is skipped. A window without validation edges trains for all
+    epochs.
 
-    Raises KgrecError where target edges have no times or are all at one, where all windows are skipped, for an existing
-    `out`, for `refit` without `valid`, and as `kgrec.train`, naming the window.
+    Raises KgrecError if target edges have no times or all the same time, if all windows are skipped, if `out` exists,
+    for `refit` without `valid`, and for the same reasons as `kgrec.train`; then the message names the window.
     """
     for name, value, most in (("every, in seconds,", every, LONGEST), ("windows", windows, MOST_WINDOWS)):
         if value < 1:
-            raise KgrecError(f"{name} is {value}, 1 or more is wanted")
+            raise KgrecError(f"{name} is {value}, but must be 1 or more")
         must_be_at_most(name, value, most)
     job = TrainingJob.of(model, options, "kgrec.backtest", REFUSED)
     if job.refit and not valid:
-        raise KgrecError("refit trains again on train + valid, and nothing is to validate; leave one of them out")
+        raise KgrecError("refit needs validation edges, but --no-valid leaves none; leave out --refit or --no-valid")
     if job.out is not None:
         refuse_existing(job.out, job.overwrite, BACKTEST_FILE, [None if isinstance(graph, Graph) else graph])
     graph = graph if isinstance(graph, Graph) else Graph.load(graph)
@@ -148,17 +149,20 @@ def backtest(
 
 
 def _windows(graph: Graph, every: int, windows: int, valid: bool) -> Iterator[Window]:
-    """The windows by time, and what is in them. Raises KgrecError where times do not tell any apart."""
+    """The windows in the order of time, with their counts. Raises KgrecError if there are no times, or only one."""
     target = graph.only(graph.target)
     user, time = target.head, target.time  #: LongTensor [target edges] each
     name = target.target[1]
     without = int((time == NO_TIME).sum())
     if without or not len(time):
         found = f"{without:,} of {len(time):,} {name!r} edges have none" if without else f"there is no {name!r} edge"
-        raise KgrecError(f"a backtest needs times, and {found}; say `time:` under `interactions` in the recipe")
+        raise KgrecError(f"a backtest needs times, but {found}; name the column as `time:` below `interactions:`")
     last = int(time.max())
     if int(time.min()) == last:
-        raise KgrecError(f"all {len(time):,} {name!r} edges are at {iso(last)}; nothing is before them to train on")
+        raise KgrecError(
+            f"all {len(time):,} {name!r} edges have the same time, {iso(last)}, so none is before "
+            "a window to train on; a backtest needs edges at several times"
+        )
     for number in range(1, windows + 1):
         start = last - (windows - number + 1) * every
         stop = start + every + (number == windows)
@@ -177,15 +181,15 @@ def _windows(graph: Graph, every: int, windows: int, valid: bool) -> Iterator[Wi
             num_new_users=int((~torch.isin(users, user[time < start])).sum()),
         )
         if not window.num_train:
-            window = replace(window, skipped=f"no {name!r} edge before {iso(valid_from)} to train on")
+            window = replace(window, skipped=f"there is no {name!r} edge before {iso(valid_from)} to train on")
         elif not window.num_test:
-            window = replace(window, skipped=f"no {name!r} edge in it to test on")
+            window = replace(window, skipped=f"there is no {name!r} edge in the window to test on")
         yield window
 
 
 def _protocol(every: int, valid: bool, job: TrainingJob, done: Sequence[Window], left_out: int) -> str:
-    """It says what is excluded; what became of repeats where that is not the default, and where a window has any that
-    are missed; and where a window has users without a history."""
+    """The protocol's name. It names excluded behaviours; the choice of repeats if it is not the default or if repeats
+    are missed in a window; and whether a window has users without a history."""
     units = [f"{every // size}{unit}" for unit, size in UNITS.items() if every % size == 0]
     length = units[-1] if units else f"{every} s"
     counts = [window.repeats for window in done if window.repeats]
@@ -201,11 +205,11 @@ def _protocol(every: int, valid: bool, job: TrainingJob, done: Sequence[Window],
 
 
 def _summary(model: str, seed: int, windows: list[Window], protocol: str) -> Backtest:
-    """Raises KgrecError where every window is skipped."""
+    """The result over all windows. Raises KgrecError if every window was skipped."""
     measured = [window.test for window in windows if window.skipped is None]
     if not measured:
         reasons = "; ".join(f"{window.span}: {window.skipped}" for window in windows)
-        raise KgrecError(f"no window can be measured; take fewer or shorter ones ({reasons})")
+        raise KgrecError(f"no window can be measured ({reasons}); use fewer or shorter windows")
     names = dict.fromkeys(metric for test in measured for metric in test)
     values = {metric: [test[metric] for test in measured if metric in test] for metric in names}
     return Backtest(
@@ -219,7 +223,7 @@ def _summary(model: str, seed: int, windows: list[Window], protocol: str) -> Bac
 
 
 def duration(text: str) -> int:
-    """Seconds of a duration in minutes, hours, days or weeks.
+    """The number of seconds in a duration such as 30m, 12h, 7d or 2w.
 
     >>> duration("7d"), duration("30m")
     (604800, 1800)
@@ -228,10 +232,10 @@ def duration(text: str) -> int:
     """
     found = re.fullmatch(r"([1-9][0-9]*)([mhdw])", text.strip())
     if found is None:
-        raise KgrecError(f"duration {text!r}: a whole number from 1 and its unit are wanted: 30m, 12h, 7d or 2w")
+        raise KgrecError(f"duration {text!r} must be a whole number and a unit, such as 30m, 12h, 7d or 2w")
     seconds = int(found[1][:MOST_DIGITS]) * UNITS[found[2]]
     if len(found[1]) > MOST_DIGITS or seconds > LONGEST:
-        raise KgrecError(f"duration {text!r} is more than 1,000 years; a window of less is wanted, such as 7d")
+        raise KgrecError(f"duration {text!r} is more than 1,000 years; use a shorter one, such as 7d")
     return seconds
 
 

@@ -1,4 +1,4 @@
-"""Runs beside each other: how far each is from a reference, and whether that is more than chance among the users."""
+"""Compare runs: how far each is from a reference run, and whether the difference is more than chance."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ MOST_RESAMPLES = 1_000_000
 
 @dataclass(frozen=True)
 class Difference:
-    """One run less the reference, by one metric."""
+    """The difference between a run and the reference in one metric."""
 
     run: str
     metric: str
-    difference: float
-    interval: tuple[float, float] | None  #: of the difference; None where the metric cannot be resampled by users
-    p: float | None  #: Holm-corrected over the runs; None where the metric has no values of users
-    p_alone: float | None  #: the same before the correction
+    difference: float  #: the run's value minus the reference's
+    interval: tuple[float, float] | None  #: of the difference; None if the metric cannot be resampled by users
+    p: float | None  #: p value with Holm correction over the runs; None if single users have no value of the metric
+    p_alone: float | None  #: p value before the correction
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs of one protocol: what each measured on test, and how it differs from the reference."""
+    """Runs with the same protocol: their test results, and their differences from the reference."""
 
     protocol: str
-    num_users: int  #: users that are paired
+    num_users: int  #: number of users whose values are paired
     reference: str
     confidence: float
     resamples: int
     seed: int
-    models: dict[str, str]  #: by run, in the order given
-    test: dict[str, dict[str, float]]  #: by run and metric
-    differences: list[Difference]  #: metric by metric, run by run
-    notes: list[str]  #: what is left out, and why
+    models: dict[str, str]  #: model by run, in the order of the request
+    test: dict[str, dict[str, float]]  #: test results by run and metric
+    differences: list[Difference]  #: by metric, then by run
+    notes: list[str]  #: what was left out, and why
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data."""
@@ -61,19 +61,21 @@ def compare(
     seed: int = 0,
     cells: int = 1_048_576,
 ) -> Comparison:
-    """Compare what runs measured on test with one of them, user by user; their folders are read, no model is loaded.
+    """Compare the test results of runs with one of them, user by user. Only files are read; no model is loaded.
 
-    reference: one of the runs, or `best` by the first metric; None: the first. metrics: names such as `ndcg@10`; None:
-    all that every run measured. confidence: of the intervals. cells: most weights of users or edges held at once.
+    reference: one of the runs, or `best`, the best by the first metric; None: the first run. metrics: names such as
+    `ndcg@10`; None: all metrics that every run has. confidence: confidence level of the intervals. cells: maximum
+    number of weights of users or edges in memory at once.
 
-    - Intervals are percentiles of the difference over `resamples` draws of as many users with replacement, the same
-      draws for all runs (Efron & Tibshirani 1993, ch. 13). Metrics of ratings and clicks take all edges of a drawn
-      user, from `predictions.parquet`; draws in which one is not defined are left out.
-    - p is of Wilcoxon's signed-rank test on the users' own values, two-sided, zeros by Pratt (1959), and 1 where all
-      are equal; over the runs of one metric it is corrected by Holm (1979). For `auc` these are the users' own AUCs.
+    - Intervals are percentiles of the difference over `resamples` bootstrap resamples of the users, the same ones for
+      all runs (Efron & Tibshirani 1993, ch. 13). For metrics of ratings and clicks, a drawn user brings all edges from
+      `predictions.parquet`; resamples in which the metric is undefined are left out.
+    - p is from Wilcoxon's signed-rank test on the users' values: two-sided, zeros as in Pratt (1959), and 1 if all
+      differences are 0. It is corrected over the runs of one metric (Holm 1979). For `auc`, users' values are their own
+      AUC.
 
-    Raises KgrecError where runs differ in protocol, graph or users, or a folder is incomplete; UnknownName for a metric
-    or a reference that is not there.
+    Raises KgrecError if runs differ in protocol, graph or users, or if a folder is incomplete; UnknownName for an
+    unknown metric or reference.
     """
     _check([Path(run) for run in runs], confidence, resamples, seed)
     tested = [MeasuredRun.read(Path(run)) for run in runs]
@@ -112,7 +114,7 @@ def _differences(
     column: int,
     confidence: float,
 ) -> list[Difference]:
-    """Of each run but the reference by one metric. drawn: float64 [runs, resamples]."""
+    """The differences of all other runs from the reference, in one metric. drawn: float64 [runs, resamples]."""
     metric = samples[base].metrics[column]
     others = [place for place in range(len(tested)) if place != base]
     alone = [_paired_p(samples[place].values[:, column] - samples[base].values[:, column]) for place in others]
@@ -132,24 +134,25 @@ def _differences(
 
 def _check(paths: Sequence[Path], confidence: float, resamples: int, seed: int) -> None:
     if len(paths) < 2:
-        raise KgrecError(f"{some(map(str, paths))} alone cannot be compared; name two runs or more")
+        raise KgrecError(f"there is only one run to compare, {some(map(str, paths))}; name two runs or more")
     places = [path.resolve() for path in paths]
     twice = [str(path) for path, place in zip(paths, places) if places.count(place) > 1]
     if twice:
-        raise KgrecError(f"{some(twice)} are one run; name each once")
+        raise KgrecError(f"{some(twice)} are the same run; name each run once")
     if not 0 < confidence < 1:
-        raise KgrecError(f"confidence is {confidence}, a number between 0 and 1 is wanted, such as 0.95")
+        raise KgrecError(f"confidence is {confidence}, but must be between 0 and 1, such as 0.95")
     if resamples < 1:
-        raise KgrecError(f"resamples is {resamples}, 1 or more are wanted")
+        raise KgrecError(f"resamples is {resamples}, but must be 1 or more")
     if seed < 0:
-        raise KgrecError(f"seed is {seed}, 0 or more is wanted")
+        raise KgrecError(f"seed is {seed}, but must be 0 or more")
     must_be_at_most("resamples", resamples, MOST_RESAMPLES)
     must_be_at_most("seed", seed, MOST_OF_SEEDS)
 
 
 def _paired_p(differences: np.ndarray) -> float | None:
-    """Of Wilcoxon's signed-rank test on users' differences [U], NaN for those without; None where nobody has one."""
-    differences = differences[~np.isnan(differences)].round(12)  # 2/3 - 1/3 and 1/3 - 0 are one rank
+    """The p value of Wilcoxon's signed-rank test on users' differences [U], NaN for users without a value; None if no
+    user has one."""
+    differences = differences[~np.isnan(differences)].round(12)  # 2/3 - 1/3 and 1/3 - 0 get the same rank
     if not len(differences):
         return None
     if not differences.any():
@@ -158,7 +161,8 @@ def _paired_p(differences: np.ndarray) -> float | None:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """p values corrected for their number (Holm 1979): the smallest times n, the next times n - 1, never falling.
+    """p values corrected for their number (Holm 1979): the smallest times n, the next times n - 1, and so on, but never
+    less than the one before.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]

@@ -1,4 +1,4 @@
-"""Synthetic users: new interactions sampled from a trained generator, and how they compare with real ones."""
+"""Synthetic users: new interactions sampled from a trained generator, and a comparison with real ones."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from kgrec.models.gan import GAN
 from kgrec.settings import MOST_OF_SEEDS, must_be_at_most
 from kgrec.training.trained_model import TrainedModel
 
-PREFIX = "synthetic-"  #: of the new users' ids, before a number from 1; it is repeated where real ids are like that
-CELLS = 4_194_304  #: numbers of generated rows that are held at once
+PREFIX = "synthetic-"  #: prefix of the new users' ids, before a number from 1; repeated if a real user has such an id
+CELLS = 4_194_304  #: maximum number of generated values in memory at once
 MOST_USERS = 100_000_000
-MOST_POPULAR = 200  #: items whose pairs are counted
+MOST_POPULAR = 200  #: number of items whose pairs are counted
 
 
 @dataclass(frozen=True)
 class Generated:
-    """Synthetic interactions, and how they compare with those that the generator learned from."""
+    """Synthetic interactions, and a comparison with the real ones that the generator was trained on."""
 
-    table: pa.Table  #: `user` and `item`, external ids, strings; `synthetic`, int8, always 1
-    report: Mapping[str, Any]  #: what `compare_rows` gives, and numbers of users and interactions
+    table: pa.Table  #: columns `user` and `item` (external ids, strings) and `synthetic` (int8, always 1)
+    report: Mapping[str, Any]  #: the result of `compare_rows`, and the numbers of users and interactions
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON data."""
@@ -39,30 +39,33 @@ class Generated:
 
 
 def generate(run: TrainedModel, users: int, *, seed: int = 0) -> Generated:
-    """Interactions of so many new users, sampled from a run of model `gan`.
+    """Sample interactions of `users` new users from a run of model `gan`.
 
-    Each has noise of its own, the condition of a real user drawn uniformly among those with a history (that user's
-    history or columns; none where the model has no condition), and as many items as another real user so drawn. The
-    items are distinct, drawn without replacement in proportion to the generated x^: those of the greatest log x^ +
-    Gumbel noise (Gumbel top-k: Yellott 1977; Kool et al. 2019). New users are `synthetic-1` and so on, or
-    `synthetic-synthetic-1` where a real id is like that.
+    Each new user gets its own noise. It gets the condition of a real user who is drawn uniformly among those with a
+    history (that user's history or columns, if the model has a condition), and the number of items of another user
+    drawn in the same way. The items are distinct. They are drawn without replacement in proportion to the generated x^:
+    those with the greatest log x^ + Gumbel noise (Gumbel top-k: Yellott 1977; Kool et al. 2019). New users are called
+    `synthetic-1` and so on, or `synthetic-synthetic-1` if a real user has such an id.
 
-    Raises KgrecError for a run of another model, and where `users` is less than 1.
+    Raises KgrecError for a run of another model, and if `users` is less than 1.
     """
     if users < 1:
-        raise KgrecError(f"{users} users are asked for, 1 or more is wanted")
+        raise KgrecError(f"the number of users is {users}, but must be 1 or more")
     if seed < 0:
-        raise KgrecError(f"seed is {seed}, 0 or more is wanted")
+        raise KgrecError(f"seed is {seed}, but must be 0 or more")
     must_be_at_most("users", users, MOST_USERS)
     must_be_at_most("seed", seed, MOST_OF_SEEDS)
     if not isinstance(run.model, GAN):
-        raise KgrecError(f"this run is of model {run.name!r}, which generates no users; train a gan")
+        raise KgrecError(f"this is a run of model {run.name!r}, which cannot generate users; train model gan")
     real = _real_rows(run)
     generator = torch.Generator().manual_seed(seed)
     lengths = np.diff(real.indptr)
     active = torch.from_numpy(np.flatnonzero(lengths))
     if not len(active):
-        raise KgrecError("this run keeps no interactions, so there is nobody to take conditions and lengths from")
+        raise KgrecError(
+            "this run has no interactions, so there is no real user to take a condition and a history length from; "
+            "train on a graph with interactions"
+        )
     asked = active[torch.randint(len(active), (users,), generator=generator)]
     length = torch.from_numpy(lengths)[active[torch.randint(len(active), (users,), generator=generator)]]
     item = _sampled(run, run.model, asked, length, generator)
@@ -77,14 +80,14 @@ def generate(run: TrainedModel, users: int, *, seed: int = 0) -> Generated:
 
 
 def _real_rows(run: TrainedModel) -> csr_array:
-    """The 0-1 rows of what users are known to have: [U, I]."""
+    """Known interactions as 0-1 rows: [U, I]."""
     known = run.graph.only(run.graph.target)
     user, item = known.edge_index.cpu().numpy()
     return _rows(user, item, (len(known.range(known.target[0])), len(known.range(known.target[2]))))
 
 
 def _rows(row: np.ndarray, item: np.ndarray, shape: tuple[int, int]) -> csr_array:
-    """0-1 rows with their items in order; a pair that stands twice counts once. row, item: int64 [n]."""
+    """0-1 rows with sorted items; a pair that is there twice counts once. row, item: int64 [n]."""
     rows = csr_array((np.ones(len(row)), (row, item)), shape=shape)
     rows.sum_duplicates()
     rows.data[:] = 1
@@ -92,7 +95,7 @@ def _rows(row: np.ndarray, item: np.ndarray, shape: tuple[int, int]) -> csr_arra
 
 
 def _sampled(run: TrainedModel, model: GAN, asked: Tensor, length: Tensor, generator: torch.Generator) -> Tensor:
-    """The items of each new user, one user after another: LongTensor [sum of lengths], local numbers, on the CPU.
+    """The items of the new users, user by user: LongTensor [sum of lengths], local numbers, on the CPU.
 
     asked: LongTensor [n], real users, local numbers; length: LongTensor [n]."""
     scorer, (source, _, target) = Scorer(model, run.graph), run.graph.target
@@ -107,8 +110,8 @@ def _sampled(run: TrainedModel, model: GAN, asked: Tensor, length: Tensor, gener
 
 
 def draw(logit: Tensor, length: Tensor, generator: torch.Generator) -> Tensor:
-    """Distinct items of each row, drawn one after another in proportion to sigmoid(logit) [n, I] among those that are
-    left: LongTensor [sum of lengths], row by row. length: LongTensor [n], at most I."""
+    """Distinct items of each row, drawn one by one without replacement in proportion to sigmoid(logit) [n, I]:
+    LongTensor [sum of lengths], row by row. length: LongTensor [n], at most I."""
     uniform = torch.rand(logit.shape, dtype=torch.float64, generator=generator).clamp(min=1e-300)
     key = torch.nn.functional.logsigmoid(logit.double()) - (-uniform.log()).log()
     best = key.topk(int(length.max())).indices
@@ -137,16 +140,17 @@ def _numbered(prefix: str, number: int) -> list[str]:
 
 
 def compare_rows(real: csr_array, made: csr_array, asked: np.ndarray | None) -> dict[str, Any]:
-    """How generated rows [N, I] compare with real ones [U, I], both 0-1. asked: int64 [N], the real user whose
-    condition each had; None: there was none. What is not defined is None.
+    """Compare generated rows [N, I] with real rows [U, I], both 0-1. asked: int64 [N], the real user whose condition
+    each generated user had; None: there was no condition. Undefined values are None.
 
-    - `popularity`, of items' counts: Spearman's correlation, the Jensen-Shannon divergence (bits, 0 to 1), Gini's
-      coefficient (0: all alike) and the share of the catalog that has any interaction, both of real and generated.
-    - `length`, of users with any: mean and quartiles.
-    - `co_occurrence`: Pearson's correlation, over the pairs of the `items` most popular real items, of the share of
-      users who have both.
-    - `copies`: the share of new users whose items are exactly those of the user `asked`, and of `any` real user; the
-      mean Jaccard similarity with the user asked.
+    - `popularity`: how often items are chosen. Spearman's correlation and the Jensen-Shannon divergence (bits, 0 to 1)
+      between real and generated; for each of the two, the Gini coefficient (0: all items equally often) and the share
+      of the catalog that has any interaction.
+    - `length`: number of items of users who have any: mean and quartiles.
+    - `co_occurrence`: for each pair of the `items` most popular real items, the share of users who have both; Pearson's
+      correlation between real and generated.
+    - `copies`: the share of new users who have exactly the items of the user in `asked` (`of_asked`), or of any real
+      user (`of_any`); and the mean Jaccard similarity with the user in `asked`.
     """
     of_real, of_made = _counts(real), _counts(made)
     both = {"real": (real, of_real), "generated": (made, of_made)}
@@ -172,7 +176,7 @@ def compare_rows(real: csr_array, made: csr_array, asked: np.ndarray | None) -> 
 
 
 def gini(count: np.ndarray) -> float:
-    """Gini's coefficient of counts [I], not all 0: 0 where all are alike, near 1 where one has all.
+    """The Gini coefficient of counts [I] that are not all 0: 0 if all are equal, near 1 if one item has all.
 
     >>> gini(np.array([2, 2, 2, 2])), gini(np.array([0, 0, 0, 4]))
     (0.0, 0.75)
@@ -182,7 +186,7 @@ def gini(count: np.ndarray) -> float:
 
 
 def divergence(one: np.ndarray, other: np.ndarray) -> float:
-    """The Jensen-Shannon divergence of two distributions in proportion to counts [I], in bits (Lin 1991, eq. 4.1).
+    """The Jensen-Shannon divergence, in bits, of two distributions with these counts [I] (Lin 1991, eq. 4.1).
 
     >>> divergence(np.array([3, 0]), np.array([0, 5])), divergence(np.array([1, 1]), np.array([2, 2]))
     (1.0, 0.0)
@@ -198,7 +202,7 @@ def _bits(share: np.ndarray) -> float:
 
 
 def jaccard(one: csr_array, other: csr_array) -> np.ndarray:
-    """|A and B| / |A or B| of 0-1 rows [N, I], row by row: float64 [N]; 1 where both are empty."""
+    """|A and B| / |A or B| of 0-1 rows [N, I], row by row: float64 [N]; 1 if both are empty."""
     common = np.asarray((one * other).sum(1))
     union = np.diff(one.indptr) + np.diff(other.indptr) - common
     return np.where(union > 0, common / np.maximum(union, 1), 1.0)
@@ -209,8 +213,8 @@ def _equal(one: csr_array, other: csr_array) -> np.ndarray:
 
 
 def _prints(rows: csr_array) -> np.ndarray:
-    """A number for each row that is the same where the items are: uint64 [N], the sum modulo 2^64 of numbers drawn for
-    the items. Two sets have the same one with a chance of 2^-64."""
+    """A hash for each row, equal for equal sets of items: uint64 [N], the sum modulo 2^64 of random numbers of the
+    items. Two different sets have the same hash with a probability of 2^-64."""
     of_item = np.random.default_rng(0).integers(0, 1 << 64, rows.shape[1], dtype=np.uint64)
     total = np.concatenate([np.zeros(1, np.uint64), np.cumsum(of_item[rows.indices], dtype=np.uint64)])
     return total[rows.indptr[1:]] - total[rows.indptr[:-1]]
@@ -234,7 +238,7 @@ def _together(rows: csr_array) -> np.ndarray:
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float | None:
-    """Pearson's; None where either has no variance."""
+    """Pearson's correlation; None if one of the two has no variance."""
     if len(one) < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
         return None
     return float(np.corrcoef(one, other)[0, 1])

@@ -1,4 +1,4 @@
-"""A graph with noise in what a model learns from: false, lost and disordered edges, or fake users; none in the test."""
+"""Noise in the training edges of a graph: false, missing or swapped edges, or fake users. Test edges have none."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from kgrec.graph import NO_TIME, Graph
 from kgrec.splits.repeats import repeated, without_repeats
 from kgrec.splits.split import TEST, TRAIN, VALID, Split, split, without_self_edges
 
-NOISY = "noisy"  #: the split stored in a noisy graph
-ROUND = 4096  #: least pairs drawn at once
-RARE = 1e-9  #: what an item that nobody has weighs where items are drawn by popularity
+NOISY = "noisy"  #: name of the split stored in a noisy graph
+ROUND = 4096  #: minimum number of pairs drawn at once
+RARE = 1e-9  #: weight of an item without users if items are drawn by popularity
 
 
 @dataclass(frozen=True, eq=False)
 class Clean:
-    """A graph without noise and how it is divided: what `noisy` starts from. Numbers are local to their node types."""
+    """A graph without noise and its split, from which `noisy` starts. Node numbers are local to their types."""
 
-    graph: Graph  #: on the CPU: all target edges, and of the others those that tell nothing of the test edges
-    split: Split  #: of the graph as it was given
+    graph: Graph  #: on the CPU: all target edges, and those other edges that do not give test edges away
+    split: Split  #: the split of the original graph
     part: np.ndarray  #: int8 [target edges], 0 train, 1 valid, 2 test
-    known: np.ndarray  #: int64, user * num_items + item of every pair that any behaviour joins, in any part, rising
-    spec: str  #: divides a noisy graph as `split.spec` divides the clean one
+    known: np.ndarray  #: int64, sorted: user * num_items + item for every pair of any behaviour, in any part
+    spec: str  #: a SPEC that divides a noisy graph as `split.spec` divides the clean one
 
     @property
     def candidates(self) -> str:
-        """The name of the lists to rank at test; `all` where there are none."""
+        """The name of the candidate lists to rank at test; `all` if there are none."""
         return self.split.candidates_name or "all"
 
     @property
@@ -47,14 +47,14 @@ class Clean:
 
     @cached_property
     def edges(self) -> _Edges:
-        """The target edges as they are."""
+        """The target edges without noise."""
         target = self.graph.only(self.graph.target)
         user, item = target.edge_index.numpy()
         return _Edges(np.arange(target.num_edges), user, item, target.time.numpy(), self.part)
 
     def items(self, part: int) -> np.ndarray:
-        """The items that a false edge of train or of valid may name: int64 [n]. Where the split withholds items from
-        train, those of valid are its own."""
+        """The items that a false edge of train or of valid may lead to: int64 [n]. If the split withholds items from
+        train, false edges of valid lead only to items that are withheld from train."""
         node_type = self.graph.target[2]
         drawable = [known.drawable(node_type) for known in (self.split.train, self.split.train_valid)]
         trained, known = (nodes.cpu().numpy() - self.graph.range(node_type).start for nodes in drawable)
@@ -62,26 +62,26 @@ class Clean:
 
     @cached_property
     def degree(self) -> np.ndarray:
-        """Train edges of each item: int64 [items]."""
+        """Number of train edges of each item: int64 [items]."""
         return np.bincount(self.edges.item[self.part == TRAIN], minlength=self.num_items)
 
 
 @dataclass(frozen=True, eq=False)
 class _Edges:
-    """Target edges in file order. A false one has the weight and the features of the clean edge that it is drawn by."""
+    """Target edges in file order. A false edge takes its weight and features from a clean edge."""
 
-    row: np.ndarray  #: int64 [n], that clean edge, or the edge itself
+    row: np.ndarray  #: int64 [n], the edge itself, or for a false edge the clean edge that it takes its values from
     user: np.ndarray  #: int64 [n]
     item: np.ndarray  #: int64 [n]
     time: np.ndarray  #: int64 [n], unix seconds
     part: np.ndarray  #: int8 [n]
 
     def at(self, index: np.ndarray) -> _Edges:
-        """These rows."""
+        """The edges at these rows."""
         return _Edges(self.row[index], self.user[index], self.item[index], self.time[index], self.part[index])
 
     def then(self, *others: _Edges) -> _Edges:
-        """These, and others behind them."""
+        """These edges, followed by others."""
         names = ("row", "user", "item", "time", "part")
         return _Edges(*(np.concatenate([getattr(edges, name) for edges in (self, *others)]) for name in names))
 
@@ -93,15 +93,16 @@ def divide(
     repeats: str = "miss",
     exclude: Sequence[str] = (),
 ) -> Clean:
-    """A graph and its split, ready for noise. spec, candidates, repeats, exclude: see `kgrec.split.split`. Where
-    repeats are skipped, those of test are none of the clean graph, so that noise measures on the same pairs.
+    """A graph and its split, ready for noise. spec, candidates, repeats, exclude: see `kgrec.split.split`. If repeats
+    are skipped, the repeats of test are removed from the clean graph, so that models with noise are measured on the
+    same pairs.
 
-    Raises what `split` raises, and KgrecError where a noisy graph could not be divided in the same way: where times of
-    held-out edges cut other behaviours off, for valid elsewhere than for test.
+    Raises what `split` raises, and KgrecError if a noisy graph could not be divided in the same way: if other
+    behaviours end at the first held-out edge, and end at another time for valid than for test.
     """
     graph = without_self_edges(graph.to("cpu"))
     given = split(graph, spec, candidates, repeats, exclude)
-    numbered = replace(graph, weight=torch.arange(graph.num_edges))  # a split moves weights along, and reads none
+    numbered = replace(graph, weight=torch.arange(graph.num_edges))  # a split keeps weights but does not read them
     rows = split(numbered, given.spec, given.candidates_name or "all")
     number = graph.edge_types.index(graph.target)
     start, stop = graph.relation_ptr[number : number + 2]
@@ -126,8 +127,8 @@ def divide(
 
 
 def _pairs(graph: Graph) -> np.ndarray:
-    """Every pair of a user and an item that an edge joins, in either direction, and where users are items too everybody
-    with themselves: int64, user * num_items + item."""
+    """Every pair of a user and an item that an edge joins, in either direction: int64, user * num_items + item. If
+    users are items too, also every user with themselves."""
     source, _, target = graph.target
     num_items = len(graph.range(target))
     found = [np.arange(num_items) * (num_items + 1)] if graph.same_ends else []
@@ -141,8 +142,8 @@ def _pairs(graph: Graph) -> np.ndarray:
 
 
 def _restated(given: Split, graph: Graph, part: np.ndarray) -> str:
-    """A SPEC by which a noisy graph is divided as the clean one. Times and cold items divide false edges by themselves,
-    since these are drawn so that they fall where they belong; shares of edges become times."""
+    """A SPEC that divides a noisy graph as the clean one. by_time and cold_items also work for false edges, since these
+    are drawn with the times and items of their part; shares of edges are turned into times."""
     kind, _, rest = given.spec.partition(":")
     if kind.strip() == "cold_items":
         return given.spec
@@ -151,12 +152,12 @@ def _restated(given: Split, graph: Graph, part: np.ndarray) -> str:
     time = graph.only(graph.target).time.numpy()
     firsts = (time[part != TRAIN].min(), time[part == TEST].min())
     words = [f"{first:05d}" if "%" in word else word for word, first in zip(rest.split(","), firsts)]
-    return f"by_time:{','.join(words)}"  # of four digits a time would be a year
+    return f"by_time:{','.join(words)}"  # five digits, since four would be read as a year
 
 
 def _must_be_the_same(clean: Clean, numbered: Graph, rows: Split, again: Split) -> None:
-    """Raise KgrecError where the graph without noise is not divided by the restated SPEC as it was. All: by numbers of
-    edges in place of weights."""
+    """Raise KgrecError if the restated SPEC does not divide the graph without noise as before. All graphs here have
+    edge numbers in place of weights."""
     for name in ("train", "train_valid", "valid", "test"):
         wanted, found = getattr(rows, name), getattr(again, name)
         if wanted is None or found is None:
@@ -165,36 +166,37 @@ def _must_be_the_same(clean: Clean, numbered: Graph, rows: Split, again: Split) 
             differ = np.setxor1d(wanted.weight.numpy(), found.weight.numpy())
             relations = dict.fromkeys(numbered.edge_types[n][1] for n in numbered.relation[differ].tolist())
             raise KgrecError(
-                f"split {clean.split.spec!r} ends {some(relations)} by time where each user's first held-out edge is, "
-                "elsewhere for valid than for test, and a graph with noise cannot be divided so; take by_time:, "
-                "ratio: or a stored split, or leave out valid="
+                f"split {clean.split.spec!r} cuts {some(relations)} at each user's first held-out edge, at another "
+                "time for valid than for test, which is not possible for a graph with noise; use by_time:, ratio: or a "
+                "stored split, or leave out valid="
             )
 
 
 def noisy(clean: Clean, kind: str, rate: float, seed: int, targets: int = 5) -> Graph:
-    """A new graph with noise in its train and valid target edges, to be divided by `clean.spec`; test edges and all
-    other relations are as they were. rate: a share of the edges of train, and of those of valid, to the nearest number.
+    """A new graph with noise in its train and valid target edges. Divide it by `clean.spec`. Test edges and all other
+    relations are unchanged. rate: a share of the train edges, and of the valid edges, rounded to whole edges.
 
-    - `add`: so many false edges. The user is that of a random edge of the same part, so users are drawn in proportion
-      to how many edges they have there; the item is drawn uniformly. No false edge is a pair that stands anywhere in
-      the graph, in another behaviour neither, and none repeats. Time, weight and features are those of the random
-      edge, and it stands behind that one in the file.
-    - `drop`: so many edges less; every user keeps a train edge, and valid keeps one.
-    - `swap`: so many edges have their times exchanged with another of the same user and part, two by two, as far as
-      users have two.
-    - `shilling`: rate times as many fake users as there are users with a train edge, behind the real ones, with a
-      profile in train as long as a random real user's: the `targets` items of `pushed_items`, even where it is longer
-      for it, and fillers drawn uniformly (the random attack; Mobasher et al. 2007). Pushed items have the greatest
-      weight that train has, and fillers the time, weight and features of random train edges.
-    - `bandwagon`: the same with fillers drawn by how many train edges they have.
+    - `add`: adds this share of false edges. The user is that of a random edge of the same part, so users are drawn in
+      proportion to their edges there; the item is drawn uniformly. A false edge is never a pair of any behaviour in the
+      graph, and no false edge is added twice. It takes time, weight and features from the random edge, and follows it
+      in the file.
+    - `drop`: removes this share of edges. Every user keeps one train edge, and valid keeps one edge.
+    - `swap`: exchanges the times of this share of edges, in pairs of one user and one part, as far as users have two
+      edges.
+    - `shilling`: adds fake users after the real ones: rate times the number of users with a train edge. Each has a
+      profile in train as long as that of a random real user. It has the `targets` items of `pushed_items` (even if that
+      makes it longer) and filler items drawn uniformly (random attack; Mobasher et al. 2007). Edges to pushed items
+      have the greatest weight in train; edges to fillers have time, weight and features of random train edges.
+    - `bandwagon`: like `shilling`, but fillers are drawn in proportion to their train edges.
 
-    Raises UnknownName for another kind, and KgrecError for a rate that is below 0 or cannot be had: to drop all, to
-    swap more than all or where there are no times, to add more pairs than are free, to push more items than there are.
+    Raises UnknownName for another kind. Raises KgrecError for a rate below 0, and for one that is not possible: to drop
+    all edges, to swap more than all edges or edges without times, to add more pairs than are free, or to push more
+    items than there are.
     """
     if kind not in KINDS:
         raise unknown_name("kind of noise", kind, KINDS)
     if not (math.isfinite(rate) and rate >= 0):
-        raise KgrecError(f"{kind}: the rate is {rate:g}, a number from 0 is wanted")
+        raise KgrecError(f"{kind}: the rate is {rate:g}, but must be a number of at least 0")
     generator = np.random.default_rng([seed, 0])
     if kind in ATTACKS:
         pushed = pushed_items(clean, targets, seed)
@@ -204,7 +206,7 @@ def noisy(clean: Clean, kind: str, rate: float, seed: int, targets: int = 5) -> 
 
 
 def _graph_of(clean: Clean, edges: _Edges, fakes: int = 0) -> Graph:
-    """The graph with these target edges, and so many users more."""
+    """The graph with these target edges, and with `fakes` more users."""
     graph, target = clean.graph, clean.graph.target
     if fakes:
         graph, _ = graph.with_nodes({target[0]: pd.DataFrame({"id": _fake_ids(graph, fakes)})})
@@ -230,14 +232,14 @@ def _graph_of(clean: Clean, edges: _Edges, fakes: int = 0) -> Graph:
 
 
 def _fake_ids(graph: Graph, number: int) -> list[str]:
-    """`fake-1` and so on, less those that are a user's."""
+    """Ids `fake-1` and so on, without those that a real user has."""
     taken = set(graph.vocabulary[graph.target[0]].id_array.to_pylist())
     names = (f"fake-{n}" for n in range(1, number + len(taken) + 1))
     return [name for name in names if name not in taken][:number]
 
 
 def _share(rate: float, number: int) -> int:
-    """Of a number, to the nearest one, halves up."""
+    """rate * number, rounded to a whole number (halves up)."""
     return int(rate * number + 0.5)
 
 
@@ -265,7 +267,7 @@ def _must_be_free(clean: Clean, rows: np.ndarray, wanted: int, items: np.ndarray
     free = len(users) * len(items) - int(taken.sum())
     if wanted > free:
         raise KgrecError(
-            f"add: {wanted:,} false edges are wanted beside {len(rows):,}, and only {free:,} pairs of {len(users):,} "
+            f"add: cannot add {wanted:,} false edges to {len(rows):,} edges, as only {free:,} pairs of {len(users):,} "
             f"users and {len(items):,} items are free; lower the rate"
         )
 
@@ -273,7 +275,7 @@ def _must_be_free(clean: Clean, rows: np.ndarray, wanted: int, items: np.ndarray
 def _free_pairs(
     clean: Clean, rows: np.ndarray, wanted: int, items: np.ndarray, known: np.ndarray, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Random edges and, of their users, pairs that are not known, each once: int64 [wanted] twice."""
+    """Random edges, and for each a pair of its user that is not known: int64 [wanted] twice. No pair is drawn twice."""
     row, pair = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
     while len(pair) < wanted:
         drawn = generator.choice(rows, max(ROUND, 2 * (wanted - len(pair))))
@@ -287,15 +289,15 @@ def _free_pairs(
 
 def _drop(clean: Clean, rate: float, generator: np.random.Generator) -> _Edges:
     if rate >= 1:
-        raise KgrecError(f"drop: a rate of {rate:g} leaves nothing to learn from; one below 1 is wanted")
+        raise KgrecError(f"drop: a rate of {rate:g} leaves nothing to learn from; use a rate below 1")
     lost = np.zeros(len(clean.part), dtype=bool)
     train, valid = (generator.permutation(np.flatnonzero(clean.part == part)) for part in (TRAIN, VALID))
     kept = np.unique(clean.edges.user[train], return_index=True)[1]  # a random edge of each user
     free, wanted = np.delete(train, kept), _share(rate, len(train))
     if wanted > len(free):
         raise KgrecError(
-            f"drop: {wanted:,} of {len(train):,} train edges are to go, and only {len(free):,} can, since each of "
-            f"{len(kept):,} users keeps one; a rate up to {math.floor(100 * len(free) / len(train)) / 100:g} is wanted"
+            f"drop: cannot drop {wanted:,} of {len(train):,} train edges, only {len(free):,}, since each of "
+            f"{len(kept):,} users keeps one; use a rate of at most {math.floor(100 * len(free) / len(train)) / 100:g}"
         )
     lost[free[:wanted]] = True
     lost[valid[: min(_share(rate, len(valid)), max(0, len(valid) - 1))]] = True
@@ -305,16 +307,19 @@ def _drop(clean: Clean, rate: float, generator: np.random.Generator) -> _Edges:
 def _swap(clean: Clean, rate: float, generator: np.random.Generator) -> _Edges:
     edges = clean.edges
     if rate > 1:
-        raise KgrecError(f"swap: the rate is {rate:g}, a share up to 1 is wanted")
+        raise KgrecError(f"swap: the rate is {rate:g}, but must be a share of at most 1")
     if not (edges.time[clean.part == TRAIN] != NO_TIME).any():
         name = clean.graph.target[1]
-        raise KgrecError(f"swap: the {name!r} edges have no times; say `time:` under `interactions`, or leave swap out")
+        raise KgrecError(
+            f"swap: the {name!r} edges have no times; name the column as `time:` below `interactions:`, or "
+            "leave swap out"
+        )
     time = edges.time.copy()
     for part in (TRAIN, VALID):
         rows = generator.permutation(np.flatnonzero((clean.part == part) & (edges.time != NO_TIME)))
         rows = rows[np.argsort(edges.user[rows], kind="stable")]  # by user, in random order
         user = edges.user[rows]
-        place = np.arange(len(rows)) - np.searchsorted(user, user)  # of an edge among its user's
+        place = np.arange(len(rows)) - np.searchsorted(user, user)  # of an edge among its user's edges
         first = np.flatnonzero((place[:-1] % 2 == 0) & (user[:-1] == user[1:]))
         first = generator.permutation(first)[: _share(rate / 2, int((clean.part == part).sum()))]
         one, other = rows[first], rows[first + 1]
@@ -326,13 +331,13 @@ def _swap(clean: Clean, rate: float, generator: np.random.Generator) -> _Edges:
 
 
 def pushed_items(clean: Clean, number: int, seed: int) -> np.ndarray:
-    """The items that fake users push: int64 [number], local numbers, rising. They are drawn among those that train has,
-    and no more often than its median item; where these are too few, among those that it lacks as well.
+    """The items that fake users push: int64 [number], local numbers, sorted. They are drawn among items with at least
+    one train edge and no more train edges than the median item; if these are too few, also among items without any.
 
-    Raises KgrecError where there are not so many.
+    Raises KgrecError if there are not enough such items.
     """
     if number < 1:
-        raise KgrecError(f"{number} items are to be pushed, 1 or more is wanted")
+        raise KgrecError(f"the number of items to push is {number}, but must be 1 or more")
     items = clean.items(TRAIN)
     degree = clean.degree[items]
     low = degree <= np.median(degree[degree > 0])
@@ -340,17 +345,20 @@ def pushed_items(clean: Clean, number: int, seed: int) -> np.ndarray:
     if len(pool) < number:
         pool = items[low]
     if len(pool) < number:
-        raise KgrecError(f"{number} items are to be pushed, and only {len(pool)} are unpopular enough; push fewer")
+        raise KgrecError(f"cannot push {number} items, as only {len(pool)} are unpopular enough; push fewer")
     return np.sort(np.random.default_rng([seed, 1]).choice(pool, number, replace=False))
 
 
 def _attacked(
     clean: Clean, rate: float, generator: np.random.Generator, pushed: np.ndarray, *, by_popularity: bool
 ) -> tuple[int, _Edges]:
-    """How many fake users there are, and the edges with theirs behind them."""
+    """The number of fake users, and all edges, with those of the fake users at the end."""
     source, name, target = clean.graph.target
     if source == target:
-        raise KgrecError(f"fake users would be items too, since {name!r} joins {source} nodes; take another kind")
+        raise KgrecError(
+            f"fake users would be items too, since {name!r} joins {source} nodes; use another kind of noise, such as "
+            "add"
+        )
     edges = clean.edges
     train = np.flatnonzero(clean.part == TRAIN)
     weight = clean.graph.only(clean.graph.target).weight.numpy()[train]
@@ -362,7 +370,7 @@ def _attacked(
     profiles = []
     for fake, length in enumerate(generator.choice(lengths, fakes), clean.num_users):
         size = min(max(0, length - len(pushed)), len(others))
-        draw = generator.standard_exponential(len(others)) / chance  # the least of them are a draw without replacement
+        draw = generator.standard_exponential(len(others)) / chance  # the smallest are a draw without replacement
         filler = others[np.argpartition(draw, size - 1)[:size]]
         row = np.concatenate([generator.choice(heaviest, len(pushed)), generator.choice(train, size)])
         item = np.concatenate([pushed, filler])
@@ -372,11 +380,11 @@ def _attacked(
     return fakes, edges.then(*profiles)
 
 
-#: Kinds of noise in edges
+#: Kinds of noise that change edges
 _IN_EDGES: Mapping[str, Callable[[Clean, float, np.random.Generator], _Edges]] = {
     "add": _add,
     "drop": _drop,
     "swap": _swap,
 }
-ATTACKS = ("shilling", "bandwagon")  #: kinds of noise that fake users make
+ATTACKS = ("shilling", "bandwagon")  #: kinds of noise that add fake users
 KINDS = (*_IN_EDGES, *ATTACKS)

@@ -1,4 +1,4 @@
-"""Models trained and measured under noise, one after another: the trials that a study of robustness is made of."""
+"""The trials of a robustness study: models that are trained with noise and measured, one after another."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ from kgrec.training.trained_model import TrainedModel
 
 CLEAN, EMBEDDING = "clean", "embedding"
 KINDS = (*OF_GRAPHS, EMBEDDING)
-HITS_AT = 10  #: the list that a pushed item is to get into
+HITS_AT = 10  #: length of the list in which a pushed item counts as a hit
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What one model measured on the clean test edges."""
+    """The results of one model on the clean test edges."""
 
-    kind: str  #: of noise; `clean` without any
+    kind: str  #: kind of noise; `clean` without noise
     rate: float
     seed: int
-    test: dict[str, float]  #: by metric
-    hits: float | None = None  #: hit rate @10 of the items that fake users push; None where there are none
-    #: held-out pairs that users had already, as `RepeatCounts.to_json` has them; of `clean` alone
+    test: dict[str, float]  #: test results by metric
+    hits: float | None = None  #: hit rate @10 of the items that fake users push; None if there are no such items
+    #: held-out pairs that users already had, as in `RepeatCounts.to_json`; only for `clean`
     repeats: dict[str, Any] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)  #: users, items and pairs of the test; of `clean` alone
 
 
 @dataclass(frozen=True)
 class TrialGrid:
-    """All that is trained and measured, by one seed after another."""
+    """Everything that is trained and measured, seed by seed."""
 
     job: TrainingJob
     graph: Graph
@@ -58,7 +58,7 @@ class TrialGrid:
     report: Report | None
 
     def of_seed(self, seed: int) -> Iterator[Trial]:
-        """The clean model, and then kind by kind, by rising rate, those under noise."""
+        """The trial of the clean model, and then those with noise, by kind and rising rate."""
         is_attacked = any(kind in ATTACKS for kind in self.kinds)
         pushed = torch.from_numpy(pushed_items(self.clean, self.targets, seed)) if is_attacked else None
         run = self.trained(self.graph, self.clean.split.spec, seed, CLEAN)
@@ -91,7 +91,7 @@ class TrialGrid:
             raise KgrecError(f"{what}, seed {seed}: {error}") from error
 
     def moved(self, run: TrainedModel, rate: float, seed: int) -> dict[str, float]:
-        """What the model measures with its nodes' vectors moved; afterwards it is as it was."""
+        """The test results with moved node vectors. Afterwards the model is unchanged."""
         parts = self.clean.split
         with vectors_moved(run.model, rate, torch.Generator().manual_seed(seed)):
             names = list(run.metrics["test"])
@@ -99,7 +99,7 @@ class TrialGrid:
             return evaluated(run.model, parts, parts.train_valid, parts.test, names, parts.candidates, trained).metrics
 
     def hits(self, run: TrainedModel, pushed: Tensor | None) -> float | None:
-        """The hit rate of pushed items, LongTensor [n], local, among real users; None without such items."""
+        """The hit rate of pushed items, LongTensor [n], local, among real users; None if there are none."""
         if pushed is None:
             return None
         keep_seen = self.job.repeats == "recommend"
@@ -109,8 +109,8 @@ class TrialGrid:
 
 @contextmanager
 def vectors_moved(model: Recommender, rate: float, generator: torch.Generator) -> Iterator[None]:
-    """The model with the vector of each node moved by rate times its own length, in a random direction, and all that it
-    makes of them made anew; afterwards it is as it was. Biases stay."""
+    """Inside this context, each node vector of the model is moved in a random direction by rate times its length, and
+    everything computed from it is refreshed. Biases stay. Afterwards the model is unchanged."""
     state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     try:
         with scoring(model):
@@ -124,14 +124,15 @@ def vectors_moved(model: Recommender, rate: float, generator: torch.Generator) -
 
 
 def must_have_vectors(job: TrainingJob, graph: Graph) -> None:
-    """Raise KgrecError for a model without tables that `embedding` moves; it is built for one node a type to see."""
+    """Raise KgrecError if a model has no node vectors for noise of kind `embedding`. To find out, the model is built
+    for one node of each type."""
     few = {name: replace(node, count=min(node.count, 1)) for name, node in graph.schema.nodes.items()}
     with torch.random.fork_rng(devices=[]):
         built = models.build(job.model, Graph.empty(replace(graph.schema, nodes=few)), job.fields)
     if not node_parameters(built):
         raise KgrecError(
-            f"noise of kind 'embedding' moves the vectors of nodes that a model learned, and {job.model!r} has none; "
-            f"take other kinds: {', '.join(OF_GRAPHS)}"
+            f"noise of kind 'embedding' moves the node vectors that a model learned, but {job.model!r} has none; use "
+            f"other kinds: {', '.join(OF_GRAPHS)}"
         )
 
 
@@ -145,9 +146,10 @@ def hit_rate(
     trained: Trained | None = None,
     exclude: Sequence[str] = (),
 ) -> float:
-    """Of the users who do not have an item, the share that gets it among the first 10 of all that they have not seen:
-    the mean over items. items: LongTensor [n], local; num_users: of the first so many users, those with a known edge.
-    keep_seen: of all, as where repeats are recommended. trained, exclude: as in `Ranker` and `evaluate`.
+    """The share of users who get an item in the first 10 of their list, among the users who do not have it; mean over
+    items. items: LongTensor [n], local; num_users: only the first `num_users` users count, and only those with a known
+    edge. keep_seen: seen items are ranked too, as if repeats are recommended. trained, exclude: as in `Ranker` and
+    `evaluate`.
     """
     source, _, target = known.target
     with scoring(model):

@@ -1,4 +1,4 @@
-"""What models lose under noise: estimates over seeds, models beside each other, a plot and files."""
+"""Results of a robustness study: estimates over seeds, tables of several models, a plot and files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from kgrec.studies.noise_trials import CLEAN, Trial
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CONFIDENCE = 0.95  #: of the intervals
+CONFIDENCE = 0.95  #: confidence level of the intervals
 ROBUSTNESS_FOLDER = FolderKind(
     "folder of robustness results",
     "robustness.json",
@@ -32,16 +32,16 @@ ROBUSTNESS_FOLDER = FolderKind(
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds, and how sure it is."""
+    """A mean over seeds with its interval."""
 
     mean: float
-    deviation: float | None  #: sample standard deviation; None of a single seed
-    interval: tuple[float, float] | None  #: Student's t, 95 %, of the mean; None of a single seed
-    values: list[float]  #: by seed
+    deviation: float | None  #: sample standard deviation; None if there is only one seed
+    interval: tuple[float, float] | None  #: 95 % interval of the mean by Student's t; None if there is only one seed
+    values: list[float]  #: one value for each seed
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """The mean of one value or more, with the interval that it lies in by Student's t.
+    """The mean of one or more values, with its interval by Student's t.
 
     >>> found = estimate([1.0, 2.0, 3.0])  # 2 -+ 4.3027 * 1 / sqrt(3)
     >>> found.mean, found.deviation, [round(end, 3) for end in found.interval]
@@ -57,31 +57,31 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 @dataclass(frozen=True)
 class Cell:
-    """What a model measured under one kind of noise at one rate, and what it lost of what it measured without."""
+    """The results of a model with one kind of noise at one rate, and its loss against the clean model."""
 
     kind: str
     rate: float
-    test: dict[str, Estimate]  #: by metric
-    loss: dict[str, Estimate]  #: by metric, how much worse than clean, seed by seed; below 0 it is better
-    percent: dict[str, Estimate | None]  #: the same in percent of clean; None where clean is 0 by a seed
-    hits: Estimate | None = None  #: of fake users, hit rate @10 of the items that they push
+    test: dict[str, Estimate]  #: test results by metric
+    loss: dict[str, Estimate]  #: by metric: how much worse than clean, seed by seed; negative if it is better
+    percent: dict[str, Estimate | None]  #: the loss in percent of clean; None if clean is 0 for a seed
+    hits: Estimate | None = None  #: hit rate @10 of the items that fake users push; None without fake users
 
 
 @dataclass(frozen=True)
 class Robustness:
-    """How a model does under noise, beside the same model without."""
+    """The results of a model with and without noise."""
 
     model: str
     protocol: str
-    metric: str  #: the one to look at
+    metric: str  #: the main metric
     seeds: list[int]
-    clean: dict[str, Estimate]  #: by metric
-    clean_hits: Estimate | None  #: hit rate @10 of the items that fake users would push
-    cells: list[Cell]  #: kind by kind, by rising rate; none of rate 0
-    #: held-out pairs that users had already, without noise, as `RepeatCounts.to_json` has them
+    clean: dict[str, Estimate]  #: test results without noise, by metric
+    clean_hits: Estimate | None  #: hit rate @10, without fake users, of the items that they would push
+    cells: list[Cell]  #: by kind and rising rate; rate 0 is not among them
+    #: held-out pairs that users already had, without noise, as in `RepeatCounts.to_json`
     repeats: dict[str, Any] = field(default_factory=dict)
-    edges_left_out: int = 0  #: target edges that are no clicks, which are in no part
-    counts: dict[str, int] = field(default_factory=dict)  #: users, items and pairs of the test edges
+    edges_left_out: int = 0  #: number of target edges that are no clicks and are in no part
+    counts: dict[str, int] = field(default_factory=dict)  #: number of users, items and pairs of the test edges
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data."""
@@ -89,7 +89,7 @@ class Robustness:
 
 
 def summarise(model: str, protocol: str, metric: str, trials: Sequence[Trial]) -> Robustness:
-    """Estimates over the seeds of trials, which are seed by seed and in each in the same order."""
+    """Estimates over the seeds. trials: seed by seed, in the same order for each seed."""
     by_noise: dict[tuple[str, float], list[Trial]] = {}
     for trial in trials:
         by_noise.setdefault((trial.kind, trial.rate), []).append(trial)
@@ -135,17 +135,17 @@ def write_results(result: Robustness, out: Path, overwrite: bool) -> None:
 
 
 def empty_figure() -> Figure:
-    """A figure to draw in. Raises KgrecError where matplotlib, an extra, is not installed."""
+    """An empty figure. Raises KgrecError if matplotlib, an extra, is not installed."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise KgrecError("a plot needs an extra: pip install 'kgrec[plot]'; or leave out `out`") from error
+        raise KgrecError("the plot in `out` needs matplotlib: pip install 'kgrec[plot]', or leave out `out`") from error
     return Figure(figsize=(6, 4), layout="constrained")
 
 
 def plot(result: Robustness) -> Figure:
-    """Rate to loss by the chosen metric, a line a kind with its intervals; in percent, where clean is not 0. Raises
-    KgrecError where matplotlib is not installed."""
+    """A plot of loss against rate in the main metric, with one line and its intervals for each kind; in percent if
+    clean is not 0. Raises KgrecError if matplotlib is not installed."""
     figure = empty_figure()
     axes = figure.subplots()
     in_percent = all(cell.percent[result.metric] is not None for cell in result.cells)
@@ -171,25 +171,26 @@ def plot(result: Robustness) -> Figure:
 
 
 def rows(results: Sequence[Robustness], rate: float, metric: str | None = None) -> list[dict[str, Any]]:
-    """Several models beside each other at one rate, kind by kind: `kind`, `model`, and Estimates `clean`, `noisy`,
-    `loss` and `percent` (None where clean is 0). metric: else the first result's own.
+    """Rows that compare several models at one rate, kind by kind: `kind`, `model`, and the Estimates `clean`, `noisy`,
+    `loss` and `percent` (None if clean is 0). metric: None for the main metric of the first result.
 
-    Raises KgrecError where results are of several protocols, or lack the rate; UnknownName for a metric that one lacks.
+    Raises KgrecError if the results have different protocols or lack the rate; UnknownName if a result lacks the
+    metric.
     """
     if not results:
-        raise KgrecError("there are no results to put beside each other")
+        raise KgrecError("there are no results to compare; pass at least one")
     metric = metric or results[0].metric
     for result in results:
         if result.protocol != results[0].protocol:
             raise KgrecError(
-                f"{result.model} was measured by {result.protocol!r}, and {results[0].model} by "
-                f"{results[0].protocol!r}; only results of one protocol may be compared"
+                f"{result.model} was measured with protocol {result.protocol!r}, but {results[0].model} with "
+                f"{results[0].protocol!r}; compare only results with the same protocol"
             )
         if metric not in result.clean:
             raise unknown_name("metric", metric, result.clean, f"of {result.model}")
         if rate not in [cell.rate for cell in result.cells]:
             found = ", ".join(f"{known:g}" for known in sorted({cell.rate for cell in result.cells}))
-            raise KgrecError(f"{result.model} was not measured at a rate of {rate:g}, only at {found}")
+            raise KgrecError(f"{result.model} was not measured at rate {rate:g}, only at {found}; choose one of these")
     return [
         {
             "kind": kind,

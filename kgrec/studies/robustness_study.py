@@ -1,4 +1,5 @@
-"""A model under noise: trained where edges are false, lost or disordered or users are fake, measured where none are."""
+"""Robustness to noise: train a model with false, missing or swapped edges or fake users, and measure it without
+them."""
 
 from __future__ import annotations
 
@@ -52,7 +53,7 @@ __all__ = [
 
 MOST_SEEDS = 10_000
 RATES = (0.0, 0.05, 0.1, 0.2, 0.4)
-REFUSED = ("resume", "init", "init_part", "facts_only")  #: options of a job that make no sense of many models
+REFUSED = ("resume", "init", "init_part", "facts_only")  #: options of a job that make no sense for many models
 
 
 @renamed_option("tell", "notify")
@@ -69,21 +70,22 @@ def measure_robustness(
     notify: Callable[[Trial], None] | None = None,
     **options: Any,
 ) -> Robustness:
-    """Measure how much a model loses where what it learns from has noise in it; the test edges have none.
+    """Measure how much worse a model becomes when its training edges have noise. The test edges have none.
 
-    noise: rates, 0 among them or not: it is the reference, trained once a seed. kinds: `add`, `drop`, `swap`,
-    `shilling` and `bandwagon`, as `kgrec.noise.noisy` says, for which a model is trained anew at each rate; and
-    `embedding`, for which none is: each vector of the trained model's nodes is moved by rate times its own length in a
-    random direction. seeds: how many, from `training.seed` on, of training and of noise alike. targets: how many items
+    noise: rates of noise. Rate 0 is always the reference; it is trained once for each seed. kinds: `add`, `drop`,
+    `swap`, `shilling` and `bandwagon` (see `kgrec.noise.noisy`), where a new model is trained at each rate; and
+    `embedding`, where each node vector of the trained model is moved by rate times its length in a random direction.
+    seeds: number of seeds, counted from `training.seed`, for both training and noise. targets: number of items that
     fake users push. out: a folder to write, with robustness.json and robustness.png. report: called after each epoch;
-    notify: after each model that is measured. All else is as in `kgrec.train`.
+    notify: called after each model that is measured. All other options are as in `kgrec.train`.
 
-    Losses are of a seed's noisy model to the same seed's clean one; intervals are Student's t over seeds, 95 %. Pushed
-    items count among real users who know other items and not them.
+    A loss is the difference between a noisy model and the clean model with the same seed. Intervals are 95 % intervals
+    of Student's t over seeds. Hits of pushed items are counted among real users who know other items and not them.
 
-    Raises UnknownName for a kind that is not there, KgrecError for rates that cannot be had (before anything is
-    trained), `embedding` of a model without vectors of nodes, a model of task `link`, an existing `out`, one where
-    matplotlib is not installed, and as `kgrec.noise.divide` and `kgrec.train`, naming the noise.
+    Raises UnknownName for an unknown kind. Raises KgrecError for impossible rates (before anything is trained), for
+    `embedding` with a model without node vectors, for a model of task `link`, if `out` exists or needs matplotlib that
+    is not installed, and for the same reasons as `kgrec.noise.divide` and `kgrec.train`; then the message names the
+    noise.
     """
     job = TrainingJob.of(model, options, "kgrec.measure_robustness", REFUSED)
     if job.out is not None:
@@ -91,19 +93,20 @@ def measure_robustness(
     graph = graph if isinstance(graph, Graph) else Graph.load(graph)
     if job.trained_for == "link":
         raise KgrecError(
-            f"noise goes into interactions, and {job.model!r} is of task 'link', of facts; set task=ranking"
+            f"noise is added to interactions, but {job.model!r} is trained for task 'link', on facts; use "
+            "--task ranking"
         )
     rates, kinds = _rates(noise), list(dict.fromkeys(kinds))
     for kind in kinds:
         if kind not in KINDS:
             raise unknown_name("kind of noise", kind, KINDS)
     if not kinds:
-        raise KgrecError(f"no kind of noise is named; there are {', '.join(KINDS)}")
+        raise KgrecError(f"no kind of noise is named; name some of {', '.join(KINDS)}")
     if seeds < 1:
-        raise KgrecError(f"seeds is {seeds}, 1 or more is wanted")
+        raise KgrecError(f"seeds is {seeds}, but must be 1 or more")
     must_be_at_most("seeds", seeds, MOST_SEEDS)
     if job.training.seed + seeds > MOST_OF_SEEDS:
-        raise KgrecError(f"{seeds} seeds from {job.training.seed} on go beyond {MOST_OF_SEEDS:,}; let seed be less")
+        raise KgrecError(f"{seeds} seeds from {job.training.seed} on go beyond {MOST_OF_SEEDS:,}; use a smaller seed")
     if EMBEDDING in kinds:
         must_have_vectors(job, graph)
     if job.out is not None:
@@ -132,27 +135,27 @@ def measure_robustness(
 
 
 def read_rates(text: str) -> list[float]:
-    """Rates of noise between commas.
+    """Rates of noise, separated by commas.
 
     >>> read_rates("0, 0.05,0.1")
     [0.0, 0.05, 0.1]
 
-    Raises KgrecError for what is no number.
+    Raises KgrecError for a word that is no number.
     """
     try:
         return [float(word) for word in text.split(",")]
     except ValueError:
-        raise KgrecError(f"noise {text!r}: rates between commas are wanted, such as 0.05,0.1,0.2") from None
+        raise KgrecError(f"noise {text!r} must be rates separated by commas, such as 0.05,0.1,0.2") from None
 
 
 def _rates(noise: Sequence[float]) -> list[float]:
-    """The rates above 0, rising."""
+    """The rates above 0, sorted."""
     for rate in noise:
         if not (math.isfinite(rate) and rate >= 0):
-            raise KgrecError(f"a rate of noise is {rate:g}, a number from 0 is wanted")
+            raise KgrecError(f"a rate of noise is {rate:g}, but must be a number of at least 0")
     rates = sorted({float(rate) for rate in noise} - {0.0})
     if not rates:
-        raise KgrecError("no rate of noise is above 0, so there is nothing to measure; name one, such as 0.1")
+        raise KgrecError("no rate of noise is above 0, so there is nothing to measure; use one, such as 0.1")
     return rates
 
 
