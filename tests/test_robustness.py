@@ -239,7 +239,7 @@ def test_tables_say_the_same():
     assert "too few users" not in text.getvalue()
     few = replace(summary_of(two_seeds()), counts={"users": 7, "pairs": 9})
     show(few, Console(file=text, width=100))
-    assert "measured on 7 users, 9 pairs\ntest: too few users to tell (7)" in text.getvalue()
+    assert "measured on 7 users, 9 pairs\ntest: only 7 users, too few for a reliable mean" in text.getvalue()
     for words in ("mf (last_n:1; full ranking), 2", "0.4500", "0.0707", "0.1500", "0.2500"):
         assert words in text.getvalue()
     assert f"{35 - half:.1f} to {35 + half:.1f}" in text.getvalue() and "hit rate @10" in text.getvalue()
