@@ -236,7 +236,7 @@ def test_tables_say_the_same():
     text = io.StringIO()
     show(summary_of(two_seeds(hits=0.25)), Console(file=text, width=100))
     half = T_OF_TWO * (30 / sqrt(2)) / sqrt(2)  # of 50 and 20 percent
-    assert "too few users" not in text.getvalue()
+    assert "too few for a reliable mean" not in text.getvalue()
     few = replace(summary_of(two_seeds()), counts={"users": 7, "pairs": 9})
     show(few, Console(file=text, width=100))
     assert "measured on 7 users, 9 pairs\ntest: only 7 users, too few for a reliable mean" in text.getvalue()
