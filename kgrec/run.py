@@ -12,6 +12,7 @@ from kgrec.serving.answers import Table, joined
 from kgrec.serving.list_options import ListOptions, takes_list_options
 from kgrec.serving.prediction import predict_pairs
 from kgrec.serving.recommendation import tables_for
+from kgrec.serving.similar_items import REFUSED, similar_items
 from kgrec.serving.trained_vectors import TrainedVectors, trained_vectors
 from kgrec.training.job import TrainingJob, takes_job_options, tasks_of
 from kgrec.training.log import peak_mb
@@ -93,6 +94,34 @@ class Run(TrainedModel):
         """The same as `recommend`, with its options, in tables of some thousand users each, for more users than fit in
         one. What is wrong is raised before the first."""
         return tables_for(self, users, ListOptions.of({"k": k, **options}, "Run.recommend"), history=history)
+
+    @takes_list_options(*REFUSED)
+    def similar(self, items: Any, k: int = 10, **options: Any) -> Table:
+        """The k items most like each of some items, as a Table of of, rank, item, label, score and reason.
+
+        items: an id, a list, array or Series of ids, a table with the column `item`, or "all" for every item. options:
+        `where` and `not_`, as `recommend` takes them. `reason` says by what they are alike: "cosine of vectors" for
+        models that have some, "weight column" for EASE and ItemKNN (how much each item counts for this one's score),
+        else "one-item history" (what the model ranks first for somebody who has this item alone). A model that has
+        neither vectors nor histories gives the most popular items. No item is like itself. Of equals the more popular
+        comes first.
+
+        `Table.notes` says of which items nothing can be said (those with a zero vector), and which lists are short.
+        Raises UnknownName for unknown ids, and KgrecError where nothing can be said of any of the items, where nothing
+        is left that is like them, and for a k above the number of items.
+
+        >>> import kgrec
+        >>> import pandas as pd
+        >>> rows = [("ann", "x"), ("ann", "y"), ("bob", "x"), ("bob", "y"), ("cem", "x"), ("cem", "z")]
+        >>> rated = pd.DataFrame(rows, columns=["source", "target"])
+        >>> graph = kgrec.Graph.from_frames(edges={("user", "rated", "item"): rated})
+        >>> run = Run("itemknn", kgrec.models.build("itemknn", graph), graph)
+        >>> run.similar("x", k=2)
+        of  rank  item  label   score  reason
+        x      1  y     y      0.8165  weight column
+        x      2  z     z      0.5774  weight column
+        """
+        return similar_items(self, items, ListOptions.of({"k": k, **options}, "Run.similar", REFUSED))
 
     def predict(self, pairs: Any, *, skip_unknown: bool = False) -> Table:
         """The same rows in the same order, with what the model predicts of each pair of a user and an item: a column

@@ -36,6 +36,7 @@ from kgrec.cli.predict import predict
 from kgrec.cli.print_schema import schema
 from kgrec.cli.recommend import recommend
 from kgrec.cli.robustness import robustness
+from kgrec.cli.similar import similar
 from kgrec.cli.train import train
 from kgrec.errors import KgrecError
 from kgrec.printable import printable
@@ -105,6 +106,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "backtest": backtest,
     "robustness": robustness,
     "recommend": recommend,
+    "similar": similar,
     "predict": predict,
     "generate": generate,
 }

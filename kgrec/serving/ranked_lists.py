@@ -183,7 +183,7 @@ def _lists(
                 steps.append(replace(behind, row=place[by_model.cpu()][behind.row.cpu()]))
     there = item != pad  # a user who has seen nearly all gets fewer
     row, rank = there.nonzero(as_tuple=True)
-    ids, labels = _named(run, item[there] - start)
+    ids, labels = named_items(run, item[there] - start)
     reason = pa.nulls(len(users), pa.string())
     behind_all = None
     if kind is not None:
@@ -221,7 +221,7 @@ def _why(run: TrainedModel, users: pa.Array, kind: Kind, steps: list[PastItems])
     row, item, strength = (torch.cat([getattr(one, name).cpu() for one in steps]) for name in STEP)
     order = row.argsort(stable=True)
     row, item, strength = row[order], item[order], strength[order]
-    ids, labels = _named(run, item - run.graph.range(run.graph.target[2]).start)
+    ids, labels = named_items(run, item - run.graph.range(run.graph.target[2]).start)
     numbers = pa.array(strength.numpy())
     attention = numbers if kind is Kind.ATTENTION else pa.nulls(len(row), pa.float32())
     evidence = pa.repeat(pa.scalar(kind.value), len(row))
@@ -232,7 +232,7 @@ def _why(run: TrainedModel, users: pa.Array, kind: Kind, steps: list[PastItems])
     return Table(table), pa.array(sentences, pa.string())
 
 
-def _named(run: TrainedModel, local: Tensor) -> tuple[pa.Array, pa.Array]:
+def named_items(run: TrainedModel, local: Tensor) -> tuple[pa.Array, pa.Array]:
     """Ids and labels of items [n], the id where one has no label."""
     vocabulary: Vocabulary = run.graph.vocabulary[run.graph.target[2]]
     number = pa.array(local.numpy())
