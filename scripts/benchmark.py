@@ -1,6 +1,6 @@
-"""Named, reproducible runs from scripts/benchmarks.yaml: each prints one JSON line and adds it to results.jsonl.
+"""Runs the named benchmarks of scripts/benchmarks.yaml. Each prints one line of JSON and appends it to results.jsonl.
 
-`benchmark.py perf --against COMMIT` instead compares the speed of this working tree with that of a commit.
+`benchmark.py perf --against COMMIT` compares the speed of this working tree with that of a commit instead.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ def main() -> int:
     if sys.argv[1:2] == ["perf"]:
         return perf.main(sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run, or the beginnings of names")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="names of benchmarks, or their first words")
     parser.add_argument("--list", action="store_true", help="list the benchmarks")
-    parser.add_argument("--quick", action="store_true", help="two epochs only, for the time of one")
-    parser.add_argument("--seeds", type=int, default=1, help="run seeds 0 to N - 1")
-    parser.add_argument("--table", action="store_true", help="print README's results table from results.jsonl")
+    parser.add_argument("--quick", action="store_true", help="run only two epochs, to see how long one takes")
+    parser.add_argument("--seeds", type=int, default=1, help="number of seeds; they are 0 to N - 1 (default: 1)")
+    parser.add_argument("--table", action="store_true", help="print the table of results from results.jsonl")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("KGREC_DATA", ROOT.parent / "shared/data")))
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks", help="folder of graphs and results.jsonl")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks", help="folder for graphs and results.jsonl")
     options = parser.parse_args()
     benchmarks = yaml.safe_load((ROOT / "scripts/benchmarks.yaml").read_text(encoding="utf-8"))
     try:
@@ -67,7 +67,7 @@ def main() -> int:
 
 
 def named(given: str, benchmarks: Mapping[str, Any]) -> list[str]:
-    """The benchmark of a name, or those whose names go on from it after a hyphen."""
+    """The benchmark with this name, or all whose names begin with it and a hyphen."""
     found = [given] if given in benchmarks else [name for name in benchmarks if name.startswith(f"{given}-")]
     if not found:
         raise unknown_name("benchmark", given, benchmarks)
@@ -75,7 +75,7 @@ def named(given: str, benchmarks: Mapping[str, Any]) -> list[str]:
 
 
 def run_folder(name: str, seed: int, options: argparse.Namespace, suffix: str = "") -> Path:
-    """Where a benchmark's run is kept: a quick one apart, so that nothing starts from it in earnest."""
+    """The run folder of a benchmark. Quick runs have their own folders, so that no real run starts from them."""
     folder: Path = options.out / f"{name}-seed{seed}{suffix}{'-quick' if options.quick else ''}.run"
     return folder
 
@@ -111,7 +111,7 @@ def run(name: str, benchmark: Mapping[str, Any], seed: int, options: argparse.Na
 
 
 def graph_folder(recipe: str, options: argparse.Namespace) -> Path:
-    """The recipe's graph in the output folder, built if it is not there."""
+    """The graph of a recipe in the output folder. It is built if it does not exist."""
     from kgrec.sources.building import build_to
 
     folder = options.out / f"{recipe}.graph"
@@ -129,9 +129,10 @@ def train_once(
     folder: Path,
     start: Path | None,
 ) -> dict[str, Any]:
-    """One training and its metrics, as `kgrec train --json` prints them; its run folder is kept for `kgrec compare`."""
+    """Train one model. Returns its metrics as `kgrec train --json` prints them, and keeps its run folder for `kgrec
+    compare`."""
     training, config = dict(benchmark.get("training", {}), seed=seed), dict(benchmark.get("set", {}))
-    if quick:  # one of each phase, where there are two
+    if quick:  # one epoch of each phase, if there are two
         training["epochs"] = 2
         if "pretrain_epochs" in config:
             config["pretrain_epochs"] = 1
@@ -157,7 +158,7 @@ def train_once(
 
 
 def mean_of(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """One result of several splits: the mean of their metrics, and each one's test metrics."""
+    """One result for several splits: the mean of their metrics, and the test metrics of each split."""
     if len(results) == 1:
         return results[0]
     mean = dict(results[0])
@@ -168,11 +169,11 @@ def mean_of(results: list[dict[str, Any]]) -> dict[str, Any]:
     return mean
 
 
-# ---------------------------------------------------------------------- measures of parts
+# ---------------------------------------------------------------------- speed of single parts
 
 
 def build(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """Seconds from files to a graph folder, in this process, imports aside."""
+    """Seconds to build a graph folder from files, in this process, without imports."""
     from kgrec.sources.building import build_to
 
     with tempfile.TemporaryDirectory() as folder:
@@ -183,7 +184,7 @@ def build(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str
 
 
 def build_csv(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """Seconds and memory from a CSV of synthetic interactions to a graph folder, and to load it."""
+    """Seconds and memory to build a graph folder from a CSV file of synthetic interactions, and to load it."""
     import pyarrow as pa
     import pyarrow.csv
 
@@ -202,7 +203,7 @@ def build_csv(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict
         del columns
         (folder / "recipe.yaml").write_text(CSV_RECIPE, encoding="utf-8")
         child = os.fork()
-        if child == 0:  # a process of its own, so that its peak is the build's
+        if child == 0:  # its own process, so that its peak of memory is that of the build
             begun = time.perf_counter()
             build_to(folder / "recipe.yaml", folder, folder / "out.graph")
             seconds = time.perf_counter() - begun
@@ -241,7 +242,7 @@ def read_ntriples(benchmark: Mapping[str, Any], options: argparse.Namespace) -> 
 
 
 def random_graph(users: int, items: int, edges: int, seed: int = 0) -> Graph:
-    """A graph of random interactions, popularity falling off as in real catalogs."""
+    """A graph of random interactions in which popularity falls off as in real catalogs."""
     import pyarrow as pa
 
     from kgrec.graph.assembly import EdgePart, NodePart, assemble
@@ -255,7 +256,7 @@ def random_graph(users: int, items: int, edges: int, seed: int = 0) -> Graph:
 
 
 def full_ranking(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """Seconds to rank the whole catalog for every user, six metrics at 10 and 20: the best of five."""
+    """Seconds to rank the whole catalog for every user, with six metrics at 10 and 20: the best of five rounds."""
     from kgrec import models
     from kgrec.evaluation.evaluation import evaluate
 
@@ -272,7 +273,7 @@ def full_ranking(benchmark: Mapping[str, Any], options: argparse.Namespace) -> d
 
 
 def negatives(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """Negatives drawn per second, none of them known, through the loader's own stages."""
+    """Negatives per second from a loader that rejects known edges."""
     import torch
 
     from kgrec.samplers import Edges, Loader, Negatives, Stream
@@ -291,7 +292,7 @@ def negatives(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict
 
 
 def neighbors(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """Edges of neighborhoods sampled per second on one thread, seed pairs left out: the best of nine batches."""
+    """Edges of sampled neighborhoods per second on one thread, with seed pairs excluded: the best of nine batches."""
     import torch
 
     from kgrec.samplers import Edges, Loader, Neighbors, Stream
@@ -299,7 +300,7 @@ def neighbors(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict
     torch.set_num_threads(1)
     number = benchmark["edges"] // (20 if options.quick else 1)
     graph = random_graph(number // 32, number // 130, number)
-    loader = Loader(Edges(graph), Neighbors(graph, benchmark["fanouts"]), batch_size=1024)  # 2,048 nodes or less
+    loader = Loader(Edges(graph), Neighbors(graph, benchmark["fanouts"]), batch_size=1024)  # at most 2,048 seed nodes
     batches, rates, sizes = loader.epoch(Stream()), [], []
     next(batches)  # the indices are built, the kernel is compiled
     for _ in range(9):
@@ -316,8 +317,8 @@ def neighbors(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict
 
 
 def scale_kgat(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """Milliseconds a batch of KGAT over sampled neighborhoods, and the peak of memory through training and the making
-    of what scoring reads, on synthetic graphs of two sizes, each in a process of its own."""
+    """Milliseconds for a batch of KGAT with sampled neighborhoods, and the peak of memory during training and
+    `refresh`, on synthetic graphs of two sizes. Each graph has its own process."""
     measured: dict[str, float] = {}
     for name, number in (("small", benchmark["edges"] // 10), ("", benchmark["edges"])):
         number //= 20 if options.quick else 1
@@ -335,7 +336,8 @@ def scale_kgat(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dic
 
 
 def _train_kgat(benchmark: Mapping[str, Any], edges: int) -> dict[str, float]:
-    """Of a graph with a node for ten edges: half of the edges interactions, half facts of 20 relations."""
+    """Measure KGAT on a graph with one node for ten edges. Half of the edges are interactions, half are facts of 20
+    relations."""
     import pyarrow as pa
 
     from kgrec import models
@@ -395,9 +397,10 @@ MEASURES: dict[str, Callable[[Mapping[str, Any], argparse.Namespace], dict[str, 
 
 
 def results_table(benchmarks: Mapping[str, Mapping[str, Any]], path: Path) -> str:
-    """A Markdown table: of each benchmark the mean over the newest result of every seed (± their spread)."""
+    """A Markdown table of results. For each benchmark it shows the mean over seeds (± standard deviation), with the
+    newest result of each seed."""
     if not path.is_file():
-        raise KgrecError(f"{path} is not there; run some benchmarks first")
+        raise KgrecError(f"{path} does not exist; run some benchmarks first")
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     lines = ["| benchmark | measured on test | to reach | held against |", "|---|---|---|---|"]
     for name, benchmark in benchmarks.items():

@@ -10,12 +10,12 @@ from kgrec.errors import KgrecError
 
 
 def main() -> int:
-    """Exit code 0: done; 1: the data or the recipe is wrong; 2: wrong usage."""
+    """Exit codes: 0: done; 1: the data or the recipe is wrong; 2: wrong usage."""
     parser = argparse.ArgumentParser(description="Build a graph folder from a recipe and its files.")
     parser.add_argument("recipe", type=Path, help="a recipe, such as graphs/ml-1m.yaml")
-    parser.add_argument("--data", type=Path, help="the folder of the files; default: what the recipe says")
+    parser.add_argument("--data", type=Path, help="folder of the source files (default: the one named in the recipe)")
     parser.add_argument("--out", type=Path, required=True, help="the graph folder to write")
-    parser.add_argument("--overwrite", action="store_true", help="replace --out where it exists")
+    parser.add_argument("--overwrite", action="store_true", help="replace --out if it exists")
     given = parser.parse_args()
     from kgrec.sources.building import build_to
 

@@ -1,7 +1,7 @@
-"""Check the words of the documentation, docstrings, help texts and messages by proselint. Code is left out.
+"""Checks the style of the documentation, docstrings, help texts and messages with proselint. Code is left out.
 
-`python scripts/check_prose.py [FILE ...]` prints what it finds, and ends with 1 where that is anything. `scripts/test`
-runs it over everything, beside codespell.
+`python scripts/check_prose.py [FILE ...]` prints what it finds; its exit code is 1 if it finds anything. `scripts/test`
+runs it on all files, as it does codespell.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from proselint.tools import LintFile
 ROOT = Path(__file__).resolve().parent.parent
 PLACES = ("*.md", "docs/**/*.md", "graphs/**/*.md", "kgrec/**/*.py", "scripts/*.py", "scripts/documentation/*.py")
 
-#: Checks that are off, and why
+#: Checks that are switched off, each with the reason
 OFF = {
     "typography.symbols": "straight quotes and three dots are what terminals and editors show",
     "typography.diacritical_marks": "to resume a training is no résumé",
     "dates_times.am_pm": "it takes `3 among them` for a time of day",
 }
-WORDS = 4  #: that a text of the code has at least, to be prose
+WORDS = 4  #: a text in the code with fewer words is not checked
 FENCED = re.compile(
     r"^(?P<indent>[ >]*)(?P<fence>`{3,}|~{3,}).*?^(?P=indent)(?P=fence)`*\s*$", re.MULTILINE | re.DOTALL
 )
@@ -41,14 +41,14 @@ HEADING = re.compile(r"^#+ .*$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Passage:
-    """Some prose and where it begins."""
+    """A piece of prose and where it begins."""
 
     line: int  #: from 1
     text: str
 
 
 def passages(path: Path) -> Iterator[Passage]:
-    """The prose of a file: of Markdown all but its code, of Python its docstrings, `#:` comments and longer texts."""
+    """The prose of a file: for Markdown everything except code, for Python docstrings, `#:` comments and long texts."""
     source = path.read_text(encoding="utf-8")
     if path.suffix == ".md":
         yield Passage(1, without_code(FENCED.sub(lambda found: "\n" * found[0].count("\n"), source)))
@@ -63,7 +63,7 @@ def passages(path: Path) -> Iterator[Passage]:
 
 
 def _text(node: ast.AST) -> str | None:
-    """A text of the code, with a word in the place of each value that is put into it."""
+    """The text of a string in the code; a word stands for each value of an f-string."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr):
@@ -74,8 +74,8 @@ def _text(node: ast.AST) -> str | None:
 
 
 def without_code(text: str) -> str:
-    """The same in as many lines, with another word in the place of each piece of code and each number, and a word
-    behind each heading: what is repeated there is no slip.
+    """The text, in as many lines, with a different word for each piece of code and each number, and a word after each
+    heading, so that proselint does not report repetitions there.
 
     >>> without_code("# Run it\\nRun `kgrec train` 2 or 2\\ntimes.")
     '# Run it word0\\nRun word1 word2 or word3\\ntimes.'
@@ -86,12 +86,12 @@ def without_code(text: str) -> str:
 
 
 def findings(path: Path) -> Iterator[str]:
-    """What proselint says of a file, a line each."""
+    """The findings of proselint in a file, one line each."""
     config: Config = {"max_errors": 1000, "checks": {**dict.fromkeys(OFF, False), **DEFAULT["checks"]}}
-    places: list[int] = []  # by line of the text that is checked, its line in the file
+    places: list[int] = []  # for each line of the checked text, its line in the file
     texts: list[str] = []
     for number, passage in enumerate(passages(path)):
-        lines = [*passage.text.split("\n"), "", f"passage{number}.", ""]  # so that no phrase goes on from text to text
+        lines = [*passage.text.split("\n"), "", f"passage{number}.", ""]  # keeps texts apart
         places += [passage.line + min(offset, len(lines) - 4) for offset in range(len(lines))]
         texts += lines
     if not texts:

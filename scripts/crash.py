@@ -1,8 +1,9 @@
-"""Commands that are killed, interrupted and short of disk at seeded moments of their course.
+"""Kills and interrupts commands, and lets the disk run full, at random moments that depend on a seed.
 
-After each, an output is absent, as it was before or whole; a signal or a full disk leaves no draft, and a kill none
-that the next run does not clear; that run makes exactly what an uninterrupted one makes; and no traceback is shown.
-Then every trained model is killed and resumed, at one and at two threads, to the bits of an uninterrupted training.
+After each of these, the output must be absent, unchanged or complete. A signal or a full disk must leave no temporary
+files; after a kill, the next run must remove them. The next run must make exactly the same output as an uninterrupted
+run. No traceback may be shown. Then every trained model is killed and resumed, with one and with two threads; its
+result must equal that of an uninterrupted training to the last bit.
 """
 
 from __future__ import annotations
@@ -30,25 +31,25 @@ from crash_outcomes import OUTCOMES, WHOLE, Contents, contents, drafts_in, has_s
 from crash_process import FULL_DISK, LONG_FILE, NO_SPACE, Ended, Ending, in_small_volume, run
 from kgrec.errors import KgrecError, unknown_name
 
-#: What a command imports, once for all of them
+#: Modules that commands import; they are imported once for all commands
 IMPORTED = (
     *("kgrec.cli.entry", "kgrec.run", "kgrec.studies.robustness_study", "kgrec.studies.backtesting", "rich.table"),
     *("kgrec.studies.generation", "kgrec.sources.building", "lightning_fabric", "matplotlib.figure", "pyarrow.csv"),
     *("matplotlib.backends.backend_agg", "pyoxigraph", "kgrec.serving.recommendation", "torch._dynamo"),
 )
 TOUCH, TIME, NEW = "at a file", "in between", "new process"
-#: Kinds of kills, in the order that they take turns in
+#: Kinds of endings, which take turns in this order
 KINDS = (
     *(("KILL", TOUCH), ("TERM", TOUCH), ("INT", TIME), (FULL_DISK, ""), ("KILL", TIME), (NO_SPACE, TOUCH)),
     *(("INT", TOUCH), ("TERM", TIME), (LONG_FILE, ""), ("KILL", TOUCH), ("HUP", TOUCH), ("any", NEW)),
 )
-PAGE = 4096  #: bytes, of which a volume in memory has a whole number
-TRIES = 4  #: where a command is done before its moment comes
+PAGE = 4096  #: bytes; the size of a volume in memory is a multiple of it
+TRIES = 4  #: attempts, if a command ends before the chosen moment
 
 
 @dataclass
 class Reference:
-    """What an uninterrupted run of a command does."""
+    """What an uninterrupted run of a command does: the reference for killed runs."""
 
     whole: Contents
     before: Contents
@@ -59,7 +60,7 @@ class Reference:
 
 @dataclass
 class Tally:
-    """What came of the kills of one kind."""
+    """The outcomes of the endings of one kind."""
 
     kills: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -69,12 +70,18 @@ class Tally:
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="crash", description=__doc__)
-    parser.add_argument("--kills", type=int, default=330, metavar="N", help="over all commands (330)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the moments (0)")
-    parser.add_argument("--only", nargs="+", metavar="COMMAND", help=f"some of {', '.join(COMMANDS)}")
-    parser.add_argument("--trial", metavar="COMMAND:N", help="one kill again, as a failure names it")
-    parser.add_argument("--models", nargs="+", default=["all"], metavar="NAME", help="to resume; all, or none (all)")
-    parser.add_argument("--short", action="store_true", help="few kills at files of each command, and no models")
+    parser.add_argument(
+        "--kills", type=int, default=330, metavar="N", help="number of kills over all commands (default: 330)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the moments (default: 0)")
+    parser.add_argument("--only", nargs="+", metavar="COMMAND", help=f"commands to kill, of {', '.join(COMMANDS)}")
+    parser.add_argument("--trial", metavar="COMMAND:N", help="repeat one kill, as a failure names it")
+    parser.add_argument(
+        "--models", nargs="+", default=["all"], metavar="NAME", help="models to resume (default: all); none: none"
+    )
+    parser.add_argument(
+        "--short", action="store_true", help="only a few kills of each command, at changes of files, and no models"
+    )
     options = parser.parse_args(arguments)
     begun = time.perf_counter()
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that its folder is removed
@@ -90,7 +97,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def crash(options: argparse.Namespace) -> list[str]:
-    """Do all that the options ask for, and print a table of it. Returns the failures."""
+    """Kill commands and models as the options say, and print a table. Returns the failures."""
     names = [options.trial.partition(":")[0]] if options.trial else options.only or list(COMMANDS)
     for name in names:
         if name not in COMMANDS:
@@ -101,7 +108,7 @@ def crash(options: argparse.Namespace) -> list[str]:
         importlib.import_module(module)
     importing = time.perf_counter() - begun
     wanted, failures = models_to_resume(options), list[str]()
-    # no TemporaryDirectory, which processes that are forked would remove at their end
+    # not TemporaryDirectory: forked processes would remove it when they end
     base = Path(tempfile.mkdtemp(prefix="kgrec-crash-")).resolve()
     try:
         tempfile.tempdir = os.environ["TMPDIR"] = str(base / "temporary")
@@ -125,7 +132,7 @@ def crash(options: argparse.Namespace) -> list[str]:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Raise KgrecError for options that make no sense, before minutes of work."""
+    """Raise KgrecError for wrong options, before minutes of work."""
     if options.kills < 0:
         raise KgrecError(f"--kills is {options.kills}, 0 or more is wanted")
     if options.trial and not options.trial.partition(":")[2].isdecimal():
@@ -133,7 +140,8 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def models_to_resume(options: argparse.Namespace) -> list[str]:
-    """The names of the models that are to be resumed. Raises UnknownName for one that is not there, or not trained."""
+    """The names of the models to resume. Raises UnknownName for a model that is unknown, or is not trained in
+    epochs."""
     if options.short or options.trial or options.models == ["none"]:
         return []
     from crash_models import trained_models
@@ -148,7 +156,7 @@ def models_to_resume(options: argparse.Namespace) -> list[str]:
 def command_kills(
     command: Command, base: Path, seed: int, numbers: Sequence[int], importing: float, short: bool
 ) -> Iterator[tuple[str, Tally]]:
-    """The kinds of kills of a command, and what came of them."""
+    """Kill a command many times. Returns the outcomes by kind of ending."""
     work, begun = base / "work", time.perf_counter()
     known, found = reference(command, base, runs=1 if short else 2), dict[str, Tally]()
     for number in numbers:
@@ -179,7 +187,7 @@ def command_kills(
 
 
 def reference(command: Command, base: Path, runs: int) -> Reference:
-    """What a command does where nothing ends it, so many times. Raises KgrecError where it fails, or runs differ."""
+    """Run a command several times without ending it. Raises KgrecError if it fails, or if the runs differ."""
     work, results = base / "work", []
     for _ in range(runs):
         fill(command, base)
@@ -199,7 +207,7 @@ def reference(command: Command, base: Path, runs: int) -> Reference:
 
 
 def drawn(draw: random.Random, kind: str, where: str, known: Reference, importing: float) -> Ending:
-    """An ending of a kind, anywhere in a command's course."""
+    """A random ending of the given kind, at any moment of the command."""
     if where == NEW:
         which = draw.choice(("KILL", "TERM", "INT"))
         return Ending(which, delay=draw.uniform(0.02, importing + known.seconds), new=True)
@@ -215,21 +223,21 @@ def drawn(draw: random.Random, kind: str, where: str, known: Reference, importin
 
 
 def killed(command: Command, base: Path, known: Reference, ending: Ending, draw: random.Random) -> dict[str, Any]:
-    """End a command, look at what it left, and run it again."""
+    """End a command at a chosen moment, check what it left, and run it again."""
     again = draw.random() < 0.5
     if ending.kind == FULL_DISK:
         found = in_small_volume(base / "work", lambda resize: course(command, base, known, ending, again, resize))
         if found is not None:
             return found
-        ending = Ending(LONG_FILE, limit=ending.limit)  # where no volume can be made
+        ending = Ending(LONG_FILE, limit=ending.limit)  # this system allows no volume in memory
     return course(command, base, known, ending, again)
 
 
 def course(
     command: Command, base: Path, known: Reference, ending: Ending, again: bool, resize: Any = None
 ) -> dict[str, Any]:
-    """The same, in a folder that is empty. again: a training begins anew, by --overwrite, where it could be resumed;
-    resize: gives the folder's volume so many bytes."""
+    """The same in an empty folder. again: start a training anew with --overwrite, even if it could be resumed; resize:
+    a function that sets the size of the folder's volume, in bytes."""
     work, inputs = base / "work", _listing(base / "inputs")
     fill(command, base)
     if resize is not None:
@@ -251,7 +259,10 @@ def course(
         resize(1 << 30)
     arguments, resumable = command.arguments, any(has_state(work, one) for one in command.kept)
     if complete:
-        arguments = (*arguments, "--overwrite")  # of what is whole, so that its drafts and checkpoint are cleared
+        arguments = (
+            *arguments,
+            "--overwrite",
+        )  # the output is complete; this removes its temporary files and checkpoint
     elif resumable:
         arguments = (*arguments, "--overwrite") if again and "--resume" not in arguments else resumed(arguments)
     if not complete or drafts or resumable:
@@ -269,7 +280,7 @@ def course(
 
 
 def _next_run(command: Command, known: Reference, arguments: Sequence[str], work: Path, ended: Ended) -> list[str]:
-    """What is wrong with the run after a kill: it is to succeed, to clear all drafts, and to make the same result."""
+    """What is wrong with the run after a kill. It must succeed, remove all temporary files and make the same result."""
     wrong = []
     if ended.code != 0:
         wrong.append(f"the next run ({' '.join(arguments)}) fails: {ended.said.strip().splitlines()[-1:]}")
@@ -283,7 +294,7 @@ def _next_run(command: Command, known: Reference, arguments: Sequence[str], work
 
 
 def fill(command: Command, base: Path) -> None:
-    """Put what a command finds at its output, and the state that it goes on from, into the working folder."""
+    """Put an existing output and a state to resume from into the working folder, if the command needs them."""
     work = base / "work"
     empty(work)
     for prepared, place in command.finds:
@@ -292,7 +303,7 @@ def fill(command: Command, base: Path) -> None:
 
 
 def show(tallies: dict[tuple[str, str], Tally]) -> None:
-    """A row a command and kind of kill."""
+    """Print a table with a row for each command and kind of ending."""
     from kgrec.text_tables import TextConsole, text_table
 
     table = text_table("Kills", ["command", "kind of kill"], ["kills", *OUTCOMES, "resumed", "failed"])
@@ -317,7 +328,7 @@ def _shares(kills: int, commands: int) -> list[int]:
 
 
 def _listing(folder: Path) -> list[tuple[str, int, int]]:
-    """Every file in a folder, its bytes and when it was changed."""
+    """Every file in a folder, with its size and time of change."""
     return sorted(
         (str(one), one.stat().st_size, one.stat().st_mtime_ns) for one in folder.rglob("*") if not one.is_dir()
     )

@@ -1,4 +1,4 @@
-"""The commands that are killed, and what they find."""
+"""The commands that scripts/crash kills, and the files that they start from."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from kgrec.errors import KgrecError
 
 ROOT = Path(__file__).resolve().parent.parent
 SHOP = ROOT / "graphs/shop/shop.yaml"
-INPUTS = "../inputs"  #: from the folder that commands run in
+INPUTS = "../inputs"  #: folder of the inputs, relative to the folder that commands run in
 TRAIN = ("train", "mf", f"{INPUTS}/shop.graph", "--set", "dim=4", "--epochs", "4", "--device", "cpu")
 SMALL = ("--set", "dim=4", "--epochs", "1", "--device", "cpu")
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command to be killed. Its working folder is empty but for what it finds."""
+    """A command to be killed. Its working folder is empty except for the files in `finds`."""
 
     name: str
     arguments: tuple[str, ...]
-    out: str  #: what it writes, in the working folder
-    finds: tuple[tuple[str, str], ...] = ()  #: what was prepared -> where it is found
-    kept: tuple[str, ...] = ()  #: names beside the output that may stay after a kill
+    out: str  #: its output, in the working folder
+    finds: tuple[tuple[str, str], ...] = ()  #: pairs of a prepared file and its name in the working folder
+    kept: tuple[str, ...] = ()  #: names besides the output that may remain after a kill
 
     @property
     def reads(self) -> set[str]:
-        """The names of what it reads of the inputs."""
+        """The names of the inputs that it reads."""
         return {one.removeprefix(f"{INPUTS}/") for one in self.arguments if one.startswith(INPUTS)}
 
 
@@ -63,7 +63,7 @@ COMMANDS = _listed(
     ),
 )  # fmt: skip
 
-#: A recipe whose items are what a query finds in RDF, so that a second process runs
+#: A recipe whose items come from a query over RDF, so that kgrec starts a second process
 QUERY = """\
 name: films
 nodes:
@@ -79,7 +79,7 @@ interactions: {file: ratings.csv, relation: rated}
 
 
 def prepare(base: Path, commands: Sequence[Command]) -> None:
-    """Make what the commands read and find, by commands. Raises KgrecError where one fails."""
+    """Make the files that the commands read and find, with kgrec's own commands. Raises KgrecError if one fails."""
     work, inputs, prepared, graph = base / "work", base / "inputs", base / "prepared", f"{INPUTS}/shop.graph"
     _write_films(inputs)
     (inputs / "pairs.csv").write_text("user,item\n" + "".join(f"u{n:04d},p{n:04d}\n" for n in range(1, 400)))
@@ -106,7 +106,7 @@ def prepare(base: Path, commands: Sequence[Command]) -> None:
 
 
 def _write_films(folder: Path) -> None:
-    """A recipe of films and of who rated them, and its files."""
+    """Write a recipe of films and their ratings, with its files."""
     film = '<https://films.example/{n}> o:name "Film {n}" ; o:length {n} .\n'
     films = "".join(film.format(n=n) for n in range(60, 90))
     pairs = [(user, 60 + (7 * user + step) % 30) for user in range(40) for step in range(5)]
@@ -118,7 +118,7 @@ def _write_films(folder: Path) -> None:
 
 
 def _checkpoint(work: Path, prepared: Path) -> None:
-    """The state of a training that is killed in its third epoch."""
+    """Make the checkpoint of a training that is killed in its third epoch."""
     arguments = (*TRAIN, "--refit", "--out", "m")
     touches = run(arguments, work).touches
     shutil.rmtree(work / "m")
@@ -130,13 +130,13 @@ def _checkpoint(work: Path, prepared: Path) -> None:
 
 
 def empty(folder: Path) -> None:
-    """Remove all that is in a folder."""
+    """Remove everything in a folder."""
     for one in folder.iterdir():
         shutil.rmtree(one) if one.is_dir() and not one.is_symlink() else one.unlink()
 
 
 def resumed(arguments: Sequence[str]) -> tuple[str, ...]:
-    """The arguments of the same training, to go on from its checkpoint."""
+    """The arguments that resume the same training from its checkpoint."""
     return (*(one for one in arguments if one != "--resume"), "--resume")
 
 

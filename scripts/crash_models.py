@@ -1,4 +1,4 @@
-"""Every trained model killed within its training and resumed, to the bits of an uninterrupted training."""
+"""Kills and resumes the training of every model. The result must equal an uninterrupted training to the last bit."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from kgrec.model import Recommender
 
 THREADS = (1, 2)
 EPOCHS = 3
-SHARE = 4  #: of the shop's users one in so many
-KILLS = 2  #: of one training: within its course, and again while it is gone on with
-MOST_RUNS = 8  #: to get to the end of a training
-FIELDS = {  #: to have all phases, and to be quick
+SHARE = 4  #: the graph has one in four of the shop's users
+KILLS = 2  #: kills of one training: the first run, and a resumed one
+MOST_RUNS = 8  #: most runs until a training must be complete
+FIELDS = {  #: settings with which training is quick and has all its phases
     "irgan": ("pretrain_epochs=1",),
     "dnen": ("pretrain_epochs=1",),
     **dict.fromkeys(("complex", "distmult", "rotate", "transe", "transr"), ("negatives=16", "dim=16")),
@@ -30,17 +30,17 @@ FIELDS = {  #: to have all phases, and to be quick
 
 @dataclass
 class Course:
-    """What came of one model's kills."""
+    """The outcome of killing one model."""
 
     model: str
     threads: int
-    kills: list[str] = field(default_factory=list)  #: how it was ended
+    kills: list[str] = field(default_factory=list)  #: descriptions of the endings
     runs: int = 0
     wrong: list[str] = field(default_factory=list)
 
 
 def trained_models() -> list[str]:
-    """The names of the built-in models that are trained epoch by epoch."""
+    """The names of the built-in models that are trained in epochs."""
     return [name for name in models.builtin_names() if models.find(name).objectives is not Recommender.objectives]
 
 
@@ -55,7 +55,7 @@ def models_resumed(base: Path, names: Sequence[str], seed: int) -> list[str]:
 
 
 def resumed_model(base: Path, name: str, threads: int, seed: int) -> Course:
-    """Train a model uncut, and again with kills; hold the two against each other."""
+    """Train a model without interruption, and again with kills, and compare the two results."""
     draw, found, begun = random.Random(f"{seed} {name} {threads}"), Course(name, threads), time.perf_counter()
     work = base / "work"
     empty(work)
@@ -90,7 +90,7 @@ def resumed_model(base: Path, name: str, threads: int, seed: int) -> Course:
 
 
 def different(work: Path) -> list[str]:
-    """How the training that was killed differs from the one that was not."""
+    """The differences between the killed training and the uninterrupted one."""
     wrong = []
     left = sorted(one.name for one in work.iterdir())
     if left != ["cut", "uncut"]:
@@ -104,7 +104,7 @@ def different(work: Path) -> list[str]:
 
 
 def show(courses: Sequence[Course]) -> None:
-    """A row a model and number of threads."""
+    """Print a table with a row for each model and number of threads."""
     from kgrec.text_tables import TextConsole, text_table
 
     table = text_table("Trainings that were killed and resumed", ["model"], ["threads", "kills", "runs", "equal"])
@@ -117,7 +117,7 @@ def show(courses: Sequence[Course]) -> None:
 
 
 def _write_few(inputs: Path) -> None:
-    """A graph of some of the shop's users, and of all that it knows besides."""
+    """Write a graph with some of the shop's users and all of its other nodes and facts."""
     from kgrec.graph import Graph
 
     graph = Graph.load(inputs / "shop.graph")
@@ -133,7 +133,7 @@ def _arguments(name: str) -> tuple[str, ...]:
 
 
 def _drawn(draw: random.Random, uncut: Ended, first: int, last: int) -> Ending:
-    """A signal at one of these touches, or at a time between them."""
+    """A random signal, at one of these file operations or at a time between them."""
     kind = draw.choice(list(SIGNALS))
     if draw.random() < 0.5:
         return Ending(kind, touch=draw.randrange(first, last))

@@ -1,4 +1,4 @@
-"""What a command that was ended has left behind, held against what was there before and against a whole result."""
+"""Judges the files that a killed command leaves: compares them with the files before it and with a complete result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from crash_process import SIGNALS, Ended, Ending
 
 ABSENT, AS_BEFORE, WHOLE = "absent", "as before", "whole"
 OUTCOMES = (ABSENT, AS_BEFORE, WHOLE)
-#: Of metrics, what no two runs have in common
+#: Entries of metrics that differ between any two runs
 TIMES = ("fit_seconds", "seconds_per_epoch", "evaluation_seconds", "peak_mb", "seconds")
 DRAFT = re.compile(r"\.(?P<name>.+)\.(?P<what>part|old|lock)-[0-9a-f]{1,16}")
 
@@ -24,7 +24,7 @@ Contents = Mapping[str, str]  #: relative path -> the hash of what a file holds,
 
 
 def contents(path: Path) -> dict[str, str]:
-    """What is at a path, but for times that were measured; nothing where nothing is there."""
+    """The contents at a path, without measured times; empty if nothing is there."""
     if path.is_symlink() or not path.exists():
         return {}
     if path.is_file():
@@ -43,7 +43,7 @@ def _hash(file: Path, place: str) -> str:
     elif place == "log.csv":
         rows = list(csv.DictReader(io.StringIO(data.decode())))
         data = json.dumps([without_times(row) for row in rows], sort_keys=True).encode()
-    elif place == "config.json":  # it lists the other files
+    elif place == "config.json":  # it contains hashes of the other files
         found = json.loads(data)
         for name in ("metrics.json", "log.csv"):
             found["files"].pop(name, None)
@@ -52,23 +52,24 @@ def _hash(file: Path, place: str) -> str:
 
 
 def without_times(value: Mapping[str, Any]) -> dict[str, Any]:
-    """A row or an object without what was measured of time and memory."""
+    """A row or an object without measured times and memory."""
     return {name: one for name, one in value.items() if name not in TIMES}
 
 
 @dataclass
 class Verdict:
-    """Where an output stands after its command was ended, and what is wrong."""
+    """The state of an output after its command was ended, and what is wrong with it."""
 
     outcome: str
     complaints: list[str] = field(default_factory=list)
 
 
 def judged(folder: Path, out: str, before: Contents, whole: Contents, kept: Sequence[str] = ()) -> Verdict:
-    """How an output stands in the folder that the command ran in.
+    """Judge the output in the folder that the command ran in.
 
-    before: what was there; whole: what an uninterrupted run makes; kept: names that may be beside it, such as of a
-    checkpoint. A folder that is moved aside for the moment of its replacement is as before.
+    before: the contents before the command; whole: the contents after an uninterrupted run; kept: names besides the
+    output that may remain, such as a checkpoint. A folder that is renamed for a moment while it is replaced counts as
+    unchanged.
     """
     complaints, drafts = [], list[str]()
     aside: Contents = {}
@@ -93,18 +94,18 @@ def judged(folder: Path, out: str, before: Contents, whole: Contents, kept: Sequ
 
 
 def has_state(folder: Path, name: str) -> bool:
-    """Whether a checkpoint is there, or moved aside for the moment of its replacement, from where the next run has it
-    back."""
+    """Whether there is a checkpoint. One that is renamed for a moment while it is replaced counts too, because the next
+    run restores it."""
     return (folder / name).exists() or any(folder.glob(f".{name}.old-*"))
 
 
 def drafts_in(folder: Path) -> list[str]:
-    """The names of drafts in a folder."""
+    """The names of temporary files (drafts) in a folder."""
     return sorted(one.name for one in folder.iterdir() if DRAFT.fullmatch(one.name))
 
 
 def misbehaviour(ended: Ended, ending: Ending) -> list[str]:
-    """What is wrong in how a command came to its end."""
+    """What is wrong with the exit code and the messages of a command."""
     wrong, number = [], SIGNALS.get(ending.kind)
     said = ended.said.strip().splitlines()
     if "Traceback" in ended.said:

@@ -1,8 +1,9 @@
-"""The kgrec command in a process of its own that is ended at a chosen moment of its course.
+"""Runs a kgrec command in its own process and ends it at a chosen moment.
 
-A command is forked from this process, which has imported kgrec and computed nothing, so that hundreds are quick. A
-moment is so many touches of files in the working folder, and some seconds behind the last of them: an audit hook counts
-what Python opens, makes, renames, links and removes there, so that a touch is found again in every run.
+The process is forked from this one, which has imported kgrec and computed nothing; so hundreds of commands are quick. A
+moment is a number of touches and a delay in seconds after the last of them. A touch is an operation on files in the
+working folder: an audit hook counts what Python opens, creates, renames, links and removes there. So the same touch can
+be found again in every run.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-LONGEST = 240.0  #: seconds that a command may take, also to end when it is asked to
-PIPE = 1 << 20  #: bytes of output that a command may write
+LONGEST = 240.0  #: most seconds that a command may take, also to end after a signal
+PIPE = 1 << 20  #: most bytes of output that a command may write
 F_SETPIPE_SZ = 1031
 MS_REMOUNT, CLONE_NEWNS, CLONE_NEWUSER = 32, 0x00020000, 0x10000000
-#: What of a file system's changes Python announces, and how many of the arguments are paths
+#: Python's audit events for changes of files, and how many of their arguments are paths
 START = "kgrec.crash.start"  #: the touch 0, before the command
 TOUCHES = {
     START: 1,
@@ -43,7 +44,7 @@ TOUCHES = {
     "os.rmdir": 1,
     "os.chmod": 1,
 }
-MAKING = ("os.mkdir", "os.link")  #: what needs room, as does the opening of a new file
+MAKING = ("os.mkdir", "os.link")  #: events that need disk space, like the opening of a new file
 
 NO_SPACE, LONG_FILE, FULL_DISK = "no space", "long file", "full disk"
 SIGNALS = {"KILL": signal.SIGKILL, "TERM": signal.SIGTERM, "INT": signal.SIGINT, "HUP": signal.SIGHUP}
@@ -53,15 +54,15 @@ SIGNALS = {"KILL": signal.SIGKILL, "TERM": signal.SIGTERM, "INT": signal.SIGINT,
 class Ending:
     """How a command is ended.
 
-    kind: one of SIGNALS; `no space`, where a touch is refused, and after it whatever makes something; `long file`,
-    where the system refuses to write longer files; `full disk`, on a volume of so many bytes.
+    kind: one of SIGNALS; `no space`: from one touch on, creating files fails; `long file`: the system refuses to write
+    files longer than `limit`; `full disk`: the folder is a volume of `limit` bytes.
     """
 
     kind: str
-    touch: int = 0  #: the touch of a file at which it is ended, from 0
-    delay: float = 0.0  #: seconds behind that touch; 0: instead of it
-    limit: int = 0  #: bytes, of a file or of a volume
-    new: bool = False  #: by `python -m kgrec`, at `delay` seconds from its start
+    touch: int = 0  #: number of the touch at which it is ended, from 0
+    delay: float = 0.0  #: seconds after that touch; 0: instead of the touch
+    limit: int = 0  #: size of a file or of a volume, in bytes
+    new: bool = False  #: start `python -m kgrec` as a new process and end it `delay` seconds after its start
 
     def __str__(self) -> str:
         if self.new:
@@ -73,18 +74,18 @@ class Ending:
 
 @dataclass(frozen=True)
 class Ended:
-    """What came of a command."""
+    """The outcome of a command."""
 
-    code: int  #: as a shell says it: 128 and the signal's number where a signal ended the process
+    code: int  #: exit code as in a shell: 128 + the signal's number if a signal ended the process
     said: str  #: what it wrote to stderr
-    touches: list[tuple[float, str, str]] = field(default_factory=list)  #: seconds from the start, what, and which path
+    touches: list[tuple[float, str, str]] = field(default_factory=list)  #: (seconds from the start, event, path)
     seconds: float = 0.0
-    was_hit: bool = False  #: whether the moment came before the command's end
-    stayed: bool = False  #: whether a process of it is still there
+    was_hit: bool = False  #: whether the chosen moment came before the command's end
+    stayed: bool = False  #: whether one of its processes remained after its end
 
 
 def run(arguments: Sequence[str], folder: Path, ending: Ending | None = None, threads: int = 1) -> Ended:
-    """Run `kgrec ARGUMENTS` in a folder, and end it where `ending` says."""
+    """Run `kgrec ARGUMENTS` in a folder, and end it as `ending` says."""
     if ending is not None and ending.new:
         return _new_process(arguments, folder, ending)
     said, moment, report = _pipe(), _pipe(), _pipe()
@@ -120,8 +121,7 @@ def run(arguments: Sequence[str], folder: Path, ending: Ending | None = None, th
 
 
 def in_fork(work: Callable[[], Any]) -> Any:
-    """What a function returns, as JSON has it, that runs in a process forked from this one. Raises RuntimeError where
-    it fails."""
+    """Run a function in a forked process and return its result, passed as JSON. Raises RuntimeError if it fails."""
     found = _pipe()
     child = os.fork()
     if child == 0:
@@ -141,15 +141,15 @@ def in_fork(work: Callable[[], Any]) -> Any:
 
 
 def in_small_volume(place: Path, trial: Callable[[Callable[[int], None]], dict[str, Any]]) -> dict[str, Any] | None:
-    """What a function finds that runs in a process where `place` is a volume in memory. It is called with a function
-    that gives the volume so many bytes. None: this system does not allow it."""
+    """Run a function in a process in which `place` is a volume in memory, and return its result. Its argument is a
+    function that sets the size of the volume, in bytes. Returns None if this system does not allow it."""
     return in_fork(lambda: trial(lambda size: _resize(place, size)) if _mount(place) else None)
 
 
 def _become(
     arguments: Sequence[str], folder: Path, ending: Ending | None, threads: int, said: int, moment: int, report: int
 ) -> None:
-    """Be the command, from now to its end."""
+    """Turn this process into the command, until it ends."""
     code, touches = 1, list[tuple[float, str, str]]()
     try:
         os.setpgid(0, 0)
@@ -188,7 +188,7 @@ def _become(
 
 
 def _watch(folder: Path, ending: Ending | None, moment: int, touches: list[tuple[float, str, str]]) -> None:
-    """Count the touches of files in a folder and of temporary ones, and end this process at the one asked for."""
+    """Count the touches of files in the folder and of temporary files, and end this process at the chosen one."""
     begun, place, seen, done = time.perf_counter(), f"{folder}/", 0, False
     places = (place, f"{tempfile.gettempdir()}/")
 
@@ -249,7 +249,7 @@ def _new_process(arguments: Sequence[str], folder: Path, ending: Ending) -> Ende
 
 
 def _stays(group: int) -> bool:
-    """Whether a process of a group is there a moment after its first has ended; it is ended then."""
+    """Whether a process group still has a process a moment after its first one has ended. Such a process is killed."""
     for _ in range(20):
         if not _is_alive(group):
             return False
@@ -259,7 +259,7 @@ def _stays(group: int) -> bool:
 
 
 def _is_alive(group: int) -> bool:
-    """Whether a group has a process, of those that have ended and that nobody has waited for apart."""
+    """Whether a process group has a process that is still running; zombies do not count."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
@@ -288,7 +288,7 @@ def _all(descriptor: int) -> str:
 
 
 def _mount(place: Path) -> bool:
-    """Put an empty volume in memory at a folder, for this process and those that it starts."""
+    """Mount an empty volume in memory at a folder, for this process and those that it starts."""
     system, user, group = ctypes.CDLL(None, use_errno=True), os.getuid(), os.getgid()
     if system.unshare(CLONE_NEWUSER | CLONE_NEWNS):
         return False

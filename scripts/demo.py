@@ -1,4 +1,4 @@
-"""The main job on the built-in sample: files to a graph, three models, their test metrics, recommendations."""
+"""The whole workflow on the built-in sample: build a graph, train three models, compare test metrics, recommend."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def metrics_table(runs: dict[str, Run]) -> Table:
-    """A row a model, its metrics on test."""
+    """A table with a row for each model: its metrics on the test set."""
     protocol = next(iter(runs.values())).metrics["protocol"]
     table = Table(
         "model", *METRICS, "epochs", "seconds", title=f"2. three models on test ({protocol})", title_justify="left"

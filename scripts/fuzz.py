@@ -1,7 +1,7 @@
-"""Thousands of inputs made wrong by chance: each is refused with a message of kgrec's own, or accepted whole.
+"""Tries thousands of randomly damaged inputs. Each must be accepted, or refused with one of kgrec's own messages.
 
-No traceback, no case over 20 s or 2 GB, no output that is half-written. A case is known by its number: `--case 1234`
-tries it alone and shows all; --keep FOLDER keeps the inputs of failures.
+A traceback, more than 20 s or 2 GB, or a half-written output is a failure. A case is identified by its number: `--case
+1234` tries that one and shows everything; `--keep FOLDER` keeps the inputs of failures.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from fuzzing.bases import Bases
 from fuzzing.cases import KINDS, case_of, kind_of, numbers
 from fuzzing.trial import MOST_SECONDS, Verdict, attempt
 
-MOST_BYTES = 8 << 30  #: of addresses, beyond those that a worker begins with: ends what would fill the machine
-A_WORKER = 2500  #: cases that one process tries, before another takes its place
-SECONDS_TO_MAKE = 300.0  #: for the folders that cases begin from, which a worker makes when it first needs them
+MOST_BYTES = 8 << 30  #: address space that a worker may add to what it starts with, to protect the machine
+A_WORKER = 2500  #: cases that one process tries before another replaces it
+SECONDS_TO_MAKE = 300.0  #: most seconds to make the folders that cases start from, when a worker first needs them
 
 
 @dataclass
 class Tally:
-    """What came of the cases so far."""
+    """The outcomes of the cases so far."""
 
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)  #: (kind, outcome)
     failures: dict[str, list[tuple[int, Verdict]]] = field(default_factory=dict)  #: by place
@@ -40,7 +40,7 @@ class Tally:
     largest: float = 0.0
 
     def add(self, number: int, verdict: Verdict) -> None:
-        """Count one."""
+        """Add one outcome."""
         self.outcomes[kind_of(number), verdict.outcome] += 1
         self.slowest = max(self.slowest, verdict.seconds)
         self.largest = max(self.largest, verdict.megabytes)
@@ -48,7 +48,7 @@ class Tally:
             self.failures.setdefault(verdict.place, []).append((number, verdict))
 
     def lines(self) -> Iterator[str]:
-        """A table, and every cause of failure with its first cases."""
+        """The lines of a table, and every cause of failure with its first cases."""
         yield f"{'kind':<12} {'cases':>7} {'refused':>8} {'accepted':>9} {'failures':>9}"
         total: Counter[str] = Counter()
         for kind in [*KINDS, "all"]:
@@ -65,7 +65,7 @@ class Tally:
 
 
 def main() -> None:
-    """Try cases, print the table, exit with 1 where one failed."""
+    """Try cases and print the table. The exit code is 1 if a case failed."""
     options = _options()
     kinds = set(KINDS) if options.only is None else set(options.only.split(","))
     if unknown := kinds - set(KINDS):
@@ -96,15 +96,20 @@ def _options() -> argparse.Namespace:
         prog="scripts/fuzz", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--cases", type=int, default=20_000, help="how many numbers; those of other kinds than --only are passed over"
+        "--cases",
+        type=int,
+        default=20_000,
+        help="number of cases (default: 20,000); with --only, cases of other kinds are skipped",
     )
-    parser.add_argument("--seed", type=int, default=0, help="another seed gives other cases")
-    parser.add_argument("--first", type=int, default=0, help="the first number")
-    parser.add_argument("--only", help=f"kinds, such as tables,rdf; there are {', '.join(KINDS)}")
-    parser.add_argument("--short", action="store_const", dest="cases", const=1000, help="1,000 cases")
-    parser.add_argument("--case", type=int, help="this number alone, with its inputs and its traceback")
-    parser.add_argument("--keep", type=Path, help="a folder for the first inputs of each cause of failure, as JSON")
-    parser.add_argument("--log", type=Path, help="a file for a line a case: what came of it, and the message")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the cases (default: 0)")
+    parser.add_argument("--first", type=int, default=0, help="number of the first case (default: 0)")
+    parser.add_argument("--only", help=f"only cases of these kinds, such as tables,rdf; of {', '.join(KINDS)}")
+    parser.add_argument("--short", action="store_const", dest="cases", const=1000, help="the same as --cases 1000")
+    parser.add_argument("--case", type=int, help="try only the case of this number; show its inputs and traceback")
+    parser.add_argument(
+        "--keep", type=Path, help="folder to write the inputs of the first failures of each cause to, as JSON"
+    )
+    parser.add_argument("--log", type=Path, help="file to write a line for each case to: its outcome and message")
     return parser.parse_args()
 
 
@@ -121,8 +126,8 @@ def _keep(number: int, seed: int, verdict: Verdict, folder: Path, work: Path) ->
 
 
 def tried(chosen: Iterable[int], seed: int, folder: Path) -> Iterator[tuple[int, Verdict]]:
-    """Each case's number and verdict. A process that takes too long, or dies, is a failure of its case, and another
-    goes on; too long is confirmed by a second try, since others may share the cores."""
+    """Each case's number and verdict. If a process takes too long or dies, its case fails and another process goes on.
+    A case that takes too long is tried once more, because other programs may use the same cores."""
     left = list(chosen)[::-1]
     is_second: set[int] = set()
     while left:
@@ -142,7 +147,7 @@ def tried(chosen: Iterable[int], seed: int, folder: Path) -> Iterator[tuple[int,
 
 
 class _Worker:
-    """A process that tries cases one after the other."""
+    """A process that tries cases, one after the other."""
 
     def __init__(self, seed: int, folder: Path) -> None:
         context = multiprocessing.get_context("spawn")
@@ -163,7 +168,7 @@ class _Worker:
         self.process.join()
 
     def verdict(self, number: int) -> Verdict:
-        """Try a case. The clock starts when the worker says that the inputs are made."""
+        """Try a case. The clock starts when the worker reports that the inputs are ready."""
         self.ours.send(number)
         try:
             if not self.ours.poll(SECONDS_TO_MAKE):
@@ -184,7 +189,7 @@ class _Worker:
 
 
 def _serve(pipe: Connection, seed: int, folder: Path) -> None:
-    """A worker: take numbers, give verdicts."""
+    """A worker: it reads numbers of cases and sends verdicts."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     sys.stdin = Path(os.devnull).open()  # noqa: SIM115
     bases = Bases(folder / "bases")

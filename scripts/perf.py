@@ -1,9 +1,9 @@
-"""The guard for speed: `scripts/benchmark.py perf --against COMMIT`. It fails where this working tree is more than 15 %
-slower than a commit, or needs more than 10 % more memory, in any of twelve short pieces of work (`perf_rows.py`).
+"""Guards speed and memory: `scripts/benchmark.py perf --against COMMIT`. It fails if this working tree is more than 15
+% slower than a commit, or needs more than 10 % more memory, in any of twelve short tasks (`perf_rows.py`).
 
-Old and new are measured in one sitting: for every row a process of each version is set up, and the two take turns, one
-round after the other, so that what else the machine does strikes both. A row that looks slower is measured on, first in
-the same processes and then in new ones, before it is said to be.
+Old and new are measured together. For every task (a row of the table) each version has a process, and the two take
+turns, round by round, so that other work on the machine affects both. A row that looks slower is measured again, first
+in the same processes and then in new ones, before it counts as a failure.
 """
 
 from __future__ import annotations
@@ -31,19 +31,27 @@ from kgrec.errors import KgrecError, unknown_name
 from perf_rows import ROWS
 
 ROOT = Path(__file__).resolve().parent.parent
-MOST_TIME, MOST_MEMORY = 1.15, 1.10  #: new over old; beyond it a row fails
-ATTEMPTS = 3  #: pairs of processes, where a row seems to fail
-PATIENCE = 3  #: times the rounds in one pair of processes, where a row seems slower
-LIMIT = 300  #: seconds to wait for one answer of a process
+MOST_TIME, MOST_MEMORY = 1.15, 1.10  #: a row fails if new over old is higher
+ATTEMPTS = 3  #: most pairs of processes for a row that seems to fail
+PATIENCE = 3  #: factor of the number of rounds in a pair of processes, for a row that seems slower
+LIMIT = 300  #: most seconds to wait for an answer of a process
 
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="benchmark.py perf", description=__doc__)
-    parser.add_argument("--against", metavar="COMMIT", help="any git revision; else this tree's figures alone")
-    parser.add_argument("--rows", nargs="+", metavar="NAME", help=f"some of {', '.join(ROWS)}")
-    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds of each row and version (5)")
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="write all that was measured")
-    parser.add_argument("--json", action="store_true", help="print that too, alone to stdout; the table goes to stderr")
+    parser.add_argument(
+        "--against", metavar="COMMIT", help="any git revision to compare with; without it only this tree is measured"
+    )
+    parser.add_argument(
+        "--rows", nargs="+", metavar="NAME", help=f"rows to measure (default: all), of {', '.join(ROWS)}"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=5, metavar="N", help="rounds of each row and version (default: 5)"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="write all figures to this file")
+    parser.add_argument(
+        "--json", action="store_true", help="print all figures to stdout as JSON; the table goes to stderr"
+    )
     options = parser.parse_args(arguments)
     try:
         report = guard(options, sys.stderr if options.json else sys.stdout)
@@ -58,8 +66,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def guard(options: argparse.Namespace, out: TextIO) -> dict[str, Any]:
-    """Measure the rows, print a line for each, and return it all. Raises KgrecError for unknown rows and commits, a
-    wheel that cannot be built, and a row that does not run."""
+    """Measure the rows, print a line for each, and return all figures. Raises KgrecError for unknown rows and commits,
+    for a wheel that cannot be built, and for a row that does not run."""
     begun, warning = time.perf_counter(), load_warning(os.getloadavg()[0], os.cpu_count() or 1)
     rows = list(dict.fromkeys(options.rows or ROWS))
     for name in rows:
@@ -99,7 +107,7 @@ def guard(options: argparse.Namespace, out: TextIO) -> dict[str, Any]:
 
 
 def load_warning(load: float, cores: int) -> str:
-    """A line where other work shares the cores, "" where it does not. load: processes that want to run, on average.
+    """A warning if other programs use the cores, otherwise "". load: average number of processes that want to run.
 
     >>> load_warning(6.5, 2)
     'warning: other work has a load of 6.5 on 2 cores, which may hide a loss and takes long; run it when they are idle'
@@ -115,7 +123,7 @@ def load_warning(load: float, cores: int) -> str:
 
 
 def conclusion(results: Sequence[Result], threads: int | None, seconds: float) -> str:
-    """The last line: which rows fail, or that none does."""
+    """The last line of output: the rows that fail, or that none does."""
     failed = [f"{result.row} ({', '.join(result.failures)})" for result in results if result.failures]
     bounds = f"more than {MOST_TIME - 1:.0%} slower or {MOST_MEMORY - 1:.0%} larger"
     found = f"FAILED, {bounds}: {'; '.join(failed)}" if failed else f"none of {len(results)} rows is {bounds}"
@@ -128,7 +136,7 @@ def conclusion(results: Sequence[Result], threads: int | None, seconds: float) -
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two versions."""
+    """One of the two versions that are compared."""
 
     name: str  #: old or new
     folder: Path  #: the one that holds the package `kgrec`
@@ -137,8 +145,8 @@ class Side:
     what: str  #: for people: which commit
 
     def environment(self) -> dict[str, str]:
-        """Of its processes: this kgrec before any other, kernels compiled anew for each side, threads that spin some
-        microseconds and then sleep, as under the `kgrec` command."""
+        """The environment of its processes: its own kgrec comes first, it has its own cache of compiled kernels, and
+        threads wait as under the `kgrec` command."""
         paths = [str(self.folder), *filter(None, [os.environ.get("PYTHONPATH")])]
         spin = {} if "OMP_WAIT_POLICY" in os.environ else {"GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "10000")}
         return {
@@ -151,21 +159,21 @@ class Side:
         }
 
     def check_origin(self, found: str) -> None:
-        """Raise KgrecError where a process imported another kgrec than this side's."""
+        """Raise KgrecError if a process imported another kgrec than that of this side."""
         wanted = self.folder / "kgrec" / "__init__.py"
         if not found or Path(found).resolve() != wanted.resolve():
             raise KgrecError(f"the {self.name} side imported {found or 'no kgrec'}, not {wanted}; nothing was compared")
 
 
 def old_side(name: str, commit: str, folder: Path) -> Side:
-    """The side of a commit: its wheel, built and unpacked."""
+    """The side of a commit: builds and unpacks its wheel."""
     source = checked_out(commit, ROOT, folder / "source")
     unpacked = unpacked_wheel(source, folder / "wheel")
     return Side("old", unpacked, command_of(source), folder / "old", f"a wheel of {name} ({commit[:12]})")
 
 
 def git(root: Path, *arguments: str) -> bytes:
-    """What a git command prints. Raises KgrecError with its message where it fails."""
+    """The output of a git command. Raises KgrecError with git's message if it fails."""
     try:
         done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, check=False)
     except FileNotFoundError:
@@ -176,7 +184,7 @@ def git(root: Path, *arguments: str) -> bytes:
 
 
 def resolved(name: str, root: Path) -> str:
-    """The full hash of a git revision. Raises KgrecError where there is none of this name."""
+    """The full hash of a git revision. Raises KgrecError for an unknown revision."""
     try:
         return git(root, "rev-parse", "--verify", "--end-of-options", f"{name}^{{commit}}").decode().strip()
     except KgrecError as error:
@@ -184,7 +192,7 @@ def resolved(name: str, root: Path) -> str:
 
 
 def described(root: Path) -> str:
-    """The working tree in words: its commit, and whether it differs from that."""
+    """A description of the working tree: its commit, and whether it has uncommitted changes."""
     try:
         commit = git(root, "rev-parse", "HEAD").decode().strip()
         changed = git(root, "status", "--porcelain", "--", "kgrec").strip()
@@ -204,9 +212,10 @@ def checked_out(commit: str, root: Path, folder: Path) -> Path:
 
 
 def unpacked_wheel(source: Path, folder: Path) -> Path:
-    """A wheel of a source tree, built by pip in an environment of its own with the pinned build system, and unpacked.
+    """Builds the wheel of a source tree with pip, in an isolated environment with the pinned build system, and unpacks
+    it.
 
-    Raises KgrecError where pip cannot build it, as without the build system and a package index.
+    Raises KgrecError if pip cannot build it, for instance without access to a package index.
     """
     wanted = ", ".join(project_of(source)["build-system"]["requires"])
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
@@ -241,7 +250,8 @@ def last_lines(text: str, number: int = 5) -> str:
 
 
 class Process:
-    """A row set up in a process of one side, which does a round when asked to. Use it as a context: it ends with it."""
+    """A process of one side that is prepared for a row and does a round on request. Use it as a context manager; the
+    process ends with the context."""
 
     def __init__(self, row: str, side: Side, *arguments: str) -> None:
         self.row, self.side = row, side
@@ -262,8 +272,8 @@ class Process:
         self.process.communicate()
 
     def answer(self, asked: str = "") -> dict[str, Any]:
-        """What it says next. Raises KgrecError where it fails, or says nothing for too long, and where its kgrec is not
-        the side's."""
+        """The next answer of the process. Raises KgrecError if it fails, does not answer in time, or imported the wrong
+        kgrec."""
         assert self.process.stdin is not None and self.process.stdout is not None
         timer = threading.Timer(LIMIT, self.process.kill)
         timer.start()
@@ -286,7 +296,7 @@ class Process:
 
 
 def prepared(sides: Sequence[Side], rows: Sequence[str]) -> dict[str, str]:
-    """The data of some rows, written by each side for itself; returns the versions of kgrec."""
+    """Let each side write the data for some rows. Returns the versions of kgrec."""
     for side in sides:
         side.work.mkdir()
     with ExitStack() as stack:
@@ -296,7 +306,7 @@ def prepared(sides: Sequence[Side], rows: Sequence[str]) -> dict[str, str]:
 
 @dataclass
 class Figures:
-    """What one side took for a row."""
+    """The times and memory of one side for a row."""
 
     seconds: list[float] = field(default_factory=list)  #: of every round, in order
     peak_mb: list[float] = field(default_factory=list)  #: MiB, of every process
@@ -304,7 +314,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Result:
-    """A row on both sides, or on one: then `old` is None and nothing fails."""
+    """The figures of a row for both sides. With one side only, `old` is None and nothing fails."""
 
     row: str
     old: Figures | None
@@ -313,10 +323,11 @@ class Result:
 
     @property
     def time_ratio(self) -> float:
-        """New over old: of the least seconds, or the median over the pairs of rounds, whichever is smaller.
+        """Time of new over old: the ratio of the shortest rounds, or the median ratio over pairs of rounds, whichever
+        is smaller.
 
-        What else runs makes a round longer, never shorter: the least one is the truest. But a few lucky rounds on one
-        side alone mislead it, as a load that comes and goes misleads the median; a real loss shows in both.
+        Other programs make rounds longer, never shorter, so the shortest round is the best estimate. But some lucky
+        rounds on one side mislead the first ratio, and a changing load misleads the second. A real loss shows in both.
 
         >>> Result("ranking", Figures([1.0, 2.0, 1.0]), Figures([1.5, 1.25, 1.25])).time_ratio
         1.25
@@ -328,7 +339,7 @@ class Result:
 
     @property
     def memory_ratio(self) -> float:
-        """New over old, of the least peaks."""
+        """Memory of new over old: the ratio of the lowest peaks."""
         return 1.0 if self.old is None else min(self.new.peak_mb) / min(self.old.peak_mb)
 
     @property
@@ -341,7 +352,7 @@ class Result:
 
     @property
     def failures(self) -> list[str]:
-        """What is beyond the bounds; empty where nothing is."""
+        """What exceeds the limits; empty if nothing does."""
         slower = [f"{self.time_ratio - 1:.0%} slower"] if self.is_slower else []
         return slower + ([f"{self.memory_ratio - 1:.0%} more memory"] if self.is_larger else [])
 
@@ -369,7 +380,7 @@ HEADER_ALONE = f"{'row':10s}{'new':>10s}{'peak':>12s}"
 
 
 def measured(row: str, sides: Sequence[Side], repeats: int) -> Result:
-    """A row on all sides: rounds by turns, and more of them, in new processes too, while it seems to fail."""
+    """Measure a row on all sides. While it seems to fail, more rounds are added, also in new processes."""
     figures = {side.name: Figures() for side in sides}
     for attempt in range(ATTEMPTS):
         order = list(sides) if attempt % 2 == 0 else list(reversed(sides))
@@ -381,9 +392,10 @@ def measured(row: str, sides: Sequence[Side], repeats: int) -> Result:
 
 
 def take_turns(row: str, sides: Sequence[Side], repeats: int, figures: dict[str, Figures]) -> int | None:
-    """Add the rounds and the peak of one process a side to the figures; returns torch's number of threads.
+    """Measure one process of each side and add its rounds and peak of memory to the figures. Returns torch's number of
+    threads.
 
-    Processes are set up side by side; then only one works at a time, and who was first is last in the next round.
+    Only one process works at a time. The side that is first in one round is last in the next.
     """
     with ExitStack() as stack:
         processes = [stack.enter_context(Process(row, side, side.command)) for side in sides]

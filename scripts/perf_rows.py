@@ -1,12 +1,12 @@
-"""What scripts/perf.py measures: pieces of work that any version of kgrec can do, each in a process of its own.
+"""The tasks (rows) that scripts/perf.py measures. Any version of kgrec can do them; each runs in its own process.
 
-`perf_rows.py prepare FOLDER ROW ...` writes the data of some rows. `perf_rows.py ROW FOLDER COMMAND` sets a row up and
-does its work once, so that imports, indices and compiled kernels are there; then each line `go` on stdin is answered by
-a round of the same work and a line of JSON with its seconds, and `stop` by the peak of memory. COMMAND is the entry
+`perf_rows.py prepare FOLDER ROW ...` writes the data of some rows. `perf_rows.py ROW FOLDER COMMAND` prepares a row and
+does its work once, so that imports, indexes and compiled kernels are ready. Then, for each line `go` on stdin, it does
+the work again and prints its seconds as a line of JSON; for `stop` it prints the peak of memory. COMMAND is the entry
 point of `kgrec`.
 
-PYTHONPATH chooses the kgrec, an older one too. Rows therefore take names from `kgrec` and `kgrec.models` alone, which
-stay where they are, and this file imports nothing of kgrec before a row asks for it.
+PYTHONPATH chooses the version of kgrec, which may be older. So rows only use names of `kgrec` and `kgrec.models`, which
+do not move, and this file imports kgrec only when a row needs it.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ DATA = {
 
 
 def prepare(folder: Path, rows: Sequence[str]) -> str:
-    """Write what some rows read, the same at every call; returns the version of kgrec. Each version writes its own
-    graphs, so that one that stores them in another way is compared too."""
+    """Write the data of some rows, the same at every call. Returns the version of kgrec. Each version writes its own
+    graphs, because versions may store them differently."""
     from kgrec import __version__
 
     folder.mkdir(parents=True)
@@ -110,7 +110,7 @@ def write_recipe(folder: Path) -> None:
 
 
 def interactions(rng: np.random.Generator, *, users: int, items: int, edges: int) -> Any:
-    """A frame of random interactions with times and ratings, popularity falling off as in real catalogs."""
+    """A frame of random interactions with times and ratings; popularity falls off as in real catalogs."""
     import numpy as np
     import pandas as pd
 
@@ -127,7 +127,7 @@ def interactions(rng: np.random.Generator, *, users: int, items: int, edges: int
 
 
 def made_up_graph(*, users: int, items: int, edges: int, facts: int, seed: int) -> Graph:
-    """A graph of random interactions, and facts of four relations from items to half as many entities."""
+    """A graph of random interactions, with facts of four relations from items to entities (half as many as items)."""
     import numpy as np
     import pandas as pd
 
@@ -253,7 +253,7 @@ ROWS: dict[str, Callable[[Path, str, Pause], None]] = {
 
 
 def train_on(graph: str, model: str, config: dict[str, Any], data: Path, pause: Pause) -> None:
-    """Rounds that are epochs: without a validation set nothing else lies between two reports of training."""
+    """Do rounds that are training epochs. There is no validation set, so nothing else runs between two epochs."""
     from kgrec import Graph, TrainingConfig, train
 
     training = TrainingConfig(epochs=1_000_000, device="cpu")
@@ -263,14 +263,14 @@ def train_on(graph: str, model: str, config: dict[str, Any], data: Path, pause: 
 
 
 def repeat(work: Callable[[], object], pause: Pause) -> None:
-    """Rounds that are calls. What a call returns is let go of before the next."""
+    """Do rounds that are calls of a function. The result of a call is released before the next call."""
     while True:
         work()
         pause()
 
 
 def repeat_start(code: str, times: int, pause: Pause) -> None:
-    """Rounds that start Python so many times. Raises CalledProcessError where it fails."""
+    """Do rounds that start Python several times. Raises CalledProcessError if it fails."""
     found = origin()
     repeat(
         lambda: [
@@ -285,7 +285,7 @@ def repeat_start(code: str, times: int, pause: Pause) -> None:
 
 
 def origin() -> str:
-    """The file of the kgrec that is imported here, or would be; "" where there is none."""
+    """The file of the kgrec that is imported here, or would be; "" if there is none."""
     if "kgrec" in sys.modules:
         return str(sys.modules["kgrec"].__file__)
     found = importlib.util.find_spec("kgrec")
@@ -293,9 +293,9 @@ def origin() -> str:
 
 
 def peak_mb() -> float:
-    """The most memory that this process, or the largest that it started, had in use so far, MiB.
+    """The peak of memory so far, in MiB, of this process or of the largest one that it started.
 
-    Linux counts in `ru_maxrss` of a process also what its parent had in use as it started it; VmHWM does not.
+    On Linux, `ru_maxrss` of a process includes the memory of its parent when it was started; VmHWM does not.
     """
     started = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     status = Path("/proc/self/status")
@@ -307,13 +307,13 @@ def peak_mb() -> float:
 
 
 def threads() -> int | None:
-    """Threads of torch, where it is imported."""
+    """torch's number of threads; None if torch is not imported."""
     torch = sys.modules.get("torch")
     return None if torch is None else int(torch.get_num_threads())
 
 
 def answer_rounds(row: str, data: Path, command: str, answers: TextIO) -> None:
-    """Do a row's work once, then once for each `go`, until `stop`."""
+    """Do the work of a row once, then once for each `go`, until `stop`."""
     begun: float | None = None
 
     def pause(*_: object) -> None:

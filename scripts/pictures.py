@@ -1,7 +1,7 @@
-"""The pictures of README and docs, drawn from what they show: `python scripts/pictures.py` writes docs/images/*.svg.
+"""Draws the pictures of README and docs from real data: `python scripts/pictures.py` writes docs/images/*.svg.
 
-shop.svg: what one user of the sample shop did, what the catalog says of it, and the list that EASE gives. layers.svg:
-the packages of kgrec from top to bottom, and how many modules of each import those below.
+shop.svg: a user of the sample shop, with past items, their facts in the catalog, and the list that EASE recommends.
+layers.svg: the packages of kgrec from top to bottom, and how many modules of each package import those below.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Drawing:
 
 
 def shop() -> None:
-    """One user of the shop: steps, facts, list."""
+    """The picture of one user of the shop: past items, facts, recommended list."""
     import kgrec
 
     with tempfile.TemporaryDirectory() as folder:
@@ -144,13 +144,13 @@ def shop() -> None:
 
 
 def _places(nodes: list[int], top: float, bottom: float) -> dict[int, float]:
-    """Heights, evenly from top to bottom."""
+    """Evenly spaced heights from top to bottom."""
     gap = (bottom - top) / max(1, len(nodes) - 1) if len(nodes) > 1 else 0.0
     return {node: top + gap * place for place, node in enumerate(nodes)}
 
 
 def layers() -> None:
-    """The packages, upper ones above those that they import. Rows of small modules alone are one row, the last."""
+    """The picture of the packages; each is above those that it imports. Single modules are in one row at the bottom."""
     import grimp
 
     document = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

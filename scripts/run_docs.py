@@ -1,7 +1,7 @@
-"""Run what the documentation shows, and say where it shows something else than what happens.
+"""Runs the code and commands that the documentation shows, and reports where the real output differs from the page.
 
-`python scripts/run_docs.py [PAGE ...]` runs the blocks of some pages, or of all; CONTRIBUTING.md says how blocks are
-read. `--write` puts the real outputs into the pages: write `?` as the output of a new block, and it is filled in.
+`python scripts/run_docs.py [PAGE ...]` runs the blocks of some pages, or of all; CONTRIBUTING.md explains how blocks
+are read. `--write` puts the real outputs into the pages. For a new block, write `?` as its output.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def summary(results: list[PageResult]) -> str:
 
 
 def write_outputs(page: Path, differences: list[Difference]) -> None:
-    """Put what was printed in the place of what a page shows. A block that is indented keeps its indentation."""
+    """Replace the outputs that a page shows by the real ones. An indented block keeps its indentation."""
     lines = page.read_text(encoding="utf-8").split("\n")
     for one in sorted(differences, key=lambda one: one.line, reverse=True):
         if one.printed is not None and one.shown:

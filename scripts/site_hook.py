@@ -1,4 +1,4 @@
-"""What MkDocs calls as it builds the site: adds the pages of the reference, which are made from code."""
+"""Hooks for MkDocs: they add the pages of the reference, which are generated from code, to the site."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def generated_pages() -> dict[str, str]:
-    """The pages that are made from code, by their place under docs/."""
+    """The generated pages, by their path under docs/."""
     return {
         "reference/recipe.md": recipe_page(),
         "reference/commands.md": commands_page(),

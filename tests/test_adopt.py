@@ -197,7 +197,7 @@ def test_adopting_twice_changes_nothing(graph, folder):
 def test_a_folder_without_graph_json(graph, folder):
     (folder / "graph.json").unlink()
     with pytest.raises(
-        KgrecError, match=r"it has no graph.json; if its Parquet files are a graph's, run `kgrec adopt "
+        KgrecError, match=r"it has no graph.json; if its Parquet files are those of a graph, run `kgrec adopt "
     ):
         Graph.load(folder)
     refused(folder, r"say which relation is recommended with --target: item-has_genre-genre, user-rated-item")
@@ -433,7 +433,7 @@ def test_a_graph_json_of_before_knows_no_order(folder):
     ("name", "column", "values", "message", "row"),
     [
         (ITEMS, "id", ["10", None, "30"], r"nodes/item.parquet row 2: 1 nodes have no id", 2),
-        (ITEMS, "id", ["10", "20", "10"], r"nodes/item.parquet: ids stand more than once: '10'", None),
+        (ITEMS, "id", ["10", "20", "10"], r"nodes/item.parquet: ids occur more than once: '10'", None),
         (ITEMS, "id", [["1"], ["2"], ["3"]], r"nodes/item.parquet: id holds lists", None),
         (ITEMS, "id", None, r"nodes/item.parquet: no column 'id'; it has 'label', 'price'", None),
         (ITEMS, "price", [1.0, float("inf"), 2.0], r"item.parquet row 2: column 'price' has an infinite number", 2),

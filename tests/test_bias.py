@@ -60,5 +60,5 @@ def test_the_sigmoid_of_a_click_is_its_probability_kept_from_0_and_1() -> None:
 
 def test_clicks_need_labels() -> None:
     graph = Graph.from_frames(edges={("user", "rated", "item"): RATED})
-    with pytest.raises(KgrecError, match="the 'rated' edges have no label of clicks; say `click:`"):
+    with pytest.raises(KgrecError, match="the 'rated' edges have no labels of clicks; name their column with `click:`"):
         models.build("bias", graph, {"task": "ctr"})

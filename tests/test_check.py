@@ -277,7 +277,7 @@ def test_missing_and_altered_files(folder: Path) -> None:
     assert said(folder) == [
         f"error: {RATED}: is not there; build the graph again",
         "error: nodes/user.parquet: is truncated or altered: its hash is not the one in graph.json; "
-        "if you changed it, run `kgrec adopt DIR`, else build the graph again",
+        "if you changed it, run `kgrec adopt DIR`; otherwise build the graph again",
     ]
 
 
@@ -399,7 +399,7 @@ def test_splits(folder: Path) -> None:
 def test_graph_json(folder: Path) -> None:
     document = json.loads((folder / "graph.json").read_text())
     (folder / "graph.json").write_text(json.dumps(document | {"format": 99}))
-    assert said(folder) == ["error: graph.json: has format 99; this kgrec reads up to 1: update kgrec"]
+    assert said(folder) == ["error: graph.json: has format 99, but this kgrec reads formats up to 1; update kgrec"]
     (folder / "graph.json").write_text(json.dumps({"format": 1}))
     assert said(folder) == [
         "error: graph.json: the schema is not of the form that kgrec writes: it lacks 'nodes'; build the graph again"

@@ -302,7 +302,7 @@ def test_backtest_trains_anew_for_each_window(shop, tmp_path):
         (("train", "mf", "GRAPH", "--device", "gpu"), "no device 'gpu'"),
         (("train", "mf", "GRAPH", "--resume", "--out", "none/run"), "nothing to resume"),
         (("train", "mf", "GRAPH", "--config", "none.yaml"), "--config none.yaml"),
-        (("train", "mf", "none.graph"), "none.graph is not there; make one with `kgrec build"),
+        (("train", "mf", "none.graph"), "none.graph does not exist; build a graph with `kgrec build"),
         (("train", "mf", "GRAPH", "--out", "RUNS/ease"), "exists already; name another --out"),
         (("build", "graphs/shop/shop.yaml", "--out", "GRAPH"), "exists already; name another --out"),
         (("info", "none.graph"), "none.graph is not there"),

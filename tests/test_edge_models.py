@@ -163,7 +163,7 @@ def test_the_loss_of_clicks(name: str, settings: dict):
 
 @every_kind
 def test_clicks_without_labels_are_refused(name: str, settings: dict):
-    with pytest.raises(KgrecError, match="the 'rated' edges have no label of clicks; say `click:`"):
+    with pytest.raises(KgrecError, match="the 'rated' edges have no labels of clicks; name their column with `click:`"):
         built(name, graph_of(labels=False), task="ctr", **settings)
 
 

@@ -479,7 +479,7 @@ def test_gauc_needs_a_user_of_both_classes() -> None:
 
 
 def test_clicks_need_labels_and_a_model_of_them() -> None:
-    with pytest.raises(KgrecError, match="the 'rated' edges have no label of clicks; say `click:`"):
+    with pytest.raises(KgrecError, match="the 'rated' edges have no labels of clicks; name their column with `click:`"):
         evaluate(Table(LOGITS, task="ctr"), KNOWN, HELD)
     with pytest.raises(
         KgrecError, match=r"auc, ece can only measure predicted clicks, .* for task 'rating'; use metrics such as rmse"
@@ -568,5 +568,5 @@ def test_a_new_user_and_an_empty_graph_have_no_history() -> None:
 
 
 def test_a_history_is_cut_once() -> None:
-    with pytest.raises(KgrecError, match="before a time or before an edge; both were given"):
+    with pytest.raises(KgrecError, match="either at a time or at an edge; set before or before_edge, not both"):
         Histories(KNOWN).last(torch.tensor([0]), before=torch.tensor([5]), before_edge=torch.tensor([0]))

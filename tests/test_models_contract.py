@@ -210,18 +210,21 @@ class AddsInAnyOrder(MF):
 @pytest.mark.parametrize(
     ("model", "broken"),
     [
-        (DrawsWithheld, "withheld_items_are_left_alone: training has a gradient for ['item.weight']"),
-        (DrawsWithheldQuietly, "withheld_items_are_left_alone: training has a gradient for ['item.weight']"),
-        (Draws, "scoring_twice_gives_the_same: the same query has other scores the second time"),
+        (DrawsWithheld, "withheld_items_are_left_alone: training has a gradient for entries of ['item.weight']"),
+        (DrawsWithheldQuietly, "withheld_items_are_left_alone: training has a gradient for entries of ['item.weight']"),
+        (Draws, "scoring_twice_gives_the_same: the same query has different scores the second time"),
         (
             CountsPadding,
-            "a_users_scores_do_not_depend_on_who_else_is_asked_for: a user beside a longer history, which pads",
+            "a_users_scores_do_not_depend_on_who_else_is_asked_for: scores of a user whose history is padded",
         ),
-        (HasIdle, "every_parameter_is_moved_by_some_objective: training leaves ['idle'] as they were built"),
-        (Centred, "an_items_score_is_its_own: some items alone, and among all"),
-        (Forgets, "a_model_built_of_the_schema_takes_the_saved_state: a model with the saved state scores otherwise"),
-        (Counts, "training_that_is_resumed_is_equal_to_an_uninterrupted_one: resumed after epoch 4 of 6"),
-        (AddsInAnyOrder, "training_adds_up_in_one_order: training adds to tensors of the shapes [(61, 4)]"),
+        (HasIdle, "every_parameter_is_moved_by_some_objective: training does not change ['idle']"),
+        (Centred, "an_items_score_is_its_own: scores of some items alone, and among"),
+        (Forgets, "a_model_built_of_the_schema_takes_the_saved_state: a model with the saved state has other"),
+        (
+            Counts,
+            "training_that_is_resumed_is_equal_to_an_uninterrupted_one: training that was resumed after epoch 4 of 6",
+        ),
+        (AddsInAnyOrder, "training adds several values to the same entries of tensors of the shapes [(61, 4)]"),
     ],
 )
 def test_what_breaks_the_contract_is_said(model: type, broken: str) -> None:
@@ -252,7 +255,7 @@ def test_a_model_is_checked_by_name_or_class_and_trained_once() -> None:
 
 def test_the_share_that_is_asked_for_beyond_popularity_is_named() -> None:
     with pytest.raises(
-        AssertionError, match=r"after 1 epochs recall@5 of known users is 0\.\d+, popularity's is 0\.\d"
+        AssertionError, match=r"after 1 epochs recall@5 of known users is 0\.\d+, and that of popularity is 0\.\d"
     ):
         check_model("mf", {"dim": 4, "lr": 1e-6}, epochs=1)
 

@@ -123,7 +123,7 @@ def test_ways_refuse_a_name_that_is_taken():
     frame = pd.DataFrame({"source": ["u"], "target": ["a"]})
     back = pd.DataFrame({"source": ["a"], "target": ["u"]})
     graph = Graph.from_frames(edges={RATED: frame, ("item", "rev_rated", "user"): back})
-    with pytest.raises(KgrecError, match=r"'rev_rated'.* already; say which relation each is the inverse_of"):
+    with pytest.raises(KgrecError, match=r"already has relations 'rev_rated'.*; mark each with inverse_of"):
         Directions(graph)
     assert Directions(graph, both=False).num_edges == 2
 
@@ -233,9 +233,9 @@ def test_around_nodes_at_a_time(form: str):
     around = stage.around(torch.tensor([1, 0, 1]), seeded(), time=torch.tensor([35, 15, 99]))
     assert around.node[:3].tolist() == [1, 0, 1] and around.example[:3].tolist() == [0, 1, 2]
     assert around.ptr.diff().tolist() == [1, 1, 2]
-    with pytest.raises(KgrecError, match="want a time for each node"):
+    with pytest.raises(KgrecError, match="need a time for each node; pass time"):
         stage.around(torch.tensor([1]), seeded())
-    with pytest.raises(KgrecError, match="times want before=True"):
+    with pytest.raises(KgrecError, match="use times only with before=True"):
         sampler(form, shop(), [-1]).around(torch.tensor([1]), seeded(), time=torch.tensor([1]))
 
 
@@ -244,7 +244,7 @@ def test_batches_of_nodes_have_neighborhoods_and_no_times():
     batch = next(iter(Loader(Nodes(graph, "user"), Neighbors(graph, [-1]), batch_size=2, shuffle=False)))
     around = batch.neighborhood  # all four edges are between pairs
     assert around.node.tolist() == [0, 1, 4, 5, 6] and len(around.edge) == 0
-    with pytest.raises(KgrecError, match="want seeds that have one; these are no Edges"):
+    with pytest.raises(KgrecError, match="with before=True need seeds that have a time, such as Edges"):
         Neighbors(graph, [1], before=True)(replace(batch, neighborhood=None), seeded())
 
 
@@ -259,8 +259,8 @@ def test_pads_of_sequences_are_no_seeds():
 @pytest.mark.parametrize(
     ("fanouts", "message"),
     [
-        ([], "there are no fan-outs; one a hop is wanted"),
-        ([10, 0], r"fan-outs are \[10, 0\]; one a hop is wanted, 1 or more, or -1 for all"),
+        ([], "there are no fan-outs; give one for each hop"),
+        ([10, 0], r"fan-outs are \[10, 0\]; give one for each hop: 1 or more, or -1 for all"),
         ([-2], r"fan-outs are \[-2\]"),
     ],
 )
@@ -277,7 +277,7 @@ def test_trimmed_layers_fit():
         assert len(part.node) == rows and int(part.source.max()) < rows and len(part.edge) == part.ptr[-1]
         rows = len(part.ptr) - 1
     assert rows == 2
-    with pytest.raises(KgrecError, match="a neighborhood of 3 hops has no first 4"):
+    with pytest.raises(KgrecError, match="trim: hops is 4, but this neighborhood has hops 1 to 3"):
         around.trim(4)
 
 
@@ -505,5 +505,5 @@ def test_leaving_early_ends_the_thread():
     assert not prefetching() and stage.number <= 5 + 2
     ahead.epoch(Stream())  # not begun: there is no thread to end
     assert not prefetching()
-    with pytest.raises(KgrecError, match="prefetch is -1 batches, 0"):
+    with pytest.raises(KgrecError, match="prefetch is -1 batches; 0"):
         Loader(Edges(random_graph()), batch_size=10, prefetch=-1)

@@ -90,7 +90,8 @@ def test_labels_that_leave_nothing_to_learn_from_are_said():
         train("popularity", graph_of([("u", "a", 0, 1), ("u", "b", 0, 2)]), split="last_n:1")
     odd = graph_of([("u", "a", 1, 1), ("u", "b", 7, 2)])
     with pytest.raises(
-        KgrecError, match=r"a click of 7 or the like.*; or use --all-edges to train on all 'shown' edges"
+        KgrecError,
+        match=r"other than 0 and 1 in the column of clicks, such as 7.*; or use --all-edges to train on all 'shown' edges",
     ):
         train("popularity", odd, split="last_n:1")
     assert train("popularity", odd, split="last_n:1", all_edges=True).metrics["num_users"] == 1

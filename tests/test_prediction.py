@@ -203,5 +203,5 @@ def test_labels_that_cannot_be_measured_stop_a_training_before_it_starts(tmp_pat
     with pytest.raises(KgrecError, match=r"cannot compute auc and gauc: .* all 2 held-out 'rated' edges are clicks"):
         train("bias", graph, **arguments)
     unlabelled = Graph.from_frames(edges={("user", "rated", "item"): frame})
-    with pytest.raises(KgrecError, match="the 'rated' edges have no label of clicks; say `click:`"):
+    with pytest.raises(KgrecError, match="the 'rated' edges have no labels of clicks; name their column with `click:`"):
         train("bias", unlabelled, **arguments)

@@ -134,9 +134,11 @@ def timed(graph: Graph) -> Graph:
 def test_what_a_stage_adds_has_a_row_for_each_example_and_a_name_of_its_own():
     batch = Edges(ring().only("rated"))[torch.arange(3)]
     for wrong in (torch.ones(2), torch.tensor(1.0)):
-        with pytest.raises(KgrecError, match=r"'age' has shape \[.*\], and the batch has 3 examples; a row for each"):
+        with pytest.raises(
+            KgrecError, match=r"'age' has shape \[.*\], but the batch has 3 examples; give it a row for"
+        ):
             batch.add(age=wrong)
-    with pytest.raises(KgrecError, match="has added 'age' already; take another name"):
+    with pytest.raises(KgrecError, match="has already added 'age'; use another name"):
         batch.add(age=torch.ones(3)).add(age=torch.zeros(3))
 
 
@@ -172,9 +174,9 @@ def test_popular_negatives_follow_the_power_of_the_degree():
 def test_shared_negatives_are_one_draw_for_the_batch():
     graph = ring().only("rated")
     assert draws(Negatives(graph, 5, shared=True), Edges(graph)[torch.arange(4)]).negative.shape == (5,)
-    with pytest.raises(KgrecError, match="cannot be rejected for one head"):
+    with pytest.raises(KgrecError, match="cannot be rejected for single heads"):
         Negatives(graph, 5, shared=True, reject=graph)
-    with pytest.raises(KgrecError, match="shared negatives need one type of tails; this graph has 2"):
+    with pytest.raises(KgrecError, match="shared negatives need tails of one node type, but this graph has 2"):
         Negatives(ring(), 5, shared=True)
 
 

@@ -202,9 +202,9 @@ def test_masked_hides_the_last_target_alone_in_a_share_of_paths():
 @pytest.mark.parametrize("probability", [0.0, 1.0, -0.5])
 def test_masked_refuses_what_it_cannot_hide(probability: float):
     graph = graph_of(rated=ONE)
-    with pytest.raises(KgrecError, match=f"probability is {probability}, a number between 0 and 1"):
+    with pytest.raises(KgrecError, match=f"probability is {probability}; a number between 0 and 1"):
         Masked(graph, probability)
-    with pytest.raises(KgrecError, match="last_only is 2, a share from 0 to 1"):
+    with pytest.raises(KgrecError, match="last_only is 2; a share from 0 to 1"):
         Masked(graph, last_only=2)
     for seeds in (Sequences(graph, 9), Edges(graph)):
         with pytest.raises(KgrecError, match=r"Sequences\(\.\.\., shift=False\)"):
@@ -299,11 +299,11 @@ def test_rows_are_two_numbers_each_and_no_path_is_copied():
 
 
 def test_what_has_no_order_or_no_next_step_is_refused():
-    with pytest.raises(KgrecError, match="no user has two edges in a row, so there is no next one"):
+    with pytest.raises(KgrecError, match="no user has two edges in a row, so there is no next step"):
         Sequences(graph_of(rated=[(0, 1, 1), (1, 1, 2), (2, 1, 3)]), length=5)
     with pytest.raises(KgrecError, match="no user has two edges in a row"):
         Sequences(graph_of(rated=[(0, 1, 0), (0, 2, 9)]), length=5, gap=1)
-    with pytest.raises(KgrecError, match="rated has one time, 7, for all edges, so there is no order"):
+    with pytest.raises(KgrecError, match="rated has the same time, 7, for all edges, so there is no order"):
         Sequences(graph_of(rated=[(0, 1, 7), (0, 2, 7)]), length=5)
     with pytest.raises(KgrecError, match=r"rated has no times, .*name the column of times in the recipe \(`time:`\)"):
         Sequences(graph_of(rated=[(0, 1, None), (0, 2, None)]), length=5)
@@ -315,13 +315,13 @@ def test_what_has_no_order_or_no_next_step_is_refused():
 
 def test_wrong_settings_are_refused():
     graph = graph_of(rated=ONE)
-    with pytest.raises(KgrecError, match="sequences: length is 0, 1 step or more"):
+    with pytest.raises(KgrecError, match="sequences: length is 0; 1 step or more"):
         Sequences(graph, length=0)
-    with pytest.raises(KgrecError, match="sequences: gap is 0, 1 second or more"):
+    with pytest.raises(KgrecError, match="sequences: gap is 0; 1 second or more"):
         Sequences(graph, length=1, gap=0)
     with pytest.raises(UnknownName, match="no relation 'watched'"):
         Sequences(graph, length=1, targets=("watched",))
-    with pytest.raises(KgrecError, match="history: length is 0, 1 step or more"):
+    with pytest.raises(KgrecError, match="history: length is 0; 1 step or more"):
         History(graph, 0)
 
 
@@ -400,7 +400,7 @@ def test_histories_and_negatives_of_several_batches_are_drawn_at_once():
 
 def test_a_history_of_what_is_no_edge_is_refused():
     graph = graph_of(rated=ONE)
-    with pytest.raises(KgrecError, match="the seeds of this loader are no Edges"):
+    with pytest.raises(KgrecError, match="the seeds of this loader are not edges; use Edges"):
         next(iter(Loader(Nodes(graph, "user"), History(graph, 2), batch_size=2)))
 
 

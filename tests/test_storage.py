@@ -211,7 +211,7 @@ def _other_edges(folder: Path, **columns: list) -> None:
     [
         ({"target": ["1", "9"]}, UnknownName, r"no id of edges/user__rated__item.parquet '9' among the 3 known"),
         ({"target": ["1", None]}, KgrecError, r"edges/user__rated__item.parquet has 1 empty ids"),
-        ({"source": [0, 2], "target": [0, 1]}, BadData, r"'rated' names user numbers 0 to 2; there are 2 nodes"),
+        ({"source": [0, 2], "target": [0, 1]}, BadData, r"'rated' uses the user numbers 0 to 2; there are 2 nodes"),
         ({"weight": [1.0, None]}, BadData, r"1 edges of relation 'rated' have no weight"),
         ({"time": ["May", "June"]}, BadData, r"time of relation 'rated' is a column of (large_)?string"),
     ],
@@ -230,11 +230,11 @@ def test_splits_and_candidates_that_are_wrong_say_how(tmp_path):
     with pytest.raises(UnknownName, match=r"no id of mine.candidates.parquet '9'"):
         Graph.load(folder)
     pd.DataFrame({"user": [1], "items": [[3]]}).to_parquet(folder / "splits/mine.candidates.parquet")
-    with pytest.raises(BadData, match=r"names item numbers 3 to 3; there are 3 nodes"):
+    with pytest.raises(BadData, match=r"uses the item numbers 3 to 3; there are 3 nodes"):
         Graph.load(folder)
     (folder / "splits/mine.candidates.parquet").unlink()
     pd.DataFrame({"part": ["train", "test"]}).to_parquet(folder / "splits/mine.parquet")
-    with pytest.raises(BadData, match=r"split 'mine' has 2 rows; 'rated' has 3"):
+    with pytest.raises(BadData, match=r"split 'mine' has 2 rows, but 'rated' has 3"):
         Graph.load(folder)
     pd.DataFrame({"part": ["train", "dev", "test"]}).to_parquet(folder / "splits/mine.parquet")
     with pytest.raises(KgrecError, match=r"mine.parquet has parts other than train, valid, test"):
@@ -286,7 +286,7 @@ def test_columns_and_rows_that_lack_are_named(folder):
     with pytest.raises(KgrecError, match=r"nodes/item.parquet has no column 'price'; it has 'id', 'label', 'brand'"):
         Graph.load(folder)
     _rewrite(folder, "nodes/item.parquet", table.slice(1))
-    with pytest.raises(KgrecError, match=r"item.parquet has 2 rows, graph.json says 3"):
+    with pytest.raises(KgrecError, match=r"item.parquet has 2 rows, but graph.json says 3"):
         Graph.load(folder)
     _rewrite(folder, "nodes/item.parquet", table)
     _rewrite(folder, "edges/item__has_genre__genre.parquet", pa.table({"source": [0]}))
@@ -305,15 +305,15 @@ def test_a_truncated_graph_json_is_said(folder, part):
 def test_a_newer_format_is_said(folder):
     document = json.loads((folder / "graph.json").read_text())
     (folder / "graph.json").write_text(json.dumps(document | {"format": 2}))
-    with pytest.raises(KgrecError, match=r"has format 2; this kgrec reads up to 1: update kgrec"):
+    with pytest.raises(KgrecError, match=r"has format 2, but this kgrec reads formats up to 1; update kgrec"):
         Graph.load(folder)
 
 
 def test_what_is_no_graph_folder_is_said(tmp_path):
-    with pytest.raises(KgrecError, match=r"nowhere is not there; make one with `kgrec build RECIPE --out"):
+    with pytest.raises(KgrecError, match=r"nowhere does not exist; build a graph with `kgrec build RECIPE --out"):
         Graph.load(tmp_path / "nowhere")
     (tmp_path / "photos").mkdir()
-    with pytest.raises(KgrecError, match=r"photos is no graph folder: it has no graph.json"):
+    with pytest.raises(KgrecError, match=r"photos is not a graph folder: it has no graph.json"):
         Graph.load(tmp_path / "photos")
 
 

@@ -254,7 +254,9 @@ def test_a_list_of_files_names_nothing_outside(run, folder, name, tmp_path):
     digest = file_hash(tmp_path / "secret")
     files = json.loads((folder / "graph.json").read_text())["files"]
     change(folder / "graph.json", files=files | {name: digest})
-    with pytest.raises(KgrecError, match=r"graph\.json lists the file .*, which is none of this folder; it is altered"):
+    with pytest.raises(
+        KgrecError, match=r"graph\.json lists the file .*, which is outside of this folder, so it was altered"
+    ):
         Graph.load(folder)
     assert any("lists the file" in str(problem) for problem in check_graph(folder))
     files = json.loads((run / "config.json").read_text())["files"]

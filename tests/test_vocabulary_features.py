@@ -66,7 +66,7 @@ def test_unknown_ids_are_named_once_each_and_counted():
 
 
 def test_ids_that_repeat_or_lack_are_refused():
-    with pytest.raises(BadData, match=r"ids stand more than once: 'a'$"):
+    with pytest.raises(BadData, match=r"ids occur more than once: 'a'$"):
         _ = Vocabulary(["a", "b", "a", "a"]).index
     with pytest.raises(BadData, match=r"1 nodes have no id"):
         _ = Vocabulary(["a", None]).index
@@ -84,7 +84,7 @@ def test_extended_appends_and_keeps_the_old():
     assert new.ids(range(3)) == ["a", "b", "c"] and new.labels(range(3)) == ["a", "b", "Cee"]
     assert new.extended(["d"]).labels([2, 3]) == ["Cee", "d"]
     assert len(old) == 2 and old.extended(["c"]).label_array is None
-    with pytest.raises(BadData, match=r"known already: 'b'"):
+    with pytest.raises(BadData, match=r"new ids are already in the graph: 'b'"):
         old.extended(["c", "b"])
     with pytest.raises(BadData, match=r"more than once: 'c'"):
         _ = old.extended(["c", "c"]).index

@@ -1,4 +1,4 @@
-"""Numbered parts to a graph: the one place where flat tensors are laid out."""
+"""Builds a graph's flat tensors from parts whose nodes are already numbered. No other place lays them out."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ class NodePart:
 
     vocabulary: Vocabulary
     features: Mapping[str, Feature] = field(default_factory=dict)  #: each of length N
-    label: str = ""  #: the type's name in the source, an IRI for instance
+    label: str = ""  #: the type's name in the source, for instance an IRI
 
 
 @dataclass(frozen=True)
 class EdgePart:
-    """All edges of one type, in file order, which breaks ties in time."""
+    """All edges of one type, in file order. The order matters for edges of equal time."""
 
     source: np.ndarray  #: integer [E], local numbers
     target: np.ndarray  #: integer [E], local numbers
     time: np.ndarray | None = None  #: int64 [E], unix seconds or NO_TIME
     weight: np.ndarray | None = None  #: float32 [E]; None: 1
     features: Mapping[str, Feature] = field(default_factory=dict)  #: each of length E
-    label: str = ""  #: the relation's name in the source, an IRI for instance
-    inverse_of: str | None = None
+    label: str = ""  #: the relation's name in the source, for instance an IRI
+    inverse_of: str | None = None  #: the relation that states the same facts in the other direction
 
 
 def assemble(
@@ -52,9 +52,9 @@ def assemble(
     candidates: Mapping[str, Candidates] | None = None,
     recipe: Mapping[str, Any] | None = None,
 ) -> GraphParts:
-    """The parts of one graph, of node and edge parts.
+    """Assembles a graph from the parts of its node types and edge types.
 
-    Raises BadData where a number is past its type's last node, lengths differ, or a weight is not a finite number.
+    Raises BadData if a node number is outside its type, if lengths differ, or if a weight is not a finite number.
     """
     schema = Schema(
         nodes={
@@ -82,25 +82,27 @@ def assemble(
             _in_range(numbers, schema.nodes[node_type].count, edge, node_type)
             edge_index[end, start:stop].numpy()[:] = numbers
         time[start:stop].numpy()[:] = NO_TIME if part.time is None else part.time
-        with np.errstate(over="ignore"):  # becomes infinite, which is said below
+        with np.errstate(over="ignore"):  # becomes infinite, which raises an error below
             weight[start:stop].numpy()[:] = 1.0 if part.weight is None else part.weight
         missing = int(weight[start:stop].isnan().sum())
         if missing:
-            what = f"{missing} edges of relation {edge[1]!r} have no weight; fill them, or leave the column out"
+            what = f"{missing} edges of relation {edge[1]!r} have no weight; fill them in, or leave the column out"
             raise BadData(what, column="weight", value=edge[1], kind="missing value")
         infinite = int(weight[start:stop].isinf().sum())
         if infinite:
-            what = f"{infinite} edges of relation {edge[1]!r} have a weight that is infinite or above 3.4e38; mend it"
+            what = (
+                f"{infinite} edges of relation {edge[1]!r} have a weight that is infinite or above 3.4e38; correct it"
+            )
             raise BadData(what, column="weight", value=edge[1], kind="bad number")
     for name, parts in (splits or {}).items():
         if target is None or len(parts) != len(edges[target].source):
             wanted = (
                 "there is no target relation" if target is None else f"{target[1]!r} has {len(edges[target].source)}"
             )
-            what = f"split {name!r} has {len(parts)} rows; {wanted}, and each edge of it wants one"
+            what = f"split {name!r} has {len(parts)} rows, but {wanted}; give one row for each edge of the target"
             raise BadData(what, value=name, kind="wrong length")
         if len(parts) and not 0 <= parts.min() <= parts.max() <= 2:
-            what = f"split {name!r} has parts {parts.min()} to {parts.max()}; 0 train, 1 valid, 2 test are wanted"
+            what = f"split {name!r} has parts {parts.min()} to {parts.max()}; use 0 for train, 1 for valid, 2 for test"
             raise BadData(what, value=name, kind="bad split")
     if target is not None:
         for lists in (candidates or {}).values():
@@ -122,10 +124,10 @@ def assemble(
 
 
 def unix_seconds(column: pa.Array | pa.ChunkedArray, relation: str) -> np.ndarray:
-    """Times of edges, int64 [E]: NO_TIME where empty or NaN; seconds, fractions cut off; moments are UTC if they name
-    no zone.
+    """Times of edges in unix seconds, int64 [E]; NO_TIME for an empty value or NaN. Fractions of seconds are cut off.
+    Timestamps without a time zone are taken as UTC.
 
-    Raises BadData for a column of another type, text among them.
+    Raises BadData for a column of any other type, for instance text.
     """
     kind = column.type
     try:
@@ -150,12 +152,12 @@ def _tensor(values: np.ndarray) -> Tensor:
 def _same_length(what: str, length: int, features: Mapping[str, Feature]) -> None:
     wrong = {name: len(feature) for name, feature in features.items() if len(feature) != length}
     if wrong:
-        message = f"{what} has {length} rows, and features of other lengths: {wrong}"
+        message = f"{what} has {length} rows, but features of other lengths: {wrong}; give a value for each row"
         raise BadData(message, column=next(iter(wrong)), kind="wrong length")
 
 
 def _in_range(numbers: np.ndarray, count: int, edge: EdgeType, node_type: str) -> None:
     if len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < count:
-        what = f"relation {edge[1]!r} names {node_type} numbers {numbers.min()} to {numbers.max()}"
+        what = f"relation {edge[1]!r} uses the {node_type} numbers {numbers.min()} to {numbers.max()}"
         wanted = f"there are {count} nodes of that type, 0 to {count - 1}"
         raise BadData(f"{what}; {wanted}", value=str(numbers.max()), kind="dangling id")

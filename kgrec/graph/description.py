@@ -1,4 +1,4 @@
-"""What a graph holds, as plain data and as tables to read."""
+"""A description of a graph as plain data: counts, degrees, times, features and so on."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from kgrec.graph.parts import NO_TIME
 
 
 def info(graph: Graph, samples: int = 3) -> dict[str, Any]:
-    """Types, relations, degrees, times, link coverage, features, splits: plain data that JSON can hold.
+    """Describes a graph: node types, relations, degrees, times, link coverage, features, splits. The result is plain
+    data that JSON can hold.
 
-    samples: edges of each relation that are shown, the same ones each time: from the first to the last, evenly apart.
+    samples: number of example edges for each relation. They are evenly spaced from the first to the last, so they are
+    the same each time.
 
-    Shares are between 0 and 1. What needs a target relation is None where the graph names none.
+    Shares are between 0 and 1. Entries that need a target relation are None if the graph has none.
 
     >>> import pandas as pd
     >>> rated = pd.DataFrame({"source": ["ann", "bob", "ann"], "target": ["Alien", "Alien", "Dune"], "time": [3, 5, 4]})
@@ -59,7 +61,7 @@ def info(graph: Graph, samples: int = 3) -> dict[str, Any]:
 
 
 def _clicks(graph: Graph) -> dict[str, int] | None:
-    """How many target edges are clicks, and how many are none; None where they have no such labels."""
+    """How many target edges are clicks, and how many are not; None if they have no labels of clicks."""
     try:
         label = graph.clicks()
     except KgrecError:
@@ -85,7 +87,7 @@ def _relations(graph: Graph, samples: int) -> list[dict[str, Any]]:
 
 
 def _sample(graph: Graph, relation: int, most: int) -> list[dict[str, Any]]:
-    """Some edges of a relation, by its number: both ends, weight, and time where there is one."""
+    """Example edges of a relation, by its number: both ends, weight, and the time or None."""
     start, stop = graph.relation_ptr[relation], graph.relation_ptr[relation + 1]
     rows = np.unique(np.linspace(start, stop - 1, min(most, stop - start)).round().astype(np.int64))
     source, _, target = graph.edge_types[relation]
@@ -98,7 +100,7 @@ def _sample(graph: Graph, relation: int, most: int) -> list[dict[str, Any]]:
 
 
 def _named(graph: Graph, node_type: str, numbers: Tensor) -> list[dict[str, str | None]]:
-    """Id and label of local numbers; the label is None where it is the id, or missing."""
+    """Id and label of nodes, by local numbers; the label is None if it is missing or equal to the id."""
     vocabulary = graph.vocabulary[node_type]
     pairs = zip(vocabulary.ids(numbers), vocabulary.labels(numbers))
     return [{"id": name, "label": label if label != name else None} for name, label in pairs]
@@ -109,7 +111,7 @@ def _moment(seconds: int) -> str:
 
 
 def _num_items(graph: Graph, relation: int) -> int | None:
-    """How many items have an edge of a relation, by its number; None where it is about other nodes."""
+    """How many items have an edge of a relation, by its number; None for a relation between other node types."""
     source, _, target = graph.edge_types[relation]
     item = graph.target[2] if graph.schema.target is not None else None
     edges = slice(graph.relation_ptr[relation], graph.relation_ptr[relation + 1])
@@ -118,7 +120,7 @@ def _num_items(graph: Graph, relation: int) -> int | None:
 
 
 def _degrees(graph: Graph) -> dict[str, dict[str, float]]:
-    """Edges of the target relation that each user and each item has; those without any count as 0."""
+    """Statistics of the number of target edges of each user and of each item; those without edges count as 0."""
     user, item = graph.only(graph.target).edge_index
     num_users, num_items = (graph.schema.nodes[graph.target[end]].count for end in (0, 2))
     return {
@@ -128,7 +130,7 @@ def _degrees(graph: Graph) -> dict[str, dict[str, float]]:
 
 
 def _summary(counts: Tensor) -> dict[str, float]:
-    """Least, median, mean and greatest of some counts, and how many are none. counts: LongTensor [n]."""
+    """Minimum, median, mean and maximum of counts, and how many of them are 0. counts: LongTensor [n]."""
     if not len(counts):
         return {"min": 0, "median": 0, "mean": 0, "max": 0, "without": 0}
     return {
@@ -164,7 +166,7 @@ def _time_range(graph: Graph) -> dict[str, Any] | None:
 
 
 def _link_coverage(graph: Graph) -> dict[str, Any]:
-    """How many items have at least one fact: an edge, either way, that is no interaction."""
+    """How many items have at least one fact: an edge, in either direction, that is not an interaction."""
     items, facts = graph.range(graph.target[2]), graph.facts()
     has_fact = torch.zeros(graph.num_nodes + 1, dtype=torch.bool, device=graph.device)
     has_fact[facts.head] = True
@@ -186,7 +188,8 @@ def _share(mask: Tensor) -> float:
 
 
 def _feature(feature: Feature) -> dict[str, Any]:
-    """Kind, share of rows without a value (of a vector: all zeros), and categories or length where it has them."""
+    """A feature's kind, its share of missing values (for a vector: all zeros), and its number of categories or its
+    vector length if it has them."""
     kind, values = feature.schema.kind, feature.values
     if kind == "numeric":
         missing = _share(values.isnan())

@@ -1,4 +1,4 @@
-"""Edges by flat numbers: grouped by either end, and searched for pairs and triples."""
+"""Indexes over edges by flat node numbers: edges grouped by either end, and look-ups of pairs and triples."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ from kgrec.errors import KgrecError
 
 @dataclass(frozen=True, eq=False)
 class CSR:
-    """Edges grouped by one end: those of flat node n are at positions `ptr[n]` to `ptr[n + 1]`, in order of time, and
-    of the file where times tie."""
+    """Edges grouped by one end. Those of flat node n are at positions `ptr[n]` to `ptr[n + 1]`, in order of time; edges
+    of equal time are in file order."""
 
     ptr: Tensor  #: LongTensor [N + 1]
     edge: Tensor  #: LongTensor [E], position in the graph
     other: Tensor  #: IntTensor [E], flat number of the other end
 
     def degree(self) -> Tensor:
-        """Edges of every node, LongTensor [N]."""
+        """Number of edges of every node, LongTensor [N]."""
         return self.ptr.diff()
 
 
 @dataclass(frozen=True, eq=False)
 class EdgeIndex:
-    """What is computed from a graph's edges, each part when it is first asked for, and kept. It holds the graph's own
-    tensors and no graph."""
+    """Data computed from a graph's edges. Each part is computed when it is first used, and then kept. It holds the
+    graph's tensors, but not the graph."""
 
     edge_index: Tensor  #: LongTensor [2, E], local numbers
-    relation_ptr: tuple[int, ...]  #: [R + 1], where each relation's edges begin
-    starts: tuple[Sequence[int], Sequence[int]]  #: [R] twice, the flat number of the first source and first target
+    relation_ptr: tuple[int, ...]  #: [R + 1], position of the first edge of each relation
+    #: two lists [R]: the flat number of each relation's first source, and of its first target
+    starts: tuple[Sequence[int], Sequence[int]]
     time: Tensor  #: LongTensor [E], unix seconds
     num_nodes: int  #: N
 
@@ -66,16 +67,16 @@ class EdgeIndex:
 
     @cached_property
     def csr(self) -> CSR:
-        """Edges by their source, in order of time: what each node did."""
+        """Edges grouped by source, in order of time: the history of each node."""
         return self._grouped(0)
 
     @cached_property
     def csc(self) -> CSR:
-        """Edges by their target, in order of time: the same edges read backwards."""
+        """Edges grouped by target, in order of time."""
         return self._grouped(1)
 
     def _grouped(self, end: int) -> CSR:
-        """Edges by one end. Flat numbers of large graphs are made for it and not kept."""
+        """Edges grouped by one end. The flat numbers are computed for this and not kept, to save memory."""
         by, other = self.flat_end(end), self.flat_end(1 - end)
         if by.is_cuda:
             ptr, order = self._group_by_sorting(by)
@@ -88,7 +89,7 @@ class EdgeIndex:
         return CSR(ptr, order, other[order].int())
 
     def _group_by_sorting(self, by: Tensor) -> tuple[Tensor, Tensor]:
-        """The vectorised form of the kernels' grouping: ptr [N + 1], and the edges' order [E]."""
+        """Grouping in tensor operations, for GPUs: ptr [N + 1], and the order of the edges [E]."""
         order = torch.argsort(self.time, stable=True)
         order = order[torch.argsort(by[order], stable=True)]
         ptr = torch.zeros(self.num_nodes + 1, dtype=torch.long, device=by.device)
@@ -106,7 +107,8 @@ class EdgeIndex:
 
     @cached_property
     def _sorted_pairs(self) -> Tensor:
-        """For vectorised search: head * (N + 1) + tail of every edge, rising, and one past all. LongTensor [E + 1]."""
+        """For tensor look-ups: head * (N + 1) + tail of every edge, ascending, followed by a number greater than all.
+        LongTensor [E + 1]."""
         pairs = (self.head * (self.num_nodes + 1) + self.tail).sort().values
         return torch.cat([pairs, pairs.new_full((1,), torch.iinfo(torch.int64).max)])
 
@@ -123,14 +125,14 @@ class EdgeIndex:
         return torch.from_numpy(edge_kernels.is_member(*rows, head.contiguous().numpy(), tail.contiguous().numpy()))
 
     def _is_edge_by_search(self, head: Tensor, tail: Tensor) -> Tensor:
-        """The vectorised form of `is_edge`."""
+        """`is_edge` in tensor operations, for GPUs."""
         pairs = head[:, None] * (self.num_nodes + 1) + tail
         return self._sorted_pairs[torch.searchsorted(self._sorted_pairs, pairs)] == pairs
 
     @cached_property
     def _triple_rows(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The tails of each (relation, head): the rows' keys relation * (N + 1) + head, rising, LongTensor [P]; ptr,
-        LongTensor [P + 1]; and the tails, sorted within each row, IntTensor [E]."""
+        """The tails of each pair (relation, head): the rows' keys relation * (N + 1) + head, ascending, LongTensor [P];
+        ptr, LongTensor [P + 1]; and the tails, sorted within each row, IntTensor [E]."""
         key, row = torch.unique(self.relation * (self.num_nodes + 1) + self.head, return_inverse=True)
         order = self.tail.argsort()
         order = order[row[order].argsort(stable=True)]
@@ -141,7 +143,7 @@ class EdgeIndex:
         """Whether there is an edge of each relation [n] (number of the edge type) from each head [n] to each of its
         tails [n, K] (flat numbers). BoolTensor [n, K].
 
-        `pad` has no edges. Raises KgrecError where, on a GPU, rows and nodes are too many for one key of 64 bits.
+        `pad` has no edges. Raises KgrecError if, on a GPU, there are too many rows and nodes for a key of 64 bits.
         """
         key, ptr, tails = self._triple_rows
         wanted = relation * (self.num_nodes + 1) + head
@@ -156,23 +158,25 @@ class EdgeIndex:
 
     @cached_property
     def _sorted_triples(self) -> Tensor:
-        """For vectorised search: row * (N + 1) + tail of every edge, rising, and one past all. LongTensor [E + 1]."""
+        """For tensor look-ups: row * (N + 1) + tail of every edge, ascending, followed by a number greater than all.
+        LongTensor [E + 1]."""
         _, ptr, tails = self._triple_rows
         most, base = torch.iinfo(torch.int64).max, self.num_nodes + 1
         if len(ptr) * base > most:
             raise KgrecError(
-                f"{len(self.time):,} edges over {self.num_nodes:,} nodes are too many for one key; train on the CPU"
+                f"{len(self.time):,} edges over {self.num_nodes:,} nodes are too many to look up on a GPU (in 64 "
+                "bits); train on the CPU"
             )
         row = torch.arange(len(ptr) - 1, device=ptr.device).repeat_interleave(ptr.diff())
         return torch.cat([row * base + tails, ptr.new_full((1,), most)])
 
     def _is_in_row_by_search(self, row: Tensor, tail: Tensor) -> Tensor:
-        """The vectorised form of `is_triple`, of rows [n] of `_triple_rows`; one past the last is none."""
+        """`is_triple` in tensor operations, for rows [n] of `_triple_rows`; a row past the last has no tails."""
         wanted = row[:, None] * (self.num_nodes + 1) + tail
         return self._sorted_triples[torch.searchsorted(self._sorted_triples, wanted)] == wanted
 
     def count_edges(self, head: Tensor, tail: Tensor) -> Tensor:
-        """How many edges there are from each head to its tail (flat numbers), LongTensor of their shape."""
+        """The number of edges from each head to its tail (flat numbers): LongTensor of their shape."""
         pairs = head * (self.num_nodes + 1) + tail
         first, last = (torch.searchsorted(self._sorted_pairs, pairs, right=right) for right in (False, True))
         return last - first

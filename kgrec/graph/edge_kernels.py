@@ -1,4 +1,4 @@
-"""Compiled loops over edges on the CPU, where vectorised tensor code would sort or copy far more than it needs."""
+"""Compiled loops over edges on the CPU, where tensor operations would sort or copy more than necessary."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 @numba.njit(nogil=True, cache=True)
 def group(head: np.ndarray, num_nodes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Edges grouped by head, in their given order within a head (a counting sort).
+    """Groups edges by head, keeping their order within each head (a counting sort).
 
     head: int64 [E]. Returns ptr int64 [num_nodes + 1] and the edge positions int64 [E].
     """
@@ -27,7 +27,7 @@ def group(head: np.ndarray, num_nodes: int) -> tuple[np.ndarray, np.ndarray]:
 
 @numba.njit(nogil=True, cache=True)
 def sort_rows_by_time(ptr: np.ndarray, order: np.ndarray, time: np.ndarray) -> None:
-    """Put each row's edges in order of time, keeping the given order where times tie. Changes `order` in place."""
+    """Sort each row's edges by time, keeping the order of edges with equal times. Changes `order` in place."""
     for row in range(len(ptr) - 1):
         start, stop = ptr[row], ptr[row + 1]
         for position in range(start + 1, stop):
@@ -46,7 +46,8 @@ def sort_rows(ptr: np.ndarray, tail: np.ndarray) -> None:
 
 @numba.njit(nogil=True, cache=True, parallel=True)
 def is_member(ptr: np.ndarray, tail: np.ndarray, head: np.ndarray, candidate: np.ndarray) -> np.ndarray:
-    """Whether each candidate is among the tails of its head; a head past the last has none. `tail`: sorted in rows.
+    """Whether each candidate is among the tails of its head. `tail` must be sorted within rows. A head past the last
+    row has no tails.
 
     head: int64 [n]; candidate: int64 [n, K]. Returns bool [n, K].
     """

@@ -1,4 +1,4 @@
-"""A graph for others: as PyG's HeteroData, as networkx's multigraph, and as a hash of what it holds."""
+"""Exports of a graph: to PyG's HeteroData, to networkx, and as a hash of its contents."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def to_hetero(parts: GraphParts) -> HeteroData:
-    """PyG's HeteroData, whose tensors are slices of the flat ones."""
+    """The graph as PyG's HeteroData. Its tensors are slices of the flat tensors, not copies."""
     from torch_geometric.data import HeteroData
 
     data = HeteroData()
@@ -35,9 +35,11 @@ def to_hetero(parts: GraphParts) -> HeteroData:
 
 
 def to_networkx(graph: Graph) -> networkx.MultiDiGraph:
-    """A networkx MultiDiGraph; nodes are (type, external id) with a label, edges have relation, time and weight.
+    """The graph as a networkx MultiDiGraph. Nodes are (type, external id) with a label; edges have relation, time and
+    weight.
 
-    An edge's key is its relation; where that stands already between the two nodes, (relation, how many were there).
+    An edge's key is its relation. If the two nodes already have an edge with this key, it is (relation, number of edges
+    between the two nodes so far).
     """
     import networkx
 
@@ -61,7 +63,7 @@ def to_networkx(graph: Graph) -> networkx.MultiDiGraph:
 
 
 def content_hash(graph: Graph) -> str:
-    """A hash of ids, edges, times and weights that does not depend on how they are stored."""
+    """A hash of ids, edges, times and weights. It does not depend on how they are stored."""
     digest = hashlib.blake2b(digest_size=16)
     for node_type in graph.node_types:
         digest.update(node_type.encode())

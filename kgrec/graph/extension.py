@@ -1,4 +1,4 @@
-"""A graph with more nodes and edges, appended within their types."""
+"""Adds nodes and edges to a graph, at the end of their types."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 
 
 def with_nodes(graph: Graph, new: Mapping[str, pd.DataFrame]) -> tuple[Graph, Tensor]:
-    """Nodes appended within types, and the map from old flat numbers to new ones, LongTensor [N + 1] (pad to pad).
+    """The graph with nodes appended to their types, and the map from old to new flat numbers, LongTensor [N + 1], where
+    pad maps to pad.
 
-    Each frame has `id` and may have `label` and feature columns of the type; what it lacks is missing.
-    Raises UnknownName for a node type that is not there, BadData for an id that is known.
+    Each frame has a column `id`, and optionally `label` and feature columns of the type; values of other features are
+    missing. Raises UnknownName for an unknown node type, BadData for an id that the graph already has.
     """
     nodes, vocabulary, features = dict(graph.schema.nodes), dict(graph.vocabulary), dict(graph.features)
     for node_type, frame in new.items():
@@ -69,12 +70,12 @@ def _appended(feature: Feature, name: str, frame: pd.DataFrame, what: str) -> Fe
 
 
 def with_edges(graph: Graph, new: Mapping[EdgeType, pd.DataFrame]) -> Graph:
-    """The same nodes, and edges appended within types, behind those that are there. Stored splits and candidates, which
-    are of the edges there were, are left out.
+    """The graph with edges appended to their types. Stored splits and candidates are left out, because they belong to
+    the old edges.
 
-    Each frame has `source` and `target`, external ids, and may have `time`, `weight` and feature columns of the edges;
-    what it lacks is missing, and a weight is 1.
-    Raises UnknownName for an edge type and for ids that are not there, BadData for an id that is missing.
+    Each frame has the columns `source` and `target` (external ids), and optionally `time`, `weight` and feature columns
+    of the edges. Without a weight it is 1; values of other features are missing. Raises UnknownName for an unknown edge
+    type or id, BadData for a missing id.
     """
     added = {_edge_type(graph, edge): as_frame(frame, f"the new {edge[1]!r} edges") for edge, frame in new.items()}
     ends, times, weights, edges, features = [], [], [], dict(graph.schema.edges), dict(graph.edge_features)
@@ -112,7 +113,7 @@ def with_edges(graph: Graph, new: Mapping[EdgeType, pd.DataFrame]) -> Graph:
 
 
 def _edge_type(graph: Graph, edge: EdgeType) -> EdgeType:
-    """The same. Raises UnknownName where the graph has no such edges."""
+    """The edge type itself. Raises UnknownName if the graph does not have it."""
     if edge not in graph.edge_types:
         raise unknown_name("edge type", "-".join(edge), ["-".join(one) for one in graph.edge_types], "in this graph")
     return edge
@@ -134,5 +135,5 @@ def _edge_tensors(graph: Graph, edge: EdgeType, frame: pd.DataFrame, what: str) 
     if "weight" in frame:
         weight = torch.from_numpy(np.array(weight_column(frame, edge[1])))
         if not bool(weight.isfinite().all()):
-            raise KgrecError(f"{what} have a weight that is missing; fill it, or leave the column out")
+            raise KgrecError(f"{what} have a missing weight; fill it in, or leave the column out")
     return index, time, weight

@@ -15,26 +15,26 @@ from kgrec.column_texts import texts_of
 from kgrec.errors import KgrecError
 from kgrec.graph.schema import FeatureKind, FeatureSchema
 
-LARGEST_EMPTY = 1 << 26  #: numbers that a column of vectors may have however many are missing
-SPARSEST = 256  #: rows for each that has a vector, in a larger column
+LARGEST_EMPTY = 1 << 26  #: a column of vectors with at most this many numbers may have any share of missing vectors
+SPARSEST = 256  #: in a larger column, at least one row of this many must have a vector
 
 
 @dataclass(frozen=True, eq=False)
 class Feature:
-    """One column. `values` by kind: numeric float32 [N] (NaN: missing); categorical int64 [N] (-1: missing);
-    multi int64 [all codes], node n's from `ptr[n]` to `ptr[n + 1]` (none: missing); vector float32 [N, D] (zeros:
-    missing); text a pyarrow string array [N] (null: missing)."""
+    """One column of features. `values` depends on the kind: numeric: float32 [N] (NaN is missing); categorical: int64
+    [N] (-1 is missing); multi: int64 [all codes], those of row n at `ptr[n]` to `ptr[n + 1]` (no codes is missing);
+    vector: float32 [N, D] (all zeros is missing); text: a pyarrow string array [N] (null is missing)."""
 
     schema: FeatureSchema  #: its kind, and its categories or dimensions
     values: Any  #: see above
-    ptr: Tensor | None = None  #: LongTensor [N + 1], of multi only
+    ptr: Tensor | None = None  #: LongTensor [N + 1], for multi only
 
     def __len__(self) -> int:
         return len(self.ptr) - 1 if self.ptr is not None else len(self.values)
 
     @property
     def missing(self) -> Tensor:
-        """Which nodes or edges have no value: BoolTensor [N]."""
+        """Which rows have no value: BoolTensor [N]."""
         match self.schema.kind:
             case "numeric":
                 found: Tensor = self.values.isnan()
@@ -52,7 +52,7 @@ class Feature:
 
     @property
     def infinite(self) -> Tensor:
-        """Which have an infinite number, or in a vector one that is none: BoolTensor [N]."""
+        """Which rows have an infinite number, or NaN in a vector: BoolTensor [N]."""
         if self.schema.kind == "numeric":
             found: Tensor = self.values.isinf()
         elif self.schema.kind == "vector":
@@ -62,18 +62,19 @@ class Feature:
         return found
 
     def is_constant(self, rows: Tensor) -> bool:
-        """Whether a number is the same wherever the rows (BoolTensor [N]) have one, or a category in all of them."""
+        """Whether the rows (BoolTensor [N]) that have a number all have the same one; or, for categories, whether all
+        rows have the same category. False for other kinds."""
         if self.schema.kind not in ("numeric", "categorical"):
             return False
         values = self.values[rows & ~self.missing] if self.schema.kind == "numeric" else self.values[rows]
         return bool(len(values)) and bool(values.min() == values.max())
 
     def take(self, index: Tensor) -> Feature:
-        """The rows `index` (LongTensor [n]); -1 gives a missing value."""
+        """The feature of the rows `index` (LongTensor [n]); -1 gives a missing value."""
         return Feature.from_arrow(self.to_arrow().take(_nullable(index)), self.schema)
 
     def to_arrow(self) -> pa.Array:
-        """The column as it stands in a Parquet file: categories by name, missing values as nulls."""
+        """The column as it is written to a Parquet file: categories by name, missing values as nulls."""
         kind, names = self.schema.kind, pa.array(self.schema.categories, pa.string())
         if kind == "text":
             return self.values
@@ -93,9 +94,9 @@ class Feature:
 
     @staticmethod
     def from_arrow(column: pa.Array | pa.ChunkedArray, schema: FeatureSchema | FeatureKind) -> Feature:
-        """Read a column as a feature of this kind. Categories not given are those found, sorted.
+        """Read a column as a feature of this kind. If the schema has no categories, they are the values found, sorted.
 
-        Raises KgrecError where the column's type does not fit the kind, or vectors differ in length.
+        Raises KgrecError if the column's type does not fit the kind, or if vectors differ in length.
         """
         if isinstance(schema, str):
             schema = FeatureSchema(schema)
@@ -135,7 +136,9 @@ def _categorical(column: pa.Array, schema: FeatureSchema) -> Feature:
 def _multi(column: pa.Array, schema: FeatureSchema) -> Feature:
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
     schema, codes = _codes(pc.list_flatten(column), schema)
-    row = np.repeat(np.arange(len(column)), lengths)[(codes >= 0).numpy()]  # values that are no category are dropped
+    row = np.repeat(np.arange(len(column)), lengths)[
+        (codes >= 0).numpy()
+    ]  # values that are not among the categories are dropped
     ptr = np.concatenate([[0], np.bincount(row, minlength=len(column)).cumsum()])
     schema = FeatureSchema("multi", schema.categories, entries=len(row))
     return Feature(schema, codes[codes >= 0], torch.from_numpy(ptr.astype(np.int64)))
@@ -163,20 +166,20 @@ _READERS = {"numeric": _numeric, "text": _text, "categorical": _categorical, "mu
 
 
 def click_labels(relation: str, feature: Feature | None) -> Tensor:
-    """The labels of a relation's edges, by their feature `click`: FloatTensor [E], 1 for a click or 0 for none.
+    """The labels of a relation's edges, from their feature `click`: FloatTensor [E], 1 for a click, 0 for no click.
 
-    Raises KgrecError where there is no such feature, or it has other values.
+    Raises KgrecError if there is no such feature, or if it has other values.
     """
     if feature is None or feature.schema.kind != "numeric":
         raise KgrecError(
-            f"the {relation!r} edges have no label of clicks; say `click:` under `interactions` in the recipe, or "
-            f"features={{{relation!r}: {{'click': 'numeric'}}}} in Graph.from_frames"
+            f"the {relation!r} edges have no labels of clicks; name their column with `click:` under `interactions` in "
+            f"the recipe, or pass features={{{relation!r}: {{'click': 'numeric'}}}} to Graph.from_frames"
         )
     labels: Tensor = feature.values
     wrong = labels[(labels != 0) & (labels != 1)]
     if len(wrong):
         raise KgrecError(
-            f"{len(wrong):,} {relation!r} edges have a click of {float(wrong[0]):g} or the like; 1 is wanted, or 0 for "
-            "none; mend the column"
+            f"{len(wrong):,} {relation!r} edges have values other than 0 and 1 in the column of clicks, such as "
+            f"{float(wrong[0]):g}; use 1 for a click and 0 for no click"
         )
     return labels

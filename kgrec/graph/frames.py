@@ -1,4 +1,4 @@
-"""Graphs from pandas frames."""
+"""Builds graphs from pandas frames."""
 
 from __future__ import annotations
 
@@ -57,13 +57,15 @@ def parts_from_frames(
 
 
 def refuse_odd_names(edges: Mapping[EdgeType, object], nodes: Mapping[str, object]) -> None:
-    """Raise KgrecError for an edge type that is no triple of texts, and a node type that is no text."""
+    """Raise KgrecError for an edge type that is not three texts, and for a node type that is not a text."""
     for edge in edges:
         if not (isinstance(edge, tuple) and len(edge) == 3 and all(isinstance(name, str) for name in edge)):
-            raise KgrecError(f"{edge!r} is no edge type; (source type, relation, target type) is wanted, three texts")
+            raise KgrecError(
+                f"{edge!r} is not an edge type; three texts are wanted: (source type, relation, target type)"
+            )
     for name in nodes:
         if not isinstance(name, str):
-            raise KgrecError(f"{name!r} is no node type; a text is wanted")
+            raise KgrecError(f"{name!r} is not a node type; a text is wanted")
 
 
 def _end_ids(frame: pd.DataFrame, edge: EdgeType, column: str) -> pa.Array:
@@ -76,7 +78,7 @@ def _node_part(node_type: str, values: pd.DataFrame, kinds: Kinds, label: str) -
     frame = as_frame(values, what)
     require(frame, ("id", *kinds), what)
     vocabulary = Vocabulary(id_column(frame, "id", f"{node_type} nodes have no id"), frame.get("label"))
-    vocabulary.index  # noqa: B018 - raises where an id stands twice
+    vocabulary.index  # noqa: B018 - raises if an id occurs twice
     columns = [name for name in frame.columns if name not in ("id", "label")]
     return NodePart(vocabulary, {name: feature_column(frame, name, kinds.get(name), what) for name in columns}, label)
 
@@ -104,5 +106,7 @@ def _numbers(edge: EdgeType, ids: pa.Array, node_type: str, parts: Mapping[str, 
     found = parts[node_type].vocabulary.find(ids)
     if (found < 0).any():
         unknown = pc.unique(ids.filter(pa.array(found < 0))).to_pylist()
-        raise BadData([f"relation {edge[1]!r} names {node_type} ids that have no node: {some(unknown)}"])
+        raise BadData(
+            [f"relation {edge[1]!r} names {node_type} ids that the frame of {node_type} nodes lacks: {some(unknown)}"]
+        )
     return found

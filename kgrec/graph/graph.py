@@ -1,4 +1,4 @@
-"""The graph: every interaction and every fact is an edge of one heterogeneous graph, kept once in flat tensors."""
+"""The graph: every interaction and every fact is an edge of one heterogeneous graph, stored in flat tensors."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Graph(GraphParts):
-    """A typed, timed, directed multigraph over users, items, attributes and entities.
+    """A directed multigraph over users, items, attributes and entities, with types and times.
 
-    Edges stand in flat tensors, grouped by edge type; node numbers in `edge_index` are local to their type. Computation
-    uses flat numbers, local + offset of the type, so that all items are a range; `pad` (one past the last) is no node.
-    Nothing is changed in place: `only`, `before`, `where`, `both_ways`, `reversed` and `to` give new graphs.
+    Edges are stored in flat tensors, grouped by edge type. Node numbers in `edge_index` are local: they start from 0 in
+    each node type. Computation uses flat numbers, the local number plus the offset of the type, so the nodes of a type
+    are a range. `pad`, one past the last flat number, stands for no node. A graph is never changed: `only`, `before`,
+    `where`, `both_ways`, `reversed` and `to` return new graphs.
 
     >>> import pandas as pd
     >>> rows = [("ann", "Alien", 3), ("bob", "Alien", 5), ("ann", "Brazil", 4)]
@@ -44,31 +45,31 @@ class Graph(GraphParts):
     ([0, 1, 0], [2, 2, 3], 2)
     """
 
-    # ------------------------------------------------------------------ what there is
+    # ------------------------------------------------------------------ nodes and types
 
     @property
     def target(self) -> EdgeType:
-        """The edge type that is recommended. Raises KgrecError where the graph names none."""
+        """The edge type that is recommended. Raises KgrecError if the graph has none."""
         if self.schema.target is None:
             raise KgrecError(
-                "this graph names no target relation; give `target:` in the recipe or target= in from_frames"
+                "this graph has no target relation; name it with `target:` in the recipe or target= in from_frames"
             )
         return self.schema.target
 
     @property
     def same_ends(self) -> bool:
-        """Whether the target joins nodes of one type, as user follows user: then nobody is recommended to themselves,
-        so that a node is no candidate, negative or class of its own. False without a target."""
+        """Whether the target joins nodes of one type, such as user follows user. Then a node is never its own
+        candidate, negative or softmax class, so that nobody is recommended to themselves. False without a target."""
         return self.schema.target is not None and self.schema.target[0] == self.schema.target[2]
 
     @property
     def pad(self) -> int:
-        """The number that stands for no node: one past the last."""
+        """The flat number that stands for no node: one past the last node."""
         return self.num_nodes
 
     @property
     def device(self) -> torch.device:
-        """Where its tensors are."""
+        """The device of its tensors."""
         return self.edge_index.device
 
     def range(self, node_type: str) -> range:
@@ -83,24 +84,25 @@ class Graph(GraphParts):
         return torch.arange(numbers.start, numbers.stop, device=self.device)
 
     def drawable(self, node_type: str) -> Tensor:
-        """Flat numbers of the nodes that training may draw as negatives or softmax classes: all but the withheld."""
+        """Flat numbers of the nodes that training may use as negatives or softmax classes: all except the withheld
+        ones."""
         nodes = self.nodes(node_type)
         return nodes if self.withheld is None else nodes[~torch.isin(nodes, self.withheld)]
 
     def flat(self, node_type: str, ids: object) -> Tensor:
-        """Flat numbers of external ids, LongTensor [n]. Raises UnknownName with the ids that are not known."""
+        """Flat numbers of external ids, LongTensor [n]. Raises UnknownName with the unknown ids."""
         start = self.range(node_type).start
         return self.vocabulary[node_type].numbers(ids, what=node_type).to(self.device) + start
 
     @cached_property
     def data(self) -> HeteroData:
-        """The graph as PyG's HeteroData; its tensors are slices of the flat ones, so any PyG code runs on it."""
+        """The graph as PyG's HeteroData, for use with PyG code. Its tensors are slices of the flat tensors."""
         return to_hetero(self)
 
     def clicks(self) -> Tensor:
         """Which target edges of this view are clicks, by their feature `click`: FloatTensor [target edges], 1 or 0.
 
-        Raises KgrecError where the edges have no such feature, or one of other values.
+        Raises KgrecError if the edges have no such feature, or if it has other values.
         """
         return click_labels(self.target[1], self.edge_features.get(self.target, {}).get(CLICK)).to(self.device)
 
@@ -115,7 +117,7 @@ class Graph(GraphParts):
 
     @cached_property
     def index(self) -> EdgeIndex:
-        """What is computed from the edges, each part when it is first asked for."""
+        """Data computed from the edges, each part when it is first used."""
         first = {name: numbers.start for name, numbers in self.ranges.items()}
         starts = [first[edge[0]] for edge in self.edge_types], [first[edge[2]] for edge in self.edge_types]
         return EdgeIndex(self.edge_index, self.relation_ptr, starts, self.time, self.num_nodes)
@@ -137,12 +139,12 @@ class Graph(GraphParts):
 
     @property
     def csr(self) -> CSR:
-        """Edges by their source, in order of time: what each node did."""
+        """Edges grouped by source, in order of time: the history of each node."""
         return self.index.csr
 
     @property
     def csc(self) -> CSR:
-        """Edges by their target, in order of time: the same edges read backwards."""
+        """Edges grouped by target, in order of time."""
         return self.index.csc
 
     def is_edge(self, head: Tensor, tail: Tensor) -> Tensor:
@@ -156,29 +158,32 @@ class Graph(GraphParts):
         """Whether there is an edge of each relation [n] (number of the edge type) from each head [n] to each of its
         tails [n, K] (flat numbers). BoolTensor [n, K].
 
-        `pad` has no edges. Raises KgrecError where, on a GPU, rows and nodes are too many for one key of 64 bits.
+        `pad` has no edges. Raises KgrecError if, on a GPU, there are too many rows and nodes for a key of 64 bits.
         """
         return self.index.is_triple(head, relation, tail)
 
     def count_edges(self, head: Tensor, tail: Tensor) -> Tensor:
-        """How many edges there are from each head to its tail (flat numbers), LongTensor of their shape."""
+        """The number of edges from each head to its tail (flat numbers): LongTensor of their shape."""
         return self.index.count_edges(head, tail)
 
     def to_networkx(self) -> networkx.MultiDiGraph:
-        """A networkx MultiDiGraph; nodes are (type, external id) with a label, edges have relation, time and weight.
+        """The graph as a networkx MultiDiGraph. Nodes are (type, external id) with a label; edges have relation, time
+        and weight.
 
-        An edge's key is its relation; where that stands already between the two nodes, (relation, how many were there).
+        An edge's key is its relation. If the two nodes already have an edge with this key, it is (relation, number of
+        edges between the two nodes so far).
         """
         return to_networkx(self)
 
     def content_hash(self) -> str:
-        """A hash of ids, edges, times and weights that does not depend on how they are stored."""
+        """A hash of ids, edges, times and weights. It does not depend on how they are stored."""
         return content_hash(self)
 
     # ------------------------------------------------------------------ views
 
     def only(self, *names: str | EdgeType) -> Graph:
-        """The same nodes, and only the edges of these relations (every edge type of a name). Raises UnknownName."""
+        """The same nodes, and only the edges of these relations; a name stands for all edge types with this relation.
+        Raises UnknownName."""
         kept = self.schema.edge_types(*names)
         if kept == self.edge_types:
             return self
@@ -191,7 +196,7 @@ class Graph(GraphParts):
         return self._edges_at(index, kept, (0, *itertools.accumulate(sizes)))
 
     def _one_relation(self, edge_type: EdgeType) -> Graph:
-        """A slice, not a copy; made once, so that its indices are built once."""
+        """A view of one relation: a slice, not a copy. It is kept, so that its indexes are built only once."""
         if edge_type not in self._views:
             number = self.edge_types.index(edge_type)
             start, stop = self.relation_ptr[number], self.relation_ptr[number + 1]
@@ -200,7 +205,7 @@ class Graph(GraphParts):
 
     @cached_property
     def _views(self) -> dict[EdgeType | Literal["single"], Graph]:
-        """Views that `only` has made of one relation, and `single`."""
+        """The views that are kept: those of one relation, and `single`."""
         return {}
 
     def without(self, *names: str | EdgeType) -> Graph:
@@ -219,13 +224,13 @@ class Graph(GraphParts):
         return self._only_types([edge for edge in self.edge_types if (edge[0], edge[2]) == ends])
 
     def along(self, behaviours: Sequence[str] = ()) -> Graph:
-        """The edges that histories are read from: these relations between the target's two node types; (): the target
-        alone. Raises UnknownName."""
-        self.target  # noqa: B018 - raises where the graph names none
+        """The edges that histories are read from: these relations between the target's two node types; if empty, the
+        target alone. Raises UnknownName."""
+        self.target  # noqa: B018 - raises if the graph has none
         return self.only(*self.schema.behaviours(behaviours))
 
     def facts(self) -> Graph:
-        """All that is no interaction: attributes and knowledge-graph relations."""
+        """All edges that are not interactions: attributes and knowledge-graph relations."""
         ends = self.target[0], self.target[2]
         return self._only_types([edge for edge in self.edge_types if (edge[0], edge[2]) != ends])
 
@@ -234,7 +239,7 @@ class Graph(GraphParts):
         return self.where(self.time < time)
 
     def where(self, mask: Tensor) -> Graph:
-        """Only the edges where mask (BoolTensor [E]) is true; nothing of the others is in the new graph."""
+        """Only the edges where mask (BoolTensor [E]) is true. The new graph holds nothing of the other edges."""
         kept = torch.cat([mask.new_zeros(1, dtype=torch.long), mask.long().cumsum(0)])
         ptr = tuple(kept[torch.tensor(self.relation_ptr, device=self.device)].tolist())
         view = self._edges_at(torch.nonzero(mask).squeeze(1), self.edge_types, ptr)
@@ -251,8 +256,8 @@ class Graph(GraphParts):
         return replace(view, edge_features=taken)
 
     def where_target(self, mask: Tensor) -> Graph:
-        """All but the target edges where mask (BoolTensor [target edges]) is false. Unlike `where` it keeps the lists
-        of candidates, and the stored splits of the edges that stay."""
+        """Without the target edges where mask (BoolTensor [target edges]) is false; all other edges stay. Unlike
+        `where`, it keeps the lists of candidates, and the stored splits of the remaining edges."""
         number = self.edge_types.index(self.target)
         kept = torch.ones(self.num_edges, dtype=torch.bool, device=self.device)
         kept[self.relation_ptr[number] : self.relation_ptr[number + 1]] = mask
@@ -273,7 +278,7 @@ class Graph(GraphParts):
         )
 
     def both_ways(self) -> Graph:
-        """Every edge also backwards, as relation `rev_<name>`, but where the graph states the inverse itself."""
+        """Adds every edge backwards, as relation `rev_<name>`, unless the graph has the inverse relation itself."""
         single = self.single()
         if not single.edge_types:
             return self
@@ -290,7 +295,7 @@ class Graph(GraphParts):
         )
 
     def single(self) -> Graph:
-        """The relations whose inverse the graph does not state: those that `both_ways` adds backwards."""
+        """The relations without an inverse in the graph: those that `both_ways` adds backwards."""
         stated = {(t, schema.inverse_of, s) for (s, _, t), schema in self.schema.edges.items()}
         single = [e for e, schema in self.schema.edges.items() if schema.inverse_of is None and e not in stated]
         if len(single) == len(self.edge_types):
@@ -300,12 +305,13 @@ class Graph(GraphParts):
         return self._views["single"]
 
     def two_way_edges(self) -> dict[EdgeType, EdgeSchema]:
-        """The edge types of `both_ways`, in order, without its edges. Raises KgrecError where a name is taken."""
+        """The edge types of `both_ways`, in order, without building it. Raises KgrecError if a name is already used."""
         other = _reversed(self.single().schema)
         twice = [edge[1] for edge in other if edge in self.schema.edges]
         if twice:
             raise KgrecError(
-                f"the graph has relations {some(twice)} already; say which relation each is the inverse_of"
+                f"the graph already has relations {some(twice)}, the names of inverse relations; mark each with "
+                "inverse_of, or rename it"
             )
         return {**self.schema.edges, **other}
 
@@ -321,7 +327,7 @@ class Graph(GraphParts):
         )
 
     def to(self, device: str | torch.device) -> Graph:
-        """The graph with its flat tensors on a device; features stay where they are."""
+        """The graph with its flat tensors on a device. Features stay where they are."""
         device = torch.device(device)
         if device == self.device:
             return self
@@ -335,28 +341,29 @@ class Graph(GraphParts):
         )
 
     def with_nodes(self, new: Mapping[str, pd.DataFrame]) -> tuple[Graph, Tensor]:
-        """Nodes appended within types, and the map from old flat numbers to new ones, LongTensor [N + 1] (pad to pad).
+        """The graph with nodes appended to their types, and the map from old to new flat numbers, LongTensor [N + 1],
+        where pad maps to pad.
 
-        Each frame has `id` and may have `label` and feature columns of the type; what it lacks is missing.
-        Raises UnknownName for a node type that is not there, BadData for an id that is known.
+        Each frame has a column `id`, and optionally `label` and feature columns of the type; values of other features
+        are missing. Raises UnknownName for an unknown node type, BadData for an id that the graph already has.
         """
         return with_nodes(self, new)
 
     def with_edges(self, new: Mapping[EdgeType, pd.DataFrame]) -> Graph:
-        """The same nodes, and edges appended within types, behind those that are there; without stored splits and
-        candidates.
+        """The graph with edges appended to their types, without stored splits and candidates, which belong to the old
+        edges.
 
-        Each frame has `source` and `target`, external ids, and may have `time`, `weight` and feature columns of the
-        edges; what it lacks is missing, and a weight is 1. Raises UnknownName for an edge type and for ids that are
-        not there, BadData for an id that is missing.
+        Each frame has the columns `source` and `target` (external ids), and optionally `time`, `weight` and feature
+        columns of the edges. Without a weight it is 1; values of other features are missing. Raises UnknownName for an
+        unknown edge type or id, BadData for a missing id.
         """
         return with_edges(self, new)
 
-    # ------------------------------------------------------------------ making one
+    # ------------------------------------------------------------------ building a graph
 
     @staticmethod
     def of(parts: GraphParts) -> Graph:
-        """The graph of parts that were assembled or read."""
+        """The graph of these parts, which were assembled from data or read from a folder."""
         return Graph(**{part.name: getattr(parts, part.name) for part in fields(parts)})
 
     @staticmethod
@@ -369,17 +376,22 @@ class Graph(GraphParts):
     ) -> Graph:
         """A graph from pandas frames, or Arrow tables.
 
-        edges: by (source type, relation, target type) a frame with `source` and `target` (external ids) and optionally
-        `time` (unix seconds, or moments, which are UTC where they name no zone) and `weight`. nodes: by type a frame
-        with `id`, optionally `label`, and feature columns whose kind is taken from `features` or from their type
-        (numbers: numeric; strings: categorical; lists of strings: multi; arrays: vector). A type without a frame has
-        the ids that its edges name, by first appearance. An id, label or category is the text of its value, whatever
-        its type (`kgrec.column_texts`). A name that is not letters, digits and single underscores is mapped to one, and
-        stays as the label. features: by node type, or by relation, the kinds of columns;
-        of an edge frame only the columns named here are taken. target: the relation to recommend, else the first.
+        edges: for each (source type, relation, target type) a frame with the columns `source` and `target` (external
+        ids), and optionally `time` (unix seconds, or timestamps; those without a time zone are UTC) and `weight`.
 
-        Raises BadData where an id is missing or has no node, and for an infinite number, with the row; KgrecError where
-        a column is missing, UnknownName where features name a type that is not there.
+        nodes: for each type a frame with the column `id`, optionally `label`, and feature columns. The kind of a
+        feature is read from `features` or inferred from the column (numbers: numeric; strings: categorical; lists of
+        strings: multi; arrays: vector). A type without a frame has the ids that occur in its edges, in order of
+        appearance.
+
+        features: the kinds of columns, by node type or by relation. Of an edge frame, only the columns named here are
+        used as features. target: the relation to recommend; None: the first.
+
+        Ids, labels and categories of any type are converted to text (`kgrec.column_texts`). A type or relation whose
+        name is not letters, digits and single underscores gets such a name, and its own name becomes its label.
+
+        Raises BadData with the row for a missing id, an id without a node and an infinite number; KgrecError for a
+        missing column; UnknownName if `features` names an unknown type or relation.
         """
         from kgrec.graph.frames import parts_from_frames
 
@@ -387,12 +399,14 @@ class Graph(GraphParts):
 
     @staticmethod
     def from_hetero(data: HeteroData, target: EdgeType | None = None) -> Graph:
-        """A graph from PyG's HeteroData: `x` and other float matrices become vector features; `time`, and the first of
-        `weight`, `rating`, `edge_weight` and `edge_attr` that is a number an edge ([E] or [E, 1]), are taken over; ids
-        are the node numbers; `rev_<name>`, as `ToUndirected` makes it, is known as the inverse. What else there is, is
-        left out with a warning that names it. target: else the first edge type.
+        """A graph from PyG's HeteroData.
 
-        Raises KgrecError where the number of a type's nodes is not known, BadData for infinite numbers.
+        `x` and other float matrices of nodes become vector features. Of edges, it reads `time`, and as weight the first
+        of `weight`, `rating`, `edge_weight` and `edge_attr` that has one number for each edge ([E] or [E, 1]). Ids are
+        the node numbers. A relation `rev_<name>`, as `ToUndirected` makes it, becomes the inverse of `<name>`. A
+        warning names everything else, which is left out. target: None: the first edge type.
+
+        Raises KgrecError if the number of nodes of a type is not known, BadData for infinite numbers.
         """
         from kgrec.graph.hetero import parts_from_hetero
 
@@ -400,7 +414,7 @@ class Graph(GraphParts):
 
     @staticmethod
     def empty(schema: Schema) -> Graph:
-        """A graph that has the schema's types and counts, and neither edges nor ids: enough to build a model of."""
+        """A graph with the types and counts of the schema, but without edges and ids. It is enough to build a model."""
         return Graph(
             schema,
             torch.empty(2, 0, dtype=torch.long),
@@ -412,14 +426,15 @@ class Graph(GraphParts):
     # ------------------------------------------------------------------ on disk
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
-        """Write the graph folder, whole or not at all. Raises KgrecError where `path` exists or the disk refuses."""
+        """Write the graph folder, completely or not at all. Raises KgrecError if `path` exists (unless `overwrite`),
+        and if writing fails."""
         from kgrec.graph.storage import save_graph
 
         save_graph(self.to("cpu"), Path(path), overwrite=overwrite)
 
     @staticmethod
     def load(path: str | Path) -> Graph:
-        """Read a graph folder. Raises KgrecError where a file is missing, truncated, altered or of a newer format."""
+        """Read a graph folder. Raises KgrecError if a file is missing, truncated, altered or of a newer format."""
         from kgrec.graph.storage import load_parts
 
         return Graph.of(load_parts(Path(path)))

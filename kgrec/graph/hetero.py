@@ -1,4 +1,4 @@
-"""Graphs from PyG's HeteroData."""
+"""Builds graphs from PyG's HeteroData."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from kgrec.graph.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
 
-WEIGHTS = ("weight", "rating", "edge_weight", "edge_attr")  #: of edges, of which the first that fits is taken
-SIZES = ("num_nodes",)  #: attributes that a graph has without a column
+WEIGHTS = ("weight", "rating", "edge_weight", "edge_attr")  #: names of weights of edges; the first that fits is used
+SIZES = ("num_nodes",)  #: attributes that need no column
 
 
 def parts_from_hetero(data: HeteroData, target: EdgeType | None) -> GraphParts:
@@ -30,7 +30,7 @@ def parts_from_hetero(data: HeteroData, target: EdgeType | None) -> GraphParts:
     relation_of = free_names(edge[1] for edge in data.edge_types)
     for node_type in dict.fromkeys([*data.node_types, *(edge[end] for edge in data.edge_types for end in (0, 2))]):
         if node_type not in name_of or data[node_type].num_nodes is None:
-            raise KgrecError(f"how many {node_type!r} nodes there are is not known; set data[{node_type!r}].num_nodes")
+            raise KgrecError(f"the number of {node_type!r} nodes is not known; set data[{node_type!r}].num_nodes")
     edge_of = {edge: (name_of[edge[0]], relation_of[edge[1]], name_of[edge[2]]) for edge in data.edge_types}
     nodes, left = dict[str, NodePart](), list[str]()
     for name in data.node_types:
@@ -51,7 +51,7 @@ def parts_from_hetero(data: HeteroData, target: EdgeType | None) -> GraphParts:
 
 
 def _stated_inverse(named: EdgeType, edge_of: Mapping[EdgeType, EdgeType]) -> str | None:
-    """The relation that this one, `rev_<name>` as PyG's ToUndirected calls it, states backwards."""
+    """The relation `<name>` for a relation `rev_<name>`, as PyG's ToUndirected names inverses; None for others."""
     head, relation, tail = named
     forward = relation.removeprefix("rev_")
     return forward if forward != relation and (tail, forward, head) in edge_of.values() else None
@@ -64,7 +64,7 @@ def _described(key: str, value: object) -> str:
 
 
 def _vectors(store: Any, what: str) -> tuple[dict[str, Feature], list[str]]:
-    """The float matrices among a store's attributes, and what else there is, in words."""
+    """The float matrices among a store's attributes, and descriptions of all other attributes."""
     columns, left = dict[str, Feature](), list[str]()
     for key, value in store.items():
         if key in SIZES:
@@ -82,7 +82,7 @@ def _vectors(store: Any, what: str) -> tuple[dict[str, Feature], list[str]]:
 
 
 def _edge_part(store: Any, edge: EdgeType, inverse_of: str | None) -> tuple[EdgePart, list[str]]:
-    """One edge type, and what of its attributes a graph has no place for, in words."""
+    """One edge type, and descriptions of the attributes that are left out."""
     index = store.get("edge_index")
     if not isinstance(index, Tensor) or index.dim() != 2 or len(index) != 2:
         raise KgrecError(f"edge type {'-'.join(edge)} has no edge_index of shape [2, E]; it has {some(store.keys())}")
@@ -103,12 +103,12 @@ def _edge_part(store: Any, edge: EdgeType, inverse_of: str | None) -> tuple[Edge
 
 
 def _columns(store: Any, num_edges: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Attributes of a number an edge: [E] or [E, 1]."""
+    """The attributes with one number for each edge: [E] or [E, 1]."""
     for key, value in store.items():
         if isinstance(value, Tensor) and tuple(value.shape) in ((num_edges,), (num_edges, 1)) and key != "edge_index":
             yield key, value.detach().cpu().reshape(-1).numpy()
 
 
 def _as_weights(values: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):  # becomes infinite, which is said where the graph is assembled
+    with np.errstate(over="ignore"):  # becomes infinite, which is an error when the graph is assembled
         return values.astype(np.float32)

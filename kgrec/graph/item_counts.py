@@ -1,4 +1,4 @@
-"""How popular items are: the counts of the popularity model, and of what serves users of whom a model knows nothing."""
+"""Popularity of items, for the popularity model and for users about whom a model knows nothing."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from kgrec.graph.graph import Graph
 
 
 def item_counts(graph: Graph, *, distinct: bool = True) -> Tensor:
-    """How many users have each item by the target relation; unless `distinct`, how many such edges it has: FloatTensor
-    [I].
+    """The number of users who have each item by the target relation, FloatTensor [I]. distinct=False: the number of
+    such edges instead.
 
     >>> import pandas as pd
     >>> rated = pd.DataFrame({"source": ["ann", "ann", "bob"], "target": ["x", "x", "y"]})

@@ -1,4 +1,4 @@
-"""A fingerprint of the order of rows: edges name nodes by the number of their row, and splits name edges so."""
+"""Hashes of the order of rows. The order matters because edges refer to nodes by row number, and splits to edges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a graph holds: node types, relations, features, the relation that is recommended. Plain data, as JSON too."""
+"""The schema of a graph: node types, relations, features and the target relation. It is plain data, also as JSON."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ FeatureKind = Literal["numeric", "categorical", "multi", "text", "vector"]
 
 FEATURE_KINDS: tuple[FeatureKind, ...] = ("numeric", "categorical", "multi", "text", "vector")
 
-MOST_NODES = (1 << 31) - 1  #: of all types, as files number them in 32 bits
-MOST_ENTRIES = (1 << 40) - 1  #: of a column of several categories
-LONGEST_NAME = 240  #: letters of a file's name
-LONGEST_VECTOR = 1 << 20  #: numbers in a vector of a node
+MOST_NODES = (1 << 31) - 1  #: most nodes of all types together, because files store node numbers in 32 bits
+MOST_ENTRIES = (1 << 40) - 1  #: most codes in a column of several categories
+LONGEST_NAME = 240  #: most characters in a name, because file names are made of it
+LONGEST_VECTOR = 1 << 20  #: most numbers in a vector of a node
 
-ALL_EDGES = "all edges"  #: what rankings learn from where a recipe says `all_edges: true`
-CLICK = "click"  #: the numeric feature of target edges that says which are clicks: 1, and 0 for those that are none
+ALL_EDGES = "all edges"  #: value of `standard["positives"]` for a recipe with `all_edges: true`
+CLICK = "click"  #: name of the numeric feature of target edges that marks clicks: 1 for a click, 0 for no click
 
 
 def clean_name(text: str) -> str:
-    """A node type's or relation's name that PyG layers accept: letters, digits and single underscores.
+    """Turns a text into a name of a node type or relation that PyG accepts: letters, digits and single underscores.
 
     >>> clean_name("http://dbpedia.org/ontology/musicComposer"), clean_name("film.film.actor"), clean_name("has__genre")
     ('musicComposer', 'film_film_actor', 'has_genre')
@@ -39,7 +39,7 @@ def clean_name(text: str) -> str:
 
 
 def free_name(text: str, taken: Collection[str]) -> str:
-    """The same, but not one of those taken: with the part of the IRI before it, or a number.
+    """The same, but a name that is not in `taken`: it adds the preceding part of the IRI, or a number.
 
     >>> free_name("http://x/property/actor", ["actor"]), free_name("is.fan", ["is_fan"])
     ('property_actor', 'is_fan_2')
@@ -52,7 +52,7 @@ def free_name(text: str, taken: Collection[str]) -> str:
 
 
 def free_names(texts: Iterable[str]) -> dict[str, str]:
-    """By text a clean name of its own; what is one already keeps it.
+    """A different clean name for each text; a text that is a clean name already keeps it.
 
     >>> free_names(["is.fan", "is_fan", "rated"])
     {'is.fan': 'is_fan_2', 'is_fan': 'is_fan', 'rated': 'rated'}
@@ -70,17 +70,17 @@ class FeatureSchema:
     """A typed column of nodes or edges."""
 
     kind: FeatureKind  #: numeric, categorical, multi, text or vector
-    categories: tuple[str, ...] = ()  #: of categorical and multi, in the order of their codes
-    dim: int = 0  #: of a vector
-    entries: int = 0  #: of multi, all codes of all rows when the graph was made
+    categories: tuple[str, ...] = ()  #: for categorical and multi, in the order of their codes
+    dim: int = 0  #: for vector: its length
+    entries: int = 0  #: for multi: the number of codes in all rows
 
 
 @dataclass(frozen=True)
 class NodeSchema:
-    """A node type: how many nodes, and what each has."""
+    """A node type: the number of its nodes, and their features."""
 
     count: int  #: number of nodes
-    label: str = ""  #: the name in the source: an IRI, a file's own word
+    label: str = ""  #: the name in the source, for instance an IRI
     features: Mapping[str, FeatureSchema] = field(default_factory=dict)  #: by column
 
 
@@ -88,27 +88,27 @@ class NodeSchema:
 class EdgeSchema:
     """A relation between two node types."""
 
-    label: str = ""  #: the name in the source: an IRI, a file's own word
-    inverse_of: str | None = None  #: the relation that states the same facts backwards
+    label: str = ""  #: the name in the source, for instance an IRI
+    inverse_of: str | None = None  #: the relation that states the same facts in the other direction
     features: Mapping[str, FeatureSchema] = field(default_factory=dict)  #: by column
 
 
 @dataclass(frozen=True)
 class Schema:
-    """All that a model may build its parameters' shapes from."""
+    """Node types, edge types and target of a graph. The shapes of a model's parameters may depend only on this."""
 
     nodes: Mapping[str, NodeSchema]  #: by node type
     edges: Mapping[EdgeType, EdgeSchema]  #: by edge type: (source, relation, target)
     target: EdgeType | None = None  #: the edge type that is recommended
-    #: "split" and "candidates" that the data set is known by; "positives": ALL_EDGES where its rankings learn from all
-    #: target edges, whatever their label `click`
+    #: the standard protocol of the data set: "split" and "candidates" are names of published ones; "positives" is
+    #: ALL_EDGES if rankings learn from all target edges, whatever their label `click`
     standard: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in (*self.nodes, *(relation for _, relation, _ in self.edges)):
             if clean_name(name) != name:
                 raise KgrecError(
-                    f"name {name!r} is not letters, digits and single underscores; call it {clean_name(name)!r}"
+                    f"name {name!r} may have only letters, digits and single underscores; use {clean_name(name)!r}"
                 )
         for source, relation, target in self.edges:
             for node_type in (source, target):
@@ -117,7 +117,7 @@ class Schema:
 
     @property
     def takes_all_edges(self) -> bool:
-        """Whether rankings learn from all target edges, those of label 0 too."""
+        """Whether rankings learn from all target edges, also from those with the label 0."""
         return self.standard.get("positives") == ALL_EDGES
 
     @property
@@ -126,9 +126,10 @@ class Schema:
         return sum(node.count for node in self.nodes.values())
 
     def edge_types(self, *names: str | EdgeType) -> list[EdgeType]:
-        """The edge types called so, by relation name or as (source, relation, target), in the schema's order.
+        """The edge types with these names, in the schema's order. A name is that of a relation, or (source, relation,
+        target).
 
-        Raises UnknownName for one that is not there.
+        Raises UnknownName for an unknown name.
         """
         wanted: set[EdgeType] = set()
         for name in names:
@@ -142,13 +143,14 @@ class Schema:
         return [edge for edge in self.edges if edge in wanted]
 
     def is_behaviour(self, edge_type: EdgeType) -> bool:
-        """Whether it joins the node types of users and items, in either direction. Without a target none does."""
+        """Whether an edge type joins users and items, in either direction. Always false without a target."""
         return self.target is not None and {edge_type[0], edge_type[2]} == {self.target[0], self.target[2]}
 
     def behaviours(self, names: Sequence[str] = ()) -> list[EdgeType]:
-        """The edge types called so between the target's two node types, in the schema's order; (): the target alone.
+        """The edge types with these relation names between the target's two node types, in the schema's order; if
+        empty, the target alone.
 
-        Raises UnknownName for one that is not there, and where there is no target AssertionError.
+        Raises UnknownName for an unknown name, AssertionError if there is no target.
         """
         assert self.target is not None
         source, target, item = self.target
@@ -171,8 +173,8 @@ class Schema:
 
     @staticmethod
     def from_json(data: Mapping[str, Any], file: str | Path = "the schema", remedy: str = "build it again") -> Schema:
-        """Read what `to_json` wrote. file and remedy: for messages. Raises KgrecError with the key where a part is
-        missing, of the wrong type, or greater than any graph."""
+        """Read what `to_json` wrote. file, remedy: the file's name and what to do, for messages. Raises KgrecError with
+        the key for a part that is missing, has the wrong type, or is larger than any graph may be."""
         place = JsonPlace(file, remedy)
         place.finite({name: data.get(name) for name in ("nodes", "edges", "target", "standard")})
         nodes, edges = dict[str, NodeSchema](), dict[EdgeType, EdgeSchema]()

@@ -1,15 +1,13 @@
-"""The graph folder: `graph.json` and Parquet files that any engine can write and read. No pickle.
+"""The graph folder: `graph.json` and Parquet files that any engine can write and read. Nothing is pickled.
 
-| file | what it holds |
-|---|---|
-| `graph.json` | the format, the schema (node types, relations, features, target), hashes of files and of rows' order |
-| `nodes/TYPE.parquet` | `id`, optional `label`, and a column a feature; rows are the local numbers |
-| `edges/SOURCE__RELATION__TARGET.parquet` | `source`, `target`, optional `time`, `weight` and features |
-| `splits/NAME.parquet`, `splits/NAME.candidates.parquet` | optional: published splits, and lists of items to rank |
-| `recipe.json` | optional: the recipe that the graph was built from, with every default, as JSON |
+| file | contents | |---|---| | `graph.json` | format, schema (node types, relations, features, target), hashes of the
+files and of the order of rows | | `nodes/TYPE.parquet` | `id`, optional `label`, and a column for each feature; the row
+number is the local number | | `edges/SOURCE__RELATION__TARGET.parquet` | `source`, `target`, optional `time`, `weight`
+and features | | `splits/NAME.parquet`, `splits/NAME.candidates.parquet` | optional: published splits, and lists of
+items to rank | | `recipe.json` | optional: the recipe that the graph was built from, including all defaults, as JSON |
 
-`kgrec adopt` takes a folder that another engine wrote or changed. An optional file that older versions do not know is
-ignored by them, so it needs no new format number.
+`kgrec adopt` accepts a folder that another engine wrote or changed. Older versions ignore optional files that they do
+not know, so a new one needs no new format number.
 """
 
 from __future__ import annotations
@@ -57,18 +55,18 @@ def edge_file(edge: EdgeType) -> str:
 
 
 def save_graph(graph: GraphParts, path: Path, *, overwrite: bool = False) -> None:
-    """Write the folder of a graph that is on the CPU. `source` and `target` in an edge file are rows of the node files,
-    counted from 0.
+    """Write the folder of a graph, which must be on the CPU. `source` and `target` in an edge file are row numbers of
+    the node files, from 0.
 
-    Raises KgrecError where `path` exists and `overwrite` is false or it is anything but a graph folder, or where the
-    disk refuses.
+    Raises KgrecError if `path` exists and `overwrite` is false, if `path` is something other than a graph folder, and
+    if writing fails.
     """
     with whole(path, overwrite, GRAPH_FOLDER) as folder:
         write_graph(graph, folder)
 
 
 def write_graph(graph: GraphParts, folder: Path) -> None:
-    """Write all files of a graph that is on the CPU to a folder that is not there yet."""
+    """Write all files of a graph to a folder that does not exist yet. The graph must be on the CPU."""
     for name in ("nodes", "edges", "splits"):
         (folder / name).mkdir(parents=True)
     for node_type in graph.node_types:
@@ -99,8 +97,8 @@ def write_graph(graph: GraphParts, folder: Path) -> None:
 
 
 def row_orders(graph: GraphParts) -> dict[str, str]:
-    """A hash of the order of rows in each table whose rows are named by their numbers elsewhere, by its file: of nodes,
-    and of the target's edges where there are splits. `kgrec adopt` holds a rewritten folder against it."""
+    """Hashes of the order of rows, by file, for tables whose row numbers are used in other files: the nodes, and the
+    target's edges if there are splits. `kgrec adopt` compares a rewritten folder with them."""
     orders = {f"nodes/{name}.parquet": order_of_ids(graph.vocabulary[name].id_array) for name in graph.node_types}
     if graph.splits and graph.schema.target is not None:
         number = graph.edge_types.index(graph.schema.target)
@@ -118,12 +116,12 @@ def _node_columns(graph: GraphParts, node_type: str) -> dict[str, pa.Array]:
 
 
 def feature_columns(graph: GraphParts, node_type: str) -> dict[str, pa.Array]:
-    """The feature columns of a node type, as they stand in a Parquet file."""
+    """The feature columns of a node type, as they are written to a Parquet file."""
     return {name: feature.to_arrow() for name, feature in graph.features.get(node_type, {}).items()}
 
 
 def edge_columns(graph: GraphParts, number: int) -> dict[str, pa.Array]:
-    """The columns of an edge type's file, by its number in the graph."""
+    """The columns in the file of an edge type. number: its position in `graph.edge_types`."""
     edge, rows = graph.edge_types[number], slice(graph.relation_ptr[number], graph.relation_ptr[number + 1])
     ends = graph.edge_index[:, rows].int().numpy()
     columns = {"source": pa.array(ends[0]), "target": pa.array(ends[1])}
@@ -137,12 +135,12 @@ def edge_columns(graph: GraphParts, number: int) -> dict[str, pa.Array]:
 
 
 def edge_feature_columns(graph: GraphParts, edge: EdgeType) -> dict[str, pa.Array]:
-    """The feature columns of an edge type, as they stand in a Parquet file."""
+    """The feature columns of an edge type, as they are written to a Parquet file."""
     return {name: feature.to_arrow() for name, feature in graph.edge_features.get(edge, {}).items()}
 
 
 def write_columns(path: Path, columns: Mapping[str, pa.Array]) -> None:
-    """Write columns of one length as a Parquet file."""
+    """Write columns of equal length as a Parquet file."""
     pq.write_table(pa.table(dict(columns)), path, compression="snappy")
 
 
@@ -177,33 +175,33 @@ def _read_recipe(file: Path) -> dict[str, Any] | None:
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """What graph.json holds. Raises KgrecError where the folder is none of a graph or holds a link, and where
-    graph.json is altered or of a format from the future."""
+    """The contents of graph.json. Raises KgrecError if the folder is not a graph folder or contains a link, and if
+    graph.json is altered or of a newer format."""
     file = path / "graph.json"
     if not file.is_file():
-        what = "is no graph folder: it has no graph.json" if path.is_dir() else "is not there"
-        advice = f"make one with `kgrec build RECIPE --out {path}`"
+        what = "is not a graph folder: it has no graph.json" if path.is_dir() else "does not exist"
+        advice = f"build a graph with `kgrec build RECIPE --out {path}`"
         if (path / "nodes").is_dir():
-            advice = f"if its Parquet files are a graph's, run `kgrec adopt {path}`, else {advice}"
+            advice = f"if its Parquet files are those of a graph, run `kgrec adopt {path}`; otherwise {advice}"
         raise _wrong(path, f"{what}; {advice}", "missing file")
     must_be_plain(path, REMEDY)
     document = read_object(file, REMEDY)
     version = JsonPlace(file, REMEDY).whole(document, "format", least=1)
     if version > FORMAT:
-        what = f"has format {version}; this kgrec reads up to {FORMAT}: update kgrec"
+        what = f"has format {version}, but this kgrec reads formats up to {FORMAT}; update kgrec"
         raise _wrong(file, what, "newer format", value=str(version))
     return document
 
 
 def adopt_advice(path: Path) -> str:
-    """What to do where a folder is not as its graph.json says."""
-    return f"if you changed it, run `kgrec adopt {path}`, else {REMEDY}"
+    """What to do if a folder does not agree with its graph.json."""
+    return f"if you changed it, run `kgrec adopt {path}`; otherwise {REMEDY}"
 
 
 def _wrong(
     file: Path | str, what: str, kind: str, *, column: str | None = None, value: str | None = None
 ) -> KgrecError:
-    """The error that says `what` of a file."""
+    """The error with the message `what` about a file."""
     return KgrecError(Fault(what, str(file), None, column, value, kind, file_is="subject"))
 
 
@@ -212,17 +210,17 @@ def _verify(path: Path, hashes: Mapping[str, Any]) -> None:
     for name in hashes:
         wanted, file = place.text(hashes, name), path / name
         if not is_inside(name):
-            what = f"lists the file {name!r}, which is none of this folder; it is altered: {REMEDY}"
+            what = f"lists the file {name!r}, which is outside of this folder, so it was altered; {REMEDY}"
             raise _wrong(path / "graph.json", what, "altered file", value=name)
         if not file.exists():
-            raise _wrong(path, f"lacks its file {name}; build the graph again", "missing file", value=name)
+            raise _wrong(path, f"lacks its file {name}; {REMEDY}", "missing file", value=name)
         if file.is_file() and file_hash(file) != wanted:
             what = f"is truncated or altered: its hash is not the one in graph.json; {adopt_advice(path)}"
             raise _wrong(file, what, "altered file")
 
 
 def _read_table(file: Path) -> pa.Table:
-    """A Parquet file, or a folder of parts in the order of their names."""
+    """Reads a Parquet file, or a folder of Parquet files in the order of their names."""
     if not file.exists():
         name = f"{file.parent.name}/{file.name}"
         raise _wrong(file.parent.parent, f"lacks its file {name}; build the graph again", "missing file", value=name)
@@ -241,7 +239,7 @@ def _columns(table: pa.Table, wanted: Iterable[str], file: str) -> None:
 
 
 def read_features(table: pa.Table, features: Mapping[str, FeatureSchema], file: str) -> dict[str, Feature]:
-    """The features that a table has columns of. Raises KgrecError where one is missing or does not fit its kind."""
+    """The features in a table's columns. Raises KgrecError if a column is missing or does not fit its kind."""
     _columns(table, features, file)
     return {name: Feature.from_arrow(table[name], feature) for name, feature in features.items()}
 
@@ -251,7 +249,7 @@ def _read_nodes(path: Path, name: str, schema: Schema) -> NodePart:
     table = _read_table(path / file)
     _columns(table, ["id"], file)
     if len(table) != schema.nodes[name].count:
-        what = f"has {len(table)} rows, graph.json says {schema.nodes[name].count}; {adopt_advice(path)}"
+        what = f"has {len(table)} rows, but graph.json says {schema.nodes[name].count}; {adopt_advice(path)}"
         raise _wrong(path / file, what, "wrong length")
     label = table["label"] if "label" in table.column_names else None
     return NodePart(
@@ -267,9 +265,9 @@ def _read_edges(path: Path, edge: EdgeType, schema: Schema, nodes: Mapping[str, 
 
 
 def edge_part(table: pa.Table, edge: EdgeType, schema: Schema, nodes: Mapping[str, NodePart], file: str) -> EdgePart:
-    """The edges of a table that has the columns of an edge file. file: its name, for messages.
+    """The edges of a table with the columns of an edge file. file: its name, for messages.
 
-    Raises KgrecError where a column is missing or has another type, UnknownName for external ids that are not known.
+    Raises KgrecError if a column is missing or has the wrong type, UnknownName for unknown external ids.
     """
     _columns(table, ["source", "target"], file)
     time = weight = None
@@ -290,7 +288,7 @@ def edge_part(table: pa.Table, edge: EdgeType, schema: Schema, nodes: Mapping[st
 
 
 def _weights(column: pa.ChunkedArray, file: str) -> np.ndarray:
-    """float32 [E], NaN where there is none."""
+    """Weights, float32 [E], NaN for a missing one."""
     if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type) or pa.types.is_null(column.type)):
         what = f"has a column 'weight' of type {column.type}; numbers are wanted"
         raise _wrong(file, what, "bad number", column="weight", value=str(column.type))
@@ -298,33 +296,34 @@ def _weights(column: pa.ChunkedArray, file: str) -> np.ndarray:
 
 
 def _local_numbers(column: pa.Array | pa.ChunkedArray, node: NodePart, file: str) -> np.ndarray:
-    """Row numbers as they are; another engine may have written external ids, which are looked up."""
+    """Local numbers of a column: integers are row numbers; other values are external ids, which are looked up."""
     if column.null_count:
-        raise _wrong(file, f"has {column.null_count} empty ids or numbers; none may be empty", "missing value")
+        raise _wrong(file, f"has {column.null_count} empty ids or numbers; fill them in", "missing value")
     if pa.types.is_integer(column.type):
         return column.to_numpy()
     return node.vocabulary.numbers(column, what=f"id of {file}").numpy()
 
 
 def split_codes(table: pa.Table, file: Path) -> np.ndarray:
-    """The parts of a published split, int8 [target edges]. Raises KgrecError where it names other parts."""
+    """The parts of a published split, int8 [target edges]. Raises KgrecError for a part that is not train, valid or
+    test."""
     _columns(table, ["part"], file.name)
     column = table["part"].combine_chunks()
     codes = pc.index_in(texts_of(column, f"the column 'part' of {file.name}"), value_set=pa.array(PARTS))
     if codes.null_count:
-        raise _wrong(file, f"has parts other than {', '.join(PARTS)}", "bad split", column="part")
+        raise _wrong(file, f"has parts other than {', '.join(PARTS)}; use these names", "bad split", column="part")
     return codes.to_numpy().astype(np.int8)
 
 
 def candidate_lists(table: pa.Table, schema: Schema, nodes: Mapping[str, NodePart], file: Path) -> Candidates:
-    """The lists of items of a table with `user` and `items`. Raises KgrecError where a column is missing, UnknownName
-    for external ids that are not known."""
+    """The lists of candidates in a table with the columns `user` and `items`. Raises KgrecError if a column is missing,
+    UnknownName for unknown external ids."""
     if schema.target is None:
-        what = "lists candidates, and graph.json names no target relation that they are of"
+        what = "lists candidates, but graph.json names no target relation that they could belong to; name it as target"
         raise _wrong(file, what, "bad schema")
     _columns(table, ["user", "items"], file.name)
     if not is_lists(table["items"].type) or table["items"].null_count:
-        what = f"has a column 'items' of type {table['items'].type}; lists of items are wanted, and none may be missing"
+        what = f"has a column 'items' of type {table['items'].type}; a list of items is wanted in every row"
         raise _wrong(file.name, what, "bad id", column="items")
     user = _local_numbers(table["user"], nodes[schema.target[0]], file.name).astype(np.int64)
     order = np.argsort(user, kind="stable")

@@ -1,4 +1,4 @@
-"""External ids and local numbers, in both directions."""
+"""Vocabularies: they map external ids of nodes to local numbers, and back."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from kgrec.errors import BadData, UnknownName, some
 
 
 def as_strings(values: object, name: str = "id") -> pa.Array:
-    """Any column of ids as one pyarrow string array, each the text of its value: `007` stays `007`, 7 becomes `7`.
-    name: of the column, for messages.
+    """Converts any column of ids to a pyarrow string array: the text `007` stays `007`, the number 7 becomes `7`. name:
+    the column's name, for messages.
 
-    Raises BadData for values that have no one text: lists, bytes.
+    Raises BadData for values that cannot be written as one text: lists, bytes.
     """
     return texts_of_values(values, name)
 
@@ -47,20 +47,20 @@ class Vocabulary:
 
     @cached_property
     def index(self) -> pd.Index:
-        """The ids with a hash table. Raises BadData where an id stands twice."""
+        """The ids with a hash table. Raises BadData if an id occurs more than once."""
         index = pd.Index(self.id_array.to_numpy(zero_copy_only=False), dtype=object)
         if not index.is_unique:
             twice = index[index.duplicated()].unique()
-            what = f"ids stand more than once: {some(twice)}"
+            what = f"ids occur more than once: {some(twice)}"
             raise BadData(what, column="id", value=str(twice[0]), kind="duplicate")
         return index
 
     def find(self, ids: object) -> np.ndarray:
-        """int64 [n]: the local number of each id, -1 for one that is not known."""
+        """The local number of each id, -1 for an unknown one: int64 [n]."""
         return np.asarray(self.index.get_indexer(pd.Index(as_strings(ids).to_pylist(), dtype=object)), dtype=np.int64)
 
     def numbers(self, ids: object, what: str = "id") -> Tensor:
-        """LongTensor [n]: the local number of each id. Raises UnknownName with the ids that are not known."""
+        """The local number of each id: LongTensor [n]. Raises UnknownName with the unknown ids."""
         names = as_strings(ids)
         found = self.find(names)
         if (found < 0).any():
@@ -71,11 +71,11 @@ class Vocabulary:
         return torch.from_numpy(found)
 
     def ids(self, numbers: Sequence[int] | Tensor | np.ndarray | range) -> list[str]:
-        """The external ids of local numbers (those past the end are left out of a range)."""
+        """The external ids of local numbers. Of a range, numbers past the last node are left out."""
         return self.id_array.take(self._positions(numbers)).to_pylist()
 
     def labels(self, numbers: Sequence[int] | Tensor | np.ndarray | range) -> list[str]:
-        """What to show for local numbers: the label, or the id where there is none."""
+        """The labels of local numbers, to be shown to people; the id where there is no label."""
         ids = self.ids(numbers)
         if self.label_array is None:
             return ids
@@ -87,11 +87,13 @@ class Vocabulary:
         return pa.array(np.asarray(numbers, dtype=np.int64))
 
     def extended(self, ids: object, labels: object | None = None) -> Vocabulary:
-        """These ids after the present ones. Raises BadData where one is known already."""
+        """The vocabulary with these ids appended. Raises BadData for an id that it already has."""
         new = Vocabulary(ids, labels)
         known = [name for name, number in zip(new.id_array.to_pylist(), self.find(new.id_array)) if number >= 0]
         if known:
-            raise BadData(f"ids to add are known already: {some(known)}", value=known[0], kind="duplicate")
+            raise BadData(
+                f"new ids are already in the graph: {some(known)}; leave them out", value=known[0], kind="duplicate"
+            )
         all_ids = pa.concat_arrays([self.id_array, new.id_array])
         if self.label_array is None and new.label_array is None:
             return Vocabulary(all_ids)

@@ -1,4 +1,5 @@
-"""Samplers: graph to batches. Seeds say what one example is, stages add what a model wants to see."""
+"""Samplers turn a graph into batches. Seeds define what one example is; stages add what a model needs, such as
+negatives."""
 
 from kgrec._deprecation import renamed
 from kgrec.samplers.batch import Batch, Stream

@@ -1,4 +1,4 @@
-"""Every edge forwards and backwards, numbered as in `graph.both_ways()`, and never copied."""
+"""All edges read forwards and backwards, numbered as in `graph.both_ways()`, without copying them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from kgrec.graph.schema import EdgeType
 
 
 class Directions:
-    """The edges of `graph.both_ways()` by their positions there, read from the graph's own tensors.
+    """Gives the edges of `graph.both_ways()` by their positions there, read from the graph's own tensors.
 
-    Position p < E is the graph's edge p; E + p is the p-th edge of `outward` backwards: of the graph itself, or, where
-    it states the inverses of some relations, of its other relations. So whoever holds one number an edge, as attention
-    does, has a tensor [num_edges]. both=False: forwards only. Raises KgrecError where `both_ways` does.
+    Position p < E is edge p of the graph. Position E + p is the p-th edge of `outward`, read backwards. `outward` is
+    the graph itself, or, if the graph has inverses of some relations, the graph of its other relations. A value for
+    each edge, such as attention, is a tensor [num_edges]. both=False: forwards only. Raises KgrecError where
+    `both_ways` does.
 
     >>> import pandas as pd
     >>> rated = pd.DataFrame({"source": ["ann", "bob"], "target": ["Alien", "Brazil"]})
@@ -30,7 +31,7 @@ class Directions:
 
     def __init__(self, graph: Graph, both: bool = True) -> None:
         self.graph = graph
-        self.outward = graph.single() if both else None  #: what is read backwards
+        self.outward = graph.single() if both else None  #: the edges that are read backwards
         self.edge_types: list[EdgeType] = list(graph.two_way_edges() if both else graph.schema.edges)
         self.relation_ptr = graph.relation_ptr  #: as in `graph.both_ways()`
         if self.outward is not None:
@@ -38,12 +39,12 @@ class Directions:
 
     @property
     def num_relations(self) -> int:
-        """Number of edge types, those that are read backwards counted apart."""
+        """Number of edge types; reading one backwards counts as another type."""
         return len(self.edge_types)
 
     @property
     def num_edges(self) -> int:
-        """Number of edges, those that are read backwards counted apart."""
+        """Number of edges; reading one backwards counts as another edge."""
         return self.relation_ptr[-1]
 
     def relation(self, position: Tensor) -> Tensor:
@@ -53,7 +54,8 @@ class Directions:
         return torch.searchsorted(self.ptr, position.contiguous(), right=True) - 1
 
     def ends(self, position: Tensor) -> tuple[Tensor, Tensor]:
-        """Flat source and flat target of the edge at each position: backwards, those of the edge it reads, changed."""
+        """Flat source and flat target of the edge at each position. For an edge that is read backwards they are
+        swapped."""
         source, target = self.graph.edge_index[:, self.edge(position)]
         if self.num_edges > self.graph.num_edges:
             forwards = position < self.graph.num_edges
@@ -82,7 +84,7 @@ class Directions:
 
     @cached_property
     def _shift(self) -> Tensor:
-        """From a position to that of the edge it reads, by relation: LongTensor [num_relations]."""
+        """By relation, the difference between a position and that of the edge it reads: LongTensor [num_relations]."""
         assert self.outward is not None
         number = {edge: n for n, edge in enumerate(self.graph.edge_types)}
         read = [*self.graph.edge_types, *self.outward.edge_types]

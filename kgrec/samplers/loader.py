@@ -1,4 +1,4 @@
-"""Loaders: shuffle the seeds, cut them into batches, pass each through the stages."""
+"""Loaders: they shuffle the seeds, cut them into batches and pass each batch through the stages."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from kgrec._deprecation import renamed
 from kgrec.errors import KgrecError
 from kgrec.samplers.batch import Batch, Stream
 
-BLOCK = 65_536  #: examples that are drawn at once, where each is drawn for itself
+BLOCK = 65_536  #: examples that are sampled at once, where they do not depend on each other
 
 
 class Stage(Protocol):
-    """What adds to a batch what a model wants to see."""
+    """A step that adds something to a batch, such as negatives."""
 
     @property
     def by_example(self) -> bool:
-        """Whether each example is drawn for itself, so that several batches may be drawn at once."""
+        """Whether examples are sampled independently of each other, so that several batches may be sampled at once."""
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch: ...
 
 
 class Seeds(Protocol):
-    """What one example is."""
+    """The examples, and what one example is."""
 
     @property
     def device(self) -> torch.device:
-        """Where its tensors are."""
+        """The device of its tensors."""
 
     @property
     def by_example(self) -> bool:
-        """Whether a batch can be cut into smaller ones."""
+        """Whether a batch can be cut into smaller batches."""
 
     def __len__(self) -> int: ...
 
@@ -45,22 +45,22 @@ class Seeds(Protocol):
 
 
 class Batches(Protocol):
-    """What an objective is taken over: a Loader, or a CombinedLoader."""
+    """The batches of an objective: a Loader, or a CombinedLoader."""
 
     def __len__(self) -> int: ...
 
     def epoch(self, stream: Stream) -> Iterator[Any]:
-        """The batches of one epoch, in the order that the stream gives."""
+        """The batches of one epoch, in an order that depends on the stream."""
 
 
 class Loader:
     """Batches of seeds, each passed through the stages in order.
 
-    batch_size is of all processes together: a rank takes its share of every batch, and all ranks take the same number
-    of batches. Iterating gives a new epoch each time; `epoch(stream)` gives the batches of one that is named. prefetch:
-    so many batches are drawn ahead, by a thread, while one is in use; they are the same batches.
+    batch_size: examples of all processes together. Each rank takes its share of every batch, and all ranks take the
+    same number of batches. Each iteration over the loader is a new epoch; `epoch(stream)` gives the batches of a chosen
+    epoch. prefetch: number of batches that a thread samples ahead while one is in use; the batches are the same.
 
-    Raises KgrecError where batch_size or prefetch is too small.
+    Raises KgrecError if batch_size or prefetch is too small.
 
     >>> import pandas as pd
     >>> from kgrec.graph import Graph
@@ -77,7 +77,7 @@ class Loader:
         if batch_size < 1:
             raise KgrecError(f"batch_size is {batch_size}, 1 or more is wanted")
         if prefetch < 0:
-            raise KgrecError(f"prefetch is {prefetch} batches, 0 (none are drawn ahead) or more is wanted")
+            raise KgrecError(f"prefetch is {prefetch} batches; 0 (no batches are sampled ahead) or more is wanted")
         self.seeds, self.stages, self.batch_size = seeds, stages, batch_size
         self.seed, self.shuffle, self.prefetch = seed, shuffle, prefetch
         self._next_epoch = 0
@@ -91,7 +91,7 @@ class Loader:
         return self.epoch(Stream(seed=self.seed, epoch=self._next_epoch))
 
     def epoch(self, stream: Stream) -> Iterator[Batch]:
-        """The batches of one epoch, objective and rank: always the same for the same stream."""
+        """The batches of one epoch; the same stream always gives the same batches."""
         batches = self._drawn(stream)
         return _ahead(batches, self.prefetch) if self.prefetch else batches
 
@@ -107,7 +107,8 @@ class Loader:
             yield from batch.split(size) if at_once else (batch,)
 
     def _order(self, stream: Stream) -> Tensor:
-        """This rank's seeds in order. A short last round is filled up from the start: all ranks have as many."""
+        """This rank's seeds in order. Where they cannot be shared out evenly, some seeds from the start are repeated,
+        so that all ranks have the same number."""
         number, device = len(self.seeds), self.seeds.device
         if self.shuffle:
             order = torch.randperm(number, generator=stream.generator(device, shared=True), device=device)
@@ -120,9 +121,9 @@ class Loader:
 
 
 def _ahead(batches: Iterator[Batch], number: int) -> Iterator[Batch]:
-    """The same batches, of which so many are drawn by one thread before they are asked for.
+    """The same batches; a thread samples `number` of them ahead.
 
-    An error there is raised where its batch was to be. The thread ends with the batches, or when this is closed.
+    An error in the thread is raised in place of its batch. The thread ends with the batches, or when this is closed.
     """
     with ThreadPoolExecutor(1, "prefetch") as thread:
         drawn = deque(thread.submit(next, batches, None) for _ in range(number))
@@ -136,7 +137,8 @@ def _ahead(batches: Iterator[Batch], number: int) -> Iterator[Batch]:
 
 
 class CombinedLoader:
-    """Two streams as one, as long as the first: the second goes round, or ends early, to keep pace (joint losses)."""
+    """Pairs of batches of two loaders, for joint losses. It is as long as the first loader; the second one starts
+    again, or stops early, to match it."""
 
     def __init__(self, first: Loader, second: Loader) -> None:
         self.first, self.second = first, second
@@ -150,9 +152,10 @@ class CombinedLoader:
         return self.epoch(Stream(seed=self.first.seed, epoch=self._next_epoch))
 
     def epoch(self, stream: Stream) -> Iterator[tuple[Batch, Batch]]:
-        """The pairs of one epoch; where the second goes round, each round is shuffled and drawn anew."""
+        """The pairs of batches of one epoch. Each time the second loader starts again, it is shuffled and sampled
+        anew."""
         if not len(self.second):
-            raise KgrecError("the second of two streams is empty; it has nothing to go round")
+            raise KgrecError("the second loader has no examples, so there are no pairs of batches; give it some edges")
         rounds = (self.second.epoch(stream.inner(number)) for number in itertools.count())
         return zip(self.first.epoch(stream), itertools.chain.from_iterable(rounds))
 

@@ -1,4 +1,4 @@
-"""Steps of a path that are hidden, to be filled in from what is on both sides of them."""
+"""Masking: steps of a path are hidden, and a model predicts them from the steps on both sides."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from kgrec.samplers.batch import Batch
 
 
 class Masked:
-    """Stage: hides steps of the paths of `Sequences(..., shift=False)`, which are then the only targets (the cloze task
-    of BERT4Rec, Sun et al. 2019, sec. 3.6).
+    """Stage: hides steps of the paths of `Sequences(..., shift=False)`. Only the hidden steps are targets (the cloze
+    task of BERT4Rec, Sun et al. 2019, sec. 3.6).
 
-    `batch.masked` says which steps are hidden: there `history` is graph.pad, so that no model sees the answer by
-    mistake, and `tail` is the answer; elsewhere `tail` is graph.pad. A model puts a learned vector in a hidden step's
-    place. There is no node number for it.
+    `batch.masked` marks the hidden steps. There, `history` is graph.pad, so that no model sees the answer by mistake,
+    and `tail` is the answer. Elsewhere, `tail` is graph.pad. A model represents a hidden step by a learned vector; it
+    has no node number.
 
-    probability: with which each target is hidden; of a path at least one is. last_only: in this share of the paths the
-    last target alone is hidden, as when a model is asked for what comes next.
+    probability: probability that a target is hidden; at least one target of each path is. last_only: share of the paths
+    in which only the last target is hidden, as when recommending the next item.
 
     >>> import pandas as pd
     >>> from kgrec.samplers import Loader, Sequences
@@ -33,22 +33,24 @@ class Masked:
     >>> batch.history.tolist(), batch.masked.tolist(), batch.tail.tolist()
     ([[1, 2, 4]], [[False, False, True]], [[4, 4, 3]])
 
-    Raises KgrecError for a share that is none, and where a batch has no paths without a shift.
+    Raises KgrecError for values outside their range, and for batches of other seeds.
     """
 
     by_example = True
 
     def __init__(self, graph: Graph, probability: float = 0.2, *, last_only: float = 0.0) -> None:
         if not 0 < probability < 1:
-            raise KgrecError(f"masked: probability is {probability}, a number between 0 and 1 is wanted")
+            raise KgrecError(f"masked: probability is {probability}; a number between 0 and 1 is wanted")
         if not 0 <= last_only <= 1:
-            raise KgrecError(f"masked: last_only is {last_only}, a share from 0 to 1 is wanted")
+            raise KgrecError(f"masked: last_only is {last_only}; a share from 0 to 1 is wanted")
         self.pad, self.probability, self.last_only = graph.pad, probability, last_only
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
         is_target = batch.tail != self.pad
         if batch.history is None or not torch.equal(batch.tail[is_target], batch.history[is_target]):
-            raise KgrecError("Masked hides steps of a path; the seeds that it wants are Sequences(..., shift=False)")
+            raise KgrecError(
+                "Masked hides steps of sequences, but the batch has none; use it with Sequences(..., shift=False)"
+            )
         masked = self._draw(is_target, generator)
         return replace(
             batch,
@@ -58,11 +60,11 @@ class Masked:
         )
 
     def _draw(self, is_target: Tensor, generator: torch.Generator) -> Tensor:
-        """Which steps are hidden, BoolTensor [B, L]; is_target: BoolTensor [B, L], some in each row."""
+        """The steps to hide, BoolTensor [B, L]. is_target: BoolTensor [B, L], with at least one target in each row."""
         draw = torch.rand(is_target.shape, generator=generator, device=is_target.device)
         draw = draw.masked_fill(~is_target, 2.0)
         masked = draw < self.probability
-        masked.scatter_(1, draw.argmin(1, keepdim=True), True)  # one in each path at least
+        masked.scatter_(1, draw.argmin(1, keepdim=True), True)  # at least one in each path
         if self.last_only:
             row = torch.rand(len(draw), generator=generator, device=draw.device) < self.last_only
             place = torch.arange(draw.shape[1], device=draw.device)

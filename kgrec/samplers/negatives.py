@@ -1,4 +1,4 @@
-"""Negatives: tails that are drawn beside the true one."""
+"""Negatives: tails that are sampled to be compared with the true tail."""
 
 from __future__ import annotations
 
@@ -13,21 +13,24 @@ from kgrec.graph import Graph
 from kgrec.memory import must_fit
 from kgrec.samplers.batch import Batch
 
-NUMBERS = 20  #: bytes of a negative: its node, its probability, and whether it is known
+NUMBERS = 20  #: bytes of a negative: its node, its log-probability, and whether it is a known edge
 
 
 class Negatives:
-    """Stage: for each true tail draws `count` nodes of the tail's own type, with their log-probabilities.
+    """Stage: samples `count` nodes of the tail's type for each true tail, with their log-probabilities.
 
-    alpha: 0 draws uniformly, else in proportion to (edges into the node in `graph`) ** alpha (1: as in-batch negatives
-    come; .75: word2vec). shared: one draw of [count] serves the whole batch. reject: a graph whose edges from the head
-    are not drawn, whatever their relation; where it has the same several relations as `graph` and a batch says each
-    example's, only those of the example's own are not (filtered negatives, Bordes et al. 2013, sec. 4.1). A draw that
-    is one is drawn again, up to `rounds` times, so a head that knows everything keeps its last. Withheld nodes (cold
-    items of a split) are never drawn, nor, where the graph's target joins nodes of one type, is the head itself; in a
-    draw that a batch shares each head is for the loss to leave out.
+    alpha: 0 samples uniformly, otherwise in proportion to (number of edges into the node in `graph`) ** alpha; 1 is the
+    distribution of in-batch negatives, .75 that of word2vec. shared: one sample [count] serves the whole batch.
 
-    Raises KgrecError for settings that exclude each other.
+    reject: a graph whose edges are not sampled: no tail that the head has an edge to, by any relation. If it has the
+    same several relations as `graph` and the batch names each example's relation, only edges of that relation are
+    rejected (filtered negatives, Bordes et al. 2013, sec. 4.1). A rejected draw is drawn again, up to `rounds` times;
+    so a head with edges to all nodes keeps its last draw.
+
+    Withheld nodes (cold items of a split) are never sampled. If the graph's target joins nodes of one type, the head
+    itself is never sampled either; with `shared` the loss must leave it out.
+
+    Raises KgrecError for settings that do not go together.
     """
 
     def __init__(
@@ -41,19 +44,23 @@ class Negatives:
         rounds: int = 20,
     ) -> None:
         if count < 1:
-            raise KgrecError(f"negatives: count is {count}, 1 or more are wanted")
+            raise KgrecError(f"negatives: count is {count}; 1 or more is wanted")
         if shared and reject is not None:
-            raise KgrecError("negatives that a batch shares cannot be rejected for one head; leave out `reject`")
+            raise KgrecError(
+                "negatives that a whole batch shares cannot be rejected for single heads; leave out reject or shared"
+            )
         self.count, self.shared, self.reject, self.rounds = count, shared, reject, rounds
         self.device, self.by_example = graph.device, not shared
-        self.not_own = graph.same_ends and not shared  #: whether a head is left out of its own draws
+        self.not_own = graph.same_ends and not shared  #: whether a head is never its own negative
         self.by_triple = reject is not None and len(graph.edge_types) > 1 and reject.edge_types == graph.edge_types
         tail_types = dict.fromkeys(edge[2] for edge in graph.edge_types)
         starts = sorted(graph.range(name).start for name in tail_types)
         self.one_type = graph.range(next(iter(tail_types))) if len(tail_types) == 1 else None
         ranges = sorted(graph.ranges.values(), key=lambda r: r.start)
         if shared and self.one_type is None:
-            raise KgrecError(f"shared negatives need one type of tails; this graph has {len(starts)}")
+            raise KgrecError(
+                f"shared negatives need tails of one node type, but this graph has {len(starts)}; leave out shared"
+            )
         self.starts = torch.tensor([r.start for r in ranges], device=self.device)
         self.stops = torch.tensor([r.stop for r in ranges], device=self.device)
         self.cumulative = None if alpha == 0 and graph.withheld is None else _cumulative(graph, alpha)
@@ -69,7 +76,7 @@ class Negatives:
         return replace(batch, negative=negative, log_q=self.log_probability(negative, low, high, own))
 
     def _bounds(self, tail: Tensor) -> tuple[Tensor | int, Tensor | int]:
-        """The flat range of each tail's type: two numbers, or two LongTensors [*S, 1]."""
+        """The flat range of each tail's node type, start and stop: two numbers, or two LongTensors [*S, 1]."""
         if self.one_type is not None:
             return self.one_type.start, self.one_type.stop
         kind = torch.searchsorted(self.starts, tail.clamp(max=int(self.stops[-1]) - 1), right=True) - 1
@@ -83,7 +90,8 @@ class Negatives:
         generator: torch.Generator,
         own: Tensor | None = None,
     ) -> Tensor:
-        """Nodes in proportion to their weights. own: LongTensor of the shape, one node each that is not drawn."""
+        """Draws nodes in proportion to their weights. own: LongTensor of this shape, for each draw one node that may
+        not be drawn."""
         if own is not None:
             return self._draw_others(own, low, high, generator)
         if self.cumulative is None and isinstance(low, int) and isinstance(high, int):
@@ -96,7 +104,7 @@ class Negatives:
         return torch.searchsorted(self.cumulative, point, right=True) - 1
 
     def _draw_others(self, own: Tensor, low: Tensor | int, high: Tensor | int, generator: torch.Generator) -> Tensor:
-        """The same without `own`, of which the others take the place."""
+        """Draws nodes other than `own`, in proportion to their weights."""
         uniform = torch.rand(own.shape, generator=generator, device=self.device, dtype=torch.float64)
         weight = self._own_weight(own, low, high)
         if self.cumulative is None:
@@ -109,8 +117,8 @@ class Negatives:
         return torch.searchsorted(self.cumulative, point, right=True) - 1
 
     def _own_weight(self, own: Tensor, low: Tensor | int, high: Tensor | int) -> Tensor:
-        """What each of these nodes weighs among those of a range, DoubleTensor like `own`: 0 where it is none of them,
-        or the only one that weighs anything."""
+        """The weight of each of these nodes within its range: DoubleTensor like `own`. It is 0 for a node outside the
+        range, and for the only node with a weight, which cannot be left out."""
         if self.cumulative is None:
             weight, total = torch.ones_like(own, dtype=torch.float64), high - low
         else:
@@ -142,14 +150,15 @@ class Negatives:
         return flat.reshape(negative.shape)
 
     def _is_known(self, head: Tensor, relation: Tensor | None, tail: Tensor) -> Tensor:
-        """Whether each of a head's tails [n, K] is one that must not be drawn. BoolTensor [n, K]."""
+        """Whether each of the tails [n, K] must not be drawn for its head. BoolTensor [n, K]."""
         assert self.reject is not None
         if relation is None or not self.by_triple:
             return self.reject.is_edge(head, tail)
         return self.reject.is_triple(head, relation, tail)
 
     def log_probability(self, node: Tensor, low: Tensor | int, high: Tensor | int, own: Tensor | None = None) -> Tensor:
-        """log q of drawn nodes, before rejection. own: as it was left out. FloatTensor like `node`."""
+        """The log-probability of each drawn node, before rejection: FloatTensor like `node`. own: the nodes that were
+        left out."""
         if self.cumulative is None:
             size = torch.as_tensor(high - low, dtype=torch.float32, device=self.device)
             if own is not None:
@@ -163,7 +172,7 @@ class Negatives:
 
 
 def _cumulative(graph: Graph, alpha: float) -> Tensor:
-    """Sums of the weights of all nodes before each node: float64 [N + 1]."""
+    """For each node the sum of the weights of all nodes before it: float64 [N + 1]."""
     weight = torch.ones(graph.num_nodes, dtype=torch.float64, device=graph.device)
     if alpha != 0:
         weight = torch.bincount(graph.tail, minlength=graph.num_nodes).double() ** alpha
@@ -171,6 +180,6 @@ def _cumulative(graph: Graph, alpha: float) -> Tensor:
         weight[graph.withheld] = 0.0
     if not weight.sum().isfinite():
         raise KgrecError(
-            f"negatives: alpha is {alpha:g}, and popularity to its power is beyond numbers; take 1 or less"
+            f"negatives: alpha is {alpha:g}, so popularity ** alpha is too large for a number; use 1 or less"
         )
     return torch.cat([weight.new_zeros(1), weight.cumsum(0)])

@@ -1,4 +1,5 @@
-"""Compiled neighbor sampling on the CPU: a loop over the nodes to expand, whose cost does not depend on the graph."""
+"""Compiled neighbor sampling on the CPU. It loops over the nodes to expand; its cost does not depend on the size of the
+graph."""
 
 from __future__ import annotations
 
@@ -6,15 +7,15 @@ import numba
 import numpy as np
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-SCANNED = 32  #: so many draws are compared one by one; more of them go into a table
-LIST = 8  #: a row with excluded edges is read whole where it has less than so many times the edges wanted
+SCANNED = 32  #: up to this many draws are compared one by one; more are looked up in a hash table
+LIST = 8  #: a row with excluded edges is read whole if it has at most this many times the edges wanted
 
-Rows = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  #: of a CSR: ptr, edge, other; and time by edge
+Rows = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  #: a CSR's ptr, edge and other; and time by edge
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
 def _below(state: np.ndarray, bound: int) -> np.int64:
-    """A number in 0 .. bound - 1, bound < 2 ** 31, each as likely (splitmix64; Lemire 2019). Moves `state` [1] on."""
+    """A uniform random number in 0 .. bound - 1, bound < 2 ** 31 (splitmix64; Lemire 2019). Advances `state` [1]."""
     limit = np.uint64(bound)
     while True:
         state[0] += GOLDEN
@@ -29,8 +30,8 @@ def _below(state: np.ndarray, bound: int) -> np.int64:
 
 @numba.njit(nogil=True, cache=True, inline="always")
 def _slot(table: np.ndarray, key: int) -> np.int64:
-    """Where a key stands in an open table, or the free place where it is to stand. table: int64 [2 ** n, 2], pairs of
-    a key, -1 where free, and a value."""
+    """The row of a key in a hash table, or the free row where it belongs (open addressing). table: int64 [2 ** n, 2],
+    pairs of a key, -1 if the row is free, and a value."""
     mask = np.int64(len(table) - 1)
     word = np.uint64(key) * GOLDEN
     place = np.int64(word ^ (word >> np.uint64(32))) & mask
@@ -41,7 +42,7 @@ def _slot(table: np.ndarray, key: int) -> np.int64:
 
 @numba.njit(nogil=True, cache=True)
 def _table(number: int) -> np.ndarray:
-    """A free table for so many keys: int64 [at least twice as many, 2]."""
+    """An empty hash table for `number` keys: int64 [at least twice as many, 2]."""
     size = 16
     while size < 2 * number:
         size *= 2
@@ -59,7 +60,7 @@ def _doubled(table: np.ndarray) -> np.ndarray:
 
 @numba.njit(nogil=True, cache=True)
 def _grown(values: np.ndarray, number: int) -> np.ndarray:
-    """The same values with room for so many at least."""
+    """The same values in an array with room for at least `number`."""
     if number <= len(values):
         return values
     larger = np.empty(max(number, 2 * len(values)), values.dtype)
@@ -69,7 +70,7 @@ def _grown(values: np.ndarray, number: int) -> np.ndarray:
 
 @numba.njit(nogil=True, cache=True, inline="always")
 def _is_new(position: int, drawn: np.ndarray, count: int, seen: np.ndarray) -> bool:
-    """Whether a position is not among those drawn; it is to be the next, so the table learns it."""
+    """Whether a position has not been drawn yet. If so, it is added to the table, because it will be the next draw."""
     if len(seen) == 0:
         known = False
         for earlier in range(count):
@@ -84,7 +85,7 @@ def _is_new(position: int, drawn: np.ndarray, count: int, seen: np.ndarray) -> b
 
 @numba.njit(nogil=True, cache=True, inline="always")
 def _draw(degree: int, want: int, drawn: np.ndarray, seen: np.ndarray, state: np.ndarray) -> None:
-    """`want` of `degree` positions, every set as likely (Floyd's algorithm, Bentley and Floyd 1987)."""
+    """Draws `want` of `degree` positions; all sets are equally likely (Floyd's algorithm, Bentley and Floyd 1987)."""
     for count in range(want):
         last = degree - want + count
         position = _below(state, last + 1)
@@ -97,7 +98,7 @@ def _draw(degree: int, want: int, drawn: np.ndarray, seen: np.ndarray, state: np
 
 @numba.njit(nogil=True, cache=True)
 def _is_among(values: np.ndarray, value: int) -> bool:
-    """Whether a value is one of these, which rise."""
+    """Whether a value is among these, which are ascending."""
     place = np.searchsorted(values, value)
     return bool(place < len(values) and values[place] == value)
 
@@ -112,11 +113,11 @@ def _draw_allowed(
     seen: np.ndarray,
     state: np.ndarray,
 ) -> np.ndarray:
-    """Up to `want` of the positions of a row whose other end is not excluded, every set as likely; -1: all of them.
+    """Draws up to `want` positions of a row whose other end is not excluded; all sets are equally likely. -1: all.
 
-    The other ends are those of edges into the node, then of edges out of it. A long row is drawn from until enough are
-    allowed. Where that takes long the row is read whole and drawn from anew: whether it does depends on how many are
-    excluded, not on which of the allowed ones are drawn, so sets stay as likely.
+    The other ends are first those of edges into the node, then those of edges out of it. From a long row, positions are
+    drawn until enough are allowed. If that takes too many draws, the row is read whole and drawn from again. This
+    depends only on how many are excluded, not on which allowed ones were drawn, so sets stay equally likely.
     """
     inward, degree = len(sources), len(sources) + len(targets)
     if want >= 0 and degree > LIST * want:
@@ -146,7 +147,7 @@ def _draw_allowed(
 
 @numba.njit(nogil=True, cache=True, inline="always")
 def _degree_before(rows: Rows, node: int, cut: int) -> int:
-    """How many edges of a node's row are before a time; rows are in order of time."""
+    """How many edges in a node's row are before a time. Rows are in order of time."""
     low, high = rows[0][node], rows[0][node + 1]
     while low < high:
         middle = (low + high) >> 1
@@ -159,7 +160,7 @@ def _degree_before(rows: Rows, node: int, cut: int) -> int:
 
 @numba.njit(nogil=True, cache=True)
 def _degrees(rows: Rows, node: np.ndarray, example: np.ndarray, cut: np.ndarray) -> np.ndarray:
-    """How many edges of each node's row may be seen: int64 like `node`; none where there are no rows."""
+    """How many edges in each node's row may be used: int64 like `node`; 0 if there are no rows."""
     degree = np.zeros(len(node), np.int64)
     if len(rows[0]) == 0:
         return degree
@@ -173,7 +174,7 @@ def _degrees(rows: Rows, node: np.ndarray, example: np.ndarray, cut: np.ndarray)
 
 @numba.njit(nogil=True, cache=True, inline="always")
 def _part(ptr: np.ndarray, position: int) -> int:
-    """The last r with ptr[r] <= position: of which part a position is."""
+    """The part that contains a position: the last r with ptr[r] <= position."""
     low, high = 0, len(ptr) - 1
     while high - low > 1:
         middle = (low + high) >> 1
@@ -199,13 +200,14 @@ def neighborhood(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The k-hop neighborhoods of seeds: for every node first reached at hop h, fanouts[h] of its neighbors.
 
-    seed: int64 [S], distinct. seed_example: int64 [S], rising, where every example has a neighborhood of its own, and
-    int64 [0] where they share one. cut: int64 [examples], only edges before that time; [0]: all. inward, outward: the
-    edges to read from their targets and from their sources, a row each; an outward ptr of [0]: inward only. Excluded
-    of seed s are the neighbors excluded[excluded_ptr[s] : excluded_ptr[s + 1]], rising.
+    seed: int64 [S], distinct. seed_example: int64 [S], ascending, if every example has its own neighborhood; int64 [0]
+    if all share one. cut: int64 [examples], only edges before this time; [0]: all edges. inward, outward: the edges in
+    rows by their targets and by their sources; an outward ptr of [0]: inward only. The excluded neighbors of seed s are
+    excluded[excluded_ptr[s] : excluded_ptr[s + 1]], ascending.
 
-    Returns node int64 [n], example int64 [n] or [0], nodes after each hop int64 [k + 1], edges after each hop
-    int64 [k], ptr int64 [targets + 1], and of each edge the local source, the relation, and the position, int64 [e].
+    Returns node int64 [n], example int64 [n] or [0], the number of nodes after each hop int64 [k + 1], the number of
+    edges after each hop int64 [k], ptr int64 [targets + 1], and for each edge the row of its source, its relation and
+    its position, int64 [e].
     """
     state = np.array([seed_of_draws], np.uint64)
     apart, both = len(seed_example) > 0, len(outward[0]) > 0
@@ -225,7 +227,7 @@ def neighborhood(
         fanout, last = fanouts[hop], number
         in_degree = _degrees(inward, node[first:last], example[first:last], cut)
         out_degree = _degrees(outward, node[first:last], example[first:last], cut)
-        most = widest = 0  # edges of the hop, and of one node where not all are taken
+        most = widest = 0  # most edges of the hop; most edges of a node that is sampled
         for row in range(last - first):
             degree = in_degree[row] + out_degree[row]
             count = degree if fanout < 0 else min(degree, fanout)

@@ -1,4 +1,4 @@
-"""The neighborhood of a batch: nodes around seeds and the edges between them, hop by hop."""
+"""The sampled neighborhood of a batch: the nodes around its seeds and the edges between them, hop by hop."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Neighborhood:
-    """Nodes around seeds, and for each node that was reached before the last hop edges into it, in CSR form.
+    """Nodes around seeds, and the sampled edges into each node that was reached before the last hop, in CSR form.
 
-    Nodes are known by their rows in `node`: seeds first, rising, then nodes by the hop at which they were first
-    reached. Targets are all nodes but those first reached at the last hop; edges of target t are ptr[t] to ptr[t + 1].
+    A node is identified by its row in `node`: seeds first, ascending, then the others in the order of the hop at which
+    they were first reached. Targets are all nodes except those that were first reached at the last hop. The edges into
+    target t are ptr[t] to ptr[t + 1].
     """
 
-    directions: Directions  #: of which graph, forwards or in both directions
+    directions: Directions  #: the graph, read forwards or in both directions
     node: Tensor  #: LongTensor [n], flat
-    hops: tuple[int, ...]  #: [k + 1], nodes after each hop; hops[0] is the number of seeds
-    edges: tuple[int, ...]  #: [k + 1], edges after each hop; edges[0] is 0
+    hops: tuple[int, ...]  #: [k + 1], number of nodes after each hop; hops[0] is the number of seeds
+    edges: tuple[int, ...]  #: [k + 1], number of edges after each hop; edges[0] is 0
     ptr: Tensor  #: LongTensor [targets + 1]
     source: Tensor  #: LongTensor [e], rows of `node`
     relation: Tensor  #: LongTensor [e], number of the edge type, as in `graph.both_ways()`
     edge: Tensor  #: LongTensor [e], position in `graph.both_ways()`
-    example: Tensor | None = None  #: LongTensor [n], where every example has a neighborhood of its own
+    example: Tensor | None = None  #: LongTensor [n], the example of each node; None: all examples share the nodes
 
     @property
     def target(self) -> Tensor:
-        """The row of each edge's target, LongTensor [e], rising."""
+        """The row of each edge's target, LongTensor [e], ascending."""
         rows = torch.arange(len(self.ptr) - 1, device=self.node.device)
         return rows.repeat_interleave(self.ptr.diff(), output_size=len(self.edge))
 
@@ -58,10 +59,10 @@ class Neighborhood:
         return self.directions.graph.weight[self.directions.edge(self.edge)]
 
     def find(self, node: Tensor, example: Tensor | None = None) -> Tensor:
-        """Rows of seeds, LongTensor like `node`; -1 for what is no seed, as a pad.
+        """Rows of seeds, LongTensor like `node`; -1 for a node that is not a seed, such as graph.pad.
 
-        node: flat. example: whose, where each has a neighborhood of its own; None: node is [B, *], of examples 0 to
-        B - 1.
+        node: flat. example: the example of each node, if every example has its own neighborhood; None: node is [B, *],
+        for the examples 0 to B - 1.
         """
         key = node
         if self.example is not None:
@@ -81,13 +82,14 @@ class Neighborhood:
         return self.example[: self.hops[0]] * (self.directions.graph.num_nodes + 1) + seeds
 
     def trim(self, hops: int) -> Neighborhood:
-        """The neighborhood of the first so many hops, as slices of this one.
+        """The neighborhood of the first `hops` hops, as slices of this one.
 
-        Layer l = 1 .. k of a GNN reads `trim(k - l + 1)`: it has a vector for each of its nodes, and gives one for each
-        of its targets, which are the nodes of the next layer. Raises KgrecError where there are no such hops.
+        Layer l = 1 .. k of a GNN uses `trim(k - l + 1)`: its input is a vector for each node, its output a vector for
+        each target, and these targets are the nodes of the next layer. Raises KgrecError for a number of hops that is
+        not 1 to k.
         """
         if not 1 <= hops < len(self.hops):
-            raise KgrecError(f"a neighborhood of {len(self.hops) - 1} hops has no first {hops}; 1 or more are wanted")
+            raise KgrecError(f"trim: hops is {hops}, but this neighborhood has hops 1 to {len(self.hops) - 1}")
         nodes, edges = self.hops[hops], self.edges[hops]
         return replace(
             self,
@@ -108,13 +110,14 @@ class Neighborhood:
         return torch.searchsorted(torch.tensor(starts, device=self.node.device), self.node, right=True) - 1
 
     def nodes_by_type(self) -> Iterator[tuple[str, range, Tensor]]:
-        """Of each node type: its name, its flat numbers, and the rows that are of it, LongTensor, rising."""
+        """For each node type: its name, its flat numbers, and the rows of its nodes, LongTensor, ascending."""
         rows = _parts(self.kind, len(self.directions.graph.ranges))
         for (name, numbers), part in zip(self.directions.graph.ranges.items(), rows):
             yield name, numbers, part
 
     def edges_by_type(self) -> Iterator[tuple[EdgeType, int, Tensor]]:
-        """Of each edge type: its name, the position of its first edge, and which edges are of it, LongTensor."""
+        """For each edge type: its name, the position of its first edge, and the positions of its edges here,
+        LongTensor."""
         yield from zip(
             self.directions.edge_types,
             self.directions.relation_ptr,
@@ -122,12 +125,12 @@ class Neighborhood:
         )
 
     def hetero(self) -> HeteroData:
-        """The neighborhood as PyG's HeteroData: of each node type `n_id` (local numbers) and the features that
-        `graph.data` has, of each edge type `edge_index`, `e_id` (positions in the type), `time` and `weight`."""
+        """The neighborhood as PyG's HeteroData. Each node type has `n_id` (local numbers) and the features of
+        `graph.data`; each edge type has `edge_index`, `e_id` (positions within the type), `time` and `weight`."""
         from torch_geometric.data import HeteroData
 
         data, whole, graph = HeteroData(), self.directions.graph.data, self.directions.graph
-        place = torch.empty_like(self.node)  # among the nodes of the type
+        place = torch.empty_like(self.node)  # position among the nodes of the type
         for name, numbers, rows in self.nodes_by_type():
             place[rows] = torch.arange(len(rows), device=rows.device)
             local = self.node[rows] - numbers.start
@@ -145,5 +148,5 @@ class Neighborhood:
 
 
 def _parts(number: Tensor, count: int) -> tuple[Tensor, ...]:
-    """Where each of 0 .. count - 1 stands in `number`, LongTensors, rising."""
+    """For each value 0 .. count - 1 its positions in `number`: LongTensors, ascending."""
     return number.argsort(stable=True).split(torch.bincount(number, minlength=count).tolist())

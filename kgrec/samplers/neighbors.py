@@ -1,4 +1,4 @@
-"""Neighbors: the k-hop neighborhood of a batch over all relations at once, drawn uniformly without replacement."""
+"""Neighbor sampling: the k-hop neighborhood of a batch over all relations, sampled uniformly without replacement."""
 
 from __future__ import annotations
 
@@ -16,23 +16,22 @@ from kgrec.samplers.batch import Batch
 from kgrec.samplers.directions import Directions
 from kgrec.samplers.neighborhood import Neighborhood
 
-FOREVER = torch.iinfo(torch.int64).max  #: a time that all edges are before
+FOREVER = torch.iinfo(torch.int64).max  #: a time that is after all edges
 
 
 class Neighbors:
-    """Stage: `neighborhood`, the nodes that are up to k edges away from a batch's heads, tails and negatives.
+    """Stage: adds `neighborhood`, the nodes that are up to k edges away from a batch's heads, tails and negatives.
 
-    Neighbors of a node are the sources of edges into it, of all relations together, and with both_ways also the targets
-    of edges out of it, by reverse edges that are numbered as in `graph.both_ways()` and never made. Of every node that
-    is first reached at hop h, `fanouts[h]` edges are drawn uniformly without replacement, all where it has no more; -1:
-    all.
+    The neighbors of a node are the sources of the edges into it, over all relations together. With both_ways they are
+    also the targets of the edges out of it; these backward edges are numbered as in `graph.both_ways()`, but never
+    stored. For every node that is first reached at hop h, `fanouts[h]` edges are sampled uniformly without replacement;
+    all edges if it has fewer, or if the fan-out is -1.
 
-    before: only edges strictly before the seed edge's time (and those without time) are seen, so every example has a
-    neighborhood of its own. exclude: edges between the two ends of a seed pair, head and tail, are not seen, in
-    whichever direction and of whichever relation, and draws are uniform over the others; with `before`, where each
-    example is apart, those of its own pair.
+    before: use only edges strictly before the seed edge's time, and edges without a time. Then every example has its
+    own neighborhood. exclude: do not use edges between the head and the tail of a seed pair, in either direction and of
+    any relation; sampling is uniform over the others. With `before`, only the example's own pair is excluded.
 
-    Raises KgrecError where a fan-out is neither -1 nor 1 or more.
+    Raises KgrecError for a fan-out that is neither -1 nor at least 1.
 
     >>> import pandas as pd
     >>> from kgrec.samplers import Edges, Loader
@@ -44,7 +43,7 @@ class Neighbors:
     ([0, 2, 1, 3], (2, 3, 4))
     """
 
-    by_example = False  # a batch shares its neighborhood
+    by_example = False  # the examples of a batch share a neighborhood
 
     def __init__(
         self,
@@ -58,7 +57,7 @@ class Neighbors:
         wrong = [fanout for fanout in fanouts if fanout < 1 and fanout != -1]
         if wrong or not len(fanouts):
             found = f"fan-outs are {list(fanouts)}" if wrong else "there are no fan-outs"
-            raise KgrecError(f"neighbors: {found}; one a hop is wanted, 1 or more, or -1 for all neighbors")
+            raise KgrecError(f"neighbors: {found}; give one for each hop: 1 or more, or -1 for all neighbors")
         self.graph, self.fanouts = graph, tuple(fanouts)
         self.before, self.exclude = before, exclude
         self.directions = Directions(graph, both=both_ways)
@@ -72,7 +71,7 @@ class Neighbors:
             seed, example, cut = torch.cat(nodes), None, None
         else:
             if batch.time is None:
-                raise KgrecError("neighbors before an edge's time want seeds that have one; these are no Edges")
+                raise KgrecError("neighbors with before=True need seeds that have a time, such as Edges")
             numbers = torch.arange(len(batch), device=batch.head.device)
             nodes, examples = [batch.head, tail], [numbers, whose]
             if batch.negative is not None:
@@ -93,25 +92,27 @@ class Neighbors:
         *,
         exclude: tuple[Tensor, Tensor] | None = None,
     ) -> Neighborhood:
-        """The neighborhood of these nodes (flat; pads are left out), LongTensor [S].
+        """The neighborhood of the given nodes, LongTensor [S], flat; graph.pad is left out.
 
-        time: LongTensor [S], where edges before one are asked for; every node is an example then. exclude: heads and
-        tails of pairs whose edges are not to be seen, LongTensors [P], which are seeds as well. Raises KgrecError where
-        times are missing, or not asked for, or come with pairs.
+        time: LongTensor [S], required with before=True; then every node is an example of its own. exclude: heads and
+        tails of pairs whose edges are not used, LongTensors [P]; they are seeds too. Raises KgrecError if times are
+        missing, are given without before=True, or are given together with pairs.
         """
         if self.before != (time is not None):
             raise KgrecError(
-                "neighbors with before=True want a time for each node" if self.before else "times want before=True"
+                "neighbors with before=True need a time for each node; pass time"
+                if self.before
+                else "neighbors use times only with before=True; set it, or leave out time"
             )
         if exclude is None:
             example = torch.arange(len(nodes), device=nodes.device) if self.before else None
             return self._around(nodes, generator, example, time, None)
         if self.before:
-            raise KgrecError("around nodes, each at its own time, no pairs are left out; the time leaves out theirs")
+            raise KgrecError("with before=True the times already leave out the pairs' edges; leave out exclude")
         return self._around(torch.cat([nodes, *exclude]), generator, None, None, (*exclude, exclude[0]))
 
     def _pairs(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Heads and tails of all true pairs, and the example each is of, LongTensors [P]; pads have none."""
+        """Heads and tails of all true pairs, and the example of each: LongTensors [P]. Padding makes no pair."""
         numbers = torch.arange(len(batch), device=batch.head.device)
         if batch.ptr is not None:
             whose = numbers.repeat_interleave(batch.ptr.diff())
@@ -131,12 +132,12 @@ class Neighbors:
         cut: Tensor | None,
         pairs: tuple[Tensor, Tensor, Tensor] | None,
     ) -> Neighborhood:
-        """Around distinct seeds: seed LongTensor [S]; example LongTensor [S] or None; cut LongTensor [examples] or
-        None; pairs: heads, tails and examples of the edges not to see, LongTensors [P]."""
+        """The neighborhood of the distinct seeds. seed: LongTensor [S]; example: LongTensor [S] or None; cut:
+        LongTensor [examples] or None; pairs: heads, tails and examples of the edges not to use, LongTensors [P]."""
         stride = self.graph.num_nodes + 1
         key = seed if example is None else example * stride + seed
         key = key[seed != self.graph.pad].unique()
-        excluded = key.new_empty(0)  # seed's row * stride + the other end, rising
+        excluded = key.new_empty(0)  # row of the seed * stride + the other end, ascending
         if pairs is not None and len(key):
             head, tail, whose = pairs
             first, second = (end if example is None else whose * stride + end for end in (head, tail))
@@ -190,7 +191,8 @@ class Neighbors:
 
     @cached_property
     def _rows(self) -> list[tuple[np.ndarray, ...]]:
-        """What the kernel reads of edges into nodes and, backwards, out of them; an empty ptr: none of these."""
+        """The kernel's input: rows of the edges into nodes, and rows of the edges out of nodes (empty ptr: not
+        used)."""
         sides = [(self.graph.csc, self.graph.time)]
         outward = self.directions.outward
         if outward is not None and outward.num_edges:
@@ -215,7 +217,7 @@ class Neighbors:
         stride = self.graph.num_nodes + 1
         node, owner = seed, example
         key = node if owner is None else owner * stride + node
-        number = torch.arange(len(seed), device=seed.device)  # rows of `key`, which is kept rising
+        number = torch.arange(len(seed), device=seed.device)  # rows of `key`, which is kept ascending
         hops, edges, first = [len(seed)], [0], 0
         counts, sources, positions = [], [], []
         for fanout in self.fanouts:
@@ -224,7 +226,7 @@ class Neighbors:
             row, other, position = self._draw(
                 front, None if whose is None or cut is None else cut[whose], fanout, excluded, generator
             )
-            excluded = excluded[:0]  # only seeds have any
+            excluded = excluded[:0]  # only edges of seeds are excluded
             wanted = other if whose is None else whose[row] * stride + other
             if len(wanted):
                 at = torch.searchsorted(key, wanted).clamp_(max=len(key) - 1)
@@ -250,7 +252,8 @@ class Neighbors:
     def _draw(
         self, front: Tensor, cut: Tensor | None, fanout: int, excluded: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Edges drawn for each node of `front` [n]: its place there, rising; the other end; the position."""
+        """Edges drawn for the nodes `front` [n]: the position of the node in `front`, ascending; the other end; the
+        edge's position."""
         stride, sides = self.graph.num_nodes + 1, self._sides
         start = torch.stack([csr.ptr[front] for csr, _, _ in sides])  # [sides, n]
         stop = torch.stack([csr.ptr[front + 1] for csr, _, _ in sides])
@@ -259,7 +262,7 @@ class Neighbors:
         degrees = stop - start
         degree = degrees.sum(0)
         want = degree if fanout == -1 else degree.clamp(max=fanout)
-        if len(excluded) and fanout != -1:  # so many more, for as many as are left out at most
+        if len(excluded) and fanout != -1:  # draw as many more as may have to be left out
             row, other = excluded // stride, excluded % stride
             count = self.graph.count_edges(other, front[row])
             if self.directions.outward is not None and self.directions.outward.num_edges:
@@ -278,7 +281,7 @@ class Neighbors:
             pair = row * stride + other
             found = torch.searchsorted(excluded, pair).clamp_(max=len(excluded) - 1)
             kept = (excluded[found] != pair).nonzero().squeeze(1)
-            if fanout != -1:  # of the others any `fanout`
+            if fanout != -1:  # keep any `fanout` of the allowed ones
                 kept = kept[torch.rand(len(kept), generator=generator, device=kept.device).argsort()]
                 kept = kept[row[kept].argsort(stable=True)]
                 size = torch.bincount(row[kept], minlength=len(front))
@@ -289,7 +292,8 @@ class Neighbors:
 
     @cached_property
     def _sides(self) -> list[tuple[CSR, Tensor, int]]:
-        """Edges into nodes and, backwards, out of them; their times; and what is added to make positions."""
+        """The edges into nodes, and the edges out of nodes if read backwards: for each a CSR, the edges' times, and the
+        offset of their positions."""
         outward = self.directions.outward
         sides = [(self.graph.csc, self.graph.time, 0)]
         if outward is not None and outward.num_edges:
@@ -298,7 +302,7 @@ class Neighbors:
 
 
 def _first_from(csr: CSR, time: Tensor, start: Tensor, stop: Tensor, cut: Tensor) -> Tensor:
-    """The first place of each row whose time is not before the cut: a binary search in all rows. LongTensor [n]."""
+    """The first place in each row whose time is not before the cut, by binary search in all rows. LongTensor [n]."""
     for _ in range(int((stop - start).max()).bit_length() if len(start) else 0):
         searching, middle = start < stop, (start + stop) // 2
         earlier = time[csr.edge[middle.clamp(max=len(csr.edge) - 1)]] < cut
@@ -308,9 +312,9 @@ def _first_from(csr: CSR, time: Tensor, start: Tensor, stop: Tensor, cut: Tensor
 
 
 def _positions(degree: Tensor, want: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """`want` of `degree` positions of each row, LongTensors [n], every set as likely (Floyd's algorithm in all rows).
+    """Draws `want` of `degree` positions in each row; all sets are equally likely (Floyd's algorithm in all rows).
 
-    Returns the row of each draw, rising, and the position.
+    degree, want: LongTensors [n]. Returns the row of each draw, ascending, and the position.
     """
     whole, device = want >= degree, degree.device
     row = torch.arange(len(degree), device=device)[whole].repeat_interleave(degree[whole])

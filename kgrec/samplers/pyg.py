@@ -1,4 +1,4 @@
-"""PyG's own NodeLoader and LinkLoader over these neighborhoods: no pyg-lib or torch-sparse is needed."""
+"""kgrec's neighbor sampling for PyG's own NodeLoader and LinkLoader; neither pyg-lib nor torch-sparse is needed."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from kgrec.samplers.neighbors import Neighbors
 
 
 class PyGSampler(BaseSampler):
-    """What `Neighbors` draws, for PyG's NodeLoader(data, node_sampler=...) and LinkLoader(data, link_sampler=...).
+    """The sampling of `Neighbors` for PyG's NodeLoader(data, node_sampler=...) and LinkLoader(data, link_sampler=...).
 
-    data is `graph.both_ways().data`, or with both_ways=False `graph.data`; the graph is on the CPU, where these loaders
-    sample. A fan-out counts neighbors of all relations together. before: each seed (of a pair, each end) has a
-    neighborhood of its own, of the edges strictly before its time, which the loader is given as `input_time` or
-    `edge_label_time`. exclude: edges between the two ends of a seed pair are not seen, in whichever direction and of
-    whichever relation. generator: None is torch's own, which `torch.manual_seed` sets, and each worker has its own.
+    data must be `graph.both_ways().data`, or with both_ways=False `graph.data`. The graph must be on the CPU, where
+    PyG's loaders sample. A fan-out counts the neighbors of all relations together. before: each seed (each end of a
+    pair) has its own neighborhood of edges strictly before its time; pass the times to the loader as `input_time` or
+    `edge_label_time`. exclude: edges between the two ends of a seed pair are not used, in either direction and of any
+    relation. generator: None uses torch's global one, which `torch.manual_seed` sets; each worker has its own.
 
-    Raises KgrecError where the graph is elsewhere, a fan-out is wrong, or before and exclude are both asked for.
+    Raises KgrecError if the graph is not on the CPU, a fan-out is wrong, or both before and exclude are set.
 
     >>> import pandas as pd
     >>> from torch_geometric.loader import NodeLoader
@@ -54,8 +54,8 @@ class PyGSampler(BaseSampler):
     ) -> None:
         if before and exclude:
             raise KgrecError(
-                "neighborhoods before a pair's time do not see its edge, and its two ends have one each, so that "
-                "`exclude` is for neighborhoods that the batch shares; leave out one of the two"
+                "with before=True a pair's edge is left out by its time already, so exclude=True does not apply; leave "
+                "out before or exclude"
             )
         if graph.device.type != "cpu":
             raise KgrecError(
@@ -65,22 +65,24 @@ class PyGSampler(BaseSampler):
         self.graph, self.before, self.exclude, self.generator = graph, before, exclude, generator
 
     def sample_from_nodes(self, index: NodeSamplerInput, **options: object) -> HeteroSamplerOutput:
-        """The neighborhood of nodes of one type, which come first, in the order given.
+        """The neighborhood of input nodes of one type; these come first, in the given order.
 
-        Raises KgrecError where a node is there twice, or times are missing or not asked for.
+        Raises KgrecError for a repeated node, and for times that are missing or given without before=True.
         """
         return node_sample(index, self._sample)
 
     def sample_from_edges(
         self, index: EdgeSamplerInput, neg_sampling: NegativeSampling | None = None
     ) -> HeteroSamplerOutput:
-        """The neighborhood of the ends of pairs and of PyG's own negatives; PyG's labels and indices of them.
+        """The neighborhood of the ends of the input pairs and of PyG's negatives, with PyG's labels and indices.
 
-        Raises KgrecError where times are missing or not asked for.
+        Raises KgrecError for times that are missing or given without before=True.
         """
         if self.before != (index.time is not None):
             raise KgrecError(
-                "before=True wants `edge_label_time` of the loader" if self.before else "times want before=True"
+                "before=True needs times; pass edge_label_time to the loader"
+                if self.before
+                else "times are used only with before=True; set it, or leave out edge_label_time"
             )
         source, _, target = index.input_type
         pairs = index.row + self.graph.range(source).start, index.col + self.graph.range(target).start
@@ -98,20 +100,21 @@ class PyGSampler(BaseSampler):
         time: Mapping[str, Tensor] | None,
         pairs: tuple[Tensor, Tensor] | None = None,
     ) -> HeteroSamplerOutput:
-        """seeds and time: by node type, LongTensors; pairs: flat ends of edges not to see, LongTensors [P]."""
+        """seeds, time: LongTensors by node type; pairs: flat ends of the edges not to use, LongTensors [P]."""
         nodes = torch.cat([local + self.graph.range(name).start for name, local in seeds.items()])
         times = None if time is None else torch.cat([time[name] for name in seeds])
         around = self.neighbors.around(nodes, self.generator or torch.default_generator, times, exclude=pairs)
         if around.hops[0] < len(nodes):
             raise KgrecError(
-                f"{len(nodes) - around.hops[0]} of {len(nodes)} input nodes of a batch are there again; neighborhoods "
-                "that it shares want distinct ones: sample input nodes without replacement, or ask for `before`"
+                f"{len(nodes) - around.hops[0]} of {len(nodes)} input nodes of a batch are repeated, but a shared "
+                "neighborhood needs distinct ones: sample input nodes without replacement, or set before=True"
             )
         return _output(around, around.find(nodes, torch.arange(len(nodes))))
 
 
 def _output(around: Neighborhood, first: Tensor) -> HeteroSamplerOutput:
-    """The neighborhood as PyG's loaders take it: of each type the rows `first` [seeds] first, in that order."""
+    """The neighborhood in the form of PyG's loaders. In each type, the rows `first` [seeds] come first, in this
+    order."""
     rank, place = torch.arange(len(around.node)), torch.empty_like(around.node)
     rank[first] = torch.arange(len(first))
     node, batch, num_nodes = {}, {}, {}
@@ -132,5 +135,5 @@ def _output(around: Neighborhood, first: Tensor) -> HeteroSamplerOutput:
 
 
 def _in_hops(rows: Tensor, ends: tuple[int, ...]) -> list[int]:
-    """How many of the rows, which rise, lie between each end and the next."""
+    """How many of the ascending rows lie between each end and the next."""
     return torch.searchsorted(rows, torch.tensor(ends)).diff().tolist()

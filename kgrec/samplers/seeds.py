@@ -1,4 +1,4 @@
-"""Seeds: what one example is."""
+"""Seeds: they define what one example is."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from kgrec.samplers.directions import Directions
 class Edges:
     """One example is one edge: interactions for matrix factorization, facts for TransR.
 
-    label: a numeric edge feature that becomes `batch.label`. both_ways: each edge also backwards, with ends changed,
-    and numbers of relations and edges as in `graph.both_ways()`, of which it gives the examples without making it.
-    Raises UnknownName where the graph's edges have no label of that name.
+    label: name of a numeric edge feature that becomes `batch.label`. both_ways: each edge is also an example backwards,
+    with its ends swapped; relations and edges are numbered as in `graph.both_ways()`, which is not built. Raises
+    UnknownName if the graph's edges have no feature of this name.
 
     >>> import pandas as pd
     >>> rated = pd.DataFrame({"source": ["ann", "bob"], "target": ["Alien", "Brazil"], "weight": [4.0, 5.0]})
@@ -60,13 +60,14 @@ def _labels(graph: Graph, name: str) -> Tensor:
 
 
 class Nodes:
-    """One example is a node of a type with all its neighbors: a sparse multi-hot row. Nodes without any are left out.
+    """One example is a node of a type with all its neighbors: a sparse multi-hot row. Nodes without neighbors are left
+    out.
 
-    For models that read whole rows (a full softmax, GAN from noise). Neighbors are the targets of the node's edges in
-    `graph`, so pass one relation: `Nodes(graph.only("rated"), "user")`. label: as in Edges, here [all neighbors].
+    It is for models that read whole rows (a full softmax, a GAN). Neighbors are the targets of the node's edges in
+    `graph`, so pass one relation: `Nodes(graph.only("rated"), "user")`. label: as in Edges; here [all neighbors].
     """
 
-    by_example = False  # neighbors of all examples stand in one row
+    by_example = False  # the neighbors of all examples are in one tensor
 
     def __init__(self, graph: Graph, node_type: str, label: str | None = None) -> None:
         nodes = graph.nodes(node_type)

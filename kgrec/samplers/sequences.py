@@ -1,4 +1,4 @@
-"""Behaviour as temporal edges: paths of users through time, and what each did before an edge."""
+"""Sequences: paths of users through their edges in time, and the history before an edge."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from kgrec.samplers.histories import Histories
 
 
 class Sequences:
-    """One example is a path of one head through its edges in time: `tail[l]` follows `history[l]`, so that every step
-    but the first is a target.
+    """One example is a path of one head through its edges in time. `tail[l]` follows `history[l]`, so every step except
+    the first is a target.
 
-    Rows are two numbers each into the time-sorted index of `graph`, so memory is O(paths) beside it; no prefix is
-    copied. A batch is as wide as its longest path.
+    A row is stored as two positions in the time-sorted index of `graph`, so memory is O(paths) besides the graph, and
+    nothing is copied. A batch is as wide as its longest path.
 
-    length: most steps L of a history. windows: a longer path becomes several rows, the last one full, so that each
-    target is there once; else its last `length` targets alone are. gap: seconds without an edge that end a path
-    (sessions); edges without a time are a path of their own then. targets: relations whose edges are to be predicted;
-    None: all. The other relations of `graph` are steps of the history alone, and `batch.behaviour` tells them apart.
-    shift: false for models that fill in hidden steps (see Masked): `tail[l]` is `history[l]` itself, the first step is
-    one of the targets, and rows are windows of `length` steps.
+    length: maximum number of steps L of a history. windows: a longer path becomes several rows, the last one full, so
+    that each target occurs once; false: only its last `length` targets are used. gap: a pause of more than this many
+    seconds ends a path (sessions); then edges without a time are a path of their own. targets: relations whose edges
+    are predicted; None: all. The other relations of `graph` are only steps of the history; `batch.behaviour` has each
+    step's relation. shift: false for models that fill in hidden steps (see Masked): `tail[l]` is `history[l]` itself,
+    the first step is a target too, and rows are windows of `length` steps.
 
     >>> import pandas as pd
     >>> rows = [("ann", "a", 1), ("ann", "b", 2), ("ann", "c", 3), ("bob", "b", 1), ("bob", "a", 9)]
@@ -37,7 +37,7 @@ class Sequences:
     >>> Sequences(graph, length=3, shift=False)[torch.tensor([0, 1])].history.tolist()
     [[2, 3, 4], [5, 3, 2]]
 
-    Raises KgrecError where no path has two steps, or all edges are of one time.
+    Raises KgrecError if no path has two steps, or if all edges have the same time.
     """
 
     by_example = False  # each batch is as wide as its own longest path
@@ -53,9 +53,9 @@ class Sequences:
         shift: bool = True,
     ) -> None:
         if length < 1:
-            raise KgrecError(f"sequences: length is {length}, 1 step or more is wanted")
+            raise KgrecError(f"sequences: length is {length}; 1 step or more is wanted")
         if gap is not None and gap < 1:
-            raise KgrecError(f"sequences: gap is {gap}, 1 second or more is wanted")
+            raise KgrecError(f"sequences: gap is {gap}; 1 second or more is wanted")
         self.graph, self.length, self.histories = graph, length, Histories(graph)
         self.is_target, self.shift = _is_target(graph, targets), int(shift)  #: steps before the first target
         _must_have_order(graph)
@@ -93,13 +93,13 @@ class Sequences:
         )
 
     def _paths(self, gap: int | None) -> tuple[Tensor, Tensor]:
-        """First places and those past the last of all paths of two steps or more."""
+        """The start and stop (exclusive) of all paths of at least two steps, as places in the CSR."""
         csr = self.graph.csr
         cut = torch.zeros(self.graph.num_edges + 1, dtype=torch.bool, device=self.device)
         cut[csr.ptr] = True
         if gap is not None:
             time = self.graph.time[csr.edge]
-            timed = time != NO_TIME  # NO_TIME lies so far back that the difference would overflow
+            timed = time != NO_TIME  # a difference from NO_TIME, the lowest number, would overflow
             cut[1:-1] |= torch.where(timed[1:] & timed[:-1], time.diff() > gap, timed[1:])
         bounds = cut.nonzero().squeeze(1)
         start, stop = bounds[:-1], bounds[1:]
@@ -107,12 +107,12 @@ class Sequences:
         if not long.any():
             raise KgrecError(
                 f"no {self.graph.edge_types[0][0] if self.graph.edge_types else 'head'} has two edges in a row, so "
-                "there is no next one to learn from; sequence models want paths of two steps or more"
+                "there is no next step to learn from; use a larger gap or data with more edges for each"
             )
         return start[long], stop[long]
 
     def _windows(self, start: Tensor, stop: Tensor) -> tuple[Tensor, Tensor]:
-        """Paths cut into rows of at most `length` targets, counted from their ends."""
+        """Cuts paths into rows of at most `length` targets, counted from their ends."""
         number = (stop - start - self.shift - 1) // self.length + 1
         path = torch.arange(len(start), device=self.device).repeat_interleave(number)
         window = torch.arange(len(path), device=self.device) - (number.cumsum(0) - number)[path]
@@ -126,16 +126,16 @@ class Sequences:
         kept = before[self.stop] > before[self.start + self.shift]
         if not kept.any():
             where = " after its first step" if self.shift else ""
-            raise KgrecError(f"no path has a target edge{where}; there is nothing to predict")
+            raise KgrecError(f"no path has a target edge{where}, so there is nothing to predict; check the data")
         self.start, self.stop = self.start[kept], self.stop[kept]
 
 
 class History:
-    """Stage: `history`, the last `length` tails of the seed edge's head, strictly before it.
+    """Stage: adds `history`, the last `length` tails of the seed edge's head, strictly before the seed edge.
 
-    seeds: the graph of the seed edges; None: it is `graph`, and edges of one time are ordered as they stand in the
-    file. With another graph only edges of an earlier time are seen. An edge without a time is before all others. The
-    relations of `graph` are steps of one path, and `behaviour` tells them apart where there are several.
+    seeds: the graph of the seed edges. None: it is `graph` itself; then edges of equal time are in file order. With
+    another graph, only edges of an earlier time are used. Edges without a time are before all others. All relations of
+    `graph` are steps of the history; if there are several, `behaviour` has each step's relation.
 
     >>> import pandas as pd
     >>> from kgrec.samplers import Edges, Loader
@@ -151,13 +151,13 @@ class History:
 
     def __init__(self, graph: Graph, length: int, seeds: Graph | None = None) -> None:
         if length < 1:
-            raise KgrecError(f"history: length is {length}, 1 step or more is wanted")
+            raise KgrecError(f"history: length is {length}; 1 step or more is wanted")
         self.graph, self.length, self.histories = graph, length, Histories(graph)
         self.same = seeds is None or seeds is graph
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
         if batch.edge is None or batch.time is None:
-            raise KgrecError("a history is what was before an edge; the seeds of this loader are no Edges")
+            raise KgrecError("a history ends before an edge, but the seeds of this loader are not edges; use Edges")
         cut = {"before_edge": batch.edge} if self.same else {"before": batch.time}
         place = self.histories.places(batch.head, self.length, **cut)
         behaviour = self.histories.relations(place) if len(self.graph.edge_types) > 1 else None
@@ -165,7 +165,7 @@ class History:
 
 
 def _is_target(graph: Graph, targets: tuple[str, ...] | None) -> Tensor | None:
-    """Whether the edge at each place of the CSR is to be predicted, BoolTensor [E]; None: all are."""
+    """Whether the edge at each place of the CSR is a target: BoolTensor [E]; None: all are."""
     if targets is None:
         return None
     wanted = graph.schema.edge_types(*targets)
@@ -177,7 +177,7 @@ def _is_target(graph: Graph, targets: tuple[str, ...] | None) -> Tensor | None:
 
 def _must_have_order(graph: Graph) -> None:
     if graph.num_edges > 1 and bool((graph.time == graph.time[0]).all()):
-        found = "no times" if int(graph.time[0]) == NO_TIME else f"one time, {int(graph.time[0])}, for all edges"
+        found = "no times" if int(graph.time[0]) == NO_TIME else f"the same time, {int(graph.time[0])}, for all edges"
         raise KgrecError(
             f"{'/'.join(edge[1] for edge in graph.edge_types)} has {found}, so there is no order to learn from; "
             "name the column of times in the recipe (`time:`)"

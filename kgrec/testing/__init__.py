@@ -1,22 +1,23 @@
-"""The contract of models, for the built-in ones and for yours: what training, serving and saving rely on.
+"""The contract of models: checks of what training, serving and saving rely on, for built-in models and your own.
 
-It needs pytest, which kgrec itself does not install. Either inherit it in a test file:
+It needs pytest, which kgrec does not install. Either inherit it in a test file:
 
     from kgrec.testing import ModelContract
 
     class TestMine(ModelContract):
         model = "mypackage.mine"  # a name of `kgrec models`, a dotted path, or the class
         config = {"dim": 16, "lr": 0.01}  # settings for a graph of 60 users
-        epochs = 20  # so many as the model needs to learn there
+        epochs = 20  # as many as the model needs to learn from this graph
 
-or run the same checks as cases of one test, one after another:
+or run the same checks as cases of one test:
 
     @pytest.mark.parametrize("check", kgrec.testing.checks("mypackage.mine", {"dim": 16}, epochs=20))
     def test_mine(check):
         check()
 
-`check_model` runs them all at once, in a notebook, say. A model is trained once and shared by its checks. The graph is
-`planted_graph`: 60 users, 40 items and 5 genres, where taste, facts and time say what comes next.
+`check_model` runs all of them at once, for instance in a notebook. A model is trained once, and its checks share it.
+The graph is `planted_graph`: 60 users, 40 items and 5 genres; the next item can be predicted from taste, facts and
+time.
 """
 
 from __future__ import annotations

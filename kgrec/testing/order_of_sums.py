@@ -1,4 +1,4 @@
-"""Whether training adds numbers up in one order, found in the operations that it runs."""
+"""Detects sums in training whose order depends on threads, by watching torch's operations."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ AT_PLACES = ("index_put", "index_put_", "_index_put_impl_", "put", "put_")
 
 
 class Unordered(TorchDispatchMode):
-    """Within it, notes sums that several threads of a CPU add up in any order: torch's `index_put` and `put` with
-    `accumulate`, of float32, where a place stands more than once. They are also the gradients of `x[index]` and of
-    `x.take(index)`; those of `functional.embedding`, `index_select` and `gather` have one order."""
+    """A context that records sums that several CPU threads compute in any order: torch's `index_put` and `put` with
+    `accumulate`, in float32, where an index occurs more than once. The gradients of `x[index]` and `x.take(index)` are
+    computed like this; those of `functional.embedding`, `index_select` and `gather` have a fixed order."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.found = set[tuple[int, ...]]()  #: shapes of what is added to
+        self.found = set[tuple[int, ...]]()  #: shapes of the tensors that are added to
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -36,16 +36,16 @@ class Unordered(TorchDispatchMode):
 
 
 def _repeats(places: Tensor | list[Tensor | None]) -> bool:
-    """Whether one place stands more than once among indices, as torch's `index_put` takes them."""
+    """Whether an index occurs more than once; the indices are those of torch's `index_put`."""
     some = [places] if isinstance(places, Tensor) else [one for one in places if one is not None]
     if any(one.dtype in (torch.bool, torch.uint8) for one in some):
-        return False  # a mask has each place once
+        return False  # a mask selects each entry once
     each = torch.stack([one.reshape(-1) for one in torch.broadcast_tensors(*some)], 1)
     return len(torch.unique(each, dim=0)) < len(each)
 
 
 def added_in_any_order(subject: Subject) -> set[tuple[int, ...]]:
-    """Shapes of what training adds to in any order, in all its phases."""
+    """Shapes of the tensors that training adds to in no fixed order, over all its phases."""
     model = built(subject.name, subject.train, subject.config, seed=0)
     last_phase = trainer_of(model, subject.train, subject.epochs).last_phase
     trainer = trainer_of(model, subject.train, last_phase)

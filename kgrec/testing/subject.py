@@ -1,4 +1,4 @@
-"""A model that was trained on a small planted graph, once for all that is checked of it."""
+"""The model under test: trained once on a small planted graph, and shared by all checks."""
 
 from __future__ import annotations
 
@@ -32,8 +32,9 @@ Model = str | type[Recommender]
 
 @functools.cache
 def planted_graph() -> Graph:
-    """60 users who have ten items each, of two genres of five, moving from the first to the second; 40 items, eight a
-    genre, of which the genre is a fact. Taste, facts and time all say what comes next, popularity does not."""
+    """A small graph with known structure: 60 users, 40 items and 5 genres. Each genre has eight items; an item's genre
+    is a fact. Each user has ten items of two genres and moves from the first genre to the second. So the next item can
+    be predicted from taste, facts and time, but not from popularity."""
     rng = np.random.default_rng(0)
     rated, num_items = [], GENRES * ITEMS_OF_GENRE
     for user in range(USERS):
@@ -63,20 +64,20 @@ def planted_graph() -> Graph:
 class Subject:
     """A model that was trained on the planted graph, without each user's last two items."""
 
-    name: str  #: of the model
+    name: str  #: the model's name
     config: Any  #: its settings
-    epochs: int  #: how many it was trained for
+    epochs: int  #: number of epochs that it was trained for
     model: Recommender = field(repr=False)  #: in eval mode
-    parts: Split = field(repr=False)  #: what it was trained on, and each user's last two items
-    before: Mapping[str, Tensor] = field(repr=False)  #: its parameters as built
+    parts: Split = field(repr=False)  #: the training graph, and each user's last two items
+    before: Mapping[str, Tensor] = field(repr=False)  #: its parameters before training; empty if it has none
     resume_at: int  #: an epoch before the last
     saved: tuple[bytes, bytes] = field(
         repr=False
-    )  #: the state of model and optimizers after that epoch, as a checkpoint keeps it
+    )  #: the states of the model and of the trainer after that epoch, as in a checkpoint
 
     @property
     def train(self) -> Graph:
-        """What it was trained on."""
+        """The graph that it was trained on."""
         return self.parts.train
 
     @property
@@ -85,7 +86,7 @@ class Subject:
         return self.train.nodes("item")
 
     def query(self, users: Tensor) -> Query:
-        """What users did in training. users: LongTensor [B], flat."""
+        """The query of users with their histories in training. users: LongTensor [B], flat."""
         return query_of(self.train, users)
 
     @torch.no_grad()
@@ -94,7 +95,7 @@ class Subject:
         return self.model.score(query, items)
 
     def loaded(self) -> Recommender:
-        """The model as a run folder gives it back: built of the schema alone, with the saved state."""
+        """The model as it is loaded from a run folder: built from the schema alone, with the saved state."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1)
             model = models.build(self.name, Graph.empty(self.train.schema), self.config).eval()
@@ -106,9 +107,9 @@ _subjects: dict[tuple[str, str, int], Subject] = {}
 
 
 def trained(model: Model, config: Mapping[str, Any] | None = None, epochs: int = EPOCHS) -> Subject:
-    """A model that was trained on the planted graph, once for the same settings.
+    """A model that was trained on the planted graph. The same settings are trained only once.
 
-    Raises UnknownName for a model or a setting that is not there, KgrecError for values of the wrong type.
+    Raises UnknownName for an unknown model or setting, KgrecError for values of the wrong type.
     """
     name = model if isinstance(model, str) else f"{model.__module__}:{model.__qualname__}"
     settings: Any = configure(models.find(name).Config, config or {}, what=f"model {name!r}")
@@ -153,7 +154,7 @@ def as_bytes(tensors: Mapping[str, Tensor]) -> bytes:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Batches of 32 examples are done before a second thread has woken up."""
+    """A context in which torch uses one thread; it is faster for the small batches here."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

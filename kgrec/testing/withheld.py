@@ -1,4 +1,4 @@
-"""Whether training reaches what a split withholds, found through the protocol alone."""
+"""Finds out whether training changes the scores of withheld items, using only the model protocol."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from kgrec.graph import Graph
 from kgrec.model import Query, Recommender
 from kgrec.testing.subject import Subject, built, one_thread, query_of, trainer_of
 
-REGULARISED = 1e-3  #: how far a gradient may point away from its parameter and still be one of regularisation
+REGULARISED = 1e-3  #: most share of a gradient that is not parallel to the parameter, if it is only regularisation
 
 
 def read_by_withheld_alone(subject: Subject, train: Graph) -> dict[str, Tensor]:
-    """Which numbers of each parameter the scores of withheld items read, and those of no other item: BoolTensors like
-    the parameters, of those that have any."""
+    """The entries of each parameter that only the scores of withheld items read: BoolTensors like the parameters.
+    Parameters without such entries are left out."""
     assert train.withheld is not None
     model, items = built(subject.name, train, subject.config, seed=0).eval(), subject.items
     model.load_state_dict(subject.model.state_dict())
@@ -31,15 +31,15 @@ def read_by_withheld_alone(subject: Subject, train: Graph) -> dict[str, Tensor]:
 
 
 def _read(model: Recommender, query: Query, items: Tensor) -> dict[str, Tensor]:
-    """Which numbers of each parameter the differences between items' scores have a gradient for."""
+    """The entries of each parameter for which differences between the items' scores have a gradient."""
     parameters = dict(model.named_parameters())
     found = {name: torch.zeros_like(parameter, dtype=torch.bool) for name, parameter in parameters.items()}
-    for seed in range(2):  # a second order, as the first may cancel out by chance
+    for seed in range(2):  # two orders, because gradients may cancel out by chance in one
         order = torch.randperm(len(items), generator=torch.Generator().manual_seed(seed))
         difference = _differences(model, query, items[order]).sum()
         gradients = torch.autograd.grad(
             difference, list(parameters.values()), allow_unused=True, retain_graph=True
-        )  # kept, as `refresh` is the beginning of every score
+        )  # the graph is retained, because every score starts from `refresh`
         for name, gradient in zip(found, gradients):
             if gradient is not None:
                 found[name] |= gradient.to_dense() != 0
@@ -48,7 +48,8 @@ def _read(model: Recommender, query: Query, items: Tensor) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _read_when_moved(model: Recommender, query: Query, items: Tensor) -> dict[str, Tensor]:
-    """The same of whole rows, where `refresh` passes no gradient on: the differences change as a row is moved."""
+    """The same for whole rows, for models whose `refresh` passes no gradient: each row is changed in turn, to see
+    whether the differences change."""
 
     def differences() -> Tensor:
         model.refresh()
@@ -66,15 +67,14 @@ def _read_when_moved(model: Recommender, query: Query, items: Tensor) -> dict[st
 
 
 def _differences(model: Recommender, query: Query, items: Tensor) -> Tensor:
-    """Between the scores of items that stand side by side, an odd last one and the first: what all scores have in
-    common is not in it."""
+    """Differences between the scores of neighboring items; an odd last item is paired with the first. Terms that all
+    scores have in common cancel."""
     scores = model.score(query, torch.cat([items, items[: len(items) % 2]]))
     return scores[:, ::2] - scores[:, 1::2]
 
 
 def pushed_by_training(subject: Subject, train: Graph, own: Mapping[str, Tensor]) -> set[str]:
-    """Of these numbers of parameters, the names of those that training has a gradient for that is none of
-    regularisation."""
+    """The names of parameters whose entries in `own` get a gradient in training that is not only regularisation."""
     model = built(subject.name, train, subject.config, seed=0)
     last_phase = trainer_of(model, train, subject.epochs).last_phase
     trainer, pushed = trainer_of(model, train, last_phase), set[str]()

@@ -1,1 +1,1 @@
-"""What the documentation is checked and made by: the blocks of its pages, and the pages that are written from code."""
+"""Checks and generates the documentation: it runs the blocks of pages, and writes the reference pages from code."""

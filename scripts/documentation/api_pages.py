@@ -1,4 +1,4 @@
-"""The pages of the library's public names: which module's names stand on which page."""
+"""The pages of the library's reference: which public names are on which page."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class ApiPage:
 
     title: str
     about: str  #: Markdown
-    modules: tuple[str, ...]  #: all public names of these
-    names: tuple[str, ...] = ()  #: and these of `kgrec` itself
+    modules: tuple[str, ...]  #: modules whose public names are all on the page
+    names: tuple[str, ...] = ()  #: names of `kgrec` itself that are on the page too
 
 
 #: By file, in the order of the navigation
@@ -94,7 +94,7 @@ INHERITING = ("kgrec.Graph", "kgrec.Run", "kgrec.BadData", "kgrec.UnknownName")
 
 
 def api_page(page: ApiPage) -> str:
-    """A page in Markdown, which mkdocstrings fills."""
+    """A page in Markdown, with directives that mkdocstrings replaces by the docstrings."""
     lines = [f"# {page.title}", "", page.about, ""]
     for name in names_of(page):
         lines += [f"::: {name}", *["    options: {inherited_members: true}"] * (name in INHERITING), ""]
@@ -102,7 +102,7 @@ def api_page(page: ApiPage) -> str:
 
 
 def names_of(page: ApiPage) -> list[str]:
-    """The names on a page: those of `kgrec` first, then those of its modules that are not among them."""
+    """The names on a page: first those of `kgrec`, then the other names of its modules."""
     found = [f"kgrec.{name}" for name in page.names]
     top = {home_of(f"kgrec.{name}") for name in kgrec.__all__ if not name.startswith("_") and name != "models"}
     seen = {home_of(name) for name in found}
@@ -116,13 +116,14 @@ def names_of(page: ApiPage) -> list[str]:
 
 
 def public_names(module: str) -> list[str]:
-    """What a module offers: its `__all__`, or the classes, functions and names with a `#:` comment that it defines."""
+    """The public names of a module: its `__all__`, or the classes, functions and names with a `#:` comment that it
+    defines."""
     listed = getattr(importlib.import_module(module), "__all__", None)
     return list(listed) if listed is not None else list(_defined(module))
 
 
 def home_of(name: str) -> str:
-    """The module that defines a name, and the name there.
+    """The full name of an object in the module that defines it.
 
     >>> home_of("kgrec.Graph"), home_of("kgrec.graph.Graph")
     ('kgrec.graph.graph.Graph', 'kgrec.graph.graph.Graph')

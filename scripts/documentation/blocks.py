@@ -1,4 +1,4 @@
-"""The blocks of a Markdown page that run or are checked, with the marks above them."""
+"""Reads the blocks of a Markdown page that are run or checked, with the marks above them."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class Block:
     """A fenced block, or a comment with commands that set a page up."""
 
     language: str
-    text: str  #: without the fences, not indented
-    line: int  #: of the text's first line, from 1
-    title: str = ""  #: the file that the text is written to; "": none
+    text: str  #: the text without fences and indentation
+    line: int  #: number of the text's first line, from 1
+    title: str = ""  #: name of the file that the text is written to; "": none
     marks: dict[str, str] = field(default_factory=dict)
-    output: Block | None = None  #: what follows a block of Python and is its stdout
-    is_setup: bool = False  #: not shown
+    output: Block | None = None  #: the block after a block of Python, which shows its stdout
+    is_setup: bool = False  #: whether it is a comment that readers do not see
 
 
 def blocks_of(page: str) -> list[Block]:
-    """The blocks of a page, in order. Raises WrongPage for marks and languages that the conventions do not know."""
+    """The blocks of a page, in order. Raises WrongPage for marks and languages that the conventions do not allow."""
     found: list[Block] = []
     marks: dict[str, str] = {}
     previous: Block | None = None  # the block before, where nothing but blank lines stands between
@@ -44,7 +44,7 @@ def blocks_of(page: str) -> list[Block]:
     is_apart = False  # whether a blank line stands between
     for number, line in lines:
         if line.startswith(("    ", "\t")) and line.strip() and is_apart and not HOLDS_MORE.match(above):
-            raise WrongPage(f"line {number}: code by indentation, which is not run; put it between ```")
+            raise WrongPage(f"line {number}: an indented code block, which is not run; put the code between ```")
         above, is_apart = (line, False) if line.strip() else (above, True)
         fence = FENCE.match(line)
         if fence:
@@ -59,9 +59,9 @@ def blocks_of(page: str) -> list[Block]:
             previous = None
         elif mark := MARK.match(line):
             if mark["name"] == "no-run" and not mark["text"]:
-                raise WrongPage(f"line {number}: no-run gives no reason; write <!-- no-run: REASON -->")
+                raise WrongPage(f"line {number}: the mark no-run has no reason; write <!-- no-run: REASON -->")
             if mark["name"] == "exit" and not mark["text"].isdecimal():
-                raise WrongPage(f"line {number}: exit says no number; write <!-- exit: 1 -->")
+                raise WrongPage(f"line {number}: the mark exit has no number; write <!-- exit: 1 -->")
             marks[mark["name"]] = mark["text"]
         elif line.strip():
             _must_be_used(marks, number)
@@ -102,16 +102,16 @@ def _setup(number: int, lines: Iterator[tuple[int, str]]) -> Block:
 
 @dataclass
 class Command:
-    """A command of a console block, and what it is said to print."""
+    """A command of a console block, and the output that the page shows for it."""
 
     text: str
     line: int
-    shown: list[str]  #: empty: nothing is compared
-    shown_at: int  #: the line of the first one
+    shown: list[str]  #: lines of output; empty: nothing is compared
+    shown_at: int  #: line number of the first of them
 
 
 def commands_of(block: Block) -> list[Command]:
-    """The commands of a console block. Raises WrongPage where it begins with something else."""
+    """The commands of a console block. Raises WrongPage if it does not begin with a command."""
     found: list[Command] = []
     goes_on = False
     for number, line in enumerate(block.text.splitlines(), block.line):
@@ -133,7 +133,7 @@ def commands_of(block: Block) -> list[Command]:
 
 
 def fits(shown: list[str], printed: str) -> bool:
-    """Whether what was printed is what is shown. A line `...` stands for any lines, `...` in a line for any text.
+    """Whether the printed output equals the shown one. A line `...` stands for any lines, `...` in a line for any text.
 
     >>> fits(["a", "...", "loss 0.3..."], "a\\nb\\nc\\nloss 0.3125\\n")
     True
@@ -150,7 +150,7 @@ def fits(shown: list[str], printed: str) -> bool:
 
 
 def trimmed(lines: list[str]) -> list[str]:
-    """Without blanks at the ends of lines, and without blank lines before the first and after the last."""
+    """The lines without spaces at their ends, and without blank lines at the beginning and the end."""
     lines = [line.rstrip() for line in lines]
     while lines and not lines[0]:
         lines.pop(0)

@@ -1,4 +1,4 @@
-"""The page of every command and its options, made from the functions behind them."""
+"""The page of all commands and their options, generated from the functions behind them."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ wrongly; 128 and the signal's number that a signal ended it (143 for SIGTERM, 13
 class Parameter:
     """An argument or an option of a command."""
 
-    names: tuple[str, ...]  #: of an option its flags; of an argument what usage calls it
+    names: tuple[str, ...]  #: the flags of an option, or the name of an argument in the usage line
     is_argument: bool
-    kind: str  #: in plain words; "": a flag
-    default: str  #: as it would be written; "": none
+    kind: str  #: type in plain words; "": a flag
+    default: str  #: the default as a user would write it; "": none
     is_required: bool
     help: str
 

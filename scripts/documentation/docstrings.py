@@ -1,6 +1,6 @@
-"""Docstrings as the site shows them: what stands in `#:` comments beside fields, and examples as blocks of their own.
+"""Prepares docstrings for the site: `#:` comments become docstrings of fields, and examples become code blocks.
 
-An extension of griffe, by which mkdocstrings reads the code without importing it.
+It is an extension of griffe, with which mkdocstrings reads the code without importing it.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from documentation.tables import prose, sentence
 from kgrec.field_texts import field_texts
 
 MARK = "#:"
-HIDDEN = {"FORMER", "forward"}  #: names of classes that need no explanation: the site does not show them
+HIDDEN = {"FORMER", "forward"}  #: members of classes that the site does not show
 
 
 class Docstrings(griffe.Extension):
-    """Gives attributes the text beside them as their docstring, and makes Markdown of all docstrings."""
+    """Gives attributes the comment beside them as their docstring, and converts all docstrings to Markdown."""
 
     def on_object(self, *, obj: griffe.Object, loader: griffe.GriffeLoader, **kwargs: object) -> None:
-        """Mend one object's docstring."""
+        """Prepare the docstring of one object."""
         if obj.docstring is not None:
             obj.docstring.value = as_markdown(obj.docstring.value)
         elif isinstance(obj, griffe.Attribute) and obj.parent is not None:
@@ -33,9 +33,9 @@ class Docstrings(griffe.Extension):
 
 
 def undocumented(found: griffe.Object | griffe.Alias, name: str) -> Iterator[str]:
-    """A name, and what of a class is public, where it has no docstring: methods, properties, and fields of the class.
+    """The names without a docstring: the object itself, and the public methods, properties and fields of a class.
 
-    What a class takes over from a base in another way needs no docstring where it has one there.
+    An overridden member needs no docstring if it has one in a base class.
     """
     if not found.docstring:
         yield name
@@ -50,7 +50,7 @@ def undocumented(found: griffe.Object | griffe.Alias, name: str) -> Iterator[str
 
 
 def _documented_above(found: griffe.Object | griffe.Alias, name: str) -> bool:
-    """Whether a base has a member of this name with a docstring."""
+    """Whether a base class has a member of this name with a docstring."""
     assert isinstance(found, griffe.Class | griffe.Alias)
     return any(name in base.members and base.members[name].docstring for base in found.mro())
 
@@ -64,7 +64,7 @@ def _annotated(path: Path, name: str) -> frozenset[str]:
 
 
 def text_beside(attribute: griffe.Attribute) -> str:
-    """The comment beside a field of a class or a name of a module, one line; "": there is none."""
+    """The comment beside a field of a class or a name of a module, in one line; "" if there is none."""
     path = attribute.filepath
     if attribute.parent is None or not isinstance(path, Path) or not path.is_file():
         return ""
@@ -80,7 +80,7 @@ def _fields(path: Path, name: str) -> dict[str, str]:
 
 
 def _descriptions(source: str, name: str) -> dict[str, str]:
-    """By field of a class of pydantic its `description`."""
+    """The `description` of each field of a pydantic class."""
     found = {}
     classes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef) and node.name == name]
     for node in classes[0].body if classes else ():
@@ -93,7 +93,7 @@ def _descriptions(source: str, name: str) -> dict[str, str]:
 
 @functools.cache
 def _names(path: Path) -> dict[str, str]:
-    """The comments beside the names that a module assigns: behind the name, or in the lines before it."""
+    """The comments beside the names that a module assigns: after the name, or in the lines before it."""
     source = path.read_text(encoding="utf-8")
     lines = source.splitlines()
     found = {}
@@ -114,8 +114,7 @@ def _names(path: Path) -> dict[str, str]:
 
 
 def as_markdown(text: str) -> str:
-    """A docstring in Markdown. It is prose but for examples after `>>>`, and paragraphs that are indented, which are
-    code.
+    """A docstring in Markdown. Examples after `>>>` and indented paragraphs are code; all else is prose.
 
     >>> as_markdown("Adds [B, *S].\\n\\n>>> 1 + 1\\n2").split("\\n")
     ['Adds \\\\[B, \\\\*S].', '', '```pycon', '>>> 1 + 1', '2', '```']

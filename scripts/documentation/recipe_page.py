@@ -1,4 +1,4 @@
-"""The page of every key of a recipe, made from the classes that read it."""
+"""The page of all keys of a recipe, generated from the classes that read it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from kgrec.sources.recipe.table_part import FeatureColumn, TableFile, TableForma
 
 Part = type[BaseModel]
 
-#: By part its heading, and where it stands in a recipe
+#: For each part its heading, and its place in a recipe
 PARTS: dict[Part, tuple[str, str]] = {
     Recipe: ("A recipe", ""),
     Nodes: ("Nodes", "nodes: {NAME: ...}"),
@@ -52,7 +52,10 @@ PARTS: dict[Part, tuple[str, str]] = {
     PublishedSplit: ("Published splits", "splits: {NAME: ...}"),
     PublishedCandidates: ("Published candidate lists", "candidates: {NAME: ...}"),
 }
-SHARED: tuple[Part, ...] = (TableFormat, FactOptions)  #: parts whose keys others have too, which are explained once
+SHARED: tuple[Part, ...] = (
+    TableFormat,
+    FactOptions,
+)  #: parts whose keys also occur in other parts; they are explained once
 HOMES: dict[Part, Part] = {TableFile: TableFormat, PublishedPart: PublishedPart}
 
 INTRODUCTION = """\
@@ -76,7 +79,7 @@ A key that is not listed here is an error. Where a list of texts is wanted, one 
 
 @functools.cache
 def examples() -> dict[str, dict[str, Any]]:
-    """By part and key an example's value; `_example` is the text of a whole part."""
+    """For each part and key the value of an example; `_example` is the text of a whole part."""
     found: dict[str, dict[str, Any]] = yaml.safe_load(
         Path(__file__).with_name("recipe_examples.yaml").read_text(encoding="utf-8")
     )
@@ -90,7 +93,7 @@ def recipe_page() -> str:
 
 
 def anchor(part: Part, key: str = "") -> str:
-    """Where a part, or one of its keys, stands on the page.
+    """The anchor of a part, or of one of its keys, on the page.
 
     >>> anchor(Interactions), anchor(Interactions, "min_user")
     ('interactions', 'interactions-min_user')
@@ -100,7 +103,8 @@ def anchor(part: Part, key: str = "") -> str:
 
 
 def own_fields(part: Part) -> dict[str, tuple[FieldInfo, str]]:
-    """The keys that are listed under a part, with the part whose example they have: all but those of shared parts."""
+    """The keys that are listed under a part, except those of shared parts, with the part that their example comes
+    from."""
     shared = {name for one in SHARED if part is not one and issubclass(part, one) for name in one.model_fields}
     own = vars(part).get("__annotations__", {})
     return {
@@ -120,7 +124,7 @@ def _section(part: Part) -> str:
     known = examples()
     lines = [f"## {heading} {{ #{anchor(part)} }}", ""]
     if place:
-        lines += [f"Stands in `{place}`.", ""]
+        lines += [f"Its place in a recipe: `{place}`.", ""]
     lines += [prose(" ".join((part.__doc__ or "").split())), ""]
     if "_example" in known.get(part.__name__, {}):
         lines += ["```yaml", known[part.__name__]["_example"].rstrip(), "```", ""]
@@ -133,7 +137,7 @@ def _section(part: Part) -> str:
     beside = [one for one in SHARED if part is not one and issubclass(part, one)]
     if beside:
         also = " and ".join(f"[{PARTS[one][0]}](#{anchor(one)})" for one in beside)
-        lines += [f"The keys of {also} may stand here too.", ""]
+        lines += [f"The keys of {also} are allowed here too.", ""]
     return "\n".join(lines)
 
 
@@ -148,7 +152,7 @@ def in_one_line(value: Any) -> str:
 
 
 def words(field: FieldInfo) -> str:
-    """The type of a key in plain words, with links to the parts that it may be."""
+    """The type of a key in plain words, with links to other parts."""
     bounds = (
         [bound for bound in (plain_type(Annotated[int, *field.metadata]).bounds,) if bound] if field.metadata else []
     )
@@ -180,7 +184,7 @@ def _kinds(hint: Any, several: bool = False) -> Iterator[str]:
 
 
 def _noun(heading: str) -> str:
-    """A heading as it stands in a sentence, less its article.
+    """A heading in the form it has within a sentence, without its article.
 
     >>> _noun("A table of nodes"), _noun("RDF")
     ('table of nodes', 'RDF')
@@ -190,7 +194,7 @@ def _noun(heading: str) -> str:
 
 
 def default(field: FieldInfo) -> str:
-    """A key's default as it would be written; nothing where there is none, or where its meaning says what happens."""
+    """A key's default as a user would write it; empty if there is none, or if the key's meaning explains it."""
     if field.is_required():
         return "(required)"
     value = field.get_default(call_default_factory=True)

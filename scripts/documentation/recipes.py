@@ -1,4 +1,4 @@
-"""Recipes, and parts of recipes, that pages show: what is missing in a part is added, so that it can be validated."""
+"""Validates the recipes and parts of recipes that pages show. A part is completed to a whole recipe first."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kgrec.sources.recipe import Recipe
 
 PART = re.compile(r"^\s*#\s*part of a recipe:\s*(?P<place>[\w.]+)\s*$", re.MULTILINE)
 
-#: What each part needs, where what is shown of it does not say so
+#: Required keys of each part, which are added if the page does not show them
 NEEDED: dict[str, dict[str, Any]] = {
     "interactions": {"file": "events.csv", "relation": "rated"},
     "nodes": {"file": "items.csv", "id": "id"},
@@ -23,15 +23,15 @@ NEEDED: dict[str, dict[str, Any]] = {
     "splits": {"test": "test.csv"},
     "candidates": {"file": "lists.csv"},
 }
-NAMED = {"nodes", "edges", "links", "splits", "candidates"}  #: those that have a name beneath them
+NAMED = {"nodes", "edges", "links", "splits", "candidates"}  #: keys with named entries
 OTHERWISE = ("file", "parts", "files", "endpoint", "template", "predicate")
 """Keys of which a part has one, so that the one that is shown takes the place of the one that is needed."""
 
 
 def validate(text: str) -> Recipe:
-    """Read a recipe or a part of one as `kgrec` reads recipes. Raises ValidationError and KgrecError where it is none.
+    """Read a recipe or a part of one, as `kgrec` does. Raises ValidationError or KgrecError for a wrong recipe.
 
-    A part says in its first line where it stands, as `# part of a recipe: nodes.item`, or begins with keys of a recipe.
+    A part names its place in the first line, such as `# part of a recipe: nodes.item`, or begins with keys of a recipe.
 
     >>> validate("# part of a recipe: nodes.film\\nfeatures: {year: numeric}").nodes["film"].tables[0].file
     ['items.csv']
@@ -45,7 +45,7 @@ def validate(text: str) -> Recipe:
 
 
 def completed(part: dict[str, Any]) -> dict[str, Any]:
-    """A whole recipe around keys of one."""
+    """A whole recipe that contains these keys."""
     recipe = copy.deepcopy(part)
     recipe.setdefault("name", "part")
     recipe.setdefault("interactions", {})
@@ -68,7 +68,7 @@ def completed(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with(value: Any, needed: dict[str, Any]) -> Any:
-    """A part, or each of several, with what it needs and does not say."""
+    """A part, or each of several, with the required keys that it lacks."""
     if isinstance(value, list):
         return [_with(one, needed) for one in value]
     if not isinstance(value, dict) or "tables" in value:

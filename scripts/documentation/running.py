@@ -1,4 +1,4 @@
-"""A page's blocks, run in order in a folder of their own, and compared with what the page shows."""
+"""Runs the blocks of a page in order, in a folder of its own, and compares the outputs with those on the page."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from documentation.blocks import Block, Command, WrongPage, blocks_of, commands_
 from documentation.recipes import validate
 
 ROOT = Path(__file__).resolve().parents[2]
-SHELL = set("|&;<>()$`*?~{}[]!\n\\")  #: characters by which a command is one for a shell
-SECONDS = 300  #: that a command for a shell may take
+SHELL = set("|&;<>()$`*?~{}[]!\n\\")  #: a command with one of these characters needs a shell
+SECONDS = 300  #: most seconds for a command that needs a shell
 KGREC = "import sys; sys.path[0] = {root!r}; sys.argv[0] = 'kgrec'; from kgrec.cli import main; main()"
 
 
 @dataclass
 class Difference:
-    """What a page shows and what is so."""
+    """A difference between what a page shows and what really happens."""
 
-    line: int  #: of the page
+    line: int  #: line of the page, from 1
     what: str
-    printed: list[str] | None = None  #: of an output, the lines that should stand there; None: it is none
-    shown: list[str] = field(default_factory=list)  #: the lines that stand there, from `line` on
+    printed: list[str] | None = None  #: the real lines of an output; None: the difference is not in an output
+    shown: list[str] = field(default_factory=list)  #: the lines that the page shows, from `line` on
 
     def __str__(self) -> str:
         if self.printed is None:
@@ -43,17 +43,17 @@ class Difference:
 
 @dataclass
 class PageResult:
-    """What became of a page."""
+    """The result of running a page."""
 
-    num_blocks: int = 0  #: that ran or were checked: Python, console, recipes
-    num_commands: int = 0  #: lines of consoles that ran, those of setup among them
+    num_blocks: int = 0  #: blocks that were run or checked: Python, console, recipes
+    num_commands: int = 0  #: console commands that were run, including those of setup
     num_outputs: int = 0  #: outputs that were compared
-    skipped: list[tuple[int, str]] = field(default_factory=list)  #: (line, reason) of blocks with no-run
+    skipped: list[tuple[int, str]] = field(default_factory=list)  #: (line, reason) of blocks with the mark no-run
     differences: list[Difference] = field(default_factory=list)
 
 
 class Streams:
-    """stdout and stderr of a block, apart and together."""
+    """Stdout and stderr of a block, separately and together."""
 
     def __init__(self) -> None:
         self.both: list[str] = []
@@ -61,7 +61,7 @@ class Streams:
 
     @contextlib.contextmanager
     def redirected(self) -> Iterator[None]:
-        """While this lasts, what is printed goes here."""
+        """A context in which everything that is printed is captured."""
         with contextlib.redirect_stdout(self.stdout), contextlib.redirect_stderr(self.stderr):
             yield
 
@@ -77,8 +77,8 @@ class _Stream(io.StringIO):
 
 
 def run_page(page: Path, folder: Path) -> PageResult:
-    """Run a page's blocks in an empty folder, which gets a copy of `graphs/`. What is wrong is in `differences`; a
-    block that fails ends the page, since the next ones need it."""
+    """Run a page's blocks in an empty folder, which gets a copy of `graphs/`. Everything that is wrong is in
+    `differences`. A block that fails ends the page, because later blocks need it."""
     result = PageResult()
     try:
         blocks = blocks_of(page.read_text(encoding="utf-8"))
@@ -103,7 +103,8 @@ def run_page(page: Path, folder: Path) -> PageResult:
 
 @contextlib.contextmanager
 def _inside(folder: Path) -> Iterator[ModuleType]:
-    """The page's folder as the current one and on Python's path, and a module that its Python runs in."""
+    """A context in which the page's folder is the current one and on Python's path, with a module for its Python
+    blocks."""
     module = ModuleType("documented")
     before, path, loaded = Path.cwd(), list(sys.path), set(sys.modules)
     os.chdir(folder)
@@ -145,8 +146,8 @@ def _run(block: Block, folder: Path, module: ModuleType, result: PageResult) -> 
 def _check_recipe(block: Block, result: PageResult) -> None:
     try:
         validate(block.text)
-    except Exception as error:  # whatever it is, the page shows a recipe that is none
-        result.differences.append(Difference(block.line, f"is no recipe, nor a part of one: {error}"))
+    except Exception as error:  # any error means that the page shows a wrong recipe
+        result.differences.append(Difference(block.line, f"is neither a recipe nor a part of one: {error}"))
 
 
 def _run_python(block: Block, folder: Path, module: ModuleType, result: PageResult) -> None:
@@ -168,7 +169,7 @@ def _run_python(block: Block, folder: Path, module: ModuleType, result: PageResu
 
 
 def _run_command(command: Command, code: int, both: bool, folder: Path, result: PageResult) -> bool:
-    """Run one command; returns whether it ended as it should."""
+    """Run one command. Returns whether it ended with the right exit code."""
     words = simple_words(command.text)
     if words and words[0] == "kgrec":
         found, stdout, together = _run_kgrec(words)
@@ -192,7 +193,7 @@ def _compare(shown: list[str], line: int, printed: str, what: str, result: PageR
 
 
 def simple_words(command: str) -> list[str] | None:
-    """The words of a command without its comment; None where only a shell knows what they are.
+    """The words of a command without its comment; None if it needs a shell.
 
     >>> simple_words("kgrec train mf --set 'a b=1'  # a comment; with more")
     ['kgrec', 'train', 'mf', '--set', 'a b=1']
@@ -225,7 +226,8 @@ def simple_words(command: str) -> list[str] | None:
 
 
 def _run_kgrec(words: list[str]) -> tuple[int, str, str]:
-    """Run the command in this process, so that torch is imported once: exit code, stdout, and all that was printed."""
+    """Run a command in this process, so that torch is imported only once. Returns the exit code, stdout, and stdout
+    with stderr."""
     from kgrec import cli
 
     streams, arguments, code = Streams(), sys.argv, 0
@@ -241,7 +243,8 @@ def _run_kgrec(words: list[str]) -> tuple[int, str, str]:
 
 
 def _run_shell(command: str, folder: Path) -> tuple[int, str, str]:
-    """Run a command by bash, where `kgrec` is that of this checkout: exit code, stdout, and stdout with stderr."""
+    """Run a command with bash, with the `kgrec` of this checkout. Returns the exit code, stdout, and stdout with
+    stderr."""
     programs = folder.with_name(f"{folder.name}.programs")
     if not programs.is_dir():
         programs.mkdir()

@@ -1,4 +1,4 @@
-"""The pages of models and of the settings of a training, made from the classes that hold them."""
+"""The pages of models and of training settings, generated from the settings classes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ What a training is asked for, and how long and how it trains. Each is an option 
 
 @functools.cache
 def models_page() -> str:
-    """What models there are, and the settings of each, in Markdown."""
+    """The models and their settings, in Markdown."""
     found = [describe_model(name) for name in models.builtin_names()]
     rows = [
         [f"[`{one.name}`](#{one.name})", prose(one.summary), ", ".join(one.tasks), _paper(one.paper)] for one in found

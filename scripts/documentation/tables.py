@@ -1,4 +1,4 @@
-"""Markdown tables and what stands in them."""
+"""Markdown tables and the texts in their cells."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def cell(text: str) -> str:
-    """A text in one line that does not end its cell."""
+    """A text in one line, with the characters escaped that would end its cell."""
     return " ".join(text.split()).replace("|", "&#124;")
 
 
 def code(text: str) -> str:
-    """A text as code; HTML, since a cell of a table may hold no `|` in backticks.
+    """A text as code, in HTML, because a cell of a table may not contain `|` in backticks.
 
     >>> code("a|<b>")
     '<code>a&#124;&lt;b&gt;</code>'
@@ -35,7 +35,7 @@ def code(text: str) -> str:
 
 
 def prose(text: str) -> str:
-    """A text of the code as Markdown: what looks like a tag, a star or a link is a text.
+    """A text of the code as Markdown, with tags, stars and brackets escaped.
 
     >>> prose("`a<b>` and (user,item)<tab>item, [B, *S]")
     '`a<b>` and (user,item)&lt;tab&gt;item, \\\\[B, \\\\*S]'
@@ -49,7 +49,7 @@ def _escaped(text: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """A text that begins with a capital and ends with a full stop; a first word that is a name stays as it is.
+    """The text with a capital at the beginning and a full stop at the end. A name at the beginning stays as it is.
 
     >>> sentence("the column of users"), sentence("auto: by the suffix"), sentence("ids of users.")
     ('The column of users.', 'auto: by the suffix.', 'Ids of users.')

@@ -1,1 +1,1 @@
-"""Inputs made wrong by chance, and whether kgrec refuses them as it should; see scripts/fuzz."""
+"""Makes randomly damaged inputs and checks that kgrec refuses them properly; see scripts/fuzz."""

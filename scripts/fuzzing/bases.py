@@ -1,4 +1,4 @@
-"""Folders in which nothing is wrong: a graph, a run of each sort of model, an interrupted training."""
+"""Correct folders that cases start from: a graph, a run of each kind of model, an interrupted training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fuzzing.recipes import recipe_files
 from fuzzing.texts import Files
 
 ADVERSARIAL = {"pretrain_epochs": 1}
-#: Runs by name: the model, and what it is trained with beside one epoch and a dimension of 4
+#: Runs by name: the model, and its settings besides one epoch
 RUNS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "popularity": ("popularity", {}),
     "mf": ("mf", {"dim": 4, "features": ["price", "genres", "age"]}),
@@ -36,7 +36,7 @@ RUNS: Mapping[str, tuple[str, dict[str, Any]]] = {
 
 @dataclass
 class Bases:
-    """Folders that are made when they are first asked for, in a folder of their own."""
+    """Folders that are made when they are first needed."""
 
     folder: Path
     _made: dict[str, Path] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class Bases:
         return self._once("graph", make)
 
     def run(self, name: str) -> Path:
-        """The run folder of a name of RUNS."""
+        """The run folder of a run in RUNS."""
 
         def make(path: Path) -> None:
             import kgrec
@@ -108,7 +108,7 @@ class Bases:
 
 
 def place(files: Files, folder: Path) -> None:
-    """Write files into a folder, which is made."""
+    """Create a folder and write files into it."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         path = folder / name
@@ -117,8 +117,8 @@ def place(files: Files, folder: Path) -> None:
 
 
 def list_again(folder: Path) -> None:
-    """Let a graph or run folder list its files as they are now, so that what is wrong with them is not seen by their
-    hash alone."""
+    """Update the hashes that a graph or run folder lists, so that damaged files are not detected by their hash
+    alone."""
     from kgrec.files import file_hash
     from kgrec.run_files import list_files
 

@@ -1,4 +1,4 @@
-"""A case by its number: of which kind it is, and what it is made of."""
+"""Makes a case from its number: its kind and its inputs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fuzzing.folder_cases import checkpoints, graphs, runs
 from fuzzing.input_cases import histories, options, pairs, settings_files, users
 from fuzzing.source_cases import answers, rdf, recipes, tables
 
-#: Kind -> how many of a hundred cases are of it, and what makes one
+#: Kind -> its share in percent, and the function that makes a case of it
 KINDS: Mapping[str, tuple[int, Callable[[Random, Bases], Case]]] = {
     "recipes": (14, recipes),
     "tables": (19, tables),
@@ -26,7 +26,7 @@ KINDS: Mapping[str, tuple[int, Callable[[Random, Bases], Case]]] = {
     "settings": (2, settings_files),
     "options": (5, options),
 }
-#: The kinds of a hundred numbers, so that a number says its kind whatever other kinds are asked for
+#: The kinds of a hundred consecutive numbers; so a number has the same kind whichever kinds are chosen
 ORDER = [kind for kind, (share, _) in KINDS.items() for _ in range(share)]
 Random(0).shuffle(ORDER)
 
@@ -37,11 +37,11 @@ def kind_of(number: int) -> str:
 
 
 def case_of(number: int, seed: int, bases: Bases) -> Case:
-    """The case of a number, which is the same for the same seed, numbers of cases asked for, and version of kgrec."""
+    """The case of a number. It is always the same for the same seed and version of kgrec."""
     _, make = KINDS[kind_of(number)]
     return make(Random(f"{seed} {number}"), bases)
 
 
 def numbers(first: int, count: int, kinds: set[str]) -> Iterator[int]:
-    """The numbers of a range that are of some kinds."""
+    """The numbers of a range whose kinds are among the given ones."""
     return (number for number in range(first, first + count) if kind_of(number) in kinds)

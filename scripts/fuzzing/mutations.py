@@ -1,4 +1,4 @@
-"""Bytes, texts, trees of values and Arrow tables, each made wrong by chance; a seeded generator decides everything."""
+"""Randomly damages bytes, texts, trees of values and Arrow tables. A seeded generator makes all choices."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-#: What programs stumble over where a number or a name is wanted
+#: Texts that often cause errors where a number or a name is expected
 TOKENS = [
     *("", " ", "0", "-0", "-1", "1", "2", "007", "+5", "1.5", "-1.5", "1e5", "1e-300", "1e301", "-1e301", "1e999"),
     *("9007199254740993", "2147483648", "-2147483649", "9223372036854775808", "18446744073709551616", "-1e30", "1e30"),
@@ -56,7 +56,7 @@ TOKENS = [
     ),
     *("../../etc/passwd", "/etc/passwd", "/dev/zero", "http://127.0.0.1:9/x", "file:///etc/passwd", "=1+1", "@x", "*"),
 ]
-#: What stands for a value of another type in JSON and YAML
+#: Values of wrong types for JSON and YAML
 VALUES: list[Any] = [
     *(None, True, False, 0, -1, 1, 2, 3, 2**31, 2**53 + 1, 2**63 - 1, 2**63, 2**64, -(2**63) - 1, 10**30, 10**400),
     *(0.5, -0.0, 1e-300, 1e301, -1e301, math.nan, math.inf, -math.inf, "", "x", "1", "-1", "nan", "[/b]", "\x1b[31m"),
@@ -78,7 +78,7 @@ VALUES: list[Any] = [
 
 
 def odd_text(random: Random) -> str:
-    """A token, or a few one after the other."""
+    """One of the odd texts, or several joined."""
     return "".join(random.choice(TOKENS) for _ in range(random.choice([1, 1, 1, 2])))
 
 
@@ -150,7 +150,7 @@ def _number(data: bytes, random: Random) -> bytes:
 
 
 def _lines(data: bytes, random: Random) -> bytes:
-    """Lines are doubled, dropped or swapped, or end in other ways."""
+    """Lines are repeated, dropped or swapped, or have other line ends."""
     lines = data.split(b"\n")
     place, other = random.randrange(len(lines)), random.randrange(len(lines))
     match random.randrange(6):
@@ -170,7 +170,7 @@ def _lines(data: bytes, random: Random) -> bytes:
 
 
 def _whole(data: bytes, random: Random) -> bytes:
-    """All of it at once: empty, only zeros, another encoding, a mark of bytes before it."""
+    """The whole file is changed: empty, only zeros, in another encoding, with a byte order mark."""
     match random.randrange(6):
         case 0:
             return b""
@@ -192,7 +192,7 @@ BYTES: list[Callable[[bytes, Random], bytes]] = [
 
 
 def odd_bytes(data: bytes, random: Random) -> bytes:
-    """A file's bytes with one to four things wrong."""
+    """A file's bytes with one to four random changes."""
     for _ in range(random.choice([1, 1, 1, 2, 4])):
         if data:
             data = random.choice(BYTES)(data, random)
@@ -203,7 +203,7 @@ def odd_bytes(data: bytes, random: Random) -> bytes:
 
 
 def _places(tree: Any) -> list[tuple[Any, Any]]:
-    """Every container in a tree with each of its keys."""
+    """All pairs of a container in a tree and one of its keys."""
     found: list[tuple[Any, Any]] = []
     left = [tree]
     while left:
@@ -240,7 +240,7 @@ def odd_tree(tree: Any, random: Random) -> Any:
 
 
 def odd_json(data: bytes, random: Random) -> bytes:
-    """A JSON file with a wrong tree, a key that stands twice, or wrong bytes."""
+    """A JSON file with a wrong tree, a repeated key, or wrong bytes."""
     if random.random() < 0.25:
         return odd_bytes(data, random)
     text = json.dumps(odd_tree(json.loads(data), random), ensure_ascii=random.random() < 0.9)
@@ -289,7 +289,7 @@ def odd_separated(data: bytes, separator: str, random: Random) -> bytes:
 
 
 def _columns_of_all_types(count: int, random: Random) -> pa.Array:
-    """A column [count] of a type that nobody expects, with values at its ends."""
+    """A column [count] of an unexpected type, with extreme values."""
 
     def repeated(values: list[Any], kind: pa.DataType) -> pa.Array:
         return pa.array([random.choice(values) for _ in range(count)], kind)
@@ -322,7 +322,8 @@ def _columns_of_all_types(count: int, random: Random) -> pa.Array:
 
 
 def odd_table(table: pa.Table, random: Random) -> pa.Table:
-    """An Arrow table with columns dropped, doubled, renamed, of other types or with odd values, or of other rows."""
+    """An Arrow table with columns that are dropped, repeated, renamed, or have other types or odd values, or with other
+    rows."""
     for _ in range(random.choice([1, 1, 2])):
         if not table.num_columns:
             return table
@@ -361,7 +362,7 @@ def _masked(values: pa.Array, mask: pa.Array) -> pa.Array:
 
 
 def odd_parquet(data: bytes, random: Random) -> bytes:
-    """A Parquet file of a wrong table, or with wrong bytes."""
+    """A Parquet file with a wrong table or wrong bytes."""
     if random.random() < 0.3:
         return odd_bytes(data, random)
     table = odd_table(pq.read_table(io.BytesIO(data)), random)
@@ -376,7 +377,7 @@ def odd_parquet(data: bytes, random: Random) -> bytes:
 
 
 def odd_safetensors(data: bytes, random: Random) -> bytes:
-    """Weights whose header is a wrong tree or of a wrong length, whose numbers are odd, or whose bytes are wrong."""
+    """A file of weights with a wrong header, a wrong header length, odd numbers or wrong bytes."""
     if random.random() < 0.35:
         return odd_bytes(data, random)
     (length,) = struct.unpack("<Q", data[:8])

@@ -1,4 +1,4 @@
-"""Command lines of which one or two options are wrong."""
+"""Command lines with one or two wrong options."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
-#: Numbers out of range, of too many digits, of another type; none that is right and means hours of work
+#: Numbers that are out of range, too long or of another type; none is valid and means hours of work
 NUMBERS = [
     *(
         "",
@@ -101,7 +101,7 @@ def _span(random: Random) -> str:
 
 
 def _few(random: Random) -> str:
-    """A number of repetitions that means little work, or is none."""
+    """A number of repetitions that is either small or invalid."""
     return random.choice(["", "0", "-1", "1.5", "nan", "x", "9" * 5000, "9" * 20, "true", "1"])
 
 
@@ -121,7 +121,7 @@ def _field(random: Random, model: str) -> str:
     return f"{name}{random.choice(['=', '=', '=', '=', '==', ''])}{value}"
 
 
-#: Command -> its words, then the options that may be wrong and what makes a value for each; None: a flag
+#: Command -> its words, then the options that may be wrong and a function that makes a value for each; None: a flag
 COMMANDS: Mapping[str, tuple[tuple[str, ...], dict[str, Callable[[Random], str] | None]]] = {
     "train": (
         ("MODEL", "graph"),
@@ -198,7 +198,7 @@ MODELS = ["popularity", "mf", "itemknn", "ease", "svdpp", "sasrec", "transe"]
 
 
 def odd_command(random: Random) -> tuple[tuple[str, ...], dict[str, str], dict[str, bytes], str | None]:
-    """A command line, the folders and files that it names, and what it is to write."""
+    """A command line, the folders and files that it names, and its output."""
     command = random.choice([*COMMANDS, "train", "train", "train", "recommend"])
     words, options = COMMANDS[command]
     model = random.choice(MODELS)

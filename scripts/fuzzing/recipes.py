@@ -1,4 +1,4 @@
-"""Small recipes in which nothing is wrong, with their files: every key and every form of table is in one of them."""
+"""Small correct recipes with their files. Every key and every form of table occurs in one of them."""
 
 from __future__ import annotations
 
@@ -298,7 +298,7 @@ RECIPES: Mapping[str, Callable[[], tuple[dict[str, Any], Files]]] = {
 
 
 def answer_recipe(is_table: bool) -> dict[str, Any]:
-    """A recipe whose facts, or whose table of items, an endpoint gives."""
+    """A recipe whose facts or table of items come from an endpoint."""
     recipe: dict[str, Any] = {"name": "answers", "interactions": {"file": "events.csv"}}
     if is_table:
         query = {"file": ENDPOINT, "query": "SELECT ?item ?name { ?item ?p ?name }", "timeout": 5}

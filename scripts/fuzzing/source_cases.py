@@ -1,4 +1,4 @@
-"""Cases of sources: recipes, tables, RDF files and endpoints' answers in which something is wrong."""
+"""Cases of sources: recipes, tables, RDF files and answers of endpoints with something wrong in them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fuzzing.texts import ANSWERS, EVENTS, RDF_FORMS, Files
 
 
 def _built(kind: str, files: Files, random: Random) -> Case:
-    """Files with a recipe: built, checked, or built in memory."""
+    """A case from files with a recipe: it is built, checked, or built in memory."""
     match random.randrange(8):
         case 0 | 1:
             return Case(kind, ("check", "recipe.yaml", *random.choice([(), ("--json",)])), files)
@@ -30,7 +30,7 @@ def _built(kind: str, files: Files, random: Random) -> Case:
             )
 
 
-#: What YAML has that JSON has not
+#: Values that YAML has and JSON does not
 YAML_TOKENS = [
     *("&a ", "*a", "<<: *a", "!!python/object:os.system x", "!!binary x", "? [a, b]\n: c\n", "{", "]", "- ", "- - - "),
     *(
@@ -65,7 +65,7 @@ YAML_TOKENS = [
 
 
 def as_yaml(tree: Any, random: Random) -> bytes:
-    """A tree as YAML, in which by chance something is wrong beside what is wrong with the tree."""
+    """A tree as YAML. At random, the YAML itself is damaged as well."""
 
     style: dict[str, Any] = {
         "default_flow_style": random.choice([None, False, True]),
@@ -124,7 +124,7 @@ def odd_file(name: str, content: bytes, random: Random) -> bytes:
 
 
 def _packed(files: Files, name: str, random: Random) -> None:
-    """Let a table be packed, in the recipe as in its own name, and by chance something be wrong with that."""
+    """Compress a table, in the recipe and in its file name. At random, the compressed file is damaged."""
 
     suffix, kind = random.choice([("gz", "gzip"), ("bz2", "bz2"), ("zst", "zstd"), ("zst", "gzip"), ("zip", "gzip")])
     buffer = pa.BufferOutputStream()
@@ -146,7 +146,7 @@ def tables(random: Random, bases: Bases) -> Case:
         files[name] = odd_file(name, files[name], random)
     if random.random() < 0.1:
         _packed(files, random.choice([name for name in names if not name.endswith((".gz", ".npy"))]), random)
-    if random.random() < 0.15:  # bad rows are left out, or not
+    if random.random() < 0.15:  # sets what happens to bad rows
         files["recipe.yaml"] = files["recipe.yaml"].replace(b"on_bad_rows: report\n", b"") + random.choice(
             [b"", b"on_bad_rows: report\n"]
         )

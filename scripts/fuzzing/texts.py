@@ -1,4 +1,4 @@
-"""Small files in which nothing is wrong: RDF in every form, endpoints' answers, tables."""
+"""Small correct files: RDF in all formats, answers of endpoints, tables."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ ANSWERS: dict[str, bytes] = {
         + "</results></sparql>"
     ).encode(),
 }
-ENDPOINT = "http://endpoint.invalid/"  #: in a recipe, for the server that gives a case's answer
+ENDPOINT = "http://endpoint.invalid/"  #: stands in recipes for the URL of the server that answers
 
 USERS = "user,age,country,note\n" + "".join(f"u{n},{20 + n},{'DE' if n % 2 else 'FR'},text {n}\n" for n in range(1, 6))
 ITEMS = "item,title,genres,brand,price,path\n" + "".join(

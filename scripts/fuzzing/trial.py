@@ -1,4 +1,4 @@
-"""A case is tried in a folder of its own, and judged: refused with a message of kgrec's own, accepted, or a failure."""
+"""Tries a case in its own folder and judges it: refused with one of kgrec's own messages, accepted, or a failure."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ MOST_MB = 2048.0
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of a case."""
+    """The outcome of a case."""
 
     outcome: str  #: refused, accepted or failed
-    what: str = ""  #: the message; of a failure, what is wrong
-    place: str = ""  #: of a failure, by which failures of one cause are counted together
-    detail: str = ""  #: of a failure, the traceback
+    what: str = ""  #: the message; for a failure, what is wrong
+    place: str = ""  #: for a failure, its cause; failures with the same cause are counted together
+    detail: str = ""  #: for a failure, the traceback
     seconds: float = 0.0
-    megabytes: float = 0.0  #: the peak of memory while it went on; 0 where the system does not say
+    megabytes: float = 0.0  #: the peak of memory during the case; 0 if the system does not report it
 
 
 def attempt(case: Case, folder: Path, bases: Bases) -> Verdict:
-    """Try a case in a folder, which is made anew."""
+    """Try a case in a new folder."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     prepare(case, folder, bases)
@@ -58,7 +58,7 @@ def attempt(case: Case, folder: Path, bases: Bases) -> Verdict:
 
 
 def prepare(case: Case, folder: Path, bases: Bases) -> None:
-    """Write what a case needs."""
+    """Write the files that a case needs."""
     for name, source in case.copies.items():
         shutil.copytree(bases.of(source), folder / name)
     files = dict(case.files)
@@ -84,7 +84,7 @@ def listing(folder: Path) -> dict[str, tuple[int, int]]:
 
 @contextmanager
 def _streams() -> Iterator[tuple[io.BytesIO, io.BytesIO]]:
-    """stdout and stderr as bytes, while this lasts."""
+    """A context that captures stdout and stderr as bytes."""
     out, err = io.BytesIO(), io.BytesIO()
     held = sys.stdout, sys.stderr
     sys.stdout = io.TextIOWrapper(out, encoding="utf-8", write_through=True)
@@ -104,7 +104,7 @@ def _streams() -> Iterator[tuple[io.BytesIO, io.BytesIO]]:
 
 
 def _command(argv: tuple[str, ...]) -> Verdict:
-    """The command line: exit code 0, or 1 or 2 with a message."""
+    """Try a command line. The exit code must be 0, or 1 or 2 with a message."""
     from kgrec.cli.entry import main
 
     held, code = sys.argv, 0
@@ -133,7 +133,7 @@ def _command(argv: tuple[str, ...]) -> Verdict:
 
 
 def _call(argv: tuple[str, ...]) -> Verdict:
-    """A call of the library: a value, or KgrecError."""
+    """Try a call of the library. It must return a value or raise KgrecError."""
     from kgrec.errors import KgrecError
 
     with _streams():
@@ -210,7 +210,7 @@ CALLS: dict[str, Callable[..., None]] = {
 def _judged(
     case: Case, folder: Path, verdict: Verdict, before: dict[str, Any], seconds: float, megabytes: float
 ) -> Verdict:
-    """The verdict, or a failure by what a case left, how long it took or how much memory."""
+    """The verdict, or a failure because of the files that a case left, its time or its memory."""
     if seconds > MOST_SECONDS:
         return Verdict("failed", f"took {seconds:.1f} s", f"seconds of {case.kind}")
     if megabytes > MOST_MB:
@@ -249,7 +249,7 @@ def _judged(
 
 
 def _read_whole(path: Path) -> None:
-    """Read what a command wrote. Raises where it is not whole."""
+    """Read the output of a command. Raises an error if it is not complete."""
     import json
 
     import pandas as pd
@@ -272,7 +272,7 @@ def _read_whole(path: Path) -> None:
 
 
 def _reset_peak() -> bool:
-    """Let the peak of memory begin anew; False where the system cannot."""
+    """Reset the peak of memory. Returns False if the system does not support this."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -286,14 +286,14 @@ def _peak() -> float:
 
 
 class Endpoint(BaseHTTPRequestHandler):
-    """Answers every query with a file, of the media type in the file beside it."""
+    """A server that answers every query with a file; another file names its media type."""
 
     server_: ThreadingHTTPServer | None = None
     answer: Path
 
     @classmethod
     def serving(cls, answer: Path) -> str:
-        """The URL of a server that gives this answer from now on."""
+        """The URL of the server, which gives this answer from now on."""
         cls.answer = answer
         if cls.server_ is None:
             cls.server_ = ThreadingHTTPServer(("127.0.0.1", 0), cls)
