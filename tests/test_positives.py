@@ -91,7 +91,7 @@ def test_labels_that_leave_nothing_to_learn_from_are_said():
     odd = graph_of([("u", "a", 1, 1), ("u", "b", 7, 2)])
     with pytest.raises(
         KgrecError,
-        match=r"other than 0 and 1 in the column of clicks, such as 7.*; or use --all-edges to train on all 'shown' edges",
+        match=r"other than 0 and 1 in the column of clicks, such as 7.*; or use --all-edges to train on all",
     ):
         train("popularity", odd, split="last_n:1")
     assert train("popularity", odd, split="last_n:1", all_edges=True).metrics["num_users"] == 1

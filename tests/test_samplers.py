@@ -209,7 +209,7 @@ def test_withheld_items_are_not_drawn():
 
 def test_a_wrong_count_or_size_is_refused():
     graph = ring().only("rated")
-    with pytest.raises(KgrecError, match="count is 0, 1 or more"):
+    with pytest.raises(KgrecError, match="count is 0; 1 or more"):
         Negatives(graph, 0)
     with pytest.raises(KgrecError, match="batch_size is 0, 1 or more"):
         Loader(Edges(graph), batch_size=0)

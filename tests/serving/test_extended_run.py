@@ -145,6 +145,6 @@ def test_what_cannot_be_extended_is_said() -> None:
         extended_run(run, {"item": ADDED}, {MADE_BY: pd.DataFrame({"source": ["n"], "target": ["none"]})})
     with pytest.raises(UnknownName, match="no edge type 'item-made-maker' in this graph; did you mean"):
         extended_run(run, {}, {("item", "made", "maker"): MADE})
-    with pytest.raises(KgrecError, match="have a weight that is missing"):
+    with pytest.raises(KgrecError, match="have a missing weight"):
         weighed = pd.DataFrame({"source": ["ann"], "target": ["w"], "weight": [np.nan]})
         extended_run(run, {}, {RATED: weighed})
