@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kgrec.graph import Graph
+from kgrec.serving.added_items import run_with_items
 from kgrec.serving.answers import Table, joined
 from kgrec.serving.list_options import ListOptions, takes_list_options
 from kgrec.serving.prediction import predict_pairs
@@ -146,6 +147,27 @@ class Run(TrainedModel):
         bob   z     1.0000
         """
         return predict_pairs(self, pairs, skip_unknown=skip_unknown)
+
+    def with_items(self, items: Any, *, skip_unknown: bool = False) -> Run:
+        """A run of the same weights that knows new items too, without training: they are ranked with the rest.
+
+        items: what the recipe's item table says of them. The path of a file with its columns (CSV, TSV, JSON lines,
+        Parquet), or of RDF whose subjects are the items; a pandas, Arrow or polars table, or a list of mappings, with
+        these columns; a list of (subject, predicate, object); or an rdflib graph. It is read by the recipe that made
+        the graph: its id column, features, attributes, splits of values, links and predicates. A feature, or a relation
+        from items, that the recipe reads elsewhere may stand in a column of its own name.
+
+        New items are tied to the nodes that the run knows, and their vectors are made by the trained layers and by what
+        training learned of features: numbers by its mean and deviation, categories and words that it has seen. A value
+        that is no node or category of the run is left out, which `notes` says. The items have no interactions, and so
+        no part of an id's own. skip_unknown: leave out columns that the recipe does not read and items of which nothing
+        is known.
+
+        Raises KgrecError for a model that knows items by ids alone, a run without facts (`--lean`) or recipe, and what
+        cannot be read; UnknownName for a column that the recipe does not read; BadData for an id that is known, and for
+        an item of which the run knows nothing.
+        """
+        return run_with_items(self, items, skip_unknown=skip_unknown)
 
     def measure(
         self,

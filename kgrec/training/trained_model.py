@@ -42,6 +42,8 @@ class TrainedModel:
     exclude: tuple[str, ...] = ()  #: behaviours whose items were left out of the lists that it was measured on
     #: what training saw, by node, where that is less than `graph`, as it is without validation edges; None: all of it
     trained: Trained | None = None
+    #: what was left out of nodes that were added after training, a sentence each
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, path: str | Path, *, trust: str | Collection[str] | None = None, device: str = "cpu") -> Self:

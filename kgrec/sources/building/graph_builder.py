@@ -96,6 +96,12 @@ class NodeBuilder:
         features = {name: feature.finished(len(self)) for name, feature in self.features.items()}
         return NodePart(Vocabulary(self.ids, self._all_labels()), features, self.label)
 
+    def labels_from(self, first: int) -> pa.Array | None:
+        """strings [n]: the labels of the node of this number and of all behind it, null where there is none; None: no
+        node has one."""
+        labels = self._all_labels()
+        return None if labels is None else labels.slice(first)
+
     def _all_labels(self) -> pa.Array | None:
         if self._labels is None:
             return None

@@ -1,0 +1,229 @@
+"""New items: read by the recipe, tied to the graph, and ranked as if they had been there at scoring time."""
+
+import functools
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from kgrec import models
+from kgrec.errors import BadData, KgrecError, UnknownName
+from kgrec.graph import Graph
+from kgrec.nn.node_features import NodeFeaturesConfig
+from kgrec.run import Run
+from kgrec.sources.building.pipeline import build
+from kgrec.sources.recipe import Recipe
+
+HEAD = "sku;name;price;color;tags;about;at;maker;kind"
+ROWS = [
+    "x;Ex;10;red;old;a red fox;1 0;acme;toy > soft",
+    "y;Why;20;blue;old|new;a blue fox;0 1;acme;toy > hard",
+    "z;Zed;30;red;;a red hen;1 1;best;tool > hard",
+    "w;Dub;;;new;;0 2;best;tool > hard",
+]
+NEW = "n;En;40;blue;new;a blue hen;2 0;best;toy > soft"
+EVENTS = "user,item\nann,x\nann,y\nbob,x\nbob,z\ncem,z\ncem,w\ndee,y\n"
+FACTS = """@prefix s: <http://s/> .
+<http://item/x> s:from <http://town/lund> ; s:weighs 1.5 . <http://item/y> s:from <http://town/ystad> ; s:weighs 2 .
+<http://item/z> s:from <http://town/lund> ; s:weighs 3 ; s:like <http://item/x> .
+"""
+NEW_FACTS = "<http://item/n> s:from <http://town/ystad> ; s:weighs 4 ; s:like <http://item/x> ; s:name 'En' .\n"
+RECIPE = {
+    "name": "new items",
+    "nodes": {
+        "item": {
+            "file": "items.csv",
+            "separator": ";",
+            "id": "sku",
+            "label": "name",
+            "features": {
+                "price": "numeric",
+                "color": "categorical",
+                "tags": {"kind": "multi", "split": "|"},
+                "about": "text",
+                "at": {"kind": "vector", "split": " "},
+            },
+            "edges": {
+                "made_by": {"column": "maker", "to": "maker"},
+                "is_a": {"column": "kind", "path": ">", "parents": "part_of", "to": "kind"},
+            },
+            "complete": True,
+        }
+    },
+    "interactions": {"file": "events.csv", "relation": "rated"},
+    "links": {"item": {"template": "http://item/{id}"}},
+    "rdf": {
+        "files": "facts.ttl",
+        "prefixes": {"s": "http://s/"},
+        "types": {"s:Town": "town"},
+        "node_type": "place",
+        "labels": ["s:name"],
+        "literals": {"s:weighs": {"feature": "weight", "kind": "numeric"}},
+    },
+}
+
+
+def graph_of(folder: Path, rows: list[str], facts: str = FACTS) -> Graph:
+    (folder / "items.csv").write_text("\n".join([HEAD, *rows]) + "\n")
+    (folder / "events.csv").write_text(EVENTS)
+    (folder / "facts.ttl").write_text(facts)
+    return build(Recipe.model_validate(RECIPE), folder)[0]
+
+
+@pytest.fixture(scope="module")
+def graphs(tmp_path_factory) -> tuple[Graph, Graph, Graph]:
+    """Without n, with its row, and with its facts alone."""
+    folder = tmp_path_factory.mktemp("graphs")
+    lone = HEAD.split(";")
+    only = "n" + ";" * (len(lone) - 1)
+    return graph_of(folder, ROWS), graph_of(folder, [*ROWS, NEW]), graph_of(folder, [*ROWS, only], FACTS + NEW_FACTS)
+
+
+def run_of(name: str, graph: Graph, **config: object) -> Run:
+    torch.manual_seed(0)
+    model = models.build(name, graph, config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += torch.where(parameter.any(), 0, torch.randn_like(parameter))  # a layer that begins with zeros
+        model.refresh()
+    return Run(name, model, graph)
+
+
+@pytest.fixture(scope="module")
+def run(graphs) -> Run:
+    return run_of("mf", graphs[0], features="all", dim=3)
+
+
+def same_graph(one: Graph, other: Graph) -> None:
+    assert one.schema.edges.keys() == other.schema.edges.keys()
+    assert one.node_types == other.node_types
+    for node_type in one.node_types:
+        assert one.vocabulary[node_type].id_array.to_pylist() == other.vocabulary[node_type].id_array.to_pylist()
+        for name, feature in one.features[node_type].items():
+            assert feature.to_arrow().to_pylist() == other.features[node_type][name].to_arrow().to_pylist(), name
+    assert one.vocabulary["item"].labels(range(5)) == other.vocabulary["item"].labels(range(5))
+    for edge in one.edge_types:
+        pairs, wanted = (sorted(map(tuple, graph.only(edge).edge_index.T.tolist())) for graph in (one, other))
+        assert pairs == wanted, edge
+
+
+def forms(folder: Path) -> dict[str, object]:
+    """The row of n in each form that is read."""
+    columns, values = HEAD.split(";"), NEW.split(";")
+    row = dict(zip(columns, values)) | {"price": 40.0, "tags": ["new"], "at": [2.0, 0.0]}
+    frame = pd.DataFrame([row])
+    paths = {name: folder / f"rows.{name}" for name in ("csv", "tsv", "jsonl", "parquet", "csv.gz")}
+    paths["csv"].write_text(f"{HEAD}\n{NEW}\n")
+    pd.DataFrame([values], columns=columns).to_csv(paths["tsv"], sep="\t", index=False)
+    pd.DataFrame([values], columns=columns).to_csv(paths["csv.gz"], sep=";", index=False)
+    paths["jsonl"].write_text(json.dumps(row) + "\n")
+    frame.to_parquet(paths["parquet"])
+    return {
+        **paths,
+        "text": str(paths["csv"]),
+        "pandas": frame,
+        "dicts": [row],
+        "mapping": {k: [v] for k, v in row.items()},
+    }
+
+
+def test_a_row_in_any_form_makes_the_graph_that_its_file_would(run: Run, graphs, tmp_path) -> None:
+    for name, form in forms(tmp_path).items():
+        more = run.with_items(form)
+        same_graph(more.graph, graphs[1])
+        assert more.notes == (), name
+
+
+def test_facts_in_any_form_make_the_graph_that_their_file_would(run: Run, graphs, tmp_path) -> None:
+    rdflib = pytest.importorskip("rdflib")
+    prefix = FACTS.splitlines()[0]
+    (tmp_path / "n.ttl").write_text(f"{prefix}\n{NEW_FACTS}")
+    parsed = rdflib.Graph().parse(tmp_path / "n.ttl")
+    parsed.serialize(tmp_path / "n.nt", format="nt", encoding="utf-8")
+    parsed.serialize(tmp_path / "n.jsonld", format="json-ld")
+    plain = [
+        ("n", "s:from", "http://town/ystad"),
+        ("n", "s:weighs", 4),
+        ("http://item/n", "http://s/like", "http://item/x"),
+        ("n", "s:name", "En"),
+    ]
+    for form in (tmp_path / "n.ttl", tmp_path / "n.nt", tmp_path / "n.jsonld", parsed, list(parsed), plain):
+        more = run.with_items(form)
+        same_graph(more.graph, graphs[2])
+        assert more.notes == ()
+
+
+@functools.cache
+def config_of(name: str) -> dict[str, object]:
+    """Settings by which a model knows items by more than ids."""
+    kind = models.find(name).Config
+    found: dict[str, object] = {"features": "all"} if issubclass(kind, NodeFeaturesConfig) else {}
+    return found | ({"text": "about", "image": "at"} if name == "cke" else {})
+
+
+SERVED = [
+    "cke",
+    "dnen",
+    "gan",
+    "gru4rec",
+    "gruatt",
+    "irgan",
+    "kgat",
+    "kgatseq",
+    "lightgcn",
+    "mf",
+    "ncf",
+    "neumf",
+    "sasrec",
+]
+RANKING = [name for name in models.working() if models.find(name).task == "ranking"]
+
+
+def as_if_there(run: Run, graph: Graph) -> Run:
+    """The run's weights over a graph that had the item, without interactions, from the start: the item's own rows are
+    zeros, and what is learned of features is of the other items alone."""
+    new = graph.range("item").stop - 1
+    withheld = replace(graph, withheld=torch.tensor([new]))
+    torch.manual_seed(5)
+    model, former = models.build(run.name, withheld, run.model.config).eval(), run.model.state_dict()
+    place = {len(run.graph.range("item")): len(run.graph.range("item")), run.graph.num_nodes: new}
+    with torch.no_grad():
+        for key, tensor in model.state_dict().items():
+            if "features.columns" in key and not key.endswith("weight"):
+                continue  # what a column's own values come to
+            if tensor.shape == former[key].shape:
+                tensor.copy_(former[key])
+            if tensor.shape == former[key].shape or key not in dict(model.named_parameters()):
+                continue
+            assert len(tensor) == len(former[key]) + 1
+            at = next(place[count] for count in (len(former[key]), len(former[key]) - 1) if count in place)
+            tensor.copy_(torch.cat([former[key][:at], torch.zeros_like(former[key][:1]), former[key][at:]]))
+        model.refresh()
+    return Run(run.name, model, graph)
+
+
+@pytest.mark.parametrize("name", RANKING)
+def test_scores_are_as_if_the_item_had_been_there(name: str, graphs, tmp_path) -> None:
+    run = run_of(name, graphs[0], **config_of(name))
+    row = pd.DataFrame([NEW.split(";")], columns=HEAD.split(";"))
+    if name not in SERVED:
+        with pytest.raises(
+            KgrecError, match=f"{name} .*cannot rank new items: it .*; .*kgat and kgatseq know items by facts"
+        ):
+            run.with_items(row)
+        return
+    more = run.with_items(row)
+    wanted = as_if_there(run, graphs[1])
+    found = (
+        more.recommend("all", k=5, include_seen=True).to_pandas().pivot(index="user", columns="item", values="score")
+    )
+    there = (
+        wanted.recommend("all", k=5, include_seen=True).to_pandas().pivot(index="user", columns="item", values="score")
+    )
+    assert "n" in found
+    assert np.allclose(found, there[found.columns], atol=1e-5)
+    assert np.abs(found["n"]).max() > 0
