@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 import kgrec
+from kgrec.cli.output import note
 from kgrec.errors import KgrecError
 from kgrec.field_texts import field_texts
 
 if TYPE_CHECKING:
+    from kgrec.run import Run
     from kgrec.training.config import TrainingConfig
     from kgrec.training.job import TrainingJob
 
@@ -62,6 +64,14 @@ Overwrite = Annotated[
 CsvSafe = Annotated[
     bool,
     typer.Option("--csv-safe", help="In CSV, put a ' before each text that a spreadsheet would read as a formula."),
+]
+NewItems = Annotated[
+    Path | None,
+    typer.Option(
+        "--new-items",
+        metavar="FILE",
+        help="Items that the run does not know, which are ranked too: rows of the recipe's item table, or RDF.",
+    ),
 ]
 TableFile = Annotated[Path | None, typer.Option("--out", help="Write a .parquet or .csv file instead of printing.")]
 
@@ -151,6 +161,16 @@ class ResultOptions:
 
     overwrite: Overwrite = False
     as_json: Json = False
+
+
+def with_new_items(run: Run, file: Path | None, skip_unknown: bool) -> Run:
+    """The run, with the items of a file where there is one. Prints what is left out of these."""
+    if file is None:
+        return run
+    more = run.with_items(file, skip_unknown=skip_unknown)
+    for text in more.notes:
+        note(text)
+    return more
 
 
 def with_options(function: Callable[..., None]) -> Callable[..., None]:

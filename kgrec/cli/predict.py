@@ -7,14 +7,28 @@ from typing import Annotated
 
 import typer
 
-from kgrec.cli.options import CsvSafe, Device, Json, Overwrite, RunFolder, TableFile, TrustedModel
+from kgrec.cli.options import (
+    CsvSafe,
+    Device,
+    Json,
+    NewItems,
+    Overwrite,
+    RunFolder,
+    TableFile,
+    TrustedModel,
+    with_new_items,
+)
 from kgrec.cli.output import print_csv, print_json, status
 
 
 def predict(
     run: RunFolder,
     pairs: Annotated[Path, typer.Argument(metavar="PAIRS", help="CSV or Parquet with the columns user and item.")],
-    skip_unknown: Annotated[bool, typer.Option("--skip-unknown", help="Leave out rows of ids not known.")] = False,
+    new_items: NewItems = None,
+    skip_unknown: Annotated[
+        bool,
+        typer.Option("--skip-unknown", help="Leave out rows of ids, and columns of new items, that are not known."),
+    ] = False,
     out: TableFile = None,
     device: Device = "auto",
     model: TrustedModel = None,
@@ -27,8 +41,9 @@ def predict(
     from kgrec.table_files import as_csv, refuse_out, without_formulas
 
     if out is not None:
-        refuse_out(out, overwrite, [run, pairs])
-    predictions = Run.load(run, trust=model, device=device).predict(pairs, skip_unknown=skip_unknown)
+        refuse_out(out, overwrite, [run, pairs, new_items])
+    trained = with_new_items(Run.load(run, trust=model, device=device), new_items, skip_unknown)
+    predictions = trained.predict(pairs, skip_unknown=skip_unknown)
     for text in predictions.notes:
         status(text)
     if out is not None:

@@ -13,11 +13,13 @@ from kgrec.cli.options import (
     Device,
     FilterOptions,
     Json,
+    NewItems,
     Overwrite,
     RunFolder,
     TableFile,
     TrustedModel,
     comma_separated,
+    with_new_items,
     with_options,
 )
 from kgrec.cli.output import console, note, print_json, status
@@ -51,8 +53,12 @@ def recommend(
     why: Annotated[
         bool, typer.Option("--why", help="List the past items behind a list, and say by what it is known.")
     ] = False,
+    new_items: NewItems = None,
     skip_unknown: Annotated[
-        bool, typer.Option("--skip-unknown", help="Leave out users, and a history's items, that are not known.")
+        bool,
+        typer.Option(
+            "--skip-unknown", help="Leave out users, a history's items, and columns of new items, that are not known."
+        ),
     ] = False,
     filters: FilterOptions,
     out: TableFile = None,
@@ -69,8 +75,8 @@ def recommend(
     from kgrec.table_files import refuse_out
 
     if out is not None:
-        refuse_out(out, overwrite, [run, history, None if users == "all" else users])
-    trained = Run.load(run, trust=model, device=device)
+        refuse_out(out, overwrite, [run, history, new_items, None if users == "all" else users])
+    trained = with_new_items(Run.load(run, trust=model, device=device), new_items, skip_unknown)
     check_k(trained, k, "--k")
     if history is not None and (user or users):
         raise KgrecError("--history is for new users; leave out --user and --users")

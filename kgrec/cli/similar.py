@@ -11,10 +11,12 @@ from kgrec.cli.options import (
     Device,
     FilterOptions,
     Json,
+    NewItems,
     Overwrite,
     RunFolder,
     TableFile,
     TrustedModel,
+    with_new_items,
     with_options,
 )
 from kgrec.cli.output import console, note, print_json, status
@@ -26,6 +28,10 @@ def similar(
     *,
     item: Annotated[list[str], typer.Option("--item", help="An item's id; may be given several times.")],
     k: Annotated[int, typer.Option("--k", help="Items that are like each.")] = 10,
+    new_items: NewItems = None,
+    skip_unknown: Annotated[
+        bool, typer.Option("--skip-unknown", help="Of new items, leave out columns and items not known.")
+    ] = False,
     filters: FilterOptions,
     out: TableFile = None,
     device: Device = "auto",
@@ -41,8 +47,8 @@ def similar(
     from kgrec.table_files import refuse_out
 
     if out is not None:
-        refuse_out(out, overwrite, [run])
-    trained = Run.load(run, trust=model, device=device)
+        refuse_out(out, overwrite, [run, new_items])
+    trained = with_new_items(Run.load(run, trust=model, device=device), new_items, skip_unknown)
     check_k(trained, k, "--k")
     table = trained.similar(item, k, **filters.values)
     for text in table.notes:

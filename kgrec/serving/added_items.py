@@ -17,7 +17,6 @@ from kgrec.evaluation.ranking import Scorer, scoring
 from kgrec.evaluation.served_users import Service
 from kgrec.evaluation.trained_nodes import Trained, reads_all_edges
 from kgrec.nn.embedding import NodeEmbedding
-from kgrec.nn.node_features import NodeFeaturesConfig
 from kgrec.rows import NodeRows, rows_of
 from kgrec.serving.extended_run import extended_run
 from kgrec.serving.input_tables import InputTable
@@ -116,10 +115,9 @@ def _must_know(run: TrainedModel, count: int) -> None:
     columns, by_facts = _read_columns(run), _reads_facts(run)
     ids = run.graph.vocabulary[item].id_array[-count:].filter(pa.array((~known).numpy())).to_pylist()
     if not columns and not by_facts:
-        advice = f"train it with features=all; {ADVICE}" if isinstance(run.model.config, NodeFeaturesConfig) else ADVICE
         raise KgrecError(
             f"{run.name} as it was trained cannot rank new items: it knows items by their ids alone, from who had "
-            f"them; {advice}"
+            f"them; {ADVICE}"
         )
     if columns and not by_facts and bool((is_read & ~known).any()):
         raise KgrecError(
@@ -145,8 +143,9 @@ def _read(run: TrainedModel, count: int) -> Tensor:
 
 def _read_columns(run: TrainedModel) -> list[str]:
     """The columns of items that the model's tables read."""
-    tables = [table for table in run.model.modules() if isinstance(table, NodeEmbedding) and table.features is not None]
-    names = [name for table in tables for node_type, name in table.features.names if node_type == run.graph.target[2]]
+    tables = [table.features for table in run.model.modules() if isinstance(table, NodeEmbedding)]
+    pairs = [pair for features in tables if features is not None for pair in features.names]
+    names = [name for node_type, name in pairs if node_type == run.graph.target[2]]
     return list(dict.fromkeys(names))
 
 

@@ -9,9 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from typer.testing import CliRunner
 
+import kgrec
 from kgrec import models
-from kgrec.errors import BadData, KgrecError, UnknownName
+from kgrec.cli.entry import app
+from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.nn.node_features import NodeFeaturesConfig
 from kgrec.run import Run
@@ -180,7 +183,7 @@ SERVED = [
     "neumf",
     "sasrec",
 ]
-RANKING = [name for name in models.working() if models.find(name).task == "ranking"]
+RANKING = [name for name in models.builtin_names() if models.find(name).task == "ranking"]
 
 
 def as_if_there(run: Run, graph: Graph) -> Run:
@@ -227,3 +230,99 @@ def test_scores_are_as_if_the_item_had_been_there(name: str, graphs, tmp_path) -
     assert "n" in found
     assert np.allclose(found, there[found.columns], atol=1e-5)
     assert np.abs(found["n"]).max() > 0
+
+
+def with_columns(**values: object) -> pd.DataFrame:
+    """The row of n, with other values."""
+    return pd.DataFrame([dict(zip(HEAD.split(";"), NEW.split(";"))) | values])
+
+
+def test_what_the_run_does_not_know_is_left_out_and_said(run: Run) -> None:
+    more = run.with_items(with_columns(maker="nobody", color="pink", tags="new|never"))
+    assert more.notes == (
+        "left out: color of 1 new item, as the run has no category of color 'pink'",
+        "left out: tags of 1 new item, as the run has no category of tags 'never'",
+        "left out: made_by of 1 new item, as the run has no maker 'nobody'",
+    )
+    assert more.graph.node_types == run.graph.node_types
+    assert more.graph.only("made_by").num_edges == run.graph.only("made_by").num_edges
+    facts = [("n", "s:from", "http://town/rome"), ("n", "s:weighs", 2), ("n", "s:eats", "http://town/lund")]
+    assert run.with_items(facts).notes == (
+        "left out: 1 facts of http://s/eats, which is no relation of this run",
+        "left out: from of 1 new item, as the run has no node 'http://town/rome'",
+    )
+
+
+def test_columns_that_a_file_lacks_are_missing(run: Run) -> None:
+    more = run.with_items([{"sku": 7, "weight": 2.0, "like": "x"}])  # a feature and a relation that facts state
+    assert more.graph.vocabulary["item"].ids([4]) == ["7"]
+    assert more.graph.only("like").edge_index[:, -1].tolist() == [4, 0]
+    assert more.graph.features["item"]["weight"].values.tolist()[4] == 2
+    assert "'name', 'price', 'color'" in more.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("items", "found"),
+    [
+        (with_columns(sku="x"), "item 'x' is known to the run already"),
+        (with_columns().rename(columns={"price": "prise"}), "reads no column 'prise'; did you mean 'price'"),
+        (with_columns().drop(columns="sku"), "no column 'sku' in the new items"),
+        (with_columns().iloc[:0], "has no rows"),
+        (with_columns(price="cheap"), "row 1: price 'cheap' is not a number; mend the row"),
+        (with_columns(at="1 2 3"), "feature 'at': vectors must all have length 2; found lengths"),
+        (with_columns(made_by="acme"), "columns 'maker' and 'made_by' both say made_by"),
+        (pd.concat([with_columns(), with_columns()]), "'n' stands already in row 1"),
+        ([{"sku": "n", "maker": "nobody", "color": "pink"}], "it has no category of color 'pink', no maker 'nobody'"),
+        ([{"sku": "n", "maker": "acme"}], "cannot be ranked by mf: it reads the columns 'price', .* say nothing"),
+        ([("http://other/n", "s:from", "http://town/lund")], "subjects are 'http://other/n'; item has an IRI like"),
+        ([("x", "s:from", "http://town/lund")], "item 'x' is known"),
+        ([("n", "s:from", "http://town/rome")], "knows nothing of it .it has no node 'http://town/rome'"),
+        ([("n", "s:from")], "is no triple"),
+        ([], "an empty list"),
+        (7, "new items are int"),
+        (Path("nowhere.csv"), "nowhere.csv is not there"),
+    ],
+)  # fmt: skip
+def test_bad_items_are_refused(run: Run, items: object, found: str) -> None:
+    with pytest.raises(KgrecError, match=found):
+        run.with_items(items)
+
+
+def test_what_is_not_known_is_left_out_where_that_is_asked(run: Run) -> None:
+    rows = [{"sku": "n", "price": 3, "zzz": 1}, {"sku": "m", "color": "pink"}]
+    more = run.with_items(rows, skip_unknown=True)
+    assert more.graph.vocabulary["item"].ids(range(4, 9)) == ["n"]
+    assert "left out: columns of the new items that the recipe does not read, 'zzz'" in more.notes
+    assert "left out: 1 new items of which the run knows nothing, 'm'" in more.notes
+
+
+def test_a_run_without_recipe_or_facts_refuses_new_items(graphs) -> None:
+    with pytest.raises(KgrecError, match="made without a recipe"):
+        run_of("mf", replace(graphs[0], recipe=None), features="all").with_items(with_columns())
+    with pytest.raises(KgrecError, match="cannot be ranked by kgat: it reads facts about items"):
+        run_of("kgat", graphs[0]).with_items([{"sku": "n", "price": 3}])
+
+
+def test_the_commands_take_new_items(graphs, tmp_path) -> None:
+    config = {"features": ["price", "about"], "dim": 4}
+    options = {"split": "ratio:0.1", "config": config, "training": {"epochs": 1}}
+    kgrec.train("mf", graphs[0], out=tmp_path / "run", **options)
+    kgrec.train("mf", graphs[0], out=tmp_path / "lean", lean=True, **options)
+    paths = forms(tmp_path)
+    (tmp_path / "pairs.csv").write_text("user,item\nann,n\n")
+
+    def answer(*words: object) -> object:
+        done = CliRunner().invoke(app, [*map(str, words), "--new-items", str(paths["csv"]), "--json"])
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    similar = answer("similar", tmp_path / "run", "--item", "n", "--k", 3)
+    assert len(similar[0]["items"]) == 3
+    lists = answer("recommend", tmp_path / "run", "--user", "ann", "--k", 3)
+    assert "n" in [one["item"] for one in lists[0]["items"]]
+    pairs = answer("predict", tmp_path / "run", tmp_path / "pairs.csv")
+    (score,) = [one["score"] for one in lists[0]["items"] if one["item"] == "n"]
+    assert pairs[0]["score"] == pytest.approx(score, abs=1e-6)
+    done = CliRunner().invoke(app, ["similar", str(tmp_path / "lean"), "--item", "n", "--new-items", str(paths["csv"])])
+    assert isinstance(done.exception, KgrecError)
+    assert "--lean" in str(done.exception)

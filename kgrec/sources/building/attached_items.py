@@ -174,10 +174,9 @@ class AttachedItems:
             return
         faults = []
         for row in number[:MOST].tolist():
-            said = [
-                f"{what} {value!r}" for what, found in self._unknown.items() for item, value in found if item == row
-            ]
-            why = f"it does not know {', '.join(said[:3])}" if said else "no column or fact that it reads has a value"
+            unknown = self._unknown.items()
+            said = [f"no {wanted} {value!r}" for (_, wanted), found in unknown for at, value in found if at == row]
+            why = f"it has {', '.join(said[:3])}" if said else "no column or fact that it reads has a value"
             more = f" and {len(said) - 3} more" if len(said) > 3 else ""
             message = (
                 f"{self.item} {ids[row].as_py()!r}: the run knows nothing of it ({why}{more}), so it cannot be ranked; "
@@ -204,5 +203,9 @@ def plain_messages() -> Iterator[None]:
     try:
         yield
     except KgrecError as error:
-        error.become([fault._replace(message=fault.message.replace(MEND, "mend the row")) for fault in error.faults])
+        error.become([fault._replace(message=_plain(fault.message)) for fault in error.faults])
         raise
+
+
+def _plain(message: str) -> str:
+    return message.replace(MEND, "mend the row").replace("take it out of `files`, or mend it", "mend it")

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kgrec.errors import KgrecError
+from kgrec.errors import Fault, KgrecError
 from kgrec.graph import Graph
 from kgrec.sources.building.attached_items import AttachedItems, NewItems, plain_messages
 from kgrec.sources.building.new_item_facts import (
@@ -39,7 +39,8 @@ def read_new_items(graph: Graph, recipe: Recipe, source: Any, *, skip_unknown: b
     """
     if isinstance(source, Path) and not source.is_file():
         what = "is no file" if source.exists() else "is not there"
-        raise KgrecError(f"{source} {what}; a table of new items is wanted, or RDF about them", file=str(source))
+        message = f"{what}; a table of new items is wanted, or RDF about them"
+        raise KgrecError(Fault(message, str(source), kind="missing file", file_is="subject"))
     name = str(source) if isinstance(source, Path) else IN_MEMORY
     with TemporaryDirectory() as folder, plain_messages():
         place = Path() if isinstance(source, Path) else Path(folder)
