@@ -32,7 +32,7 @@ class EdgeModelConfig(NodeFeaturesConfig, RankingLossConfig):
     #: loss of a ranking: softmax compares each true item with all items; the others compare it with sampled negatives,
     #: which costs less in a large catalog
     loss: LossName = "sampled_softmax"
-    #: number of negative items sampled for each true item, or with `shared` for each batch; more rank better as a rule,
+    #: number of negative items sampled for each true item, or with `shared` for each batch; more usually rank better,
     #: and cost more time
     negatives: NonNegativeInt = 16
     #: edges in a training batch; with `loss: softmax`, users; larger batches are faster and need more memory

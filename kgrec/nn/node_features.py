@@ -27,10 +27,11 @@ class NodeFeaturesConfig:
     """Settings of node features, shared by all models that look nodes up in a NodeEmbedding."""
 
     features: FeatureNames = ()  #: columns of nodes to learn from, by name, or `all`; empty: none
-    #: whether each node also has a vector of its own; false: nodes are known by their features alone, new ones as well
-    #: as old
+    #: whether each node also has a vector of its own; false: nodes are known only by their features, so that new nodes
+    #: are treated like old ones
     id_embedding: bool = True
-    #: probability that training leaves out a node's own vector, so that its features must do; raise it for cold items
+    #: probability that training leaves out a node's own vector, so that the model relies on the features; raise it for
+    #: cold items
     id_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     #: how a node's own vector and its features' vectors become one: their sum, or a mean weighted by learned attention
     combine: Literal["sum", "attention"] = "sum"

@@ -32,11 +32,11 @@ class RankingLossConfig:
     #: loss of a ranking: softmax compares each true item with all items; the others compare it with sampled negatives,
     #: which costs less in a large catalog
     loss: LossName = "bpr"
-    #: number of negative items sampled for each true item, or with `shared` for each batch; more rank better as a rule,
+    #: number of negative items sampled for each true item, or with `shared` for each batch; more usually rank better,
     #: and cost more time
     negatives: NonNegativeInt = 1
-    #: negatives are sampled in proportion to popularity ** alpha; 0: all items alike; 1: popular items most, which
-    #: makes the task harder
+    #: negatives are sampled in proportion to popularity ** alpha; 0: all items are equally likely; 1: popular items are
+    #: more likely, which gives harder negatives
     alpha: NonNegativeFloat = 0.0
     #: never sample an item that the user has as a negative; not applied with `shared` or `in_batch`, where a batch's
     #: users share negatives

@@ -139,7 +139,7 @@ def test_what_cannot_be_extended_is_said() -> None:
     with pytest.raises(KgrecError, match=r"EASE has learned weight \[4, 4\], which has no row for a node"):
         extended_run(run_of("ease"), {"item": ADDED})
     run = run_of("mf")
-    with pytest.raises(BadData, match="known already: 'x'"):
+    with pytest.raises(BadData, match="new ids are already in the graph: 'x'"):
         extended_run(run, {"item": pd.DataFrame({"id": ["x"]})})
     with pytest.raises(UnknownName, match="no maker 'none'"):
         extended_run(run, {"item": ADDED}, {MADE_BY: pd.DataFrame({"source": ["n"], "target": ["none"]})})
