@@ -148,11 +148,15 @@ class FilterOptions:
     not_: Annotated[
         list[str] | None, typer.Option("--not", help="Leave out items of which this is so: in_category=Toys.")
     ] = None
+    where_sparql: Annotated[
+        Path | None,
+        typer.Option("--where-sparql", help="A file with a SPARQL SELECT whose ?item, or first variable, is an item."),
+    ] = None
 
     @property
     def values(self) -> dict[str, Any]:
         """The options of lists by name."""
-        return {"where": self.where or (), "not_": self.not_ or ()}
+        return {"where": self.where or (), "not_": self.not_ or (), "where_sparql": self.where_sparql}
 
 
 @dataclasses.dataclass(frozen=True)

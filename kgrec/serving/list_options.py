@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from kgrec.errors import KgrecError, unknown_name
@@ -33,6 +34,8 @@ class ListOptions:
     #: conditions that all items of a list meet, such as "brand=Acme" or "price<20"; a text is one
     where: str | Collection[str] = ()
     not_: str | Collection[str] = ()  #: conditions of which no item of a list meets any
+    #: a SPARQL SELECT over what the run knows, a text with braces or a file: its ?item, or first variable, is an item
+    where_sparql: str | Path | None = None
     skip_unknown: bool = False  #: leave out users, and items of a history, that the run does not know
 
     def __post_init__(self) -> None:
@@ -41,6 +44,8 @@ class ListOptions:
             if isinstance(field.default, bool) and not isinstance(value, bool):
                 raise KgrecError(f"{field.name} is {value!r}, True or False is wanted")
         object.__setattr__(self, "exclude", metric_names(self.exclude))
+        if self.where_sparql is not None and not isinstance(self.where_sparql, str | Path):
+            raise KgrecError(f"where_sparql is {self.where_sparql!r}; a SELECT, or a file that holds one is wanted")
         for name in ("where", "not_"):
             object.__setattr__(self, name, conditions(getattr(self, name), name))
 

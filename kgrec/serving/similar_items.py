@@ -44,7 +44,7 @@ SIMILAR = pa.schema(
     ]
 )
 #: The options of lists that are asked of similar items too
-TAKEN = ("k", "where", "not_")
+TAKEN = ("k", "where", "not_", "where_sparql")
 REFUSED = tuple(field.name for field in fields(ListOptions) if field.name not in TAKEN)
 
 

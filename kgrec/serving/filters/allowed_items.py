@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +13,22 @@ from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.serving.filters.condition_text import Condition
 from kgrec.serving.filters.fact_paths import FactPath, path_of
+from kgrec.serving.filters.sparql_filter import SparqlFilter
 from kgrec.serving.filters.value_matches import matches
 from kgrec.serving.list_options import ListOptions
 from kgrec.training.trained_model import TrainedModel
 
 KEPT = 256  #: conditions, and combinations of them, that a run keeps
+
+
+@dataclass(frozen=True, eq=False)
+class Filter:
+    """One thing that is asked of items."""
+
+    said: str  #: what to call it, for messages
+    mask: np.ndarray  #: bool [I], which items it leaves, by local number
+    hint: str = ""  #: what to say beside the message where it leaves none
+    notes: tuple[str, ...] = ()  #: what is to be said of how it was found
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,39 +53,47 @@ def allowed_items(run: TrainedModel, options: ListOptions) -> AllowedItems | Non
     Raises UnknownName for names and values that are not there, KgrecError where a condition cannot be read, where it
     leaves no item, and where the run has no facts (it was trained with --lean).
     """
-    if not options.where and not options.not_:
+    if not options.where and not options.not_ and options.where_sparql is None:
         return None
+    query = None if options.where_sparql is None else SparqlFilter.of(options.where_sparql)
     kept = run.kept.setdefault("allowed items", {})
-    key = tuple(options.where), tuple(options.not_)
+    key = tuple(options.where), tuple(options.not_), query
     if key not in kept:
-        kept[key] = _allowed(run, options)
+        kept[key] = narrowed(_filters(run, options, query), run)
         _forget_oldest(kept)
     return kept[key]
 
 
-def _allowed(run: TrainedModel, options: ListOptions) -> AllowedItems:
-    items_type = run.graph.target[2]
-    items = run.graph.range(items_type)
-    left = np.ones(len(items), bool)
-    for said, text, mask in _filters(run, options):
-        before, left = int(left.sum()), left & mask
+def narrowed(parts: Iterable[Filter], run: TrainedModel) -> AllowedItems:
+    """The items that all filters leave. Raises KgrecError where none is left, with the filter that took the last."""
+    items = run.graph.range(run.graph.target[2])
+    left, notes = np.ones(len(items), bool), list[str]()
+    for part in parts:
+        before, left = int(left.sum()), left & part.mask
         if not left.any():
             these = "items" if before == len(left) else "items that the filters before it leave"
             raise KgrecError(
-                f"no item is left: {said} leaves out all {before:,} {these}; take it away, or ask for less"
-                f"{'' if mask.any() else _below(run.whole_graph(), items_type, text)}",
-                value=text,
+                f"no item is left: {part.said} leaves out all {before:,} {these}; take it away, or ask for less"
+                f"{part.hint}"
             )
+        notes += part.notes
     flat = torch.from_numpy(np.flatnonzero(left) + items.start).to(run.device)
-    return AllowedItems(left, flat)
+    return AllowedItems(left, flat, tuple(notes))
 
 
-def _filters(run: TrainedModel, options: ListOptions) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Each filter: what to call it, its text, and which items it leaves, bool [I]."""
+def _filters(run: TrainedModel, options: ListOptions, query: SparqlFilter | None) -> Iterator[Filter]:
+    """Each filter that is asked for."""
+    node_type = run.graph.target[2]
     for text in options.where:
-        yield f"where {text!r}", text, _mask(run, "where", text)
+        mask = _mask(run, "where", text)
+        yield Filter(f"where {text!r}", mask, "" if mask.any() else _below(run.whole_graph(), node_type, text))
     for text in options.not_:
-        yield f"not {text!r}", text, ~_mask(run, "not", text)
+        yield Filter(f"not {text!r}", ~_mask(run, "not", text))
+    if query is not None:
+        mask, notes = query.meets(run.whole_graph(), node_type)
+        yield Filter(
+            "where_sparql" if query.name == "where_sparql" else f"where_sparql {query.name}", mask, notes=notes
+        )
 
 
 def _mask(run: TrainedModel, option: str, text: str) -> np.ndarray:

@@ -7,19 +7,34 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kgrec.drafts import clear_abandoned, draft_of
 from kgrec.errors import BadData, Fault, KgrecError
-from kgrec.sources.limits import QUERY_MEMORY
+from kgrec.sources.limits import QUERY_MEMORY, QUERY_SECONDS
 from kgrec.sources.rdf import query_process
-from kgrec.sources.rdf.rdf_file import RdfFile
 from kgrec.sources.rdf.source import RdfSource, rdf_files
 
 if TYPE_CHECKING:
     import pyoxigraph
+
+
+@dataclass(frozen=True)
+class QueryWords:
+    """What messages call a query and what it is asked of, and what they advise."""
+
+    of: str  #: whose fault it is: the files that are asked, or the query's own file
+    mend: str = "mend `query`"  #: what to do where the query is wrong
+    mend_it_in: str = " in the recipe"  #: and where
+    say_more_time: str = ", or say more as `timeout:`"  #: what to do where it takes too long, beside making it simpler
+    say_network: str = ", or say `network: true`"  #: what to do where it reaches over the network
+
+    def fault(self, what: str) -> Fault:
+        """A fault of the query."""
+        return Fault(what, self.of, kind="bad query")
 
 
 def ask_files(source: RdfSource, folder: Path) -> dict[str, Any]:
@@ -30,52 +45,73 @@ def ask_files(source: RdfSource, folder: Path) -> dict[str, Any]:
     and where it would reach over the network without `network: true`; KgrecError where there is no room for the
     temporary files that it needs.
     """
+
+    def sources() -> Iterator[Iterator[pyoxigraph.Triple]]:
+        return (_plain(file.quads()) for file in rdf_files(source, folder))
+
+    words = QueryWords(", ".join(source.files))
+    return ask(source.query or "", source.prefixes, sources, words, seconds=source.timeout, network=source.network)
+
+
+def ask(
+    query: str,
+    prefixes: Mapping[str, str],
+    sources: Callable[[], Iterable[Iterator[pyoxigraph.Triple]]],
+    words: QueryWords,
+    *,
+    seconds: float = QUERY_SECONDS,
+    network: bool = False,
+) -> dict[str, Any]:
+    """The same for any triples. sources: gives them, those of each source apart, as each has blank nodes of its own.
+    seconds: that the query may run; network: whether it may reach over it. Raises as `ask_files` does."""
     try:
         place = Path(tempfile.gettempdir()) / f"kgrec-query-{getattr(os, 'getuid', int)()}"
         clear_abandoned(place)  # what a killed one left
         with draft_of(place) as draft:
             draft.part.mkdir(mode=0o700)
-            found = _answer(source, folder, draft.part)
+            files = [_written(one, draft.part / f"{number}.nt") for number, one in enumerate(sources())]
+            task = {
+                "query": query,
+                "prefixes": dict(prefixes),
+                "files": files,
+                "seconds": seconds,
+                "memory": QUERY_MEMORY,
+                "network": network,
+                "say_network": words.say_network,
+                "parent": os.getpid(),
+            }
+            found = _answer(task, words, draft.part)
     except OSError as error:
         raise KgrecError(
             f"cannot write the temporary files of a query: {error}; make room, or set TMPDIR to a folder that has some"
         ) from error
     if "error" in found:
-        raise BadData(_of_query(source, _what_is_wrong(found["error"])))
+        raise BadData(words.fault(_what_is_wrong(found["error"], words)))
     return found
 
 
-def _answer(source: RdfSource, folder: Path, here: Path) -> dict[str, Any]:
+def _answer(task: dict[str, Any], words: QueryWords, here: Path) -> dict[str, Any]:
     """What the query's process answers, by files in the folder `here`."""
-    files = [_copied(file, here / f"{number}.nt") for number, file in enumerate(rdf_files(source, folder))]
-    task = {
-        "query": source.query,
-        "prefixes": dict(source.prefixes),
-        "files": files,
-        "seconds": source.timeout,
-        "memory": QUERY_MEMORY,
-        "network": source.network,
-        "parent": os.getpid(),
-    }
     (here / "task.json").write_text(json.dumps(task), encoding="utf-8")
     code = _run(here / "task.json")
     if code == query_process.CANNOT_WRITE:
         raise OSError("the answer does not fit")
     if not (here / "answer.json").exists():
-        raise BadData(_of_query(source, _why_stopped(code, source.timeout)))
+        raise BadData(words.fault(_why_stopped(code, task["seconds"], words)))
     found: dict[str, Any] = json.loads((here / "answer.json").read_text(encoding="utf-8"))
     return found
 
 
-def _copied(file: RdfFile, place: Path) -> str:
-    """The file's name after its triples are written there as N-Triples, those about triples left out."""
+def _written(triples: Iterator[pyoxigraph.Triple], place: Path) -> str:
+    """The file's name after the triples are written there as N-Triples."""
     import pyoxigraph
 
-    pyoxigraph.serialize(_plain(file.quads()), str(place), format=pyoxigraph.RdfFormat.N_TRIPLES)
+    pyoxigraph.serialize(triples, str(place), format=pyoxigraph.RdfFormat.N_TRIPLES)
     return place.name
 
 
 def _plain(quads: Iterator[pyoxigraph.Quad]) -> Iterator[pyoxigraph.Triple]:
+    """The triples, without those about triples."""
     import pyoxigraph
 
     for quad in quads:
@@ -91,17 +127,13 @@ def _run(task: Path) -> int:
     return subprocess.run(command, env=environment, stdin=nothing, stdout=nothing, stderr=nothing).returncode
 
 
-def _why_stopped(code: int, seconds: float) -> str:
+def _why_stopped(code: int, seconds: float, words: QueryWords) -> str:
     if code == 1:
-        return f"the query took longer than {seconds:g} seconds; make it simpler, or say more as `timeout:`"
+        return f"the query took longer than {seconds:g} seconds; make it simpler{words.say_more_time}"
     return f"the query was stopped from outside (exit code {code}), perhaps for want of memory; make it simpler"
 
 
-def _what_is_wrong(error: dict[str, Any]) -> str:
+def _what_is_wrong(error: dict[str, Any], words: QueryWords) -> str:
     if "line" in error:
-        return f"query line {error['line']} column {error['column']}: {error['message']}; mend `query`"
-    return f"{error['message']}; mend `query` in the recipe"
-
-
-def _of_query(source: RdfSource, what: str) -> Fault:
-    return Fault(what, ", ".join(source.files), kind="bad query")
+        return f"query line {error['line']} column {error['column']}: {error['message']}; {words.mend}"
+    return f"{error['message']}; {words.mend}{words.mend_it_in}"

@@ -1,10 +1,11 @@
 """A SPARQL query over triples, in a process of its own that stops when its time is over.
 
 `python -P query_process.py TASK`, where TASK is a JSON file: `query`, `prefixes`, `files` (N-Triples, each with its own
-blank nodes), `seconds`, `memory`, `network`. What it finds is written beside it as `answer.json`: `form` with `vars`
-and `rows` or with `triples`, or an `error` (`message`, `line`, `column`). No answer and exit code 1: the time was
-over; CANNOT_WRITE: there was no room. It is a process, since neither a regular expression nor a join of everything with
-everything can be stopped from within; and it stands alone, so that starting it imports no more than it needs.
+blank nodes), `seconds`, `memory`, `network` and `say_network` (how to allow it). What it finds is written beside it as
+`answer.json`: `form` with `vars` and `rows` or with `triples`, or an `error` (`message`, `line`, `column`). No answer
+and exit code 1: the time was over; CANNOT_WRITE: there was no room. It is a process, since neither a regular expression
+nor a join of everything with everything can be stopped from within; and it stands alone, so that starting it imports no
+more than it needs.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+XSD_STRING = "http://www.w3.org/2001/XMLSchema#string"  #: what a text in quotes is of
 CANNOT_WRITE = 3  #: the exit code where there is no room for the answer
 SET_PARENT_DEATH_SIGNAL = 1  #: prctl's, of linux/prctl.h
 NETWORK_EVENTS = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "socket.sendmsg")
@@ -31,7 +33,7 @@ def answer(task: dict[str, Any], folder: Path) -> dict[str, Any]:
     try:
         tree = parseQuery(task["query"])
         if not task["network"]:
-            refuse_remote(tree)
+            refuse_remote(tree, task["say_network"])
         query = translateQuery(tree, None, task["prefixes"])
         faulthandler.cancel_dump_traceback_later()  # reading the files is not counted
         graph = read_graph([folder / name for name in task["files"]])
@@ -48,8 +50,8 @@ def answer(task: dict[str, Any], folder: Path) -> dict[str, Any]:
         return {"error": {"message": str(error)}}
 
 
-def refuse_remote(tree: Any) -> None:
-    """Raises ValueError where a parsed query has SERVICE or FROM, which rdflib would fetch."""
+def refuse_remote(tree: Any, remedy: str) -> None:
+    """Raises ValueError where a parsed query has SERVICE or FROM, which rdflib would fetch. remedy: what else to do."""
     from rdflib.plugins.sparql.parserutils import CompValue
 
     waiting = [tree]
@@ -58,7 +60,7 @@ def refuse_remote(tree: Any) -> None:
         if isinstance(part, CompValue):
             word = {"ServiceGraphPattern": "SERVICE", "DatasetClause": "FROM", "Load": "LOAD"}.get(part.name)
             if word:
-                raise ValueError(f"{word} reaches over the network; take it away, or say `network: true`")
+                raise ValueError(f"{word} reaches over the network; take it away{remedy}")
             waiting += part.values()
         elif not isinstance(part, str | bytes) and hasattr(part, "__iter__"):
             waiting += list(part)
@@ -77,7 +79,7 @@ def read_graph(files: list[Path]) -> Any:
                 return URIRef(value.value)
             if isinstance(value, pyoxigraph.BlankNode):
                 return BNode(f"f{number}{value.value}")
-            if value.language:
+            if value.language or value.datatype.value == XSD_STRING:  # rdflib holds 'a' and 'a'^^xsd:string apart
                 return Literal(value.value, lang=value.language)
             return Literal(value.value, datatype=URIRef(value.datatype.value), normalize=False)
 
