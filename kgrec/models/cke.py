@@ -27,22 +27,27 @@ class CKEConfig(EdgeModelConfig):
     them. `l2` is lambda_U and lambda_I: in a ranking it regularises the user vector and the item offsets of each
     example, for ratings and clicks those of all users and items. Entity vectors are regularised by `facts_l2`."""
 
-    #: width of the space of each relation, in which TransR compares the two ends of a fact
+    #: width of the space of each relation, in which TransR compares the two ends of a fact; a wider one can express
+    #: more, and costs memory and time
     relation_dim: PositiveInt = 64
     #: weight of TransR's loss of facts against the loss of interactions; 0: facts are not learned from
     facts_weight: NonNegativeFloat = 1.0
-    facts_batch_size: PositiveInt = 2048  #: facts in a training batch
-    #: lambda_v and lambda_r, weight of L2 regularisation of a fact's vectors: both ends and the relation
+    facts_batch_size: PositiveInt = 2048  #: facts in a training batch; larger batches are faster and need more memory
+    #: lambda_v and lambda_r, weight of L2 regularisation of a fact's vectors: both ends and the relation; raise it
+    #: against overfitting
     facts_l2: NonNegativeFloat = 1e-5
     text: str = ""  #: name of the items' column of text, or of text vectors; empty: none
     image: str = ""  #: name of the items' column of image vectors; empty: none
-    #: widths of the hidden layers of an autoencoder, from its input to its code
+    #: widths of the hidden layers of an autoencoder, from its input to its code; wider or more layers can express more,
+    #: and overfit sooner
     hidden: tuple[PositiveInt, ...] = (128,)
-    #: share of an autoencoder's input values that training sets to 0 (denoising)
+    #: share of an autoencoder's input values that training sets to 0 (denoising); raise it against overfitting
     input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
-    #: lambda_X, weight of the autoencoders' reconstruction error against the loss of interactions
+    #: lambda_X, weight of the autoencoders' reconstruction error against the loss of interactions; raise it where texts
+    #: and images say much
     reconstruction_weight: PositiveFloat = 0.1
-    weights_l2: NonNegativeFloat = 1e-5  #: lambda_W, weight of L2 regularisation of the autoencoders' weights
+    #: lambda_W, weight of L2 regularisation of the autoencoders' weights; raise it against overfitting
+    weights_l2: NonNegativeFloat = 1e-5
 
     FORMER: ClassVar = {"noise": "input_dropout", "rebuilding": "reconstruction_weight"}
 

@@ -43,7 +43,8 @@ class GANConfig(NodeFeaturesConfig):
     #: form of the game: wasserstein is a critic with gradient penalty; minmax and nonsaturating are the original GAN's
     #: two losses
     value: Value = "wasserstein"
-    gp_weight: NonNegativeFloat = 10.0  #: with `value: wasserstein`, weight of the gradient penalty
+    #: with `value: wasserstein`, weight of the gradient penalty; 10 is the usual value
+    gp_weight: NonNegativeFloat = 10.0
     #: when training switches between the two networks: after each batch or after each epoch
     alternate: Literal["batch", "epoch"] = "batch"
     noise_dim: PositiveInt = 16  #: length of a noise vector
@@ -61,10 +62,11 @@ class GANConfig(NodeFeaturesConfig):
     #: probability that training leaves an item of the history out of the condition, so that the generator cannot just
     #: copy it
     condition_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    batch_size: PositiveInt = 64  #: users in a training batch
+    batch_size: PositiveInt = 64  #: users in a training batch; larger batches are faster and need more memory
     g_lr: PositiveFloat = 1e-3  #: learning rate of the generator; lower it where the generator collapses
     d_lr: PositiveFloat = 3e-3  #: learning rate of the discriminator; raise it where it does no better than chance
-    g_l2: NonNegativeFloat = 1e-4  #: weight of L2 regularisation of all of the generator's parameters
+    #: weight of L2 regularisation of all of the generator's parameters; raise it against overfitting
+    g_l2: NonNegativeFloat = 1e-4
     #: weight of L2 regularisation of all of the discriminator's parameters; raise it where it makes hardly any error
     d_l2: NonNegativeFloat = 0.0
     init_std: PositiveFloat = 0.1  #: standard deviation of the items' random initial vectors

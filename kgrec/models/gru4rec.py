@@ -13,7 +13,7 @@ from kgrec.settings import Depth, settings
 class GRU4RecConfig(NextItemConfig):
     """Settings of GRU4Rec."""
 
-    layers: Depth = 1  #: number of recurrent layers on top of each other
+    layers: Depth = 1  #: number of recurrent layers on top of each other; more can express more, and cost time
 
 
 class GRU4Rec(NextItem):

@@ -14,7 +14,7 @@ from kgrec.settings import Depth, settings
 class GRUAttConfig(NextItemConfig):
     """Settings of the GRU with attention."""
 
-    layers: Depth = 1  #: number of recurrent layers on top of each other
+    layers: Depth = 1  #: number of recurrent layers on top of each other; more can express more, and cost time
 
 
 class GRUAtt(NextItem):

@@ -29,9 +29,11 @@ class IALSConfig:
     #: large catalog
     alpha: PositiveFloat = 0.15
     l2: PositiveFloat = 0.007  #: lambda, weight of L2 regularisation of the vectors; raise it against overfitting
-    #: how l2 grows with the number of edges of a user or item: 0 not at all, 1 in proportion
+    #: how l2 grows with the number of edges of a user or item: 0 not at all, 1 in proportion, so that frequent items
+    #: are regularised more
     nu: NonNegativeFloat = 1.0
-    iterations: Depth = 8  #: how often both sides are solved, users first and then items
+    #: how often both sides are solved, users first and then items; more fit the data more closely, and take longer
+    iterations: Depth = 8
     #: item vectors start with normal random values of standard deviation init_std / sqrt(dim)
     init_std: PositiveFloat = 0.1
     seed: NonNegativeInt = 0  #: seed of the items' random initial vectors

@@ -24,7 +24,9 @@ class KGATConfig(KGEncoderConfig, EdgeModelConfig):
     #: neighbors sampled for each node, one number for each layer, -1 for all of them; empty: use the whole graph at
     #: every step; set it for graphs that do not fit in memory
     fanouts: tuple[int, ...] = ()
-    exclude: bool = True  #: with fanouts, leave the edges that a batch is to predict out of the sampled neighborhoods
+    #: with fanouts, leave the edges that a batch is to predict out of the sampled neighborhoods; false: the model sees
+    #: what it must predict
+    exclude: bool = True
     #: with fanouts, update only the vectors that a batch uses (SparseAdam); faster on large graphs
     sparse: bool = False
     prefetch: NonNegativeInt = 2  #: with fanouts, number of batches that a thread samples ahead; 0: none

@@ -21,7 +21,8 @@ from kgrec.settings import settings
 class NeuMFConfig(PairMLPConfig):
     """Settings of NeuMF. `dim` is the length of the factorization's vectors."""
 
-    mlp_dim: PositiveInt = 32  #: length of the vectors that the perceptron reads; those of the factorization have `dim`
+    #: length of the vectors that the perceptron reads; longer ones can express more, and cost memory and time
+    mlp_dim: PositiveInt = 32
     #: epochs in which the two halves are trained apart before they are joined; 0: they are trained together from the
     #: start
     pretrain_epochs: NonNegativeInt = 0

@@ -24,7 +24,8 @@ class SVDPPConfig:
     task: Literal["rating", "ctr"] = "rating"
     #: length of a user's or item's vector (embedding size); longer vectors can express more, and cost memory and time
     dim: PositiveInt = 64
-    batch_size: PositiveInt = 64  #: users in a training batch, each with all of their edges
+    #: users in a training batch, each with all of their edges; larger batches are faster and need more memory
+    batch_size: PositiveInt = 64
     #: learning rate of the optimizer; lower it where the loss jumps, raise it where the loss hardly falls
     lr: PositiveFloat = 5e-3
     #: lambda, weight of L2 regularisation of all parameters against the sum of the losses of all edges; raise it

@@ -17,7 +17,9 @@ from kgrec.settings import settings
 class TransRConfig(LinkModelConfig):
     """Settings of TransR."""
 
-    relation_dim: PositiveInt = 64  #: width of the space of each relation, in which the two ends of a fact are compared
+    #: width of the space of each relation, in which the two ends of a fact are compared; a wider one can express more,
+    #: and costs memory and time
+    relation_dim: PositiveInt = 64
     init_std: PositiveFloat = 0.1  #: standard deviation of the nodes' random initial vectors
 
 

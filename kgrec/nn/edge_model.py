@@ -42,7 +42,8 @@ class EdgeModelConfig(NodeFeaturesConfig, RankingLossConfig):
     #: lambda, weight of L2 regularisation: for a ranking, of the vectors that an example uses; for ratings and clicks,
     #: of all parameters; raise it against overfitting
     l2: NonNegativeFloat = 0.01
-    init_std: PositiveFloat = 0.02  #: standard deviation of the vectors' random initial values
+    #: standard deviation of the vectors' random initial values; rarely needs a change
+    init_std: PositiveFloat = 0.02
 
 
 class EdgeModel(Recommender, ABC):

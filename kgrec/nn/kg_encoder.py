@@ -38,11 +38,13 @@ class KGEncoderConfig:
     aggregator: AggregatorName = "bi-interaction"
     #: share of a layer's output that training sets to 0; raise it against overfitting
     message_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    #: width of the space of each relation, in which TransR compares the two ends of a fact
+    #: width of the space of each relation, in which TransR compares the two ends of a fact; a wider one can express
+    #: more, and costs memory and time
     relation_dim: PositiveInt = 64
-    facts_batch_size: PositiveInt = 2048  #: facts in a training batch
-    facts_lr: PositiveFloat = 1e-3  #: learning rate of TransR, the loss of facts
-    facts_l2: NonNegativeFloat = 1e-5  #: weight of L2 regularisation of a fact's vectors: both ends and the relation
+    facts_batch_size: PositiveInt = 2048  #: facts in a training batch; larger batches are faster and need more memory
+    facts_lr: PositiveFloat = 1e-3  #: learning rate of TransR, the loss of facts; lower it where that loss jumps
+    #: weight of L2 regularisation of a fact's vectors: both ends and the relation; raise it against overfitting
+    facts_l2: NonNegativeFloat = 1e-5
 
     FORMER: ClassVar = {"layers": "layer_dims"}
 

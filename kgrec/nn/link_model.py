@@ -31,7 +31,8 @@ class LinkModelConfig:
     dim: PositiveInt = 64
     #: loss that compares each true fact with its sampled negatives
     loss: Literal["bpr", "bce", "sampled_softmax"] = "sampled_softmax"
-    #: number of negative tails sampled for each true fact; none of them is known to be true
+    #: number of negative tails sampled for each true fact, none of them known to be true; more usually rank better, and
+    #: cost more time
     negatives: PositiveInt = 16
     temperature: PositiveFloat = 1.0  #: the loss divides scores by it; lower it where scores differ too little
     batch_size: PositiveInt = 2048  #: edges in a training batch; larger batches are faster and need more memory

@@ -41,7 +41,8 @@ class NextItemConfig(NodeFeaturesConfig, RankingLossConfig):
     #: how many of a user's last interactions are read; older ones are ignored; more cost memory and time
     length: PositiveInt = 50
     dropout: Share = 0.2  #: share of values that training sets to 0 between layers; raise it against overfitting
-    item_bias: bool = False  #: add a learned bias for each item to its scores
+    #: add a learned bias for each item to its scores; it lets popular items score higher for everybody
+    item_bias: bool = False
     #: cut a history longer than `length` into several training rows, so that all of it is learned from; false: learn
     #: from its end alone
     windows: bool = True
@@ -55,14 +56,16 @@ class NextItemConfig(NodeFeaturesConfig, RankingLossConfig):
     lr: PositiveFloat = 3e-3
     #: weight decay of all parameters, apart from the loss (decoupled, as in AdamW); raise it against overfitting
     l2: NonNegativeFloat = 0.0
-    init_std: PositiveFloat = 0.02  #: standard deviation of the items' random initial vectors
+    #: standard deviation of the items' random initial vectors; rarely needs a change
+    init_std: PositiveFloat = 0.02
 
 
 @settings
 class MaskingConfig:
     """Settings of models that learn to fill in hidden steps (BERT4Rec)."""
 
-    #: probability that training hides a step of a sequence; the model predicts the hidden ones
+    #: probability that training hides a step of a sequence; the model predicts the hidden ones; higher: more to learn
+    #: from, but less to predict from
     mask_probability: Annotated[float, Field(gt=0, lt=1)] = 0.2
     #: share of sequences in which only the last step is hidden, as when recommending
     mask_last: Annotated[float, Field(ge=0, le=1)] = 0.1

@@ -33,9 +33,10 @@ class NodeFeaturesConfig:
     #: probability that training leaves out a node's own vector, so that the model relies on the features; raise it for
     #: cold items
     id_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    #: how a node's own vector and its features' vectors become one: their sum, or a mean weighted by learned attention
+    #: how a node's own vector and its features' vectors become one: their sum, or a mean weighted by learned attention,
+    #: which can ignore useless features
     combine: Literal["sum", "attention"] = "sum"
-    text_dim: PositiveInt = 64  #: length of the vector that a text becomes
+    text_dim: PositiveInt = 64  #: length of the vector that a text becomes; a longer one keeps more of the text
     #: how texts become vectors: tfidf (words), or the name or folder of a sentence-transformers model
     text_encoder: str = "tfidf"
 

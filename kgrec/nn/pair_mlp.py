@@ -22,11 +22,13 @@ class PairMLPConfig(EdgeModelConfig):
 
     #: learning rate of the optimizer; lower it where the loss jumps, raise it where the loss hardly falls
     lr: PositiveFloat = 5e-3
-    #: widths of the perceptron's hidden layers, from its input to its output
+    #: widths of the perceptron's hidden layers, from its input to its output; wider or more layers can express more,
+    #: and overfit sooner
     hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64, 32, 16)
     #: share of a layer's output that training sets to 0; raise it against overfitting
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    init_std: PositiveFloat = 0.05  #: standard deviation of the vectors' random initial values
+    #: standard deviation of the vectors' random initial values; rarely needs a change
+    init_std: PositiveFloat = 0.05
 
     FORMER: ClassVar = {"layers": "hidden"}
 

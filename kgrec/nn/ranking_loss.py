@@ -60,8 +60,10 @@ class RankingLossConfig:
     gbce_t: NonNegativeFloat = 0.75
     #: with ccl, a negative counts only where its cosine is above this (-1 to 1); lower it to push more negatives away
     ccl_margin: float = 0.8
-    ccl_weight: PositiveFloat = 150.0  #: with ccl, weight of the negatives against the positives
-    #: with bpr_max, weight of its regularisation, which keeps the negatives' scores small
+    #: with ccl, weight of the negatives against the positives; raise it to push negatives away more
+    ccl_weight: PositiveFloat = 150.0
+    #: with bpr_max, weight of its regularisation, which keeps the negatives' scores small; raise it where scores grow
+    #: without limit
     bpr_max_weight: NonNegativeFloat = 1.0
 
     @model_validator(mode="after")

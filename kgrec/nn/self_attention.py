@@ -19,9 +19,12 @@ from kgrec.settings import Depth, settings
 class SelfAttentionConfig:
     """Settings of blocks of self-attention."""
 
-    blocks: Depth = 2  #: number of blocks, each of self-attention and a feed-forward layer
-    heads: PositiveInt = 1  #: attention heads of a block; `dim` must be a multiple of it
-    feedforward: PositiveInt = 1  #: width of the feed-forward layers, as a multiple of `dim`
+    #: number of blocks, each of self-attention and a feed-forward layer; more can express more, and cost time
+    blocks: Depth = 2
+    #: attention heads of a block; several can attend to different steps; `dim` must be a multiple of it
+    heads: PositiveInt = 1
+    #: width of the feed-forward layers, as a multiple of `dim`; wider ones can express more, and cost time
+    feedforward: PositiveInt = 1
     #: apply layer normalisation to the input of each layer and to the last block's output; false: after each residual
     #: sum, as in the first transformers
     pre_norm: bool = True
