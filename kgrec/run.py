@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.serving.added_items import run_with_items
 from kgrec.serving.answers import Table, joined
 from kgrec.serving.list_options import ListOptions, takes_list_options
 from kgrec.serving.prediction import predict_pairs
 from kgrec.serving.recommendation import tables_for
+from kgrec.serving.rules.rule_settings import Rules
+from kgrec.serving.rules.rules_report import measure_rules
 from kgrec.serving.similar_items import REFUSED, similar_items
 from kgrec.serving.trained_vectors import TrainedVectors, trained_vectors
 from kgrec.training.job import TrainingJob, takes_job_options, tasks_of
@@ -66,7 +69,9 @@ class Run(TrainedModel):
         left out as well, with `include_seen` these alone. why: `reason` names the past items behind a list, and
         `Table.why` lists them (user, item, label, attention, evidence, strength), by what `evidence` says: the model's
         attention, how far the list's scores fall without an item, or the cosine of vectors (`serving.evidence.Kind`).
-        skip_unknown: leave out users and items of a history that the run does not know, which `Table.notes` says.
+        rules: what lists must hold, must not hold and how varied they are, as `serving.rules.rule_settings.Rules`,
+        a mapping, or the path of a YAML file. skip_unknown: leave out users, and items of a history or of rules, that
+        the run does not know, which `Table.notes` says.
 
         One of whom the model knows nothing (no history that it reads, and where it knows users by their ids none in
         training) gets the most popular items in training, whose numbers of users are the scores, and `reason` says "no
@@ -178,8 +183,14 @@ class Run(TrainedModel):
         repeats: str | None = None,
         metrics: Sequence[str] | None = None,
         exclude: Sequence[str] | None = None,
+        rules: Rules | Mapping[str, Any] | str | Path | None = None,
     ) -> dict[str, Any]:
-        """The metrics on the test edges of a graph with the same nodes: see `kgrec.run.measure`."""
+        """The metrics on the test edges of a graph with the same nodes: see `kgrec.run.measure`. rules: measure instead
+        what these cost and gain, on valid: see `kgrec.serving.rules.rules_report.measure_rules`."""
+        if rules is not None:
+            if candidates not in (None, "all"):
+                raise KgrecError(f"rules choose from the whole catalog, so candidates {candidates!r} cannot be ranked")
+            return measure_rules(self, graph, rules, split=split, repeats=repeats, metrics=metrics, exclude=exclude)
         return measure(
             self, graph, split=split, candidates=candidates, repeats=repeats, metrics=metrics, exclude=exclude
         )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from kgrec.cli.options import Device, GraphFolder, Json, Metrics, RunFolder, TrustedModel, comma_separated
-from kgrec.cli.output import print_json, show_metrics
+from kgrec.cli.output import console, note, plain, print_json, say, show_metrics
 
 
 def evaluate(
@@ -32,6 +33,10 @@ def evaluate(
             "Default: as in the run.",
         ),
     ] = None,
+    rules: Annotated[
+        Path | None,
+        typer.Option("--rules", help="A YAML file of rules: what they cost and gain, measured on valid, not on test."),
+    ] = None,
     metrics: Metrics = None,
     device: Device = "auto",
     model: TrustedModel = None,
@@ -43,5 +48,26 @@ def evaluate(
     trained = Run.load(run, trust=model, device=device)
     left_out = None if exclude is None else () if exclude == "none" else comma_separated(exclude) or ()
     asked: dict[str, Any] = {"split": split, "candidates": candidates, "repeats": repeats, "exclude": left_out}
-    result = trained.measure(graph, metrics=comma_separated(metrics), **asked)
-    print_json(result) if as_json else show_metrics(result)
+    result = trained.measure(graph, metrics=comma_separated(metrics), rules=rules, **asked)
+    if as_json:
+        print_json(result)
+    elif rules is not None:
+        show_rules(result)
+    else:
+        show_metrics(result)
+
+
+def show_rules(result: dict[str, Any]) -> None:
+    """The metrics without rules and with them, side by side, and with each alone where there are several."""
+    for text in result["notes"]:
+        note(text)
+    columns = {"without rules": result["before"], "with rules": result["after"]}
+    title = f"{result['model']} ({result['protocol']}), on {result['measured_on']}"
+    alone = {f"{name} alone": values for name, values in result["each"].items()}
+    table = plain(title, ["metric"], [*columns, "change", *alone])
+    for name, before in result["before"].items():
+        after = result["after"][name]
+        values = [f"{one[name]:.4f}" for one in alone.values()]
+        table.add_row(name, f"{before:.4f}", f"{after:.4f}", f"{after - before:+.4f}", *values)
+    console().print(table)
+    say(f"{result['num_users']:,} users, lists of {result['k']} from the best {result['depth']}")

@@ -54,6 +54,10 @@ def recommend(
         bool, typer.Option("--why", help="List the past items behind a list, and say by what it is known.")
     ] = False,
     new_items: NewItems = None,
+    rules: Annotated[
+        Path | None,
+        typer.Option("--rules", help="A YAML file of rules: at_most, pinned, blocked, in_stock, price, diversity ..."),
+    ] = None,
     skip_unknown: Annotated[
         bool,
         typer.Option(
@@ -86,6 +90,7 @@ def recommend(
         "exclude": comma_separated(exclude) or (),
         "why": why,
         "skip_unknown": skip_unknown,
+        "rules": rules,
         **filters.values,
     }
     tables = _noted(trained.recommend_in_parts(wanted, k, history=history, **options))

@@ -3,6 +3,7 @@ recommendation share it."""
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -224,6 +225,19 @@ class Ranker:
                 start += len(part)
             found[group] = self.merged(best)
         return found
+
+    def of_depth(self, depth: int) -> Ranker:
+        """The same, which ranks so many items."""
+        other = copy.copy(self)
+        other.depth = depth
+        return other
+
+    def scores_of(self, query: Query, items: Tensor) -> Tensor:
+        """What items are ranked by, FloatTensor [B, C]. items: LongTensor [C], flat."""
+        scores, unknown = self.scorer.scores(query, items), self._unknown(query)
+        if len(unknown):
+            scores[unknown] = self.trained.num_users[items]
+        return scores
 
     def _cells(self, row: Tensor, left_out: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
         """The row and the catalog column of each item that may not be recommended: LongTensors [m]."""

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, get_type_hints
 from kgrec.errors import KgrecError, unknown_name
 from kgrec.evaluation.metrics import metric_names
 from kgrec.serving.filters.condition_text import conditions
+from kgrec.serving.rules.rule_settings import Rules
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -36,6 +37,8 @@ class ListOptions:
     not_: str | Collection[str] = ()  #: conditions of which no item of a list meets any
     #: a SPARQL SELECT over what the run knows, a text with braces or a file: its ?item, or first variable, is an item
     where_sparql: str | Path | None = None
+    #: what lists must hold, must not hold, and how varied they are: Rules, a mapping, or the path of a YAML file
+    rules: Rules | Mapping[str, Any] | str | Path | None = None
     skip_unknown: bool = False  #: leave out users, and items of a history, that the run does not know
 
     def __post_init__(self) -> None:
@@ -46,6 +49,8 @@ class ListOptions:
         object.__setattr__(self, "exclude", metric_names(self.exclude))
         if self.where_sparql is not None and not isinstance(self.where_sparql, str | Path):
             raise KgrecError(f"where_sparql is {self.where_sparql!r}; a SELECT, or a file that holds one is wanted")
+        if self.rules is not None:
+            object.__setattr__(self, "rules", Rules.of(self.rules))
         for name in ("where", "not_"):
             object.__setattr__(self, name, conditions(getattr(self, name), name))
 

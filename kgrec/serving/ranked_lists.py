@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from kgrec.errors import KgrecError
+from kgrec.errors import KgrecError, some
 from kgrec.evaluation.excluded_edges import excluded_edges
 from kgrec.evaluation.ranking import Best, Ranker, Scorer, scoring
 from kgrec.evaluation.served_users import REASONS, ServedBy
@@ -24,6 +24,9 @@ from kgrec.serving.evidence import Kind, PastItems, kind_of, past_items, sentenc
 from kgrec.serving.filters.allowed_items import allowed_items
 from kgrec.serving.list_options import ListOptions
 from kgrec.serving.new_users import NewUsers
+from kgrec.serving.rules.rule_settings import Rules
+from kgrec.serving.rules.ruled_lists import Did
+from kgrec.serving.rules.rules_of_run import depth_for, list_rules, shown_to, with_shown
 from kgrec.training.run_folder import read_schema
 from kgrec.training.trained_model import TrainedModel
 
@@ -91,9 +94,9 @@ def ranker_for(run: TrainedModel, options: ListOptions) -> Ranker:
     return Ranker(
         scorer,
         {"all": run.graph.nodes(run.graph.target[2]).to(scorer.device) if allowed is None else allowed.items},
-        int(options.k),
+        depth_for(options),
         keep_seen=options.include_seen,
-        exclude=excluded_edges(graph, exclude, keep_seen=options.include_seen),
+        exclude=with_shown(run, options, excluded_edges(graph, exclude, keep_seen=options.include_seen)),
         trained=run.trained,
     )
 
@@ -110,13 +113,15 @@ def must_know_interactions(run: TrainedModel) -> None:
 def known_lists(run: TrainedModel, ranker: Ranker, local: Tensor, options: ListOptions) -> Iterator[Table]:
     """The best items for users that the run knows, a chunk at a time. local: LongTensor [U], their numbers."""
     source = run.graph.target[0]
-    first, scorer = run.graph.range(source).start, ranker.scorer
+    first, scorer, rules = run.graph.range(source).start, ranker.scorer, list_rules(run, options)
     for part in local.split(_chunk(ranker)):
         user = part.to(scorer.device) + first
 
         def best(rows: Tensor, user: Tensor = user) -> tuple[Query, Best]:
-            query = scorer.query(user[rows])
-            return query, ranker.best_of(query, *ranker.left_out(user[rows]))["all"]
+            query, left_out = scorer.query(user[rows]), ranker.left_out(user[rows])
+            if rules is None:
+                return query, ranker.best_of(query, *left_out)["all"]
+            return query, rules.best_of(ranker, query, Did(left_out, scorer.had.flattened(user[rows])))
 
         names = run.graph.vocabulary[source].id_array.take(pa.array(part.numpy()))
         yield _lists(run, ranker, names, ranker.batches(user), best, options)
@@ -130,12 +135,16 @@ def new_lists(run: TrainedModel, ranker: Ranker, new: NewUsers, options: ListOpt
     dropped = [*options.exclude, *([] if ranker.keep_seen else [target])]
     left_out = [number for number, name in enumerate(behaviours) if name in dropped]
     is_target, own = behaviours.index(target), _nodes_named(run, new.names)
+    rules, shown = list_rules(run, options), shown_to(run, options, new.names)
     for part in torch.arange(len(new), device=run.device).split(_chunk(ranker)):
 
         def best(rows: Tensor, part: Tensor = part) -> tuple[Query, Best]:
             query = new.query(part[rows], run.graph.pad)
-            did = new.did(part[rows], left_out, is_target)
-            return query, ranker.best_of(query, *did, own[part[rows]])["all"]
+            past = new.did(part[rows], [is_target], is_target)
+            did = Did(new.did(part[rows], left_out, is_target), past).beside(shown, part[rows], len(new))
+            if rules is None:
+                return query, ranker.best_of(query, *did.left_out, own[part[rows]])["all"]
+            return query, rules.best_of(ranker, query, did, own[part[rows]])
 
         names = pa.array([new.names[row] for row in part.tolist()], pa.string())
         yield _lists(run, ranker, names, ranker.scorer.batches(new.length[part], ranker.most), best, options)
@@ -168,8 +177,8 @@ def _lists(
     """The lists of users [U] whose rows come in batches. best: rows, LongTensor [B] -> their queries and best items."""
     pad, start = run.graph.pad, run.graph.range(run.graph.target[2]).start
     served = torch.zeros(len(users), dtype=torch.int8)
-    item = torch.full((len(users), ranker.depth), pad)
-    score = torch.full((len(users), ranker.depth), -torch.inf)
+    item = torch.full((len(users), options.k), pad)
+    score = torch.full((len(users), options.k), -torch.inf)
     kind, steps = kind_of(ranker.scorer) if options.why else None, list[PastItems]()
     with scoring(run.model):
         for rows in batches:
@@ -199,20 +208,23 @@ def _lists(
         pa.array(score[there].numpy()),
         reason.take(of_row),
     ]
-    return Table(pa.table(columns, schema=LISTS), users.to_pylist(), behind_all, _short(ranker, there.sum(1)))
+    return Table(pa.table(columns, schema=LISTS), users.to_pylist(), behind_all, _short(ranker, there.sum(1), options))
 
 
-def _short(ranker: Ranker, length: Tensor) -> tuple[str, ...]:
-    """What is said of users who get less than was asked for since the rest of what they lack is filtered out.
+def _short(ranker: Ranker, length: Tensor, options: ListOptions) -> tuple[str, ...]:
+    """What is said of users who get less than was asked for since the rest of what they lack is filtered out, or is
+    more than a rule allows.
 
     length: LongTensor [U], of their lists."""
-    left, short = len(ranker.catalog), int((length < ranker.depth).sum())
-    if not short or not ranker.depth <= left < ranker.num_items:
+    k, left, short = int(options.k), len(ranker.catalog), int((length < options.k).sum())
+    rules = options.rules if isinstance(options.rules, Rules) else Rules()
+    reasons = [f"the filters leave {left:,}"] if left < ranker.num_items else []
+    reasons += [f"at_most allows no more by {some(rules.at_most)}"] if rules.at_most else []
+    if not short or left < k or not (reasons or rules.recently_shown):
         return ()
-    return (
-        f"{short:,} of {len(length):,} users get fewer than k = {ranker.depth} items: the filters leave {left:,}, and "
-        "what a user has is left out",
-    )
+    left_out = f"what a user has{' or was shown' if rules.recently_shown else ''} is left out"
+    why = " and ".join([", ".join(reasons) + "," if reasons else "", left_out]) if reasons else left_out
+    return (f"{short:,} of {len(length):,} users get fewer than k = {k} items: {why}",)
 
 
 def _why(run: TrainedModel, users: pa.Array, kind: Kind, steps: list[PastItems]) -> tuple[Table, pa.Array]:

@@ -32,6 +32,7 @@ from kgrec.serving.ranked_lists import (
     no_lists,
     ranker_for,
 )
+from kgrec.serving.rules.rules_of_run import rule_notes
 from kgrec.sources.tables.text_streams import text_lines
 from kgrec.training.trained_model import TrainedModel
 
@@ -132,6 +133,7 @@ def lists_for(run: TrainedModel, users: Sequence[str] | range, options: ListOpti
     check_options(run, options)
     local = torch.arange(users.start, users.stop) if isinstance(users, range) else _numbers(run, users)
     ranker = ranker_for(run, options)
+    rule_notes(run, options)  # raises before the first list
 
     def chunks() -> Iterator[list[Recommendations]]:
         for part in local.split(CHUNK):
@@ -156,9 +158,10 @@ def tables_for(run: TrainedModel, users: object, options: ListOptions, *, histor
         new = new_users(run, history, named, skip_unknown=options.skip_unknown)
     local, notes = _known(run, asked, set(new.names) if new else set(), options.skip_unknown)
     ranker, allowed = ranker_for(run, options), allowed_items(run, options)
+    of_rules = rule_notes(run, options, new.names if new else ())
 
     def tables() -> Iterator[Table]:
-        said = (*notes, *(new.notes if new else ()), *(allowed.notes_on(options.k) if allowed else ()))
+        said = (*notes, *(new.notes if new else ()), *(allowed.notes_on(options.k) if allowed else ()), *of_rules)
         parts = known_lists(run, ranker, local, options) if len(local) else iter(())
         if new is not None:
             parts = itertools.chain(parts, new_lists(run, ranker, new, options))

@@ -48,13 +48,7 @@ def measure(
     Raises UnknownName for a behaviour that is not there, KgrecError where the graph's ids are not the run's.
     """
     graph = graph if isinstance(graph, Graph) else Graph.load(graph)
-    for node_type, vocabulary in run.graph.vocabulary.items():
-        there = graph.vocabulary.get(node_type)
-        if there is None or len(there) != len(vocabulary):
-            found = f"{len(there):,}" if there is not None else "none"
-            raise KgrecError(f"the run knows {len(vocabulary):,} {node_type} ids, the graph has {found}; train again")
-        if not there.id_array.equals(vocabulary.id_array):
-            raise KgrecError(f"the graph's {node_type} ids are not the run's; train again on this graph")
+    same_ids(run, graph)
     lists = candidates or (None if split else run.candidates)
     chosen = repeats or run.repeats
     of_run: dict[str, Any] = {"facts_only": run.facts_only, "all_edges": not run.clicks_alone}
@@ -72,6 +66,17 @@ def measure(
         **({"control": {CONTROLS["link"]: beside}} if beside else too_large),
         "evaluation_seconds": test.seconds,
     }
+
+
+def same_ids(run: TrainedModel, graph: Graph) -> None:
+    """Raise KgrecError where a graph's ids are not those that a run knows."""
+    for node_type, vocabulary in run.graph.vocabulary.items():
+        there = graph.vocabulary.get(node_type)
+        if there is None or len(there) != len(vocabulary):
+            found = f"{len(there):,}" if there is not None else "none"
+            raise KgrecError(f"the run knows {len(vocabulary):,} {node_type} ids, the graph has {found}; train again")
+        if not there.id_array.equals(vocabulary.id_array):
+            raise KgrecError(f"the graph's {node_type} ids are not the run's; train again on this graph")
 
 
 def divided_for(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from kgrec.serving.filters.fact_paths import FactPath, path_of
 from kgrec.serving.filters.sparql_filter import SparqlFilter
 from kgrec.serving.filters.value_matches import matches
 from kgrec.serving.list_options import ListOptions
+from kgrec.serving.rules.item_rules import item_sets, rule_conditions
+from kgrec.serving.rules.rule_settings import Rules
 from kgrec.training.trained_model import TrainedModel
 
 KEPT = 256  #: conditions, and combinations of them, that a run keeps
@@ -53,13 +56,19 @@ def allowed_items(run: TrainedModel, options: ListOptions) -> AllowedItems | Non
     Raises UnknownName for names and values that are not there, KgrecError where a condition cannot be read, where it
     leaves no item, and where the run has no facts (it was trained with --lean).
     """
-    if not options.where and not options.not_ and options.where_sparql is None:
+    rules = options.rules if isinstance(options.rules, Rules) and options.rules.leaves_out else None
+    if not options.where and not options.not_ and options.where_sparql is None and rules is None:
         return None
     query = None if options.where_sparql is None else SparqlFilter.of(options.where_sparql)
     kept = run.kept.setdefault("allowed items", {})
-    key = tuple(options.where), tuple(options.not_), query
+    of_rules = None if rules is None else (rules.key, options.skip_unknown)
+    key = tuple(options.where), tuple(options.not_), query, of_rules
     if key not in kept:
-        kept[key] = narrowed(_filters(run, options, query), run)
+        parts = [
+            _filters(run, options, query),
+            *([] if rules is None else [_by_rules(run, rules, options.skip_unknown)]),
+        ]
+        kept[key] = narrowed(chain.from_iterable(parts), run)
         _forget_oldest(kept)
     return kept[key]
 
@@ -94,6 +103,16 @@ def _filters(run: TrainedModel, options: ListOptions, query: SparqlFilter | None
         yield Filter(
             "where_sparql" if query.name == "where_sparql" else f"where_sparql {query.name}", mask, notes=notes
         )
+
+
+def _by_rules(run: TrainedModel, rules: Rules, skip_unknown: bool) -> Iterator[Filter]:
+    """Each rule that is a set of items."""
+    target = run.graph.target[2]
+    for one in item_sets(rules, run.graph.vocabulary[target], target, skip_unknown=skip_unknown):
+        yield Filter(one.said, one.mask, notes=(one.note,) if one.note else ())
+    if rules.price is not None or rules.freshness is not None:
+        for said, text in rule_conditions(rules, run.whole_graph(), target):
+            yield Filter(f"the {said} ({text})", _mask(run, said, text))
 
 
 def _mask(run: TrainedModel, option: str, text: str) -> np.ndarray:
