@@ -972,16 +972,16 @@ def product_block(product: Product, mains: Sequence[str], has_offer: bool) -> st
 README = """\
 # shop: a small synthetic e-commerce sample
 
-Users, products, events and a schema.org product graph of an invented shop. **All of it is synthetic**: no person,
-brand, company or product is real. It is made by one script, and the same seed gives the same bytes:
+Users, products, events and a product graph in schema.org terms, of an invented shop. **All data is synthetic**: no
+person, brand, company or product is real. A script makes the files; the same seed gives the same bytes:
 
     python scripts/make_shop.py --out graphs/shop --seed {seed}
 
-| file | rows | what |
+| file | rows | contents |
 |---|---:|---|
-| `users.csv` | {num_users:,} | one customer a row |
-| `products.csv` | {num_products:,} | one product a row |
-| `events.csv` | {num_events:,} | views, carts and purchases in time order, 2025-01-01 to 2025-12-31 |
+| `users.csv` | {num_users:,} | one customer in each row |
+| `products.csv` | {num_products:,} | one product in each row |
+| `events.csv` | {num_events:,} | views, carts and purchases in order of time, 2025-01-01 to 2025-12-31 |
 | `catalog.ttl` | {num_listed:,} products | brands, companies, countries, materials, categories and products in Turtle |
 
 ## Columns
@@ -990,35 +990,35 @@ brand, company or product is real. It is made by one script, and the same seed g
 athlete, family or desk: the kind of customer at the start of the year), `signed_up` (ISO date), `newsletter` (yes
 or no).
 
-`products.csv`: `product` (`p0001`), `title` (unique), `description` (two or three sentences), `category` (path of
-two or three names, ` > ` between them), `brand`, `price` in euro, `released` (ISO date).
+`products.csv`: `product` (`p0001`), `title` (unique), `description` (two or three sentences), `category` (a path of
+two or three names with ` > ` between them), `brand`, `price` in euro, `released` (ISO date).
 
-`events.csv`: `user`, `product`, `event` (view, cart or purchase: a cart follows a view in the same session, a
-purchase a cart), `time` (unix seconds, UTC). {num_view:,} views, {num_cart:,} carts, {num_purchase:,} purchases; no
-row occurs twice.
+`events.csv`: `user`, `product`, `event` (view, cart or purchase), `time` (Unix seconds, UTC). A cart event follows a
+view in the same session, and a purchase follows a cart event. There are {num_view:,} views, {num_cart:,} carts and
+{num_purchase:,} purchases. No row is repeated.
 
-`catalog.ttl` names a product `https://shop.example/product/{{product}}`. A product has `schema:name`,
-`schema:brand`, `schema:material` (one or two), `schema:category` (its leaf), `schema:weight` in kilograms,
-`schema:releaseDate`, and perhaps `schema:isAccessoryOrSparePartFor` and `schema:offers` (a blank node). A brand has
-a `schema:parentOrganization`, that company a `schema:location`, a country. Categories are a `skos:broader` tree
-with labels in English and German, and departments also say `skos:narrower`; materials (`shop:Material`) have
-`skos:broader` too: oak is wood.
+`catalog.ttl`: the IRI of a product is `https://shop.example/product/{{product}}`. A product has `schema:name`,
+`schema:brand`, `schema:material` (one or two), `schema:category` (the last step of its path), `schema:weight` in
+kilograms and `schema:releaseDate`. Some have `schema:isAccessoryOrSparePartFor` and `schema:offers` (a blank node). A
+brand has a `schema:parentOrganization`, a company. The company has a `schema:location`, a country. Categories are a
+tree of `skos:broader` with labels in English and German; departments also have `skos:narrower`. Materials
+(`shop:Material`) have `skos:broader` too: oak is wood.
 
-## What is planted
+## Patterns in the data
 
-- **Tastes.** A user prefers some categories (by segment), three materials and their relatives, two companies, the
-  country at home and one abroad, and two styles. Materials and companies cut across categories, so the catalog
-  tells more than the category does.
-- **Drift.** Category tastes move from January to December, a fifth of the users may change segment on the way;
-  seasons and weekends tilt what is looked at.
-- **Order.** Sessions stay mostly in one category; the next one often resumes it or goes on to what follows it. A
-  purchase brings its accessories within days (tent, then sleeping bag, then mat), by preference of the same brand;
-  what is used up (coffee, soap, candles) is bought again at an interval.
-- **Time.** No product has an event before its release (a quarter come out in 2025), no user before signing up.
-- **Long tails and cold starts.** {num_silent} users have no event and others just one; {num_untouched} products
-  have no event.
-- **Loose ends.** {num_unlinked} products are not in the catalog, {num_catalog_only} products of the catalog are not
-  in `products.csv`.
+- **Tastes.** A user prefers some categories (by segment), three materials and similar ones, two companies, the home
+  country and one other country, and two styles. Materials and companies are found in many categories, so the catalog
+  has information that the category does not have.
+- **Drift.** Preferences for categories change from January to December. A fifth of the users may change their segment.
+  Seasons and weekends also change what people look at.
+- **Order.** Most of a session is in one category. The next session often continues there, or goes on to the next
+  category. A purchase is followed by its accessories within days (tent, then sleeping bag, then mat), often of the
+  same brand. Consumables (coffee, soap, candles) are bought again after some time.
+- **Time.** No product has an event before its release (a quarter are released in 2025), and no user before signing up.
+- **Long tails and cold starts.** {num_silent} users have no events, and some have only one. {num_untouched} products
+  have no events.
+- **Missing links.** {num_unlinked} products are not in the catalog, and {num_catalog_only} products of the catalog
+  are not in `products.csv`.
 
 Licence: Apache-2.0, as the project.
 """
