@@ -182,7 +182,7 @@ def test_folders_of_parts_and_what_spark_writes_beside(graph, folder):
         (folder / name / "_SUCCESS").touch()
     (folder / "nodes/.user.parquet.crc").write_bytes(b"crc")
     report = kgrec.adopt(folder)
-    assert report.notes == ["10 files that engines write beside were dropped"]
+    assert report.notes == ["10 marker and checksum files of other programs were dropped"]
     same(graph, Graph.load(folder))
     assert (folder / ITEMS).is_file()
 
@@ -200,15 +200,19 @@ def test_a_folder_without_graph_json(graph, folder):
         KgrecError, match=r"it has no graph.json; if its Parquet files are those of a graph, run `kgrec adopt "
     ):
         Graph.load(folder)
-    refused(folder, r"say which relation is recommended with --target: item-has_genre-genre, user-rated-item")
+    refused(
+        folder,
+        r"there are several relations; choose the one to recommend with --target: item-has_genre-genre, "
+        r"user-rated-item",
+    )
     report = kgrec.adopt(folder, target="rated", kinds={"item.blurb": "text", "rated.review": "text"})
     assert report.target == "user-rated-item"
     assert report.notes == [
-        "nodes/item.parquet: column 'brand' taken as categorical; --kind item.brand=KIND says otherwise",
-        "nodes/item.parquet: column 'image' taken as vector; --kind item.image=KIND says otherwise",
-        "nodes/item.parquet: column 'price' taken as numeric; --kind item.price=KIND says otherwise",
-        "nodes/item.parquet: column 'tags' taken as multi; --kind item.tags=KIND says otherwise",
-        "the order of rows is taken as it stands: there is no former one to hold it against",
+        "nodes/item.parquet: column 'brand' is read as categorical; to change that, use --kind item.brand=KIND",
+        "nodes/item.parquet: column 'image' is read as vector; to change that, use --kind item.image=KIND",
+        "nodes/item.parquet: column 'price' is read as numeric; to change that, use --kind item.price=KIND",
+        "nodes/item.parquet: column 'tags' is read as multi; to change that, use --kind item.tags=KIND",
+        "the present order of rows is used, because no former order is stored to compare it with",
     ]
     loaded = Graph.load(folder)
     assert loaded.node_types == ["genre", "item", "user"] and loaded.target == graph.target
@@ -228,9 +232,10 @@ def test_files_of_a_users_own(tmp_path):
     films.to_parquet(own / "nodes/my.film.parquet")
     seen.to_parquet(own / "edges/user__has.seen__my.film.parquet")
     refused(
-        own, r"nodes/my.film.parquet: column 'added' of type timestamp\[.*may be several kinds.*say which with --kind"
+        own,
+        r"nodes/my.film.parquet: column 'added' of type timestamp\[.*could be several kinds.*choose one with --kind",
     )
-    message = r"user__has.seen__my.film.parquet row 1: source has 2 numbers that no user row has.* say --edges-by ids"
+    message = r"user__has.seen__my.film.parquet row 1: source has 2 numbers that are not user rows.* use --edges-by ids"
     assert refused(own, message, kinds={"my.film.added": "text"}).row == 1
     report = kgrec.adopt(own, kinds={"my.film.added": "text", "my.film.year": "categorical"}, edges_by="ids")
     loaded = Graph.load(own)
@@ -254,8 +259,9 @@ def test_integers_that_may_be_rows_or_ids_are_asked_about(tmp_path, edges_by):
     pd.DataFrame({"id": [1, 0, 2]}).to_parquet(own / "nodes/film.parquet")
     pd.DataFrame({"source": [0, 0], "target": [2, 0]}).to_parquet(own / "edges/user__seen__film.parquet")
     message = (
-        r"edges/user__seen__film.parquet: target holds numbers that may be rows of film or its ids: 0 is row 0, whose "
-        r"id is '1', and the id of row 1 \(from 0\); say --edges-by ids, or --edges-by numbers"
+        r"edges/user__seen__film.parquet: the numbers in target may be row numbers or ids of film nodes: 0 is the "
+        r"number of the row with id '1', and also the id of row 1 \(counted from 0\); choose --edges-by ids or "
+        r"--edges-by numbers"
     )
     refused(own, message)
     pd.DataFrame({"id": [0]}).to_parquet(own / "nodes/user.parquet")  # row 0 has the id 0: the same either way
@@ -281,19 +287,19 @@ def test_rows_and_columns_that_were_added_follow(folder):
         folder, "edges/item__has_genre__genre.parquet", lambda frame: frame.sort_values("source", ascending=False)
     )
     rewritten(folder, RATED, lambda frame: pd.concat([frame, new]))
-    message = r"splits/last.parquet has 4 rows, and 'rated' has 5 edges; each edge wants its row"
+    message = r"splits/last.parquet has 4 rows, but 'rated' has 5 edges; it needs one row for each edge"
     refused(folder, message)
     (folder / "splits/last.parquet").unlink()
     report = kgrec.adopt(folder)
     assert (report.nodes["item"], report.edges["user-rated-item"]) == (4, 5)
     assert "4 item (were 3)" in str(report)
     assert report.notes == [
-        "nodes/item.parquet: column '__index_level_0__' dropped: pandas' numbers of rows",
+        "nodes/item.parquet: column '__index_level_0__' dropped: it is the row index of pandas",
         "nodes/item.parquet: column 'brand' has 1 new categories",
         "nodes/item.parquet: column 'tags' has 1 new categories",
-        "nodes/item.parquet: column 'year' taken as numeric; --kind item.year=KIND says otherwise",
-        "edges/user__rated__item.parquet: column '__index_level_0__' dropped: pandas' numbers of rows",
-        f"{GENRE}: column 'since' taken as numeric; --kind has_genre.since=KIND says otherwise",
+        "nodes/item.parquet: column 'year' is read as numeric; to change that, use --kind item.year=KIND",
+        "edges/user__rated__item.parquet: column '__index_level_0__' dropped: it is the row index of pandas",
+        f"{GENRE}: column 'since' is read as numeric; to change that, use --kind has_genre.since=KIND",
     ]
     loaded = Graph.load(folder)
     features = loaded.features["item"]
@@ -314,9 +320,9 @@ def test_what_was_taken_away_is_said(folder):
     rewritten(folder, ITEMS, lambda frame: frame.drop(columns=["tags", "label"]))
     report = kgrec.adopt(folder)
     assert report.notes == [
-        "nodes/item.parquet: feature 'tags' is no longer there",
-        "nodes of type genre are no longer there",
-        "relation item-has_genre-genre is no longer there",
+        "nodes/item.parquet: feature 'tags' no longer exists",
+        "node type genre no longer exists",
+        "relation item-has_genre-genre no longer exists",
     ]
     assert Graph.load(folder).node_types == ["user", "item"]
 
@@ -327,7 +333,7 @@ def test_a_standard_split_that_is_gone_is_no_standard(folder):
     (folder / "graph.json").write_text(json.dumps(document))
     assert kgrec.adopt(folder).notes == []
     (folder / "splits/last.parquet").unlink()
-    assert kgrec.adopt(folder).notes == ["the standard split last is no longer there"]
+    assert kgrec.adopt(folder).notes == ["the standard split last no longer exists"]
     assert Graph.load(folder).schema.standard == {"candidates": "few"}
 
 
@@ -350,7 +356,7 @@ def test_an_inverse_that_is_gone_is_stated_no_more(folder):
 def test_kinds_that_are_said(folder):
     kinds = {"item.price": "categorical", "item.tags": "ignore", "rated.review": "categorical"}
     report = kgrec.adopt(folder, kinds=kinds)
-    assert report.notes == ["nodes/item.parquet: column 'tags' dropped, as --kind says"]
+    assert report.notes == ["nodes/item.parquet: column 'tags' dropped, because of --kind"]
     loaded = Graph.load(folder)
     assert loaded.features["item"]["price"].schema.categories == ("1.5", "3")
     assert loaded.edge_feature(("user", "rated", "item"), "review").values.tolist() == [2, -1, 1, 0]
@@ -366,9 +372,7 @@ def test_kinds_that_are_said(folder):
 def test_nodes_in_another_order_are_refused_where_edges_name_their_rows(graph, folder):
     reverse = pa.array([2, 1, 0])
     pq.write_table(pq.read_table(folder / ITEMS).take(reverse), folder / ITEMS)
-    message = (
-        r"edges/user__rated__item.parquet names item nodes by the numbers of their rows.*in another order.*--new-order"
-    )
+    message = r"edges/user__rated__item.parquet has row numbers of item nodes.*their order is different.*--new-order"
     refused(folder, message)
     # ids in place of numbers do not depend on it
     ids = pa.array(["10", "20", "30"])
@@ -376,17 +380,19 @@ def test_nodes_in_another_order_are_refused_where_edges_name_their_rows(graph, f
         table = pq.read_table(folder / name)
         place = table.column_names.index(column)
         pq.write_table(table.set_column(place, column, ids.take(table[column].combine_chunks())), folder / name)
-    refused(folder, r"splits/few.candidates.parquet names item nodes by the numbers of their rows")
+    refused(folder, r"splits/few.candidates.parquet has row numbers of item nodes")
     lists = pa.table({"user": ["bob", "ann"], "items": [["10"], ["30", "20"]]})
     pq.write_table(lists, folder / "splits/few.candidates.parquet")
-    refused(folder, r"splits/last.parquet has a row for each edge of 'rated', and these are not those")
+    refused(
+        folder, r"splits/last.parquet has a row for each edge of 'rated', but these edges or their order have changed"
+    )
     (folder / "splits/last.parquet").unlink()
     report = kgrec.adopt(folder)
     assert report.notes == [
-        "edges/user__rated__item.parquet: target holds ids, which were looked up",
-        "edges/item__has_genre__genre.parquet: source holds ids, which were looked up",
-        "splits/few.candidates.parquet: user holds ids, which were looked up",
-        "splits/few.candidates.parquet: items holds ids, which were looked up",
+        "edges/user__rated__item.parquet: target has ids; they were replaced by row numbers",
+        "edges/item__has_genre__genre.parquet: source has ids; they were replaced by row numbers",
+        "splits/few.candidates.parquet: user has ids; they were replaced by row numbers",
+        "splits/few.candidates.parquet: items has ids; they were replaced by row numbers",
     ]
     loaded = Graph.load(folder)
     assert loaded.vocabulary["item"].ids(range(3)) == ["30", "20", "10"]
@@ -406,13 +412,17 @@ def test_new_order_takes_the_rows_as_they_stand(folder):
 def test_rows_that_pandas_numbered_are_put_back(graph, folder):
     rewritten(folder, ITEMS, lambda frame: frame.iloc[[1, 2, 0]])
     report = kgrec.adopt(folder)
-    assert report.notes[0] == "nodes/item.parquet: rows put back in their former order, by __index_level_0__"
+    assert (
+        report.notes[0] == "nodes/item.parquet: rows were put back into their former order, by column __index_level_0__"
+    )
     same(graph, Graph.load(folder))
 
 
 def test_target_edges_in_another_order_do_not_fit_the_split(folder):
     pq.write_table(pq.read_table(folder / RATED).take(pa.array([3, 2, 1, 0])), folder / RATED)
-    refused(folder, r"splits/last.parquet has a row for each edge of 'rated', and these are not those .* another order")
+    refused(
+        folder, r"splits/last.parquet has a row for each edge of 'rated', but these edges or their order have changed"
+    )
     kgrec.adopt(folder, new_order=True)
     assert Graph.load(folder).splits["last"].tolist() == [0, 0, 1, 2]
 
@@ -422,7 +432,7 @@ def test_a_graph_json_of_before_knows_no_order(folder):
     del document["order"]
     (folder / "graph.json").write_text(json.dumps(document))
     report = kgrec.adopt(folder)
-    assert report.notes == ["the order of rows is taken as it stands: there is no former one to hold it against"]
+    assert report.notes == ["the present order of rows is used, because no former order is stored to compare it with"]
     assert "order" in json.loads((folder / "graph.json").read_text())
 
 
@@ -435,27 +445,27 @@ def test_a_graph_json_of_before_knows_no_order(folder):
         (ITEMS, "id", ["10", None, "30"], r"nodes/item.parquet row 2: 1 nodes have no id", 2),
         (ITEMS, "id", ["10", "20", "10"], r"nodes/item.parquet: ids occur more than once: '10'", None),
         (ITEMS, "id", [["1"], ["2"], ["3"]], r"nodes/item.parquet: id holds lists", None),
-        (ITEMS, "id", None, r"nodes/item.parquet: no column 'id'; it has 'label', 'price'", None),
+        (ITEMS, "id", None, r"nodes/item.parquet: there is no column 'id'; the columns are 'label', 'price'", None),
         (ITEMS, "price", [1.0, float("inf"), 2.0], r"item.parquet row 2: column 'price' has an infinite number", 2),
         (ITEMS, "price", [1.0, 1e39, 2.0], r"item.parquet row 2: column 'price' has an infinite number", 2),
         (ITEMS, "price", ["a", "b", "c"], r"nodes/item.parquet: a column of type string is not a numeric", None),
         (ITEMS, "image", [[1.0], [1.0, 2.0], [1.0]], r"item.parquet: vectors must all have length 1; found", None),
         (ITEMS, "image", [[1.0, float("nan")], None, None], r"'image' has NaN or infinity in a vector", 1),
-        (ITEMS, "born", [b"a", b"b", b"c"], r"item.parquet: column 'born' of type binary may be several kinds", None),
-        (RATED, "target", None, r"user__rated__item.parquet: no column 'target'; it has 'source', 'time'", None),
-        (RATED, "target", [0, 1, 2, 3], r"item.parquet row 4: target has 1 numbers that no item row has, such as 3", 4),
-        (RATED, "target", [0, 1, -2, 0], r"row 3: target has 1 numbers that no item row has, such as -2", 3),
+        (ITEMS, "born", [b"a", b"b", b"c"], r"item.parquet: column 'born' of type binary could be several kinds", None),
+        (RATED, "target", None, r"item.parquet: there is no column 'target'; the columns are 'source', 'time'", None),
+        (RATED, "target", [0, 1, 2, 3], r"parquet row 4: target has 1 numbers that are not item rows, such as 3", 4),
+        (RATED, "target", [0, 1, -2, 0], r"row 3: target has 1 numbers that are not item rows, such as -2", 3),
         (RATED, "target", [0, None, 2, 0], r"item.parquet row 2: target has 1 empty values", 2),
-        (RATED, "target", [0.0, 1.5, 2.0, 0.0], r"rated__item.parquet: target is a column of double that", None),
-        (RATED, "target", ["10", "20", "30", "99"], r"row 4: target has 1 ids that no item node has: '99'", 4),
+        (RATED, "target", [0.0, 1.5, 2.0, 0.0], r"target, a column of type double, has values that are not row", None),
+        (RATED, "target", ["10", "20", "30", "99"], r"row 4: target has 1 ids that are not item nodes: '99'", 4),
         (RATED, "weight", [1.0, None, 1.0, 1.0], r"1 edges of relation 'rated' have no weight", None),
         (RATED, "weight", [1.0, 1e39, 1.0, 1.0], r"1 edges of relation 'rated' have a weight that is infinite", None),
-        (RATED, "weight", ["a"] * 4, r"item.parquet: weight is a column of string; numbers are", None),
+        (RATED, "weight", ["a"] * 4, r"item.parquet: weight is a column of type string; it must have numbers", None),
         (RATED, "time", ["May"] * 4, r"item.parquet: time of relation 'rated' is a column of string", None),
-        (RATED, "time", [10**13] * 4, r"column 'time' has 4 values in the future.*mend it, and adopt", None),
+        (RATED, "time", [10**13] * 4, r"column 'time' has 4 values in the future.*fix it, and run", None),
         ("splits/last.parquet", "part", ["train", "dev", "test", "train"], r"has parts other than train, valid", None),
-        ("splits/few.candidates.parquet", "items", [1, 2], r"items is a column of int64; a list of items", None),
-        ("splits/few.candidates.parquet", "user", [0, 7], r"row 2: user has 1 numbers that no user row has", 2),
+        ("splits/few.candidates.parquet", "items", [1, 2], r"items is a column of type int64; it must have", None),
+        ("splits/few.candidates.parquet", "user", [0, 7], r"row 2: user has 1 numbers that are not user rows", 2),
     ],
 )  # fmt: skip
 def test_tables_that_are_wrong_are_refused(folder, name, column, values, message, row):
@@ -468,42 +478,44 @@ def test_tables_that_are_wrong_are_refused(folder, name, column, values, message
 
 def test_folders_that_are_no_graphs_are_refused(folder, tmp_path):
     (folder / "notes.txt").write_text("mine")
-    refused(folder, r"shop.graph holds 'notes.txt', which is no part of a graph folder .* move it away")
+    refused(folder, r"shop.graph has 'notes.txt', which does not belong to a graph folder .* move it elsewhere")
     (folder / "notes.txt").unlink()
     (folder / "nodes/old.csv").write_text("id")
-    refused(folder, r"shop.graph holds 'nodes/old.csv', which is no part of a graph folder")
+    refused(folder, r"shop.graph has 'nodes/old.csv', which does not belong to a graph folder")
     (folder / "nodes/old.csv").unlink()
     (folder / ".git").mkdir()
     (folder / ".git/HEAD").write_text("ref")
-    refused(folder, r"shop.graph holds '.git/HEAD', which is no part of a graph folder")
+    refused(folder, r"shop.graph has '.git/HEAD', which does not belong to a graph folder")
     shutil.rmtree(folder / ".git")
     log = folder / "nodes/thing.parquet/_delta_log"
     log.mkdir(parents=True)
     (log / "00.json").write_text("{}")
-    refused(folder, r"holds 'nodes/thing.parquet/_delta_log/00.json', which is no part of a graph folder")
+    refused(folder, r"has 'nodes/thing.parquet/_delta_log/00.json', which does not belong to a graph folder")
     shutil.rmtree(log.parent)
     partition = folder / "nodes/thing.parquet/kind=a"
     partition.mkdir(parents=True)
     shutil.copy(folder / USERS, partition / "part-0.parquet")
-    refused(folder, r"holds 'nodes/thing.parquet/kind=a/part-0.parquet', which is no part of a graph folder")
+    refused(folder, r"has 'nodes/thing.parquet/kind=a/part-0.parquet', which does not belong to a graph folder")
     shutil.rmtree(partition.parent)
     shutil.copy(folder / GENRE, folder / "edges/has_genre.parquet")
     refused(
-        folder, r"edges/has_genre.parquet is not called SOURCE__RELATION__TARGET.parquet; rename it, such as", BadData
+        folder,
+        r"edges/has_genre.parquet is not named SOURCE__RELATION__TARGET.parquet; rename it, for instance",
+        BadData,
     )
     (folder / "edges/has_genre.parquet").unlink()
     shutil.copy(folder / GENRE, folder / "edges/item__has_genre__style.parquet")
     refused(
-        folder, r"edges/item__has_genre__style.parquet joins 'style' nodes, and there is no nodes/style.parquet with"
+        folder, r"edges/item__has_genre__style.parquet connects 'style' nodes, but nodes/style.parquet does not exist"
     )
     (folder / "edges/item__has_genre__style.parquet").unlink()
     (folder / ITEMS).write_bytes((folder / ITEMS).read_bytes()[:200])
     refused(folder, r"nodes/item.parquet is no Parquet file, or truncated")
     (folder / RATED).unlink()
     (folder / ITEMS).unlink()
-    with pytest.raises(KgrecError, match=r"nowhere is not there, or no folder"):
+    with pytest.raises(KgrecError, match=r"nowhere is not a folder"):
         kgrec.adopt(tmp_path / "nowhere")
-    with pytest.raises(KgrecError, match=r"has no nodes/TYPE.parquet, so it is no graph folder"):
+    with pytest.raises(KgrecError, match=r"has no nodes/TYPE.parquet, so it is not a graph folder"):
         (tmp_path / "empty").mkdir()
         kgrec.adopt(tmp_path / "empty")
     assert names(tmp_path) == ["empty", "shop.graph"]
@@ -512,10 +524,10 @@ def test_folders_that_are_no_graphs_are_refused(folder, tmp_path):
 def test_a_target_that_is_gone_or_unknown_is_said(folder):
     with pytest.raises(UnknownName, match=r"no relation 'ratd' for --target; did you mean"):
         kgrec.adopt(folder, target="ratd")
-    refused(folder, r"splits/.*.parquet is of the former target relation", target="has_genre")
+    refused(folder, r"splits/.*.parquet belongs to the former target relation", target="has_genre")
     (folder / RATED).unlink()
     refused(
-        folder, r"the target relation user-rated-item is no longer there; name another with --target: item-has_genre"
+        folder, r"the target relation user-rated-item no longer exists; choose another with --target: item-has_genre"
     )
 
 
@@ -526,7 +538,7 @@ def test_links_and_the_folder_one_is_in_are_refused(folder, tmp_path, monkeypatc
     (folder / "nodes/other.parquet").unlink()
     monkeypatch.chdir(folder)
     with pytest.raises(
-        KgrecError, match=r"\. is the folder that you are in, or above it, and is replaced; go out of it"
+        KgrecError, match=r"\. is your current folder or contains it, and it will be replaced; leave it first"
     ):
         kgrec.adopt(".")
 
@@ -558,7 +570,9 @@ def test_a_folder_that_changes_meanwhile_is_left(folder, monkeypatch):
         return []
 
     monkeypatch.setattr(adoption, "check_graph", and_a_note)
-    with pytest.raises(KgrecError, match=r"was changed while it was read; run the command again when nobody writes"):
+    with pytest.raises(
+        KgrecError, match=r"was changed while it was read; run the command again when no other program writes to it"
+    ):
         kgrec.adopt(folder)
     assert (folder / "note.txt").read_text() == "mine" and (folder / "graph.json").is_file()
 

@@ -67,17 +67,17 @@ def test_bad_rows_of_all_tables_at_once(tmp_path: Path) -> None:
         ratings_csv="user,film,rating,time\nann,1,5,100\nann,3,9,soon\nbob,2,x,99999999999\n",
         films_ttl="@prefix : <http://x/> .\n:alien :director oops .\n",
     )
-    mend = "mend the row or set on_bad_rows: report"
+    mend = "fix the row, or set on_bad_rows: report"
     assert found == [
-        f"error: films.csv line 4: film '1' stands already in line 2; {mend}",
-        "error: ratings.csv line 3: film '3' has no row in films.csv; add it, mend the row, or take `complete: true` "
-        "away",
+        f"error: films.csv line 4: film '1' is already in line 2; {mend}",
+        "error: ratings.csv line 3: film '3' has no row in films.csv; add it there, fix this row, or remove "
+        "`complete: true`",
         f"error: ratings.csv line 3: rating '9' is not in 1..5; {mend}",
-        "error: ratings.csv line 3: time 'soon' is no number of unix seconds; say `time: {unit: iso}` or a strptime "
+        "error: ratings.csv line 3: time 'soon' is not a Unix time in seconds; set `time: {unit: iso}`, or a strptime "
         "`format` such as `%d/%m/%Y`",
         f"error: ratings.csv line 4: rating 'x' is not a number; {mend}",
         f"error: ratings.csv line 4: time '99999999999' is in the future (5138-11-16); {mend}",
-        "error: films.ttl line 2: column 18: oops is not a valid RDF object; mend the file",
+        "error: films.ttl line 2: column 18: oops is not a valid RDF object; fix the file",
     ]
 
 
@@ -101,7 +101,7 @@ def test_bad_rows_that_the_recipe_reports_are_notes(tmp_path: Path) -> None:
         ratings_csv="user,film,rating,time\nann,1,5,100\nann,2,9,100\nbob,2,4,200\n",
     )
     assert found == [
-        "note: ratings.csv line 3: rating '9' is not in 1..5; mend the row",
+        "note: ratings.csv line 3: rating '9' is not in 1..5; fix the row",
     ]
 
 
@@ -112,8 +112,8 @@ def test_missing_empty_and_unlike_files_at_once(tmp_path: Path) -> None:
     assert found == [
         "error: films.csv: is empty; it must have a line for each row",
         "error: ratings.csv: no column 'rating' in ratings.csv; there are: user, film, stars, time",
-        "error: links.csv: DIR/links.csv is not there; mend `file` in the recipe, or say the folder with --data",
-        "error: films.ttl: is empty; take it out of `files`, or mend it",
+        "error: links.csv: DIR/links.csv does not exist; fix `file` in the recipe, or give the data folder with --data",
+        "error: films.ttl: is empty; fix it, or remove it from `files`",
     ]
     kinds = [problem.kind for problem in check(tmp_path / "films.yaml")]
     assert kinds == ["empty file", "missing column", "missing file", "empty file"]
@@ -129,7 +129,7 @@ def test_each_rdf_file_is_looked_at(tmp_path: Path) -> None:
     assert found[0].startswith("error: films.ttl line 2: column 6: ")
     assert found[1].startswith("error: more.nt line 1: column 27: ")
     assert found[2] == (
-        "error: none.nt: DIR/none.nt is not there; mend `files` in the recipe, or say the folder with --data"
+        "error: none.nt: DIR/none.nt does not exist; fix `files` in the recipe, or give the data folder with --data"
     )
     assert len(found) == 3
 
@@ -138,11 +138,11 @@ def test_unknown_predicates_and_classes(tmp_path: Path) -> None:
     recipe = RECIPE + '  names: {"x:directer": by}\n  labels: ["x:title"]\n'
     found = problems(tmp_path, recipe.replace('"x:Film": film', '"x:Movie": film'))
     assert found == [
-        "error: DIR/films.yaml: predicate 'x:directer' is in no fact; did you mean 'http://x/director'?",
-        "error: DIR/films.yaml: predicate 'x:title' is in no fact; mend the name, or take it away",
-        "note: DIR/films.yaml: class 'x:Movie' has no instance; mend the name, or take it away",
-        "note: DIR/films.yaml: left out: 1 fact of class x:Film "
-        '(types: {"x:Film": ...} or classes: {to: ...} keeps them)',
+        "error: DIR/films.yaml: no fact has the predicate 'x:directer'; did you mean 'http://x/director'?",
+        "error: DIR/films.yaml: no fact has the predicate 'x:title'; fix the name, or remove it",
+        "note: DIR/films.yaml: no entity has the class 'x:Movie'; fix the name, or remove it",
+        "note: DIR/films.yaml: left out: the class x:Film of 1 resource "
+        '(to use it, set `types: {"x:Film": ...}` or `classes: {to: ...}`)',
     ]
 
 
@@ -153,10 +153,10 @@ def test_links_to_another_type_and_entities_of_several(tmp_path: Path) -> None:
         films_ttl="@prefix : <http://x/> .\n:alien :by :scott .\n:scott a :Person .\n:alien a :Person , :Film .\n",
     )
     assert found == [
-        "error: DIR/films.yaml: 1 film links are to entities of another type, such as '2' to 'http://x/scott', which "
-        "is a person; mend the link or `types`",
-        "note: DIR/films.yaml: 1 entities are of several of `types`, such as 'http://x/alien': person, film; the first "
-        "is taken",
+        "error: DIR/films.yaml: 1 film nodes are linked to entities of another type, such as '2' to 'http://x/scott', "
+        "whose type is person; fix the link or `types`",
+        "note: DIR/films.yaml: 1 entities have several node types of `types`, such as 'http://x/alien': person, film; "
+        "the first one is used",
     ]
 
 
@@ -168,8 +168,10 @@ def test_isolated_repeated_and_added_are_notes(tmp_path: Path) -> None:
         ratings_csv="user,film,rating,time\nann,1,5,100\nann,1,4,100\nbob,2,4,200\nbob,9,1,200\n",
     )
     assert found == [
-        "note: ratings.csv: 1 rows repeat a user and item of 'rated'; all are kept: say `duplicates:` else",
-        "note: DIR/films.yaml: 1 film ids are in no table of theirs; nodes are added: say `complete: true` to refuse",
+        "note: ratings.csv: 1 rows of 'rated' have the same user and item as an earlier row; all are kept; set "
+        "`duplicates` to change that",
+        "note: DIR/films.yaml: 1 film ids are in no film table, and nodes are added for them; set `complete: true` to "
+        "make this an error instead",
         "note: DIR/films.yaml: 1 of 4 film nodes have no edge: '3'",
     ]
 
@@ -181,7 +183,7 @@ def test_repeated_rows_that_the_recipe_refuses(tmp_path: Path) -> None:
         ratings_csv="user,film,rating,time\nann,1,5,100\nann,1,4,100\n",
     )
     assert found == [
-        "error: ratings.csv: user 'ann' and item '1' stand more than once; mend the rows or say `duplicates: last`"
+        "error: ratings.csv: user 'ann' and item '1' have more than one row; fix the rows, or set `duplicates: last`"
     ]
 
 
@@ -191,7 +193,7 @@ def test_given_split_and_candidates_that_do_not_fit(tmp_path: Path) -> None:
     recipe = RECIPE + "splits:\n  given: {test: test.csv}\ncandidates:\n  few: {file: few.tsv}\n"
     found = problems(tmp_path, recipe)
     assert found[0].startswith(
-        "error: test.csv: split 'given': 1 pairs of test.csv are no edges of the graph, such as "
+        "error: test.csv: split 'given': 1 pairs of test.csv are not edges of the graph, such as "
     )
     assert found[1].startswith("error: few.tsv: 0 users and 1 items are not in the graph; ")
     assert len(found) == 2
@@ -204,7 +206,7 @@ def test_bad_recipe(tmp_path: Path) -> None:
     assert "no key 'relatoin'; did you mean 'relation'?" in found[0]
     problems(tmp_path)
     (found_folder,) = check(tmp_path / "films.yaml", tmp_path / "nowhere")
-    assert found_folder.message == f"{tmp_path / 'nowhere'} is no folder; mend --data"
+    assert found_folder.message == f"{tmp_path / 'nowhere'} is not a folder; fix --data"
 
 
 def test_former_names_of_the_modules() -> None:
@@ -222,7 +224,8 @@ def test_former_names_of_the_modules() -> None:
 
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(
-        KgrecError, match=r"nope is not there; name a recipe such as graphs/ml-1m\.yaml, or a graph folder"
+        KgrecError,
+        match=r"nope does not exist; give the path of a recipe such as graphs/ml-1m\.yaml, or a graph folder",
     ):
         check(tmp_path / "nope")
 
@@ -275,7 +278,7 @@ def test_missing_and_altered_files(folder: Path) -> None:
     users = folder / "nodes/user.parquet"
     users.write_bytes(users.read_bytes()[:-20])
     assert said(folder) == [
-        f"error: {RATED}: is not there; build the graph again",
+        f"error: {RATED}: is missing; build the graph again",
         "error: nodes/user.parquet: is truncated or altered: its hash is not the one in graph.json; "
         "if you changed it, run `kgrec adopt DIR`; otherwise build the graph again",
     ]
@@ -293,41 +296,45 @@ def test_truncated_file_without_a_hash(folder: Path) -> None:
     [
         (
             {"target": [0, 2]},
-            "error: EDGES: column 'target' has 1 values that are no film, such as 2; COUNTED; AGAIN",
+            "error: EDGES: column 'target' has 1 values that are not film nodes, such as 2; COUNTED; AGAIN",
         ),
         (
             {"source": ["ann", "zoe"]},
-            "error: EDGES: column 'source' has 1 values that are no user, such as 'zoe'; COUNTED; AGAIN",
+            "error: EDGES: column 'source' has 1 values that are not user nodes, such as 'zoe'; COUNTED; AGAIN",
         ),
         ({"source": [0, None]}, "error: EDGES: column 'source' has 1 empty values; AGAIN"),
         (
             {"weight": [1.0, float("nan")]},
-            "error: EDGES: column 'weight' has 1 values that are no finite number; AGAIN",
+            "error: EDGES: column 'weight' has 1 values that are empty, NaN or infinite; AGAIN",
         ),
         ({"weight": ["a", "b"]}, "error: EDGES: column 'weight' is of type string, not a number; AGAIN"),
         (
             {"time": [1, 9_000_000_000]},
-            "error: EDGES: column 'time' has 1 values in the future, such as 9000000000; WANTED: AGAIN",
+            "error: EDGES: column 'time' has 1 values in the future, such as 9000000000; WANTED; AGAIN",
         ),
         (
             {"time": ["a", "b"]},
             "error: EDGES: time of relation 'rated' is a column of string; OTHER; AGAIN",
         ),
-        ({"target": None}, "error: EDGES: has no column 'target'; it has 'source', 'time', 'weight'; AGAIN"),
-        ({"source": [0, 0], "target": [1, 1]}, "note: EDGES: 1 edges repeat the ends of another"),
+        ({"target": None}, "error: EDGES: has no column 'target'; its columns are 'source', 'time', 'weight'; AGAIN"),
+        (
+            {"source": [0, 0], "target": [1, 1]},
+            "note: EDGES: 1 edges have the same source and target as an earlier edge",
+        ),
     ],
 )
 def test_edges(folder: Path, columns: dict[str, object], what: str) -> None:
     change(folder, RATED, **columns)
     words = {
         "EDGES": RATED,
-        "COUNTED": "there are 2, counted from 0",
-        "WANTED": "unix seconds are wanted",
+        "COUNTED": "there are 2 NODES, numbered from 0",
+        "WANTED": "times must be Unix seconds",
         "OTHER": "unix seconds or timestamps are wanted",
         "AGAIN": "build the graph again",
     }
     for short, long in words.items():
         what = what.replace(short, long)
+    what = what.replace("NODES", "film nodes" if "'target'" in what else "user nodes")
     assert what in said(folder)
 
 
@@ -359,24 +366,24 @@ def test_ends_by_id_are_right(folder: Path) -> None:
 def test_nodes(folder: Path) -> None:
     change(folder, "nodes/user.parquet", id=["ann", "ann"], age=["old", "young"])
     found = said(folder)
-    assert found[0] == "error: nodes/user.parquet: ids stand more than once: 'ann'; build the graph again"
+    assert found[0] == "error: nodes/user.parquet: some ids appear more than once: 'ann'; build the graph again"
     assert found[1].startswith(
         "error: nodes/user.parquet: column 'age': a column of type string is not a numeric feature"
     )
     change(folder, "nodes/user.parquet", id=["ann", None], age=None)
     assert said(folder) == [
-        "error: nodes/user.parquet: has no column 'age'; it has 'id'; build the graph again",
+        "error: nodes/user.parquet: has no column 'age'; its columns are 'id'; build the graph again",
         "error: nodes/user.parquet: 1 nodes have no id; build the graph again",
     ]
     pq.write_table(pa.table({"id": ["ann"], "age": [1.0]}), folder / "nodes/user.parquet")
-    assert said(folder) == ["error: nodes/user.parquet: has 1 rows, graph.json says 2; build the graph again"]
+    assert said(folder) == ["error: nodes/user.parquet: has 1 rows, but graph.json says 2; build the graph again"]
 
 
 def test_isolated_nodes_are_a_note(folder: Path) -> None:
     change(folder, RATED, target=[0, 0])
     (found,) = check(folder)
     assert found == Problem(
-        "nodes/film.parquet", "1 of 2 have no edge: 'dune'", "isolated node", "note", line=None, value="dune"
+        "nodes/film.parquet", "1 of 2 nodes have no edge: 'dune'", "isolated node", "note", line=None, value="dune"
     )
 
 
@@ -387,12 +394,12 @@ def test_splits(folder: Path) -> None:
     change(folder, "splits/few.candidates.parquet")
     again = "build the graph again"
     assert said(folder) == [
-        "error: splits/few.candidates.parquet: column 'user' has 1 values that are no user, such as 5; there are 2, "
-        f"counted from 0; {again}",
-        "error: splits/few.candidates.parquet: column 'items' has 1 values that are no film, such as 9; there are 2, "
-        f"counted from 0; {again}",
-        f"error: splits/last.parquet: has 3 rows; the target relation 'rated' has 2 edges; {again}",
-        f"error: splits/last.parquet: has parts 'tets'; there are train, valid, test; {again}",
+        "error: splits/few.candidates.parquet: column 'user' has 1 values that are not user nodes, such as 5; there "
+        f"are 2 user nodes, numbered from 0; {again}",
+        "error: splits/few.candidates.parquet: column 'items' has 1 values that are not film nodes, such as 9; there "
+        f"are 2 film nodes, numbered from 0; {again}",
+        f"error: splits/last.parquet: has 3 rows, but the target relation 'rated' has 2 edges; {again}",
+        f"error: splits/last.parquet: column 'part' has 'tets'; the only parts are train, valid, test; {again}",
     ]
 
 
@@ -407,7 +414,7 @@ def test_graph_json(folder: Path) -> None:
     (folder / "graph.json").write_text("{")
     assert said(folder)[0].startswith("error: graph.json: is truncated or altered (")
     (folder / "graph.json").unlink()
-    assert said(folder) == ["error: graph.json: is not there, so DIR is no graph folder; build the graph again"]
+    assert said(folder) == ["error: graph.json: is missing, so DIR is not a graph folder; build the graph again"]
 
 
 def test_problem_of_a_fault_takes_its_fields_and_never_its_words() -> None:
@@ -441,7 +448,7 @@ RATINGS = """
 
 def test_a_bad_answer_of_a_query_has_its_row_column_and_value(tmp_path: Path) -> None:
     assert problems(tmp_path, SELECT, ratings_ttl=RATINGS) == [
-        "error: ratings.ttl answer 3: stars '9' is not in 1..5; mend the row or set on_bad_rows: report"
+        "error: ratings.ttl answer 3: stars '9' is not in 1..5; fix the row, or set on_bad_rows: report"
     ]
     (found,) = check(tmp_path / "films.yaml")
     assert (found.kind, found.row, found.line, found.column, found.value) == ("out of range", 3, 3, "stars", "9")
@@ -451,7 +458,7 @@ def test_the_place_in_rdf_is_a_line_and_the_character_in_it(tmp_path: Path) -> N
     problems(tmp_path, films_ttl="@prefix : <http://x/> .\n:alien :director oops .\n")
     (found,) = check(tmp_path / "films.yaml")
     assert (found.file, found.kind, found.line, found.column, found.row) == ("films.ttl", "bad RDF", 2, 18, None)
-    assert found.message == "oops is not a valid RDF object; mend the file"
+    assert found.message == "oops is not a valid RDF object; fix the file"
 
 
 def test_a_feature_that_two_sources_make_is_a_problem_of_the_recipe(tmp_path: Path) -> None:
@@ -462,8 +469,8 @@ def test_a_feature_that_two_sources_make_is_a_problem_of_the_recipe(tmp_path: Pa
         films_ttl='@prefix : <http://x/> .\n:alien :director "Scott" .\n:scott a :Person .\n:brazil a :Film .\n',
     )
     assert found == [
-        "error: DIR/films.yaml: feature 'director' from http://x/director is there already; give it another name in "
-        "the recipe",
+        "error: DIR/films.yaml: feature 'director' from http://x/director exists already; give it another name in the "
+        "recipe",
     ]
 
 
@@ -477,7 +484,7 @@ def test_json_has_the_keys_of_a_finding(tmp_path: Path) -> None:
     assert answer.exit_code == 1
     assert json.loads(answer.stdout)[0] == {
         "file": "ratings.csv",
-        "message": "rating '9' is not in 1..5; mend the row or set on_bad_rows: report",
+        "message": "rating '9' is not in 1..5; fix the row, or set on_bad_rows: report",
         "kind": "out of range",
         "severity": "error",
         "line": 2,
@@ -518,10 +525,10 @@ def test_columns_with_infinity_or_nothing_to_learn(tmp_path: Path) -> None:
     graph.save(tmp_path / "g")
     nothing = "there is nothing to learn from it"
     assert [str(problem) for problem in check(tmp_path / "g")] == [
-        "error: nodes/item.parquet: column 'price' has 2 infinite values, such as that of 'y'; leave them empty where "
-        "none is known",
-        "error: nodes/item.parquet: column 'image' has 1 vectors with NaN or infinity, such as that of 'y'; leave them "
-        "empty where none is known",
+        "error: nodes/item.parquet: column 'price' has 2 infinite values, such as that of 'y'; leave a value empty "
+        "where it is not known",
+        "error: nodes/item.parquet: column 'image' has 1 vectors with NaN or infinity, such as that of 'y'; leave a "
+        "value empty where it is not known",
         f"note: nodes/item.parquet: column 'size' has the same value everywhere: {nothing}",
         f"note: nodes/item.parquet: column 'colour' has the same value everywhere: {nothing}",
         f"note: nodes/item.parquet: column 'plot' has no value: {nothing}",

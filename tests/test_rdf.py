@@ -68,7 +68,7 @@ def test_turtle(tmp_path: Path) -> None:
     label = facts.literals["http://www.w3.org/2000/01/rdf-schema#label"]
     assert label.subject.tolist() == [0, 0] and label.language.to_pylist() == ["en", "de"]
     assert facts.num_triples == 9
-    assert facts.skipped == {"values of predicates that are no label or feature": 1}
+    assert facts.skipped == {"values whose predicate is not a label or feature": 1}
 
 
 def test_predicates_by_iri_prefix_and_curie(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_predicates_by_iri_prefix_and_curie(tmp_path: Path) -> None:
     source = RdfSource(files="a.ttl", prefixes={"x": "http://x/"}, include=["x:*"], exclude=["x:genre", "http://x/b*"])
     facts = read_rdf(source, tmp_path)
     assert edges(facts) == {"director": [("alien", "scott")], "in": [("_:b0", "england")]}
-    assert facts.skipped["facts of predicates that are not included"] == 3
+    assert facts.skipped["facts whose predicate is not included"] == 3
     assert list(facts.types) == ["http://x/Film"]
 
 
@@ -163,7 +163,7 @@ def test_classes_and_blank_classes_in_n_triples(tmp_path: Path) -> None:
     facts = read_rdf(RdfSource(files="a.nt"), tmp_path)
     assert facts.resources.to_pylist() == ["http://x/a", "http://x/b"]
     assert {name: positions.tolist() for name, positions in facts.types.items()} == {"http://x/C": [0, 1]}
-    assert edges(facts) == {"p": [("b", "a")]} and facts.skipped == {"classes that are no IRI": 1}
+    assert edges(facts) == {"p": [("b", "a")]} and facts.skipped == {"classes that are not an IRI": 1}
 
 
 def test_triples_about_triples_are_left_out(tmp_path: Path) -> None:
@@ -177,10 +177,13 @@ def test_triples_about_triples_are_left_out(tmp_path: Path) -> None:
     [
         ("<http://x/a> <http://x/p> oops .", "column 27: The object of a triple must be an IRI"),
         ("<http://x/a> <http://x/p> <http://x/b>", "Quads must be followed by a dot"),
-        ("<http://x/a> <http://x/p> <b> .", "column 27: IRI 'b' is relative, which this format has not; mend the file"),
+        (
+            "<http://x/a> <http://x/p> <b> .",
+            "column 27: IRI 'b' is relative, which this format does not allow; fix the file",
+        ),
         (
             "<http://x/a> <http://x/p> <http://x/b c> .",
-            "Invalid IRI code point ' '; mend the file, or say `lenient: true`",
+            "Invalid IRI code point ' '; fix the file, or set `lenient: true`",
         ),
         ("<http://x/a> <http://x/p> <http://x/%zz> .", "Invalid IRI percent encoding '%zz'"),
         ('<http://x/a> <http://x/u> "open .', "Unexpected end of"),
@@ -219,25 +222,27 @@ def test_compressed(tmp_path: Path, suffix: str) -> None:
 def test_truncated_archive(tmp_path: Path) -> None:
     write(tmp_path, "a.nt.gz", gzip.compress(b"<http://x/a> <http://x/p> <http://x/b> .\n" * 1000)[:-20])
     said = complaint(RdfSource(files="a.nt.gz"), tmp_path)
-    assert said.startswith("a.nt.gz is truncated or altered: ") and said.endswith("; get it again")
+    assert said.startswith("a.nt.gz cannot be read: ") and said.endswith(
+        "; it is truncated or damaged; get the file again"
+    )
 
 
 def test_malformed_turtle_names_line_and_column(tmp_path: Path) -> None:
     write(tmp_path, "a.ttl", "@prefix : <http://x/> .\n:a :p :b .\n:a :p oops .\n")
     assert complaint(RdfSource(files="a.ttl"), tmp_path) == (
-        "a.ttl line 3 column 7: oops is not a valid RDF object; mend the file"
+        "a.ttl line 3 column 7: oops is not a valid RDF object; fix the file"
     )
 
 
 def test_relative_iri_needs_a_base(tmp_path: Path) -> None:
     write(tmp_path, "a.ttl", "<http://x/s> <http://x/p> <http://x/o> .\n<a> <http://x/p> <b> .\n")
     assert complaint(RdfSource(files="a.ttl"), tmp_path) == (
-        "a.ttl line 2 column 1: IRI 'a' is relative; say `base:`, the IRI to which it is relative"
+        "a.ttl line 2 column 1: IRI 'a' is relative; set `base` to the base IRI of the file"
     )
     facts = read_rdf(RdfSource(files="a.ttl", base="http://x/"), tmp_path)
     assert edges(facts) == {"p": [("s", "o"), ("a", "b")]}
     assert complaint(RdfSource(files="a.ttl", base="nope"), tmp_path) == (
-        "a.ttl: Invalid base IRI 'nope', No scheme found in an absolute IRI; mend `base` in the recipe"
+        "a.ttl: Invalid base IRI 'nope', No scheme found in an absolute IRI; fix `base` in the recipe"
     )
 
 
@@ -257,13 +262,13 @@ def test_rdf_xml(tmp_path: Path) -> None:
 def test_bad_rdf_xml(tmp_path: Path) -> None:
     write(tmp_path, "a.rdf", RDF_XML.format(film="alien"))
     assert complaint(RdfSource(files="a.rdf"), tmp_path) == (
-        "a.rdf line 3 column 22: IRI 'alien' is relative; say `base:`, the IRI to which it is relative"
+        "a.rdf line 3 column 22: IRI 'alien' is relative; set `base` to the base IRI of the file"
     )
     write(tmp_path, "b.owl", RDF_XML.format(film="http://x/alien").replace("</x:Film>", "</x:Movie>"))
     assert complaint(RdfSource(files="b.owl"), tmp_path).startswith("b.owl line 3 column ")
     write(tmp_path, "c.xml", "<html><p>hello</p></html>")
     assert complaint(RdfSource(files="c.xml"), tmp_path) == (
-        "c.xml: it is XML but no RDF/XML; mend the file or say another `format`"
+        "c.xml: it is XML, but not RDF/XML; fix the file, or set another `format`"
     )
 
 
@@ -286,20 +291,20 @@ def test_remote_context(tmp_path: Path) -> None:
     document["q"] = {"@context": None, "@id": "http://x/c", "lost": 1}
     write(tmp_path, "a.json", json.dumps(document))
     assert complaint(RdfSource(files="a.json"), tmp_path) == (
-        "a.json: its @context 'https://shop.example/c' is remote, and nothing is fetched; save it and say "
-        "`contexts: {'https://shop.example/c': FILE}`"
+        "a.json: the @context 'https://shop.example/c' is on the web, and kgrec does not download it; save it as a "
+        "file and set `contexts: {'https://shop.example/c': FILE}`"
     )
     contexts = {"https://shop.example/c": "c.jsonld"}
     assert complaint(RdfSource(files="a.json", contexts=contexts), tmp_path) == (
-        f"{tmp_path / 'c.jsonld'} is not there; mend `contexts` in the recipe"
+        f"{tmp_path / 'c.jsonld'} does not exist; fix `contexts` in the recipe"
     )
     write(tmp_path, "c.jsonld", '{"@context": {"p": {"@id": "http://x/p", "@type": "@id"}}}')
     facts = read_rdf(RdfSource(files="a.json", contexts=contexts), tmp_path)
     assert edges(facts) == {"p": [("a", "b")], "q": [("a", "c")]}
     write(tmp_path, "c.jsonld", '{"@context": "https://shop.example/c"}')
-    assert "includes itself; mend the file" in complaint(RdfSource(files="a.json", contexts=contexts), tmp_path)
+    assert "includes itself; fix the file" in complaint(RdfSource(files="a.json", contexts=contexts), tmp_path)
     write(tmp_path, "c.jsonld", "[]")
-    assert "has no @context; it is no JSON-LD context" in complaint(
+    assert "has no @context, so it is not a JSON-LD context; fix `contexts` in the recipe" in complaint(
         RdfSource(files="a.json", contexts=contexts), tmp_path
     )
 
@@ -307,39 +312,41 @@ def test_remote_context(tmp_path: Path) -> None:
 def test_bad_json_ld(tmp_path: Path) -> None:
     write(tmp_path, "a.jsonld", '{"@id": "http://x/a",\n "p" "b"}')
     assert complaint(RdfSource(files="a.jsonld"), tmp_path) == (
-        "a.jsonld line 2 column 6: Expecting ':' delimiter; mend the JSON"
+        "a.jsonld line 2 column 6: Expecting ':' delimiter; fix the JSON"
     )
     write(tmp_path, "b.jsonld", '{"@context": {"@vocab": "http://x/"}, "@id": "a", "p": {"@id": "http://x/b"}}')
     assert complaint(RdfSource(files="b.jsonld"), tmp_path) == (
-        "b.jsonld: IRI 'a' is relative; say `base:`, the IRI to which it is relative"
+        "b.jsonld: IRI 'a' is relative; set `base` to the base IRI of the file"
     )
     assert edges(read_rdf(RdfSource(files="b.jsonld", base="http://x/"), tmp_path)) == {"p": [("a", "b")]}
     write(tmp_path, "c.jsonld", b'{"@id": "\xff"}')
-    assert complaint(RdfSource(files="c.jsonld"), tmp_path) == "c.jsonld byte 10: not UTF-8; save the file as UTF-8"
+    assert (
+        complaint(RdfSource(files="c.jsonld"), tmp_path) == "c.jsonld is not UTF-8 text (see byte 10); save it as UTF-8"
+    )
 
 
 def test_files_that_are_not_there_empty_or_of_no_known_form(tmp_path: Path) -> None:
     write(tmp_path, "a.nt", "")
     write(tmp_path, "b.nt", "# nothing\n")
     write(tmp_path, "c.txt", "x")
-    assert complaint(RdfSource(files="a.nt"), tmp_path) == "a.nt is empty; take it out of `files`, or mend it"
-    assert complaint(RdfSource(files="b.nt"), tmp_path) == "b.nt has no triples; take it out of `files`, or mend it"
+    assert complaint(RdfSource(files="a.nt"), tmp_path) == "a.nt is empty; fix it, or remove it from `files`"
+    assert complaint(RdfSource(files="b.nt"), tmp_path) == "b.nt has no triples; fix it, or remove it from `files`"
     assert complaint(RdfSource(files=["c.txt", "d.nt", "e-*.nt"]), tmp_path).splitlines() == [
-        "c.txt: its suffix is none of .ttl, .turtle, .nt, .nq, .trig, .rdf, .xml, .owl, .jsonld, .json, .n3; "
-        "say `format:`, one of turtle, n-triples, n-quads, trig, rdf/xml, json-ld, n3",
-        f"{tmp_path / 'd.nt'} is not there; mend `files` in the recipe, or say the folder with --data",
-        f"{tmp_path / 'e-*.nt'} is not there; mend `files` in the recipe, or say the folder with --data",
+        "c.txt: the suffix is not one of .ttl, .turtle, .nt, .nq, .trig, .rdf, .xml, .owl, .jsonld, .json, .n3; "
+        "set `format` to one of turtle, n-triples, n-quads, trig, rdf/xml, json-ld, n3",
+        f"{tmp_path / 'd.nt'} does not exist; fix `files` in the recipe, or give the data folder with --data",
+        f"{tmp_path / 'e-*.nt'} does not exist; fix `files` in the recipe, or give the data folder with --data",
     ]
     write(tmp_path, "c.txt", "<http://x/a> <http://x/p> <http://x/b> .")
     assert edges(read_rdf(RdfSource(files="c.txt", format="turtle"), tmp_path)) == {"p": [("a", "b")]}
 
 
 def test_source_is_files_or_endpoint() -> None:
-    with pytest.raises(ValueError, match="say either `files` or `endpoint`"):
+    with pytest.raises(ValueError, match="either `files` or `endpoint` is needed, and not both"):
         RdfSource()
-    with pytest.raises(ValueError, match="`endpoint` needs `query`: a CONSTRUCT that says which facts"):
+    with pytest.raises(ValueError, match="`endpoint` needs `query`: a CONSTRUCT query for the facts that you want"):
         RdfSource(endpoint="http://x/sparql")
-    with pytest.raises(ValueError, match="`endpoint` 'file:///etc/passwd' is no http URL"):
+    with pytest.raises(ValueError, match="`endpoint` 'file:///etc/passwd' is not a URL with http:// or https://"):
         RdfSource(endpoint="file:///etc/passwd", query="SELECT * {}")
 
 
@@ -380,11 +387,11 @@ def test_sparql_over_files(tmp_path: Path) -> None:
     ("query", "what"),
     [
         ("CONSTRUCT { ?s ?p ?o }\n{ ?s ?p ?o", "a.ttl: query line 2 column "),
-        ("SELECT * { ?s ?p ?o }", "a.ttl: the query is of the form SELECT; a CONSTRUCT is needed here"),
-        ("CONSTRUCT { ?s y:p ?o } { ?s ?p ?o }", "a.ttl: Unknown namespace prefix : y; mend `query` in the recipe"),
+        ("SELECT * { ?s ?p ?o }", "a.ttl: this is a SELECT query; a CONSTRUCT query is needed here"),
+        ("CONSTRUCT { ?s y:p ?o } { ?s ?p ?o }", "a.ttl: Unknown namespace prefix : y; fix `query` in the recipe"),
         (
             "CONSTRUCT { ?s ?p ?o } { ?s ?p ?o FILTER(1 = 2) }",
-            "a.ttl: the query gives no triples; mend `query` in the recipe",
+            "a.ttl: the query gives no triples; fix `query` in the recipe",
         ),
     ],
 )
@@ -396,7 +403,7 @@ def test_bad_query(tmp_path: Path, query: str, what: str) -> None:
 def test_select_without_answers(tmp_path: Path) -> None:
     write(tmp_path, "a.ttl", ALIEN)
     source = RdfSource(files="a.ttl", query="SELECT ?s { ?s <http://x/nope> ?o }")
-    with pytest.raises(BadData, match=r"a\.ttl: the query has no answers; mend `query` in the recipe"):
+    with pytest.raises(BadData, match=r"a\.ttl: the query has no answers; fix `query` in the recipe"):
         select(source, tmp_path)
 
 
@@ -461,11 +468,11 @@ def test_an_endpoints_answer_may_begin_with_a_byte_order_mark(endpoint: str, tmp
 
 
 def test_endpoint_that_refuses_or_is_not_there(endpoint: str, tmp_path: Path) -> None:
-    with pytest.raises(KgrecError, match="answered 400: no query of that form; mend `query`"):
+    with pytest.raises(KgrecError, match="answered with status 400: no query of that form; fix `query`"):
         select(RdfSource(endpoint=endpoint, query="DELETE"), tmp_path)
-    with pytest.raises(KgrecError, match="answered with text/html, which is no RDF; mend `endpoint`"):
+    with pytest.raises(KgrecError, match="answered with text/html, which is not RDF; check `endpoint`"):
         select(RdfSource(endpoint=endpoint, query="ASK {}"), tmp_path)
-    with pytest.raises(KgrecError, match=r"does not answer: .*; mend `endpoint`, or say `timeout:`"):
+    with pytest.raises(KgrecError, match=r"does not answer: .*; check `endpoint`, or set a longer `timeout`"):
         select(RdfSource(endpoint="http://127.0.0.1:9/", query="SELECT * {}"), tmp_path)
 
 

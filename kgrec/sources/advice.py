@@ -1,3 +1,3 @@
-"""Advice that is left out of a message where what it says is so already."""
+"""Advice that a message replaces where the user has followed it already."""
 
-SAY_DATA = "say the folder with --data"  #: where the folder of the files is the recipe's own
+SAY_DATA = "give the data folder with --data"  #: where the files are looked for in the recipe's own folder

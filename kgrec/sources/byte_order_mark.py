@@ -1,4 +1,4 @@
-"""The sign with which some editors begin UTF-8, and which is no part of the text."""
+"""The byte order mark that some editors put at the beginning of UTF-8 files. It is not part of the text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ BOM = codecs.BOM_UTF8
 
 
 def without_bom(data: bytes) -> bytes:
-    """The bytes after the mark, or all where there is none."""
+    """The bytes after the mark, or all bytes where there is no mark."""
     return data.removeprefix(BOM)
 
 

@@ -1,4 +1,4 @@
-"""How deep JSON is nested, followed byte by byte."""
+"""Checks how deep JSON is nested, byte by byte."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 
 @numba.njit(nogil=True, cache=True)
 def json_fits(text: np.ndarray, state: np.ndarray, deepest: int) -> bool:
-    """Whether no list or object stands deeper; `state` is that of `JsonDepth`, and goes on from block to block."""
+    """Whether lists and objects are nested at most `deepest` levels. state: of `JsonDepth`, kept from block to
+    block."""
     depth, in_string, escaped, line = state
     for byte in text:
         if byte == 10:

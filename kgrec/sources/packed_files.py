@@ -20,8 +20,8 @@ BLOCK = 1 << 24  #: bytes that are read at a time
 def open_bytes(path: Path, small: int = SMALL) -> pa.NativeFile:
     """The bytes of a file, unpacked by its suffix.
 
-    small: bytes to which a packed file may unpack in any case. Reading raises BadData where it unpacks to more, and to
-    more than MOST_EXPANSION times its size: it is made to fill the memory.
+    small: a packed file may always unpack to this many bytes. Reading raises BadData where it unpacks to more than that
+    and to more than MOST_EXPANSION times its size. Such a file is made to fill the memory.
     """
     compression = COMPRESSIONS.get(path.suffix)
     if is_no_unicode(str(path)):
@@ -32,7 +32,7 @@ def open_bytes(path: Path, small: int = SMALL) -> pa.NativeFile:
 
 
 class _Unpacked(io.RawIOBase):
-    """What a packed file unpacks to, as long as it is in proportion."""
+    """The bytes of a packed file, as long as they are not too many for its size."""
 
     def __init__(self, stream: pa.NativeFile, path: Path, small: int) -> None:
         self._stream, self._path = stream, path
@@ -50,8 +50,8 @@ class _Unpacked(io.RawIOBase):
         if self._total > self._most:
             packed = self._path.stat().st_size
             what = (
-                f"unpacks to more than {self._most:,} bytes from {packed:,}, as a file made to fill the memory does; "
-                "unpack it yourself if it is right"
+                f"has {packed:,} bytes and unpacks to more than {self._most:,}, which looks like an attack on the "
+                "memory; if the file is right, unpack it yourself"
             )
             raise BadData(Fault(what, self._path.name, kind="too large", file_is="subject"))
         return block
@@ -63,27 +63,27 @@ class _Unpacked(io.RawIOBase):
 
 
 def read_value(path: Path) -> bytes:
-    """All bytes of a file that is a single value. Raises BadData as `open_bytes` does, at a smaller size."""
+    """All bytes of a file that is read as a whole. Raises BadData as `open_bytes` does, with a lower limit."""
     with altered_said(path), open_bytes(path, SMALL_VALUE) as stream:
         return read_all(stream)
 
 
 def read_all(stream: pa.NativeFile) -> bytes:
-    """All that is left. A packed file cannot say its size, which reading it at once would ask for."""
+    """All remaining bytes. They are read in blocks, because the size of a packed file is not known."""
     return b"".join(iter(lambda: stream.read(BLOCK), b""))
 
 
 @contextmanager
 def altered_said(path: Path) -> Iterator[None]:
-    """While this lasts, what cannot be unpacked raises BadData."""
+    """A context in which a file that cannot be unpacked raises BadData."""
     try:
         yield
     except OSError as error:
-        what = f"cannot be read: {error}; it is truncated or altered, so get it again"
+        what = f"cannot be read: {error}; it is truncated or damaged; get the file again"
         raise BadData(Fault(what, path.name, kind="altered file", file_is="subject")) from error
 
 
 def long_line(path: Path, number: int) -> BadData:
-    """The error for a line that never ends."""
-    what = f"the line is longer than {LONGEST_LINE:,} bytes; end it, or say the `format` and `separator` of the file"
+    """The error for a line that is too long."""
+    what = f"the line is longer than {LONGEST_LINE:,} bytes; shorten it, or set the right `format` for the file"
     return BadData(what, file=path.name, row=number, kind="too large")

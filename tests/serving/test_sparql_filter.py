@@ -93,7 +93,7 @@ def test_items_that_a_query_finds(run: Run, tmp_path: Path) -> None:
         ),
         (
             "SELECT ?b { SERVICE <http://a.example/> { ?b ?c ?d } }",
-            "SERVICE reaches over the network; take it away",
+            "SERVICE uses the network; remove it",
         ),
     ],
 )

@@ -22,7 +22,7 @@ interactions:
 """
 GOOD = RECIPE.format(top="")
 REPORT = RECIPE.format(top="on_bad_rows: report")
-MEND = "mend the row or set on_bad_rows: report"
+MEND = "fix the row, or set on_bad_rows: report"
 
 
 def problems(build_of, text: str | bytes | None, recipe: str = GOOD) -> list[str]:
@@ -33,7 +33,7 @@ def problems(build_of, text: str | bytes | None, recipe: str = GOOD) -> list[str
 
 def test_missing_file(build_of, tmp_path):
     assert problems(build_of, None) == [
-        f"{tmp_path}/r.csv is not there; mend `file` in the recipe, or say the folder with --data"
+        f"{tmp_path}/r.csv does not exist; fix `file` in the recipe, or give the data folder with --data"
     ]
 
 
@@ -45,15 +45,16 @@ def test_missing_column(build_of):
 
 def test_no_line_of_names(build_of):
     assert problems(build_of, "u,i,1,1\nu,j,1,1\n") == [
-        "no column 'user' in r.csv; there are: u, i, 1, 1; if the first line is a row already, name the columns with "
-        "`columns:`"
+        "no column 'user' in r.csv; there are: u, i, 1, 1; if the file has no header line, name its columns in "
+        "`columns`"
     ]
 
 
 @pytest.mark.parametrize(("separator", "said"), [("::", '"::"'), ("\t", "tab"), (";", '";"'), ("|", '"|"')])
 def test_wrong_separator(build_of, separator, said):
     assert problems(build_of, HEAD.replace(",", separator) + f"u{separator}i{separator}1{separator}1\n") == [
-        f"r.csv line 1: one column with separator ',', and it has {separator!r} in it; say `separator: {said}`"
+        f"r.csv line 1: with separator ',' there is only one column, and its values contain {separator!r}; set "
+        f"`separator: {said}`"
     ]
 
 
@@ -67,7 +68,7 @@ def test_ragged_rows(build_of):
 def test_fewer_columns_named_than_there_are(build_of):
     recipe = GOOD + "  columns: [user, item, rating]\n"
     assert problems(build_of, "u,i,1,1\nv,i,1,1\n", recipe) == [
-        "r.csv: 4 values a line where `columns` names 3; name them all"
+        "r.csv: each line has 4 values, but `columns` has 3 names; name all columns"
     ]
 
 
@@ -90,28 +91,28 @@ def test_several_problems_of_a_row(build_of):
     assert problems(build_of, HEAD + ",i,6,soon\n") == [
         f"r.csv line 2: user is empty; {MEND}",
         f"r.csv line 2: rating '6' is not in 1..5; {MEND}",
-        "r.csv line 2: time 'soon' is no number of unix seconds; say `time: {unit: iso}` or a strptime `format` such "
+        "r.csv line 2: time 'soon' is not a Unix time in seconds; set `time: {unit: iso}`, or a strptime `format` such "
         "as `%d/%m/%Y`",
     ]
 
 
 def test_milliseconds(build_of):
     assert problems(build_of, HEAD + "u,i,1,1433221332117\n") == [
-        "r.csv line 2: time '1433221332117' is too great to be in s; say `time: {unit: ms}`"
+        "r.csv line 2: time '1433221332117' is too large for a time in s; set `time: {unit: ms}`"
     ]
     assert problems(build_of, HEAD + "u,i,1,1433221332117000\n") == [
-        "r.csv line 2: time '1433221332117000' is too great to be in s; say `time: {unit: us}`"
+        "r.csv line 2: time '1433221332117000' is too large for a time in s; set `time: {unit: us}`"
     ]
 
 
 def test_time_that_is_text(build_of):
     assert problems(build_of, HEAD + "u,i,1,2020-01-01\n") == [
-        "r.csv line 2: time '2020-01-01' is no number of unix seconds; say `time: {unit: iso}` or a strptime `format` "
-        "such as `%d/%m/%Y`"
+        "r.csv line 2: time '2020-01-01' is not a Unix time in seconds; set `time: {unit: iso}`, or a strptime "
+        "`format` such as `%d/%m/%Y`"
     ]
     recipe = GOOD.replace("time: time", "time: {unit: iso}")
     assert problems(build_of, HEAD + "u,i,1,2020-01-01\nu,i,1,2020-13-01\n", recipe) == [
-        "r.csv line 3: time '2020-13-01' is no time ISO 8601; mend the row or say another `format`"
+        "r.csv line 3: time '2020-13-01' is not a time in ISO 8601 format; fix the row, or set another `format`"
     ]
 
 
@@ -123,13 +124,13 @@ def test_time_in_the_future(build_of):
 
 def test_unknown_encoding(build_of):
     assert problems(build_of, HEAD + "u,i,1,1\n", GOOD + "  encoding: latin-9x\n") == [
-        "r.csv: no encoding 'latin-9x'; say `encoding: utf-8` or latin-1, cp1252"
+        "r.csv: unknown encoding 'latin-9x'; set `encoding` to utf-8, latin-1 or cp1252, for instance"
     ]
 
 
 def test_undecodable_bytes(build_of):
     assert problems(build_of, HEAD.encode() + "u,i,1,1\nu,café,1,1\n".encode("latin-1")) == [
-        "r.csv line 3: byte 0xe9 at 6 is not utf-8; say the `encoding`, perhaps latin-1"
+        "r.csv line 3: byte 0xe9 at 6 is not utf-8; set the right `encoding`, perhaps latin-1"
     ]
 
 
@@ -139,12 +140,12 @@ def test_empty_file(build_of, text):
 
 
 def test_empty_table(build_of):
-    assert problems(build_of, HEAD) == ["r.csv has no rows; it must have at least one"]
+    assert problems(build_of, HEAD) == ["r.csv has no rows; it must have at least one row"]
 
 
 def test_all_rows_bad(build_of):
     assert problems(build_of, HEAD + "u,i,6,1\n", REPORT) == [
-        "r.csv line 2: rating '6' is not in 1..5; mend the row",
+        "r.csv line 2: rating '6' is not in 1..5; fix the row",
         "r.csv has no good row",
     ]
 
@@ -154,8 +155,8 @@ def test_duplicate_node_ids(build_of):
     with pytest.raises(BadData) as raised:
         build_of(recipe, {"i.csv": "item\na\nb\na\na\n", "r.csv": "user,item\nu,a\n"})
     assert raised.value.problems == [
-        f"i.csv line 4: item 'a' stands already in line 2; {MEND}",
-        f"i.csv line 5: item 'a' stands already in line 2; {MEND}",
+        f"i.csv line 4: item 'a' is already in line 2; {MEND}",
+        f"i.csv line 5: item 'a' is already in line 2; {MEND}",
     ]
 
 
@@ -168,7 +169,7 @@ def test_ids_without_a_node(build_of):
     with pytest.raises(BadData) as raised:
         build_of(recipe.replace("id: item}", "id: item, complete: true}"), files)
     assert raised.value.problems == [
-        f"r.csv line {line}: item {name!r} has no row in i.csv; add it, mend the row, or take `complete: true` away"
+        f"r.csv line {line}: item {name!r} has no row in i.csv; add it there, fix this row, or remove `complete: true`"
         for line, name in ((3, "c"), (4, "b"))
     ]
 
@@ -183,8 +184,8 @@ interactions:
     with pytest.raises(BadData) as raised:
         build_of(recipe, {"r.csv": "user,item,event\nu,a,view\nu,a,veiw\n"})
     assert raised.value.problems == [
-        "r.csv line 3: event 'veiw' is not among the `values` of `relations`: view, scroll; add it there, or null to "
-        "leave it out"
+        "r.csv line 3: event 'veiw' is not in `values` of `relations`: view, scroll; add it there, with null to "
+        "leave its rows out"
     ]
 
 
@@ -196,8 +197,8 @@ def test_reported_rows_are_left_out(build_of):
     assert graph.time.tolist() == [10, 20]
     assert report.dropped == report.to_json()["dropped"] == {"bad rows": 2}
     assert report.problems == [
-        "r.csv line 3: rating '9' is not in 1..5; mend the row",
-        "r.csv line 4: 2 values where there are 4 columns; mend the row",
+        "r.csv line 3: rating '9' is not in 1..5; fix the row",
+        "r.csv line 4: 2 values where there are 4 columns; fix the row",
     ]
 
 
@@ -212,8 +213,8 @@ def test_bad_json_line(build_of):
     with pytest.raises(BadData) as raised:
         build_of(recipe, {"r.jsonl": '{"user": "u", "item": "i"}\n{"user": \n[1]\n'})
     assert raised.value.problems == [
-        f"r.jsonl line 2: no JSON (Expecting value: line 1 column 10 (char 9)); {MEND}",
-        f"r.jsonl line 3: no JSON object but a list; {MEND}",
+        f"r.jsonl line 2: not valid JSON (Expecting value: line 1 column 10 (char 9)); {MEND}",
+        f"r.jsonl line 3: found a list, where a JSON object is needed; {MEND}",
     ]
 
 
@@ -240,7 +241,7 @@ def test_bad_values_in_json_and_parquet(build_of, tmp_path):
 
 def test_undecodable_lists(build_of):
     with pytest.raises(
-        BadData, match=r"r\.txt line 2: byte 0xe9 at 3 is not utf-8; say the `encoding`, perhaps latin-1"
+        BadData, match=r"r\.txt line 2: byte 0xe9 at 3 is not utf-8; set the right `encoding`, perhaps latin-1"
     ):
         build_of("name: t\ninteractions: {file: r.txt, format: lists}\n", {"r.txt": "u a\nv é\n".encode("latin-1")})
 
@@ -275,7 +276,10 @@ def test_truncated_gz(build_of):
             "nodes.item.tables[0].features.x.kind: found 'numerical'; input should be 'numeric', ",
         ),
         ("name: t\n", "interactions: is missing"),
-        ("name: t\ninteractions: {relation: rated}\n", "interactions[0]: say either `file` or `parts`"),
+        (
+            "name: t\ninteractions: {relation: rated}\n",
+            "interactions[0]: either `file` or `parts` is needed, and not both",
+        ),
         (
             "name: t\ntarget: ratde\ninteractions: {file: r.csv, relation: rated}\n",
             "no relation 'ratde' for `target`; did you mean 'rated'? There are: rated",
@@ -286,7 +290,8 @@ def test_truncated_gz(build_of):
         ),
         (
             "name: t\ninteractions: {file: r.csv, relation: has.rated}\n",
-            "interactions[0].relation: 'has.rated' is not letters, digits and single underscores; call it 'has_rated'",
+            "interactions[0].relation: 'has.rated' may only have letters, digits and single underscores; write "
+            "'has_rated'",
         ),
         ("name: t\ninteractions: [file: r.csv\n", "recipe.yaml line 3: "),
         (
@@ -295,13 +300,16 @@ def test_truncated_gz(build_of):
         ),
         (
             "name: t\ninteractions: {file: r.csv, features: {x: {kind: text, split: ';'}}}\n",
-            "interactions[0].features.x: `split` is for multi and vector; a text feature has one value",
+            "interactions[0].features.x: `split` is only for kinds multi and vector; a text feature has one value",
         ),
-        ("name: t\nname: u\ninteractions: {file: r.csv}\n", "line 2: key 'name' stands already in line 1"),
-        ("just words\n", "holds str, not the keys of a recipe"),
+        (
+            "name: t\nname: u\ninteractions: {file: r.csv}\n",
+            "line 2: key 'name' is already in line 1; keep one of them",
+        ),
+        ("just words\n", "contains a text; a recipe is a mapping with keys such as `name` and `interactions`"),
         (
             "name: t\ninteractions: {file: r.csv, time: time, session: {by: visitor, gap: soon}}\n",
-            "interactions[0].session.gap: 'soon' is no span of time; write 30m, 2h, 1d or a number of seconds",
+            "interactions[0].session.gap: 'soon' is not a length of time; write 30m, 2h, 1d, or a number of seconds",
         ),
     ],
 )
@@ -315,9 +323,11 @@ def test_bad_recipes(build_of, recipe, message, tmp_path):
 def test_no_recipe_and_no_data_folder(build_of, tmp_path):
     from kgrec.sources.building import build
 
-    with pytest.raises(KgrecError, match=r"nowhere\.yaml is not there; name a recipe such as graphs/ml-1m\.yaml"):
+    with pytest.raises(
+        KgrecError, match=r"nowhere\.yaml does not exist; give the path of a recipe, such as graphs/ml-1m\.yaml"
+    ):
         build(tmp_path / "nowhere.yaml")
-    with pytest.raises(KgrecError, match="is no folder; say where the files of tiny are with --data"):
+    with pytest.raises(KgrecError, match="is not a folder; give the folder with the files of tiny with --data"):
         build_of(RECIPE.format(top="data: elsewhere"), {})
 
 

@@ -80,11 +80,11 @@ ENTITIES = b'<!DOCTYPE rdf:RDF [<!ENTITY e0 "ha">' + LAUGHS + b"]>"
         ("e.rdf", ENTITIES + XML % b'<e:A rdf:about="http://e/a"><e:p>&e11;</e:p></e:A>', "DTD"),
         ("one.owl", b'<!DOCTYPE a [<!ENTITY b "c">]>' + XML % b"", "DTD"),
         ("comment.xml", b"<!-- ' --> <!-->-->" + ENTITIES + XML % b"", "DTD"),
-        ("deep.rdf", XML % (b"<e:A><e:p>" * 50_000 + b"</e:p></e:A>" * 50_000), f"more than {DEEPEST} deep"),
+        ("deep.rdf", XML % (b"<e:A><e:p>" * 50_000 + b"</e:p></e:A>" * 50_000), f"more than {DEEPEST} levels deep"),
         ("text.rdf.gz", gzip.compress(XML % (b"<e:A><e:p>" + b"x" * 120_000_000 + b"</e:p></e:A>")), "longer than"),
         ("tag.rdf.gz", gzip.compress(XML % (b'<e:A e:p="' + b"x" * 120_000_000 + b'"/>')), "longer than"),
-        ("deep.jsonld", b'{"@graph": ' + b"[" * 200_000 + b"]" * 200_000 + b"}", f"more than {DEEPEST} deep"),
-        ("deep.json", b'{"http://e/p":' * 20_000 + b"1" + b"}" * 20_000, f"more than {DEEPEST} deep"),
+        ("deep.jsonld", b'{"@graph": ' + b"[" * 200_000 + b"]" * 200_000 + b"}", f"more than {DEEPEST} levels deep"),
+        ("deep.json", b'{"http://e/p":' * 20_000 + b"1" + b"}" * 20_000, f"more than {DEEPEST} levels deep"),
         ("big.jsonld.gz", gzip.compress(b'[{"@id": "' + b"x" * 300_000_000 + b'"}]', 9), "unpacks to more than"),
         ("many.jsonld.gz", gzip.compress(b"[" + b"{}," * 100_000_000 + b"{}]", 9), "unpacks to more than"),
         ("line.nt.gz", zipped(LINE, 4000), "line is longer"),
@@ -120,11 +120,11 @@ TABLES = {
     "columns.dat.gz": (zipped(LINE, 4000), ", separator: '::', columns: [user, item]", "longer than"),
     "rows.csv.gz": (gzip.compress(b"user,item\n") + zipped(b"a,b\n" * 25_000, 4000), "", "unpacks to more than"),
     "line.jsonl.gz": (zipped(LINE, 4000), "", "longer than"),
-    "deep.jsonl": (b'{"user": ' + b"[" * 3_000_000 + b"]" * 3_000_000 + b"}\n", "", f"more than {DEEPEST} deep"),
+    "deep.jsonl": (b'{"user": ' + b"[" * 3_000_000 + b"]" * 3_000_000 + b"}\n", "", f"more than {DEEPEST} levels deep"),
     "later.jsonl": (
         b'{"user": "ann", "item": "a"}\n' * 20_000 + b'{"user": "]{", "item": ' + b'{"a":' * 1_000_000,
         "",
-        f"more than {DEEPEST} deep",
+        f"more than {DEEPEST} levels deep",
     ),
     "lists.txt.gz": (zipped(b"a b " * 25_000, 4000), ", format: lists", "longer than"),
     "deep.json": (b'{"a": ' + b"[" * 1_000_000, ", format: json_lists, user: id, item: values", "deep"),
@@ -191,19 +191,19 @@ def header(text: str, version: bytes = b"\x01\x00") -> bytes:
         (header("{'descr': '<f8', 'fortran_order': False, 'shape': (2, 1000000000000), }"), "16,000,000,000,000 bytes"),
         (header("{'descr': '<f8', 'fortran_order': True, 'shape': (2, 10000000000000000000000), }"), "get it again"),
         (header("{'descr': '<f8', 'fortran_order': False, 'shape': (-2, -4), }") + b"x" * 64, "get it again"),
-        (header("{'descr': '<f8', 'fortran_order': False, 'shape': (2, 0), }"), "a column at least"),
-        (header("{'descr': '<f8', 'fortran_order': False, 'shape': (2, 4)"), "no .npy matrix"),
-        (header("{'descr': '<f8', 'shape': (2, 4), }"), "no .npy matrix"),
-        (header("{'descr': 'nonsense', 'fortran_order': False, 'shape': (2, 4), }"), "no .npy matrix"),
-        (header("{'descr': '|O', 'fortran_order': False, 'shape': (2, 4), }") + b"x" * 64, "numbers are wanted"),
-        (header("{'descr': '<U4', 'fortran_order': False, 'shape': (2, 1), }") + b"x" * 64, "numbers are wanted"),
-        (header("(" * 5000), "no .npy matrix"),
-        (header("__import__('os').system('x')"), "no .npy matrix"),
-        (header("{}", b"\x09\x00"), "no .npy matrix"),
-        (b"\x93NUMPY\x02\x00\xff\xff\xff\xff{", "no .npy matrix"),
-        (b"", "no .npy matrix"),
-        (b"PK\x03\x04", "no .npy matrix"),
-        (b"\x93NUMPY", "no .npy matrix"),
+        (header("{'descr': '<f8', 'fortran_order': False, 'shape': (2, 0), }"), "at least one column"),
+        (header("{'descr': '<f8', 'fortran_order': False, 'shape': (2, 4)"), "not a .npy matrix"),
+        (header("{'descr': '<f8', 'shape': (2, 4), }"), "not a .npy matrix"),
+        (header("{'descr': 'nonsense', 'fortran_order': False, 'shape': (2, 4), }"), "not a .npy matrix"),
+        (header("{'descr': '|O', 'fortran_order': False, 'shape': (2, 4), }") + b"x" * 64, "they must be numbers"),
+        (header("{'descr': '<U4', 'fortran_order': False, 'shape': (2, 1), }") + b"x" * 64, "they must be numbers"),
+        (header("(" * 5000), "not a .npy matrix"),
+        (header("__import__('os').system('x')"), "not a .npy matrix"),
+        (header("{}", b"\x09\x00"), "not a .npy matrix"),
+        (b"\x93NUMPY\x02\x00\xff\xff\xff\xff{", "not a .npy matrix"),
+        (b"", "not a .npy matrix"),
+        (b"PK\x03\x04", "not a .npy matrix"),
+        (b"\x93NUMPY", "not a .npy matrix"),
     ],
 )
 def test_npy(content: bytes, what: str, refused: Callable[..., str], build_of: Callable) -> None:
@@ -236,16 +236,19 @@ REPEAT = b"".join(b"a%d: &a%d [%s]\n" % (n, n, b",".join([b"*a%d" % (n - 1)] * 9
         (b"a0: &a0 [x]\n" + REPEAT, f"more than {MOST_NODES:,} values"),
         (b"a0: &a0 {x: 1}\n" + REPEAT.replace(b"[", b"{<<: [").replace(b"]", b"]}"), f"more than {MOST_NODES:,}"),
         (b"a: [" + b"x," * 400_000 + b"]", f"more than {MOST_NODES:,} values"),
-        (b"a: &a [*a]", "an alias stands within"),
-        (b"&a {<<: *a}", "an alias stands within"),
-        (b"#" * 3_000_000, "at most"),
+        (b"a: &a [*a]", "an alias is used inside"),
+        (b"&a {<<: *a}", "an alias is used inside"),
+        (b"#" * 3_000_000, "the limit is"),
         (b"? [a, b]\n: 1", "line 1: a key is a list"),
         (b"name: x\n{a: b}: 1", "line 2: a key is a mapping"),
         (b"name: 2023-99-99", "line 1: month must be"),
         (b"name: " + b"9" * 5000, "line 1: "),
         (b"name: !!timestamp x", "line 1: "),
-        (b"name: \xe9", "is no UTF-8 (byte 7)"),
-        (b"name: x\ninteractions: {file: a, time: t, session: {by: u, gap: " + b"9" * 400 + b"d}}", "no span of time"),
+        (b"name: \xe9", "is not UTF-8 text (see byte 7)"),
+        (
+            b"name: x\ninteractions: {file: a, time: t, session: {by: u, gap: " + b"9" * 400 + b"d}}",
+            "not a length of time",
+        ),
     ],
 )
 def test_recipes(text: bytes, what: str, tmp_path: Path, refused: Callable[..., str]) -> None:
@@ -280,7 +283,7 @@ def test_queries_have_a_time_limit(query: str, tmp_path: Path, refused: Callable
 def test_answers_have_a_memory_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kgrec.sources.rdf.local_query.QUERY_MEMORY", 1 << 25)
     (tmp_path / "a.ttl").write_bytes(TURTLE + b"".join(b":d%d :by :a .\n" % n for n in range(100)))
-    with pytest.raises(BadData, match="more memory than a query may"):
+    with pytest.raises(BadData, match="more memory than the limit allows"):
         select(RdfSource(files=["a.ttl"], query=ROWS, timeout=60), tmp_path)
 
 
@@ -436,7 +439,7 @@ def test_queries_to_an_endpoint_name_no_other(
     query: str, remote: str, tmp_path: Path, refused: Callable[..., str]
 ) -> None:
     source = RdfSource(endpoint=remote, query=query.replace("URL", remote))
-    assert "SERVICE in the query asks other hosts" in refused(lambda: construct(source, tmp_path))
+    assert "SERVICE in the query contacts other hosts" in refused(lambda: construct(source, tmp_path))
     assert _Remote.asked == []
     assert len(construct(source.model_copy(update={"network": True}), tmp_path)) == 3
 
@@ -453,14 +456,14 @@ def test_words_that_are_no_service() -> None:
 @pytest.mark.parametrize(
     ("path", "what"),
     [
-        ("/remote-context", "is remote, and nothing is fetched"),
+        ("/remote-context", "is on the web, and kgrec does not download it"),
         ("/deep-json", "nested more than"),
         ("/entities", "DTD"),
         ("/graph-entities", "DTD"),
-        ("/utf16", "UTF-8 is wanted"),
-        ("/ebcdic", "UTF-8 is wanted"),
+        ("/utf16", "must be in UTF-8"),
+        ("/ebcdic", "must be in UTF-8"),
         ("/deep-xml", "nested more than"),
-        ("/html", "text/html, which is no RDF"),
+        ("/html", "text/html, which is not RDF"),
         ("/endless", "answered with more than"),
         ("/slow", "took longer than 2 s"),
         ("/redirect", "redirects to localhost"),
@@ -494,7 +497,7 @@ def test_no_file_opens_a_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (tmp_path / name).write_bytes(content)
         assert read_rdf(RdfSource(files=[name]), tmp_path).num_triples == 1, name
     (tmp_path / "b.jsonld").write_bytes(b'{"@context": "http://127.0.0.1:9/c", "@id": "http://x/a", "p": "b"}')
-    with pytest.raises(BadData, match="nothing is fetched"):
+    with pytest.raises(BadData, match="kgrec does not download it"):
         read_rdf(RdfSource(files=["b.jsonld"]), tmp_path)
     query = "CONSTRUCT { ?a ?b ?c } { ?a ?b ?c }"
     assert len(construct(RdfSource(files=["a.ttl"], query=query), tmp_path)) == 1
@@ -505,10 +508,10 @@ def test_no_file_opens_a_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ("words", "columns", "what"),
     [
         (", time: t", "t\n-1e30", "'-1e30' is before the year 1"),
-        (", time: t", "t\n1e30", "too great"),
-        (", time: {column: t, unit: iso}", "t\nNaT", "'NaT' is no time ISO 8601"),
-        (", time: {column: t, unit: iso}", "t\nnan", "'nan' is no time ISO 8601"),
-        (", time: {column: t, format: '%Y'}", "t\nNaT", "'NaT' is no time of the form '%Y'"),
+        (", time: t", "t\n1e30", "too large"),
+        (", time: {column: t, unit: iso}", "t\nNaT", "'NaT' is not a time in ISO 8601"),
+        (", time: {column: t, unit: iso}", "t\nnan", "'nan' is not a time in ISO 8601"),
+        (", time: {column: t, format: '%Y'}", "t\nNaT", "'NaT' is not a time in the format '%Y'"),
         (", weight: w", "w\n1e301", "'1e301' is not in -3.4"),
         (", weight: w", "w\n-1e39", "'-1e39' is not in -3.4"),
         (", weight: w, rating_range: [0, 1e300]", "w\n1e200", "'1e200' is not in 0..3.4"),

@@ -203,32 +203,32 @@ def test_on_more_bad_rows_than_are_listed(tmp_path):
         place({**files, "recipe.yaml": recipe}, tmp_path)
         assert_agreement(tmp_path / "recipe.yaml")
         found = check(tmp_path / "recipe.yaml")
-        assert [str(problem) for problem in found if "not shown" in problem.message] == (
+        assert [str(problem) for problem in found if "not listed" in problem.message] == (
             [
-                f"error: {tmp_path}/recipe.yaml: 602 more bad rows are not shown",
-                f"note: {tmp_path}/recipe.yaml: 400 more bad rows are not shown",
+                f"error: {tmp_path}/recipe.yaml: 602 more bad rows are not listed",
+                f"note: {tmp_path}/recipe.yaml: 400 more bad rows are not listed",
             ]
             if words
-            else [f"error: {tmp_path}/recipe.yaml: 1,202 more bad rows are not shown"]
+            else [f"error: {tmp_path}/recipe.yaml: 1,202 more bad rows are not listed"]
         )
 
 
 def test_the_folder_of_the_files_is_advised_only_where_it_was_not_said(tmp_path):
     place({**BASE, "recipe.yaml": RECIPE.replace("r.csv", "nowhere.csv") + "rdf: {files: gone.ttl}\n"}, tmp_path)
-    for data, advice in ((None, "say the folder with --data"), (tmp_path, "the folder of --data")):
+    for data, advice in ((None, "give the data folder with --data"), (tmp_path, "the folder given with --data")):
         said = [problem.message for problem in check(tmp_path / "recipe.yaml", data) if problem.kind == "missing file"]
         assert said == [
-            f"{tmp_path}/nowhere.csv is not there; mend `file` in the recipe, or {advice}",
-            f"{tmp_path}/gone.ttl is not there; mend `files` in the recipe, or {advice}",
+            f"{tmp_path}/nowhere.csv does not exist; fix `file` in the recipe, or {advice}",
+            f"{tmp_path}/gone.ttl does not exist; fix `files` in the recipe, or {advice}",
         ]
         place({"i.csv": "item,price,genres\na,1,x\n"}, tmp_path)
         with pytest.raises(KgrecError) as raised:
             build(tmp_path / "recipe.yaml", data)
         assert str(raised.value) == said[0]
-    with pytest.raises(KgrecError, match="elsewhere is no folder; mend --data"):
+    with pytest.raises(KgrecError, match="elsewhere is not a folder; fix --data"):
         build(tmp_path / "recipe.yaml", tmp_path / "elsewhere")
     assert [problem.message for problem in check(tmp_path / "recipe.yaml", tmp_path / "elsewhere")] == [
-        f"{tmp_path}/elsewhere is no folder; mend --data"
+        f"{tmp_path}/elsewhere is not a folder; fix --data"
     ]
 
 
@@ -241,17 +241,17 @@ def test_advice_is_not_what_is_set(tmp_path):
 
     few = "interactions: {file: r.csv}\ncandidates: {few: {file: c.txt, ids: %s}}\n"
     clean = {"r.csv": "user,item\nu,a\n", "c.txt": "(9,9)\t9\n"}
-    assert "say `ids: first_appearance`, or mend the file" in said(few % "ids", clean)
-    assert "are not in the graph; mend the file, or `ids`" in said(few % "first_appearance", clean)
+    assert "set `ids: first_appearance`, or fix the file" in said(few % "ids", clean)
+    assert "are not in the graph; fix the file, or `ids`" in said(few % "first_appearance", clean)
     rdf = "interactions: {file: r.csv}\nrdf: {files: f.ttl%s}\n"
     turtle = {**clean, "f.ttl": "<http://x/a b> <http://x/p> <http://x/c> ."}
     assert "lenient: true" in said(rdf % "", turtle)
     assert "lenient: true" not in said(rdf % ", lenient: true", {**turtle, "f.ttl": "<http://x/a> <http://x/p> IRI ."})
     kept = {"r.csv": "user,item\nu,a\nu,a\n"}
-    assert "1 rows repeat a user and item of 'interacted'; all are kept: say `duplicates:` else" in said(
+    assert "1 rows of 'interacted' have the same user and item as an earlier row; all are kept; set" in said(
         "interactions: {file: r.csv}\n", kept
     )
-    assert "all are kept, as `duplicates:` says" in said("interactions: {file: r.csv, duplicates: keep}\n", kept)
+    assert "all are kept, as `duplicates` says" in said("interactions: {file: r.csv, duplicates: keep}\n", kept)
     named = said("interactions: {file: r.csv, columns: [a, b]}\n", kept)
     assert "no column 'user' in r.csv; there are: a, b" in named
     assert "`columns:`" not in named

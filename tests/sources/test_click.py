@@ -21,7 +21,7 @@ interactions:
   relations: {column: event, values: {show: shown, buy: bought}}
   click: {behaviour: bought}
 """
-MEND = "mend the row or set on_bad_rows: report"
+MEND = "fix the row, or set on_bad_rows: report"
 
 
 def test_a_column_says_it(build_of):
@@ -134,20 +134,23 @@ def test_a_behaviour_that_is_not_there(build_of):
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
-        (SHOWN + "  click: {}\n", "say one of `column`, `weight` and `behaviour`; found none"),
+        (SHOWN + "  click: {}\n", "exactly one of `column`, `weight` and `behaviour` is needed; found none"),
         (SHOWN + "  click: {column: c, weight: 4}\n", "found column and weight"),
         (SHOWN + "  click: {colum: c}\n", "no key 'colum'; did you mean 'column'"),
-        (SHOWN + "  click: {weight: 4}\n", "`click: {weight: ...}` needs `weight`: name the column"),
-        (SHOWN + "  click: {column: c}\n  features: {click: numeric}\n", "makes the feature 'click', which `features`"),
+        (SHOWN + "  click: {weight: 4}\n", "`click: {weight: ...}` needs `weight`: name the column with weights"),
+        (
+            SHOWN + "  click: {column: c}\n  features: {click: numeric}\n",
+            "makes a feature named 'click', and `features` has one too",
+        ),
         (
             "name: t\ninteractions:\n  - {file: r.csv, relation: shown}\n"
             "  - {file: b.csv, relation: bought, click: {column: c}}\n",
-            "`click` is of the target relation, 'shown'; take it away from other interactions",
+            "`click` is only for the target relation, 'shown'; remove it from the other interactions",
         ),
         (
             "name: t\ninteractions:\n  - {file: r.csv, relation: shown}\n"
             "  - {file: b.csv, relation: shown, click: {column: c}}\n",
-            "all interactions of 'shown' must say the same kind of `click`, or none of them any",
+            "set the same kind of `click` for all interactions of 'shown', or for none of them",
         ),
     ],
 )
@@ -218,10 +221,10 @@ def test_all_edges_is_kept_with_the_graph(build_of, tmp_path):
 
 def test_all_edges_where_it_says_nothing_is_refused(build_of):
     text = {"r.csv": "user,item\nu,a\n"}
-    with pytest.raises(KgrecError, match="`all_edges` is about edges of which `click` says what they are"):
+    with pytest.raises(KgrecError, match="`all_edges` is of use only with `click`; add `click`"):
         build_of(SHOWN + "  all_edges: true\n", text)
     others = EVENTS.replace("  file: r.csv", "  - file: r.csv").replace("\n  relations", "\n    relations")
     others = others.replace("\n  click", "\n    click") + "    all_edges: true\n"
     more = "  - {file: s.csv, relation: shown, click: {behaviour: bought}}\n"
-    with pytest.raises(KgrecError, match="all interactions of 'shown' must say `all_edges`, or none of them"):
+    with pytest.raises(KgrecError, match="set `all_edges` for all interactions of 'shown', or for none of them"):
         build_of(others + more, text)

@@ -90,7 +90,7 @@ def test_every_form_of_table(build_of, tmp_path, form):
         ("m2", "Drama", 2.0, 300),
         ("m1", "Comedy", 0.75, 100),
     ]
-    assert report.lines_of_left_out() == ["left out: 1 rows of g.data that repeat another"]
+    assert report.lines_of_left_out() == ["left out: 1 rows of g.data that repeat an earlier row"]
     again, _ = build_of(f"{RECIPE}edges:\n  has_genre: {part}\n", {"r.csv": RATINGS})
     assert again.content_hash() == graph.content_hash()
 
@@ -123,7 +123,7 @@ def test_rows_of_one_pair_that_are_refused_name_its_ends(build_of):
     with pytest.raises(BadData) as raised:
         build_of(recipe, {"r.csv": RATINGS, "has_genre.csv": REPEATED})
     assert raised.value.problems == [
-        "has_genre.csv: film 'm1' and genre 'A' stand more than once; mend the rows or say `duplicates: last`"
+        "has_genre.csv: film 'm1' and genre 'A' have more than one row; fix the rows, or set `duplicates: last`"
     ]
 
 
@@ -133,7 +133,7 @@ def test_rows_that_differ_in_a_feature_are_two(build_of):
     graph, report = build_of(f"{RECIPE}edges:\n  has_actor: {part}\n", {"r.csv": RATINGS, "c.csv": text})
     (features,) = graph.edge_features.values()
     assert features["role"].to_arrow().to_pylist() == ["Alice", "Bob", None]
-    assert report.dropped == {"rows of c.csv that repeat another": 2}
+    assert report.dropped == {"rows of c.csv that repeat an earlier row": 2}
 
 
 def test_several_tables_of_one_relation_are_one_set(build_of):
@@ -147,9 +147,9 @@ def test_several_tables_of_one_relation_are_one_set(build_of):
     recipe = RECIPE + "edges:\n  of:\n" + "".join(f"  - {part}\n" for part in parts)
     _, report = build_of(recipe, files)
     assert report.edges == {"user-rated-film": 3, "film-of-genre": 5, "user-of-genre": 1}
-    assert report.dropped == {"rows of b.tsv that repeat another": 2}
+    assert report.dropped == {"rows of b.tsv that repeat an earlier row": 2}
     files["b.tsv"] = "f\tg\tw\nm2\tNoir\t2\n"
-    with pytest.raises(KgrecError, match="relation 'of' has a weight in one file and none in another"):
+    with pytest.raises(KgrecError, match="relation 'of' has a weight in one file but not in another"):
         build_of(recipe.replace("[b.tsv, c.tsv]", "b.tsv").replace("target: g}", "target: g, weight: w}", 1), files)
 
 
@@ -159,7 +159,7 @@ def test_an_attribute_and_an_edge_list_of_one_relation_are_one_set(build_of):
     graph, report = build_of(RECIPE + nodes + HAS_GENRE, files)
     pairs = [edge[:2] for edge in edges_of(graph, "has_genre")]
     assert pairs == [("m1", "Comedy"), ("m1", "Drama"), ("m2", "Drama"), ("m3", "Horror"), ("m1", "Noir")]
-    assert report.dropped == {"values in column 'g' of i.csv that repeat another of their film": 2}
+    assert report.dropped == {"repeated values of the same film in column 'g' of i.csv": 2}
     assert report.added == {"film": 1}
 
 
@@ -169,12 +169,14 @@ def test_ids_that_no_table_lists(build_of, tmp_path):
     _, report = build_of(RECIPE + nodes % "" + HAS_GENRE, files)
     assert report.added == {"film": 1}
     assert (
-        "note: recipe.yaml: 1 film ids are in no table of theirs; nodes are added: say `complete: true` to refuse"
-        in [line.replace(f"{tmp_path}/", "") for line in lines_of_check(tmp_path)]
+        "note: recipe.yaml: 1 film ids are in no film table, and nodes are added for them; set `complete: true` to "
+        "make this an error instead" in [line.replace(f"{tmp_path}/", "") for line in lines_of_check(tmp_path)]
     )
     with pytest.raises(BadData) as raised:
         build_of(RECIPE + nodes % ", complete: true" + HAS_GENRE, files)
-    said = ["has_genre.csv line 5: film 'm3' has no row in i.csv; add it, mend the row, or take `complete: true` away"]
+    said = [
+        "has_genre.csv line 5: film 'm3' has no row in i.csv; add it there, fix this row, or remove `complete: true`"
+    ]
     assert raised.value.problems == said
     assert lines_of_check(tmp_path) == [f"error: {line}" for line in said]
     graph, report = build_of(RECIPE + nodes % ", complete: true" + HAS_GENRE + "on_bad_rows: report\n", files)
@@ -182,7 +184,7 @@ def test_ids_that_no_table_lists(build_of, tmp_path):
     assert report.problems == said
     graph, report = build_of(RECIPE + nodes % ", only_interacted: true" + HAS_GENRE, files)
     assert graph.vocabulary["film"].id_array.to_pylist() == ["m1", "m2"]
-    assert report.dropped == {"rows of has_genre.csv about film ids that nothing else lists": 1}
+    assert report.dropped == {"rows of has_genre.csv about film ids that are not in the graph": 1}
 
 
 def test_attributes_that_no_table_lists(build_of, tmp_path):
@@ -190,7 +192,7 @@ def test_attributes_that_no_table_lists(build_of, tmp_path):
     nodes += "  film: {file: i.csv, id: film, edges: {has_genre: {column: g, split: '|', to: genre}}}\n"
     files = {"r.csv": RATINGS, "g.csv": "genre\nComedy\nDrama\n", "i.csv": "film,g\nm1,Noir|Drama\nm2,Noir|War\n"}
     said = [
-        f"i.csv: g {name!r} has no row in g.csv; add it, mend the row, or take `complete: true` away"
+        f"i.csv: g {name!r} has no row in g.csv; add it there, fix this row, or remove `complete: true`"
         for name in ("Noir", "War")
     ]
     with pytest.raises(BadData) as raised:
@@ -209,7 +211,7 @@ def test_a_table_that_only_describes_knows_the_nodes_of_edge_lists(build_of):
     graph, report = build_of(RECIPE + nodes + HAS_GENRE, files)
     assert graph.vocabulary["genre"].id_array.to_pylist() == ["Comedy", "Drama", "Horror"]
     assert graph.vocabulary["genre"].labels(range(3)) == ["Comedy", "A drama", "Horror"]
-    assert report.dropped == {"rows of g.csv about genre ids that nothing else lists": 1}
+    assert report.dropped == {"rows of g.csv about genre ids that are not in the graph": 1}
 
 
 def test_the_target_and_splits_are_those_of_interactions(build_of):
@@ -220,12 +222,12 @@ def test_the_target_and_splits_are_those_of_interactions(build_of):
     assert graph.target == ("user", "rated", "film")
     assert graph.splits["known"].tolist() == [0, 0, 2]
     assert report.notes == [
-        "relation 'wished' of `edges` joins user and film, as the target 'rated' does; nobody is recommended it: a "
-        "relation to recommend stands in `interactions`"
+        "relation 'wished' of `edges` connects user and film nodes, like the target 'rated', but models do not "
+        "recommend it; to recommend it, move it to `interactions`"
     ]
-    with pytest.raises(KgrecError, match="`target`: relation 'wished' is one of `edges`, which nobody is recommended"):
+    with pytest.raises(KgrecError, match="`target`: relation 'wished' is in `edges`, which cannot be recommended"):
         build_of(wished + RECIPE + "target: wished\n", files)
-    with pytest.raises(KgrecError, match="`edges`: relation 'rated' is one of `interactions` too"):
+    with pytest.raises(KgrecError, match="`edges`: relation 'rated' is in `interactions` too"):
         build_of(wished.replace("wished:", "rated:") + RECIPE, files)
 
 
@@ -244,8 +246,8 @@ def test_words_that_do_not_fit(build_of):
 
     assert "no key 'sourse'; did you mean 'source'?" in said("{file: g.csv, between: [film, genre], sourse: film}")
     assert "edges.has_genre[0].between: is missing" in said("{file: g.csv, source: film}")
-    assert "`source` and `target` are one column, 'f'" in said("{file: g.csv, between: [a, b], source: f, target: f}")
-    assert "`file` names no file" in said("{file: [], between: [film, genre]}")
+    assert "`source` and `target` are both column 'f'" in said("{file: g.csv, between: [a, b], source: f, target: f}")
+    assert "`file` is an empty list" in said("{file: [], between: [film, genre]}")
     assert "relation 'has_genre' has no table" in said("[]")
     assert "no column 'source' in has_genre.csv" in said("{file: has_genre.csv, between: [film, genre]}")
 
@@ -282,8 +284,8 @@ def test_a_node_table_of_many_repeated_ids_is_told_how_to_be_written(build_of, t
     (said,) = raised.value.problems
     start, _, snippet = said.partition("\n")
     assert start == (
-        "has_genre.csv: 8 of 12 rows repeat an id of column 'film': this looks like an edge list; take it away from "
-        "`nodes` and write it so:"
+        "has_genre.csv: 8 of 12 rows have the same id in column 'film' as an earlier row: this looks like an edge "
+        "list; remove it from `nodes` and write it as:"
     )
     assert snippet == (
         "edges:\n  has_genre: {file: has_genre.csv, between: [film, genre], source: film, target: genre, "
@@ -333,8 +335,8 @@ def test_a_few_repeated_ids_and_repeated_rows_stay_bad_rows(build_of):
     text = "film,genre\n" + "".join([*rows, "m1,x\n", "m2,x\n"])
     _, report = build_of(RECIPE + TABLE % "" + "on_bad_rows: report\n", {"r.csv": RATINGS, "has_genre.csv": text})
     assert report.problems == [
-        "has_genre.csv line 42: film 'm1' stands already in line 3; mend the row",
-        "has_genre.csv line 43: film 'm2' stands already in line 4; mend the row",
+        "has_genre.csv line 42: film 'm1' is already in line 3; fix the row",
+        "has_genre.csv line 43: film 'm2' is already in line 4; fix the row",
     ]
     twice = "film,genre\n" + "".join(rows * 2)
     _, report = build_of(RECIPE + TABLE % "" + "on_bad_rows: report\n", {"r.csv": RATINGS, "has_genre.csv": twice})
@@ -347,15 +349,15 @@ def test_an_edge_list_in_several_files_is_told_so_too(build_of):
     with pytest.raises(BadData) as raised:
         build_of(recipe, {"r.csv": RATINGS, **files})
     assert raised.value.problems == [
-        "part-*.csv: 8 of 12 rows repeat an id of column 'film': this looks like an edge list; take it away from "
-        "`nodes` and write it so:\nedges:\n  has_genre: {file: part-*.csv, between: [film, genre], source: film, "
-        "target: genre}"
+        "part-*.csv: 8 of 12 rows have the same id in column 'film' as an earlier row: this looks like an edge list; "
+        "remove it from `nodes` and write it as:\nedges:\n  has_genre: {file: part-*.csv, between: [film, genre], "
+        "source: film, target: genre}"
     ]
 
 
 def test_interactions_as_a_node_table(build_of):
     text = "user,film\n" + "".join(f"u{n % 3},m{n}\n" for n in range(12))
-    with pytest.raises(BadData, match=r"9 of 12 rows repeat an id of column 'user': it is a table of `interactions`, "):
+    with pytest.raises(BadData, match=r"column 'user' as an earlier row: the file is also in `interactions`, which is"):
         build_of(RECIPE + "nodes:\n  user: {file: r.csv, id: user}\n", {"r.csv": text})
 
 
@@ -368,4 +370,4 @@ def test_a_large_edge_list_keeps_each_edge_once(build_of):
     assert [edge[:2] for edge in edges_of(graph, "has_genre")] == [
         (str(film), str(genre)) for film, genre in distinct.itertuples(index=False)
     ]
-    assert report.dropped == {"rows of has_genre.csv that repeat another": 5000 - len(distinct)}
+    assert report.dropped == {"rows of has_genre.csv that repeat an earlier row": 5000 - len(distinct)}

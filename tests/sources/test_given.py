@@ -30,7 +30,9 @@ def test_train_and_test_files_of_the_interactions_form(build_of):
 def test_edges_in_no_file_must_be_said(build_of):
     recipe = RECIPE + "splits: {u1: {train: a.dat, test: c.dat}}\n"
     files = RATED | {"a.dat": "3::10::1\n", "c.dat": "3::30::2\n"}
-    with pytest.raises(BadData, match="split 'u1': 2 pairs of the graph are in no file; say `rest: train`"):
+    with pytest.raises(
+        BadData, match="split 'u1': 2 pairs of the graph are in none of its files; set `rest: train` to train on them"
+    ):
         build_of(recipe, files)
     graph, _ = build_of(recipe.replace("test:", "rest: valid, test:"), files)
     assert graph.splits["u1"].tolist() == [1, 1, 0, 2]
@@ -46,17 +48,17 @@ def test_pairs_that_are_no_edges(build_of):
     recipe = RECIPE + "splits: {u1: {test: c.dat}}\n"
     files = RATED | {"c.dat": "7::30::1\n3::30::1\n7::99::1\n"}
     with pytest.raises(
-        BadData, match=r"split 'u1': 2 pairs of c\.dat are no edges of the graph, such as '7 30', '7 99'"
+        BadData, match=r"split 'u1': 2 pairs of c\.dat are not edges of the graph, such as '7 30', '7 99'"
     ):
         build_of(recipe, files)
     graph, report = build_of(recipe.replace("weight: rating", "weight: rating\n  min_weight: 2"), files)
     assert graph.splits["u1"].tolist() == [0, 0, 2]
-    assert report.dropped["pairs of c.dat whose edges the recipe's filters leave out"] == 2
+    assert report.dropped["pairs of c.dat without an edge, because of the recipe's filters"] == 2
 
 
 def test_pairs_in_two_parts(build_of):
     recipe = RECIPE + "splits: {u1: {train: a.dat, test: c.dat, rest: train}}\n"
-    with pytest.raises(BadData, match="split 'u1': 1 pairs stand in two parts; mend the files"):
+    with pytest.raises(BadData, match="split 'u1': 1 pairs are in two parts; fix the files"):
         build_of(recipe, RATED | {"a.dat": "3::10::1\n", "c.dat": "3::10::1\n"})
 
 
@@ -99,7 +101,9 @@ def test_candidates_by_id_and_numbers_follow_the_tables(build_of):
 
 def test_bad_candidates(build_of):
     recipe = RECIPE + "candidates: {n: {file: c.txt}}\n"
-    with pytest.raises(BadData, match=r"c\.txt line 1: b'3 30 40' is not `\(user,item\)<tab>item<tab>item"):
+    with pytest.raises(
+        BadData, match=r"c\.txt line 1: b'3 30 40' is not in the format `\(user,item\)<tab>item<tab>item"
+    ):
         build_of(recipe, RATED | {"c.txt": "3 30 40\n"})
-    with pytest.raises(BadData, match=r"c\.txt: 1 users and 1 items are not in the graph; say `ids: first_appearance`"):
+    with pytest.raises(BadData, match=r"c\.txt: 1 users and 1 items are not in the graph; set `ids: first_appearance`"):
         build_of(recipe, RATED | {"c.txt": "(99,30)\t98\n"})

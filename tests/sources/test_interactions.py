@@ -31,7 +31,7 @@ time: time
     assert graph.only("viewed").time.tolist() == [1, 4]
     assert graph.schema.edges[("user", "viewed", "item")].label == "view, look"
     assert graph.vocabulary["user"].ids(range(9)) == ["u", "w"]  # v did nothing that stays
-    assert report.dropped == {"rows of r.csv whose behaviour the recipe leaves out": 1}
+    assert report.dropped == {"rows of r.csv with a behaviour set to null": 1}
 
 
 def test_several_files_of_interactions(build_of):
@@ -52,7 +52,7 @@ def test_least_weight_leaves_rows_out_and_keeps_the_rest_in_order(build_of):
     graph, report = build_of(recipe("weight: rating\nmin_weight: 4\nrelation: liked"), {"r.csv": text})
     assert edges_of(graph, "liked") == [("v", "b"), ("u", "c")]
     assert graph.vocabulary["user"].ids(range(9)) == ["v", "u"]
-    assert report.dropped == {"rows of r.csv of less weight than 4": 1}
+    assert report.dropped == {"rows of r.csv with a weight below 4": 1}
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_duplicates(build_of, duplicates, weights, times):
     graph, report = build_of(recipe(more), {"r.csv": text})
     assert graph.weight.tolist() == weights
     assert graph.time.tolist() == times
-    expected = {} if duplicates == "keep" else {"rows of r.csv that repeat a user, item and relation": 2}
+    expected = {} if duplicates == "keep" else {"rows of r.csv with the same user, item and relation as another": 2}
     assert report.dropped == expected
 
 
@@ -79,7 +79,7 @@ def test_duplicates_that_are_errors(build_of):
     with pytest.raises(BadData) as raised:
         build_of(recipe("duplicates: error"), {"r.csv": text})
     assert raised.value.problems == [
-        "r.csv: user 'u' and item 'a' stand more than once; mend the rows or say `duplicates: last`"
+        "r.csv: user 'u' and item 'a' have more than one row; fix the rows, or set `duplicates: last`"
     ]
     graph, _ = build_of(recipe("duplicates: error"), {"r.csv": "user,item\nu,a\nv,a\nu,b\n"})
     assert graph.num_edges == 3
@@ -91,7 +91,7 @@ def test_the_core_is_taken_again_until_it_stays(build_of):
     text = "user,item\n" + "\n".join(pair.replace(" ", ",") for pair in pairs) + "\n"
     graph, report = build_of(recipe("min_user: 2\nmin_item: 2\nrelation: r"), {"r.csv": text})
     assert edges_of(graph, "r") == [("u", "a"), ("u", "d"), ("v", "a"), ("v", "d")]
-    assert report.dropped == {"rows of r.csv outside the core of min_user 2 and min_item 2": 3}
+    assert report.dropped == {"rows of r.csv of users and items with too few rows (min_user 2, min_item 2)": 3}
 
 
 def test_sessions_are_cut_at_gaps(build_of):

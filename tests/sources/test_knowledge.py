@@ -54,7 +54,7 @@ def test_a_linked_item_is_the_entitys_node(build_of):
     assert graph.vocabulary["item"].ids(range(9)) == ["a", "b", "c", "d"]  # d has no link and stays
     assert graph.node_types == ["user", "item", "entity"]
     assert report.links == {"item": LinkCoverage(4, 3, 3, 1, 2)}
-    assert report.dropped["links of l.csv from item ids that the graph has not"] == 1
+    assert report.dropped["links of l.csv from item ids that are not in the graph"] == 1
     assert report.num_triples == 9
 
 
@@ -75,7 +75,7 @@ def test_names_that_the_recipe_gives(build_of):
     graph, report = build_of(RECIPE + more, FILES)
     assert len(facts_of(graph, "directed_by")) == 4
     assert report.unknown_predicates == ["o:nothing"]
-    with pytest.raises(BadData, match="`names`: 'directed by' is not letters, digits and single underscores"):
+    with pytest.raises(BadData, match="`names`: 'directed by' may only have letters, digits and single underscores"):
         build_of(RECIPE + "  names: {o:director: directed by}\n", FILES)
 
 
@@ -130,10 +130,10 @@ def test_literals_of_several_values(build_of):
     tags = graph.features["item"]["tag"]
     assert (tags.schema.categories, tags.ptr.tolist()) == (("x", "y"), [0, 2, 4, 4, 4])
     assert graph.features["item"]["size"].values[:2].tolist() == [1, 1]
-    assert report.dropped["values of http://x/ontology/size that are no number"] == 1
+    assert report.dropped["values of http://x/ontology/size that are not numbers"] == 1
     assert report.unknown_predicates == ["http://x/ontology/tag2"]
     more = more.replace("{kind: multi}", "{feature: size, kind: multi}")
-    with pytest.raises(KgrecError, match="feature 'size' from http://x/ontology/size is there already"):
+    with pytest.raises(KgrecError, match="feature 'size' from http://x/ontology/size exists already"):
         build_of(RECIPE + more, FILES | {"k.ttl": ttl})
 
 
@@ -173,7 +173,7 @@ triples:
     assert graph.features["item"]["year"].values[0] == 1979
     assert graph.vocabulary["entity"].ids(range(9)) == ["e3"]  # e4 stands in an excluded triple only
     assert report.num_triples == 7
-    assert report.dropped["facts of predicates that are not included"] == 1
+    assert report.dropped["facts whose predicate is not included"] == 1
 
 
 def test_a_union_of_sources_shares_its_entities(build_of):
@@ -207,7 +207,7 @@ interactions: {file: r.csv, relation: rated}
     graph, _ = build_of(recipe, files)
     assert graph.vocabulary["item"].labels(range(2)) == ["Außerirdischer", "http://x/Brazil"]
     assert graph.features["item"]["length"].values[0].item() == 117
-    with pytest.raises(BadData, match=r"k\.ttl: query line 1 .*; mend `query`"):
+    with pytest.raises(BadData, match=r"k\.ttl: query line 1 .*; fix `query`"):
         build_of(recipe.replace("SELECT ?film", "SELCT ?film"), files)
 
 

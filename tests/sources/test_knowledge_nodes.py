@@ -72,8 +72,9 @@ def test_nothing_to_make_nodes_of_is_said(build_of):
     graph, report = build_of(RECIPE + rdf, FILES | {"k.ttl": TTL + ":a :by :s ."})
     assert graph.node_types == ["user", "item", "entity"]
     assert report.notes == [
-        "predicate 'http://x/by' has entities and no values, so that it makes edges and no label, feature or node",
-        "`classes` makes no node: nothing has a class",
+        "predicate 'http://x/by' has entities and no literal values; so it makes edges, and no labels, features or "
+        "nodes from values",
+        "`classes` makes no nodes, because no resource has a class",
     ]
 
 
@@ -81,7 +82,8 @@ def test_a_value_is_a_node_or_a_feature(tmp_path):
     for wrong in ("{to: producer, kind: numeric}", "{relation: made_by}", "{to: my producer}", "{kind: vector}"):
         (tmp_path / "t.yaml").write_text(RECIPE + f"rdf: {{files: k.ttl, literals: {{'http://x/p': {wrong}}}}}")
         with pytest.raises(
-            KgrecError, match=r"say either `to`|`relation` needs `to`|is not letters, digits|'numeric', 'categorical'"
+            KgrecError,
+            match=r"set either `to`|`relation` needs `to`|may only have letters, digits|'numeric', 'categorical'",
         ):
             Recipe.load(tmp_path / "t.yaml")
 
@@ -115,7 +117,7 @@ def test_classes_become_nodes(build_of, more):
     assert ends(graph) == IS_A
     film = graph.vocabulary["category"].ids(range(9)).index("http://x/Film")
     assert graph.vocabulary["category"].labels([film]) == ["Film"]
-    assert "left out: 1 fact of class http://www.w3.org/2002/07/owl#Thing" in str(report)
+    assert "left out: the class http://www.w3.org/2002/07/owl#Thing of 1 resource" in str(report)
 
 
 def test_classes_by_their_label_alone_without_edges_between_them(build_of):
@@ -166,7 +168,7 @@ def test_classes_and_values_in_tables_of_triples(build_of):
         ("item", "b", "is_a", "category", "Q2"),
         ("item", "b", "made_by", "producer", "Fox"),
     ]
-    assert report.dropped == {"repeated triples, since RDF is a set": 1}
+    assert report.dropped == {"repeated triples (each triple counts once)": 1}
 
 
 def test_types_that_one_source_says_hold_in_the_others(build_of):
@@ -197,8 +199,8 @@ def test_ids_that_a_predicate_holds(build_of, tmp_path: Path):
     ]
     assert (report.links["item"].linked, report.links["item"].with_facts) == (2, 2)
     line = (
-        "item nodes in the knowledge graph alone: 2; ids that are IRIs: 1, such as http://x/p3; "
-        "`links: {item: {predicate: ...}}` names the predicate that holds yours"
+        "item nodes that are only in the knowledge graph: 2; 1 have an IRI as id, such as http://x/p3; "
+        "if a predicate has your own ids, name it in `links: {item: {predicate: ...}}`"
     )
     assert line in str(report).splitlines()
     assert [p.message for p in check(tmp_path / "recipe.yaml") if p.value == "http://x/p3"] == [line]
@@ -236,13 +238,15 @@ def test_a_predicate_that_holds_no_id(build_of, tmp_path: Path):
     assert report.unknown_predicates == ["x:gtin13"]
     found = [problem for problem in check(tmp_path / "recipe.yaml") if problem.severity == "error"]
     assert [problem.message for problem in found] == [
-        "predicate 'x:gtin13' is in no fact, for `links`; mend the name, or declare its prefix"
+        "no fact has the predicate 'x:gtin13', which `links` uses; fix the name, or declare its prefix"
     ]
 
 
 def test_a_link_is_of_one_kind(tmp_path):
     (tmp_path / "t.yaml").write_text(BY_PREDICATE.replace("predicate:", "template: 'x{id}', predicate:"))
-    with pytest.raises(KgrecError, match="say either `template`, `file` or `predicate`; found template and predicate"):
+    with pytest.raises(
+        KgrecError, match="exactly one of `template`, `file` and `predicate` is needed; found template and predicate"
+    ):
         Recipe.load(tmp_path / "t.yaml")
 
 
@@ -255,7 +259,9 @@ def test_items_that_only_the_graph_has_take_the_ids_of_a_template_or_table(build
     files = FILES | {"k.ttl": ttl, "l.csv": "id,entity\na,http://x/a\nnine,http://y/9\nsea,http://x/c\n"}
     graph, report = build_of(table + rdf, files)
     assert graph.vocabulary["item"].ids(range(4)) == ["a", "b", "sea", "nine"]
-    assert "item nodes in the knowledge graph alone: 2, such as sea (http://x/c), nine (http://y/9)" in str(report)
+    assert "item nodes that are only in the knowledge graph: 2, such as sea (http://x/c), nine (http://y/9)" in str(
+        report
+    )
     assert not any("links of l.csv" in why for why in report.dropped)
 
 

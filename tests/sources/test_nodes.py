@@ -1,4 +1,4 @@
-"""Node tables to ids, labels, features and attribute edges."""
+"""Reads node tables: ids, labels, features and attribute edges."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ item:
     assert graph.vocabulary["item"].ids(range(9)) == ["a", "b", "c", "x"]
     assert graph.features["item"]["plot"].values.to_pylist() == [None, "second", "third", None]
     np.testing.assert_array_equal(graph.features["item"]["price"].values.numpy(), [np.nan, np.nan, 2, np.nan])
-    assert report.dropped == {"rows of q.csv about item ids that nothing else lists": 1}
+    assert report.dropped == {"rows of q.csv about item ids that are not in the graph": 1}
 
 
 def test_only_interacted_nodes_are_numbered_by_the_interactions(build_of):
@@ -91,7 +91,7 @@ def test_only_interacted_nodes_are_numbered_by_the_interactions(build_of):
 
 def test_a_feature_that_is_there_twice(build_of):
     nodes = "item:\n  - {file: i.csv, id: id, features: {x: text}}\n  - {file: j.csv, id: id, features: {x: text}}"
-    with pytest.raises(KgrecError, match=r"feature 'x' from j\.csv is there already; give it another name"):
+    with pytest.raises(KgrecError, match=r"feature 'x' from j\.csv exists already; give it another name"):
         build_of(recipe(nodes), EVENTS | {"i.csv": "id,x\na,1\n", "j.csv": "id,x\na,1\n"})
 
 
@@ -145,7 +145,7 @@ item:
     assert graph.only("has_genre").edge_index.tolist() == [[0, 0, 1], [0, 1, 2]]
     assert graph.vocabulary["genre"].ids(range(9)) == ["Drama", "War", "Action"]
     assert graph.features["item"]["genres"].ptr.tolist() == [0, 2, 3, 3, 3]
-    with pytest.raises(BadData, match=r"i\.csv line 2: Drama '2' is not 0 or 1; mend the row"):
+    with pytest.raises(BadData, match=r"i\.csv line 2: Drama '2' is not 0 or 1; fix the row"):
         build_of(recipe(nodes), EVENTS | {"i.csv": "id,Action,Drama,War\na,0,2,1\n"})
 
 
@@ -155,5 +155,8 @@ def test_attributes_in_a_json_object_of_lists(build_of):
     assert graph.vocabulary["item"].ids(range(9)) == ["x", "b", "c"]
     assert graph.vocabulary["attribute"].ids(range(9)) == ["2", "1"]
     assert graph.only("has").edge_index.tolist() == [[0, 0, 2], [0, 1, 1]]
-    with pytest.raises(BadData, match=r"a\.json is no JSON object of id -> list \(see 'x'\); say another `format`"):
+    with pytest.raises(
+        BadData,
+        match=r"a\.json is not a JSON object \{id: \[values\]\} \(see 'x'\); fix the file, or set another `format`",
+    ):
         build_of(recipe(nodes), EVENTS | {"a.json": '{"x": 2}'})

@@ -47,11 +47,11 @@ ONE_EDGE = [("item", "a", "dir", "entity", "http://x/d1")]
 @pytest.mark.parametrize(
     ("part", "repeated"),
     [
-        ("rdf: {files: [f.nq, g.nt]}", "repeated triples, since RDF is a set"),
-        ("rdf: {files: [t.ttl, g.nt]}", "repeated triples, since RDF is a set"),
-        ("rdf: {files: [t.trig, g.jsonld]}", "repeated triples, since RDF is a set"),
+        ("rdf: {files: [f.nq, g.nt]}", "repeated triples (each triple counts once)"),
+        ("rdf: {files: [t.ttl, g.nt]}", "repeated triples (each triple counts once)"),
+        ("rdf: {files: [t.trig, g.jsonld]}", "repeated triples (each triple counts once)"),
         ("rdf: [{files: g.nt}, {files: t.ttl}]", None),
-        ("triples: {file: t.csv}", "repeated triples, since RDF is a set"),
+        ("triples: {file: t.csv}", "repeated triples (each triple counts once)"),
         ("triples: [{file: t.csv}, {file: u.csv}]", None),
         ("rdf: {files: g.nt}\ntriples: {file: u.csv}", None),
         ("rdf: {files: [g.nt], query: 'CONSTRUCT {?s ?p ?o} WHERE {?s ?p ?o}'}", None),
@@ -143,7 +143,7 @@ def test_edges_that_come_to_the_same_nodes_are_one(build_of):
     names = "names: {'http://x/dir': dir, 'http://x/directed': dir}"
     graph, report = build_of(links + f"rdf: {{files: g.nt, {names}}}", files)
     assert ends(graph) == ONE_EDGE
-    assert report.dropped == {"facts that come to an edge that is there already": 2}
+    assert report.dropped == {"facts that would repeat an edge of the graph": 2}
 
 
 def test_a_fact_is_no_second_edge_of_a_tables_attribute(build_of):
@@ -154,7 +154,7 @@ def test_a_fact_is_no_second_edge_of_a_tables_attribute(build_of):
     files["t.csv"] = "head,relation,tail\nhttp://x/a,genre,Horror\nhttp://x/b,genre,Horror\n"
     graph, report = build_of(recipe + rdf, files)
     assert ends(graph) == [("item", name, "has_genre", "genre", "Horror") for name in ("a", "b")]
-    assert report.dropped == {"facts that come to an edge that is there already": 1}
+    assert report.dropped == {"facts that would repeat an edge of the graph": 1}
 
 
 def test_a_value_that_stands_twice_is_one(build_of):
@@ -169,7 +169,7 @@ def test_a_value_that_stands_twice_is_one(build_of):
         tags = graph.features["item"]["tag"]
         assert (tags.schema.categories, tags.ptr.tolist()) == (("x", "y"), [0, 2, 2])
         assert graph.features["item"]["year"].values[0] == 1979
-        assert report.dropped["further values of http://x/year, of which a node takes the first"] == 1
+        assert report.dropped["further values of http://x/year (each node keeps its first)"] == 1
 
 
 def test_blank_nodes_of_two_sources_are_two_and_of_one_file_one(build_of):
@@ -250,9 +250,9 @@ def test_schema_orgs_terms_have_two_spellings(build_of, spelled):
     assert graph.schema.edges["person", "directed", "item"].inverse_of == "by"
     assert report.unknown_predicates == []
     assert report.notes == [
-        "predicates and classes of http://schema.org/ and https://schema.org/ are read as the same; entities are not"
+        "predicates and classes of http://schema.org/ and https://schema.org/ are treated as the same; entities are not"
     ]
-    assert "left out: 2 facts of s:review (taken away from `exclude`, they are kept)" in str(report)
+    assert "left out: 2 facts of s:review (to keep them, remove it from `exclude`)" in str(report)
 
 
 def test_prefixes_that_all_know_need_no_declaration(build_of):
@@ -295,8 +295,11 @@ def test_schema_orgs_links_are_iris_and_texts_stay_texts(build_of):
         ("item", "a", "license", "text_of_license", "MIT"),
         ("item", "a", "thumbnailUrl", "entity", "http://x/t.png"),
     ]
-    assert 'left out: 1 value of http://schema.org/isPartOf (literals: {"http://schema.org/isPartOf"' in str(report)
-    with pytest.raises(KgrecError, match=r"IRI 'img/a\.png' is relative; say `base:`"):
+    assert (
+        'left out: 1 value of http://schema.org/isPartOf (to keep them, use `literals: {"http://schema.org/isPartOf"'
+        in str(report)
+    )
+    with pytest.raises(KgrecError, match=r"IRI 'img/a\.png' is relative; set `base`"):
         build_of(RECIPE + rdf, FILES | {"f.jsonld": json.dumps(feed | {"image": "img/a.png"})})
     based = RECIPE + rdf.replace("rdf: {", "rdf: {base: 'http://x/', ")
     graph, _ = build_of(based, FILES | {"f.jsonld": json.dumps(feed | {"image": "img/a.png"})})
@@ -333,8 +336,8 @@ def test_numbers_are_read_by_one_rule(build_of):
     values = graph.features["item"]["n"].values
     assert values[0] != values[0] and values[1] == 5
     assert report.dropped == {
-        "values of http://x/n beyond what float32 can hold": 1,
-        "values of http://x/n that are no number": 1,
+        "values of http://x/n that are too large for float32": 1,
+        "values of http://x/n that are not numbers": 1,
     }
 
 
@@ -345,10 +348,10 @@ def test_check_and_build_say_the_same_of_what_is_left_out(build_of, tmp_path: Pa
     _, report = build_of(RECIPE + rdf, FILES | {"g.nt": facts})
     lines = [line for line in str(report).splitlines() if line.startswith("left out")]
     assert lines == [
-        'left out: 1 value of x:name (literals: {"x:name": ...} keeps them)',
-        "left out: 1 fact of x:other (taken away from `exclude`, they are kept)",
-        "left out: 1 repeated triples, since RDF is a set",
-        'left out: 1 fact of class x:Film (types: {"x:Film": ...} or classes: {to: ...} keeps them)',
+        'left out: 1 value of x:name (to keep them, use `literals: {"x:name": ...}`)',
+        "left out: 1 fact of x:other (to keep them, remove it from `exclude`)",
+        "left out: 1 repeated triples (each triple counts once)",
+        'left out: the class x:Film of 1 resource (to use it, set `types: {"x:Film": ...}` or `classes: {to: ...}`)',
     ]
     found = [problem.message for problem in check(tmp_path / "recipe.yaml") if problem.kind == "left out"]
     assert sorted(found) == sorted(lines)
@@ -360,7 +363,7 @@ def test_a_long_list_of_what_is_left_out_is_cut(build_of):
     facts = "".join(f'<http://x/a> <http://x/n{n}> "v" .\n' * (n + 1) for n in range(9))
     _, report = build_of(RECIPE + "rdf: {files: g.nt}\n", FILES | {"g.nt": FACT + facts})
     lines = [line for line in str(report).splitlines() if line.startswith("left out")]
-    assert lines[0] == 'left out: 9 values of http://x/n8 (literals: {"http://x/n8": ...} keeps them)'
+    assert lines[0] == 'left out: 9 values of http://x/n8 (to keep them, use `literals: {"http://x/n8": ...}`)'
     assert len(lines) == 7
-    assert lines[-1] == "left out: 6 more values of predicates that are no label or feature (--json says which)"
+    assert lines[-1] == "left out: 6 more values whose predicate is not a label or feature (--json lists them)"
     assert len(report.to_json()["left_out"]) == 9

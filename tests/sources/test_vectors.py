@@ -31,10 +31,10 @@ def test_a_matrix_follows_the_table_or_a_file_of_ids(build_of, tmp_path):
     ("ids", "said"),
     [
         ("a\n", r"item vectors 'image': .*v.npy has shape \(2, 2\); it must have the lines of ids.txt, 1 rows"),
-        ("a\nq\n", "ids.txt: 1 ids are no item: 'q'; take them away"),
-        ("a\na\n", "ids.txt: ids stand more than once: 'a'; a node has one vector"),
-        ("a\n\n", "ids.txt line 2: the line is empty; one id a line is wanted"),
-        (None, "item vectors 'image': .*ids.txt is no file of one id a line"),
+        ("a\nq\n", "ids.txt: 1 ids are not item nodes: 'q'; remove them"),
+        ("a\na\n", "ids.txt: some ids appear more than once: 'a'; a node can have only one vector"),
+        ("a\n\n", "ids.txt line 2: the line is empty; each line must have one id"),
+        (None, "item vectors 'image': .*ids.txt cannot be read as a text file with one id in each line"),
     ],
 )
 def test_ids_that_do_not_fit(build_of, tmp_path, ids, said):
@@ -47,13 +47,13 @@ def test_ids_that_do_not_fit(build_of, tmp_path, ids, said):
 
 def test_a_matrix_without_ids_or_a_table(build_of, tmp_path):
     np.save(tmp_path / "v.npy", np.zeros((2, 2)))
-    with pytest.raises(BadData, match="there is no table of item nodes; say `ids:`"):
+    with pytest.raises(BadData, match="there is no table of item nodes; set `ids`"):
         build_of(RECIPE.format("vectors: {image: {file: v.npy}}"), FILES)
 
 
 def test_a_vector_of_another_length_names_its_id(build_of, tmp_path):
     pd.DataFrame({"id": ["a", "b", "c"], "v": [[1.0, 2.0], [1.0], [3.0, 4.0]]}).to_parquet(tmp_path / "i.parquet")
-    with pytest.raises(BadData, match=r"i.parquet column 'v': the vector of 'b' has 1 numbers, most have 2; mend"):
+    with pytest.raises(BadData, match=r"i.parquet column 'v': the vector of 'b' has 1 numbers, but most have 2; fix"):
         build_of(RECIPE.format("file: i.parquet, id: id, features: {v: vector}"), FILES)
 
 
@@ -84,20 +84,22 @@ def test_images_are_called_by_id(build_of, posters, monkeypatch):
     graph, report = build_of(IMAGES, FILES)
     assert asked == ["tiny"]
     assert graph.features["item"]["poster"].values.tolist() == [[5, 1], [0, 0], [5, 1]]  # a, b without one, x
-    assert report.dropped == {"images of posters whose name is no item id": 1}
+    assert report.dropped == {"images of posters whose name is not in the item ids": 1}
 
 
 def test_a_folder_that_is_none_or_has_an_id_twice(build_of, posters, tmp_path):
     (posters / "a.png").write_bytes(b"")
-    with pytest.raises(BadData, match=r"a.jpg and a.png are of one id; take one away"):
+    with pytest.raises(BadData, match=r"a.jpg and a.png have the same id; remove one of them"):
         build_of(IMAGES, FILES)
-    assert [problem.severity for problem in check(tmp_path / "recipe.yaml") if "one id" in problem.message] == ["error"]
+    assert [problem.severity for problem in check(tmp_path / "recipe.yaml") if "same id" in problem.message] == [
+        "error"
+    ]
     for file in posters.iterdir():
         file.unlink()
-    with pytest.raises(BadData, match=r"has no images; names such as 42.jpg are wanted"):
+    with pytest.raises(BadData, match=r"has no images; their names must be like 42.jpg"):
         build_of(IMAGES, FILES)
     posters.rmdir()
-    with pytest.raises(BadData, match="is not there; it must be a folder of images"):
+    with pytest.raises(BadData, match="is not a folder; it must be a folder of images"):
         build_of(IMAGES, FILES)
 
 
@@ -110,7 +112,7 @@ def test_timm_that_is_not_installed_says_what_to_install(build_of, posters, monk
 def test_vectors_of_which_there_is_none_are_refused(build_of):
     recipe = "name: x\nnodes:\n  item: {file: i.jsonl, id: item, features: {v: vector}}\ninteractions: {file: r.csv}\n"
     files = {"i.jsonl": '{"item": "a", "v": []}\n{"item": "b", "v": []}\n', "r.csv": "user,item\nu,a\n"}
-    with pytest.raises(BadData, match="no row has a vector; fill some, or take the feature out of the recipe"):
+    with pytest.raises(BadData, match="no row has a vector; fill in some, or remove the feature from the recipe"):
         build_of(recipe, files)
     files["i.jsonl"] = '{"item": "a", "v": []}\n{"item": "b", "v": [1, 2.5]}\n'
     graph, _ = build_of(recipe, files)

@@ -1,4 +1,4 @@
-"""A graph folder that another engine wrote or changed, taken as one of ours."""
+"""Makes a graph folder from Parquet files that another program wrote or changed."""
 
 from kgrec.sources.adopting.adoption import adopt
 from kgrec.sources.adopting.adoption_report import AdoptionReport

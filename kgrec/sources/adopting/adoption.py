@@ -1,4 +1,4 @@
-"""`kgrec adopt`: the Parquet files of a folder, whoever wrote them, become a graph folder in its place."""
+"""`kgrec adopt`: turns a folder of Parquet files, from any program, into a graph folder, in place."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from kgrec.sources.adopting.engine_files import EngineFiles
 from kgrec.sources.adopting.folder_reader import FolderReader
 from kgrec.sources.checking.graph_check import AGAIN, check_graph
 
-REMEDY = "build the graph again, or take graph.json away, by which everything is inferred"
+REMEDY = "build the graph again, or remove graph.json to have everything inferred from the tables"
 
 
 def adopt(
@@ -32,32 +32,35 @@ def adopt(
     edges_by: Literal["numbers", "ids"] | None = None,
     new_order: bool = False,
 ) -> AdoptionReport:
-    """Take a folder of Parquet files that another engine wrote or changed as a graph folder, in its place.
+    """Turn a folder of Parquet files that another program wrote or changed into a graph folder, in place.
 
-    It needs `nodes/TYPE.parquet` with a column `id` and `edges/SOURCE__RELATION__TARGET.parquet` with `source` and
-    `target`; each may be a folder of parts, which are taken in the order of their names, 10 after 9. What a former
-    `graph.json` says of labels, kinds of features, categories, the target and inverses is kept; without one it is
-    inferred. Types of columns become those that kgrec writes, the index that pandas writes and the markers that Spark
-    writes are dropped, counts and hashes follow the rows.
+    The folder needs `nodes/TYPE.parquet` with a column `id`, and `edges/SOURCE__RELATION__TARGET.parquet` with `source`
+    and `target`. Each may also be a folder of parts, which are read in the order of their names (10 after 9). If there
+    is a former `graph.json`, its labels, kinds of features, categories, target and inverses are kept. Otherwise they
+    are inferred. Columns are converted to the types that kgrec writes. Index columns of pandas and marker files of
+    Spark are dropped. Counts and hashes are computed again.
 
-    Rows are numbered as they stand. `source` and `target` are numbers of rows where they are integers, and ids where
-    they are text. A graph.json of this version knows the order of the ids: where it changed, and edges name nodes by
-    number, the folder is refused. One of before, or none, does not; then the order is taken as it is.
+    Nodes are numbered in the order of the rows. `source` and `target` are row numbers where they are integers, and ids
+    where they are text. The former `graph.json` stores the order of the ids. If the order has changed and edges use row
+    numbers, the folder is refused. If there is no `graph.json`, or one without the order, the present order is used.
 
-    target: the relation to recommend, by name or as SOURCE-RELATION-TARGET, else the former one, or the only one.
-    kinds: by `TYPE.COLUMN` or `RELATION.COLUMN` the kind of a feature, or `ignore` to drop it. edges_by: says that
-    integers are ids, or text is numbers. new_order: the rows' order as it stands is meant, whatever it was.
+    target: the relation to recommend, by name or as SOURCE-RELATION-TARGET; default: the former one, or the only one.
+    kinds: by `TYPE.COLUMN` or `RELATION.COLUMN`, the kind of a feature, or `ignore` to drop it. edges_by: `ids` if
+    integers are ids, `numbers` if text is row numbers. new_order: use the present order of the rows, even if it has
+    changed.
 
-    Raises KgrecError, and BadData with file and row, where the folder is no graph; it then stays as it was.
+    Raises KgrecError, and BadData with file and row, where the folder is not a valid graph; then nothing is changed.
     """
     options = AdoptionOptions(target, dict(kinds or {}), edges_by, new_order)
     folder, named = Path(folder).resolve(), str(folder)
     put_back(folder)
     if not folder.is_dir():
-        raise KgrecError(f"{named} is not there, or no folder; a folder with nodes/ and edges/ is wanted")
+        raise KgrecError(f"{named} is not a folder; give a folder with nodes/ and edges/ in it")
     here = Path.cwd()
     if folder == here or folder in here.parents:
-        raise KgrecError(f"{named} is the folder that you are in, or above it, and is replaced; go out of it (cd ..)")
+        raise KgrecError(
+            f"{named} is your current folder or contains it, and it will be replaced; leave it first (cd ..)"
+        )
     files = EngineFiles.of(folder)
     former, orders = _former(folder)
     reader = FolderReader(files, former, orders, options)
@@ -67,9 +70,9 @@ def adopt(
     report = AdoptionReport(named)
     report.count(graph, former)
     if files.leftovers:
-        reader.notes.append(f"{len(files.leftovers):,} files that engines write beside were dropped")
+        reader.notes.append(f"{len(files.leftovers):,} marker and checksum files of other programs were dropped")
     if not orders and not options.new_order:
-        reader.notes.append("the order of rows is taken as it stands: there is no former one to hold it against")
+        reader.notes.append("the present order of rows is used, because no former order is stored to compare it with")
     report.notes = reader.notes
     with whole(folder, overwrite=True) as draft:
         write_graph(graph, draft)
@@ -79,7 +82,7 @@ def adopt(
 
 
 def _former(folder: Path) -> tuple[Schema | None, dict[str, str]]:
-    """What the former graph.json says, and its hashes of the order of rows; None where there is none."""
+    """The schema of the former graph.json and its hashes of the order of rows; None where there is no graph.json."""
     file = folder / "graph.json"
     if not file.exists():
         return None, {}
@@ -90,7 +93,7 @@ def _former(folder: Path) -> tuple[Schema | None, dict[str, str]]:
 
 
 def _target(edges: list[EdgeType], wanted: str | None, former: Schema | None) -> EdgeType | None:
-    """The relation to recommend. Raises KgrecError where it is not said and several may be meant."""
+    """The relation to recommend. Raises KgrecError where it is not given and there are several."""
     names = {"-".join(edge): edge for edge in edges}
     if wanted is not None:
         found = [edge for name, edge in names.items() if wanted in (name, edge[1])]
@@ -103,11 +106,13 @@ def _target(edges: list[EdgeType], wanted: str | None, former: Schema | None) ->
         if former.target is not None and former.target not in edges:
             was = "-".join(former.target)
             raise KgrecError(
-                f"the target relation {was} is no longer there; name another with --target: {_list(names)}"
+                f"the target relation {was} no longer exists; choose another with --target: {_list(names)}"
             )
         return former.target
     if len(edges) > 1:
-        raise KgrecError(f"say which relation is recommended with --target: {_list(names)}", kind="no target")
+        raise KgrecError(
+            f"there are several relations; choose the one to recommend with --target: {_list(names)}", kind="no target"
+        )
     return edges[0] if edges else None
 
 
@@ -117,7 +122,7 @@ def _list(names: Mapping[str, object], most: int = 20) -> str:
 
 
 def _assembled(reader: FolderReader, target: EdgeType | None, former: Schema | None, folder: Path) -> GraphParts:
-    """The graph of what was read."""
+    """The graph made of the tables."""
     schema = Schema({name: NodeSchema(len(part.vocabulary)) for name, part in reader.nodes.items()}, {}, None)
     splits, candidates = reader.splits(replace(schema, target=target))
     return assemble(
@@ -134,13 +139,13 @@ def _assembled(reader: FolderReader, target: EdgeType | None, former: Schema | N
 def _standard(
     reader: FolderReader, former: Schema | None, stored: Mapping[str, Mapping[str, object]], folder: Path
 ) -> dict[str, str]:
-    """What the data set is known by, but a published split or list that was taken away."""
+    """The former `standard`, without a published split or candidate list that was removed."""
     standard = dict(former.standard) if former is not None else {}
     was = read_document(folder).get("files", {}) if former is not None else {}
     for what, name in [*standard.items()]:
         file = f"splits/{name}.parquet" if what == "split" else f"splits/{name}.candidates.parquet"
         if file in was and name not in stored.get(what, {}):
-            reader.notes.append(f"the standard {what} {name} is no longer there")
+            reader.notes.append(f"the standard {what} {name} no longer exists")
             del standard[what]
     return standard
 
@@ -151,7 +156,7 @@ def _must_be_right(draft: Path) -> None:
     if wrong:
         raise BadData(
             Fault(
-                problem.message.removesuffix(AGAIN).rstrip("; :") + "; mend it, and adopt the folder again",
+                problem.message.removesuffix(AGAIN).rstrip("; :") + "; fix it, and run kgrec adopt again",
                 problem.file,
                 column=problem.column,
                 value=problem.value,

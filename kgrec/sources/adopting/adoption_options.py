@@ -1,4 +1,4 @@
-"""What a user says about a folder, where its tables do not say it."""
+"""The options of `kgrec adopt`: what cannot be seen from the tables of a folder."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ EDGES_BY = ("numbers", "ids")
 
 @dataclass(frozen=True)
 class AdoptionOptions:
-    """Raises UnknownName for a kind, or for `edges_by`, that is none."""
+    """Raises UnknownName for an unknown kind or an unknown value of `edges_by`."""
 
     target: str | None = None  #: the relation to recommend, by its name or as SOURCE-RELATION-TARGET
-    kinds: Mapping[str, str] = field(default_factory=dict)  #: by TYPE.COLUMN or RELATION.COLUMN a kind, or `ignore`
-    edges_by: str | None = None  #: whether source and target are `numbers` of rows or `ids`; None: text is ids
-    new_order: bool = False  #: rows may stand in another order than formerly: numbers are of rows as they stand now
+    kinds: Mapping[str, str] = field(default_factory=dict)  #: by TYPE.COLUMN or RELATION.COLUMN: a kind, or `ignore`
+    edges_by: str | None = (
+        None  #: source and target are row `numbers` or `ids`; None: integers are numbers, text is ids
+    )
+    new_order: bool = False  #: the order of the rows may have changed; row numbers mean the present order
 
     def __post_init__(self) -> None:
         for kind in self.kinds.values():

@@ -14,19 +14,19 @@ MOST = 30  #: node types or relations that are listed
 
 @dataclass
 class AdoptionReport:
-    """Counts before and after, and what was assumed, changed or dropped, a line each."""
+    """Counts before and after, and notes on what was assumed, changed or dropped."""
 
-    folder: str  #: the graph folder that was checked
+    folder: str  #: the graph folder
     nodes: dict[str, int] = field(default_factory=dict)  #: by node type
     edges: dict[str, int] = field(default_factory=dict)  #: by `source-relation-target`
-    target: str | None = None  #: the same of the relation to recommend
-    former_nodes: dict[str, int] = field(default_factory=dict)  #: what the former graph.json says; none: there was none
-    #: of the relations that the former graph.json names; it keeps no counts of edges
+    target: str | None = None  #: the relation to recommend, as `source-relation-target`
+    former_nodes: dict[str, int] = field(default_factory=dict)  #: the counts in the former graph.json, if there was one
+    #: the relations in the former graph.json, which has no counts of edges
     former_edges: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  #: what was assumed, changed or dropped
 
     def count(self, graph: GraphParts, former: Schema | None) -> None:
-        """Take over what the graph holds, and what the former graph.json says."""
+        """Count what is in the graph, and copy the counts of the former graph.json."""
         self.nodes = {name: node.count for name, node in graph.schema.nodes.items()}
         sizes = zip(graph.edge_types, graph.relation_ptr, graph.relation_ptr[1:])
         self.edges = {"-".join(edge): stop - start for edge, start, stop in sizes}

@@ -1,4 +1,4 @@
-"""The Parquet files of a graph folder as another engine wrote them: single files, or folders of parts."""
+"""The Parquet files of a graph folder that another program wrote: single files, or folders of parts."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from kgrec.parquet_files import opened, read_columns
 from kgrec.plain_folders import must_be_plain
 
 OWN = ("graph.json", RECIPE)
-REMEDY = "take them away"
+REMEDY = "remove them"
 SUFFIX = ".parquet"
-#: What Spark, Hadoop, Dask and file managers write beside the data. A log of Delta Lake is none: parts may be void
+#: Files that Spark, Hadoop, Dask and file managers add. A log of Delta Lake is refused: it may make parts invalid
 LEFTOVERS = ("_SUCCESS", "_committed_*", "_started_*", "_metadata", "_common_metadata", ".*.crc", ".DS_Store")
 
 
 @dataclass(frozen=True)
 class EngineFiles:
-    """What a folder holds, by what it is. Paths are relative to it, `/` between folders."""
+    """The files of a folder, by what they are. Paths are relative to it, with `/` between folders."""
 
     folder: Path
     nodes: dict[str, list[str]] = field(default_factory=dict)  #: by the name of the file, its parts in order
     edges: dict[tuple[str, str, str], list[str]] = field(default_factory=dict)
     splits: dict[str, list[str]] = field(default_factory=dict)  #: published splits, and candidates as NAME.candidates
-    leftovers: list[str] = field(default_factory=list)  #: what engines write beside: markers, checksums
-    state: tuple[tuple[str, int, int], ...] = ()  #: every file with its size and time, to know whether it was changed
+    leftovers: list[str] = field(default_factory=list)  #: marker and checksum files of other programs
+    state: tuple[tuple[str, int, int], ...] = ()  #: every file with its size and time, to see whether it was changed
 
     @staticmethod
     def of(folder: Path) -> EngineFiles:
-        """Raises KgrecError where the folder holds a link, or what is no part of a graph, and BadData for the name of
-        an edge file that does not say what it joins."""
+        """The files of a folder. Raises KgrecError where the folder has a symbolic link or a file that does not belong
+        to a graph, and BadData where the name of an edge file is wrong."""
         found = EngineFiles(folder, state=_state(folder))
         others = []
         for name in (name for name, _, _ in found.state):
@@ -51,14 +51,15 @@ class EngineFiles:
                 found._add(parts[0], parts[1].removesuffix(SUFFIX), name)
         if others:
             raise KgrecError(
-                f"{folder} holds {some(others)}, which is no part of a graph folder (graph.json, nodes/TYPE.parquet, "
-                "edges/SOURCE__RELATION__TARGET.parquet, splits/NAME.parquet); move it away, as the folder is replaced",
+                f"{folder} has {some(others)}, which does not belong to a graph folder (graph.json, "
+                "nodes/TYPE.parquet, edges/SOURCE__RELATION__TARGET.parquet, splits/NAME.parquet); move it elsewhere, "
+                "because the folder will be replaced",
                 kind="foreign file",
             )
         if not found.nodes:
             raise KgrecError(
-                f"{folder} has no nodes/TYPE.parquet, so it is no graph folder; each node type wants a file with a "
-                "column `id`",
+                f"{folder} has no nodes/TYPE.parquet, so it is not a graph folder; each node type needs such a file, "
+                "with a column `id`",
                 kind="missing file",
             )
         for parts in (*found.nodes.values(), *found.edges.values(), *found.splits.values()):
@@ -73,39 +74,43 @@ class EngineFiles:
         else:
             ends = name.split("__")
             if len(ends) != 3 or not all(ends):
-                what = "is not called SOURCE__RELATION__TARGET.parquet; rename it, such as user__rated__item.parquet"
+                what = (
+                    "is not named SOURCE__RELATION__TARGET.parquet; rename it, for instance user__rated__item.parquet"
+                )
                 raise BadData(Fault(what, file, kind="bad file name", file_is="subject"))
             self.edges.setdefault((ends[0], ends[1], ends[2]), []).append(file)
 
     def must_be_unchanged(self) -> None:
-        """Raise KgrecError where a file was changed, added or removed since."""
+        """Raise KgrecError where a file was changed, added or removed since it was listed."""
         if _state(self.folder) != self.state:
-            raise KgrecError(f"{self.folder} was changed while it was read; run the command again when nobody writes")
+            what = "was changed while it was read; run the command again when no other program writes to it"
+            raise KgrecError(f"{self.folder} {what}")
 
     def read(self, parts: Iterable[str]) -> pa.Table:
-        """The rows of all parts in their order. Raises BadData for what is no Parquet file, is larger than its bytes
-        allow, or where the parts' columns do not go together."""
+        """The rows of all parts in order. Raises BadData where a file is not a Parquet file, or claims more values than
+        it can hold, or where the columns of the parts do not match."""
         tables = []
         for name in parts:
             path = self.folder / name
             columns = opened(path, name).schema_arrow.names
             twice = [column for column in dict.fromkeys(columns) if columns.count(column) > 1]
             if twice:
-                raise BadData(Fault(f"has two columns {some(twice)}", name, kind="bad column", file_is="subject"))
+                what = f"has two columns named {some(twice)}; rename or remove one of them"
+                raise BadData(Fault(what, name, kind="bad column", file_is="subject"))
             try:
                 tables.append(read_columns(path, name, columns))
             except (pa.ArrowException, OSError) as error:
-                what = f"is truncated or altered: {error}"
+                what = f"cannot be read: {error}; it is truncated or damaged; write it again"
                 raise BadData(Fault(what, name, kind="altered file", file_is="subject")) from error
         try:
             return pa.concat_tables(tables, promote_options="permissive").replace_schema_metadata(None)
         except pa.ArrowException as error:
-            what = f"has parts whose columns do not go together: {error}"
+            what = f"has parts with columns of different types: {error}; write all parts with the same types"
             raise BadData(Fault(what, tables_of(parts), kind="bad column", file_is="subject")) from error
 
 
 def tables_of(parts: Iterable[str]) -> str:
-    """The table that parts are of, for messages: `nodes/item.parquet`."""
+    """The table of these parts, for messages: `nodes/item.parquet`."""
     return "/".join(next(iter(parts)).split("/")[:2])
 
 
@@ -117,11 +122,11 @@ def _state(folder: Path) -> tuple[tuple[str, int, int], ...]:
 
 
 def _is_table(parts: list[str]) -> bool:
-    """Whether a path is that of a table, or of a part in a table's folder."""
+    """Whether a path is a table, or a part in a table's folder."""
     in_place = len(parts) in (2, 3) and parts[0] in ("nodes", "edges", "splits")
     return in_place and all(len(part) > len(SUFFIX) and part.endswith(SUFFIX) for part in parts[1:])
 
 
 def _natural(name: str) -> list[str | int]:
-    """A key by which part-10 stands after part-9."""
+    """A sort key that puts part-10 after part-9."""
     return [int(part) if part.isdecimal() else part for part in re.split("([0-9]+)", name)]

@@ -1,4 +1,4 @@
-"""The tables of a folder to the parts of a graph, held against the former graph.json where there is one."""
+"""Reads the tables of a folder as parts of a graph, and compares them with the former graph.json if there is one."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ from kgrec.sources.adopting.engine_columns import (
 )
 from kgrec.sources.adopting.engine_files import EngineFiles, tables_of
 
-PANDAS_ROW = "__index_level_0__"  #: pandas' number of a row, of a frame that was sorted or filtered
-NEW_ORDER = "say --new-order if the order in which they stand now is the one that is meant"
+PANDAS_ROW = "__index_level_0__"  #: pandas' number of a row, in a frame that was sorted or filtered
+NEW_ORDER = "use --new-order if the present order is right"
 
 
 @dataclass
 class FolderReader:
-    """Reads each table once. `notes` says what was assumed, changed and dropped."""
+    """Reads each table once. `notes` has what was assumed, changed and dropped."""
 
     files: EngineFiles
-    former: Schema | None  #: of the former graph.json
-    orders: Mapping[str, str]  #: hashes of the order of rows, of the former graph.json
+    former: Schema | None  #: the schema of the former graph.json
+    orders: Mapping[str, str]  #: the hashes of the order of rows in the former graph.json
     options: AdoptionOptions
     notes: list[str] = field(default_factory=list)
     nodes: dict[str, NodePart] = field(default_factory=dict)
     edges: dict[EdgeType, EdgePart] = field(default_factory=dict)
-    reordered: set[str] = field(default_factory=set)  #: node types whose first rows are others than formerly
-    columns: set[str] = field(default_factory=set)  #: features, as `--kind` names them
+    reordered: set[str] = field(default_factory=set)  #: node types whose first rows have changed
+    columns: set[str] = field(default_factory=set)  #: features, with the names that `--kind` uses
 
     def __post_init__(self) -> None:
         ends = [edge[end] for edge in self.files.edges for end in (0, 2)]
@@ -58,7 +58,8 @@ class FolderReader:
         return lambda what: self.notes.append(f"{file}: {what}")
 
     def read(self) -> None:
-        """Read all nodes, then all edges, in the order of the former graph.json; new ones after. Raises BadData."""
+        """Read all nodes, then all edges, in the order of the former graph.json; new types come last. Raises
+        BadData."""
         was = self.former or Schema({}, {})
         for name in sorted(self.files.nodes, key=_in_order([*was.nodes], self.type_names)):
             self._read_nodes(name, was.nodes.get(self.type_names[name], NodeSchema(0)))
@@ -68,8 +69,8 @@ class FolderReader:
         for edge, part in self.edges.items():
             if part.inverse_of is not None and (edge[2], part.inverse_of, edge[0]) not in self.edges:
                 self.edges[edge] = replace(part, inverse_of=None)
-        self.notes += [f"nodes of type {name} are no longer there" for name in was.nodes if name not in self.nodes]
-        self.notes += [f"relation {'-'.join(edge)} is no longer there" for edge in was.edges if edge not in self.edges]
+        self.notes += [f"node type {name} no longer exists" for name in was.nodes if name not in self.nodes]
+        self.notes += [f"relation {'-'.join(edge)} no longer exists" for edge in was.edges if edge not in self.edges]
         unknown = [column for column in self.options.kinds if column not in self.columns]
         if unknown:
             raise unknown_name("column", unknown[0], sorted(self.columns), "of --kind")
@@ -78,7 +79,8 @@ class FolderReader:
         for node_type in (edge[0], edge[2]):
             if node_type not in self.files.nodes:
                 what = (
-                    f"joins {node_type!r} nodes, and there is no nodes/{node_type}.parquet with a column `id`; write it"
+                    f"connects {node_type!r} nodes, but nodes/{node_type}.parquet does not exist; write that file, "
+                    "with a column `id`"
                 )
                 file = tables_of(self.files.edges[edge])
                 raise BadData(Fault(what, file, kind="missing file", value=node_type, file_is="subject"))
@@ -97,7 +99,7 @@ class FolderReader:
         self.nodes[node_type] = NodePart(vocabulary, features, was.label or (name if name != node_type else ""))
 
     def _in_former_order(self, table: pa.Table, node_type: str, count: int, file: str) -> tuple[pa.Table, Vocabulary]:
-        """The rows as they stand; as pandas numbered them where that is the former order."""
+        """The rows in their present order, or in the order of pandas' index where that is the former order."""
         wanted, vocabulary = self.orders.get(f"nodes/{node_type}.parquet"), vocabulary_of(table)
         if wanted in (None, order_of_ids(vocabulary.id_array.slice(0, count))) or self.options.new_order:
             return table, vocabulary
@@ -105,7 +107,7 @@ class FolderReader:
             sorted_rows = table.take(pc.sort_indices(table[PANDAS_ROW]))
             put_back = vocabulary_of(sorted_rows)
             if wanted == order_of_ids(put_back.id_array.slice(0, count)):
-                self.notes.append(f"{file}: rows put back in their former order, by {PANDAS_ROW}")
+                self.notes.append(f"{file}: rows were put back into their former order, by column {PANDAS_ROW}")
                 return sorted_rows, put_back
         self.reordered.add(node_type)
         return table, vocabulary
@@ -120,18 +122,18 @@ class FolderReader:
             self.columns.add(full_name)
             kind = self.options.kinds.get(full_name)
             if kind == IGNORE:
-                note(f"column {name!r} dropped, as --kind says")
+                note(f"column {name!r} dropped, because of --kind")
                 continue
             former = was.get(name)
             features[name] = feature_of(table[name], name, kind, former)
             found = features[name].schema
             if former is None and kind is None:
-                note(f"column {name!r} taken as {found.kind}; --kind {full_name}=KIND says otherwise")
+                note(f"column {name!r} is read as {found.kind}; to change that, use --kind {full_name}=KIND")
             elif former is not None and former.kind == found.kind and len(found.categories) > len(former.categories):
                 note(f"column {name!r} has {len(found.categories) - len(former.categories):,} new categories")
         for name in was:
             if name not in table.column_names:
-                note(f"feature {name!r} is no longer there")
+                note(f"feature {name!r} no longer exists")
         return features
 
     # ------------------------------------------------------------------ edges
@@ -171,26 +173,25 @@ class FolderReader:
         )
         if by_number and node_type in self.reordered:
             what = (
-                f"names {node_type} nodes by the numbers of their rows, and the rows of nodes/{node_type}.parquet are "
-                "not those that graph.json was written for: they stand in another order, or ids were changed or taken "
-                "out. "
-                f"Put the rows back, or write ids in place of numbers in source and target, or {NEW_ORDER}"
+                f"has row numbers of {node_type} nodes, but the rows of nodes/{node_type}.parquet have changed since "
+                "graph.json was written: their order is different, or ids were changed or removed. "
+                f"Restore the rows, or write ids instead of numbers in source and target, or {NEW_ORDER}"
             )
             raise BadData(Fault(what, file, column=name, kind="wrong order", file_is="subject"))
         if not by_number and not any(line.startswith(f"{file}: {name} ") for line in self.notes):
-            self.notes.append(f"{file}: {name} holds ids, which were looked up")
+            self.notes.append(f"{file}: {name} has ids; they were replaced by row numbers")
         return numbers
 
     # ------------------------------------------------------------------ splits
 
     def splits(self, schema: Schema) -> tuple[dict[str, np.ndarray], dict[str, Candidates]]:
-        """Published splits and candidates, where they still fit. Raises BadData where they do not."""
+        """The published splits and candidates. Raises BadData where they no longer fit the edges."""
         splits, candidates = dict[str, np.ndarray](), dict[str, Candidates]()
         for name, parts in self.files.splits.items():
             file = tables_of(parts)
             table = self.files.read(parts)
             if schema.target is None or (self.former and self.former.target not in (None, schema.target)):
-                what = "is of the former target relation, and does not fit another; take it away"
+                what = "belongs to the former target relation, and does not fit another one; remove it"
                 raise BadData(Fault(what, file, kind="bad split", file_is="subject"))
             if name.endswith(".candidates"):
                 candidates[name.removesuffix(".candidates")] = self._candidates(table, schema, file)
@@ -202,16 +203,16 @@ class FolderReader:
         count = len(self.edges[target].source)
         if len(table) != count:
             what = (
-                f"has {len(table):,} rows, and {target[1]!r} has {count:,} edges; each edge wants its row, in the "
-                "order of the edges: add what lacks, or take the file away"
+                f"has {len(table):,} rows, but {target[1]!r} has {count:,} edges; it needs one row for each edge, in "
+                "the order of the edges; add the missing rows, or remove the file"
             )
             raise BadData(Fault(what, file, kind="wrong length", file_is="subject"))
         wanted = self.orders.get(f"edges/{edge_file(target)}")
         edges = self.edges[target]
         if wanted is not None and not self.options.new_order and wanted != order_of_edges(edges.source, edges.target):
             what = (
-                f"has a row for each edge of {target[1]!r}, and these are not those that graph.json was written for, "
-                f"or stand in another order; put them back, or take the file away, or {NEW_ORDER}"
+                f"has a row for each edge of {target[1]!r}, but these edges or their order have changed since "
+                f"graph.json was written; restore them, or remove the file, or {NEW_ORDER}"
             )
             raise BadData(Fault(what, file, kind="wrong order", file_is="subject"))
         return split_codes(table, Path(file))
@@ -223,7 +224,8 @@ class FolderReader:
             user = self._numbers(table["user"], "user", schema.target[0], file)
             lists = plain_lists(table["items"].combine_chunks())
             if not pa.types.is_list(lists.type):
-                raise BadData(f"items is a column of {lists.type}; a list of items is wanted", column="items")
+                what = f"items is a column of type {lists.type}; it must have lists of items"
+                raise BadData(what, column="items")
             flat = self._numbers(pa.chunked_array([pc.list_flatten(lists)]), "items", schema.target[2], file)
             ends = np.concatenate([[0], np.cumsum(pc.fill_null(pc.list_value_length(lists), 0).to_numpy())])
             items = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(flat))
@@ -231,7 +233,7 @@ class FolderReader:
 
 
 def _in_order(first: list[Any], name_of: Mapping[Any, Any]) -> Callable[[Any], tuple[int, Any]]:
-    """A key that sorts by place in a list, then by name."""
+    """A sort key: by place in a list, then by name."""
     place = {one: number for number, one in enumerate(first)}
     return lambda one: (place.get(name_of[one], len(place)), name_of[one])
 
@@ -239,7 +241,7 @@ def _in_order(first: list[Any], name_of: Mapping[Any, Any]) -> Callable[[Any], t
 def _require(table: pa.Table, wanted: list[str]) -> None:
     for name in wanted:
         if name not in table.column_names:
-            what = f"no column {name!r}; it has {', '.join(map(repr, table.column_names[:20]))}"
+            what = f"there is no column {name!r}; the columns are {', '.join(map(repr, table.column_names[:20]))}"
             raise KgrecError(what, column=name, kind="missing column")
 
 
@@ -247,5 +249,5 @@ def _weights(column: pa.ChunkedArray) -> np.ndarray:
     try:
         return column.cast(pa.float64(), safe=False).cast(pa.float32(), safe=False).to_numpy()
     except pa.ArrowException as error:
-        what = f"weight is a column of {column.type}; numbers are wanted: {error}"
+        what = f"weight is a column of type {column.type}; it must have numbers: {error}"
         raise BadData(what, column="weight", kind="bad number") from error

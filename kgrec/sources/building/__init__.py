@@ -1,4 +1,4 @@
-"""Columns and facts to one graph, by one list of steps."""
+"""Makes one graph from columns and facts, by one list of steps."""
 
 from kgrec.sources.building.pipeline import build, build_to
 

@@ -1,4 +1,4 @@
-"""What a build has read and made so far; its steps fill it, one after the other."""
+"""What a build has read and made so far. The steps of the build fill it, one after the other."""
 
 from __future__ import annotations
 
@@ -23,16 +23,18 @@ from kgrec.sources.tables.bad_rows import BadRows
 
 
 class BuildState:
-    """Of one recipe and the folder of its files. data: that folder, else the recipe's own. Raises KgrecError where it
-    is none."""
+    """The state of the build of one recipe. data: the folder of its files; default: the recipe's own `data`. Raises
+    KgrecError where that is not a folder."""
 
     def __init__(self, recipe: Recipe, data: Path | str | None, bad_rows: BadRows) -> None:
         self.recipe, self.bad_rows = recipe, bad_rows
         self.is_data_said = data is not None
         self.folder = Path(recipe.data if data is None else data)
         if not self.folder.is_dir():
-            advice = "mend --data" if self.is_data_said else f"say where the files of {recipe.name} are with --data"
-            raise KgrecError(f"{self.folder} is no folder; {advice}", kind="missing file")
+            advice = (
+                "fix --data" if self.is_data_said else f"give the folder with the files of {recipe.name} with --data"
+            )
+            raise KgrecError(f"{self.folder} is not a folder; {advice}", kind="missing file")
         self.report = BuildReport(recipe.name)
         self.target, self.target_interactions = recipe.target_type, recipe.target_interactions
         self.builder = GraphBuilder()
@@ -49,21 +51,21 @@ class BuildState:
         self.graph: Graph | None = None  #: from the last step
 
     def fitting(self, fault: Fault) -> Fault:
-        """The same fault, with its file as the recipe names it; it does not advise to say the folder of the files where
-        it was said."""
+        """The same fault, with its file as it is written in the recipe. It does not advise --data where that was
+        given."""
         if fault.file is not None and Path(fault.file).is_relative_to(self.folder):
             fault = fault._replace(file=str(Path(fault.file).relative_to(self.folder)))
         if not self.is_data_said:
             return fault
-        return fault._replace(message=fault.message.replace(SAY_DATA, "the folder of --data"))
+        return fault._replace(message=fault.message.replace(SAY_DATA, "the folder given with --data"))
 
     def known_ids(self, between: tuple[str, str]) -> tuple[KnownIds | None, KnownIds | None]:
-        """The ids that columns of these two node types may name; None: any, because the recipe does not say that tables
-        list all, or because one of them could not be read."""
+        """The ids that are allowed for these two node types. None: any id is allowed, because the recipe does not say
+        `complete: true`, or because one of the type's tables could not be read."""
         return self.known_ids_of(between[0]), self.known_ids_of(between[1])
 
     def known_ids_of(self, node_type: str) -> KnownIds | None:
-        """The same for one node type."""
+        """The ids that are allowed for one node type, as in `known_ids`."""
         nodes = self.recipe.nodes.get(node_type)
         if nodes is None or not nodes.complete:
             return None

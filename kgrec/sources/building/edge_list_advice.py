@@ -1,4 +1,4 @@
-"""What to say of a node table whose ids stand many times: it is an edge list, and how a recipe says so."""
+"""Advice for a node table whose ids repeat: it is an edge list, and this shows how to write it in a recipe."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from kgrec.sources.tables.opening import TableReader
 from kgrec.sources.tables.raw_table import Wanted
 from kgrec.sources.tables.time_column import DAY, NONE, PER_SECOND, Times, moments_of
 
-FEWEST = 3  #: rows that repeat an id and say something else, fewer than which are bad rows
-SHARE = 0.1  #: of all rows, likewise
+FEWEST = 3  #: with fewer rows that repeat an id with other values, they are bad rows and not an edge list
+SHARE = 0.1  #: the same, as a share of all rows
 
 TIME_WORDS = ("time", "timestamp", "date", "datetime", "when", "since", "added", "created", "at", "t", "ts")
 WEIGHT_WORDS = ("weight", "score", "rating", "count", "strength", "value", "confidence", "w", "share", "relevance")
-EARLY = 86_400 * 365  #: seconds; numbers that are less are no times
+EARLY = 86_400 * 365  #: seconds; smaller numbers are not taken as times
 
 
 class EdgeListAdvice:
@@ -38,8 +38,8 @@ class EdgeListAdvice:
         self.node_type, self.table, self.recipe = node_type, table, recipe
 
     def refuse(self, files: Sequence[TableReader], repeated: int, count: int) -> None:
-        """Raises BadData where many of `count` rows of files repeat an id and say something else; `repeated` do. A few
-        are bad rows, and so are rows that repeat another whole."""
+        """Raises BadData where many of `count` rows repeat an id with other values. `repeated` rows repeat an id. A few
+        such rows are bad rows, and so are rows that are equal in all columns."""
         if repeated < max(FEWEST, SHARE * count):
             return
         parts = [self._columns(reader) for reader in files]
@@ -51,7 +51,7 @@ class EdgeListAdvice:
         same = int(rows.duplicated().sum())
         if rows[self.table.id].duplicated().sum() - same < max(FEWEST, SHARE * count):
             return
-        what = f"{repeated:,} of {count:,} rows repeat an id of column {self.table.id!r}"
+        what = f"{repeated:,} of {count:,} rows have the same id in column {self.table.id!r} as an earlier row"
         raise BadData(
             f"{what}: {self._advice(columns)}", file=", ".join(self.table.file), column=self.table.id, kind="edge list"
         )
@@ -66,19 +66,21 @@ class EdgeListAdvice:
     def _advice(self, columns: Mapping[str, pa.ChunkedArray]) -> str:
         of_users = [table for table in self.recipe.interactions if set(table.all_files) & set(self.table.file)]
         if of_users and self.node_type in of_users[0].between:
-            whose = f"`interactions`, which name {self.node_type} nodes by themselves"
-            return f"it is a table of {whose}; take it away from `nodes`"
+            return (
+                f"the file is also in `interactions`, which is enough to make its {self.node_type} nodes; remove it "
+                "from `nodes`"
+            )
         words = self._words(columns)
         if words is None:
             return (
-                "a node has one row; leave one row for each id, or write what it has many of as an edge list (`edges:`)"
+                "a node must have only one row; keep one row for each id, or write the table as an edge list (`edges:`)"
             )
         relation, part = words
         flow = yaml.safe_dump(part, default_flow_style=True, sort_keys=False, width=10_000, allow_unicode=True).strip()
-        return f"this looks like an edge list; take it away from `nodes` and write it so:\nedges:\n  {relation}: {flow}"
+        return f"this looks like an edge list; remove it from `nodes` and write it as:\nedges:\n  {relation}: {flow}"
 
     def _words(self, columns: Mapping[str, pa.ChunkedArray]) -> tuple[str, dict[str, object]] | None:
-        """The relation's name and its table, as a recipe says them; None: there is no other end."""
+        """The relation's name and its table, as written in a recipe; None: no column can be the other end."""
         others = [name for name in columns if name != self.table.id]
         time = next((found for name in others if (found := _time(name, columns[name]))), None)
         left = [name for name in others if time is None or name != time["column"]]
@@ -101,13 +103,13 @@ class EdgeListAdvice:
         return relation, part
 
     def _fit(self, column: str, columns: Mapping[str, pa.ChunkedArray]) -> tuple[bool, bool, bool]:
-        """How well a column looks like the other end: by the node types there are, by the file's name, as text."""
+        """How likely a column is the other end: is it named like a node type, is it in the file's name, is it text."""
         node_type, stem = self._node_type(column), _words_of(PurePath(self.table.file[0]).name.partition(".")[0])
         is_text = bool(numbers_of(columns[column], column).null_count)
         return node_type in self.recipe.node_types, bool({node_type, clean_name(column.lower())} & set(stem)), is_text
 
     def _node_type(self, column: str) -> str:
-        """The type of the nodes that a column names: a known one, or one that is called as the column."""
+        """The node type of a column's values: a known type, or a new type named like the column."""
         name = clean_name(column.lower())
         for ending in ("_id", "_ids"):
             name = name.removesuffix(ending) or name
@@ -117,7 +119,7 @@ class EdgeListAdvice:
         return found if found != self.node_type or found == name == self.node_type else name
 
     def _relation(self, column: str) -> str:
-        """A name for the relation, from the file's, which no interactions have."""
+        """A new name for the relation, made from the file's name."""
         stem = PurePath(self.table.file[0]).name.partition(".")[0]
         name = (
             clean_name(stem) if stem.strip("*?[]-_ ") and not set(stem) & set("*?[]") else f"has_{clean_name(column)}"
@@ -141,7 +143,7 @@ def _words_of(name: str) -> Sequence[str]:
 
 
 def _time(name: str, texts: pa.ChunkedArray) -> dict[str, str] | None:
-    """How a recipe names a column of times; None: it is none."""
+    """How a recipe would name this column of times; None: it does not have times."""
     values = texts.drop_null()
     if not set(_words_of(name)) & set(TIME_WORDS) or not len(values) or texts.null_count:
         return None
@@ -155,7 +157,7 @@ def _time(name: str, texts: pa.ChunkedArray) -> dict[str, str] | None:
 
 
 def _is_weight(name: str, texts: pa.ChunkedArray) -> bool:
-    """Whether a column is of numbers and called as weights are, or of numbers with fractions."""
+    """Whether a column has numbers and is named like a weight, or has numbers with fractions."""
     numbers = numbers_of(texts, name)
     if texts.null_count or numbers.null_count or not len(texts):
         return False

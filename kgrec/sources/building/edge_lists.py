@@ -1,4 +1,4 @@
-"""Edge lists to edges: a row is an edge between two nodes, of which each may have many."""
+"""Makes edges from edge lists. Each row is an edge between two nodes; a node may have many edges."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kgrec.sources.recipe.edge_part import EdgeTable
 
 
 def place_edge_list(relation: str, table: EdgeTable, state: BuildState) -> None:
-    """The rows of a table as edges, in file order, and the nodes that they name after those that are there.
+    """Add the rows of a table as edges, in file order, and new nodes for the ids that are new.
 
     Raises BadData as `read_table` does, and KgrecError where another table of the relation has other columns.
     """
@@ -31,14 +31,15 @@ def place_edge_list(relation: str, table: EdgeTable, state: BuildState) -> None:
     )
     edge = (table.between[0], relation, table.between[1])
     if table.duplicates == "merge":
-        state.report.drop(f"rows of {table.file[0]} that repeat another", state.builder.add_new_edges(edge, columns))
+        repeated = state.builder.add_new_edges(edge, columns)
+        state.report.drop(f"rows of {table.file[0]} that repeat an earlier row", repeated)
     else:
         state.builder.add_edges(edge, columns)
     _note_of_target_ends(relation, table, state)
 
 
 def _about_nodes_that_stay(events: Events, table: EdgeTable, state: BuildState) -> Events:
-    """The rows whose nodes are there, where the recipe says that a type has only those of interactions."""
+    """The rows whose nodes are in the graph, for node types with `only_interacted`."""
     for node_type, codes, ids in (
         (table.between[0], "user", "user_ids"),
         (table.between[1], "item", "item_ids"),
@@ -47,18 +48,18 @@ def _about_nodes_that_stay(events: Events, table: EdgeTable, state: BuildState) 
         if nodes is not None and nodes.only_interacted:
             is_there = state.builder.nodes_of(node_type).find(getattr(events, ids)) >= 0
             stays: np.ndarray = is_there[getattr(events, codes)]
-            why = f"rows of {table.file[0]} about {node_type} ids that nothing else lists"
+            why = f"rows of {table.file[0]} about {node_type} ids that are not in the graph"
             state.report.drop(why, len(stays) - int(stays.sum()))
             events = events.at(stays)
     return events
 
 
 def _note_of_target_ends(relation: str, table: EdgeTable, state: BuildState) -> None:
-    """Say what may surprise: edges between the ends of the target relation that are not recommended."""
+    """Note edges between the same node types as the target relation: they are not recommended."""
     if table.between == (state.target[0], state.target[2]):
         note = (
-            f"relation {relation!r} of `edges` joins {table.between[0]} and {table.between[1]}, as the target "
-            f"{state.target[1]!r} does; nobody is recommended it: a relation to recommend stands in `interactions`"
+            f"relation {relation!r} of `edges` connects {table.between[0]} and {table.between[1]} nodes, like the "
+            f"target {state.target[1]!r}, but models do not recommend it; to recommend it, move it to `interactions`"
         )
         if note not in state.report.notes:
             state.report.notes.append(note)

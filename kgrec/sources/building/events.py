@@ -1,4 +1,4 @@
-"""A table of interactions, read once: its columns as numbers, and which of its rows stay."""
+"""Reads a table of interactions: its columns as numbers, and the rows that the recipe's filters keep."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ PART_CODE = {"train": 0, "valid": 1, "test": 2}
 
 @dataclass(frozen=True, eq=False)
 class KnownIds:
-    """The ids that a column may name, where its node tables list all of them."""
+    """The ids that are allowed in a column, for a node type with `complete: true`."""
 
     ids: pa.Array  #: strings
-    files: str  #: that list them
+    files: str  #: the names of the files that list them
 
     def column(self, name: str) -> Ids:
-        """A column of such ids."""
+        """A column in which only these ids are allowed."""
         return Ids(name, self.ids, self.advice)
 
     @property
     def advice(self) -> str:
-        """What is said of another id, after the id."""
-        return f"has no row in {self.files}; add it, mend the row, or take `complete: true` away"
+        """The message about any other id, after the id."""
+        return f"has no row in {self.files}; add it there, fix this row, or remove `complete: true`"
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,11 +48,11 @@ class Events:
     item: np.ndarray  #: int32 [E]
     user_ids: pa.Array  #: strings, by code
     item_ids: pa.Array  #: strings, by code
-    relation: np.ndarray | None = None  #: int8 [E], position among the relation names, -1: to be left out; None: all 0
+    relation: np.ndarray | None = None  #: int8 [E], position in the list of relations, -1: left out; None: all are 0
     weight: np.ndarray | None = None  #: float32 [E]
     time: np.ndarray | None = None  #: int64 [E], unix seconds
     part: np.ndarray | None = None  #: int8 [E], 0 train, 1 valid, 2 test
-    click: np.ndarray | None = None  #: float32 [E], 1 or 0, where a column says it
+    click: np.ndarray | None = None  #: float32 [E], 1 or 0, where the recipe names a column with clicks
     features: Mapping[str, pa.Array] = field(default_factory=dict)  #: each [E]
 
     def __len__(self) -> int:
@@ -81,10 +81,10 @@ def read_events(
     report: BuildReport,
     called: tuple[str, str] = ("user", "item"),
 ) -> Events:
-    """The rows of a table of interactions that stay: typed, sessions made, filtered. known: of users and of items.
-    called: what messages call users and items.
+    """The rows of a table of interactions, with sessions made and filters applied. known: the allowed ids of users and
+    of items. called: the names of users and items in messages.
 
-    Raises BadData as `read_table` does, and where `duplicates: error` finds one.
+    Raises BadData as `read_table` does, and for repeated rows with `duplicates: error`.
     """
     wanted = _WantedColumns(table, known)
     files = list(table.parts.values()) or [table.file]
@@ -143,7 +143,7 @@ def _behaviour(table: Interactions) -> Ids | None:
     if table.relations is None:
         return None
     values = list(table.relations.values)
-    advice = f"is not among the `values` of `relations`: {', '.join(values)}; add it there, or null to leave it out"
+    advice = f"is not in `values` of `relations`: {', '.join(values)}; add it there, with null to leave its rows out"
     return Ids(table.relations.column, pa.array(values, pa.string()), advice, unknown_kind="unknown behaviour")
 
 
@@ -157,7 +157,7 @@ def _coded(column: pa.DictionaryArray) -> tuple[np.ndarray, pa.Array]:
 
 
 def _feature(name: str, table: Interactions) -> Fault:
-    """How to begin what is said of a feature's values."""
+    """The beginning of a message about a feature's values."""
     return Fault(f"feature {name!r}", ", ".join(table.all_files), column=name, file_is="named")
 
 
@@ -168,15 +168,15 @@ def kept(
     name: str,
     called: tuple[str, str] = ("user", "item"),
 ) -> Events:
-    """The rows that the recipe's filters let stay: relations, least weight, duplicates, then the k-core."""
+    """The rows that the recipe's filters keep: relations, lowest weight, duplicates, then the k-core."""
     if events.relation is not None and (events.relation < 0).any():
-        events = _where(events, events.relation >= 0, report, f"rows of {name} whose behaviour the recipe leaves out")
+        events = _where(events, events.relation >= 0, report, f"rows of {name} with a behaviour set to null")
     if table.min_weight is not None and events.weight is not None:
         events = _where(
             events,
             events.weight >= table.min_weight,
             report,
-            f"rows of {name} of less weight than {table.min_weight:g}",
+            f"rows of {name} with a weight below {table.min_weight:g}",
         )
     events = _without_duplicates(events, table, report, name, called)
     return _core(events, table, report, name)
@@ -206,13 +206,12 @@ def _without_duplicates(
         total = np.zeros(len(events), np.float64)
         total[rows] = np.add.reduceat(weight[order].astype(np.float64), starts)
         events = replace(events, weight=total.astype(np.float32))
-        if events.click is not None:  # a click where one of them is
+        if events.click is not None:  # it is a click if one of the rows is
             clicked = np.zeros_like(events.click)
             clicked[rows] = np.maximum.reduceat(events.click[order], starts)
             events = replace(events, click=clicked)
-    article = "an" if called[0][0] in "aeioAEIO" else "a"
-    what = f"{article} {called[0]}, {called[1]} and relation"
-    report.drop(f"rows of {name} that repeat {what}", len(events) - len(rows))
+    what = f"with the same {called[0]}, {called[1]} and relation as another"
+    report.drop(f"rows of {name} {what}", len(events) - len(rows))
     return events.at(np.sort(rows))
 
 
@@ -222,7 +221,7 @@ def _refuse_duplicates(events: Events, repeated: np.ndarray, called: tuple[str, 
         items = events.item_ids.take(pa.array(events.item[repeated]))
         raise BadData(
             Fault(
-                f"{called[0]} {user!r} and {called[1]} {item!r} stand more than once; mend the rows or say "
+                f"{called[0]} {user!r} and {called[1]} {item!r} have more than one row; fix the rows, or set "
                 "`duplicates: last`",
                 name,
                 value=user,
@@ -233,7 +232,7 @@ def _refuse_duplicates(events: Events, repeated: np.ndarray, called: tuple[str, 
 
 
 def _core(events: Events, table: Interactions, report: BuildReport, name: str) -> Events:
-    """The largest part in which every user and item has enough rows."""
+    """The largest set of rows in which every user and item has enough rows."""
     if table.min_user <= 1 and table.min_item <= 1:
         return events
     stays = np.ones(len(events), bool)
@@ -244,13 +243,14 @@ def _core(events: Events, table: Interactions, report: BuildReport, name: str) -
         if still.sum() == stays.sum():
             break
         stays = still
-    why = f"rows of {name} outside the core of min_user {table.min_user} and min_item {table.min_item}"
+    why = f"rows of {name} of users and items with too few rows (min_user {table.min_user}, min_item {table.min_item})"
     return _where(events, stays, report, why)
 
 
 def as_sessions(events: Events, gap: int) -> Events:
-    """The same rows with sessions as users: a visitor's rows in time order, cut where the next is more than `gap`
-    seconds later. Sessions are called `visitor#1`, `visitor#2`, and numbered by first appearance in the file."""
+    """The same rows with sessions as users. A session is a visitor's rows in time order; a row more than `gap` seconds
+    after the one before begins a new session. Sessions are named `visitor#1`, `visitor#2`, in order of time; they are
+    numbered as nodes by first appearance in the file."""
     assert events.time is not None
     order = np.lexsort((events.time, events.user))
     user, time = events.user[order], events.time[order]

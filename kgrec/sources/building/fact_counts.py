@@ -1,4 +1,4 @@
-"""What a report says of one source's facts: how many, what was left out of them, and what may surprise."""
+"""What a report says about the facts of one source: how many there are, what was left out, and notes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kgrec.sources.rdf.facts import FactOptions, Facts
 from kgrec.sources.rdf.left_out import RDF_CLASS, UNUSED_CLASS
 
 BOTH_SPELLINGS = (
-    "predicates and classes of http://schema.org/ and https://schema.org/ are read as the same; entities are not"
+    "predicates and classes of http://schema.org/ and https://schema.org/ are treated as the same; entities are not"
 )
 
 
@@ -28,7 +28,7 @@ def count_facts(facts: Facts, options: FactOptions, report: BuildReport) -> None
 
 
 def unknown_predicates(options: FactOptions, facts: Facts) -> list[str]:
-    """The predicates that a recipe names and no fact has."""
+    """The predicates that are in the recipe but in no fact."""
     found = [*facts.edges, *facts.literals]
     named = [*(options.include or ()), *options.names, *options.labels, *options.literals, *options.inverse_of]
     named += options.inverse_of.values()
@@ -36,7 +36,7 @@ def unknown_predicates(options: FactOptions, facts: Facts) -> list[str]:
 
 
 def _unused_classes(facts: Facts, options: FactOptions) -> Iterator[tuple[str, str, int]]:
-    """Why, which and how many facts of classes neither choose a node type nor become edges."""
+    """The classes that are not used for node types or edges: why, which, and how many resources have them."""
     node_types = {options.term(iri) for iri in options.types}
     for iri, members in facts.types.items():
         if iri not in node_types and is_class_of_rdf(iri):
@@ -46,11 +46,14 @@ def _unused_classes(facts: Facts, options: FactOptions) -> Iterator[tuple[str, s
 
 
 def _notes(options: FactOptions, facts: Facts) -> Iterator[str]:
-    """What is allowed and may surprise."""
+    """Notes on what is allowed but may be a mistake."""
     if len({*options.schemes(), *facts.schemes}) > 1:
         yield BOTH_SPELLINGS
     for name in dict.fromkeys([*options.labels, *options.literals]):
         if options.term(name) in facts.edges and options.term(name) not in facts.literals:
-            yield f"predicate {name!r} has entities and no values, so that it makes edges and no label, feature or node"
+            yield (
+                f"predicate {name!r} has entities and no literal values; so it makes edges, and no labels, features or "
+                "nodes from values"
+            )
     if options.classes is not None and not facts.types:
-        yield "`classes` makes no node: nothing has a class"
+        yield "`classes` makes no nodes, because no resource has a class"

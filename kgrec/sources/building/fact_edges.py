@@ -1,4 +1,4 @@
-"""Facts, classes and values to edges between the nodes that they name. Each edge is there once, whatever states it."""
+"""Makes edges from facts, classes and values. Each edge is added once, even if several facts state it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kgrec.sources.rdf.left_out import SAME_EDGE
 from kgrec.sources.rdf.numbering import first_rows
 from kgrec.sources.rdf.schema_org import vocabulary_term
 
-#: Namespaces whose classes say how RDF is written, not what a thing is
+#: Namespaces of RDF itself: their classes do not describe what a resource is
 OF_RDF = (
     "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
     "http://www.w3.org/2000/01/rdf-schema#",
@@ -44,10 +44,10 @@ class EdgePlacer:
 
     def __init__(self, types: list[str], names: RelationNames, builder: GraphBuilder, report: BuildReport) -> None:
         self.types, self.names, self.builder, self.report = types, names, builder, report
-        self.relations: set[str] = set()  #: that were added
+        self.relations: set[str] = set()  #: the relations that were added
 
     def code(self, node_type: str) -> int:
-        """The position of a type among `types`, at the end where it is new."""
+        """The position of a type in `types`. A new type is added at the end."""
         if node_type not in self.types:
             self.types.append(node_type)
         return self.types.index(node_type)
@@ -61,7 +61,8 @@ class EdgePlacer:
         inverse_of: str | None = None,
         are_distinct: bool = False,
     ) -> None:
-        """Edges of a relation: an edge type for each pair of node types. are_distinct: whether no two are the same."""
+        """Add edges of a relation, with an edge type for each pair of node types. are_distinct: whether no two of these
+        edges are the same."""
         self.relations.add(relation)
         kind = head.type * len(self.types) + tail.type
         for code in pd.unique(kind):
@@ -73,7 +74,7 @@ class EdgePlacer:
             self.builder.add_edges(edge, columns)
 
     def _new_ones(self, edge: EdgeType, columns: EdgeColumns) -> EdgeColumns:
-        """Those edges that are not there yet."""
+        """The edges that the graph does not have yet."""
         there = self.builder.edges.get(edge)
         rows = np.stack([columns.source, columns.target], axis=1)
         before = rows[:0] if there is None else np.stack([there.source, there.target], axis=1)
@@ -83,7 +84,7 @@ class EdgePlacer:
 
 
 def add_facts(facts: Facts, places: Places, placer: EdgePlacer) -> None:
-    """The edges that facts state between the nodes that resources are."""
+    """Add the edges that facts state between nodes."""
     for predicate, (subject, object) in facts.edges.items():
         row, head = places.of(subject)
         further, tail = places.of(object[row])
@@ -98,27 +99,27 @@ def add_facts(facts: Facts, places: Places, placer: EdgePlacer) -> None:
 
 
 def is_class_of_rdf(iri: str) -> bool:
-    """Whether a class is one of RDF, RDFS or OWL themselves, such as owl:Thing: no node is made of it."""
+    """Whether a class belongs to RDF, RDFS or OWL themselves, such as owl:Thing. No node is made for it."""
     return iri.startswith(OF_RDF)
 
 
 def add_class_nodes(facts: Facts, classes: ClassNodes, options: FactOptions, entities: EntityNodes) -> None:
-    """A node for each class that a resource has, and for both ends of what is said between classes."""
+    """Add a node for each class of a resource, and for both classes of each subclass fact."""
     iris = [facts.spelled.get(iri, iri) for iri in facts.types if not is_class_of_rdf(iri)]
     ends = facts.edges.get(options.term(classes.subclass_of), ())
     further = facts.resources.take(pa.array(np.unique(np.concatenate(ends)) if ends else [], pa.int64())).to_pylist()
-    named = [iri for iri in (*iris, *further) if not iri.startswith("_")]  # a blank node is a description, no class
+    named = [iri for iri in (*iris, *further) if not iri.startswith("_")]  # blank nodes are not classes
     of_term = {vocabulary_term(iri): iri for iri in reversed(named)}
     entities.add_classes(list(reversed(of_term.values())), classes.to)
 
 
 def resources_with_classes(facts: Facts) -> list[np.ndarray]:
-    """The resources that are of a class of which a node is made, as positions."""
+    """The resources that have a class for which a node is made, as positions."""
     return [members for iri, members in facts.types.items() if not is_class_of_rdf(iri)]
 
 
 def add_classes(facts: Facts, classes: ClassNodes, places: Places, entities: EntityNodes, placer: EdgePlacer) -> None:
-    """An edge from each resource to each of its classes."""
+    """Add an edge from each resource to each of its classes."""
     iris = [iri for iri in facts.types if not is_class_of_rdf(iri)]
     if not iris:
         return

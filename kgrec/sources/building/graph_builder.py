@@ -1,4 +1,4 @@
-"""Nodes and edges while a graph is being built: ids are still added, columns wait for the last of them."""
+"""Nodes and edges while a graph is built. Ids may still be added; features are completed at the end."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class PartialFeature:
     values: pa.Array  #: [n], as `Feature.from_arrow` reads them
 
     def finished(self, count: int) -> Feature:
-        """The column of all `count` nodes, missing where it has no value."""
+        """The feature of all `count` nodes; it is missing for nodes without a value."""
         row = np.full(count, -1)
         row[self.number] = np.arange(len(self.number))
         return Feature.from_arrow(self.values.take(pa.array(row, mask=row < 0)), self.kind)
@@ -53,27 +53,27 @@ class NodeBuilder:
         return len(self.ids)
 
     def find(self, ids: pa.Array) -> np.ndarray:
-        """int64 [n]: the number of each id, -1 for one that is not there."""
+        """int64 [n]: the number of each id, -1 for an unknown id."""
         found = pc.fill_null(pc.index_in(ids, value_set=self.ids), -1)
         return np.array(found.to_numpy(zero_copy_only=False), np.int64)
 
     def add(self, ids: pa.Array) -> np.ndarray:
-        """int64 [n]: the number of each id; those that are new take the next numbers."""
+        """int64 [n]: the number of each id. New ids are added and take the next numbers."""
         new = pc.unique(ids.filter(pa.array(self.find(ids) < 0)))
         if len(new):
             self.ids = pa.concat_arrays([self.ids, new.cast(pa.string())])
         return self.find(ids)
 
     def add_coded(self, codes: np.ndarray, ids: pa.Array) -> np.ndarray:
-        """int64 [n]: the number of each row's id, which is `ids[codes]`; new ones in the order in which rows name them,
-        and an id that no row names is not added."""
+        """int64 [n]: the number of each row's id, `ids[codes]`. New ids are added in the order of the rows; an id
+        without a row is not added."""
         used = np.asarray(pd.unique(codes), np.int64)
         number = np.empty(len(ids), np.int64)
         number[used] = self.add(ids.take(pa.array(used)))
         return number[codes]
 
     def add_labels(self, number: np.ndarray, labels: pa.Array) -> int:
-        """Labels of some nodes; of several for one node the first stays. Returns how many others were not taken."""
+        """Add labels of some nodes. Each node keeps its first label. Returns how many other labels were not used."""
         if self._labels is None or len(self._labels) < len(self):
             before = np.empty(0, object) if self._labels is None else self._labels
             self._labels = np.concatenate([before, np.full(len(self) - len(before), None, object)])
@@ -85,14 +85,14 @@ class NodeBuilder:
         return int((self._labels[number[rows]] != texts[rows]).sum())
 
     def add_feature(self, name: str, feature: PartialFeature, source: str) -> None:
-        """A column. Raises KgrecError where the type has one of that name."""
+        """Add a feature. Raises KgrecError where the node type already has one with this name."""
         if name in self.features:
-            what = f"feature {name!r} from {source} is there already; give it another name in the recipe"
+            what = f"feature {name!r} from {source} exists already; give it another name in the recipe"
             raise KgrecError(what, column=name, value=name, kind="duplicate")
         self.features[name] = feature
 
     def finished(self) -> NodePart:
-        """The nodes as they stand now."""
+        """The nodes added so far."""
         features = {name: feature.finished(len(self)) for name, feature in self.features.items()}
         return NodePart(Vocabulary(self.ids, self._all_labels()), features, self.label)
 
@@ -120,40 +120,40 @@ class EdgeColumns:
     features: Mapping[str, tuple[FeatureKind, pa.Array]] = field(default_factory=dict)  #: each [E]
     label: str = ""
     inverse_of: str | None = None
-    part: np.ndarray | None = None  #: int8 [E], 0 train, 1 valid, 2 test, where the files say so
+    part: np.ndarray | None = None  #: int8 [E], 0 train, 1 valid, 2 test, where files are given by `parts`
 
     def at(self, mask: np.ndarray) -> EdgeColumns:
-        """Those where a mask, bool [E], is true."""
+        """The edges where a mask, bool [E], is true."""
         numbers = {name: getattr(self, name) for name in ("source", "target", "time", "weight", "part")}
         taken = {name: values[mask] for name, values in numbers.items() if values is not None}
         kept = pa.array(mask)
         return replace(self, **taken, features={n: (kind, v.filter(kept)) for n, (kind, v) in self.features.items()})
 
     def finished(self) -> EdgePart:
-        """The edges as `assemble` takes them."""
+        """The edges in the form that `assemble` needs."""
         features = {name: Feature.from_arrow(values, kind) for name, (kind, values) in self.features.items()}
         return EdgePart(self.source, self.target, self.time, self.weight, features, self.label, self.inverse_of)
 
 
 class GraphBuilder:
-    """All nodes and edges so far, in the order in which types were first named."""
+    """All nodes and edges so far, in the order in which their types first appeared."""
 
     def __init__(self) -> None:
         self.nodes: dict[str, NodeBuilder] = {}
         self.edges: dict[EdgeType, EdgeColumns] = {}
 
     def nodes_of(self, node_type: str, label: str = "") -> NodeBuilder:
-        """The nodes of a type, which may be new."""
+        """The nodes of a type. A new type is added."""
         return self.nodes.setdefault(node_type, NodeBuilder(label))
 
     def add_edges(self, edge: EdgeType, columns: EdgeColumns) -> None:
-        """Edges of a type; where it has some already, these come after them. Raises KgrecError where they differ in
-        what is known of each edge."""
+        """Add edges of a type, after those that it has already. Raises KgrecError where only some of them have times,
+        weights, parts or features."""
         self.edges[edge] = _joined(edge, self.edges[edge], columns) if edge in self.edges else columns
 
     def add_new_edges(self, edge: EdgeType, columns: EdgeColumns) -> int:
-        """Edges of a type, less those that repeat another, there or among them, in all that is known of them. Returns
-        how many those are. Raises KgrecError as `add_edges`."""
+        """Add edges of a type, without those that equal an earlier edge in every column. Returns how many were left
+        out. Raises KgrecError as `add_edges` does."""
         before = len(self.edges[edge].source) if edge in self.edges else 0
         self.add_edges(edge, columns)
         kept = first_rows(_numbers_of(self.edges[edge]))
@@ -165,14 +165,14 @@ class GraphBuilder:
 
 
 def _numbers_of(edges: EdgeColumns) -> np.ndarray:
-    """int64 [E, k]: rows that are equal where all that is known of two edges is."""
+    """int64 [E, k]: two rows are equal where two edges are equal in every column."""
     weight = None if edges.weight is None else (edges.weight + np.float32(0)).view(np.int32)  # -0.0 is 0.0
     numbers = [one for one in (edges.source, edges.target, edges.time, weight, edges.part) if one is not None]
     return np.stack([*numbers, *(_codes(values) for _, values in edges.features.values())], axis=1).astype(np.int64)
 
 
 def _codes(values: pa.Array) -> np.ndarray:
-    """int64 [n]: equal where two values are."""
+    """int64 [n]: two codes are equal where the values are equal."""
     if pa.types.is_nested(values.type):
         return np.asarray(pd.factorize(pd.Series(values.to_pylist(), dtype=object).map(repr))[0], np.int64)
     return np.asarray(pd.factorize(values.to_numpy(zero_copy_only=False))[0], np.int64)
@@ -181,10 +181,16 @@ def _codes(values: pa.Array) -> np.ndarray:
 def _joined(edge: EdgeType, first: EdgeColumns, second: EdgeColumns) -> EdgeColumns:
     for what in ("time", "weight", "part"):
         if (getattr(first, what) is None) != (getattr(second, what) is None):
-            message = f"relation {edge[1]!r} has a {what} in one file and none in another; give both or neither"
+            message = (
+                f"relation {edge[1]!r} has a {what} in one file but not in another; name the column for both, or for "
+                "neither"
+            )
             raise KgrecError(message, column=what, value=edge[1], kind="missing column")
     if first.features.keys() != second.features.keys():
-        message = f"relation {edge[1]!r} has features {list(first.features)} and {list(second.features)}"
+        message = (
+            f"relation {edge[1]!r} has the features {list(first.features)} in one file, and {list(second.features)} in "
+            "another; use the same features for both"
+        )
         raise KgrecError(message, value=edge[1], kind="missing column")
 
     def all_of(what: str) -> np.ndarray | None:

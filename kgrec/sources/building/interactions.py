@@ -1,4 +1,4 @@
-"""Rows of interactions to numbered edges."""
+"""Makes edges from the rows of interactions."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from kgrec.sources.recipe.interaction_part import Interactions
 
 
 def place_events(events: Events, table: Interactions, target_type: EdgeType, builder: GraphBuilder) -> None:
-    """The rows as edges, in file order, and the nodes that they name after those that are there.
+    """Add the rows as edges, in file order, and new nodes for the ids that are new.
 
-    target_type: the edges that `click` is of. Raises KgrecError where another table of the same relation has other
-    columns.
+    target_type: the edge type of the target relation, for `click`. Raises KgrecError where another table of the same
+    relation has other columns.
     """
     source = builder.nodes_of(table.between[0]).add_coded(events.user, events.user_ids)
     target = builder.nodes_of(table.between[1]).add_coded(events.item, events.item_ids)
@@ -42,7 +42,7 @@ def place_events(events: Events, table: Interactions, target_type: EdgeType, bui
 
 
 def _click(events: Events, table: Interactions) -> np.ndarray | None:
-    """Which rows are clicks by themselves, float32 [E]; None where a behaviour says it, or nothing."""
+    """Which rows are clicks by their own columns, float32 [E]; None: there are no clicks, or another behaviour says."""
     if table.click is None or table.click.weight is None:
         return events.click
     assert events.weight is not None
@@ -50,7 +50,7 @@ def _click(events: Events, table: Interactions) -> np.ndarray | None:
 
 
 def mark_clicks(target: EdgeType, behaviour: str, builder: GraphBuilder) -> None:
-    """Which target edges are clicks: those of a pair that has an edge of another behaviour too."""
+    """Mark target edges as clicks where their user and item also have an edge of another behaviour."""
     edges, others = builder.edges[target], builder.edges[target[0], behaviour, target[2]]
     width = len(builder.nodes_of(target[2]))
     clicked = np.isin(edges.source * width + edges.target, others.source * width + others.target)

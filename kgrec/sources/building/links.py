@@ -1,4 +1,4 @@
-"""Entities onto nodes: a linked item is the entity's node, other resources become nodes of their own."""
+"""Finds the node of each entity: a linked item is the entity's node, other resources become new nodes."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from kgrec.sources.tables.table_columns import read_table
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """Which nodes each resource is: resource r is the nodes at `ptr[r]` to `ptr[r + 1]`. Most are one, some none."""
+    """The nodes of each resource: resource r has the nodes at `ptr[r]` to `ptr[r + 1]`. Most have one, some none."""
 
     ptr: np.ndarray  #: int64 [resources + 1]
-    type: np.ndarray  #: int64 [ptr[-1]], position among the node types
+    type: np.ndarray  #: int64 [ptr[-1]], position in the list of node types
     number: np.ndarray  #: int64 [ptr[-1]], local number
 
     def of(self, resource: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """int64 [n], [n]: for each node that one of these resources is, the position of the resource in the argument
-        and the position of the node here."""
+        """int64 [n], [n]: for each node of these resources, the position of the resource in the argument, and the
+        position of the node here."""
         count = self.ptr[resource + 1] - self.ptr[resource]
         row = np.repeat(np.arange(len(resource)), count)
         within = np.arange(len(row)) - np.repeat(count.cumsum() - count, count)
@@ -40,18 +40,18 @@ class Places:
 
     @cached_property
     def are_distinct(self) -> bool:
-        """Whether no node is several resources."""
+        """Whether each node belongs to only one resource."""
         return bool(first_rows(np.stack([self.type, self.number], axis=1)).all())
 
     def have(self, resource: np.ndarray) -> np.ndarray:
-        """bool [n]: whether each of these resources is a node."""
+        """bool [n]: whether each of these resources has a node."""
         found: np.ndarray = self.ptr[resource + 1] > self.ptr[resource]
         return found
 
 
 @dataclass(frozen=True, eq=False)
 class OwnIds:
-    """The ids that the user has for entities of one node type, as the link says them."""
+    """The user's own ids for the entities of one node type, from `links`."""
 
     entities: pa.Array  #: strings [n]
     ids: pa.Array  #: strings [n]
@@ -70,7 +70,7 @@ class OwnIds:
 
 
 class EntityNodes:
-    """The entities that are nodes: linked ones, and those that facts have named so far."""
+    """The entities that are nodes: linked ones, and those from the facts so far."""
 
     def __init__(self, builder: GraphBuilder) -> None:
         self._builder = builder
@@ -79,9 +79,11 @@ class EntityNodes:
         self._type: list[np.ndarray] = []
         self._number: list[np.ndarray] = []
         self._own_ids: dict[str, OwnIds] = {}
-        self._typed: list[tuple[pa.Array, dict[str, np.ndarray]]] = []  # resources, node type -> which are of it
+        self._typed: list[tuple[pa.Array, dict[str, np.ndarray]]] = []  # resources, node type -> their positions
         self._graph_only: dict[str, GraphOnly] = {}
-        self._unused: dict[str, tuple[str, pa.Array]] = {}  # by node type, a table of links and its ids of no node
+        self._unused: dict[
+            str, tuple[str, pa.Array]
+        ] = {}  # by node type: a table of links, and its ids that are not nodes
         self.linked: dict[str, tuple[np.ndarray, pa.Array, bool]] = {}  #: numbers, entities, whether by a template
 
     def types(self) -> list[str]:
@@ -89,7 +91,7 @@ class EntityNodes:
         return list(self._types)
 
     def link(self, node_type: str, link: Link, folder: Path, bad_rows: BadRows) -> None:
-        """Say which entities the nodes of a type are, by a template or a table."""
+        """Link the nodes of a type to entities, by a template or a table."""
         nodes, none = self._builder.nodes_of(node_type), pa.array([], pa.string())
         if link.template is not None:
             before, _, after = link.template.partition("{id}")
@@ -108,7 +110,7 @@ class EntityNodes:
         self._add(node_type, number, entities)
 
     def link_by_values(self, node_type: str, entities: pa.Array, values: pa.Array) -> None:
-        """Say which entities the nodes of a type are, by the ids that facts say of them. entities, values: strings."""
+        """Link the nodes of a type to entities, by ids in the facts. entities, values: strings."""
         number = self._builder.nodes_of(node_type).find(values)
         known = number >= 0
         self._own_ids[node_type] = OwnIds(entities, values)
@@ -123,14 +125,15 @@ class EntityNodes:
         self._number.append(np.asarray(number, np.int64))
 
     def name_types(self, facts: Facts, options: FactOptions) -> None:
-        """Take note of the node types that a source says for its resources: they hold in the other sources too."""
+        """Remember the node types that a source states for its resources. They count in the other sources too."""
         found = types_of(facts, options)
         names = [*dict.fromkeys(options.types.values())]
         of_type = {name: np.flatnonzero(found == code) for code, name in enumerate(names)}
         self._typed.append((facts.resources, {name: which for name, which in of_type.items() if len(which)}))
 
     def add_classes(self, classes: Sequence[str], node_type: str, label: str = "") -> None:
-        """Make nodes of classes (distinct), those that are none yet. Of schema.org both spellings are the same node."""
+        """Add nodes for the classes (distinct) that have none yet. Both spellings of a schema.org class are one
+        node."""
         forms = [(place, form) for place, iri in enumerate(classes) for form in (iri, *_others(iri))]
         owner, iris = (
             np.array([place for place, _ in forms], np.int64),
@@ -146,8 +149,8 @@ class EntityNodes:
         self._add(node_type, number[owner[is_new[owner]]], iris.filter(pa.array(is_new[owner])))
 
     def place(self, facts: Facts, options: FactOptions, wanted: Iterable[np.ndarray]) -> Places:
-        """The nodes of all resources. Those that are none yet and stand in an edge, are `wanted`, or are of a class
-        that the recipe names, become nodes."""
+        """The nodes of all resources. Resources without a node get one if they are in an edge, are `wanted`, or have a
+        class that is in the recipe's `types`."""
         known = self.find(facts.resources)
         resource_type = types_of(facts, options)
         chosen = resource_type >= 0
@@ -168,7 +171,8 @@ class EntityNodes:
     def _take_types_of_others(
         self, resources: pa.Array, new: np.ndarray, untyped: np.ndarray, of_type: np.ndarray, names: list[str]
     ) -> None:
-        """Fill in the types that other sources say, at the positions `untyped` of `new`; their names may be added."""
+        """Fill in the types that other sources state, at the positions `untyped` of `new`. New types are added to
+        `names`."""
         for others, types in self._typed:
             if others is resources or not len(untyped):
                 continue
@@ -183,7 +187,7 @@ class EntityNodes:
                     untyped = untyped[~is_of]
 
     def _add_new(self, node_type: str, label: str, entities: pa.Array) -> None:
-        """Entities that no table knows become nodes, by the user's own ids where these are known."""
+        """Add nodes for entities that are in no table, with the user's own ids where these are known."""
         own = self._own_ids.get(node_type)
         own_ids = pa.nulls(len(entities), pa.string()) if own is None else own.of(entities)
         ids = pc.coalesce(own_ids, entities)
@@ -201,17 +205,17 @@ class EntityNodes:
         )
 
     def count_unused(self, report: BuildReport) -> None:
-        """Links from ids that are no node, now that facts have added theirs."""
+        """Count the links from ids that are not nodes, after facts have added theirs."""
         for node_type, (file, ids) in self._unused.items():
             unused = int((self._builder.nodes_of(node_type).find(ids) < 0).sum())
-            report.drop(f"links of {file} from {node_type} ids that the graph has not", unused)
+            report.drop(f"links of {file} from {node_type} ids that are not in the graph", unused)
 
     def graph_only(self, node_types: Iterable[str]) -> dict[str, GraphOnly]:
-        """By node type, among these, the nodes that only the knowledge graph has."""
+        """For each of these node types, the nodes that are only in the knowledge graph."""
         return {name: self._graph_only[name] for name in node_types if name in self._graph_only}
 
     def find(self, resources: pa.Array) -> Places:
-        """The nodes that these resources (distinct strings) are so far."""
+        """The nodes so far of these resources (distinct strings)."""
         entities = pa.chunked_array(self._entities, pa.string()).combine_chunks()
         found = pc.fill_null(pc.index_in(entities, value_set=resources.cast(pa.string())), -1)
         resource = found.to_numpy(zero_copy_only=False).astype(np.int64)
@@ -222,7 +226,7 @@ class EntityNodes:
 
 
 def ids_of(facts: Facts, predicate: str) -> tuple[pa.Array, pa.Array]:
-    """Entities and the ids that a predicate says of them, strings [n], [n]: its values, or the IRIs that it names."""
+    """Entities and their ids by a predicate, strings [n], [n]. The ids are its values, or the IRIs of its objects."""
     resources = facts.resources.cast(pa.string())
     entities, values = pa.array([], pa.string()), pa.array([], pa.string())
     if predicate in facts.edges:
@@ -235,7 +239,7 @@ def ids_of(facts: Facts, predicate: str) -> tuple[pa.Array, pa.Array]:
 
 
 def _distinct(number: np.ndarray, entities: pa.Array) -> tuple[np.ndarray, pa.Array]:
-    """Nodes and the entities that they are, each pair once."""
+    """Nodes and their entities, each pair once."""
     is_new = first_rows(np.stack([number, entities.dictionary_encode().indices.to_numpy()], axis=1))
     return number[is_new], entities.filter(pa.array(is_new))
 
@@ -246,7 +250,7 @@ def _others(iri: str) -> list[str]:
 
 
 def types_of(facts: Facts, options: FactOptions) -> np.ndarray:
-    """int64 [resources]: the position of each one's type among the recipe's, the first that fits; -1: none."""
+    """int64 [resources]: the position of each resource's type in the recipe's list, the first that fits; -1: none."""
     names = [*dict.fromkeys(options.types.values())]
     found = np.full(len(facts.resources), -1, np.int64)
     for iri, name in reversed(list(options.types.items())):
@@ -259,7 +263,8 @@ def types_of(facts: Facts, options: FactOptions) -> np.ndarray:
 def coverage(
     entities: EntityNodes, named: Iterable[pa.Array], builder: GraphBuilder, facts_of: set[str]
 ) -> dict[str, LinkCoverage]:
-    """How far the linked node types are known. named: the resources of each source; facts_of: relations of facts."""
+    """How many nodes of each linked type are linked and have facts. named: the resources of each source. facts_of: the
+    relations that come from facts."""
     resources = pa.chunked_array(list(named), pa.string()).combine_chunks()
     result = {}
     for node_type, (number, entity, by_template) in entities.linked.items():

@@ -1,4 +1,4 @@
-"""Literal values of facts to labels and features of the nodes they are about, and to nodes of their own."""
+"""Makes labels, features and new nodes from the literal values of facts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from kgrec.sources.rdf.numbering import first_rows
 
 
 def values_that_are_nodes(facts: Facts, options: FactOptions) -> dict[str, Literals]:
-    """By predicate, the values that become nodes of their own."""
+    """By predicate, the values that become nodes."""
     found = {}
     for name, wanted in options.literals.items():
         literals = facts.literals.get(options.term(name))
@@ -34,7 +34,7 @@ def values_that_are_nodes(facts: Facts, options: FactOptions) -> dict[str, Liter
 def add_labels(
     facts: Facts, options: FactOptions, places: Places, types: list[str], builder: GraphBuilder, report: BuildReport
 ) -> None:
-    """The labels that literals give. What is no label, and no feature either, is counted."""
+    """Add labels from literals. Values that are used neither as labels nor as features are counted."""
     features = {options.term(name) for name in options.literals}
     for predicate in map(options.term, options.labels):
         literals = facts.literals.get(predicate)
@@ -50,7 +50,7 @@ def add_labels(
 def add_value_nodes(
     facts: Facts, options: FactOptions, places: Places, placer: EdgePlacer, builder: GraphBuilder, report: BuildReport
 ) -> None:
-    """A node for each distinct value, and an edge to it from each node that has it."""
+    """Add a node for each distinct value, and an edge to it from each node that has it."""
     for name, wanted in options.literals.items():
         predicate = options.term(name)
         if wanted.to is None or predicate not in facts.literals:
@@ -69,7 +69,7 @@ def add_value_nodes(
 
 @dataclass
 class _Column:
-    """A feature of one node type so far. Its rows wait for those of other sources."""
+    """A feature of one node type, collected from all sources."""
 
     predicate: str
     kind: FeatureKind
@@ -79,13 +79,13 @@ class _Column:
 
 
 class LiteralColumns:
-    """Features from literals; several sources may state values of one."""
+    """Features from literals. The values of a feature may come from several sources."""
 
     def __init__(self) -> None:
         self._columns: dict[tuple[str, str], _Column] = {}  # by node type and name
 
     def add(self, facts: Facts, options: FactOptions, places: Places, types: list[str], report: BuildReport) -> None:
-        """The values of one source. Raises KgrecError where two predicates are one feature."""
+        """Add the values of one source. Raises KgrecError where two predicates have the same feature name."""
         for name, wanted in options.literals.items():
             predicate = options.term(name)
             if wanted.to is None and predicate in facts.literals:
@@ -108,13 +108,13 @@ class LiteralColumns:
         name = wanted.feature or clean_name(predicate)
         column = self._columns.setdefault((node_type, name), _Column(predicate, wanted.kind, options))
         if (column.predicate, column.kind) != (predicate, wanted.kind):
-            what = f"feature {name!r} from {predicate} is there already; give it another name in the recipe"
+            what = f"feature {name!r} from {predicate} exists already; give it another name in the recipe"
             raise KgrecError(what, column=name, value=name, kind="duplicate")
         column.number.append(number)
         column.values.append(values)
 
     def place(self, builder: GraphBuilder, report: BuildReport) -> None:
-        """All columns onto the nodes. Raises KgrecError where a table has a feature of the same name."""
+        """Add all features to the nodes. Raises KgrecError where a table has a feature with the same name."""
         for (node_type, name), column in self._columns.items():
             number, values = np.concatenate(column.number), pa.concat_arrays(column.values)
             feature, further = _feature(column.kind, number, values)
@@ -138,7 +138,7 @@ def _by_type(literals: Literals, places: Places, types: list[str]) -> list[tuple
 def _of_nodes(
     literals: Literals, places: Places, predicate: str, options: FactOptions, report: BuildReport
 ) -> Literals:
-    """The values about nodes; others are counted."""
+    """The values of resources that are nodes. The others are counted."""
     are_nodes = places.have(literals.subject)
     report.leave_out(NO_NODE, predicate, int((~are_nodes).sum()), options)
     return literals.where(are_nodes)
@@ -165,7 +165,7 @@ def _numbers_only(literals: Literals, predicate: str, options: FactOptions, repo
 
 
 def _feature(kind: FeatureKind, number: np.ndarray, values: pa.Array) -> tuple[PartialFeature, int]:
-    """One value a node, the first, and how many more there are; all of them, each once, for a multi feature."""
+    """The first value of each node, and how many more values there are. A multi feature has all values, each once."""
     new = first_rows(np.stack([number, values.dictionary_encode().indices.to_numpy()], axis=1))
     number, values = number[new], values.filter(pa.array(new))
     if kind == "multi":

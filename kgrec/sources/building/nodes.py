@@ -1,4 +1,4 @@
-"""Node tables to ids, labels, features and attribute edges."""
+"""Reads node tables: ids, labels, features and attribute edges."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from kgrec.sources.tables.values import (
 
 @dataclass(frozen=True, eq=False)
 class NodeRows:
-    """What a node table says, before its nodes have numbers."""
+    """The rows of a node table, before its nodes have numbers."""
 
     node_type: str
     table: NodeTable
@@ -45,8 +45,8 @@ class NodeRows:
 
 
 def read_node_table(node_type: str, table: NodeTable, recipe: Recipe, folder: Path, bad_rows: BadRows) -> NodeRows:
-    """The rows of a node table. Raises BadData as `read_table` does, where an id stands in several files, and where so
-    many rows repeat an id that they are edges."""
+    """The rows of a node table. Raises BadData as `read_table` does, where an id is in several files, and where so many
+    rows repeat an id that the table is an edge list."""
     advice = EdgeListAdvice(node_type, table, recipe)
     label = None if table.label is None else Texts(table.label)
     id_column = Ids(table.id, is_unique=True, refuse_many=advice.refuse)
@@ -73,7 +73,9 @@ def read_node_table(node_type: str, table: NodeTable, recipe: Recipe, folder: Pa
 def _labels(values: pa.Array, column: str, table: NodeTable) -> pa.Array:
     """The labels. Raises BadData where they are lists."""
     if pa.types.is_nested(values.type):
-        what = f"labels are texts, and column {column!r} has lists ({values.type}); name another as `label`"
+        what = (
+            f"column {column!r} has lists ({values.type}), but a label is a single text; choose another `label` column"
+        )
         raise BadData(what, file=table.file[0], column=column, kind="bad column")
     return values
 
@@ -85,7 +87,7 @@ def _targets(table: NodeTable, relation: str, column: pa.Array) -> pa.ListArray:
     if edge.path is not None and len(found):
         steps = pc.max(pc.count_substring(pc.list_flatten(found), edge.path.strip() or edge.path)).as_py() or 0
         if steps >= DEEPEST:
-            what = f"{where.message}: a path has {steps + 1:,} steps, and at most {DEEPEST} are read; mend the row"
+            what = f"{where.message}: a path has {steps + 1:,} steps; the limit is {DEEPEST} steps; fix the row"
             raise BadData(where._replace(message=what, kind="too large"))
     return found
 
@@ -121,7 +123,7 @@ def _require_distinct(ids: pa.Array, table: NodeTable, folder: Path, advice: Edg
     twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist()
     if twice:
         advice.refuse(readers(table, table.file, folder), len(ids) - len(counts), len(ids))
-        what = f"ids stand in several files: {some(twice)}; a node has one row"
+        what = f"some ids are in more than one file: {some(twice)}; a node must have only one row"
         raise BadData(what, file=", ".join(table.file), column=table.id, value=twice[0], kind="duplicate")
 
 
@@ -132,17 +134,17 @@ def place_node_rows(
     known_ids: Callable[[str], KnownIds | None],
     bad_rows: TableRows,
 ) -> None:
-    """Labels, features and attribute edges of the nodes that are there; rows about others are counted as left out.
-    known_ids: of a node type, those that attributes may name; None: any.
+    """Add the labels, features and attribute edges of the nodes in the graph. Rows about other nodes are counted as
+    left out. known_ids: the ids that are allowed for a node type; None: any.
 
-    Raises KgrecError where the type has a feature of the same name already, and BadData for attributes that may not be
-    named, where bad rows are errors.
+    Raises KgrecError where the type already has a feature with the same name, and BadData for attributes that are not
+    allowed, where bad rows are errors.
     """
     nodes = builder.nodes_of(rows.node_type)
     number = nodes.find(rows.ids)
     known = number >= 0
     kept = pa.array(known)
-    report.drop(f"rows of {rows.table.file[0]} about {rows.node_type} ids that nothing else lists", (~known).sum())
+    report.drop(f"rows of {rows.table.file[0]} about {rows.node_type} ids that are not in the graph", (~known).sum())
     if rows.label is not None:
         nodes.add_labels(number[known], rows.label.filter(kept))
     for name, (kind, values) in rows.features.items():
@@ -162,7 +164,7 @@ def place_node_rows(
 def _known_targets(
     targets: pa.ListArray, known: KnownIds | None, column: str, rows: NodeRows, bad_rows: TableRows
 ) -> pa.ListArray:
-    """The lists without ids that may not be named, which go to `bad_rows`."""
+    """The lists without ids that are not allowed. Those go to `bad_rows`."""
     if known is None or not len(targets):
         return targets
     values = pc.list_flatten(targets)
@@ -188,15 +190,15 @@ def _place_edges(
     builder: GraphBuilder,
     report: BuildReport,
 ) -> None:
-    """An edge from each node to each of its values; a value that stands twice in a field, or in an edge list or another
-    table too, is one."""
+    """Add an edge from each node to each of its values. A value that is repeated in a field, in another table or in an
+    edge list makes one edge."""
     edge = rows.table.edges[relation]
     heads = source[pc.list_parent_indices(targets).to_numpy()]
     tails = _add_targets(edge, pc.list_flatten(targets), builder)
     columns = EdgeColumns(heads, tails, label=edge.column or relation)
     repeated = builder.add_new_edges((rows.node_type, relation, edge.to), columns)
     where = f"column {edge.column or relation!r} of {rows.table.file[0]}"
-    report.drop(f"values in {where} that repeat another of their {rows.node_type}", repeated)
+    report.drop(f"repeated values of the same {rows.node_type} in {where}", repeated)
 
 
 def _add_targets(edge: AttributeEdge, ids: pa.Array, builder: GraphBuilder) -> np.ndarray:

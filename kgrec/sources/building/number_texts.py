@@ -1,4 +1,4 @@
-"""Numbers from the texts of literals, by one rule."""
+"""Reads numbers from the texts of literals."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from kgrec.sources.tables.number_column import GREATEST, NUMBER, SPACE
 
 
 def numbers_of(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """float64 [n]: the number that each text is, NaN where it is none; bool [n]: where it is one that float32 cannot
-    hold, which is NaN too. `NaN`, `INF`, `1,000` and `0x1F` are none.
+    """float64 [n]: the number in each text, NaN where it is not a number; bool [n]: where the number is too large for
+    float32, which gives NaN too. `NaN`, `INF`, `1,000` and `0x1F` are not numbers here.
 
     >>> numbers_of(pa.array([" 1.50 ", "INF", "1e39", "+7"]))[0].tolist()
     [1.5, nan, nan, 7.0]

@@ -1,4 +1,4 @@
-"""A recipe and its files to one graph."""
+"""Builds one graph from a recipe and its files."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ def build(
 ) -> tuple[Graph, BuildReport]:
     """The graph of a recipe's files, and what was found, added and left out.
 
-    data: the folder of the files; else the recipe's own. rdf: rdflib graphs in memory, whose facts follow those of the
-    recipe's files, and what their predicates and classes mean (a recipe's `rdf` part has the same options).
+    data: the folder of the files; default: the recipe's own `data`. rdf: rdflib graphs in memory, each with options for
+    its predicates and classes (the same options as in a recipe's `rdf`). Their facts come after those of the recipe's
+    files.
 
     Nodes are numbered in the order of their tables, then by first appearance in the interactions, then in attributes
     and facts. Raises KgrecError where the recipe is wrong, BadData with a fault for each problem where files are
@@ -58,8 +59,8 @@ def build(
 def build_to(
     recipe: Path | str | Recipe, data: Path | str | None, out: Path | str, overwrite: bool = False
 ) -> BuildReport:
-    """Build a graph and save it as the folder `out`, whole or not at all. Raises KgrecError and BadData as `build`,
-    and where `out` exists and `overwrite` is false."""
+    """Build a graph and save it as the folder `out`. If anything fails, nothing is written. Raises KgrecError and
+    BadData as `build` does, and where `out` exists and `overwrite` is false."""
     start = time.perf_counter()
     file = None if isinstance(recipe, Recipe) else recipe
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)

@@ -1,4 +1,4 @@
-"""Published splits and candidate lists, matched to the target relation's edges."""
+"""Published splits and candidate lists, matched with the edges of the target relation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from kgrec.sources.tables.text_streams import text_lines
 
 
 class PublishedNumbers:
-    """From the users and items of published files to node numbers, by id or by order of first appearance."""
+    """Node numbers of the users and items in published files, by id or by order of first appearance."""
 
     def __init__(self, edge: EdgeType, builder: GraphBuilder) -> None:
         edges = builder.edges[edge]
@@ -49,7 +49,7 @@ class PublishedNumbers:
 def published_split(
     name: str, recipe: Recipe, folder: Path, bad_rows: BadRows, builder: GraphBuilder, report: BuildReport
 ) -> np.ndarray:
-    """int8 [target edges]: 0 train, 1 valid, 2 test. Raises BadData where files and edges disagree."""
+    """int8 [target edges]: 0 train, 1 valid, 2 test. Raises BadData where the files do not match the edges."""
     edge = recipe.target_type
     matched = _MatchedSplit(name, recipe.splits[name], recipe.target_interactions, edge, builder)
     return matched.parts(folder, bad_rows, report)
@@ -86,13 +86,13 @@ class _MatchedSplit:
                 rows = self._rows(files, folder, bad_rows, report)
                 clash = rows[(part[rows] >= 0) & (part[rows] != code)]
                 if len(clash):
-                    raise self._wrong(f"{len(clash)} pairs stand in two parts; mend the files", files, "duplicate")
+                    raise self._wrong(f"{len(clash)} pairs are in two parts; fix the files", files, "duplicate")
                 part[rows] = code
         return self._with_rest(part)[self.pairs.get_indexer(pd.Index(self.edges))]
 
     def _rows(self, files: list[str], folder: Path, bad_rows: BadRows, report: BuildReport) -> np.ndarray:
-        """The positions in `pairs` of the pairs in files. Raises BadData for pairs without an edge, unless the recipe's
-        filters may have left it out."""
+        """The positions in `pairs` of the pairs in files. Raises BadData for pairs without an edge, unless the recipe
+        has filters that may have left the edge out."""
         columns = [Ids(self.split.user or self.interactions.user), Ids(self.split.item or self.interactions.item)]
         read = read_table(self.format, files, columns, folder, bad_rows)
         ids = [read[column].dictionary_decode() for column in columns]
@@ -101,12 +101,12 @@ class _MatchedSplit:
         absent = found < 0
         if absent.any() and not self.interactions.has_filter:
             shown = [f"{u} {i}" for u, i in zip(*(i.filter(pa.array(absent))[:5].to_pylist() for i in ids))]
-            what = f"{int(absent.sum())} pairs of {', '.join(files)} are no edges of the graph, such as {some(shown)}"
-            advice = "the files are of another version of the data, or `ids` should be said"
+            what = f"{int(absent.sum())} pairs of {', '.join(files)} are not edges of the graph, such as {some(shown)}"
+            advice = "the files may belong to another version of the data, or need `ids: first_appearance`"
             if self.split.ids != "ids":
-                advice = "the files are of another version of the data, or `ids` is wrong"
+                advice = "the files may belong to another version of the data, or `ids` is wrong"
             raise self._wrong(f"{what}; {advice}", files, "dangling id", shown[0])
-        report.drop(f"pairs of {', '.join(files)} whose edges the recipe's filters leave out", absent.sum())
+        report.drop(f"pairs of {', '.join(files)} without an edge, because of the recipe's filters", absent.sum())
         return found[~absent]
 
     def _with_rest(self, part: np.ndarray) -> np.ndarray:
@@ -114,7 +114,10 @@ class _MatchedSplit:
         unlisted = part < 0
         if rest is None and unlisted.any():
             files = [*self.split.train, *self.split.valid, *self.split.test]
-            raise self._wrong(f"{int(unlisted.sum())} pairs of the graph are in no file; say `rest: train`", files)
+            what = (
+                f"{int(unlisted.sum())} pairs of the graph are in none of its files; set `rest: train` to train on them"
+            )
+            raise self._wrong(what, files)
         return np.where(unlisted, PART_CODE[rest], part).astype(np.int8) if rest else part
 
     def _wrong(self, what: str, files: list[str], kind: str = "bad split", value: str | None = None) -> BadData:
@@ -128,7 +131,7 @@ LINE = re.compile(rb"\(([^,\t]+),([^,\t]+)\)(?:\t(.*))?")
 def published_candidates(
     published: PublishedCandidates, target: EdgeType, folder: Path, builder: GraphBuilder
 ) -> Candidates:
-    """The items to rank for each user. Raises BadData for a line of another form or an unknown id."""
+    """The items to rank for each user. Raises BadData for a line in another format, or an unknown id."""
     numbers = PublishedNumbers(target, builder)
     users: list[str] = []
     lists: list[list[str]] = []
@@ -138,7 +141,7 @@ def published_candidates(
                 continue
             match = LINE.fullmatch(text)
             if match is None:
-                what = f"{text[:60]!r} is not `(user,item)<tab>item<tab>item`; mend it"
+                what = f"{text[:60]!r} is not in the format `(user,item)<tab>item<tab>item`; fix the line"
                 shown = text[:60].decode(errors="replace")
                 raise BadData(what, file=name, row=line, value=shown, kind="bad row")
             try:
@@ -148,16 +151,14 @@ def published_candidates(
                 what = f"byte 0x{error.object[error.start]:02x} is not UTF-8; save the file as UTF-8"
                 raise BadData(what, file=name, row=line, kind="bad row") from error
     if not users:
-        what = "has no lists of candidates; mend the file, or take it out of `candidates`"
+        what = "has no lists of candidates; fix the file, or remove it from `candidates`"
         raise BadData(Fault(what, published.file, kind="empty file", file_is="subject"))
     lengths = np.array([len(items) for items in lists])
     user = numbers.of(0, pa.array(users, pa.string()), published.ids)
     item = numbers.of(1, pa.array([i for items in lists for i in items], pa.string()), published.ids)
     if (user < 0).any() or (item < 0).any():
         what = f"{(user < 0).sum()} users and {(item < 0).sum()} items are not in the graph"
-        advice = (
-            "say `ids: first_appearance`, or mend the file" if published.ids == "ids" else "mend the file, or `ids`"
-        )
+        advice = "set `ids: first_appearance`, or fix the file" if published.ids == "ids" else "fix the file, or `ids`"
         raise BadData(f"{what}; {advice}", file=published.file, kind="dangling id")
     pairs = pd.DataFrame({"user": np.repeat(user, lengths), "item": item}).drop_duplicates()
     pairs = pairs.sort_values("user", kind="stable")

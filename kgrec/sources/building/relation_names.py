@@ -1,4 +1,4 @@
-"""Short names for predicates, each of its own."""
+"""Short names for predicates. No two predicates get the same name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kgrec.sources.rdf.facts import FactOptions
 
 
 class RelationNames:
-    """The relation that each predicate is called. Names that collide get the part of the IRI before, or a number.
+    """The relation name of each predicate. If two names are equal, one gets an earlier part of its IRI, or a number.
 
     >>> names = RelationNames()
     >>> names.add(["http://x/ontology/actor", "http://x/property/actor"], FactOptions())
@@ -27,15 +27,16 @@ class RelationNames:
         return self._name[predicate]
 
     def add(self, predicates: Iterable[str], options: FactOptions) -> None:
-        """Name predicates as the recipe says, else by their own last part. Raises BadData where a recipe's name is not
-        letters, digits and single underscores."""
+        """Name predicates as the recipe says, or by the last part of their IRI. Raises BadData where a name in the
+        recipe has other characters than letters, digits and single underscores."""
         predicates = list(predicates)
         chosen = {options.term(predicate): name for predicate, name in options.names.items()}
         wrong = [name for name in chosen.values() if clean_name(name) != name]
         if wrong:
             raise BadData(
                 Fault(
-                    f"`names`: {name!r} is not letters, digits and single underscores; call it {clean_name(name)!r}",
+                    f"`names`: {name!r} may only have letters, digits and single underscores; write "
+                    f"{clean_name(name)!r}",
                     value=name,
                     kind="bad recipe",
                 )
@@ -56,11 +57,11 @@ class RelationNames:
                 self._inverse[backwards] = self._name[forwards]
 
     def inverse(self, predicate: str) -> str | None:
-        """The relation that states the same facts backwards, as the recipe says."""
+        """The relation that says the same in the other direction, from the recipe's `inverse_of`."""
         return self._inverse.get(predicate)
 
     def _free_name(self, predicate: str, own: str | None) -> str:
-        """A name that no other has. own: that of the edges to its values, which it may share."""
+        """A name that is not used yet. own: the name of the edges to the predicate's values, which it may share."""
         chosen = free_name(predicate, self._taken if own is None else self._taken - {own})
         self._taken.add(chosen)
         return chosen

@@ -10,12 +10,12 @@ from kgrec.graph import Graph
 from kgrec.sources.rdf.facts import FactOptions
 from kgrec.sources.rdf.left_out import LeftOut, left_out
 
-MOST_LINES = 6  #: of one reason, for predicates or classes
-MOST_DETAILS = 1_000  #: of one reason, in JSON
+MOST_LINES = 6  #: lines for one reason, each for a predicate or class
+MOST_DETAILS = 1_000  #: entries for one reason, in JSON
 
 
 class _Detail(NamedTuple):
-    """How many triples of a predicate or class, by its IRI, were left out."""
+    """How many triples of a predicate or class (an IRI) were left out."""
 
     iri: str
     total: int
@@ -24,21 +24,21 @@ class _Detail(NamedTuple):
 
 @dataclass(frozen=True)
 class LinkCoverage:
-    """How far the nodes of one type are known to the knowledge graph."""
+    """How many nodes of one type are linked to the knowledge graph."""
 
     nodes: int
-    linked: int  #: nodes that have an entity (with a template: one that the facts name)
+    linked: int  #: nodes that have an entity (with a template: one that is in the facts)
     with_facts: int  #: linked nodes with at least one fact
-    shared_entities: int  #: entities that several of these nodes are
-    sharing_nodes: int  #: nodes that share their entity
+    shared_entities: int  #: entities that are linked to several of these nodes
+    sharing_nodes: int  #: nodes whose entity is linked to other nodes too
 
 
 @dataclass(frozen=True)
 class GraphOnly:
-    """Nodes of one type that only the knowledge graph has."""
+    """Nodes of one type that are only in the knowledge graph."""
 
     nodes: int = 0
-    by_iri: int = 0  #: how many of them have their IRI as their id, since nothing says the user's
+    by_iri: int = 0  #: how many of them have their IRI as id, because no other id is known
     iris: list[str] = field(default_factory=list)  #: some of those
     ids: list[str] = field(default_factory=list)  #: some of the others: `id (IRI)`
 
@@ -56,27 +56,27 @@ class BuildReport:
     dropped: dict[str, int] = field(default_factory=dict)  #: why -> how many rows, triples or values were left out
     num_triples: int = 0  #: read
     links: dict[str, LinkCoverage] = field(default_factory=dict)  #: by node type
-    graph_only: dict[str, GraphOnly] = field(default_factory=dict)  #: by node type, of those that the recipe names
+    graph_only: dict[str, GraphOnly] = field(default_factory=dict)  #: by node type, for the types in the recipe
     notes: list[str] = field(default_factory=list)  #: what else a reader should know
-    unknown_predicates: list[str] = field(default_factory=list)  #: named by the recipe, in no fact
+    unknown_predicates: list[str] = field(default_factory=list)  #: in the recipe, but in no fact
     problems: list[str] = field(default_factory=list)  #: bad rows that were left out, with `on_bad_rows: report`
     seconds: float = 0.0
     _details: dict[tuple[str, str], _Detail] = field(default_factory=dict, repr=False)  # (why, predicate or class)
 
     def drop(self, why: str, count: int) -> None:
-        """Count what was left out; none is not mentioned."""
+        """Count what was left out. A count of 0 is ignored."""
         if count:
             self.dropped[why] = self.dropped.get(why, 0) + int(count)
 
     def leave_out(self, why: str, name: str, count: int, options: FactOptions) -> None:
-        """Count what was left out of one predicate or class, by its IRI. Sources that agree are counted together."""
+        """Count what was left out of one predicate or class (an IRI). Counts of several sources are added up."""
         if not count:
             return
         self.drop(why.format(name), count)
         self.detail(why, name, count, options)
 
     def detail(self, why: str, name: str, count: int, options: FactOptions) -> None:
-        """Say of which predicate or class it is, where the count itself is made elsewhere."""
+        """Record the predicate or class of what was left out, where `drop` is called elsewhere."""
         shown = options.shown(name)
         before = self._details.get((why, shown))
         total = count + (0 if before is None else before.total)
@@ -84,8 +84,8 @@ class BuildReport:
 
     @property
     def left_out(self) -> dict[str, list[LeftOut]]:
-        """Of what was dropped, the facts and values: why -> the most frequent predicates and classes, no more
-        than MOST_DETAILS of them."""
+        """The facts and values that were left out: why -> the most frequent predicates and classes, no more
+        than MOST_DETAILS."""
         of_reason: dict[str, list[tuple[str, _Detail]]] = {}
         for (why, _), detail in self._details.items():
             of_reason.setdefault(why.format(detail.iri), []).append((why, detail))
@@ -95,18 +95,19 @@ class BuildReport:
         }
 
     def lines_of_left_out(self) -> list[str]:
-        """What was left out, one line a reason, predicate or class: of each reason the most frequent, then the rest."""
+        """What was left out, a line for each reason and predicate or class: for each reason the most frequent, then
+        the rest."""
         lines, details = [], self.left_out
         for why, count in self.dropped.items():
             found = details.get(why, [])
             lines += [f"left out: {one}" for one in found[:MOST_LINES]]
             rest = count - sum(one.count for one in found[:MOST_LINES])
-            more = f"more {why} (--json says which)" if len(found) > MOST_LINES else why
+            more = f"more {why} (--json lists them)" if len(found) > MOST_LINES else why
             lines += [f"left out: {rest:,} {more}"] if rest else []
         return lines
 
     def count(self, graph: Graph) -> None:
-        """Take over what the graph holds."""
+        """Count what is in the graph."""
         self.nodes = {name: node.count for name, node in graph.schema.nodes.items()}
         sizes = zip(graph.edge_types, graph.relation_ptr, graph.relation_ptr[1:])
         self.edges = {"-".join(edge): stop - start for edge, start, stop in sizes}
@@ -125,13 +126,16 @@ class BuildReport:
         lines = [f"{self.name}: {_counts(self.nodes)}", *_edge_lines(self.edges)]
         lines += [f"split {name}: {_counts(parts)}" for name, parts in self.splits.items()]
         lines += [f"candidates {name}: {count:,} users" for name, count in self.candidates.items()]
-        lines += [f"{count:,} {name} ids stand in no table; nodes were added" for name, count in self.added.items()]
+        lines += [
+            f"{count:,} {name} ids are in no {name} table; nodes were added for them"
+            for name, count in self.added.items()
+        ]
         lines += [_link_line(name, link) for name, link in self.links.items()]
         lines += [graph_only_line(name, found) for name, found in self.graph_only.items()]
         lines += self.lines_of_left_out()
         lines += self.notes
         if self.unknown_predicates:
-            lines.append(f"the recipe names predicates that no fact has: {', '.join(self.unknown_predicates)}")
+            lines.append(f"predicates in the recipe that no fact has: {', '.join(self.unknown_predicates)}")
         lines += self.problems
         lines.append(f"built in {self.seconds:.1f} s")
         return "\n".join(lines)
@@ -149,14 +153,15 @@ def _edge_lines(edges: Mapping[str, int], most: int = 12) -> list[str]:
 
 
 def _link_line(name: str, link: LinkCoverage) -> str:
-    shared = f"; {link.sharing_nodes} share {link.shared_entities} entities" if link.shared_entities else ""
+    shared = f"; {link.sharing_nodes} nodes share {link.shared_entities} entities" if link.shared_entities else ""
     return f"{name}: {link.linked:,} of {link.nodes:,} linked, {link.with_facts:,} with at least one fact{shared}"
 
 
 def graph_only_line(name: str, found: GraphOnly) -> str:
-    """Which nodes of a type only the knowledge graph has, and by what ids."""
-    said = f"{name} nodes in the knowledge graph alone: {found.nodes:,}"
+    """Which nodes of a type are only in the knowledge graph, and their ids."""
+    said = f"{name} nodes that are only in the knowledge graph: {found.nodes:,}"
     if not found.by_iri:
         return f"{said}, such as {', '.join(found.ids)}"
-    which = f"ids that are IRIs: {found.by_iri:,}, such as {', '.join(found.iris)}"
-    return f"{said}; {which}; `links: {{{name}: {{predicate: ...}}}}` names the predicate that holds yours"
+    which = f"{found.by_iri:,} have an IRI as id, such as {', '.join(found.iris)}"
+    advice = f"if a predicate has your own ids, name it in `links: {{{name}: {{predicate: ...}}}}`"
+    return f"{said}; {which}; {advice}"

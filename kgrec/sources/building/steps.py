@@ -1,4 +1,4 @@
-"""The steps from a recipe's files to a graph: one list, which a build walks until one fails and a check walks whole."""
+"""The steps from a recipe's files to a graph. A build stops at the first step that fails; a check takes all of them."""
 
 from __future__ import annotations
 
@@ -50,18 +50,18 @@ Work = Callable[[BuildState], None]
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that a build does."""
+    """One step of a build."""
 
-    files: Sequence[str]  #: that it is about, as the recipe names them; (): the recipe itself
+    files: Sequence[str]  #: the files that it reads, as written in the recipe; (): none
     run: Work  #: raises KgrecError and BadData
-    look: Work | None = None  #: what a check does instead, where running takes too long
-    needs: Sequence[EdgeType] = ()  #: edges without which it means nothing
-    is_last: bool = False  #: whether it means nothing unless all others went well
-    by_file: Sequence[Step] = ()  #: where it fails, the same for each file by itself, to find all that is wrong
+    look: Work | None = None  #: what a check does instead, where `run` would take too long
+    needs: Sequence[EdgeType] = ()  #: the step is skipped where these edges are missing
+    is_last: bool = False  #: the step is skipped where any other step failed
+    by_file: Sequence[Step] = ()  #: the same step for each file by itself, to find all problems where it fails
 
 
 def steps_of(recipe: Recipe, rdf: Sequence[tuple[rdflib.Graph, FactOptions]] = ()) -> list[Step]:
-    """All steps in their order. rdf: graphs in memory, whose facts follow those of the recipe's files."""
+    """All steps in order. rdf: graphs in memory; their facts come after those of the recipe's files."""
     return [
         Step((), _name_target_ends),
         *_node_tables(recipe),
@@ -82,7 +82,7 @@ def _name_target_ends(state: BuildState) -> None:
 
 
 def _node_tables(recipe: Recipe) -> Iterator[Step]:
-    """Tables of nodes are read, and the ids of those that list nodes are numbered, in table order."""
+    """Node tables are read, and nodes are numbered in the order of the tables."""
     for node_type, nodes in recipe.nodes.items():
         yield Step((), _named(node_type, nodes.iri))
         for position, table in enumerate(nodes.tables):
@@ -115,7 +115,7 @@ def _count_listed(state: BuildState) -> None:
 
 
 def _interactions(table: Interactions) -> Step:
-    """A table of interactions: the nodes that it names come after those of the node tables."""
+    """A table of interactions. Its new nodes come after those of the node tables."""
 
     def run(state: BuildState) -> None:
         known = state.known_ids(table.between)
@@ -126,7 +126,7 @@ def _interactions(table: Interactions) -> Step:
 
 
 def _edge_lists(recipe: Recipe) -> Iterator[Step]:
-    """Edge lists: the nodes that they name come after those of the interactions."""
+    """Edge lists. Their new nodes come after those of the interactions."""
     for relation, tables in recipe.edges.items():
         yield from (Step(table.file, _edge_list(relation, table)) for table in tables)
 
@@ -136,7 +136,7 @@ def _edge_list(relation: str, table: EdgeTable) -> Work:
 
 
 def _clicks(recipe: Recipe) -> Iterator[Step]:
-    """Clicks that another behaviour says."""
+    """Clicks that are decided by another behaviour."""
     target, click = recipe.target_type, recipe.target_interactions.click
     if click is not None and click.behaviour is not None:
         behaviour = click.behaviour
@@ -155,7 +155,7 @@ def _published(recipe: Recipe) -> Iterator[Step]:
 
 
 def _split_of_parts(state: BuildState) -> None:
-    """The split that the interactions' own files make."""
+    """The split that `parts` of the interactions make."""
     part = state.builder.edges[state.target].part
     if part is not None:
         state.splits[state.target_interactions.split] = part
@@ -178,7 +178,7 @@ def _candidates(name: str, published: PublishedCandidates) -> Work:
 
 
 def _node_columns(recipe: Recipe) -> Iterator[Step]:
-    """What node tables say of the nodes that are there now, then vectors from files of their own."""
+    """Labels, features and edges from node tables, then vectors from separate files."""
     for node_type, nodes in recipe.nodes.items():
         for position, table in enumerate(nodes.tables):
             yield Step(table.file, _node_rows(node_type, position))
@@ -221,7 +221,7 @@ def _images_are_there(images: ImageFolder) -> Work:
 
 
 def _knowledge(recipe: Recipe, rdf: Sequence[tuple[rdflib.Graph, FactOptions]]) -> Iterator[Step]:
-    """Links, then the facts of all sources: all are read before the first is placed."""
+    """Links, then the facts of all sources. All sources are read before the first one is added to the graph."""
     for node_type, link in recipe.links.items():
         if link.predicate is None:
             yield Step(link.file, _link(node_type, link))
@@ -249,7 +249,7 @@ def _link(node_type: str, link: Link) -> Work:
 
 
 def _link_by_predicate(node_type: str, link: Link) -> Work:
-    """The ids that facts say of entities, from all sources that could be read."""
+    """Links from a predicate whose values are ids, from all sources that could be read."""
 
     def run(state: BuildState) -> None:
         found = [ids_of(facts, link.term(options)) for options, facts in state.facts.values()]
@@ -265,10 +265,10 @@ def _link_by_predicate(node_type: str, link: Link) -> Work:
 
 @dataclass(frozen=True)
 class _FactSource:
-    """Where facts come from, and what their predicates mean."""
+    """A source of facts, and what its predicates mean."""
 
     options: FactOptions
-    read: Callable[[BuildState, Collection[str]], Facts]  #: with the predicates of ids
+    read: Callable[[BuildState, Collection[str]], Facts]  #: the second argument: predicates whose values are ids
     files: Sequence[str] = ()
     by_file: Sequence[Step] = ()
 
@@ -310,7 +310,7 @@ def _read_facts(position: int, source: _FactSource) -> Work:
 
 
 def _name_types(position: int) -> Work:
-    """What a source says of the types of entities, for the other sources too."""
+    """The types of entities that a source states; they are used for the other sources too."""
 
     def run(state: BuildState) -> None:
         if position in state.facts:
@@ -321,7 +321,7 @@ def _name_types(position: int) -> Work:
 
 
 def _add_class_nodes(position: int) -> Work:
-    """Classes as nodes, before facts name them."""
+    """Nodes for classes, before facts about them are added."""
 
     def run(state: BuildState) -> None:
         if position in state.facts:
@@ -333,7 +333,7 @@ def _add_class_nodes(position: int) -> Work:
 
 
 def _place_facts(position: int) -> Work:
-    """Facts as edges and features, where they could be read."""
+    """Edges and features from facts, where these could be read."""
 
     def run(state: BuildState) -> None:
         if position not in state.facts:
@@ -359,7 +359,7 @@ def _place_facts(position: int) -> Work:
 
 
 def _count_facts(position: int) -> Work:
-    """What the report says of a source's facts, placed or not."""
+    """Count a source's facts for the report."""
 
     def run(state: BuildState) -> None:
         if position in state.facts:

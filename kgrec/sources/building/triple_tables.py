@@ -1,4 +1,4 @@
-"""Tables of head, relation and tail to facts."""
+"""Reads facts from tables with head, relation and tail."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ STRING = "http://www.w3.org/2001/XMLSchema#string"
 
 
 def read_triples(table: Triples, folder: Path, bad_rows: BadRows, ids: Collection[str] = ()) -> Facts:
-    """The facts in a table of triples; a row that stands several times is one. ids: further relations whose tails are
-    kept as values. Raises BadData as `read_table` does."""
+    """The facts in a table of triples. A repeated row counts once. ids: more relations whose tails are kept as values.
+    Raises BadData as `read_table` does."""
     columns = [Ids(table.head), Ids(table.relation), Ids(table.tail)]
     read = read_table(table, table.file, columns, folder, bad_rows)
     head, relation, tail = (read[column] for column in columns)
@@ -65,7 +65,7 @@ def _use(table: Triples, name: str, valued: set[str]) -> str:
 
 
 def _new_rows(head: pa.DictionaryArray, names: list[str], code: np.ndarray, tail: pa.DictionaryArray) -> np.ndarray:
-    """bool [rows]: those that say what no row before them says."""
+    """bool [rows]: the rows that do not repeat an earlier one."""
     relation = {name: number for number, name in reversed(list(enumerate(names)))}
     of_code = np.array([relation[name] for name in names], np.int32)
     return first_rows(np.stack([head.indices.to_numpy(), of_code[code], tail.indices.to_numpy()], axis=1))
@@ -74,7 +74,7 @@ def _new_rows(head: pa.DictionaryArray, names: list[str], code: np.ndarray, tail
 def _numbered(
     head: pa.DictionaryArray, tail: pa.DictionaryArray, edges: np.ndarray, *headed: np.ndarray
 ) -> tuple[pa.Array, np.ndarray, np.ndarray]:
-    """The resources by first appearance, and for each row the numbers of its head and tail (-1: no resource)."""
+    """The resources by first appearance, and for each row the numbers of its head and tail (-1: not a resource)."""
     ids = pa.concat_arrays([head.dictionary, tail.dictionary]).dictionary_encode()
     same = ids.indices.to_numpy()
     ends = np.full((len(head), 2), -1, np.int64)
@@ -89,8 +89,8 @@ def _numbered(
 
 
 def _groups(names: Sequence[str], code: np.ndarray, rows: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """The rows of each name, in order, by first appearance of the name. code: of each of them, in names, which may have
-    a name twice."""
+    """The rows of each name, in order of the name's first appearance. code: the position of each row's name in `names`,
+    where a name may be repeated."""
     number, distinct = pd.factorize(np.array(names, object))
     by_number = pd.Series(rows).groupby(number[code], sort=False)
     return [(str(distinct[key]), group.to_numpy()) for key, group in by_number]

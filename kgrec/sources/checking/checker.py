@@ -15,14 +15,17 @@ __all__ = ["Problem", "check"]
 def check(path: Path | str, data: Path | str | None = None) -> list[Problem]:
     """Every problem of a recipe (a YAML file) and its files, or of a graph folder; errors first, then notes.
 
-    data: the folder of a recipe's files; else the recipe's own. Errors are what stops a build or a load, or makes the
-    graph other than the recipe says: missing and broken files, bad rows, unknown predicates, links to the wrong type
-    of entity. Notes are what is allowed and worth knowing: isolated nodes, repeated edges, what a build leaves out.
+    data: the folder of the recipe's files; default: the recipe's own `data`. Errors stop a build or a load, or mean
+    that the graph is not what the recipe says: missing and broken files, bad rows, unknown predicates, links to
+    entities of the wrong type. Notes are about what is allowed but worth knowing: isolated nodes, repeated edges, what
+    a build leaves out.
 
-    Raises KgrecError where nothing is at `path`.
+    Raises KgrecError where `path` does not exist.
     """
     path = Path(path)
     if not path.exists():
-        raise KgrecError(f"{path} is not there; name a recipe such as graphs/ml-1m.yaml, or a graph folder")
+        raise KgrecError(
+            f"{path} does not exist; give the path of a recipe such as graphs/ml-1m.yaml, or a graph folder"
+        )
     problems = check_graph(path) if path.is_dir() else check_recipe(path, None if data is None else Path(data))
     return sorted(problems, key=lambda problem: problem.severity != "error")

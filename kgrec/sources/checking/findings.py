@@ -1,4 +1,4 @@
-"""One thing that is wrong, or worth a note, in a recipe, in its files or in a graph folder."""
+"""One problem or note about a recipe, its files or a graph folder."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from kgrec.errors import Fault, Severity
 
 @dataclass(frozen=True)
 class Problem:
-    """Where, what, and how bad. An error stops a build or a run, or makes its graph wrong; a note does not."""
+    """Where the problem is, what it is, and how bad it is. An error stops a build or a run, or makes its graph wrong;
+    a note does not."""
 
-    file: str  #: as the recipe says it, or as it stands in the graph folder
-    message: str  #: what was found, what was wanted, what to do
+    file: str  #: as it is written in the recipe, or its path in the graph folder
+    message: str  #: what was found, what was expected, what to do
     kind: str  #: such as "missing file", "bad number", "dangling id", "bad RDF"
     severity: Severity = "error"  #: error or note
     line: int | None = None  #: from 1; where a file has no lines, the same as `row`
-    value: str | None = None  #: what was found there
-    column: str | int | None = None  #: the name of a table's column; of RDF and JSON, the character in the line
-    row: int | None = None  #: from 1, of a Parquet file, an entry of a JSON object, an answer of a query
+    value: str | None = None  #: the value that was found
+    column: str | int | None = None  #: the name of a table's column; for RDF and JSON, the character in the line
+    row: int | None = None  #: from 1: a row of a Parquet file, an entry of a JSON object, or an answer of a query
     unit: str = "line"  #: what `line` counts: line, row, entry or answer
 
     def __str__(self) -> str:
@@ -28,7 +29,7 @@ class Problem:
 
 
 def problem_of(fault: Fault, file: str, kind: str = "bad data") -> Problem:
-    """The same fault as a finding. file, kind: of one that says none.
+    """A fault as a finding. file, kind: used where the fault has none.
 
     >>> fault = Fault("w 'two' is not a number", "r.parquet", 2, "w", "two", "bad number", unit="row")
     >>> problem = problem_of(fault, "?")

@@ -30,14 +30,14 @@ AGAIN = "build the graph again"
 
 
 def check_graph(folder: Path) -> list[Problem]:
-    """All that is wrong with a graph folder, and notes on isolated nodes and repeated edges."""
+    """All problems of a graph folder, and notes on isolated nodes and repeated edges."""
     try:
         document = read_document(folder)
     except KgrecError as error:
         return [_of_document(error, folder)]
     hashes = document.get("files", {})
     if not isinstance(hashes, dict):
-        return [Problem("graph.json", f"files is {described(hashes)}, and an object is wanted; {AGAIN}", "bad schema")]
+        return [Problem("graph.json", f"`files` is {described(hashes)}, not a JSON object; {AGAIN}", "bad schema")]
     problems = list(_altered(folder, hashes))
     try:
         schema = Schema.from_json(document, "the schema", AGAIN)
@@ -53,9 +53,9 @@ def check_graph(folder: Path) -> list[Problem]:
 
 
 def _of_document(error: KgrecError, folder: Path) -> Problem:
-    """The problem of a graph.json that cannot be read, or of a folder that holds a link."""
+    """The problem of a graph.json that cannot be read, or of a folder with a symbolic link in it."""
     if not (folder / "graph.json").is_file():
-        return Problem("graph.json", f"is not there, so {folder} is no graph folder; {AGAIN}", "missing file")
+        return Problem("graph.json", f"is missing, so {folder} is not a graph folder; {AGAIN}", "missing file")
     file = "graph.json" if error.file == str(folder / "graph.json") else str(folder)
     return Problem(file, error.fault.message, error.kind or "altered file", value=error.value)
 
@@ -65,10 +65,10 @@ def _altered(folder: Path, hashes: Mapping[str, Any]) -> Iterator[Problem]:
         file = folder / name
         if not is_inside(name):
             yield Problem(
-                "graph.json", f"lists the file {name!r}, which is none of this folder; {AGAIN}", "altered file"
+                "graph.json", f"lists the file {name!r}, which is outside this folder; {AGAIN}", "altered file"
             )
         elif not file.exists():
-            yield Problem(name, f"is not there; {AGAIN}", "missing file")
+            yield Problem(name, f"is missing; {AGAIN}", "missing file")
         elif file.is_file():
             with file.open("rb") as stream:
                 found = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -78,7 +78,7 @@ def _altered(folder: Path, hashes: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 class _GraphCheck:
-    """Reads each file of a folder by itself; what one lacks does not hide what is wrong with another."""
+    """Reads each file of a folder separately, so that a problem in one does not hide a problem in another."""
 
     def __init__(self, folder: Path, schema: Schema, problems: list[Problem]) -> None:
         self.folder, self.schema = folder, schema
@@ -101,14 +101,15 @@ class _GraphCheck:
         self.problems.append(Problem(file, what, kind, severity, value=found, column=column))
 
     def nodes(self) -> None:
-        """Of the node files."""
+        """Check the node files."""
         for name, node in self.schema.nodes.items():
             file = f"nodes/{name}.parquet"
             table = self._table(file, ["id", *node.features])
             if table is None:
                 continue
             if len(table) != node.count:
-                self._note(file, f"has {len(table)} rows, graph.json says {node.count}; {AGAIN}", "wrong length")
+                what = f"has {len(table)} rows, but graph.json says {node.count}; {AGAIN}"
+                self._note(file, what, "wrong length")
             if "id" in table.column_names:
                 self._ids(file, name, table["id"].combine_chunks())
             self._features(file, table, node.features)
@@ -125,7 +126,8 @@ class _GraphCheck:
         counts = pc.value_counts(ids)
         twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values").drop_null().to_pylist()
         if twice:
-            self._note(file, f"ids stand more than once: {some(twice)}; {AGAIN}", "duplicate", twice[0], column="id")
+            what = f"some ids appear more than once: {some(twice)}; {AGAIN}"
+            self._note(file, what, "duplicate", twice[0], column="id")
 
     def _features(self, file: str, table: pa.Table, features: Mapping[str, FeatureSchema]) -> None:
         for column, feature in features.items():
@@ -138,13 +140,13 @@ class _GraphCheck:
                     self._values(file, column, found, table)
 
     def _values(self, file: str, column: str, feature: Feature, table: pa.Table) -> None:
-        """Of a column: infinite values, which no model takes, and one of which there is nothing to learn."""
+        """Check a column for infinite values, which models cannot use, and for having only one value or none."""
         wrong = feature.infinite.nonzero().squeeze(1).tolist()
         if wrong:
             of = f" of {table['id'][wrong[0]].as_py()!r}" if "id" in table.column_names else f" in row {wrong[0] + 1}"
             is_number = feature.schema.kind == "numeric"
             what = f"{len(wrong):,} {'infinite values' if is_number else 'vectors with NaN or infinity'}, such as that"
-            message = f"column {column!r} has {what}{of}; leave them empty where none is known"
+            message = f"column {column!r} has {what}{of}; leave a value empty where it is not known"
             self._note(file, message, "bad feature", column=column)
         nothing = "" if not len(feature) else "no value" if feature.missing.all() else ""
         if not nothing and len(feature) > 1 and feature.is_constant(torch.ones(len(feature), dtype=torch.bool)):
@@ -154,7 +156,7 @@ class _GraphCheck:
             self._note(file, what, "empty feature", column, "note", column)
 
     def edges(self) -> None:
-        """Of the edge files."""
+        """Check the edge files."""
         for edge, schema in self.schema.edges.items():
             file = f"edges/{edge_file(edge)}"
             table = self._table(file, ["source", "target", *schema.features])
@@ -178,10 +180,11 @@ class _GraphCheck:
         pair = source[valid] * max(1, self.schema.nodes[edge[2]].count) + target[valid]
         repeated = len(pair) - len(np.unique(pair))
         if repeated:
-            self._note(file, f"{repeated:,} edges repeat the ends of another", "duplicate", severity="note")
+            what = f"{repeated:,} edges have the same source and target as an earlier edge"
+            self._note(file, what, "duplicate", severity="note")
 
     def _numbers(self, file: str, column: str, values: pa.Array, node_type: str) -> np.ndarray:
-        """int64 [n]: the local number of each end, -1 where it is none."""
+        """int64 [n]: the local node number of each end, -1 where there is no such node."""
         count = self.schema.nodes[node_type].count
         if values.null_count:
             what = f"column {column!r} has {values.null_count} empty values; {AGAIN}"
@@ -200,10 +203,9 @@ class _GraphCheck:
         wrong = ((local < 0) | (local >= count)) & np.asarray(values.is_valid())
         if wrong.any():
             first = plain_value(values.filter(pa.array(wrong))[0])
-            what = f"column {column!r} has {wrong.sum():,} values that are no {node_type}, such as {first!r}"
-            self._note(
-                file, f"{what}; there are {count:,}, counted from 0; {AGAIN}", "dangling id", first, column=column
-            )
+            what = f"column {column!r} has {wrong.sum():,} values that are not {node_type} nodes, such as {first!r}"
+            there = f"there are {count:,} {node_type} nodes, numbered from 0"
+            self._note(file, f"{what}; {there}; {AGAIN}", "dangling id", first, column=column)
         return np.where(wrong, -1, local)
 
     def _weights(self, file: str, weight: pa.ChunkedArray) -> None:
@@ -213,7 +215,7 @@ class _GraphCheck:
             return
         wrong = int((~np.isfinite(weight.cast(pa.float64(), safe=False).to_numpy())).sum())
         if wrong:
-            what = f"column 'weight' has {wrong:,} values that are no finite number; {AGAIN}"
+            what = f"column 'weight' has {wrong:,} values that are empty, NaN or infinite; {AGAIN}"
             self._note(file, what, "bad number", column="weight")
 
     def _times(self, file: str, edge: EdgeType, times: pa.ChunkedArray) -> None:
@@ -225,10 +227,10 @@ class _GraphCheck:
         late = seconds[(seconds != NO_TIME) & (seconds > time.time() + DAY)]
         if len(late):
             what = f"column 'time' has {len(late):,} values in the future, such as {late[0]}"
-            self._note(file, f"{what}; unix seconds are wanted: {AGAIN}", "future time", late[0], column="time")
+            self._note(file, f"{what}; times must be Unix seconds; {AGAIN}", "future time", late[0], column="time")
 
     def splits(self) -> None:
-        """Of the splits and candidate lists."""
+        """Check the splits and candidate lists."""
         for path in sorted((self.folder / "splits").glob("*.parquet")):
             file = f"splits/{path.name}"
             is_candidates = path.name.endswith(".candidates.parquet")
@@ -251,7 +253,7 @@ class _GraphCheck:
     def _parts(self, file: str, part: pa.ChunkedArray, target: EdgeType) -> None:
         wanted = self.num_edges.get(target)
         if wanted is not None and len(part) != wanted:
-            what = f"has {len(part):,} rows; the target relation {target[1]!r} has {wanted:,} edges"
+            what = f"has {len(part):,} rows, but the target relation {target[1]!r} has {wanted:,} edges"
             self._note(file, f"{what}; {AGAIN}", "wrong length")
         try:
             others = [value for value in texts_of(part, "column 'part'").unique().to_pylist() if value not in PARTS]
@@ -259,17 +261,17 @@ class _GraphCheck:
             self._note(file, f"{error}; {AGAIN}", "bad split", column="part")
             return
         if others:
-            what = f"has parts {some(others)}; there are {', '.join(PARTS)}; {AGAIN}"
+            what = f"column 'part' has {some(others)}; the only parts are {', '.join(PARTS)}; {AGAIN}"
             self._note(file, what, "bad split", others[0], column="part")
 
     def isolated(self) -> None:
-        """Nodes that no edge touches; listed only where all edges could be read."""
+        """Note the nodes without edges, where all edges could be read."""
         for name, touched in self.has_edge.items() if self.is_complete else ():
             if name not in self.ids or len(self.ids[name]) != len(touched):
                 continue
             ids = self.ids[name].filter(pa.array(~touched)).to_pylist()
             if ids:
-                what = f"{len(ids):,} of {len(touched):,} have no edge: {some(ids)}"
+                what = f"{len(ids):,} of {len(touched):,} nodes have no edge: {some(ids)}"
                 self._note(f"nodes/{name}.parquet", what, "isolated node", ids[0], "note")
 
     def _table(self, file: str, wanted: list[str]) -> pa.Table | None:
@@ -278,7 +280,7 @@ class _GraphCheck:
         is_known = any(problem.file == file for problem in self.problems)
         if not path.exists():
             if not is_known:
-                self._note(file, f"is not there; {AGAIN}", "missing file")
+                self._note(file, f"is missing; {AGAIN}", "missing file")
             return None
         parts = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
         try:
@@ -289,6 +291,6 @@ class _GraphCheck:
             return None
         for column in wanted:
             if column not in table.column_names:
-                what = f"has no column {column!r}; it has {some(table.column_names, 20)}"
+                what = f"has no column {column!r}; its columns are {some(table.column_names, 20)}"
                 self._note(file, f"{what}; {AGAIN}", "missing column", column, column=column)
         return table

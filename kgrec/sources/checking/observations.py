@@ -1,4 +1,4 @@
-"""What is odd about a recipe's data though every step may go well: names in no fact, clashing types, lone nodes."""
+"""What is odd about a recipe's data even where the build works: names in no fact, several types, isolated nodes."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from kgrec.sources.recipe.interaction_part import Interactions
 
 
 def observations(state: BuildState, *, is_complete: bool) -> Iterator[Fault]:
-    """Errors and notes on what a build read. is_complete: whether all its steps went well.
+    """Errors and notes on what a build read. is_complete: whether all its steps succeeded.
 
-    Names in no fact and links to another type, which a build takes, are errors unless the recipe has bad rows reported.
+    A build accepts names that are in no fact and links to entities of another type. Here they are errors, or notes with
+    `on_bad_rows: report`.
     """
     yield from _repeated_edges(state)
     reports = state.recipe.on_bad_rows == "report"
@@ -35,7 +36,7 @@ def observations(state: BuildState, *, is_complete: bool) -> Iterator[Fault]:
             yield fault._replace(severity="note") if reports else fault
     for severity, hidden in state.bad_rows.hidden.items():
         if hidden:
-            yield Fault(f"{hidden:,} more bad rows are not shown", kind="bad row", severity=severity)
+            yield Fault(f"{hidden:,} more bad rows are not listed", kind="bad row", severity=severity)
     for line in state.report.lines_of_left_out():
         yield Fault(line, kind="left out", severity="note")
     for line in state.report.notes:
@@ -47,7 +48,7 @@ def observations(state: BuildState, *, is_complete: bool) -> Iterator[Fault]:
 
 
 def _repeated_edges(state: BuildState) -> Iterator[Fault]:
-    """Rows of one user and item, or of the two ends of an edge list, where the recipe keeps all."""
+    """Rows with the same user and item, or the same ends in an edge list, where the recipe keeps all."""
     found: dict[EdgeType, list[Interactions | EdgeTable]] = {}
     for table in state.recipe.interactions:
         for edge in table.edge_types:
@@ -63,10 +64,10 @@ def _repeated_edges(state: BuildState) -> Iterator[Fault]:
         repeated = len(pair) - len(np.unique(pair))
         if repeated:
             is_said = all("duplicates" in table.model_fields_set for table in of_edge)
-            kept = "all are kept, as `duplicates:` says" if is_said else "all are kept: say `duplicates:` else"
+            kept = "all are kept, as `duplicates` says" if is_said else "all are kept; set `duplicates` to change that"
             ends = "user and item" if isinstance(of_edge[0], Interactions) else f"{edge[0]} and {edge[2]}"
             files = [name for table in of_edge for name in _files(table)]
-            what = f"{repeated:,} rows repeat a {ends} of {edge[1]!r}; {kept}"
+            what = f"{repeated:,} rows of {edge[1]!r} have the same {ends} as an earlier row; {kept}"
             yield Fault(what, ", ".join(files), kind="duplicate", severity="note")
 
 
@@ -75,15 +76,15 @@ def _files(table: Interactions | EdgeTable) -> list[str]:
 
 
 def _unknown_names(options: FactOptions, facts: Facts) -> Iterator[Fault]:
-    """Predicates and classes that the recipe names and no fact has."""
+    """Predicates and classes that are in the recipe but in no fact."""
     by_short_name = {clean_name(predicate): predicate for predicate in (*facts.edges, *facts.literals)}
     for name in unknown_predicates(options, facts):
         near = get_close_matches(clean_name(options.expanded(name)), by_short_name, n=1)
-        hint = f"did you mean {by_short_name[near[0]]!r}?" if near else "mend the name, or take it away"
-        yield Fault(f"predicate {name!r} is in no fact; {hint}", value=name, kind="unknown predicate")
+        hint = f"did you mean {by_short_name[near[0]]!r}?" if near else "fix the name, or remove it"
+        yield Fault(f"no fact has the predicate {name!r}; {hint}", value=name, kind="unknown predicate")
     for name in options.types:
         if options.term(name) not in facts.types:
-            what = f"class {name!r} has no instance; mend the name, or take it away"
+            what = f"no entity has the class {name!r}; fix the name, or remove it"
             yield Fault(what, value=name, kind="unknown class", severity="note")
 
 
@@ -93,8 +94,8 @@ def _several_types(options: FactOptions, facts: Facts) -> Iterator[Fault]:
     if len(several):
         first = facts.resources[int(several[0])].as_py()
         of = [name for name, members in zip(types, is_of) if members[several[0]]]
-        what = f"{len(several):,} entities are of several of `types`, such as {first!r}: {', '.join(of)}"
-        yield Fault(f"{what}; the first is taken", value=first, kind="type clash", severity="note")
+        what = f"{len(several):,} entities have several node types of `types`, such as {first!r}: {', '.join(of)}"
+        yield Fault(f"{what}; the first one is used", value=first, kind="type clash", severity="note")
 
 
 def _links_to_other_types(state: BuildState, options: FactOptions, facts: Facts) -> Iterator[Fault]:
@@ -109,12 +110,13 @@ def _links_to_other_types(state: BuildState, options: FactOptions, facts: Facts)
             node = state.builder.nodes_of(node_type).ids[int(number[wrong[0]])].as_py()
             iri = entity[int(wrong[0])].as_py()
             other = types[int(is_of[:, position[wrong[0]]].argmax())]
-            what = f"{len(wrong):,} {node_type} links are to entities of another type, such as {node!r} to {iri!r}"
-            yield Fault(f"{what}, which is a {other}; mend the link or `types`", value=iri, kind="type clash")
+            what = f"{len(wrong):,} {node_type} nodes are linked to entities of another type"
+            such = f"such as {node!r} to {iri!r}, whose type is {other}"
+            yield Fault(f"{what}, {such}; fix the link or `types`", value=iri, kind="type clash")
 
 
 def _types_of(options: FactOptions, facts: Facts) -> tuple[list[str], np.ndarray]:
-    """The node types of `types`, and bool [types, resources]: which resources are of each."""
+    """The node types of `types`, and bool [types, resources]: which resources have each type."""
     types = list(dict.fromkeys(options.types.values()))
     is_of = np.zeros((len(types), len(facts.resources)), bool)
     for name, node_type in options.types.items():
@@ -123,25 +125,27 @@ def _types_of(options: FactOptions, facts: Facts) -> tuple[list[str], np.ndarray
 
 
 def _added_nodes(state: BuildState) -> Iterator[Fault]:
-    """Nodes that are in no table, of types that have tables."""
+    """Nodes that no table lists, although their type has tables."""
     for name, count in state.listed.items():
         nodes = state.builder.nodes_of(name)
         more = len(nodes) - count
         if more and state.recipe.nodes[name].tables:
             is_complete = state.recipe.nodes[name].complete
-            advice = "facts or paths name them" if is_complete else "say `complete: true` to refuse"
-            what = f"{more:,} {name} ids are in no table of theirs; nodes are added: {advice}"
+            advice = (
+                "they come from facts or paths" if is_complete else "set `complete: true` to make this an error instead"
+            )
+            what = f"{more:,} {name} ids are in no {name} table, and nodes are added for them; {advice}"
             yield Fault(what, value=nodes.ids[count].as_py(), kind="dangling id", severity="note")
 
 
 def _graph_only(state: BuildState) -> Iterator[Fault]:
-    """Nodes that only the knowledge graph has, and predicates that hold the id of no node."""
+    """Nodes that are only in the knowledge graph, and predicates of `links` that are in no fact."""
     for name, found in state.report.graph_only.items():
         first = found.iris[0] if found.iris else None
         yield Fault(graph_only_line(name, found), value=first, kind="dangling id", severity="note")
     for name in state.report.unknown_predicates:
         if any(link.predicate == name for link in state.recipe.links.values()):
-            what = f"predicate {name!r} is in no fact, for `links`; mend the name, or declare its prefix"
+            what = f"no fact has the predicate {name!r}, which `links` uses; fix the name, or declare its prefix"
             yield Fault(what, value=name, kind="unknown predicate")
 
 

@@ -1,4 +1,4 @@
-"""Every problem of a recipe and its files: the steps of a build, all of them, where a build stops at the first."""
+"""Every problem of a recipe and its files: takes all steps of a build, where a build stops at the first problem."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kgrec.sources.tables.bad_rows import BadRows
 
 
 def check_recipe(path: Path, data: Path | None) -> list[Problem]:
-    """All that is wrong with a recipe and its files, and notes on what a build leaves out or adds."""
+    """All problems of a recipe and its files, and notes on what a build leaves out or adds."""
     try:
         recipe = Recipe.load(path)
     except KgrecError as error:
@@ -31,15 +31,15 @@ def check_recipe(path: Path, data: Path | None) -> list[Problem]:
 
 
 class _Walk:
-    """Takes the steps of a build. What fails is noted, and the others go on with what there is."""
+    """Takes the steps of a build. If a step fails, that is noted, and the other steps go on with what there is."""
 
     def __init__(self, state: BuildState) -> None:
         self.state = state
         self.faults: list[Fault] = []
-        self.is_complete = True  #: whether all steps went well
+        self.is_complete = True  #: whether all steps succeeded
 
     def take(self, step: Step) -> None:
-        """One step; the bad rows that it finds come before what else is wrong."""
+        """Take one step. The bad rows that it finds are listed before its other problems."""
         if any(edge not in self.state.builder.edges for edge in step.needs) or (step.is_last and not self.is_complete):
             return
         known = len(self.state.bad_rows.faults)
@@ -53,7 +53,7 @@ class _Walk:
         self.faults += rows[known:] + [fault for fault in failed if fault not in rows]
 
     def _of_each_file(self, step: Step) -> list[Fault]:
-        """What is wrong with the files of a step that failed, each by itself."""
+        """The problems of a failed step's files, each file by itself."""
         found = []
         for alone in step.by_file:
             try:
@@ -63,7 +63,7 @@ class _Walk:
         return found
 
     def _about(self, step: Step, error: KgrecError) -> list[Fault]:
-        """The faults of an error, with the file's name as the recipe says it."""
+        """The faults of an error, with the file name as it is written in the recipe."""
         where = ", ".join(step.files) or None
         faults = [self.state.fitting(fault) for fault in error.faults]
         return [fault._replace(file=fault.file or where) for fault in faults]

@@ -1,4 +1,4 @@
-"""RDF to numbered facts: files, SPARQL answers, rdflib graphs."""
+"""Reads facts from RDF: files, SPARQL answers, rdflib graphs."""
 
 from kgrec._deprecation import renamed
 from kgrec.sources.rdf.facts import FactOptions, Facts

@@ -1,4 +1,4 @@
-"""Names of blank nodes: those of two files are different, those of one file that is read twice the same."""
+"""Names of blank nodes. Blank nodes of two files get different names; a file that is read twice gets the same."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class FileBlankNames(dict[str, str]):
-    """A file's own blank nodes -> names that no other file has: `_:b0`, `_:b1` ... as they appear."""
+    """The blank nodes of a file -> names that no other file has: `_:b0`, `_:b1`, in order of appearance."""
 
     def __init__(self, numbers: BlankNumbers, first: int) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class BlankNumbers:
         self._first: dict[Path, int] = {}
 
     def names(self, file: Path | None = None) -> FileBlankNames:
-        """The names of a file's blank nodes, which is to be read to its end before the next; None: of a graph that is
-        no file."""
+        """The names for a file's blank nodes. Read the file to its end before asking for the next one. None: names for
+        a graph that is not a file."""
         first = self.next if file is None else self._first.setdefault(file.resolve(), self.next)
         return FileBlankNames(self, first)

@@ -1,4 +1,4 @@
-"""XML that a parser may have: no entities of its own, no nesting without end, no tag or text without end."""
+"""Checks that XML is safe to parse: no entity declarations, no deep nesting, no tag or text that is too long."""
 
 from __future__ import annotations
 
@@ -14,35 +14,38 @@ from kgrec.sources.limits import DEEPEST, LONGEST_LINE
 
 _FITS, _ENTITIES, _DEEP, _LONG = range(4)
 _WHY = {
-    _ENTITIES: "it has a DTD of its own, whose entities may grow without end; take `[...]` out of the DOCTYPE, or "
-    "convert the file to Turtle or N-Triples",
-    _DEEP: f"elements are nested more than {DEEPEST} deep; flatten them, or convert the file to Turtle or N-Triples",
-    _LONG: f"a tag or text is longer than {LONGEST_LINE:,} bytes; mend the file",
+    _ENTITIES: "its DTD declares entities, which can fill the memory; remove `[...]` from the DOCTYPE, or convert "
+    "the file to Turtle or N-Triples",
+    _DEEP: f"elements are nested more than {DEEPEST} levels deep; flatten them, or convert the file to Turtle or "
+    "N-Triples",
+    _LONG: f"a tag or text is longer than {LONGEST_LINE:,} bytes; shorten it",
 }
 
 _TEXT, _OPEN, _TAG, _TAG_QUOTE, _END_TAG, _BANG, _COMMENT, _CDATA, _PI, _DOCTYPE, _DOCTYPE_QUOTE = range(11)
 
 
 class XmlGuard:
-    """Follows XML in an encoding that extends ASCII, block after block."""
+    """Checks XML in an encoding that extends ASCII, block after block."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._state = np.array([_TEXT, 0, 0, 0, 0, 1], np.int64)  # state, depth, length, quote, count, line
 
     def check(self, block: bytes) -> None:
-        """Raises BadData where it declares entities, is nested too deeply or goes on without end."""
+        """Raises BadData where the XML declares entities, is nested too deeply, or has a tag or text that is too
+        long."""
         found = _scan(np.frombuffer(block, np.uint8), self._state, DEEPEST, LONGEST_LINE)
         if found != _FITS:
             raise BadData(_WHY[found], file=self._name, row=int(self._state[5]), kind="bad RDF")
 
 
 def check_xml(data: bytes, name: str) -> None:
-    """Raises BadData as `XmlGuard` does, and where a whole document is in an encoding that could hide something."""
+    """Raises BadData as `XmlGuard` does, and where a document has an encoding that the guard cannot check."""
     declared = re.match(rb"(?:\xef\xbb\xbf)?\s*<\?xml[^>]*?encoding\s*=\s*[\"']([^\"']*)", data[:1000])
     encoding = declared[1].decode("latin-1").lower() if declared else "utf-8"
     if b"\0" in data[:1000] or encoding not in ("utf-8", "us-ascii", "ascii", "iso-8859-1"):
-        raise BadData(f"its encoding is {encoding!r} or has zero bytes; UTF-8 is wanted", file=name, kind="bad RDF")
+        what = f"the encoding is {encoding!r}, or there are zero bytes; the XML must be in UTF-8"
+        raise BadData(what, file=name, kind="bad RDF")
     XmlGuard(name).check(data)
 
 
@@ -64,10 +67,10 @@ class CheckedXml(io.RawIOBase):
 
 @numba.njit(nogil=True, cache=True)
 def _scan(text: np.ndarray, kept: np.ndarray, deepest: int, longest: int) -> int:
-    """What is wrong, _FITS where nothing is. kept: the state of `XmlGuard`, which goes on from block to block.
+    """What is wrong, or _FITS. kept: the state of `XmlGuard`, which is kept from block to block.
 
-    length: bytes since the last tag. quote: the quotation mark that is open, or the last byte of a tag. count: of the
-    bytes that may begin the end of a comment, CDATA or instruction.
+    length: bytes since the last tag. quote: the open quotation mark, or the last byte of a tag. count: how many bytes
+    of the end of a comment, CDATA section or instruction were found.
     """
     state, depth, length, quote, count, line = kept
     found = 0

@@ -1,4 +1,4 @@
-"""What becomes of each triple: an edge, a class of its subject, a value to keep, or a count of what was left out."""
+"""Sorts triples: each is an edge, a class of its subject, a value to keep, or is counted as left out."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from kgrec.sources.rdf.left_out import BLANK, EXCLUDED, NO_CLASS, OTHER_LANGUAGE
 from kgrec.sources.rdf.numbering import Numbering, as_spans, first_rows
 from kgrec.sources.rdf.schema_org import schemes, vocabulary_term
 
-BATCH = 1 << 14  #: triples that wait as Python strings to be numbered together
+BATCH = 1 << 14  #: triples that are kept as Python strings before they are numbered together
 
 
 class Use(IntFlag):
-    """What the triples of a predicate are good for."""
+    """What the triples of a predicate are used for."""
 
     NOTHING = 0
     EDGE = 1
@@ -30,7 +30,7 @@ class Use(IntFlag):
 
 @dataclass
 class _Values:
-    """The values of one predicate: those that wait, as lists, and those whose subjects are numbered, in chunks."""
+    """The values of one predicate: new ones as lists, and those whose subjects are numbered in chunks."""
 
     subject: list[str] = field(default_factory=list)
     value: list[str] = field(default_factory=list)
@@ -39,7 +39,7 @@ class _Values:
     chunks: list[Literals] = field(default_factory=list)
 
     def number(self, resources: Numbering) -> None:
-        """Give the waiting subjects their numbers."""
+        """Number the subjects of the new values."""
         subject = resources.numbers(self.subject).astype(np.int64)
         columns = (self.value, self.language, self.datatype)
         self.chunks.append(Literals(subject, *(pa.array(column, pa.string()) for column in columns)))
@@ -47,7 +47,7 @@ class _Values:
             waiting.clear()
 
     def literals(self) -> Literals:
-        """All of them, where none waits."""
+        """All values, after `number`."""
         return Literals(
             np.concatenate([chunk.subject for chunk in self.chunks]),
             pa.concat_arrays([chunk.value for chunk in self.chunks]),
@@ -57,14 +57,14 @@ class _Values:
 
 
 class FactCollector:
-    """Takes triples one by one (`fact`, `literal`) or many at a time (`facts_in`), and numbers what they name.
+    """Takes triples one by one (`fact`, `literal`) or many at a time (`facts_in`), and numbers their resources.
 
-    Names that begin with `_` are blank nodes. ids: further predicates whose values are kept, in any language.
+    Names that begin with `_` are blank nodes. ids: more predicates whose values are kept, in any language.
     """
 
     def __init__(self, options: FactOptions, ids: Collection[str] = ()) -> None:
         self.options = options
-        self._num_triples = 0  # less those that wait
+        self._num_triples = 0  # without those in _waiting
         self.skipped: Counter[str] = Counter()
         self._skipped_of: Counter[tuple[str, str]] = Counter()  # (why, predicate)
         self._skipped_rows: dict[str, np.ndarray] = {}  # why -> how many by number of predicate
@@ -87,12 +87,12 @@ class FactCollector:
         return self._num_triples + len(self._waiting) // 3
 
     def skip(self, why: str, count: int = 1) -> None:
-        """Triples that are good for nothing."""
+        """Count triples that are not used."""
         self._num_triples += count
         self.skipped[why] += count
 
     def skip_values(self, predicate: np.ndarray) -> None:
-        """Values that nobody wants, of predicates with these numbers."""
+        """Count values that are not used, of predicates with these numbers."""
         self._num_triples += len(predicate)
         self._skip_rows(UNWANTED, predicate)
 
@@ -109,13 +109,13 @@ class FactCollector:
         self._skipped_of[why, predicate] += 1
 
     def fact(self, subject: str, predicate: str, object: str) -> None:
-        """One triple between resources."""
+        """Add one triple between resources."""
         self._waiting += (subject, predicate, object)
         if len(self._waiting) >= 3 * BATCH:
             self._number_waiting()
 
     def literal(self, subject: str, predicate: str, value: str, language: str | None, datatype: str) -> None:
-        """One triple whose object is a value."""
+        """Add one triple whose object is a value."""
         predicate = self._spellings.term(predicate)
         if predicate not in self._value_predicates:
             self._skip_value(UNWANTED, predicate)
@@ -135,7 +135,7 @@ class FactCollector:
                 self._number_waiting()
 
     def facts_in(self, text: np.ndarray, span: np.ndarray) -> None:
-        """Many triples between resources, whose names stand in `text` (uint8, UTF-8).
+        """Add many triples between resources, whose names are in `text` (uint8, UTF-8).
 
         span: int32 [n, 3, 2], where subject, predicate and object start and stop.
         """
@@ -157,7 +157,7 @@ class FactCollector:
         self._types.append(np.stack([self._classes.numbers_of(text, span[has_class, 2]), number[has_class, 0]], axis=1))
 
     def predicates_in(self, text: np.ndarray, span: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Number and use (both [n]) of predicates that stand in `text` at `span` (int32 [n, 2])."""
+        """Number and use (both [n]) of the predicates in `text` at `span` (int32 [n, 2])."""
         predicate = self._predicates.numbers_of(text, span)
         names = [self._predicates.name(number) for number in range(len(self._uses), len(self._predicates))]
         new = [self._use(self._spellings.term(name)) for name in names]
@@ -165,8 +165,8 @@ class FactCollector:
         return predicate, self._uses[predicate]
 
     def _use(self, predicate: str) -> Use:
-        """What the triples of a predicate are good for. rdf:type gives classes; it is a relation too where `include`
-        names it."""
+        """What the triples of a predicate are used for. rdf:type gives classes; it is also a relation if it is in
+        `include`."""
         options = self.options
         use = Use.VALUE if predicate in self._value_predicates else Use.NOTHING
         if predicate != RDF_TYPE:
@@ -176,8 +176,8 @@ class FactCollector:
         return use if options.matches(predicate, options.exclude) else use | Use.CLASS
 
     def _rank(self, language: str | None) -> int | None:
-        """How much a language is wanted, 0 the most; None: not at all. `en` is also en-GB; "" is no language, which
-        comes last where it is not named."""
+        """The rank of a language in the recipe's list, from 0; None: it is not wanted. `en` includes en-GB. "" is no
+        language; it comes last if it is not in the list."""
         wanted, tag = self.options.language, (language or "").lower()
         for rank, name in enumerate(map(str.lower, wanted)):
             if tag == name or (name and tag.startswith(f"{name}-")):
@@ -194,7 +194,7 @@ class FactCollector:
         self._num_waiting_values = 0
 
     def facts(self) -> Facts:
-        """All that was collected."""
+        """All facts that were collected."""
         self._number_waiting()
         edges, types = _joined(self._edges, 3), _joined(self._types, 2)
         self._spellings.unify(edges, self._predicates)
@@ -219,7 +219,7 @@ class FactCollector:
         )
 
     def _all_skipped(self) -> Counter[tuple[str, str]]:
-        """By why and predicate."""
+        """The counts of what was left out, by reason and predicate."""
         counts = Counter(self._skipped_of)
         for why, of_predicate in self._skipped_rows.items():
             for number in np.flatnonzero(of_predicate):
@@ -227,13 +227,13 @@ class FactCollector:
         return counts
 
     def _of_one_predicate(self, predicate: str, literals: Literals) -> Literals:
-        """Its values, each once, in the language that is wanted most."""
+        """The values of a predicate, each once, in the preferred language."""
         distinct = literals.distinct()
         self.skipped[REPEATED] += len(literals.subject) - len(distinct.subject)
         return distinct if predicate in self._ids else self._best_language(predicate, distinct)
 
     def _best_language(self, predicate: str, literals: Literals) -> Literals:
-        """Of each subject only the values in the language that is wanted most among those it has."""
+        """For each subject, only the values in the most preferred language that it has."""
         if not self.options.language:
             return literals
         codes = literals.language.fill_null("").dictionary_encode()
@@ -257,7 +257,7 @@ class _Spellings:
         self._terms: dict[str, str] = {}
 
     def term(self, iri: str) -> str:
-        """The spelling by which a predicate or class is compared."""
+        """The spelling that is used to compare a predicate or class."""
         if iri not in self._terms:
             self._terms[iri] = vocabulary_term(iri)
             found = schemes([iri])
@@ -267,7 +267,7 @@ class _Spellings:
         return self._terms[iri]
 
     def unify(self, rows: np.ndarray, names: Numbering) -> None:
-        """Give what is spelled in two ways the number of the first, in the first column of rows."""
+        """Replace numbers in the first column of rows, so that two spellings of a name have the same number."""
         iris = names.array()
         if pc.any(pc.match_substring(iris, "//schema.org/")).as_py():
             first: dict[str, int] = {}
@@ -276,14 +276,14 @@ class _Spellings:
 
 
 def _joined(chunks: list[np.ndarray], width: int) -> np.ndarray:
-    """int32 [n, width]; the chunks are given up for it."""
+    """int32 [n, width]: all chunks together. The list is emptied to free memory."""
     rows = np.concatenate([np.empty((0, width), np.int32), *chunks])
     chunks.clear()
     return rows
 
 
 def _split(rows: np.ndarray, names: Numbering) -> list[tuple[str, np.ndarray]]:
-    """The rows of each name, in order, less the first column, which is the name's number."""
+    """The rows of each name, in order, without the first column, which is the name's number."""
     order = np.argsort(rows[:, 0], kind="stable")
     ends = np.cumsum(np.bincount(rows[:, 0], minlength=len(names)))
     parts = np.split(rows[order, 1:], ends[:-1]) if len(names) else []

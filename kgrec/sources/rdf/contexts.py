@@ -1,4 +1,4 @@
-"""JSON-LD whose contexts are remote: a local file, or our own for schema.org, takes each one's place."""
+"""Replaces remote contexts in JSON-LD by local files, or by the built-in context of schema.org."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from kgrec.sources.limits import TooDeep, read_json
 from kgrec.sources.packed_files import read_value
 from kgrec.sources.rdf.schema_org import CONTEXT, LINK_TERMS
 
-NO_BASE = "kgrec-no-base://here/"  #: relative IRIs that have no base end up below it, and are refused
+NO_BASE = "kgrec-no-base://here/"  #: a base to find relative IRIs, which are refused without a base
 
 SCHEMA_ORG_URL = re.compile(r"https?://(www\.)?schema\.org(/|/docs/jsonldcontext\.jsonld?)?")
 
 ABSOLUTE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*|_):.*")  #: an IRI that needs no base, or a blank node
 REFERENCE = re.compile(r"[^\s<>\"{}|\\^`]+")  #: what may be an IRI at all
 
-#: Terms of schema.org of which a text that is no absolute IRI is an error where there is no `base`
+#: Terms of schema.org whose text must be an absolute IRI, or needs a `base`
 ALWAYS_LINKS = frozenset(("sameAs", "url", "image", "additionalType", "mainEntityOfPage"))
 
 
 def read_json_ld(data: bytes, name: str, contexts: Mapping[str, Path], has_base: bool = False) -> bytes:
-    """The same document with each remote context replaced; untouched where there is none. Nothing is fetched.
+    """The same document with each remote context replaced, or the same bytes if it has none. Nothing is downloaded.
 
-    contexts: URL -> file. has_base: whether relative IRIs are relative to something. Under schema.org's context a text
-    such as `license: MIT`, which is no IRI though the context says so, stays a text.
+    contexts: URL -> file. has_base: whether there is a base for relative IRIs. With schema.org's context, a text such
+    as `license: MIT` stays a text, although the context says that it is an IRI.
 
-    Raises BadData where the JSON is broken, with line and column, or where a context is not given.
+    Raises BadData where the JSON is invalid, with line and column, or where `contexts` lacks a context.
     """
     document = _parsed(data, name)
     local = _LocalContexts(name, contexts, has_base)
@@ -44,13 +44,13 @@ def _parsed(data: bytes, name: str) -> Any:
     except TooDeep as error:
         raise BadData(f"{error}; flatten the JSON", file=name, row=error.line, kind="bad RDF") from error
     except json.JSONDecodeError as error:
-        what = f"{error.msg}; mend the JSON"
+        what = f"{error.msg}; fix the JSON"
         raise BadData(what, file=name, row=error.lineno, column=error.colno, kind="bad RDF") from error
     except UnicodeDecodeError as error:
-        what = f"byte {error.start + 1}: not UTF-8; save the file as UTF-8"
+        what = f"is not UTF-8 text (see byte {error.start + 1}); save it as UTF-8"
         raise BadData(Fault(what, name, kind="bad RDF", file_is="subject")) from error
     except ValueError as error:  # a number of too many digits, half a pair of surrogates
-        raise BadData(f"{error}; mend the JSON", file=name, kind="bad RDF") from error
+        raise BadData(f"{error}; fix the JSON", file=name, kind="bad RDF") from error
 
 
 class _LocalContexts:
@@ -62,7 +62,7 @@ class _LocalContexts:
         self._within: list[str] = []
 
     def resolve(self, value: Any, links: frozenset[str] = frozenset()) -> Any:
-        """The value with every `@context` in it replaced. links: keys whose texts schema.org's context makes IRIs."""
+        """The value with every `@context` in it replaced. links: keys whose texts are IRIs in schema.org's context."""
         if isinstance(value, list):
             return [self.resolve(item, links) for item in value]
         if not isinstance(value, dict):
@@ -71,7 +71,7 @@ class _LocalContexts:
         return {key: self._resolved(key, item, links) for key, item in value.items()}
 
     def _links(self, context: Any, links: frozenset[str]) -> frozenset[str]:
-        """Those keys after a context, which comes after others."""
+        """The keys whose texts are IRIs, after a context is applied to `links`."""
         for part in context if isinstance(context, list) else [context]:
             if part is None:
                 links = frozenset()
@@ -117,18 +117,19 @@ class _LocalContexts:
             if self._is_schema_org(url):
                 return dict(CONTEXT)
             what = (
-                f"its @context {url!r} is remote, and nothing is fetched; save it and say `contexts: {{{url!r}: FILE}}`"
+                f"the @context {url!r} is on the web, and kgrec does not download it; save it as a file and set "
+                f"`contexts: {{{url!r}: FILE}}`"
             )
             raise BadData(what, file=self.name, value=url, kind="missing file")
         path = self.contexts[url]
         if url in self._within:
-            raise BadData(f"context {url!r} includes itself; mend the file", file=str(path), value=url, kind="bad RDF")
+            raise BadData(f"context {url!r} includes itself; fix the file", file=str(path), value=url, kind="bad RDF")
         if not path.is_file():
-            what = "is not there; mend `contexts` in the recipe"
+            what = "does not exist; fix `contexts` in the recipe"
             raise BadData(Fault(what, str(path), kind="missing file", file_is="subject"))
         document = _parsed(read_value(path), str(path))
         if not isinstance(document, dict) or "@context" not in document:
-            what = "has no @context; it is no JSON-LD context"
+            what = "has no @context, so it is not a JSON-LD context; fix `contexts` in the recipe"
             raise BadData(Fault(what, str(path), kind="bad RDF", file_is="subject"))
         self._within.append(url)
         context = self._context(document["@context"])

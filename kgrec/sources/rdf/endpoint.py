@@ -1,4 +1,4 @@
-"""A SPARQL endpoint's answer over HTTP, read without fetching anything else."""
+"""Asks a SPARQL endpoint over HTTP, and reads the answer without contacting other hosts."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ _REMOTE = re.compile(r"(?<![?$:\w.-])(SERVICE|LOAD)(?![\w:.-])", re.IGNORECASE)
 
 
 def ask_endpoint(source: RdfSource, folder: Path, media_types: str) -> Result:
-    """The answer to the source's query, by the SPARQL protocol's POST. rdflib's own SPARQLStore has no time limit and
-    keeps the server's message to itself; the answer is read by rdflib.
+    """The answer to the source's query, by the POST request of the SPARQL protocol. rdflib parses the answer. Its own
+    SPARQLStore is not used, because it has no time limit and hides the server's error message.
 
-    Raises KgrecError where the endpoint does not answer in time, or answers with what is no RDF, and BadData where the
-    query or the answer would reach other hosts and the source does not say `network: true`.
+    Raises KgrecError where the endpoint does not answer in time, or the answer is not RDF, and BadData where the query
+    or the answer would contact other hosts without `network: true`.
     """
     assert source.endpoint is not None
     word = None if source.network else remote_word(source.query or "")
     if word:
-        what = f"{word} in the query asks other hosts; take it away, or say `network: true` beside the query"
+        what = f"{word} in the query contacts other hosts; remove it, or set `network: true` next to the query"
         raise BadData(Fault(what, source.endpoint, value=word, kind="bad query"))
     prologue = "".join(f"PREFIX {prefix}: <{iri}>\n" for prefix, iri in source.prefixes.items())
     body = urlencode({"query": prologue + (source.query or "")}).encode()
@@ -72,18 +72,18 @@ def ask_endpoint(source: RdfSource, folder: Path, media_types: str) -> Result:
     except HTTPError as error:
         with error:
             answer_text = error.read(500).decode(errors="replace").strip()
-        what = f"answered {error.code}: {answer_text or error.reason}; mend `query`"
+        what = f"answered with status {error.code}: {answer_text or error.reason}; fix `query`"
         raise KgrecError(_of_endpoint(source, what)) from error
     except (URLError, HTTPException, TimeoutError, OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or str(error) or type(error).__name__
-        what = f"does not answer: {reason}; mend `endpoint`, or say `timeout:`"
+        what = f"does not answer: {reason}; check `endpoint`, or set a longer `timeout`"
         raise KgrecError(_of_endpoint(source, what)) from error
     return _read(data, media_type, source, folder)
 
 
 def remote_word(query: str) -> str | None:
-    """SERVICE or LOAD, where a query has it outside its IRIs, strings and comments. Endpoints take dialects that rdflib
-    does not parse, so words are looked for.
+    """SERVICE or LOAD, if a query has it outside IRIs, strings and comments. The query is searched for the words,
+    because rdflib cannot parse the dialects of all endpoints.
 
     >>> remote_word("SELECT * { ?s ?p ?o SERVICE <http://other.example/> { ?o ?q 'a' } }")
     'SERVICE'
@@ -101,7 +101,7 @@ def _character(digits: str) -> str:
 
 
 class _Redirects(HTTPRedirectHandler):
-    """Follows redirections within the endpoint's own host; to others only where the source says `network: true`."""
+    """Follows redirects on the endpoint's own host; to other hosts only with `network: true`."""
 
     def __init__(self, source: RdfSource) -> None:
         self._source = source
@@ -110,22 +110,22 @@ class _Redirects(HTTPRedirectHandler):
         there = urlsplit(newurl).netloc
         if not self._source.network and there != urlsplit(self._source.endpoint or "").netloc:
             fp.close()
-            what = f"redirects to {there}; name that as `endpoint`, or say `network: true`"
+            what = f"redirects to {there}; use that as `endpoint`, or set `network: true`"
             raise KgrecError(_of_endpoint(self._source, what))
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _received(answer: Any, source: RdfSource) -> bytes:
-    """All bytes of an answer. Raises KgrecError where they are too many, or come too slowly."""
+    """All bytes of an answer. Raises KgrecError where there are too many, or they arrive too slowly."""
     end, parts, total = time.monotonic() + source.timeout, [], 0
     while block := answer.read1(1 << 16):
         parts.append(block)
         total += len(block)
         if total > LARGEST_ANSWER:
-            what = f"answered with more than {LARGEST_ANSWER:,} bytes; ask for less, with LIMIT or by class"
+            what = f"answered with more than {LARGEST_ANSWER:,} bytes; ask for less, for instance with LIMIT"
             raise KgrecError(_of_endpoint(source, what))
         if time.monotonic() > end:
-            raise KgrecError(_of_endpoint(source, f"took longer than {source.timeout:g} s; say more as `timeout:`"))
+            raise KgrecError(_of_endpoint(source, f"took longer than {source.timeout:g} s; set a longer `timeout`"))
     return b"".join(parts)
 
 
@@ -135,7 +135,7 @@ def _read(data: bytes, media_type: str, source: RdfSource, folder: Path) -> Resu
 
     name, data = source.endpoint or "", without_bom(data)
     if media_type not in TABLE_FORMATS and media_type not in GRAPH_FORMATS:
-        what = f"answered with {media_type}, which is no RDF; mend `endpoint`"
+        what = f"answered with {media_type}, which is not RDF; check `endpoint`"
         raise KgrecError(_of_endpoint(source, what))
     if "xml" in media_type:
         check_xml(data, name)
@@ -151,7 +151,7 @@ def _read(data: bytes, media_type: str, source: RdfSource, folder: Path) -> Resu
     except KgrecError:
         raise
     except Exception as error:  # whatever rdflib's parsers raise
-        what = f"its {media_type} cannot be read: {error}"
+        what = f"the answer ({media_type}) cannot be read: {error}"
         raise KgrecError(what, file=source.endpoint, kind="bad answer") from error
 
 

@@ -1,4 +1,4 @@
-"""What reading facts leaves out: why, of which predicate or class, and how a recipe keeps it."""
+"""What is left out when facts are read: why, of which predicate or class, and how to keep it."""
 
 from __future__ import annotations
 
@@ -6,55 +6,59 @@ from dataclasses import dataclass
 
 from kgrec.sources.rdf.facts import FactOptions
 
-EXCLUDED = "facts of predicates that are not included"
-UNWANTED = "values of predicates that are no label or feature"
+EXCLUDED = "facts whose predicate is not included"
+UNWANTED = "values whose predicate is not a label or feature"
 BLANK = "facts about blank nodes"
 OTHER_LANGUAGE = "values in other languages"
-NO_CLASS = "classes that are no IRI"
+NO_CLASS = "classes that are not an IRI"
 QUOTED = "triples about triples"
-REPEATED = "repeated triples, since RDF is a set"
-UNUSED_CLASS = "facts of classes that are no node type"
-RDF_CLASS = "facts of classes of RDF itself"
-NO_NODE = "values about resources that are no node"
-NO_NUMBER = "values of {} that are no number"
-TOO_GREAT = "values of {} beyond what float32 can hold"
-FURTHER = "further values of {}, of which a node takes the first"
-FURTHER_LABEL = "further labels of nodes that have one"
+REPEATED = "repeated triples (each triple counts once)"
+UNUSED_CLASS = "class memberships whose class is not in `types`"
+RDF_CLASS = "class memberships in classes of RDF itself"
+NO_NODE = "values of resources that are not nodes"
+NO_NUMBER = "values of {} that are not numbers"
+TOO_GREAT = "values of {} that are too large for float32"
+FURTHER = "further values of {} (each node keeps its first)"
+FURTHER_LABEL = "further labels (each node keeps its first)"
 EMPTY = "empty values, which make no node"
-SAME_EDGE = "facts that come to an edge that is there already"
+SAME_EDGE = "facts that would repeat an edge of the graph"
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A count of what was left out, as a reader of a report wants it."""
+    """A count of what was left out, for a report."""
 
-    why: str  #: one of the reasons in this file, with the predicate where there is a place for it
+    why: str  #: one of the reasons in this file, with the predicate filled in
     name: str  #: the predicate or class, as a recipe would write it
     count: int
-    what: str  #: the sentence: `2 values of schema:name`
-    keep: str  #: what a recipe says to keep them; empty: nothing does
+    what: str  #: in words: `2 values of schema:name`
+    keep: str  #: how a recipe can keep them; empty: it cannot
 
     def __str__(self) -> str:
         return f"{self.what} ({self.keep})" if self.keep else self.what
 
 
 def left_out(why: str, iri: str, count: int, options: FactOptions) -> LeftOut:
-    """The count of one predicate or class, by its IRI, in words."""
+    """The count for one predicate or class (an IRI), in words."""
     name = options.shown(iri)
     values, facts = _counted(count, "value"), _counted(count, "fact")
-    first = ", of which a node takes the first"
-    literals = f'literals: {{"{name}": ...}} keeps them'
+    first = "; each node keeps its first"
+    literals = f'to keep them, use `literals: {{"{name}": ...}}`'
+    members = f"the class {name} of {_counted(count, 'resource')}"
     what, keep = {
         UNWANTED: (f"{values} of {name}", literals),
         EXCLUDED: (f"{facts} of {name}", _how_to_include(name, options)),
-        BLANK: (f"{facts} of {name} about blank nodes", "blank_nodes: keep keeps them"),
-        OTHER_LANGUAGE: (f"{values} of {name} in other languages", "language: names more of them, or none for all"),
-        UNUSED_CLASS: (f"{facts} of class {name}", f'types: {{"{name}": ...}} or classes: {{to: ...}} keeps them'),
-        RDF_CLASS: (f"{facts} of class {name}", f'types: {{"{name}": ...}} keeps them'),
-        NO_NODE: (f"{values} of {name} about resources that are no node", "types: makes nodes of a class"),
-        NO_NUMBER: (f"{values} of {name} that {_is(count)} no number", ""),
-        TOO_GREAT: (f"{values} of {name} beyond what float32 can hold", ""),
-        FURTHER: (f"{_counted(count, 'further value')} of {name}{first}", "kind: multi keeps all"),
+        BLANK: (f"{facts} of {name} about blank nodes", "to keep them, use `blank_nodes: keep`"),
+        OTHER_LANGUAGE: (f"{values} of {name} in other languages", "to keep all languages, remove `language`"),
+        UNUSED_CLASS: (members, f'to use it, set `types: {{"{name}": ...}}` or `classes: {{to: ...}}`'),
+        RDF_CLASS: (members, f'to use it, set `types: {{"{name}": ...}}`'),
+        NO_NODE: (
+            f"{values} of {name} of resources that are not nodes",
+            "to make them nodes, add their class to `types`",
+        ),
+        NO_NUMBER: (f"{values} of {name} that {'is not a number' if count == 1 else 'are not numbers'}", ""),
+        TOO_GREAT: (f"{values} of {name}, too large for float32", ""),
+        FURTHER: (f"{_counted(count, 'further value')} of {name}{first}", "to keep all, use `kind: multi`"),
         FURTHER_LABEL: (f"{_counted(count, 'further label')} of {name}{first}", literals),
         EMPTY: (f"{_counted(count, 'empty value')} of {name}", ""),
     }[why]
@@ -63,13 +67,9 @@ def left_out(why: str, iri: str, count: int, options: FactOptions) -> LeftOut:
 
 def _how_to_include(name: str, options: FactOptions) -> str:
     if options.matches(options.expanded(name), options.exclude):
-        return "taken away from `exclude`, they are kept"
-    return f'include: ["{name}"] keeps them'
+        return "to keep them, remove it from `exclude`"
+    return f'to keep them, add "{name}" to `include`'
 
 
 def _counted(count: int, what: str) -> str:
     return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
-
-
-def _is(count: int) -> str:
-    return "is" if count == 1 else "are"

@@ -1,4 +1,4 @@
-"""SPARQL over files: the query runs in a process that can be stopped, and that reaches no network."""
+"""SPARQL on files. The query runs in a separate process, which can be stopped and has no network access."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class QueryWords:
-    """What messages call a query and what it is asked of, and what they advise."""
+    """The names and the advice in messages about a query."""
 
-    of: str  #: whose fault it is: the files that are asked, or the query's own file
-    mend: str = "mend `query`"  #: what to do where the query is wrong
+    of: str  #: the file of the fault: the files that are queried, or the file of the query
+    mend: str = "fix `query`"  #: what to do where the query is wrong
     mend_it_in: str = " in the recipe"  #: and where
-    say_more_time: str = ", or say more as `timeout:`"  #: what to do where it takes too long, beside making it simpler
-    say_network: str = ", or say `network: true`"  #: what to do where it reaches over the network
+    say_more_time: str = ", or set a longer `timeout`"  #: what else to do where it takes too long
+    say_network: str = ", or set `network: true`"  #: what else to do where it uses the network
 
     def fault(self, what: str) -> Fault:
         """A fault of the query."""
@@ -38,12 +38,12 @@ class QueryWords:
 
 
 def ask_files(source: RdfSource, folder: Path) -> dict[str, Any]:
-    """What the source's query finds in its files, as `query_process` writes it: `form`, and `vars` and `rows`, or
+    """The result of the source's query on its files, as `query_process` writes it: `form`, and `vars` and `rows`, or
     `triples`. Named graphs are merged.
 
-    Raises BadData where a file or the query is wrong, with its line, where it takes longer than the source's `timeout`,
-    and where it would reach over the network without `network: true`; KgrecError where there is no room for the
-    temporary files that it needs.
+    Raises BadData where a file or the query is wrong, with its line, where the query takes longer than the source's
+    `timeout`, and where it would use the network without `network: true`; KgrecError where there is no room for its
+    temporary files.
     """
 
     def sources() -> Iterator[Iterator[pyoxigraph.Triple]]:
@@ -62,11 +62,12 @@ def ask(
     seconds: float = QUERY_SECONDS,
     network: bool = False,
 ) -> dict[str, Any]:
-    """The same for any triples. sources: gives them, those of each source apart, as each has blank nodes of its own.
-    seconds: that the query may run; network: whether it may reach over it. Raises as `ask_files` does."""
+    """The same for any triples. sources: gives the triples of each source separately, because each has its own blank
+    nodes. seconds: the longest time that the query may run. network: whether it may use the network. Raises as
+    `ask_files` does."""
     try:
         place = Path(tempfile.gettempdir()) / f"kgrec-query-{getattr(os, 'getuid', int)()}"
-        clear_abandoned(place)  # what a killed one left
+        clear_abandoned(place)  # what a killed process left behind
         with draft_of(place) as draft:
             draft.part.mkdir(mode=0o700)
             files = [_written(one, draft.part / f"{number}.nt") for number, one in enumerate(sources())]
@@ -83,7 +84,7 @@ def ask(
             found = _answer(task, words, draft.part)
     except OSError as error:
         raise KgrecError(
-            f"cannot write the temporary files of a query: {error}; make room, or set TMPDIR to a folder that has some"
+            f"cannot write the temporary files of a query: {error}; free some space, or set TMPDIR to another folder"
         ) from error
     if "error" in found:
         raise BadData(words.fault(_what_is_wrong(found["error"], words)))
@@ -91,7 +92,7 @@ def ask(
 
 
 def _answer(task: dict[str, Any], words: QueryWords, here: Path) -> dict[str, Any]:
-    """What the query's process answers, by files in the folder `here`."""
+    """The answer of the query's process, which reads and writes files in the folder `here`."""
     (here / "task.json").write_text(json.dumps(task), encoding="utf-8")
     code = _run(here / "task.json")
     if code == query_process.CANNOT_WRITE:
@@ -103,7 +104,7 @@ def _answer(task: dict[str, Any], words: QueryWords, here: Path) -> dict[str, An
 
 
 def _written(triples: Iterator[pyoxigraph.Triple], place: Path) -> str:
-    """The file's name after the triples are written there as N-Triples."""
+    """The name of a new file with the triples as N-Triples."""
     import pyoxigraph
 
     pyoxigraph.serialize(triples, str(place), format=pyoxigraph.RdfFormat.N_TRIPLES)
@@ -111,7 +112,7 @@ def _written(triples: Iterator[pyoxigraph.Triple], place: Path) -> str:
 
 
 def _plain(quads: Iterator[pyoxigraph.Quad]) -> Iterator[pyoxigraph.Triple]:
-    """The triples, without those about triples."""
+    """The triples, without triples about triples."""
     import pyoxigraph
 
     for quad in quads:
@@ -120,17 +121,17 @@ def _plain(quads: Iterator[pyoxigraph.Quad]) -> Iterator[pyoxigraph.Triple]:
 
 
 def _run(task: Path) -> int:
-    """The exit code of the query's process. It is ended where this one is interrupted."""
+    """The exit code of the query's process. It ends when this process is interrupted."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command = [sys.executable, "-P", str(query_process.__file__), str(task)]
-    nothing = subprocess.DEVNULL  # also for errors: where Ctrl-C ends it too, its traceback is of no use
+    nothing = subprocess.DEVNULL  # also for errors: Ctrl-C ends that process too, and its traceback does not help
     return subprocess.run(command, env=environment, stdin=nothing, stdout=nothing, stderr=nothing).returncode
 
 
 def _why_stopped(code: int, seconds: float, words: QueryWords) -> str:
     if code == 1:
         return f"the query took longer than {seconds:g} seconds; make it simpler{words.say_more_time}"
-    return f"the query was stopped from outside (exit code {code}), perhaps for want of memory; make it simpler"
+    return f"the query's process was killed (exit code {code}), perhaps because of too little memory; make it simpler"
 
 
 def _what_is_wrong(error: dict[str, Any], words: QueryWords) -> str:

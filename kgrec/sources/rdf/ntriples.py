@@ -1,4 +1,4 @@
-"""N-Triples and N-Quads by the million: a compiled loop cuts the plain lines, pyoxigraph gets the others."""
+"""Reads N-Triples and N-Quads fast: a compiled loop splits plain lines, and pyoxigraph reads the others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _IN_IRI, _IN_SCHEME, _LETTER, _HEX, _ESCAPED = 1, 2, 4, 8, 16
 
 
 def _byte_classes() -> np.ndarray:
-    """What each byte may be part of."""
+    """For each byte, the syntax elements in which it may appear."""
     classes = np.zeros(256, np.uint8)
     for byte in range(0x21, 256):
         letter = chr(byte)
@@ -45,14 +45,14 @@ class Lines:
 
     text: np.ndarray  #: uint8, the chunk
     kind: np.ndarray  #: int8 [n], FACT, VALUE or OTHER
-    span: np.ndarray  #: int32 [n, 3, 2], where subject, predicate and object start and stop; of OTHER nothing
+    span: np.ndarray  #: int32 [n, 3, 2], where subject, predicate and object start and stop; no meaning for OTHER
     bounds: np.ndarray  #: int32 [n, 2], where the line starts and stops
     number: np.ndarray  #: int64 [n], of the line in the file, from 1
 
 
 def read_lines(stream: pa.NativeFile, *, quads: bool) -> Iterator[Lines]:
-    """The lines of a file, a chunk at a time. quads: whether a line may name a graph. Raises SyntaxError where a line
-    is longer than LONGEST_LINE."""
+    """The lines of a file, a chunk at a time. quads: whether a line may also have a graph name. Raises SyntaxError
+    where a line is longer than LONGEST_LINE."""
     rest, first_line = b"", 1
     while block := stream.read(CHUNK):
         data = rest + block
@@ -87,7 +87,8 @@ def _is_utf8(data: bytes) -> bool:
 def _lines(
     text: np.ndarray, most: int, classes: np.ndarray, quads: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Kind, spans, bounds and number (from 0) of each line that says something; there are `most` lines at most."""
+    """Kind, spans, bounds and number (from 0) of each line that is not empty or a comment. most: the number of lines or
+    more."""
     kind = np.empty(most, np.int8)
     span = np.zeros((most, 3, 2), np.int32)
     bounds = np.empty((most, 2), np.int32)
@@ -143,7 +144,7 @@ def _skip_blanks(text: np.ndarray, at: int, stop: int) -> int:
 
 @numba.njit(nogil=True, cache=True)
 def _iri_end(text: np.ndarray, at: int, stop: int, classes: np.ndarray) -> int:
-    """Past the `>` of the absolute IRI that starts at `at`; -1 where there is none, or one with escapes."""
+    """The position after the `>` of the absolute IRI that starts at `at`; -1 if there is none, or it has escapes."""
     if at + 1 >= stop or text[at] != ord("<") or not classes[text[at + 1]] & _LETTER:
         return -1
     at += 1
@@ -160,7 +161,8 @@ def _iri_end(text: np.ndarray, at: int, stop: int, classes: np.ndarray) -> int:
 
 @numba.njit(nogil=True, cache=True)
 def _literal_end(text: np.ndarray, at: int, stop: int, classes: np.ndarray) -> int:
-    r"""Past the literal that starts at `at`, and its language or datatype; -1 where there is none, or one with \u."""
+    r"""The position after the literal that starts at `at`, with its language or datatype; -1 if there is none, or it
+    has \u."""
     at += 1
     while at < stop and text[at] != ord('"'):
         if text[at] == ord("\\"):

@@ -1,5 +1,5 @@
-"""Strings to numbers by first appearance, and rows that are there already, in compact arrays: ten million IRIs are
-bytes, not Python objects."""
+"""Numbers strings by first appearance, and finds repeated rows. Compact arrays hold the strings: ten million IRIs
+are bytes, not Python objects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _number_all(
     count: int,
     slot: np.ndarray,
 ) -> tuple[np.ndarray, int]:
-    """The number of each string, and how many are known then. The `known_` arrays have room, and are filled in place.
+    """The number of each string, and how many strings are known afterwards. The `known_` arrays are filled in place.
 
     text uint8, span [n, 2]: the strings; slot int32 [a power of two]: a hash table of numbers, -1 where free.
     """
@@ -69,7 +69,7 @@ def _same(a: np.ndarray, a_start: int, a_stop: int, b: np.ndarray, b_start: int,
 
 @numba.njit(nogil=True, cache=True)
 def _placed(known_hash: np.ndarray, count: int, size: int) -> np.ndarray:
-    """A hash table of `size` slots (a power of two) that has the numbers of all known strings."""
+    """A hash table of `size` slots (a power of two) with the numbers of all known strings."""
     slot = np.full(size, -1, np.int32)
     mask = np.uint64(size - 1)
     for number in range(count):
@@ -82,7 +82,8 @@ def _placed(known_hash: np.ndarray, count: int, size: int) -> np.ndarray:
 
 @numba.njit(nogil=True, cache=True)
 def _first_rows(rows: np.ndarray, slot: np.ndarray) -> np.ndarray:
-    """bool [n]: which rows of int [n, k] have no equal before them. slot int32 [a power of two], -1: an empty table."""
+    """bool [n]: which rows of int [n, k] do not equal an earlier row. slot int32 [a power of two], -1: an empty
+    table."""
     is_first = np.ones(len(rows), np.bool_)
     mask = np.uint64(len(slot) - 1)
     for row in range(len(rows)):
@@ -108,7 +109,7 @@ def _first_rows(rows: np.ndarray, slot: np.ndarray) -> np.ndarray:
 
 
 def first_rows(rows: np.ndarray) -> np.ndarray:
-    """Which rows of an integer matrix [n, k] have no equal before them, bool [n]; 8 to 16 bytes a row are taken for it.
+    """Which rows of an integer matrix [n, k] do not equal an earlier row, bool [n]. Needs 8 to 16 bytes for each row.
 
     >>> first_rows(np.array([[1, 2], [1, 3], [1, 2]])).tolist()
     [True, True, False]
@@ -119,7 +120,7 @@ def first_rows(rows: np.ndarray) -> np.ndarray:
 
 
 def as_spans(names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Strings one after the other as uint8, and where each stands: int32 [n, 2]."""
+    """All strings in one uint8 array, and the start and stop of each: int32 [n, 2]."""
     array = pa.array(names, pa.string())
     _, offsets, data = array.buffers()
     offset = np.frombuffer(offsets, np.int32, len(array) + 1) if len(array) else np.zeros(1, np.int32)
@@ -146,11 +147,11 @@ class Numbering:
         return self._count
 
     def numbers(self, names: Sequence[str]) -> np.ndarray:
-        """int32 [n]: the number of each string; one that is new takes the next number."""
+        """int32 [n]: the number of each string. A new string takes the next number."""
         return self.numbers_of(*as_spans(names))
 
     def numbers_of(self, text: np.ndarray, span: np.ndarray) -> np.ndarray:
-        """The same of strings that stand in `text` (uint8, UTF-8) at `span` (int32 [n, 2]: start and stop)."""
+        """The same for strings in `text` (uint8, UTF-8) at `span` (int32 [n, 2]: start and stop)."""
         self._make_room(len(span), int((span[:, 1] - span[:, 0]).sum()))
         numbers, self._count = _number_all(text, span, self._text, self._offset, self._hash, self._count, self._slot)
         return numbers
@@ -167,7 +168,7 @@ class Numbering:
         return pa.Array.from_buffers(kind, self._count, [None, offset, pa.py_buffer(self._text[:size])])
 
     def _make_room(self, count: int, size: int) -> None:
-        """For as many new strings, of as many bytes in all. The hash table stays at most half full."""
+        """Make room for `count` new strings of `size` bytes in all. The hash table stays at most half full."""
         most = self._count + count
         self._text = _grown(self._text, int(self._offset[self._count]), int(self._offset[self._count]) + size)
         self._offset = _grown(self._offset, self._count + 1, most + 1)
@@ -177,7 +178,8 @@ class Numbering:
 
 
 def _grown(array: np.ndarray, filled: int, needed: int) -> np.ndarray:
-    """The array, or a copy with room for `needed` values: half as much again at least, so that filling it is linear."""
+    """The array, or a copy with room for `needed` values. A copy is at least half as large again, so that filling it
+    takes linear time."""
     if needed <= len(array):
         return array
     bigger = np.empty(max(needed, len(array) * 3 // 2), array.dtype)

@@ -1,11 +1,11 @@
-"""A SPARQL query over triples, in a process of its own that stops when its time is over.
+"""A SPARQL query over triples, in a separate process that stops when its time is over.
 
 `python -P query_process.py TASK`, where TASK is a JSON file: `query`, `prefixes`, `files` (N-Triples, each with its own
-blank nodes), `seconds`, `memory`, `network` and `say_network` (how to allow it). What it finds is written beside it as
+blank nodes), `seconds`, `memory`, `network` and `say_network` (how to allow it). The result is written next to it as
 `answer.json`: `form` with `vars` and `rows` or with `triples`, or an `error` (`message`, `line`, `column`). No answer
-and exit code 1: the time was over; CANNOT_WRITE: there was no room. It is a process, since neither a regular expression
-nor a join of everything with everything can be stopped from within; and it stands alone, so that starting it imports no
-more than it needs.
+and exit code 1: the time was over. Exit code CANNOT_WRITE: there was no room for the answer. It is a separate process,
+because a slow regular expression or a huge join cannot be stopped from inside Python. It imports nothing of kgrec, so
+that it starts fast.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-XSD_STRING = "http://www.w3.org/2001/XMLSchema#string"  #: what a text in quotes is of
+XSD_STRING = "http://www.w3.org/2001/XMLSchema#string"  #: the datatype of a text in quotes
 CANNOT_WRITE = 3  #: the exit code where there is no room for the answer
-SET_PARENT_DEATH_SIGNAL = 1  #: prctl's, of linux/prctl.h
+SET_PARENT_DEATH_SIGNAL = 1  #: a constant of prctl, from linux/prctl.h
 NETWORK_EVENTS = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "socket.sendmsg")
 
 
 def answer(task: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """What the query finds, or what is wrong with it."""
+    """The result of the query, or what is wrong with it."""
     from pyparsing import ParseException
     from rdflib.plugins.sparql.algebra import translateQuery
     from rdflib.plugins.sparql.parser import parseQuery
@@ -45,13 +45,14 @@ def answer(task: dict[str, Any], folder: Path) -> dict[str, Any]:
     except RecursionError:
         return {"error": {"message": "the query is nested too deeply"}}
     except MemoryError:
-        return {"error": {"message": "the answer takes more memory than a query may"}}
+        return {"error": {"message": "the query needs more memory than the limit allows"}}
     except Exception as error:  # rdflib raises bare Exceptions, for an unknown prefix for instance
         return {"error": {"message": str(error)}}
 
 
 def refuse_remote(tree: Any, remedy: str) -> None:
-    """Raises ValueError where a parsed query has SERVICE or FROM, which rdflib would fetch. remedy: what else to do."""
+    """Raises ValueError where a parsed query has SERVICE, FROM or LOAD, for which rdflib would use the network. remedy:
+    what else to do."""
     from rdflib.plugins.sparql.parserutils import CompValue
 
     waiting = [tree]
@@ -60,14 +61,14 @@ def refuse_remote(tree: Any, remedy: str) -> None:
         if isinstance(part, CompValue):
             word = {"ServiceGraphPattern": "SERVICE", "DatasetClause": "FROM", "Load": "LOAD"}.get(part.name)
             if word:
-                raise ValueError(f"{word} reaches over the network; take it away{remedy}")
+                raise ValueError(f"{word} uses the network; remove it{remedy}")
             waiting += part.values()
         elif not isinstance(part, str | bytes) and hasattr(part, "__iter__"):
             waiting += list(part)
 
 
 def read_graph(files: list[Path]) -> Any:
-    """All triples in one rdflib graph; blank nodes of different files are different."""
+    """All triples in one rdflib graph. Blank nodes of different files stay different."""
     import pyoxigraph
     from rdflib import BNode, Graph, Literal, URIRef
 
@@ -79,7 +80,7 @@ def read_graph(files: list[Path]) -> Any:
                 return URIRef(value.value)
             if isinstance(value, pyoxigraph.BlankNode):
                 return BNode(f"f{number}{value.value}")
-            if value.language or value.datatype.value == XSD_STRING:  # rdflib holds 'a' and 'a'^^xsd:string apart
+            if value.language or value.datatype.value == XSD_STRING:  # for rdflib, 'a' and 'a'^^xsd:string are different
                 return Literal(value.value, lang=value.language)
             return Literal(value.value, datatype=URIRef(value.datatype.value), normalize=False)
 
@@ -89,7 +90,8 @@ def read_graph(files: list[Path]) -> Any:
 
 
 def as_json(result: Any) -> dict[str, Any]:
-    """A result: its form, and the texts of a table, or the terms of a graph as [text, kind, language, datatype]."""
+    """A result as JSON data: its form, and the texts of a table, or the terms of a graph as [text, kind, language,
+    datatype]."""
     if result.type == "SELECT":
         names = list(result.vars or ())
         found = [[None if b.get(n) is None else str(b.get(n)) for n in names] for b in result.bindings]
@@ -107,13 +109,13 @@ def _term(term: Any) -> list[str | None]:
 
 
 def stop_after(seconds: float) -> None:
-    """End this process then, whatever it does: the watching thread is C, and does not wait for Python."""
+    """End this process after that time, whatever it does. The thread that watches the time does not need Python."""
     faulthandler.dump_traceback_later(seconds, exit=True, file=os.open(os.devnull, os.O_WRONLY))
 
 
 def limit_memory(least: int) -> None:
-    """Let the query take this many bytes, or as many as the graph has taken where those are more. Linux only: elsewhere
-    the time limit alone bounds it."""
+    """Limit the query to this many bytes, or to as many as the graph has taken, if more. Linux only: on other systems
+    there is only the time limit."""
     statm = Path("/proc/self/statm")
     if statm.exists():
         import resource
@@ -126,19 +128,19 @@ def limit_memory(least: int) -> None:
 
 
 def end_with(parent: int) -> None:
-    """Let this process be killed when the one that started it is, so that no query goes on for nobody. Linux only."""
+    """Let this process be killed together with the process that started it. Linux only."""
     if sys.platform == "linux":
         import ctypes
 
         ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, int(signal.SIGKILL))
-        if os.getppid() != parent:  # it was killed before
+        if os.getppid() != parent:  # the parent was killed before
             sys.exit(CANNOT_WRITE)
 
 
 def refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
-    """An audit hook: nothing opens a connection."""
+    """An audit hook that refuses all connections."""
     if event in NETWORK_EVENTS:
-        raise OSError("the query reaches over the network; say `network: true`")
+        raise OSError("the query uses the network; set `network: true` to allow it")
 
 
 def main(path: Path) -> None:

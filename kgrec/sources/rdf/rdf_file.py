@@ -1,4 +1,4 @@
-"""One RDF file as a stream of triples, and what to say where it is wrong: file, line, column, what to do."""
+"""One RDF file as a stream of triples. Errors have the file, line and column, and what to do."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ FORMATS: Mapping[str, RdfFormat] = {
 
 
 def format_of(path: Path) -> RdfFormat | None:
-    """The format that a file's suffix says, less .gz, .bz2 and .zst."""
+    """The format by a file's suffix, without .gz, .bz2 and .zst."""
     suffix = path.with_suffix("").suffix if path.suffix in COMPRESSIONS else path.suffix
     return FORMATS.get(suffix.lower())
 
 
 @dataclass(frozen=True)
 class RdfFile:
-    """Where a file is, and how it is to be read."""
+    """Where a file is, and how to read it."""
 
     path: Path
-    name: str  #: the path as the recipe says it
+    name: str  #: the path as it is written in the recipe
     format: RdfFormat
-    base: str | None = None  #: the IRI to which relative ones are relative
-    lenient: bool = False  #: whether IRIs may break the rules
+    base: str | None = None  #: the base IRI for relative IRIs
+    lenient: bool = False  #: whether invalid IRIs are accepted
     contexts: Mapping[str, Path] = field(default_factory=dict)  #: URL of a JSON-LD context -> file
 
     @property
@@ -60,24 +60,24 @@ class RdfFile:
 
     @contextmanager
     def open(self) -> Iterator[WithoutBom]:
-        """The bytes, unpacked. What is wrong with them while they are read becomes BadData."""
+        """The bytes, unpacked. Errors while they are read become BadData."""
         if self.path.stat().st_size == 0:
-            what = "is empty; take it out of `files`, or mend it"
+            what = "is empty; fix it, or remove it from `files`"
             raise BadData(Fault(what, self.name, kind="empty file", file_is="subject"))
         try:
             with open_bytes(self.path, SMALL if self.is_lines else SMALL_VALUE) as stream:
                 yield WithoutBom(stream)
         except SyntaxError as error:
             raise BadData(_fault(self, error)) from error
-        except MemoryError as error:  # pyoxigraph's own limit of what it looks at together
-            what = f"has a text or name that is longer than {LONGEST_LINE:,} bytes; mend the file"
+        except MemoryError as error:  # pyoxigraph's own limit for one text or name
+            what = f"has a text or name that is longer than {LONGEST_LINE:,} bytes; fix the file"
             raise BadData(Fault(what, self.name, kind="too large", file_is="subject")) from error
         except OSError as error:
-            what = f"is truncated or altered: {error}; get it again"
+            what = f"cannot be read: {error}; it is truncated or damaged; get the file again"
             raise BadData(Fault(what, self.name, kind="altered file", file_is="subject")) from error
 
     def quads(self) -> Iterator[pyoxigraph.Quad]:
-        """All triples with their graph, as they are read. Raises BadData with line and column."""
+        """All triples with their graph, as they are read. Raises BadData with line and column where one is wrong."""
         with self.open() as stream:
             if self.format == "json-ld":
                 data = read_json_ld(read_all(stream), self.name, self.contexts, self.base is not None)
@@ -95,7 +95,7 @@ class RdfFile:
         try:
             return pyoxigraph.parse(input, format, base_iri=base or self.base, lenient=self.lenient)
         except ValueError as error:
-            what = f"{error}; mend `base` in the recipe"
+            what = f"{error}; fix `base` in the recipe"
             raise BadData(what, file=self.name, value=base or self.base, kind="bad recipe") from error
 
 
@@ -111,7 +111,7 @@ _MEDIA_TYPES: Mapping[RdfFormat, str] = {
 
 
 def _not_relative(file: RdfFile, quads: Iterator[pyoxigraph.Quad]) -> Iterator[pyoxigraph.Quad]:
-    """The same, unless an IRI is relative: JSON-LD would leave out in silence what names it."""
+    """The same triples. Raises BadData for a relative IRI, because JSON-LD would silently drop its triples."""
     for quad in quads:
         for term in (quad.subject, quad.predicate, quad.object):
             value = getattr(term, "value", "")
@@ -121,7 +121,7 @@ def _not_relative(file: RdfFile, quads: Iterator[pyoxigraph.Quad]) -> Iterator[p
 
 
 def _relative(iri: str, file: RdfFile, line: int | None = None, column: int | None = None) -> Fault:
-    advice = "say `base:`, the IRI to which it is relative" if file.base is None else "mend it, or `base`"
+    advice = "set `base` to the base IRI of the file" if file.base is None else "fix it, or `base`"
     return Fault(f"IRI {iri!r} is relative; {advice}", file.name, line, column, iri, "bad RDF")
 
 
@@ -136,19 +136,19 @@ def _fault(file: RdfFile, error: SyntaxError) -> Fault:
         named = re.search(r"IRI '(.*?)'", error.msg)
         iri = named[1] if named else _text_at(file, error).strip("<>")
         if file.is_lines:
-            what = f"IRI {iri!r} is relative, which this format has not; mend the file"
+            what = f"IRI {iri!r} is relative, which this format does not allow; fix the file"
             return Fault(what, file.name, line, column, iri, "bad RDF")
         return _relative(iri, file, line, column)
     if "XML namespaces" in what:
-        what = "it is XML but no RDF/XML; mend the file or say another `format`"
+        what = "it is XML, but not RDF/XML; fix the file, or set another `format`"
     else:
-        what = f"{what}; mend the file{', or say `lenient: true`' if 'IRI' in what and not file.lenient else ''}"
+        what = f"{what}; fix the file{', or set `lenient: true`' if 'IRI' in what and not file.lenient else ''}"
     return Fault(what, file.name, line, column, kind="bad RDF")
 
 
 def _place_in_xml(file: RdfFile, message: str) -> tuple[int | None, int | None]:
-    """Line and column of what is wrong with RDF/XML, which pyoxigraph does not say: where the XML breaks, or where the
-    IRI stands that the message names."""
+    """Line and column of an error in RDF/XML, which pyoxigraph does not give: where the XML is invalid, or where the
+    IRI in the message is."""
     from xml.parsers import expat
 
     try:
@@ -156,7 +156,7 @@ def _place_in_xml(file: RdfFile, message: str) -> tuple[int | None, int | None]:
             expat.ParserCreate().ParseFile(stream)
     except expat.ExpatError as error:
         return error.lineno, error.offset + 1
-    except (LookupError, ValueError):  # it names an encoding that expat does not know
+    except (LookupError, ValueError):  # an encoding that expat does not know
         return None, None
     iri = re.search(r"IRI '(.*?)'", message)
     for number, text in enumerate(_text(file), 1):
@@ -166,7 +166,7 @@ def _place_in_xml(file: RdfFile, message: str) -> tuple[int | None, int | None]:
 
 
 def _text_at(file: RdfFile, error: SyntaxError) -> str:
-    """What stands where the error is."""
+    """The text at the place of the error."""
     line = _text(file)[(error.lineno or 1) - 1]
     return line[(error.offset or 1) - 1 : (error.end_offset or 0) - 1]
 

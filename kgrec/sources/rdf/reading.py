@@ -1,4 +1,4 @@
-"""RDF to facts: files streamed through pyoxigraph, or an rdflib graph that is in memory."""
+"""Reads facts from RDF: from files, streamed through pyoxigraph, or from an rdflib graph in memory."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 def read_rdf(
     source: RdfSource, folder: Path, ids: Collection[str] = (), blank_numbers: BlankNumbers | None = None
 ) -> Facts:
-    """The facts in a source's files (relative to `folder`), or those that its CONSTRUCT query gives.
+    """The facts in a source's files (relative to `folder`), or those of its CONSTRUCT query.
 
-    ids: further predicates whose values are kept. blank_numbers: of blank nodes, where other sources have some too.
+    ids: more predicates whose values are kept. blank_numbers: the numbers of blank nodes, shared between sources.
 
-    Memory grows with distinct resources and with edges, not with the files' text. Named graphs are merged. Edges stand
-    in file order; resources in the order of their first appearance, but within some thousands of lines those with
-    literals only come last.
+    Memory grows with distinct resources and with edges, not with the size of the files. Named graphs are merged. Edges
+    are in file order. Resources are in the order of their first appearance, except that within some thousands of lines
+    resources with only literals come last.
 
-    Raises BadData where a file is missing, empty, of unknown form, or wrong: with line and column, and what to do.
+    Raises BadData, with line and column and what to do, where a file is missing, empty, of unknown format, or wrong.
     """
     if source.query:
         return facts_of(construct(source, folder), source, ids, blank_numbers)
@@ -46,7 +46,7 @@ def read_rdf(
         before = collector.num_triples
         _collect_file(file, collector, blank_numbers)
         if collector.num_triples == before:
-            what = "has no triples; take it out of `files`, or mend it"
+            what = "has no triples; fix it, or remove it from `files`"
             raise BadData(Fault(what, file.name, kind="empty file", file_is="subject"))
     return collector.facts()
 
@@ -57,8 +57,8 @@ def facts_of(
     ids: Collection[str] = (),
     blank_numbers: BlankNumbers | None = None,
 ) -> Facts:
-    """The facts in an rdflib graph, by the same rules as files. Named graphs of a Dataset are merged. ids and
-    blank_numbers are those of `read_rdf`.
+    """The facts in an rdflib graph, by the same rules as for files. Named graphs of a Dataset are merged. ids and
+    blank_numbers are as in `read_rdf`.
 
     >>> from rdflib import Graph
     >>> graph = Graph().parse(data="@prefix : <http://x/> . :alien :director :scott ; :title 'Alien' .")
@@ -87,9 +87,9 @@ def facts_of(
 
 
 def _refuse_no_unicode(term: object) -> None:
-    """Raise BadData for a term that no file can hold: rdflib's parsers, unlike ours, take half a pair of surrogates."""
+    """Raise BadData for a term that cannot be written to a file: rdflib's parsers accept half a pair of surrogates."""
     if isinstance(term, str) and is_no_unicode(term):
-        what = f"the term {str(term)!r} has half a pair of surrogates, which stands for no character; mend the RDF"
+        what = f"the term {str(term)!r} has half a pair of surrogates, which stands for no character; fix the RDF"
         raise BadData(what, value=str(term), kind="bad RDF")
 
 
@@ -113,7 +113,7 @@ def _collect_file(file: RdfFile, collector: FactCollector, blank_numbers: BlankN
 def _fact_or_literal(
     quad: pyoxigraph.Quad, collector: FactCollector, blank: FileBlankNames
 ) -> tuple[str, str, str] | None:
-    """The names in a triple between resources. A literal goes to the collector, and gives None."""
+    """The names in a triple between resources. A literal is given to the collector; then the result is None."""
     from pyoxigraph import BlankNode, Literal, NamedNode
 
     subject, object = quad.subject, quad.object
@@ -128,7 +128,7 @@ def _fact_or_literal(
 
 
 def _collect_lines(lines: Lines, file: RdfFile, collector: FactCollector, blank: FileBlankNames) -> None:
-    """Plain facts go to the collector in bulk, literals that nobody wants are counted; pyoxigraph reads the rest."""
+    """Plain facts go to the collector in bulk, unused literals are counted, and pyoxigraph reads the other lines."""
     is_fact, by_parser = lines.kind == FACT, lines.kind == OTHER
     values = np.flatnonzero(lines.kind == VALUE)
     predicate, use = collector.predicates_in(lines.text, lines.span[values, 1])
@@ -148,7 +148,7 @@ def _collect_lines(lines: Lines, file: RdfFile, collector: FactCollector, blank:
 
 
 def _parsed_lines(lines: Lines, chosen: np.ndarray, file: RdfFile) -> list[pyoxigraph.Quad]:
-    """The triples of the chosen lines: one for each, since a line holds one. Raises SyntaxError with its line."""
+    """The triples of the chosen lines, one for each line. Raises SyntaxError with the line."""
     rows = [lines.text[start:stop].tobytes() for start, stop in lines.bounds[chosen]]
     try:
         quads = list(file.parsed(b"".join(rows)))

@@ -1,16 +1,16 @@
-"""What is known of schema.org: its terms have two spellings, and its JSON-LD context is never fetched."""
+"""Rules for schema.org: its terms have two spellings, and its JSON-LD context is built in (never downloaded)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-NAMESPACE = "http://schema.org/"  #: of its terms, as its published context has it
-SECURE = "https://schema.org/"  #: the other spelling of the same
+NAMESPACE = "http://schema.org/"  #: the namespace of its terms in its published context
+SECURE = "https://schema.org/"  #: the other spelling of the same namespace
 
 
 def vocabulary_term(iri: str) -> str:
-    """A predicate or class in the spelling by which it is compared: schema.org's with http, any other as it is.
+    """A predicate or class in the spelling that is used to compare it: schema.org's with http, any other as it is.
 
     >>> vocabulary_term("https://schema.org/name"), vocabulary_term("https://schema.org.example/name")
     ('http://schema.org/name', 'https://schema.org.example/name')
@@ -29,7 +29,7 @@ def spellings(iri: str) -> tuple[str, ...]:
 
 
 def schemes(iris: Iterable[str]) -> set[str]:
-    """Which of `http` and `https` predicates and classes of schema.org are spelled with."""
+    """Whether predicates and classes of schema.org are spelled with `http`, with `https`, or both."""
     return {iri.partition(":")[0] for iri in iris if iri.startswith((NAMESPACE, SECURE))}
 
 
@@ -64,4 +64,4 @@ CONTEXT: Mapping[str, Any] = {
     "id": "@id",
     "type": "@type",
     **{name: {"@type": "@id"} for name in sorted(LINK_TERMS)},
-}  #: what stands for schema.org's context
+}  #: is used in place of schema.org's context

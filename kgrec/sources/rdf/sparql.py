@@ -1,4 +1,4 @@
-"""SPARQL over RDF files or an endpoint: a SELECT gives a table, a CONSTRUCT a graph."""
+"""SPARQL on RDF files or an endpoint: a SELECT query gives a table, a CONSTRUCT query a graph."""
 
 from __future__ import annotations
 
@@ -22,31 +22,36 @@ GRAPH_TYPES = "text/turtle, application/n-triples;q=0.9, application/rdf+xml;q=0
 
 
 def select(source: RdfSource, folder: Path) -> pd.DataFrame:
-    """The answers of the source's SELECT query, a column a variable: IRIs and values as strings, None where unbound.
+    """The answers of the source's SELECT query, with a column for each variable: IRIs and values as strings, None where
+    a variable has no value.
 
-    Raises BadData where the query is wrong (with its line), takes too long, is no SELECT or has no answers, or where a
-    file is wrong; KgrecError where the endpoint does not answer.
+    Raises BadData where the query is wrong (with its line), takes too long, is not a SELECT query or has no answers, or
+    where a file is wrong; KgrecError where the endpoint does not answer.
     """
     found = _found(source, folder, "SELECT", TABLE_TYPES)
     if not found["rows"]:
-        raise BadData(_of_query(source, "the query has no answers; mend `query` in the recipe"))
+        raise BadData(_of_query(source, "the query has no answers; fix `query` in the recipe"))
     twice = [name for name in found["vars"] if found["vars"].count(name) > 1]
     if twice:
-        raise BadData(_of_query(source, f"the answer has the variable {twice[0]!r} more than once; name each once"))
+        raise BadData(
+            _of_query(
+                source, f"the answer has the variable {twice[0]!r} more than once; use each variable once in SELECT"
+            )
+        )
     half = text_without_unicode(found["rows"])
     if half is not None:
         what = f"an answer has the text {half!r}, with half a pair of surrogates, which stands for no character"
-        raise BadData(_of_query(source, f"{what}; mend the data"))
+        raise BadData(_of_query(source, f"{what}; fix the data"))
     return pd.DataFrame(found["rows"], columns=found["vars"], dtype=object)
 
 
 def construct(source: RdfSource, folder: Path) -> rdflib.Graph:
-    """The graph that the source's CONSTRUCT (or DESCRIBE) query gives. Raises as `select` does."""
+    """The graph of the source's CONSTRUCT (or DESCRIBE) query. Raises as `select` does."""
     from rdflib import Graph
 
     found = _found(source, folder, "CONSTRUCT", GRAPH_TYPES)
     if not found["triples"]:
-        raise BadData(_of_query(source, "the query gives no triples; mend `query` in the recipe"))
+        raise BadData(_of_query(source, "the query gives no triples; fix `query` in the recipe"))
     graph = Graph()
     for subject, predicate, object in found["triples"]:
         graph.add((_term(*subject), _term(*predicate), _term(*object)))
@@ -62,13 +67,13 @@ def _term(text: str, kind: str, language: str | None, datatype: str | None) -> A
 
 
 def _found(source: RdfSource, folder: Path, wanted: str, media_types: str) -> dict[str, Any]:
-    """What the query finds, as `query_process.as_json` says it."""
+    """The result of the query, in the form of `query_process.as_json`."""
     if source.query is None:
-        raise KgrecError(_of_query(source, f"there is no `query`; give a {wanted}"))
+        raise KgrecError(_of_query(source, f"there is no `query`; write a {wanted} query"))
     found = as_json(ask_endpoint(source, folder, media_types)) if source.endpoint else ask_files(source, folder)
     kind = "CONSTRUCT" if found["form"] == "DESCRIBE" else found["form"]
     if kind != wanted:
-        raise BadData(_of_query(source, f"the query is of the form {found['form']}; a {wanted} is needed here"))
+        raise BadData(_of_query(source, f"this is a {found['form']} query; a {wanted} query is needed here"))
     return found
 
 

@@ -1,4 +1,4 @@
-"""The words of a recipe: what the columns and predicates of a data set's files mean."""
+"""The keys of a recipe, which say what the columns and predicates of a data set's files mean."""
 
 from kgrec._deprecation import renamed
 from kgrec.sources.recipe.recipe import Recipe

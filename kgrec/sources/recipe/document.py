@@ -1,4 +1,4 @@
-"""A YAML file to a checked settings object, and what to say where it is wrong."""
+"""Reads a YAML file into a checked settings object, and explains what is wrong with it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from kgrec.sources.limits import DEEPEST, LARGEST_RECIPE, MOST_NODES
 
 Model = TypeVar("Model", bound=BaseModel)
 
-MOST_FAULTS = 200  #: that are listed of one recipe
+MOST_FAULTS = 200  #: problems of one recipe that are listed
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """YAML in which a key that stands twice is an error, not a silent loss of the first, and in which neither nesting
-    nor aliases grow without end."""
+    """A YAML loader that refuses a key given twice (YAML would silently drop the first), and limits nesting and
+    aliases."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
-        self._sizes: dict[int, tuple[int, int]] = {}  # id of a node -> values in it, and how deep they stand
+        self._sizes: dict[int, tuple[int, int]] = {}  # id of a node -> number of values in it, and their depth
         self._num_nodes = 0
 
     def fetch_flow_collection_start(self, token_class: Any) -> None:
@@ -41,15 +41,15 @@ class _UniqueKeys(yaml.SafeLoader):
 
     def _refuse_deeper(self, depth: int) -> None:
         if depth >= DEEPEST:
-            raise yaml.scanner.ScannerError(None, None, f"nested more than {DEEPEST} deep", self.get_mark())
+            raise yaml.scanner.ScannerError(None, None, f"nested more than {DEEPEST} levels deep", self.get_mark())
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """The next node, where it and what its aliases repeat are not too much."""
+        """The next node. Raises ComposerError where it has too many values, counting each repeat by an alias."""
         is_alias = self.check_event(yaml.AliasEvent)
         mark = self.peek_event().start_mark
         node = super().compose_node(parent, index)
         if is_alias and id(node) not in self._sizes:
-            raise yaml.composer.ComposerError(None, None, "an alias stands within what it names", mark)
+            raise yaml.composer.ComposerError(None, None, "an alias is used inside the value that it names", mark)
         if node is None or is_alias:
             return node
         self._num_nodes += 1
@@ -58,18 +58,18 @@ class _UniqueKeys(yaml.SafeLoader):
         sizes = [self._sizes[id(part)] for part in parts]
         size, depth = 1 + sum(size for size, _ in sizes), 1 + max((depth for _, depth in sizes), default=0)
         if depth > DEEPEST:
-            raise yaml.composer.ComposerError(None, None, f"nested more than {DEEPEST} deep", node.start_mark)
+            raise yaml.composer.ComposerError(None, None, f"nested more than {DEEPEST} levels deep", node.start_mark)
         if max(size, self._num_nodes) > MOST_NODES:
-            what = f"more than {MOST_NODES:,} values, counting what aliases repeat"
+            what = f"more than {MOST_NODES:,} values, counting those that aliases repeat"
             raise yaml.composer.ComposerError(None, None, what, node.start_mark)
         self._sizes[id(node)] = size, depth
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A mapping whose keys are names or numbers, each there once."""
+        """A mapping whose keys are names or numbers, each used once."""
         if not isinstance(node, yaml.MappingNode):  # as `!!set x` has none
             raise yaml.constructor.ConstructorError(
-                None, None, f"a mapping is wanted, not a {node.id}", node.start_mark
+                None, None, f"found a {node.id}, where a mapping (`key: value`) is needed", node.start_mark
             )
         seen: dict[Any, int] = {}
         for key_node, _ in node.value:
@@ -78,17 +78,19 @@ class _UniqueKeys(yaml.SafeLoader):
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
                 kind = "a list" if isinstance(key_node, yaml.SequenceNode) else "a mapping"
-                raise yaml.constructor.ConstructorError(None, None, f"a key is {kind}, not a name", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"a key is {kind}; a key must be a name", key_node.start_mark
+                )
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} stands already in line {seen[key]}", key_node.start_mark
+                    None, None, f"key {key!r} is already in line {seen[key]}; keep one of them", key_node.start_mark
                 )
             seen[key] = line
         return dict(super().construct_mapping(node, deep))
 
     def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
-        """A value as text. Half a pair of surrogates, as `\\ud800` writes one, stands for no character."""
+        """A value as text. Raises ConstructorError for half a surrogate pair, such as `\\ud800`: it is no character."""
         value = super().construct_scalar(node)
         if isinstance(value, str) and is_no_unicode(value):
             what = f"the text {value!r} has half a pair of surrogates, which stands for no character"
@@ -96,7 +98,7 @@ class _UniqueKeys(yaml.SafeLoader):
         return value
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """A value. A date that is none, or a number of too many digits, is an error of its line."""
+        """A value. Raises ConstructorError with the line for an impossible date, or a number with too many digits."""
         try:
             return super().construct_object(node, deep)
         except (ValueError, OverflowError, TypeError, AttributeError, LookupError) as error:
@@ -104,36 +106,38 @@ class _UniqueKeys(yaml.SafeLoader):
 
 
 def read_yaml(path: Path) -> Any:
-    """What a YAML file says. Raises KgrecError where the file is missing, is no text, is no YAML (with the line) or is
-    made to take memory or time: too large, nested too deeply, or multiplied by aliases."""
+    """The contents of a YAML file. Raises KgrecError where the file is missing, is not text, is not valid YAML (with
+    the line), or would use too much memory or time: too large, nested too deeply, or repeated by aliases."""
     try:
         if path.stat().st_size > LARGEST_RECIPE:
-            what = f"has {path.stat().st_size:,} bytes, and at most {LARGEST_RECIPE:,} are read; shorten it"
+            what = f"has {path.stat().st_size:,} bytes; the limit is {LARGEST_RECIPE:,} bytes; shorten it"
             raise KgrecError(Fault(what, str(path), kind="too large", file_is="subject"))
         return yaml.load(path.read_text(encoding="utf-8-sig"), _UniqueKeys)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
-        what = f"{error.problem or error.context}; mend the YAML"
+        what = f"{error.problem or error.context}; fix the YAML"
         raise KgrecError(what, file=str(path), row=line, kind="bad recipe") from error
     except UnicodeDecodeError as error:
-        what = f"is no UTF-8 (byte {error.start + 1}); save it as UTF-8"
+        what = f"is not UTF-8 text (see byte {error.start + 1}); save it as UTF-8"
         raise KgrecError(Fault(what, str(path), kind="bad recipe", file_is="subject")) from error
     except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
-        raise KgrecError(Fault(f"is no YAML: {error}", str(path), kind="bad recipe", file_is="subject")) from error
+        what = f"is not valid YAML: {error}"
+        raise KgrecError(Fault(what, str(path), kind="bad recipe", file_is="subject")) from error
     except OSError as error:
         what = f"cannot be read: {error.strerror or error}"
         raise KgrecError(Fault(what, str(path), kind="missing file", file_is="subject")) from error
 
 
 def load_document(path: Path, model: type[Model]) -> Model:
-    """Read a YAML file as a `model`. Raises KgrecError as `read_yaml` does, and BadData with one line for each key or
-    value that does not fit."""
+    """Read a YAML file as a `model`. Raises KgrecError as `read_yaml` does, and BadData with a line for each wrong key
+    or value."""
     if not path.is_file():
-        what = "is not there; name a recipe such as graphs/ml-1m.yaml"
+        what = "does not exist; give the path of a recipe, such as graphs/ml-1m.yaml"
         raise KgrecError(Fault(what, str(path), kind="missing file", file_is="subject"))
     data = read_yaml(path)
     if not isinstance(data, dict):
-        what = f"holds {type(data).__name__}, not the keys of a recipe"
+        found = {"NoneType": "nothing", "list": "a list", "str": "a text"}.get(type(data).__name__, "a single value")
+        what = f"contains {found}; a recipe is a mapping with keys such as `name` and `interactions`"
         raise KgrecError(Fault(what, str(path), kind="bad recipe", file_is="subject"))
     try:
         return model.model_validate(data)
@@ -144,7 +148,7 @@ def load_document(path: Path, model: type[Model]) -> Model:
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
-    """Each thing that does not fit, the first MOST_FAULTS: where it stands, what was found, what was wanted."""
+    """The first MOST_FAULTS problems: where each one is, what was found, and what was expected."""
     return [
         Fault(f"{_place(e['loc'])}: {_what(e, model)}", value=_value(e), kind="bad recipe")
         for e in error.errors()[:MOST_FAULTS]
@@ -159,7 +163,7 @@ def _place(loc: tuple[int | str, ...]) -> str:
 
 
 def _value(error: Any) -> str | None:
-    """What was found: a key that is none, or a value."""
+    """What was found: an unknown key, or a value."""
     if error["type"] == "extra_forbidden":
         return str(error["loc"][-1])
     found = error["input"]
@@ -182,7 +186,7 @@ def _what(error: Any, model: type[BaseModel]) -> str:
 
 
 def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
-    """The keys that may stand at a place in the recipe."""
+    """The keys that are allowed at a place in the recipe."""
     here: list[Any] = [model]
     for part in loc:
         here = [inner for kind in here for inner in _inside(kind, part)]

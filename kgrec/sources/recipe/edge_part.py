@@ -1,4 +1,4 @@
-"""The words of a recipe about edge lists: tables with an edge a row, between nodes of two types."""
+"""The keys of a recipe for edge lists: tables with one edge in each row, between nodes of two types."""
 
 from __future__ import annotations
 
@@ -12,34 +12,35 @@ from kgrec.sources.recipe.table_part import FeatureColumn, TableFile
 
 
 class EdgeTable(TableFile):
-    """A table with an edge a row: `{file: has_genre.csv, between: [film, genre], source: film, target: genre}`. A node
-    may have many. They are never the edges to recommend: those are `interactions`."""
+    """A table with one edge in each row: `{file: has_genre.csv, between: [film, genre], source: film, target: genre}`.
+    A node may have many edges. These edges are never recommended; edges to recommend belong in `interactions`."""
 
-    between: tuple[Name, Name] = Field(description="the two node types, source first: [film, genre]")
-    source: str = Field("source", description="the column of the ids where edges begin")
-    target: str = Field("target", description="the column of the ids where edges end")
+    between: tuple[Name, Name] = Field(description="the two node types, the source first: [film, genre]")
+    source: str = Field("source", description="the column with the id of each edge's source node")
+    target: str = Field("target", description="the column with the id of each edge's target node")
     weight: str | None = Field(None, description="the column of weights")
     time: TimeColumn | None = Field(None, description="the column of times")
     duplicates: Literal["merge", "keep", "first", "last", "sum", "error"] = Field(
         "merge",
-        description="merge: rows that repeat an earlier one in all columns that the recipe reads are left out and "
-        "counted, and rows of one pair with another weight or time stay. Of one source and target: keep all, first or "
-        "last in time, one with the summed weight",
+        description="what to do with repeated rows. merge: a row that equals an earlier row in every column that the "
+        "recipe reads is left out and counted; rows with the same source and target but another weight or time stay. "
+        "The other values look at source and target only. keep: keep all rows. first, last: keep the earliest or the "
+        "latest row. sum: keep one row with the sum of the weights. error: stop",
     )
     features: dict[Name, FeatureColumn] = Field({}, description="features of the edges, such as a role's name")
 
     @model_validator(mode="after")
     def _fits(self) -> EdgeTable:
         if not self.file:
-            raise ValueError("`file` names no file; say where the edges stand")
+            raise ValueError("`file` is an empty list; name the file with the edges")
         if any(feature.file for feature in self.features.values()):
-            raise ValueError("features of edges are columns of the table, not a .npy `file`")
+            raise ValueError("a feature of edges must be a column of the table, not a .npy `file`; remove `file`")
         if self.source == self.target:
-            raise ValueError(f"`source` and `target` are one column, {self.source!r}; name the columns of both ends")
+            raise ValueError(f"`source` and `target` are both column {self.source!r}; name two different columns")
         return self
 
     def events_of(self, relation: str) -> Interactions:
-        """The same table as rows of sources and targets, less `merge`."""
+        """The same table as interactions between source and target; `merge` becomes `keep`."""
         own = {key: value for key, value in self if key not in ("source", "target", "duplicates")}
         kept = "keep" if self.duplicates == "merge" else self.duplicates
         return Interactions(**own, user=self.source, item=self.target, relation=relation, duplicates=kept)

@@ -1,4 +1,4 @@
-"""The words of a recipe about nodes: their tables, attributes, vectors and images."""
+"""The keys of a recipe for nodes: their tables, attributes, vectors and images."""
 
 from __future__ import annotations
 
@@ -11,61 +11,79 @@ from kgrec.sources.recipe.table_part import FeatureColumn, TableFile
 
 
 class AttributeEdge(RecipePart):
-    """A column whose values are nodes: `has_genre: {column: genres, split: "|", to: genre}`."""
+    """A column whose values become nodes: `has_genre: {column: genres, split: "|", to: genre}`."""
 
     to: Name = Field(description="the node type of the values")
-    column: str | None = Field(None, description="its name in the file; default: the relation's own name")
-    split: str | None = Field(None, description="what stands between several values in one field")
+    column: str | None = Field(None, description="the column's name in the file; default: the relation's name")
+    split: str | None = Field(None, description="the text between several values in one field, such as |")
     path: str | None = Field(
-        None, description="what stands between the steps of a path: the node is the whole path, its label the last step"
+        None,
+        description="the text between the steps of a path, such as > in `Home > Kitchen`. The whole path is one node; "
+        "its label is the last step",
     )
-    parents: Name | None = Field(None, description="with `path`: the relation from each step to the one before it")
+    parents: Name | None = Field(
+        None, description="with `path`: also add this relation, from each step to the step before it"
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> AttributeEdge:
         if self.parents and not self.path:
-            raise ValueError("`parents` needs `path`: say what stands between the steps")
+            raise ValueError("`parents` needs `path`: give the text between the steps of a path")
         return self
 
 
 class NodeTable(TableFile):
-    """A table of nodes, one a row."""
+    """A table of nodes, one node in each row."""
 
-    id: str = Field(description="the column of ids")
-    label: str | None = Field(None, description="the column to show for a node")
+    id: str = Field(description="the column with node ids")
+    label: str | None = Field(None, description="the column with the text that is shown for a node, such as a title")
     flags: dict[str, list[str]] = Field(
-        {}, description="0/1 columns seen as one column of lists: {genres: [Action, Drama]}, for features or edges"
+        {},
+        description="columns of 0 and 1 that are combined into one column of lists, to use in `features` or `edges`: "
+        "{genres: [Action, Drama]}",
     )
-    features: dict[Name, FeatureColumn] = Field({}, description="the feature's name -> its column and kind")
-    edges: dict[Name, AttributeEdge] = Field({}, description="the relation's name -> the column of its targets")
-    describes_only: bool = Field(False, description="rows about nodes that nothing else lists are left out")
+    features: dict[Name, FeatureColumn] = Field({}, description="feature name -> its column and kind")
+    edges: dict[Name, AttributeEdge] = Field({}, description="relation name -> the column whose values become nodes")
+    describes_only: bool = Field(
+        False,
+        description="this table adds no nodes; rows about ids that are not in the graph are left out",
+    )
 
 
 class VectorFile(RecipePart):
-    """A .npy matrix with a vector a row."""
+    """A .npy matrix with one vector in each row."""
 
     file: str = Field(description="path relative to the data folder")
     ids: str | None = Field(
-        None, description="a text file of one id a line, the rows' own; default: the rows are those of the first table"
+        None,
+        description="a text file with one id in each line, in the order of the matrix's rows; default: the rows are in "
+        "the order of the node type's first table",
     )
 
 
 class ImageFolder(RecipePart):
-    """A folder of images, each called by its node's id: 42.jpg. A node without one has no vector."""
+    """A folder of images. Each file is named by its node's id, such as 42.jpg. A node without an image has no
+    vector."""
 
     folder: str = Field(description="path relative to the data folder")
-    encoder: str = Field("resnet18", description="a network of timm (the extra `image`), which makes the vectors")
+    encoder: str = Field(
+        "resnet18", description="the network that makes the vectors, from the package timm (pip install 'kgrec[image]')"
+    )
 
 
 class Nodes(RecipePart):
-    """The nodes of one type. A single table may be written without `tables:`."""
+    """The nodes of one type. With one table, its keys may be written here, without `tables:`."""
 
-    tables: list[NodeTable] = Field([], description="joined by id; the first gives the order")
-    complete: bool = Field(False, description="an id that no table lists is an error; else it is added and counted")
-    only_interacted: bool = Field(False, description="tables describe the nodes that interactions name, and add none")
-    iri: str = Field("", description="the type's own name, an IRI for instance")
-    vectors: dict[Name, VectorFile] = Field({}, description="a feature's name -> the matrix of its vectors")
-    images: dict[Name, ImageFolder] = Field({}, description="a feature's name -> the images that become its vectors")
+    tables: list[NodeTable] = Field([], description="tables, joined by id; nodes are in the order of the first one")
+    complete: bool = Field(
+        False, description="true: an id that no table lists is an error; false: a node is added for it, and counted"
+    )
+    only_interacted: bool = Field(
+        False, description="the tables add no nodes; they only describe nodes that are in the interactions"
+    )
+    iri: str = Field("", description="the full name of the node type, such as an IRI")
+    vectors: dict[Name, VectorFile] = Field({}, description="feature name -> the matrix with its vectors")
+    images: dict[Name, ImageFolder] = Field({}, description="feature name -> the images that its vectors are made from")
 
     @model_validator(mode="before")
     @classmethod

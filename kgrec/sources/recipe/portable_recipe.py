@@ -1,4 +1,4 @@
-"""A recipe as JSON data that a graph can keep: what columns and predicates mean, and nothing of this machine."""
+"""A recipe as JSON data for the graph folder: what columns and predicates mean, without paths of this machine."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from kgrec.sources.recipe.recipe import Recipe
 
 #: Keys under which a recipe names files, folders and addresses
 FILE_KEYS = {"file", "files", "folder", "ids", "train", "valid", "test", "endpoint"}
-FILE_MAPS = {"parts", "contexts"}  #: and those that hold several by name
+FILE_MAPS = {"parts", "contexts"}  #: keys whose values are mappings from a name to files
 
 
 def portable_recipe(recipe: Recipe) -> dict[str, Any]:
-    """A recipe with every default, as JSON data: `Recipe.model_validate` reads it back.
+    """A recipe with all its defaults, as JSON data. `Recipe.model_validate` reads it back.
 
-    Left out are the data folder, the folders of files that are named by an absolute path, and names and passwords in
-    the addresses of endpoints.
+    The data folder is left out. Absolute paths are shortened to the file's name. User names and passwords are removed
+    from the URLs of endpoints.
 
     >>> recipe = Recipe.model_validate({"name": "shop", "interactions": {"file": "/home/ann/shop/orders.csv"}})
     >>> kept = portable_recipe(recipe)
@@ -30,7 +30,7 @@ def portable_recipe(recipe: Recipe) -> dict[str, Any]:
 
 
 def _without_machine(value: Any, names_files: bool) -> Any:
-    """The same data. names_files: whether a string that stands here is a file's name."""
+    """The same data. names_files: whether a string at this place is a file name."""
     if isinstance(value, Mapping):
         return {name: _part_without_machine(name, one) for name, one in value.items()}
     if isinstance(value, list):
@@ -45,7 +45,7 @@ def _part_without_machine(key: str, value: Any) -> Any:
 
 
 def _portable_name(name: str) -> str:
-    """A file's name without an absolute folder; an address without a user's name and password."""
+    """A file name without its absolute folder; a URL without user name and password."""
     if "://" in name:
         parts = urlsplit(name)
         return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

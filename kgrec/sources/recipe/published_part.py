@@ -1,4 +1,4 @@
-"""The words of a recipe about published splits and candidate lists."""
+"""The keys of a recipe for published splits and candidate lists."""
 
 from __future__ import annotations
 
@@ -10,34 +10,37 @@ from kgrec.sources.recipe.recipe_part import Files, PartName, RecipePart
 
 
 class PublishedPart(RecipePart):
-    """Whether users and items are named by id or by published number."""
+    """How a published file names users and items: by id or by number."""
 
     ids: Literal["ids", "first_appearance"] = Field(
-        "ids", description="first_appearance: n is the n-th user or item, from 0, that target edges name"
+        "ids",
+        description="ids: the file has the same ids as the interactions. first_appearance: it has numbers; number n is "
+        "the n-th distinct user or item of the interactions, counted from 0",
     )
 
 
 class PublishedSplit(PublishedPart):
-    """A published split of the target relation, by pairs of user and item. What is not said of the table's format is as
-    in the interactions."""
+    """A published split of the target relation, by pairs of user and item. Keys about the table's format that are not
+    set here are those of the interactions."""
 
-    train: Files = Field([], description="files of train pairs")
-    valid: Files = Field([], description="files of validation pairs")
-    test: Files = Field(description="files of test pairs")
+    train: Files = Field([], description="files with the training pairs")
+    valid: Files = Field([], description="files with the validation pairs")
+    test: Files = Field(description="files with the test pairs")
     rest: PartName | None = Field(
-        None, description="the part of other edges; default: train, but an error with `train`"
+        None,
+        description="the part for edges that are in none of the files; default: train, or an error if `train` is set",
     )
     format: Literal["auto", "separated", "parquet", "json_lines", "lists", "json_lists"] | None = Field(
-        None, description="as in the interactions"
+        None, description="the files' format; default: as in the interactions"
     )
-    separator: str | None = Field(None, description="as in the interactions")
-    columns: list[str] | None = Field(None, description="as in the interactions")
-    user: str | None = Field(None, description="the column of users")
-    item: str | None = Field(None, description="the column of items")
+    separator: str | None = Field(None, description="the separator; default: as in the interactions")
+    columns: list[str] | None = Field(None, description="the names of the columns; default: as in the interactions")
+    user: str | None = Field(None, description="the column with user ids; default: as in the interactions")
+    item: str | None = Field(None, description="the column with item ids; default: as in the interactions")
 
 
 class PublishedCandidates(PublishedPart):
-    """Published lists of the items to rank for a user, in NCF's form: `(user,item)<tab>item<tab>item ...`. The first
-    item is a candidate too; a list is a set."""
+    """Published lists of the items to rank for each user, in the format of NCF: `(user,item)<tab>item<tab>item ...`.
+    The item in brackets is a candidate too. An item that is repeated in a list counts once."""
 
     file: str = Field(description="path relative to the data folder")

@@ -1,8 +1,8 @@
-"""What the columns and predicates of a data set's files mean: a recipe, read from YAML.
+"""A recipe, read from YAML: it says what the columns and predicates of a data set's files mean.
 
-A recipe is to be read as a sentence: nodes are listed in these tables, interactions stand in that file, this column is
-the user and that one the item; `item has_genre genre`, by the column `genres` split at `|`. Every key is a field of one
-of the models in this folder, and its description says what it does.
+A recipe names the tables that list nodes, the file with interactions, and which column is the user and which the item.
+It turns columns into relations: `item has_genre genre`, from the column `genres`, split at `|`. Each key is a field of
+one of the classes in this folder, and its description says what it does.
 """
 
 from __future__ import annotations
@@ -25,17 +25,19 @@ from kgrec.sources.recipe.recipe_part import Name, RecipePart, as_list
 
 
 class Standard(RecipePart):
-    """The protocol that the data set is known by."""
+    """The usual way to evaluate on this data set. `kgrec train` uses it by default."""
 
     split: str | None = Field(None, description="the name of a published split, or a spec such as `last_n:1,valid=1`")
-    candidates: str | None = Field(None, description="the name of published candidates; none: all items")
+    candidates: str | None = Field(
+        None, description="the name of a published candidate list; default: all items are ranked"
+    )
 
 
 class Recipe(RecipePart):
     """What the files of one data set mean."""
 
     name: str = Field(description="the data set's name")
-    about: str = Field("", description="what it is and where it comes from")
+    about: str = Field("", description="what the data set is, and where it comes from")
     data: str = Field(".", description="the data folder, relative to the recipe; `--data` overrides it")
     nodes: dict[Name, Nodes] = Field({}, description="node types and their tables")
     interactions: Annotated[
@@ -44,9 +46,13 @@ class Recipe(RecipePart):
     edges: dict[
         Name, Annotated[list[EdgeTable], BeforeValidator(as_list, json_schema_input_type=list[EdgeTable] | EdgeTable)]
     ] = Field(
-        {}, description="relation -> its edge list, or several: tables with an edge a row, such as a film and a genre"
+        {},
+        description="relation -> its edge list, or several. An edge list is a table with one edge in each row, such as "
+        "a film and a genre",
     )
-    links: dict[Name, Link] = Field({}, description="node type -> which entity each of its nodes is")
+    links: dict[Name, Link] = Field(
+        {}, description="node type -> how to find the entity of the knowledge graph that each node is"
+    )
     rdf: Annotated[list[RdfSource], BeforeValidator(as_list, json_schema_input_type=list[RdfSource] | RdfSource)] = (
         Field([], description="facts in RDF files")
     )
@@ -54,17 +60,21 @@ class Recipe(RecipePart):
         [], description="facts in tables of triples"
     )
     target: str | EdgeType | None = Field(
-        None, description="the relation of `interactions` to recommend; default: the first one"
+        None, description="the relation of `interactions` that models learn to recommend; default: the first one"
     )
-    standard: Standard = Field(Standard(split=None, candidates=None), description="the protocol it is known by")
-    splits: dict[Name, PublishedSplit] = Field({}, description="published splits")
-    candidates: dict[Name, PublishedCandidates] = Field({}, description="published candidate lists")
-    on_bad_rows: Literal["error", "report"] = Field("error", description="report: bad rows are listed and left out")
+    standard: Standard = Field(
+        Standard(split=None, candidates=None), description="the usual split and candidates to evaluate with"
+    )
+    splits: dict[Name, PublishedSplit] = Field({}, description="name -> the files of a published split")
+    candidates: dict[Name, PublishedCandidates] = Field({}, description="name -> a published candidate list")
+    on_bad_rows: Literal["error", "report"] = Field(
+        "error", description="error: a bad row stops the build. report: bad rows are listed and left out"
+    )
 
     @staticmethod
     def load(path: str | Path) -> Recipe:
-        """Read a recipe; its `data` becomes the folder to read from. Raises KgrecError and BadData that name the file,
-        the key and the near one."""
+        """Read a recipe; its `data` becomes the folder to read from. Raises KgrecError and BadData with the file, the
+        key and the most similar known key."""
         path = Path(path)
         recipe = load_document(path, Recipe)
         return recipe.model_copy(update={"data": str(path.parent / recipe.data)})
@@ -89,18 +99,18 @@ class Recipe(RecipePart):
         own = {edge for table in self.interactions for edge in table.edge_types}
         for relation, tables in self.edges.items():
             if not tables:
-                raise ValueError(f"`edges`: relation {relation!r} has no table; name its `file`, or take it away")
+                raise ValueError(f"`edges`: relation {relation!r} has no table; name its `file`, or remove it")
             if any((table.between[0], relation, table.between[1]) in own for table in tables):
                 raise ValueError(
-                    f"`edges`: relation {relation!r} is one of `interactions` too; give it another name, or write its "
-                    "file there"
+                    f"`edges`: relation {relation!r} is in `interactions` too; rename one of them, or move the file to "
+                    "`interactions`"
                 )
         names = {name for table in self.interactions for name in table.relation_names}
         wanted = self.target[1] if isinstance(self.target, tuple) else self.target
         if wanted in self.edges and wanted not in names:
             raise ValueError(
-                f"`target`: relation {wanted!r} is one of `edges`, which nobody is recommended; write its file under "
-                "`interactions` instead"
+                f"`target`: relation {wanted!r} is in `edges`, which cannot be recommended; move its file to "
+                "`interactions`"
             )
 
     def _clicks_are_of_the_target(self) -> None:
@@ -108,16 +118,18 @@ class Recipe(RecipePart):
         target = self.target_type
         tables = [table for table in self.interactions if target in table.edge_types]
         if any(table.click for table in self.interactions if table not in tables):
-            raise ValueError(f"`click` is of the target relation, {target[1]!r}; take it away from other interactions")
+            raise ValueError(
+                f"`click` is only for the target relation, {target[1]!r}; remove it from the other interactions"
+            )
         if any(table.all_edges for table in self.interactions if table not in tables):
-            raise ValueError(f"`all_edges` is of the target relation, {target[1]!r}; take it away elsewhere")
+            raise ValueError(
+                f"`all_edges` is only for the target relation, {target[1]!r}; remove it from the other interactions"
+            )
         if len({table.all_edges for table in tables}) > 1:
-            raise ValueError(f"all interactions of {target[1]!r} must say `all_edges`, or none of them")
+            raise ValueError(f"set `all_edges` for all interactions of {target[1]!r}, or for none of them")
         kinds = {table.click and (table.click.behaviour or "by the row") for table in tables}
         if len(kinds) > 1:
-            raise ValueError(
-                f"all interactions of {target[1]!r} must say the same kind of `click`, or none of them any"
-            )
+            raise ValueError(f"set the same kind of `click` for all interactions of {target[1]!r}, or for none of them")
         behaviour = tables[0].click.behaviour if tables[0].click else None
         others = [edge for table in self.interactions for edge in table.edge_types if edge != target]
         others += self.edge_types
@@ -127,7 +139,7 @@ class Recipe(RecipePart):
 
     @property
     def node_types(self) -> list[str]:
-        """The node types of tables, interactions, edge lists and attributes; facts may bring more."""
+        """The node types of tables, interactions, edge lists and attributes; facts may add more."""
         tables = [table for nodes in self.nodes.values() for table in nodes.tables]
         ends = [end for table in self.interactions for end in table.between]
         ends += [end for source, _, target in self.edge_types for end in (source, target)]
@@ -143,20 +155,20 @@ class Recipe(RecipePart):
 
     @property
     def target_type(self) -> EdgeType:
-        """The edge type to recommend. Raises UnknownName where no interactions are of it."""
+        """The edge type to recommend. Raises UnknownName where it is not in the interactions."""
         table = self.target_interactions
         relation = self.target[1] if isinstance(self.target, tuple) else self.target or table.relation_names[0]
         return (table.between[0], relation, table.between[1])
 
     @property
     def known_by(self) -> dict[str, str]:
-        """What the data set is known by, as a graph's schema keeps it (`standard`)."""
+        """`standard`, and whether rankings learn from all edges, as the graph's schema stores them."""
         positives = {"positives": ALL_EDGES} if self.target_interactions.all_edges else {}
         return {key: value for key, value in self.standard if value is not None} | positives
 
     @property
     def target_interactions(self) -> Interactions:
-        """The interactions that the target relation stands in. Raises UnknownName."""
+        """The interactions that have the target relation. Raises UnknownName."""
         for table in self.interactions:
             for name in table.relation_names:
                 if self.target in (None, name, (table.between[0], name, table.between[1])):

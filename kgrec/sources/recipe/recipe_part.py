@@ -1,4 +1,4 @@
-"""What all parts of a recipe share: strict keys, lists of files, clean names."""
+"""What all parts of a recipe share: unknown keys are refused, lists of files, checked names."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ PartName = Literal["train", "valid", "test"]
 
 
 def as_list(value: Any) -> Any:
-    """A value alone as a list of one."""
+    """A single value as a list of one."""
     return value if isinstance(value, list) or value is None else [value]
 
 
 def _clean(name: str) -> str:
     if clean_name(name) != name:
-        raise ValueError(f"{name!r} is not letters, digits and single underscores; call it {clean_name(name)!r}")
+        raise ValueError(f"{name!r} may only have letters, digits and single underscores; write {clean_name(name)!r}")
     return name
 
 
@@ -31,7 +31,7 @@ Name = Annotated[str, BeforeValidator(lambda value: _clean(str(value)), json_sch
 
 
 def or_short(**short: Any) -> Callable[[dict[str, Any]], None]:
-    """What makes a part's JSON Schema accept a short form too. short: the schema of the short form."""
+    """Makes a part's JSON Schema accept a short form too. short: the schema of the short form."""
 
     def extend(schema: dict[str, Any]) -> None:
         full = {key: schema.pop(key) for key in list(schema) if key not in ("title", "description")}
@@ -41,6 +41,6 @@ def or_short(**short: Any) -> Callable[[dict[str, Any]], None]:
 
 
 class RecipePart(BaseModel):
-    """A part of a recipe: a key that it does not have is an error."""
+    """A part of a recipe. An unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)

@@ -1,4 +1,4 @@
-"""The JSON Schema of recipes, by which editors complete and check them."""
+"""The JSON Schema of recipes, with which editors complete and check them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from kgrec.sources.recipe.recipe import Recipe
 from kgrec.sources.recipe.recipe_part import CLEAN, RecipePart
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-#: Where the schema of the newest version stands
+#: Where the schema of the newest version is published
 ADDRESS = "https://raw.githubusercontent.com/kgrec/kgrec/main/kgrec/recipe.schema.json"
 
-FIXED = {"enum", "const"}  #: keys of schemas that list the values there are
+FIXED = {"enum", "const"}  #: keys of a schema that list the allowed values
 
 
 def recipe_schema() -> dict[str, Any]:
-    """The JSON Schema of a recipe, plain JSON data. It accepts the short forms too, such as a file that stands alone
-    where a list of files may stand.
+    """The JSON Schema of a recipe, as plain JSON data. It accepts the short forms too, such as one file in place of a
+    list of files.
 
-    What several fields say together is not in it; `kgrec check` tests that as well.
+    It does not check rules between several fields; `kgrec check` does.
 
     >>> schema = recipe_schema()
     >>> schema["required"], schema["properties"]["about"]["description"]
-    (['name', 'interactions'], 'what it is and where it comes from')
+    (['name', 'interactions'], 'what the data set is, and where it comes from')
     """
     schema = Recipe.model_json_schema()
     parts = schema["$defs"]
@@ -43,7 +43,7 @@ def _subclasses(kind: type[RecipePart]) -> Iterator[type[RecipePart]]:
 
 
 def _accept_numbers(schema: Any) -> None:
-    """Let a number stand where a text is wanted, such as a column that is called 1; but not in `$defs`."""
+    """Accept a number in place of a text, such as for a column named 1; but not in `$defs`."""
     if isinstance(schema, list):
         for one in schema:
             _accept_numbers(one)
@@ -56,7 +56,7 @@ def _accept_numbers(schema: Any) -> None:
 
 
 def _refuse_other_names(schema: Any) -> None:
-    """Let mappings whose names must be clean have no others."""
+    """Refuse names with other characters in mappings whose names are checked."""
     for one in schema.values() if isinstance(schema, dict) else schema:
         if isinstance(one, dict | list):
             _refuse_other_names(one)
@@ -65,7 +65,7 @@ def _refuse_other_names(schema: Any) -> None:
 
 
 def _accept_tables_alone(parts: dict[str, Any]) -> None:
-    """Let nodes be a single table's words beside their own, or a list of tables."""
+    """Accept, for nodes, the keys of a single table beside their own keys, or a list of tables."""
     nodes, table = parts["Nodes"], parts["NodeTable"]
     own = {key: nodes.pop(key) for key in list(nodes) if key not in ("title", "description")}
     beside = {name: field for name, field in own["properties"].items() if name != "tables"}

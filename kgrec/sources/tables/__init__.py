@@ -1,4 +1,4 @@
-"""Bytes of a table to typed columns, one way for every format."""
+"""Reads the typed columns of a table, in the same way for every format."""
 
 from kgrec._deprecation import renamed
 

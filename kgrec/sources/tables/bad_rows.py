@@ -1,4 +1,4 @@
-"""The bad rows of files: an error in the end, or a count and a list."""
+"""The bad rows of files: they become an error in the end, or are counted and listed."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from kgrec.errors import BadData, Fault, Severity
 
 MOST = 200  #: bad rows that are listed; the rest are counted
 
-MEND = "mend the row or set on_bad_rows: report"
+MEND = "fix the row, or set on_bad_rows: report"
 
 
 class BadRows:
-    """Collects what is wrong with rows. With `on_bad_rows` error, `raise_if_refused` raises it all; with report, the
-    rows are left out and the list stays for the build's report.
+    """Collects the problems of rows. With `on_bad_rows: error`, `raise_if_refused` raises them all. With `report`, the
+    rows are left out, and the list is for the build's report.
 
-    keep_going: leave bad rows out even where they are errors, to find what else is wrong.
+    keep_going: leave bad rows out even where they are errors, to find more problems.
     """
 
     def __init__(self, on_bad_rows: Literal["error", "report"] = "error", *, keep_going: bool = False) -> None:
@@ -33,27 +33,27 @@ class BadRows:
 
     @property
     def hidden(self) -> dict[Severity, int]:
-        """How many are not listed, by what they are."""
+        """How many are not listed, by severity."""
         return {severity: count - self._listed[severity] for severity, count in self._count.items()}
 
     @property
     def lines(self) -> list[str]:
-        """One line for each that is listed."""
+        """One line for each bad row that is listed."""
         return [str(fault) for fault in self.faults]
 
     def add(self, fault: Fault) -> None:
-        """One bad row."""
+        """Add one bad row."""
         self._count[fault.severity] += 1
         if self._listed[fault.severity] < MOST:
             self._listed[fault.severity] += 1
             self.faults.append(fault)
 
     def count_more(self, count: int, severity: Severity) -> None:
-        """More of them, which are not listed."""
+        """Count more bad rows, without listing them."""
         self._count[severity] += count
 
     def of(self, on_bad_rows: Literal["error", "report"] | None) -> TableRows:
-        """Those of one table. on_bad_rows: what its recipe says; None: as for all."""
+        """The bad rows of one table. on_bad_rows: what the recipe says for this table; None: as for all tables."""
         return TableRows(self, self._keep_going, on_bad_rows or self._on_bad_rows)
 
 
@@ -67,24 +67,24 @@ class TableRows:
 
     @property
     def faults(self) -> list[Fault]:
-        """All that are listed, of other tables too."""
+        """All bad rows that are listed, also those of other tables."""
         return self._all.faults
 
     def fitting(self, fault: Fault) -> Fault:
-        """The same fault, which does not advise what the recipe says already."""
+        """The same fault, without the advice to set `on_bad_rows` where it is set already."""
         is_said = self._severity == "note"
-        return fault._replace(message=fault.message.replace(MEND, "mend the row")) if is_said else fault
+        return fault._replace(message=fault.message.replace(MEND, "fix the row")) if is_said else fault
 
     def add(self, fault: Fault) -> None:
-        """One thing that is wrong with a row."""
+        """Add one problem of a row."""
         self._all.add(self.fitting(fault)._replace(severity=self._severity))
 
     def count_more(self, count: int) -> None:
-        """More of them, which are not listed."""
+        """Count more bad rows, without listing them."""
         self._all.count_more(count, self._severity)
 
     def raise_if_refused(self) -> None:
-        """Raise BadData with all bad rows so far that are errors, where those of this table are."""
+        """Raise BadData with all bad rows so far, where this table has some and they are errors."""
         if self._all.count > self._start and not self.are_left_out:
             errors = [fault for fault in self._all.faults if fault.severity == "error"]
             more = [Fault(f"stopped after {MOST} problems", kind="bad row")] if len(errors) >= MOST else []

@@ -1,7 +1,7 @@
-"""What a column of a table holds: how its values are read in bulk, and what is wrong with those that cannot be.
+"""The columns of a table: how their values are read in bulk, and what is wrong with values that cannot be read.
 
-A file gives strings, ids as codes, lists of strings, or the types of a binary file, and one rule makes values of them:
-an id, a label or a category is the text of its value; a number is read from its text; a time by its unit or format.
+A file gives strings, ids as codes, lists of strings, or the types of a binary file. The same rules apply to all: an id,
+a label or a category is the text of its value; a number is read from its text; a time by its unit or format.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from kgrec.sources.tables.raw_table import Wanted
 
 RefuseMany = Callable[
     [Sequence[Any], int, int], None
-]  #: readers of files, how many values stand again, and of how many
+]  #: arguments: readers of files, the number of repeated values, the number of all values
 
 CODED = pa.dictionary(pa.int32(), pa.string())  #: ids as they come from a file: codes and the distinct ids
 
@@ -31,13 +31,13 @@ class Wrong(NamedTuple):
     """Values of a column that cannot be read."""
 
     rows: np.ndarray  #: bool [n]
-    fault: Callable[[int, str | None], Fault]  #: of a row's position and the value's text, without its place
+    fault: Callable[[int, str | None], Fault]  #: the fault for a row's position and the value's text, without a place
 
 
 class Values(NamedTuple):
-    """A column as it was read."""
+    """The values of a column."""
 
-    array: pa.ChunkedArray  #: [n]; what stands in a wrong row means nothing
+    array: pa.ChunkedArray  #: [n]; the value in a wrong row has no meaning
     wrong: Sequence[Wrong] = ()
 
 
@@ -45,26 +45,26 @@ class Column(ABC):
     """A wanted column."""
 
     name: str
-    is_unique: bool = False  #: whether a value may stand only once
-    refuse_many: RefuseMany | None = None  #: raises where too many values stand again for them to be bad rows
+    is_unique: bool = False  #: whether a value may appear only once
+    refuse_many: RefuseMany | None = None  #: raises where too many values are repeated for them to be bad rows
 
     @property
     @abstractmethod
     def wanted(self) -> Wanted:
-        """How a parser may give it."""
+        """The type in which a parser may give it."""
 
     @abstractmethod
     def read(self, raw: pa.ChunkedArray) -> Values:
-        """All values, of any type that a file gave. Raises BadData where the type is none that can be read."""
+        """All values, from any type that a file may have. Raises BadData where the type cannot be read."""
 
     def _fault(self, kind: str, what: str, value: str | None = None) -> Fault:
-        """kind: of the fault; what: the sentence after the column's name and the value."""
+        """A fault of this column. what: the message after the column's name and the value."""
         if value is None:
             return Fault(f"{self.name} {what}", column=self.name, kind=kind)
         return Fault(f"{self.name} {value!r} {what}", column=self.name, value=value, kind=kind)
 
     def _wrong(self, rows: pa.ChunkedArray | np.ndarray, kind: str, what: str) -> list[Wrong]:
-        """One sort of wrong values, if there are any; null ones are said to be empty."""
+        """The wrong values of one kind, if there are any. Null values are left to `_empty`."""
         mask = rows if isinstance(rows, np.ndarray) else np.asarray(pc.fill_null(rows, False))
         return [Wrong(mask, lambda _, value: self._fault(kind, what, value))] if mask.any() else []
 
@@ -77,7 +77,7 @@ class Column(ABC):
 
 
 def parsing_types(columns: Sequence[Column]) -> dict[str, Wanted]:
-    """By name, how a parser may give each column: as text where two wanted columns of one name differ."""
+    """By name, the type in which a parser may give each column. It is text where a name is wanted in two types."""
     found: dict[str, Wanted] = {}
     for column in columns:
         before = found.setdefault(column.name, column.wanted)
@@ -93,9 +93,9 @@ class Ids(Column):
     """Ids as dictionary<int32, string>, distinct ids by first appearance. `007` stays `007`."""
 
     name: str
-    known: pa.Array | None = None  #: strings: ids that may occur; None: any
-    advice: str = ""  #: what to do about one that may not
-    unknown_kind: str = "dangling id"  #: the kind of fault that one is
+    known: pa.Array | None = None  #: strings: the ids that are allowed; None: any
+    advice: str = ""  #: the message about an id that is not allowed
+    unknown_kind: str = "dangling id"  #: the kind of that fault
     is_unique: bool = False
     refuse_many: RefuseMany | None = None
 
@@ -111,14 +111,14 @@ class Ids(Column):
             known = pc.index_in(coded.chunk(0).dictionary, value_set=self.known)
             if known.null_count:
                 codes = np.concatenate([chunk.indices.fill_null(-1).to_numpy() for chunk in coded.chunks])
-                is_known = np.append(np.asarray(known.is_valid()), True)  # the last is for those that are missing
+                is_known = np.append(np.asarray(known.is_valid()), True)  # the last one is for missing ids (code -1)
                 wrong += self._wrong(~is_known[codes], self.unknown_kind, self.advice)
         return Values(coded, wrong)
 
 
 @dataclass(frozen=True, eq=False)
 class Texts(Column):
-    """Strings, or lists of strings; null where there is none."""
+    """Strings, or lists of strings; null where there is no value."""
 
     name: str
 
@@ -168,7 +168,7 @@ FLAG_WORDS = ("0", "1", "false", "true")
 
 @dataclass(frozen=True, eq=False)
 class Flags(Column):
-    """Booleans written 0 and 1, or true and false; empty is false, but an error where they are `required`."""
+    """Booleans written as 0 and 1, or true and false. An empty value is false, or an error with `required`."""
 
     name: str
     required: bool = False
@@ -187,7 +187,7 @@ class Flags(Column):
 
 
 def without_missing(raw: pa.ChunkedArray, missing: Sequence[str]) -> pa.ChunkedArray:
-    """The same column, null where the text of a value is among those that stand for none."""
+    """The same column, with null in place of values whose text is one of `missing`."""
     kind = raw.type
     if is_list(kind) or pa.types.is_struct(kind) or pa.types.is_map(kind) or not missing or pa.types.is_null(kind):
         return raw
@@ -205,7 +205,7 @@ def without_missing(raw: pa.ChunkedArray, missing: Sequence[str]) -> pa.ChunkedA
 
 
 def _codes_without(coded: pa.DictionaryArray, words: pa.Array) -> pa.DictionaryArray:
-    """Codes of ids, null where the id is one of the words. The words leave the dictionary."""
+    """Codes of ids, with null where the id is one of `words`. The words are removed from the dictionary."""
     if not pc.any(pc.is_in(coded.dictionary, value_set=words)).as_py():
         return coded
     texts = coded.dictionary_decode()

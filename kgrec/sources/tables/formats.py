@@ -1,4 +1,4 @@
-"""Tables in forms other than separated values and JSON lines: Parquet, lists, one JSON object of lists."""
+"""Readers for Parquet files, files of lists, and a JSON object of lists."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from kgrec.sources.tables.raw_table import RawTable, Wanted, numbered
 from kgrec.sources.tables.separated import empty_file
 from kgrec.sources.tables.text_streams import TextStream, not_text, text_lines
 
-LINES = 100_000  #: that are Python values at once
+LINES = 100_000  #: lines that are held as Python values at once
 
 
 @dataclass(frozen=True)
@@ -34,20 +34,22 @@ class Parquet:
     unit: ClassVar[str] = "row"
 
     def names(self) -> list[str]:
-        """The columns. Raises BadData where the file is no Parquet, or says that it holds more than it can."""
+        """The columns. Raises BadData where the file is not a Parquet file, or claims more values than it can hold."""
         return list(opened(self.path, self.name).schema_arrow.names)
 
     def fast(self, wanted: Mapping[str, Wanted]) -> RawTable:
-        """The columns of these names, of the types that the file has; NaN is null. Raises BadData where they would fill
-        the memory, or have lists or objects where a value is wanted."""
+        """The columns with these names, in the types of the file; NaN is null. Raises BadData where they would fill the
+        memory, or have lists or objects where single values are needed."""
         table = read_columns(self.path, self.name, list(wanted))
-        names = table.column_names  # one may stand twice, which whoever wants it says
+        names = table.column_names  # a name may be repeated; the caller reports that
         columns = {name: _without_nan(table.column(names.index(name))) for name in wanted}
         for name, column in wanted.items():
             kind = columns[name].type
             if pa.types.is_struct(kind) or pa.types.is_map(kind) or (is_list(kind) and not column.lists):
                 what = "lists" if is_list(kind) else "objects"
-                message = f"column {name!r} has {what} ({kind}), where one value a row is wanted; name another"
+                message = (
+                    f"column {name!r} has {what} ({kind}), but one value in each row is needed; name another column"
+                )
                 raise BadData(Fault(message, self.name, column=name, kind="bad column"))
         return RawTable(columns, numbered(len(table)))
 
@@ -65,24 +67,24 @@ def _without_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 @dataclass(frozen=True)
 class Lists:
-    """One file with `user item item ...` a line: the columns user, item and position."""
+    """One file whose lines are `user item item ...`. Its columns are user, item and position."""
 
     path: Path
     name: str
     separator: str | None = None  #: None: any white space
     encoding: str = "utf-8"
-    skip_rows: int = 0  #: lines before the first that counts
+    skip_rows: int = 0  #: lines to skip at the top
 
     unit: ClassVar[str] = "line"
 
     def names(self) -> list[str]:
         """user, item and position. Raises BadData where the file is empty."""
         if next(text_lines(self.path, self.encoding, self.skip_rows), None) is None:
-            raise BadData(empty_file(self.name, "is empty; it must have `user item item ...` a line"))
+            raise BadData(empty_file(self.name, "is empty; each line must be `user item item ...`"))
         return ["user", "item", "position"]
 
     def fast(self, wanted: Mapping[str, Wanted]) -> RawTable:
-        """A row an item of each list; lines that are no text are left out and said."""
+        """A row for each item of each list. Lines that are not text are left out and reported."""
         names: list[pa.Array] = []
         items: list[pa.Array] = []
         counts: list[np.ndarray] = []
@@ -108,7 +110,8 @@ class Lists:
         return self.fast(wanted)
 
     def _chunks(self, faults: list[Fault]) -> Iterator[tuple[list[int], list[list[str]]]]:
-        """Line numbers, and the user and items of each, some lines at a time. What is no text is added to `faults`."""
+        """Line numbers, and the user and items of each line, some lines at a time. Lines that are not text are added to
+        `faults`."""
         lines: list[int] = []
         fields: list[list[str]] = []
         for number, line in text_lines(self.path, self.encoding, self.skip_rows):
@@ -129,7 +132,7 @@ class Lists:
 
 @dataclass(frozen=True)
 class JsonLists:
-    """One JSON object of id -> list: the columns id and values."""
+    """One JSON object {id: [values]}. Its columns are id and values."""
 
     path: Path
     name: str
@@ -142,13 +145,13 @@ class JsonLists:
         return ["id", "values"]
 
     def fast(self, wanted: Mapping[str, Wanted]) -> RawTable:
-        """A row an entry; entries whose lists hold objects or lists are left out and said."""
+        """A row for each entry. Entries whose lists contain objects or lists are left out and reported."""
         lists = self._lists
         faults: list[Fault] = []
         places: list[int] = []
         for place, (key, values) in enumerate(lists.items(), 1):
             if any(isinstance(value, list | dict) for value in values):
-                what = f"{key!r} has {shown(values)}; a list of texts or numbers is wanted"
+                what = f"{key!r} has {shown(values)}; it must be a list of texts or numbers"
                 faults.append(Fault(what, row=place, value=key, kind="bad row"))
             else:
                 places.append(place)
@@ -169,11 +172,11 @@ class JsonLists:
         try:
             lists = read_texts(self._text())
         except ValueError as error:
-            what = f"is no JSON: {error}; mend the file"
+            what = f"is not valid JSON: {error}; fix the file"
             raise BadData(Fault(what, self.name, kind="altered file", file_is="subject")) from error
         wrong = next((k for k, v in lists.items() if not isinstance(v, list)), None) if isinstance(lists, dict) else ""
         if wrong is not None:
-            what = f"is no JSON object of id -> list (see {wrong!r}); say another `format`"
+            what = f"is not a JSON object {{id: [values]}} (see {wrong!r}); fix the file, or set another `format`"
             raise BadData(Fault(what, self.name, value=str(wrong), kind="bad recipe", file_is="subject"))
         return lists
 

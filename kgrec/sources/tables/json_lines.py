@@ -1,4 +1,4 @@
-"""Tables of one JSON object a line: pyarrow parses them with every value as the text that stands there."""
+"""Tables with one JSON object in each line. pyarrow parses them, with every value as its text in the file."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from kgrec.sources.tables.separated import empty_file
 from kgrec.sources.tables.text_streams import BlockStream, TextStream, arrow_stream, not_text, text_lines
 
 BLOCK = 1 << 24  #: bytes that are read at a time
-LOOKED_AT = 10_000  #: rows from which keys and their forms are known
-CHUNK = 100_000  #: rows that are Python values at once
-NESTED = 2  #: lists within each other that a value may be
+LOOKED_AT = 10_000  #: rows that are read to find the keys and the forms of their values
+CHUNK = 100_000  #: rows that are held as Python values at once
+NESTED = 2  #: how deep the lists of a value may be nested
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class JsonLines:
-    """One file with a JSON object a line."""
+    """One file with a JSON object in each line."""
 
     path: Path
     name: str
@@ -43,15 +43,15 @@ class JsonLines:
     unit: ClassVar[str] = "line"
 
     def names(self) -> list[str]:
-        """The keys of the first ten thousand rows. Raises BadData where the file is empty, or has none."""
+        """The keys of the first ten thousand rows. Raises BadData where the file is empty or has no JSON object."""
         return list(self._forms)
 
     @cached_property
     def _forms(self) -> dict[str, set[int]]:
-        """By key, how the first rows have it: 0 a value, 1 or 2 a list, -1 what no column can be."""
+        """By key, the forms of its values in the first rows: 0 a value, 1 or 2 a list, -1 not possible in a column."""
         rows = list(itertools.islice(self._rows(), LOOKED_AT))
         if not rows:
-            raise BadData(empty_file(self.name, "is empty; it must have a JSON object a line"))
+            raise BadData(empty_file(self.name, "is empty; each line must be a JSON object"))
         if all(isinstance(row, Fault) for _, row in rows):
             raise BadData(rows[0][1]._replace(file=self.name, row=rows[0][0]))  # type: ignore[union-attr]
         forms: dict[str, set[int]] = {}
@@ -64,8 +64,8 @@ class JsonLines:
         return forms
 
     def fast(self, wanted: Mapping[str, Wanted]) -> RawTable:
-        """The columns of these keys: strings, ids as codes, lists of strings. Raises pa.ArrowInvalid where a line or a
-        value does not fit."""
+        """The columns of these keys: strings, ids as codes, lists of strings. Raises pa.ArrowInvalid where a line or
+        value cannot be read this way."""
         kinds = {name: self._kind(name, column) for name, column in wanted.items()}
         chunks: dict[str, list[pa.Array]] = {name: [] for name in wanted}
         with _Texts(self) as texts:
@@ -95,7 +95,7 @@ class JsonLines:
         return np.array([number for number, line in text_lines(self.path, self.encoding) if line.strip()], np.int64)
 
     def careful(self, wanted: Mapping[str, Wanted], *, stops: bool = False) -> RawTable:
-        """The same, line by line; those that do not fit are left out and said."""
+        """The same, line by line. Wrong lines are left out and reported."""
         lines: list[int] = []
         faults: list[Fault] = []
         hidden = 0
@@ -119,7 +119,7 @@ class JsonLines:
         )
 
     def _rows(self) -> Iterator[tuple[int, Row | Fault]]:
-        """Each line's number, and its object with texts for all values, or what is wrong with it."""
+        """Each line's number, and its object with all values as texts, or what is wrong with it."""
         for number, line in text_lines(self.path, self.encoding):
             if line.strip():
                 yield number, _row(line, self.encoding)
@@ -133,27 +133,28 @@ def _row(line: bytes, encoding: str) -> Row | Fault:
     except TooDeep as error:
         return Fault(f"{error}; flatten the JSON", kind="too large")
     except ValueError as error:
-        return Fault(f"no JSON ({error}); {MEND}", kind="bad row")
+        return Fault(f"not valid JSON ({error}); {MEND}", kind="bad row")
     if isinstance(row, dict):
         return row
-    kind = "list" if isinstance(row, list) else "value"
-    return Fault(f"no JSON object but a {kind}; {MEND}", kind="bad row")
+    kind = "list" if isinstance(row, list) else "single value"
+    return Fault(f"found a {kind}, where a JSON object is needed; {MEND}", kind="bad row")
 
 
 def read_texts(text: bytes) -> Any:
-    """The value that JSON says, with the text of each number as it stands there (5.0 is 5, as pandas makes of whole
-    numbers where one is missing), and NaN as none.
+    """The value of a JSON text. Each number is its text in the file, except that 5.0 becomes 5: pandas writes whole
+    numbers so where one is missing. NaN becomes None.
 
     >>> read_texts(b'{"id": 9007199254740993, "price": 1.50}')
     {'id': '9007199254740993', 'price': '1.50'}
 
-    Raises ValueError, and TooDeep among them, where it is broken, nested too deeply, or has a key twice.
+    Raises ValueError where the JSON is invalid or has a repeated key, and its subclass TooDeep where it is nested too
+    deeply.
     """
     if text.count(b"[") + text.count(b"{") > DEEPEST:
         JsonDepth().check(text)
     try:
         value = _decoder.decode(text.decode())
-    except RecursionError:  # where the caller stands deep already
+    except RecursionError:  # where the caller is deep in the stack already
         raise TooDeep from None
     if b"\\" in text and (half := text_without_unicode(value)) is not None:
         raise ValueError(f"the text {half!r} has half a pair of surrogates, which stands for no character")
@@ -164,12 +165,12 @@ def _once(pairs: list[tuple[str, Any]]) -> Row:
     row = dict(pairs)
     if len(row) < len(pairs):
         twice = next(key for place, (key, _) in enumerate(pairs) if key in dict(pairs[:place]))
-        raise ValueError(f"the key {twice!r} stands twice")
+        raise ValueError(f"the key {twice!r} is repeated")
     return row
 
 
 def _whole(number: str) -> str:
-    """The text of a number, less a point after which only zeros stand: 5.0 is 5."""
+    """The text of a number, without a decimal point that only zeros follow: 5.0 becomes 5."""
     before, point, after = number.partition(".")
     return before if point and not after.strip("0") else number
 
@@ -183,7 +184,7 @@ _decoder = json.JSONDecoder(
 
 
 def _form(value: Any) -> int:
-    """0 for a single value, 1 for a list of such, 2 for a list of lists, -1 for what no column can be."""
+    """0 for a single value, 1 for a list of values, 2 for a list of lists, -1 for what cannot be in a column."""
     if isinstance(value, dict):
         return -1
     if not isinstance(value, list):
@@ -203,19 +204,19 @@ def _misfits(row: Row, wanted: Mapping[str, Wanted]) -> Iterator[Fault]:
         form = _form(value)
         if column.lists and form >= 0:
             continue
-        what = {-1: "an object" if isinstance(value, dict) else "a list of unlike things", 1: "a list"}
-        wanted_is = "a value or a list of values is wanted" if column.lists else "one value is wanted"
+        what = {-1: "an object" if isinstance(value, dict) else "a list of different things", 1: "a list"}
+        wanted_is = "it must be a value or a list of values" if column.lists else "it must be a single value"
         message = f"{name} is {what.get(form, 'a list of lists')}, {shown(value)}; {wanted_is}"
         yield Fault(message, column=name, value=shown(value), kind="bad column")
 
 
 def text_of(value: Any) -> Any:
-    """A single value as the text that stands for it; None stays none."""
+    """A single value as its text. None stays None."""
     return str(value).lower() if isinstance(value, bool) else value
 
 
 def shown(value: Any) -> str:
-    """A value as JSON, cut."""
+    """A value as JSON, shortened."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:60]}..."
 
@@ -268,8 +269,8 @@ def flat(value: Any) -> list[str | None]:
 
 
 class _Texts(BlockStream):
-    """The bytes of a file of JSON lines with numbers as texts. Raises pa.ArrowInvalid where a line is irregular, and
-    BadData where one never ends."""
+    """The bytes of a file of JSON lines, with numbers as texts. Raises pa.ArrowInvalid where a line is irregular, and
+    BadData where a line is too long."""
 
     def __init__(self, file: JsonLines) -> None:
         self._file, self._source = file, TextStream(file.path, file.encoding)

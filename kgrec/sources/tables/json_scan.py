@@ -1,4 +1,4 @@
-"""JSON lines whose numbers become texts, so that a parser leaves them as they stand in the file."""
+"""Makes texts of the numbers in JSON lines, so that a parser leaves them as they are written in the file."""
 # ruff: noqa: SIM110 (compiled by numba, for which these are the fast forms)
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ import numpy as np
 
 from kgrec.sources.limits import DEEPEST
 
-REGULAR, IRREGULAR, DEEP = range(3)  #: what is known of a text; one that is not regular is read line by line
+REGULAR, IRREGULAR, DEEP = range(3)  #: results of the scan; a text that is not regular is read line by line
 TRUE, FALSE, NULL, NAN, INFINITY = b"true", b"false", b"null", b"NaN", b"Infinity"
 
 
@@ -43,7 +43,7 @@ def _is_number(text: np.ndarray, at: int, stop: int) -> bool:
 
 @numba.njit(nogil=True, cache=True)
 def _whole_end(text: np.ndarray, at: int, stop: int) -> int:
-    """Where a number ends, less a point after which only zeros stand: 5.0 is 5."""
+    """Where a number ends, without a decimal point that only zeros follow: 5.0 becomes 5."""
     place = stop
     while place > at and text[place - 1] == 48:
         place -= 1
@@ -67,11 +67,11 @@ def _ends_value(byte: int) -> bool:
 
 @numba.njit(nogil=True, cache=True)
 def numbers_as_texts(text: np.ndarray, out: np.ndarray) -> tuple[int, int, int]:
-    """Whole lines of JSON with numbers, true and false in quotes, and NaN as null.
+    """Copies whole lines of JSON, with numbers, true and false in quotes, and NaN as null.
 
-    text: uint8 [bytes]; out: uint8 [2 * bytes + 16], to be filled. Returns how many bytes of `out` are filled, whether
-    the text is regular (each line is empty or one object, with no word that JSON has not), and the line, from 0, at
-    which that ends. What else is wrong is left for the parser to find.
+    text: uint8 [bytes]; out: uint8 [2 * bytes + 16], is filled. Returns how many bytes of `out` are filled, whether the
+    text is regular (each line is empty or one object, with only the words of JSON), and the line, from 0, where the
+    scan stopped. The parser finds other mistakes.
     """
     at, size, filled = 0, len(text), 0
     depth, values, line = 0, 0, 0

@@ -13,14 +13,14 @@ from kgrec.sources.tables.bad_rows import MEND
 from kgrec.sources.tables.columns import Column, Values
 from kgrec.sources.tables.raw_table import Wanted
 
-GREATEST = float(np.finfo(np.float32).max)  #: a weight or feature's, since graphs keep them as float32
-SPACE = " \t\r\n"  #: which is passed over before and after a number
+GREATEST = float(np.finfo(np.float32).max)  #: the largest weight or feature, because graphs store them as float32
+SPACE = " \t\r\n"  #: is ignored before and after a number
 NUMBER = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"  #: not NaN, INF, 1,000 or 0x1F
 
 
 @dataclass(frozen=True, eq=False)
 class Numbers(Column):
-    """float64 within what float32 can hold, null where there is none and none is `required`."""
+    """Numbers as float64, in the range of float32. Null where there is no number, which is an error with `required`."""
 
     name: str
     low: float = -GREATEST
@@ -45,14 +45,14 @@ class Numbers(Column):
 
 
 def _are_within(values: pa.ChunkedArray, low: float, high: float) -> bool:
-    """Whether all numbers that are there are in a range, and none is NaN."""
+    """Whether all numbers are in a range and none is NaN. Nulls are ignored."""
     least, most = (bound.as_py() for bound in pc.min_max(values).values())
     return (least is None or (low <= least and most <= high)) and not pc.any(pc.is_nan(values)).as_py()
 
 
 def numbers_of(raw: pa.ChunkedArray, name: str = "the column") -> pa.ChunkedArray:
-    """float64 of numbers, or of texts that write them: null, NaN or infinite where one does not. Integers beyond 2^53
-    become the nearest; `true` is 1.
+    """float64 from numbers, or from texts of numbers: null, NaN or infinite where a text is not a number. An integer
+    beyond 2^53 becomes the nearest float64; `true` is 1.
 
     >>> numbers_of(pa.chunked_array([["1.5", " 2", "1e3", "1_000", "many", None]])).to_pylist()
     [1.5, 2.0, 1000.0, None, None, None]

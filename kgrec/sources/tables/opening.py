@@ -1,4 +1,4 @@
-"""Which files a table is, and how each is read: by its suffix, or as the recipe says."""
+"""Finds the files of a table, and the reader for each: by its suffix, or as the recipe says."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ class TableReader(Protocol):
 
     @property
     def name(self) -> str:
-        """The path as the recipe says it."""
+        """The path as it is written in the recipe."""
 
     @property
     def unit(self) -> str:
-        """What rows are counted in: line, row, entry or answer."""
+        """What a row is called: line, row, entry or answer."""
 
     def names(self) -> list[str]:
         """The columns that the file has."""
 
     def fast(self, wanted: Mapping[str, Wanted]) -> RawTable:
-        """The columns of these names in bulk. Raises pa.ArrowInvalid where a row does not fit, and which is to be said
-        by `careful`."""
+        """The columns with these names, read in bulk. Raises pa.ArrowInvalid where a row cannot be read; then use
+        `careful` to find which."""
 
     def careful(self, wanted: Mapping[str, Wanted], *, stops: bool = False) -> RawTable:
-        """The same by another way, with the place of each row, less the rows that do not fit, which are said. stops:
-        whether it may end where as many are said as are listed."""
+        """The same columns, read slowly, with the place of each row. Wrong rows are left out and reported. stops:
+        whether reading may end when as many wrong rows are found as can be listed."""
 
 
 def files_of(names: Sequence[str], folder: Path) -> list[tuple[str, Path]]:
-    """The files that names and patterns mean, in order. Raises BadData with all that are missing."""
+    """The files of all names and patterns, in order. Raises BadData with all that are missing."""
     found: list[tuple[str, Path]] = []
     missing = []
     for name in names:
         is_pattern = any(character in name for character in "*?[") and not (folder / name).exists()
         paths = sorted(folder.glob(name)) if is_pattern else [folder / name]
         if not paths or not all(path.is_file() for path in paths):
-            what = f"{folder / name} is not there; mend `file` in the recipe, or {SAY_DATA}"
+            what = f"{folder / name} does not exist; fix `file` in the recipe, or {SAY_DATA}"
             missing.append(Fault(what, name, kind="missing file", file_is="named"))
         found += [(str(path.relative_to(folder)) if is_pattern else name, path) for path in paths]
     if missing:
@@ -76,11 +76,11 @@ OPTIONS = {
     "lists": ("separator", "encoding", "skip_rows"),
     "json_lists": ("encoding",),
     "query": ("prefixes", "timeout", "network"),
-}  #: by format, the words of a recipe that it knows beside `format`, `missing` and `on_bad_rows`
+}  #: by format, the keys of a recipe that it can use, besides `format`, `missing` and `on_bad_rows`
 
 
 def reader_of(table: TableFormat, name: str, path: Path) -> TableReader:
-    """A reader of one file that is there. Raises BadData where the recipe does not fit its format."""
+    """A reader for one existing file. Raises BadData where the recipe has keys that do not fit the format."""
     suffix = path.with_suffix("").suffix if path.suffix in COMPRESSIONS else path.suffix
     form = SUFFIXES.get(suffix, "separated") if table.format == "auto" else table.format
     require_options(table, form, name)
@@ -97,7 +97,7 @@ def reader_of(table: TableFormat, name: str, path: Path) -> TableReader:
     separator = table.delimiter or ("\t" if suffix == ".tsv" else ",")
     quote = separator == "," if table.quote is None else table.quote
     if quote and len(separator.encode()) > 1:
-        what = f"values cannot be quoted where {separator!r} separates; take `quote: true` away"
+        what = f"values cannot be quoted with the separator {separator!r}; remove `quote: true`"
         raise KgrecError(what, file=name, value=separator, kind="bad recipe")
     return Separated(
         path, name, separator, table.columns, quote, table.encoding, table.missing, table.skip_rows, table.header
@@ -105,7 +105,7 @@ def reader_of(table: TableFormat, name: str, path: Path) -> TableReader:
 
 
 def require_options(table: TableFormat, form: str, name: str) -> None:
-    """Raise BadData where a recipe says an option that the format of a file does not know."""
+    """Raise BadData where a recipe sets a key that the format of a file cannot use."""
     known = {*OPTIONS[form], "query", "format", "missing", "on_bad_rows", *table.own_words}
     fields = TableFormat.model_fields
     foreign = [option for option in fields.keys() - known if getattr(table, option) != fields[option].default]
@@ -113,5 +113,5 @@ def require_options(table: TableFormat, form: str, name: str) -> None:
         option = min(foreign)
         of = "a query" if form == "query" else f"format {form}"
         fitting = " and ".join(one for one, options in OPTIONS.items() if option in options)
-        what = f"`{option}` does not apply to {of}, only to {fitting}; take it away, or say another `format`"
+        what = f"`{option}` does not apply to {of}, only to {fitting}; remove it, or set another `format`"
         raise BadData(what, file=name, value=option, kind="bad recipe")

@@ -1,4 +1,4 @@
-"""What a file gives of the columns that are wanted, before they are typed."""
+"""The wanted columns of a file, before they are converted to their types."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from kgrec.errors import Fault
 
 
 class Wanted(NamedTuple):
-    """How a parser may give a column."""
+    """The form in which a parser may give a column."""
 
-    type: pa.DataType  #: the type that it may have; a text parser may give strings instead
+    type: pa.DataType  #: the wanted type; a text parser may give strings instead
     lists: bool = False  #: whether a value may be a list of values
 
 
 @dataclass(frozen=True, eq=False)
 class RawTable:
-    """Rows of one file by column: strings, ids as codes, lists of strings, or the types that a binary file has."""
+    """Rows of one file by column: strings, ids as codes, lists of strings, or the types of a binary file."""
 
     columns: Mapping[str, pa.ChunkedArray]
-    places: Callable[[], np.ndarray] | None  #: int [n], the line or row of each; None: only `careful` reading says
+    places: Callable[[], np.ndarray] | None  #: int [n], the line or row of each; None: only `careful` reading knows
     faults: list[Fault] = field(default_factory=list)  #: rows that are left out already, each with its place
-    hidden: int = 0  #: more of them, which are not listed
+    hidden: int = 0  #: more such rows, which are not listed
 
 
 def numbered(count: int) -> Callable[[], np.ndarray]:
-    """Rows that are counted from 1."""
+    """The places of rows that are numbered from 1."""
     return lambda: np.arange(1, count + 1)

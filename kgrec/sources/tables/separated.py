@@ -1,4 +1,4 @@
-"""Tables whose values stand between separators: pyarrow parses them, after broken records were taken out."""
+"""Tables of separated values, such as CSV. pyarrow parses them, after broken records are taken out."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from kgrec.sources.tables.record_stream import BLOCK, UNIT_SEPARATOR, OneByte, R
 from kgrec.sources.tables.text_streams import TextStream, arrow_stream
 
 SEPARATORS = ("::", "\t", "|", ";", ",", " ")
-LOOKED_AT = 20  #: records from which names and the number of columns are known
-TRAILING = ""  #: the name of a column that a separator at the end of every line makes
+LOOKED_AT = 20  #: records that are read to find the names and the number of columns
+TRAILING = ""  #: the name of the empty column that a separator at the end of every line makes
 
 
 @dataclass(frozen=True)
@@ -29,35 +29,35 @@ class Separated:
     """One file of separated values."""
 
     path: Path
-    name: str  #: the path as the recipe says it
+    name: str  #: the path as it is written in the recipe
     separator: str = ","
-    columns: Sequence[str] | None = None  #: None: the first line names them, or they are called 1, 2, 3
+    columns: Sequence[str] | None = None  #: None: the first line has the names, or they are 1, 2, 3
     quote: bool = True
     encoding: str = "utf-8"
     missing: Sequence[str] = ("",)
-    skip_rows: int = 0  #: lines before the first that counts
-    header: bool | None = None  #: whether a line names the columns; None: unless `columns` does
+    skip_rows: int = 0  #: lines to skip at the top
+    header: bool | None = None  #: whether the first line has the names of the columns; None: unless `columns` is set
 
     unit: ClassVar[str] = "line"
 
     def names(self) -> list[str]:
-        """The columns. Raises BadData where the file is empty or is separated by something else."""
+        """The columns. Raises BadData where the file is empty or has another separator."""
         return list(self._layout.names)
 
     def fast(self, wanted: Mapping[str, Wanted]) -> RawTable:
-        """The columns of these names, parsed as the types that are wanted. Raises pa.ArrowInvalid where a record or a
-        value does not fit."""
+        """The columns with these names, parsed as the wanted types. Raises pa.ArrowInvalid where a record or value
+        cannot be read."""
         return self._read({name: column.type for name, column in wanted.items()}, is_careful=False)
 
     def careful(self, wanted: Mapping[str, Wanted], *, stops: bool = False) -> RawTable:
-        """The columns of these names as strings, and ids as codes, less the broken records, which are said."""
+        """The columns with these names as strings, and ids as codes. Broken records are left out and reported."""
         is_code = pa.types.is_dictionary
         types = {name: column.type if is_code(column.type) else pa.string() for name, column in wanted.items()}
         return self._read(types, is_careful=True, stops=stops)
 
     @property
     def has_names(self) -> bool:
-        """Whether the first line that counts names the columns."""
+        """Whether the first line after `skip_rows` has the names of the columns."""
         return self.columns is None if self.header is None else self.header
 
     @cached_property
@@ -77,7 +77,7 @@ class Separated:
         if self.columns and not is_trailing:
             found = {len(row) for row in rows}
             if len(found) == 1 and found != {len(names)}:
-                what = f"{found.pop()} values a line where `columns` names {len(names)}; name them all"
+                what = f"each line has {found.pop()} values, but `columns` has {len(names)} names; name all columns"
                 raise BadData(what, file=self.name, kind="bad recipe")
         return _Layout(names, is_trailing)
 
@@ -94,13 +94,14 @@ class Separated:
         if seems != self.separator:
             written = "tab" if seems == "\t" else f'"{seems}"'
             what = (
-                f"one column with separator {self.separator!r}, and it has {seems!r} in it; say `separator: {written}`"
+                f"with separator {self.separator!r} there is only one column, and its values contain {seems!r}; set "
+                f"`separator: {written}`"
             )
             raise BadData(what, file=self.name, row=1, value=self.separator, kind="bad separator")
 
     @property
     def mark(self) -> bytes:
-        """The byte that separates, or stands for what does."""
+        """The byte that separates values, or is used in place of a longer separator."""
         return self.separator.encode() if len(self.separator.encode()) == 1 else UNIT_SEPARATOR
 
     def stream(self) -> io.RawIOBase:
@@ -120,7 +121,8 @@ class Separated:
                 table = pa.schema(types.items()).empty_table()
         lines = records.lines() if is_careful else None
         if lines is not None and len(lines) != len(table):
-            raise BadData(Fault("cannot be read line by line; write it again", self.name, file_is="subject"))
+            what = "cannot be read line by line; save it again as a plain CSV file"
+            raise BadData(Fault(what, self.name, file_is="subject"))
         if layout.is_trailing:
             table, lines = self._without_trailing(table, lines, records)
         places = None if lines is None else (lambda: lines)
@@ -145,8 +147,8 @@ class Separated:
     def _without_trailing(
         self, table: pa.Table, lines: np.ndarray | None, records: Records
     ) -> tuple[pa.Table, np.ndarray | None]:
-        """The rows after whose last separator nothing stands. Raises pa.ArrowInvalid where there are others and they
-        cannot be said."""
+        """The rows with nothing after the last separator. Raises pa.ArrowInvalid where there are other rows whose line
+        is not known."""
         extra, width = table[TRAILING], table.num_columns
         table = table.drop_columns([TRAILING])
         if extra.null_count < len(extra):
@@ -163,10 +165,10 @@ class Separated:
 
 @dataclass(frozen=True)
 class _Layout:
-    """What the first records say."""
+    """The names of the columns, from the first records."""
 
     names: Sequence[str]
-    is_trailing: bool  #: whether every row ends in a separator after which nothing stands
+    is_trailing: bool  #: whether every row ends in a separator with nothing after it
 
 
 def split_record(text: str, separator: str, quotes: bool) -> list[str]:
@@ -198,5 +200,5 @@ def split_record(text: str, separator: str, quotes: bool) -> list[str]:
 
 
 def empty_file(name: str, what: str) -> Fault:
-    """A file in which there is nothing to read. what: the sentence after its name."""
+    """The fault of a file without rows. what: the message after the file's name."""
     return Fault(what, name, kind="empty file", file_is="subject")

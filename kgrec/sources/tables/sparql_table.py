@@ -1,4 +1,4 @@
-"""Tables that are the answers of a SPARQL SELECT over an RDF file or an endpoint."""
+"""Tables made by a SPARQL SELECT query on an RDF file or an endpoint."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from kgrec.sources.tables.raw_table import RawTable, Wanted, numbered
 
 @dataclass(frozen=True)
 class SparqlTable:
-    """The answers of one query: the columns are its variables, the rows its solutions."""
+    """The answers of one query. The columns are its variables, the rows its solutions."""
 
     name: str  #: a file relative to the folder, or an endpoint's URL
     folder: Path
     query: str
     prefixes: Mapping[str, str]
     timeout: float  #: seconds that the query may run
-    network: bool  #: whether the query may reach other hosts
+    network: bool  #: whether the query may contact other hosts
 
     unit: ClassVar[str] = "answer"
 
     @cached_property
     def answers(self) -> pa.Table:
-        """All of them, as strings. Raises BadData and KgrecError as `select` does."""
+        """All answers, as strings. Raises BadData and KgrecError as `select` does."""
         where: dict[str, Any] = {"endpoint": self.name} if is_endpoint(self.name) else {"files": [self.name]}
         where |= {"timeout": self.timeout, "network": self.network}
         frame = select(RdfSource(query=self.query, prefixes=dict(self.prefixes), **where), self.folder)

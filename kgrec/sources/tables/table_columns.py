@@ -1,7 +1,7 @@
-"""Tables of any form to typed columns.
+"""Reads tables of any format into typed columns.
 
-A table goes one way: `opening` finds its files, their formats give raw columns by name, `columns` types them in bulk
-and says which rows are wrong. What comes out is one array a column, in the order of the rows, for `building` to place.
+`opening` finds the files of a table; their readers give raw columns by name; `columns` converts them in bulk and finds
+wrong rows. The result is one array for each column, in the order of the rows, which `building` adds to the graph.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def read_table(
 ) -> Columns:
     """The wanted columns of all files of a table, one after the other.
 
-    Raises BadData where a file or a column is missing, or where rows are bad and bad rows are errors: a fault for
-    each, with file, row, column, value and what to do.
+    Raises BadData where a file or a column is missing, or where rows are bad and bad rows are errors. It has a fault
+    for each, with file, row, column, value and what to do.
     """
     rows = bad_rows.of(table.on_bad_rows)
     try:
@@ -48,7 +48,7 @@ def joined(parts: Sequence[Mapping[Column, pa.Array | pa.ChunkedArray]]) -> Colu
     try:
         return {column: _one_array([part[column] for part in parts]) for column in parts[0]}
     except (pa.ArrowException, TypeError) as error:
-        what = f"its files have a column of lists in one and of text in another ({error}); write it one way in all"
+        what = f"a column has lists in one file and text in another ({error}); use the same form in all files"
         raise BadData(what, kind="bad column") from error
 
 
@@ -67,7 +67,7 @@ def _read_file(
 ) -> dict[Column, pa.ChunkedArray]:
     """The wanted columns of one file. See `read_table`."""
     wanted = parsing_types(columns)
-    missing = [] if isinstance(reader, Separated) else table.missing  # those of separated values are so already
+    missing = [] if isinstance(reader, Separated) else table.missing  # separated values have null there already
     try:
         _require_columns(reader, columns, is_named=table.columns is not None)
         try:
@@ -81,12 +81,12 @@ def _read_file(
     except TooDeep as error:
         raise BadData(f"{error}; flatten the JSON", file=reader.name, row=error.line, kind="bad row") from error
     except (OSError, pa.ArrowException) as error:
-        what = f"cannot be read: {error}; it is truncated or altered, so get it again"
+        what = f"cannot be read: {error}; it is truncated or damaged; get the file again"
         raise BadData(Fault(what, reader.name, kind="altered file", file_is="subject")) from error
     if raw.faults or any(values.wrong for values in read.values()):
         return _good_rows(reader, raw, read, missing, bad_rows)
     if not len(read[columns[0]].array):
-        raise BadData(empty_file(reader.name, "has no rows; it must have at least one"))
+        raise BadData(empty_file(reader.name, "has no rows; it must have at least one row"))
     return {column: values.array for column, values in read.items()}
 
 
@@ -94,7 +94,7 @@ def _require_columns(reader: TableReader, columns: Sequence[Column], is_named: b
     names = reader.names()
     for name in (column.name for column in columns if names.count(column.name) != 1):
         if name in names:
-            what = f"column {name!r} stands {names.count(name)} times in {reader.name}; name each column once"
+            what = f"{reader.name} has {names.count(name)} columns named {name!r}; give each column its own name"
             raise BadData(Fault(what, reader.name, None, name, name, "ambiguous column", file_is="named"))
         what = f"{unknown_name('column', name, names, f'in {reader.name}')}{_no_header(names, columns, is_named)}"
         raise BadData(Fault(what, reader.name, None, name, name, "missing column", file_is="named"))
@@ -103,14 +103,13 @@ def _require_columns(reader: TableReader, columns: Sequence[Column], is_named: b
 def _no_header(names: Sequence[str], columns: Sequence[Column], is_named: bool) -> str:
     if is_named or any(column.name in names for column in columns):
         return ""
-    return "; if the first line is a row already, name the columns with `columns:`"
+    return "; if the file has no header line, name its columns in `columns`"
 
 
 def _typed(
     reader: TableReader, raw: RawTable, columns: Sequence[Column], missing: Sequence[str]
 ) -> dict[Column, Values]:
-    """Each column as it was read, with what is wrong with it. Raises BadData with the file where a type is none that
-    can be read."""
+    """The values of each column, and its wrong rows. Raises BadData with the file where a type cannot be read."""
     try:
         read = {column: column.read(without_missing(raw.columns[column.name], missing)) for column in columns}
     except BadData as error:
@@ -123,7 +122,7 @@ def _typed(
 
 
 def _once(column: Column, values: Values, raw: RawTable, reader: TableReader) -> Values:
-    """The same column, wrong where a value stood before. Raises as `column.refuse_many`."""
+    """The same column, in which repeated values are wrong. Raises as `column.refuse_many` does."""
     chunks = values.array.chunks
     if not chunks or len(chunks[0].dictionary) == len(values.array):
         return values
@@ -140,14 +139,14 @@ def _once(column: Column, values: Values, raw: RawTable, reader: TableReader) ->
             found, at = np.unique(codes, return_index=True)
             places = raw.places() if raw.places else at + 1
             first.update(zip(found.tolist(), places[at].tolist()))
-        what = f"{column.name} {value!r} stands already in {reader.unit} {first[int(codes[row])]}; {MEND}"
+        what = f"{column.name} {value!r} is already in {reader.unit} {first[int(codes[row])]}; {MEND}"
         return Fault(what, column=column.name, value=value, kind="duplicate")
 
     return values._replace(wrong=[*values.wrong, Wrong(repeated, fault)])
 
 
 def _refuse_repeated_names(reader: TableReader, read: dict[Column, Values]) -> None:
-    """Rows that repeat the line of the columns' names, as files that were put together have, are wrong."""
+    """Rows that repeat the header line are wrong. Files that were joined together have such rows."""
     if not isinstance(reader, Separated) or not reader.has_names:
         return
     texts = [column for column in read if isinstance(column, Ids | Texts)]
@@ -164,7 +163,7 @@ def _refuse_repeated_names(reader: TableReader, read: dict[Column, Values]) -> N
             return
     if rows is not None:
         alone = rows
-        for other, values in read.items():  # nothing else is to be said of these rows
+        for other, values in read.items():  # these rows get no other fault
             wrong = [one._replace(rows=one.rows & ~alone) for one in values.wrong]
             read[other] = values._replace(wrong=[one for one in wrong if one.rows.any()])
         fault = Fault(f"repeats the names of the columns; {MEND}", kind="bad row")
@@ -178,8 +177,8 @@ def _names(name: str, coded: pa.DictionaryArray) -> bool:
 def _good_rows(
     reader: TableReader, raw: RawTable, read: dict[Column, Values], missing: Sequence[str], bad_rows: TableRows
 ) -> dict[Column, pa.ChunkedArray]:
-    """The rows in which nothing is wrong; the others go to `bad_rows`. Raises BadData where those are errors, and where
-    no row is left."""
+    """The good rows. The others go to `bad_rows`. Raises BadData where bad rows are errors, and where no row is
+    left."""
     count = len(next(iter(read.values())).array)
     is_wrong = np.zeros(count, bool)
     for values in read.values():
@@ -201,7 +200,7 @@ def _good_rows(
 def _in_order(
     raw: RawTable, read: dict[Column, Values], places: np.ndarray, missing: Sequence[str]
 ) -> tuple[list[Fault], int]:
-    """The first MOST faults by place, those of one row by column, and how many more there are."""
+    """The first MOST faults in order of place, then of column, and how many more there are."""
     found: list[tuple[int, int, int, Column | None, Wrong | Fault]] = [
         (fault.row or 0, -1, -1, None, fault) for fault in raw.faults
     ]
@@ -226,5 +225,5 @@ def _in_order(
 
 
 def _recoded(coded: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The same ids, without those that no row has."""
+    """The same ids, without those that are not in any row."""
     return coded.cast(pa.string()).dictionary_encode().unify_dictionaries()

@@ -1,4 +1,4 @@
-"""The bytes of text files as UTF-8, whatever they are written in, without a byte order mark."""
+"""The bytes of text files as UTF-8, whatever their encoding, without a byte order mark."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kgrec.sources.limits import LONGEST_LINE, SMALL
 from kgrec.sources.packed_files import BLOCK, altered_said, long_line, open_bytes
 
 BYTE_ORDER_MARK = codecs.BOM_UTF8
-MARK_LOW = 0xDC00  #: a byte that is no text becomes this lone surrogate plus itself, which is no UTF-8 either
+MARK_LOW = 0xDC00  #: a byte that cannot be decoded becomes the lone surrogate MARK_LOW + byte, which is not UTF-8
 
 
 def _marked(error: UnicodeError) -> tuple[str, int]:
@@ -27,19 +27,19 @@ codecs.register_error("kgrec.marked", _marked)
 
 
 def require_encoding(name: str, encoding: str) -> None:
-    """Raise BadData where Python knows no such encoding of text."""
+    """Raise BadData where Python does not know this text encoding."""
     try:
         is_text = codecs.lookup(encoding)._is_text_encoding
     except (LookupError, ValueError):
         is_text = False
     if not is_text:
-        what = f"no encoding {encoding!r}; say `encoding: utf-8` or latin-1, cp1252"
+        what = f"unknown encoding {encoding!r}; set `encoding` to utf-8, latin-1 or cp1252, for instance"
         raise BadData(what, file=name, value=encoding, kind="bad recipe")
 
 
 class TextStream(io.RawIOBase):
-    """The bytes of a file, unpacked, as UTF-8 without a byte order mark. Bytes that are no text stay bytes that are no
-    UTF-8, for those who read on to find."""
+    """The bytes of a file, unpacked, as UTF-8 without a byte order mark. Bytes that cannot be decoded become bytes that
+    are not UTF-8, so that the reader finds them."""
 
     def __init__(self, path: Path, encoding: str = "utf-8", small: int = SMALL) -> None:
         self._stream = open_bytes(path, small)
@@ -70,8 +70,8 @@ class TextStream(io.RawIOBase):
 
 
 class BlockStream(io.RawIOBase):
-    """The bytes of blocks, one after the other, for pyarrow to read. A subclass sets `_source`, the stream that the
-    blocks are made of, and `_blocks`."""
+    """A stream of blocks of bytes, for pyarrow to read. A subclass sets `_source`, the stream from which the blocks are
+    made, and `_blocks`."""
 
     _source: io.RawIOBase
     _blocks: Iterator[memoryview]
@@ -81,7 +81,7 @@ class BlockStream(io.RawIOBase):
         return True
 
     def has_more(self) -> bool:
-        """Whether there are bytes that were not read. Raises what making the next block raises."""
+        """Whether there are bytes left to read. Raises whatever making the next block raises."""
         while not self._ready:
             block = next(self._blocks, None)
             if block is None:
@@ -106,18 +106,18 @@ class BlockStream(io.RawIOBase):
 
 
 def not_text(piece: bytes, at: int, encoding: str) -> str:
-    """What is wrong with a byte that is no text, and what to do. piece: of a `TextStream`, from that byte on; at: its
-    place in the line, from 1."""
+    """The message about a byte that cannot be decoded. piece: bytes of a `TextStream`, from that byte on; at: its place
+    in the line, from 1."""
     marked = len(piece) > 2 and piece[0] == 0xED and piece[1] >= 0xB0
     byte = ((piece[1] & 0x3F) << 6 | piece[2] & 0x3F) & 0xFF if marked else piece[0]
     is_wide = at == 1 and piece[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     other = "utf-16" if is_wide else "latin-1" if encoding != "latin-1" else "utf-8"
-    return f"byte 0x{byte:02x} at {at} is not {encoding}; say the `encoding`, perhaps {other}"
+    return f"byte 0x{byte:02x} at {at} is not {encoding}; set the right `encoding`, perhaps {other}"
 
 
 def text_lines(path: Path, encoding: str = "utf-8", skip: int = 0) -> Iterator[tuple[int, bytes]]:
-    """Line numbers from 1, and lines as UTF-8 without their end, less the first `skip`. Raises BadData where a line is
-    longer than LONGEST_LINE, and where the file cannot be unpacked."""
+    """Line numbers from 1, and lines as UTF-8 without their line end, after the first `skip` lines. Raises BadData
+    where a line is longer than LONGEST_LINE, and where the file cannot be unpacked."""
     rest, number = b"", 0
     with altered_said(path), TextStream(path, encoding) as stream:
         while block := stream.read():
@@ -133,5 +133,5 @@ def text_lines(path: Path, encoding: str = "utf-8", skip: int = 0) -> Iterator[t
 
 
 def arrow_stream(stream: io.RawIOBase) -> pa.NativeFile:
-    """The same for pyarrow to read."""
+    """The same stream, in the form that pyarrow reads."""
     return pa.PythonFile(stream, mode="r")

@@ -1,4 +1,4 @@
-"""Columns of times, as unix seconds, by their unit or format."""
+"""Columns of times, converted to Unix seconds by their unit or format."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from kgrec.sources.tables.number_column import SPACE, numbers_of
 from kgrec.sources.tables.raw_table import Wanted
 
 PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
-LATE = 1e11  #: seconds; the year 5138, which a time in milliseconds is past
-EARLY = -62_135_596_800  #: seconds; the year 1, before which there is no date
+LATE = 1e11  #: seconds, in the year 5138; a time in milliseconds is later than that
+EARLY = -62_135_596_800  #: seconds, in the year 1; there are no earlier dates
 DAY = 86_400
-NONE = np.iinfo(np.int64).min  #: stands where a value is no time
-GREATEST_SECONDS = float(1 << 62)  #: beyond which a number of seconds is no int64
+NONE = np.iinfo(np.int64).min  #: where a value is not a time
+GREATEST_SECONDS = float(1 << 62)  #: larger numbers of seconds do not fit int64
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,13 +34,13 @@ class Times(Column):
     name: str
     unit: Literal["s", "ms", "us", "ns", "iso"] = "s"
     format: str | None = None  #: strptime, instead of a unit
-    now: float = field(default_factory=time.time)  #: a time more than a day past it is a mistake
+    now: float = field(default_factory=time.time)  #: a time more than a day later is an error
 
     @property
     def wanted(self) -> Wanted:
         if self.format or self.unit == "iso":
             return Wanted(pa.string())
-        return Wanted(pa.int64() if self.unit == "ns" else pa.float64())  # a float64 has no single nanoseconds
+        return Wanted(pa.int64() if self.unit == "ns" else pa.float64())  # float64 is too coarse for nanoseconds
 
     def read(self, raw: pa.ChunkedArray) -> Values:
         seconds = self._seconds(raw)
@@ -62,11 +62,11 @@ class Times(Column):
         return Values(pa.chunked_array([pa.array(seconds)]), wrong)
 
     def _seconds(self, raw: pa.ChunkedArray) -> np.ndarray:
-        """int64 [n], NONE where there is no time."""
+        """int64 [n], NONE where the value is not a time."""
         kind = raw.type
         if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
             if self.format:
-                what = f"is a column of {kind}, which needs no `format`; take it away"
+                what = f"is a column of type {kind}, which needs no `format`; remove `format`"
                 raise BadData(Fault(f"{self.name} {what}", column=self.name, kind="bad recipe"))
             unit = kind.unit if pa.types.is_timestamp(kind) else "s"
             whole = raw.cast(pa.timestamp(unit, getattr(kind, "tz", None))).cast(pa.int64())
@@ -86,9 +86,9 @@ class Times(Column):
 
     def _no_time(self, row: int, text: str | None) -> Fault:
         if self.format or self.unit == "iso":
-            wanted = f"of the form {self.format!r}" if self.format else "ISO 8601"
-            return self._fault("bad time", f"is no time {wanted}; mend the row or say another `format`", text)
-        what = "is no number of unix seconds; say `time: {unit: iso}` or a strptime `format` such as `%d/%m/%Y`"
+            wanted = f"in the format {self.format!r}" if self.format else "in ISO 8601 format"
+            return self._fault("bad time", f"is not a time {wanted}; fix the row, or set another `format`", text)
+        what = "is not a Unix time in seconds; set `time: {unit: iso}`, or a strptime `format` such as `%d/%m/%Y`"
         return self._fault("bad time", what, text)
 
     def _late(self, row: int, text: str | None) -> Fault:
@@ -96,8 +96,8 @@ class Times(Column):
         if number is None:
             return self._fault("bad time", f"is too late to be a time; {MEND}", text)
         fitting = [unit for unit, scale in PER_SECOND.items() if number / scale <= self.now + DAY]
-        advice = f"say `time: {{unit: {fitting[0]}}}`" if fitting else MEND
-        return self._fault("bad time", f"is too great to be in {self.unit}; {advice}", text)
+        advice = f"set `time: {{unit: {fitting[0]}}}`" if fitting else MEND
+        return self._fault("bad time", f"is too large for a time in {self.unit}; {advice}", text)
 
     def _early(self, row: int, text: str | None) -> Fault:
         return self._fault("bad time", f"is before the year 1; {MEND}", text)
@@ -108,13 +108,13 @@ class Times(Column):
 
 
 def _divided(whole: pa.ChunkedArray, scale: int) -> np.ndarray:
-    """Whole numbers by `scale`, rounded down; NONE for null."""
+    """Whole numbers divided by `scale`, rounded down; NONE for null."""
     numbers = pc.fill_null(whole, NONE).to_numpy()
     return numbers if scale == 1 else np.where(numbers == NONE, NONE, numbers // scale)
 
 
 def _floored(raw: pa.ChunkedArray, scale: int, name: str) -> np.ndarray:
-    """Numbers by `scale`, rounded down; NONE for what is no number, or is beyond all time."""
+    """Numbers divided by `scale`, rounded down; NONE for what is not a number or too large for a time."""
     numbers = numbers_of(raw, name).to_numpy()
     if len(numbers) and max(numbers.max(), -numbers.min()) < 1 << 53:  # not where one is NaN
         return np.floor(numbers / scale if scale > 1 else numbers).astype(np.int64)
@@ -122,7 +122,7 @@ def _floored(raw: pa.ChunkedArray, scale: int, name: str) -> np.ndarray:
         seconds = np.floor(numbers / scale if scale > 1 else numbers)
         fits = np.isfinite(seconds)
         whole = np.where(fits, np.clip(seconds, -GREATEST_SECONDS, GREATEST_SECONDS), 0).astype(np.int64)
-    if raw.type == pa.string():  # whole numbers that a float64 cannot hold
+    if raw.type == pa.string():  # whole numbers that float64 cannot represent exactly
         for row in np.flatnonzero(fits & (np.abs(numbers) > 1 << 53) & (np.abs(seconds) < GREATEST_SECONDS)):
             text = raw[row].as_py()
             whole[row] = int(text) // scale if text.lstrip("+-").isdigit() else whole[row]
@@ -130,8 +130,8 @@ def _floored(raw: pa.ChunkedArray, scale: int, name: str) -> np.ndarray:
 
 
 def moments_of(texts: pa.ChunkedArray, form: str | None) -> np.ndarray:
-    """int64 [n]: the unix seconds of moments in UTC, rounded down, NONE for what is none. form: strptime's; None: ISO
-    8601.
+    """int64 [n]: Unix seconds of dates and times (UTC), rounded down; NONE where a text is not one. form: a strptime
+    format; None: ISO 8601.
 
     >>> moments_of(pa.chunked_array([["1970-01-02", "1969-12-31T23:59:59.5Z", "soon"]]), None).tolist()[:2]
     [86400, -1]
@@ -140,7 +140,7 @@ def moments_of(texts: pa.ChunkedArray, form: str | None) -> np.ndarray:
     series = pd.Series(texts.to_numpy(), dtype=object)
     found = _parsed(series, form)
     left = np.flatnonzero((found == NONE) & series.notna().to_numpy())
-    if len(left):  # those that are finer or further away than the first have a resolution of their own
+    if len(left):  # values that need another resolution than the first value are parsed again
         found[left] = _parsed(series.iloc[left], form)
         left = left[found[left] == NONE]
         rest = series.iloc[left]

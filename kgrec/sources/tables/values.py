@@ -1,4 +1,4 @@
-"""Fields with several values, paths, and the arrow form of a feature's column."""
+"""Fields with several values, and features as Arrow arrays."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from kgrec.sources.tables.number_column import Numbers
 
 
 def feature_column(name: str, feature: FeatureColumn) -> Column:
-    """How a feature's column is to be read."""
+    """How to read the column of a feature."""
     column = feature.column or name
     return Numbers(column) if feature.kind == "numeric" else Texts(column)
 
 
 def feature_values(kind: FeatureKind, raw: pa.Array, split: str | None, where: Fault) -> pa.Array:
-    """A column as `Feature.from_arrow` reads it. where: the column, as the beginning of what is said of it. Raises
-    BadData where a vector holds what is no number."""
+    """A column in the form that `Feature.from_arrow` needs. where: the beginning of messages about the column. Raises
+    BadData where a vector has a value that is not a number."""
     if kind in ("multi", "vector"):
         try:
             values = lists(raw, split)
         except pa.ArrowException as error:
-            what = f"its values, of type {raw.type}, are no lists of text or numbers ({error}); write them as such"
+            what = f"the values, of type {raw.type}, are not lists of texts or numbers ({error}); write them as lists"
             raise _bad(where, what, "bad column") from error
         return values if kind == "multi" else _vectors(values, where)
     if pa.types.is_list(raw.type) or pa.types.is_large_list(raw.type) or pa.types.is_fixed_size_list(raw.type):
-        what = f"its values are lists, of type {raw.type}; say `kind: multi` or `vector`"
+        what = f"the values are lists, of type {raw.type}; set `kind: multi` or `kind: vector`"
         raise _bad(where, what, "bad column")
     return raw
 
@@ -46,20 +46,20 @@ def _vectors(values: pa.ListArray, where: Fault) -> pa.Array:
     try:
         vectors = values.cast(pa.list_(pa.float32())).take(row)
     except pa.ArrowInvalid as error:
-        what = f"a vector has a value that is no number ({error}); mend the row"
+        what = f"a vector has a value that is not a number ({error}); fix the row"
         raise _bad(where, what, "bad number") from error
     numbers = pc.list_flatten(vectors).to_numpy(zero_copy_only=False)
     if not np.isfinite(numbers).all():
         found = str(pc.list_flatten(values)[int(np.flatnonzero(~np.isfinite(numbers))[0])])
-        what = f"a vector has {found!r}, which is not finite or beyond what float32 can hold; mend the row"
+        what = f"a vector has {found!r}, which is not finite or too large for float32; fix the row"
         raise _bad(where, what, "bad number", found)
     if len(vectors) and vectors.null_count == len(vectors):
-        raise _bad(where, "no row has a vector; fill some, or take the feature out of the recipe", "bad column")
+        raise _bad(where, "no row has a vector; fill in some, or remove the feature from the recipe", "bad column")
     return vectors
 
 
 def _bad(where: Fault, what: str, kind: str, value: str | None = None) -> BadData:
-    """The error that says `what` of a column or a matrix."""
+    """The error about a column or a matrix. what: the message after its name."""
     return BadData(where._replace(message=f"{where.message}: {what}", kind=kind, value=value))
 
 
@@ -70,7 +70,7 @@ def combined(raw: pa.ChunkedArray) -> pa.Array:
 
 
 def lists(column: pa.Array, split: str | None) -> pa.ListArray:
-    """Each field as a list of its values, without the spaces around them; empty ones are none.
+    """Each field as a list of its values, without spaces around them. Empty values are dropped.
 
     >>> lists(pa.array(["Comedy | Drama", "", None]), "|").to_pylist()
     [['Comedy', 'Drama'], [], []]
@@ -102,24 +102,24 @@ def flag_lists(columns: Mapping[str, pa.Array]) -> pa.ListArray:
 
 
 def vectors_in(file: Path, rows: int, where: Fault, whose: str = "the table's ") -> pa.Array:
-    """The rows of a .npy matrix as lists. whose: what the rows are held against. Raises BadData where it is missing, is
-    no matrix of finite numbers or has another number of rows."""
+    """The rows of a .npy matrix as lists. whose: what the rows must match, for messages. Raises BadData where the file
+    is missing, is not a matrix of finite numbers, or has another number of rows."""
     matrix = _open_matrix(file, where)
     if matrix.ndim != 2 or len(matrix) != rows or not matrix.shape[1]:
-        what = f"{file} has shape {matrix.shape}; it must have {whose}{rows} rows, and a column at least"
+        what = f"{file} has shape {matrix.shape}; it must have {whose}{rows} rows, and at least one column"
         raise _bad(where, what, "wrong length", str(matrix.shape))
     with np.errstate(over="ignore"):
         values = matrix.astype(np.float32)
     if not np.isfinite(values).all():
         row = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
-        what = f"{file} row {row + 1} has a number that is not finite or beyond what float32 can hold; mend it"
+        what = f"{file} row {row + 1} has a number that is not finite or too large for float32; fix it"
         raise _bad(where, what, "bad number")
     return matrix_lists(values)
 
 
 def _open_matrix(file: Path, where: Fault) -> np.ndarray:
-    """A .npy array, mapped into memory after its header was held against the file's size: nothing is allocated for what
-    is not there. Raises BadData."""
+    """A .npy array, mapped into memory. Its header is first compared with the file's size, so that no memory is taken
+    for data that the file does not have. Raises BadData."""
     try:
         with file.open("rb") as stream:
             version = np.lib.format.read_magic(stream)
@@ -127,22 +127,22 @@ def _open_matrix(file: Path, where: Fault) -> np.ndarray:
             shape, _, kind = read(stream)
             there = file.stat().st_size - stream.tell()
     except FileNotFoundError as error:
-        raise _bad(where, f"{file} is no .npy matrix: {error}", "missing file") from error
+        raise _bad(where, f"{file} cannot be read: {error}", "missing file") from error
     except Exception as error:  # numpy evaluates the header as Python, with whatever error that has
         why = re.sub(r" object at 0x[0-9a-f]+", "", str(error))
-        raise _bad(where, f"{file} is no .npy matrix: {why}", "altered file") from error
+        raise _bad(where, f"{file} is not a .npy matrix: {why}", "altered file") from error
     if kind.kind not in "fiub":
-        raise _bad(where, f"{file} holds {kind}; numbers are wanted", "altered file", str(kind))
+        raise _bad(where, f"{file} has values of type {kind}; they must be numbers", "altered file", str(kind))
     wanted = math.prod(shape) * kind.itemsize
     if min(shape, default=0) < 0 or wanted > there:
-        what = f"{file} says that it is of shape {shape}, {wanted:,} bytes, and has {there:,}; get it again"
+        what = f"{file} should have {wanted:,} bytes of data for its shape {shape}, but has {there:,}; get it again"
         raise _bad(where, what, "altered file", str(shape))
     if not wanted:
         return np.empty(shape, kind)
     try:
         matrix: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise _bad(where, f"{file} is no .npy matrix: {error}", "altered file") from error
+        raise _bad(where, f"{file} is not a .npy matrix: {error}", "altered file") from error
     return matrix
 
 
@@ -152,7 +152,7 @@ def matrix_lists(matrix: np.ndarray) -> pa.FixedSizeListArray:
 
 
 def require_one_length(vectors: pa.Array, ids: pa.Array, where: Fault) -> None:
-    """Raises BadData with the ids of vectors that are not as long as most; null and empty ones are none."""
+    """Raises BadData where some vectors do not have the same length as most. Null and empty vectors are ignored."""
     length = pc.fill_null(pc.list_value_length(vectors), 0).to_numpy(zero_copy_only=False)
     if not length.any():
         return
@@ -160,6 +160,6 @@ def require_one_length(vectors: pa.Array, ids: pa.Array, where: Fault) -> None:
     wrong = np.flatnonzero((length > 0) & (length != most))
     if len(wrong):
         first = ids[int(wrong[0])].as_py()
-        more = f", and {len(wrong) - 1:,} more are of another length" if len(wrong) > 1 else ""
-        what = f"the vector of {first!r} has {length[wrong[0]]} numbers, most have {most}{more}"
-        raise _bad(where, f"{what}; mend the row, or leave it empty", "wrong length", first)
+        more = f"; {len(wrong) - 1:,} more have another length" if len(wrong) > 1 else ""
+        what = f"the vector of {first!r} has {length[wrong[0]]} numbers, but most have {most}{more}"
+        raise _bad(where, f"{what}; fix the row, or leave it empty", "wrong length", first)
