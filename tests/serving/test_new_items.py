@@ -268,10 +268,10 @@ def test_columns_that_a_file_lacks_are_missing(run: Run) -> None:
         (with_columns().rename(columns={"price": "prise"}), "reads no column 'prise'; did you mean 'price'"),
         (with_columns().drop(columns="sku"), "no column 'sku' in the new items"),
         (with_columns().iloc[:0], "has no rows"),
-        (with_columns(price="cheap"), "row 1: price 'cheap' is not a number; mend the row"),
+        (with_columns(price="cheap"), "row 1: price 'cheap' is not a number; fix the row"),
         (with_columns(at="1 2 3"), "feature 'at': vectors must all have length 2; found lengths"),
         (with_columns(made_by="acme"), "columns 'maker' and 'made_by' both say made_by"),
-        (pd.concat([with_columns(), with_columns()]), "'n' stands already in row 1"),
+        (pd.concat([with_columns(), with_columns()]), "'n' is already in row 1"),
         ([{"sku": "n", "maker": "nobody", "color": "pink"}], "it has no category of color 'pink', no maker 'nobody'"),
         ([{"sku": "n", "maker": "acme"}], "cannot be ranked by mf: it reads the columns 'price', .* say nothing"),
         ([("http://other/n", "s:from", "http://town/lund")], "subjects are 'http://other/n'; item has an IRI like"),
@@ -280,7 +280,7 @@ def test_columns_that_a_file_lacks_are_missing(run: Run) -> None:
         ([("n", "s:from")], "is no triple"),
         ([], "an empty list"),
         (7, "new items are int"),
-        (Path("nowhere.csv"), "nowhere.csv is not there"),
+        (Path("nowhere.csv"), "nowhere.csv does not exist"),
     ],
 )  # fmt: skip
 def test_bad_items_are_refused(run: Run, items: object, found: str) -> None:

@@ -119,7 +119,7 @@ class AttachedItems:
         try:
             feature = Feature.from_arrow(values, schema)
         except KgrecError as error:
-            message = f"feature {name!r}: {error}; mend it"
+            message = f"feature {name!r}: {error}; fix it"
             raise BadData(Fault(message, self.name, column=name, kind="bad feature")) from error
         if schema.kind in ("categorical", "multi"):
             is_list = schema.kind == "multi"
@@ -208,4 +208,4 @@ def plain_messages() -> Iterator[None]:
 
 
 def _plain(message: str) -> str:
-    return message.replace(MEND, "mend the row").replace("take it out of `files`, or mend it", "mend it")
+    return message.replace(MEND, "fix the row").replace("fix it, or remove it from `files`", "fix it")

@@ -150,7 +150,7 @@ def _refuse_unknown(items: AttachedItems, names: Sequence[str], known: set[str])
     mean = f"; did you mean {near!r}?" if near else ";"
     message = (
         f"{items.name}: the recipe of this run reads no column {names[0]!r}{also}{mean} it reads "
-        f"{', '.join(sorted(known))}: mend the name, take the column out, or {SKIP}"
+        f"{', '.join(sorted(known))}: fix the name, remove the column, or {SKIP}"
     )
     raise UnknownName(
         Fault(message, items.name, column=names[0], value=names[0], kind="unknown column", file_is="named")

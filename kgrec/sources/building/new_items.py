@@ -38,8 +38,8 @@ def read_new_items(graph: Graph, recipe: Recipe, source: Any, *, skip_unknown: b
     and for items of which the graph knows nothing; UnknownName for a column that the recipe does not read.
     """
     if isinstance(source, Path) and not source.is_file():
-        what = "is no file" if source.exists() else "is not there"
-        message = f"{what}; a table of new items is wanted, or RDF about them"
+        what = "is not a file" if source.exists() else "does not exist"
+        message = f"{what}; give a table of new items, or RDF about them"
         raise KgrecError(Fault(message, str(source), kind="missing file", file_is="subject"))
     name = str(source) if isinstance(source, Path) else IN_MEMORY
     with TemporaryDirectory() as folder, plain_messages():
