@@ -80,7 +80,8 @@ def read_graph(files: list[Path]) -> Any:
                 return URIRef(value.value)
             if isinstance(value, pyoxigraph.BlankNode):
                 return BNode(f"f{number}{value.value}")
-            if value.language or value.datatype.value == XSD_STRING:  # for rdflib, 'a' and 'a'^^xsd:string are different
+            # rdflib treats 'a' and 'a'^^xsd:string as different
+            if value.language or value.datatype.value == XSD_STRING:
                 return Literal(value.value, lang=value.language)
             return Literal(value.value, datatype=URIRef(value.datatype.value), normalize=False)
 
