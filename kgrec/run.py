@@ -73,6 +73,11 @@ class Run(TrainedModel):
         a mapping, or the path of a YAML file. skip_unknown: leave out users, and items of a history or of rules, that
         the run does not know, which `Table.notes` says.
 
+        where: conditions that all listed items meet, such as "price<20", "of_brand=Acme|Umbra" or, by a path through
+        the graph, "of_brand/company/location=Sweden"; a text is one, a list is several. not_: conditions of which they
+        meet none. where_sparql: a SELECT, or the path of a file that holds one, which finds them. A list has k items as
+        long as that many are left; `Table.notes` says where fewer are.
+
         One of whom the model knows nothing (no history that it reads, and where it knows users by their ids none in
         training) gets the most popular items in training, whose numbers of users are the scores, and `reason` says "no
         history, by popularity". It also says where a model serves one without a history by other behaviours, by the
@@ -80,7 +85,8 @@ class Run(TrainedModel):
 
         Ids are text or whole numbers, where 7 is the id "7". Raises UnknownName for unknown ids, and KgrecError for ids
         of several types, missing ids and decimal numbers, an empty history, a table without its column, a k above the
-        number of items, and a history for a model that reads none.
+        number of items, a history for a model that reads none, conditions that cannot be read, that compare text with
+        `<` or leave no item, and filters of a run without facts (`--lean`).
 
         >>> import kgrec
         >>> import pandas as pd
