@@ -37,7 +37,8 @@ def test_a_run_below_popularity_says_so_with_both_values_and_what_to_try(tmp_pat
     below = run.metrics["below_control"]
     assert (below["control"], below["metric"], below["control_value"]) == ("popularity", "ndcg@10", 1.0)
     assert below["value"] == run.metrics["valid"]["ndcg@10"] < 1
-    assert f"mf ends below popularity on valid (ndcg@10 {below['value']:.4f}, popularity 1.0000); " in below["note"]
+    values = f"ndcg@10: mf {below['value']:.4f}, popularity 1.0000"
+    assert f"mf is worse than popularity on valid ({values}); " in below["note"]
     assert "--set lr=1e-08" in below["note"] and "ease, which needs no training" in below["note"]
     assert Run.load(tmp_path / "run").metrics["below_control"] == json.loads(json.dumps(below))
 
@@ -71,7 +72,7 @@ def test_the_command_notes_it_on_stderr_and_shows_the_control(tmp_path, capsys, 
         cli.main()
     assert not end.value.code
     shown = capsys.readouterr()
-    assert "note: mf ends below popularity on valid" in shown.err and "popularity, valid" in shown.out
+    assert "note: mf is worse than popularity on valid" in shown.err and "popularity, valid" in shown.out
 
 
 class Settings:
@@ -81,11 +82,11 @@ class Settings:
 @pytest.mark.parametrize(
     ("epochs", "best", "losses", "said"),
     [
-        ((1, 2, 3), 3, (0.7, 0.5, 0.4), "its best epoch is the last: try --epochs 9, or ease"),
-        ((1, 2, 3), 1, (0.7, 0.4, 0.1), "it is best after 1 of 3 epochs: try --set lr=0.005 or --set l2=0.01, or ease"),
-        ((1, 2, 3), 1, (0.7, 0.7, 0.69), "its loss hardly falls: try --set init_std=0.02, or ease"),
+        ((1, 2, 3), 3, (0.7, 0.5, 0.4), "the last epoch is the best: try --epochs 9, or model ease"),
+        ((1, 2, 3), 1, (0.7, 0.4, 0.1), "epoch 1 of 3 is the best: try --set lr=0.005 or --set l2=0.01, or model ease"),
+        ((1, 2, 3), 1, (0.7, 0.7, 0.69), "the loss hardly falls: try --set init_std=0.02, or model ease"),
         ((1, 2, 3, 4, 5), 4, (0.7, 0.6, 0.5, 0.4, 0.3), "try --set init_std=0.02, or ease"),
-        ((), 0, (), "try other settings (`kgrec models mf`), or ease, which needs no training"),
+        ((), 0, (), "try other settings (see `kgrec models mf`), or model ease, which needs no training"),
     ],
 )
 def test_advice_goes_by_the_best_epoch_and_the_loss(epochs, best, losses, said):

@@ -397,7 +397,7 @@ def test_a_training_on_facts_alone_is_not_gone_on_with_on_all(tmp_path):
     one = {"x": torch.ones(1)}
     Checkpoint(TrainingState(), one, one, one).write(job, "hash")
     assert Checkpoint.read(job, "hash").state.epoch == 0
-    with pytest.raises(KgrecError, match="made with another facts_only; start anew"):
+    with pytest.raises(KgrecError, match="made with another facts_only; resume with the same options"):
         Checkpoint.read(replace(job, facts_only=False), "hash")
     without = replace(job, facts_only=False)
     Checkpoint(TrainingState(), one, one, one).write(without, "hash")

@@ -152,7 +152,7 @@ class Shifted(MF):
 def test_an_offer_that_is_not_what_score_says_is_not_kept(planted):
     assert checked_scorer(MF(planted, MFConfig(dim=8)), planted) is not None
     assert checked_scorer(Least(planted, MFConfig(dim=8)), planted) is None
-    with pytest.warns(UserWarning, match=r"Shifted\.linear_scorer gives other scores than its score"):
+    with pytest.warns(UserWarning, match=r"Shifted\.linear_scorer gives other scores than Shifted\.score"):
         assert checked_scorer(Shifted(planted, MFConfig(dim=8)), planted) is None
 
 

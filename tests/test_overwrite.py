@@ -273,5 +273,5 @@ def test_what_is_called_as_the_checkpoint_is_kept(shop, tmp_path, model, overwri
 
 def test_events_inside_of_the_run_are_refused(shop, tmp_path):
     arguments = ("train", "mf", shop, "--out", tmp_path / "m", "--set", f"training.tensorboard={tmp_path}/m/events")
-    assert "is inside of --out" in kgrec(*arguments, code=1)
+    assert "is inside --out" in kgrec(*arguments, code=1)
     assert contents(tmp_path) == {}

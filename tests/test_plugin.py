@@ -134,7 +134,7 @@ def test_a_package_that_is_installed_brings_models_by_name(
     with pytest.raises(KgrecError) as error:
         kgrec.Run.load(run)
     assert "model 'kgin', which is not installed here" in str(error.value)
-    assert "the package kgrec-extra 1.0: install that (pip install kgrec-extra)" in str(error.value)
+    assert "install the package that it was trained with, kgrec-extra 1.0 (pip install kgrec-extra)" in str(error.value)
     monkeypatch.syspath_prepend(extra)
     listed = CliRunner().invoke(app, ["models"])
     assert listed.exit_code == 0 and {"bert4rec", "kgin", "mf", "multvae"} <= set(listed.stdout.split())

@@ -148,7 +148,7 @@ def test_link_prediction_counts_clicks_alone_among_its_relations():
 def test_a_start_that_may_have_seen_what_is_held_out_is_refused(graph, tmp_path):
     options = {"split": "last_n:1", "config": {"dim": 4}, "training": FEW}
     train("mf", graph, **options, all_edges=True, out=tmp_path / "every")
-    with pytest.raises(KgrecError, match=r"by the split last_n:1, and this is last_n:1 of clicks alone"):
+    with pytest.raises(KgrecError, match=r"with split last_n:1, but this training uses last_n:1 of clicks alone"):
         train("mf", graph, **options, init=tmp_path / "every")
     train("mf", graph, **options, out=tmp_path / "clicks")
     assert train("mf", graph, **options, init=tmp_path / "clicks").metrics["init"]["model"] == "mf"

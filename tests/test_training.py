@@ -79,7 +79,7 @@ def test_objectives_of_one_turn_alternate_batch_by_batch():
 def test_a_phase_that_would_never_begin_is_refused():
     known = graph()
     model = Two(known, {"second": {"epochs": range(5, 100)}})
-    with pytest.raises(KgrecError, match=r"the last phase of training begins in epoch 5, and 4 epochs are asked for"):
+    with pytest.raises(KgrecError, match=r"the last phase of training begins in epoch 5, but there are only 4 epochs"):
         trainer(model, known, epochs=4)
     trainer(model, known, epochs=5)
 
@@ -138,7 +138,7 @@ def test_training_leaves_torchs_own_random_numbers_alone():
     ("fields", "message"),
     [
         ({"device": "tpu"}, "no device 'tpu'"),
-        ({"device": "meta"}, "device 'meta' is not supported; say auto, cpu, cuda"),
+        ({"device": "meta"}, "device 'meta' is not supported; use auto, cpu, cuda"),
     ],
 )
 def test_a_device_that_is_not_there_is_refused(fields, message):
@@ -148,7 +148,7 @@ def test_a_device_that_is_not_there_is_refused(fields, message):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
 def test_cuda_without_a_device_is_refused():
-    with pytest.raises(KgrecError, match="no CUDA device is here; say --device cpu"):
+    with pytest.raises(KgrecError, match="this machine has no CUDA device that torch can use; use --device cpu"):
         make_fabric(TrainingConfig(device="cuda"))
 
 

@@ -1,4 +1,4 @@
-"""Training: what is asked for, the loop, what it goes on from, and the folder that keeps the result."""
+"""Training: the job, the training loop, checkpoints, and the run folder that keeps the result."""
 
 from kgrec._deprecation import renamed
 from kgrec.training.config import AdversarialConfig, TrainingConfig

@@ -1,4 +1,4 @@
-"""A model built from a folder that may be a stranger's: it takes no more memory than the stored weights account for."""
+"""Build a model from a run folder of unknown origin, with no more memory than its stored weights justify."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ from kgrec.errors import KgrecError
 from kgrec.tensor_headers import stored_shapes
 
 FREE = 32 << 20  #: bytes that any model may take
-TIMES = 4  #: how many times the bytes of the stored weights it may take, for what it computes on the way
-LEAST = 64 << 10  #: bytes that a tensor counts for at least: a module's own, and the time that it takes
-SIZES = ("size", "n", "m", "end", "minlength", "steps")  #: the arguments of torch by which a tensor's size is asked for
+TIMES = 4  #: how many times the bytes of the stored weights a model may take, for intermediate results
+LEAST = 64 << 10  #: bytes that each tensor counts at least, for its module and the time it takes
+SIZES = ("size", "n", "m", "end", "minlength", "steps")  #: arguments of torch that set a tensor's size
 
 
 @contextmanager
 def limited_build(folder: Path, weights: Path) -> Iterator[None]:
-    """While this lasts, no tensor is made that goes beyond what the weights of a run account for: config.json and
-    schema.json may ask for a width of 10**12. weights: their file, of which the header alone is read.
+    """Inside this context, torch makes no tensors beyond what the weights of a run justify. Without it, an altered
+    config.json or schema.json could ask for a width of 10**12. weights: the file of weights; only its header is read.
 
-    Raises KgrecError where more is asked for, before it is allocated, and where what is built in it fails: it is built
-    of the folder's own settings.
+    Raises KgrecError before too much is allocated, and if the model cannot be built from the folder's settings.
     """
     shapes = stored_shapes(weights)
     most = FREE + TIMES * (weights.stat().st_size + LEAST * len(shapes))
@@ -39,8 +38,8 @@ def limited_build(folder: Path, weights: Path) -> Iterator[None]:
         raise type(error)(f"{folder / 'config.json'}: {error}") from error
     except Exception as error:
         raise KgrecError(
-            f"{folder}: no model can be built of config.json and schema.json, so one of them is altered: "
-            f"{type(error).__name__}: {_short(error)}; train again"
+            f"{folder}: no model can be built from config.json and schema.json, so one of them was altered "
+            f"({type(error).__name__}: {_short(error)}); train again"
         ) from error
 
 
@@ -50,7 +49,7 @@ def _short(error: Exception) -> str:
 
 
 class _Limit(TorchDispatchMode):
-    """Counts what torch allocates for tensors that are made of sizes, and refuses what goes beyond a limit."""
+    """Counts the bytes of tensors that torch makes by size, and raises KgrecError beyond a limit."""
 
     def __init__(self, folder: Path, most: int) -> None:
         super().__init__()
@@ -65,15 +64,15 @@ class _Limit(TorchDispatchMode):
             self.taken += max(LEAST, asked)
             if self.taken > self.most:
                 raise KgrecError(
-                    f"{self.folder}: the weights do not fit the model, which would take more than {self.most:,} bytes "
-                    "by the sizes in config.json and schema.json; the folder is altered: train again"
+                    f"{self.folder}: the weights do not fit the model: with the sizes in config.json and schema.json "
+                    f"it would take more than {self.most:,} bytes, so the folder was altered; train again"
                 )
         return func(*args, **kwargs)
 
 
 def _asked(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int | None:
-    """How many bytes a call makes a tensor of, by the sizes that it is asked for; None where it is asked for none. A
-    view (`expand`) has a size and no memory of its own."""
+    """The number of bytes of the tensor that a call makes, by its size arguments; None if it makes none. A view
+    (`expand`) has a size but no memory of its own."""
     schema = func._schema
     if schema.is_mutable or any(one.alias_info is not None for one in schema.arguments):
         return None
@@ -87,7 +86,7 @@ def _asked(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int |
 
 
 def _of_operands(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int | None:
-    """How many bytes come of tensors, where shapes say so: two of [N, 1] and [1, N] give [N, N]."""
+    """The number of bytes of the result of tensors, if shapes determine it: [N, 1] and [1, N] give [N, N]."""
     operands = [one for one in (*args, *kwargs.values()) if isinstance(one, torch.Tensor)]
     if sum(one.numel() for one in operands) < 1 << 12:
         return None
@@ -95,6 +94,6 @@ def _of_operands(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
         apart = [one.to("meta") if isinstance(one, torch.Tensor) else one for one in args]
         named = {name: one.to("meta") if isinstance(one, torch.Tensor) else one for name, one in kwargs.items()}
         made = func(*apart, **named)
-    except Exception:  # its result depends on the values, and is no larger than they are many
+    except Exception:  # the result depends on the values, so it is not larger than their number
         return None
     return made.numel() * made.element_size() if isinstance(made, torch.Tensor) else None

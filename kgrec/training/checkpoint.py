@@ -1,4 +1,4 @@
-"""The state of a training after an epoch, as a folder that training goes on from."""
+"""Checkpoints: the state of a training after an epoch, as a folder from which training can continue."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from kgrec.training.tensor_files import save_tensors
 
 TENSORS = ("model", "optimizer", "best")
 PHASES = ("train", "refit")
-REMEDY = "remove it and start anew"
+REMEDY = "remove it and train again without --resume"
 CHECKPOINT_FOLDER = FolderKind(
     "checkpoint", "state.json", {"job": dict, "state": dict}, tuple(f"{name}.safetensors" for name in TENSORS)
 )
@@ -32,20 +32,20 @@ CHECKPOINT_FOLDER = FolderKind(
 
 @dataclass
 class TrainingState:
-    """Where training stands: with the tensors beside it, all that a checkpoint holds."""
+    """The progress of a training. A checkpoint holds it together with the tensors."""
 
     phase: str = "train"  #: train, or refit
-    epoch: int = 0  #: epochs done in this phase
-    best: float | None = None  #: of the chosen metric on valid
-    best_epoch: int = 0
-    waited: int = 0  #: validations since the best
-    valid: dict[str, float] = field(default_factory=dict)  #: all metrics of the best epoch
-    rows: list[dict[str, Any]] = field(default_factory=list)  #: of log.csv
+    epoch: int = 0  #: number of finished epochs in this phase
+    best: float | None = None  #: best value so far of the chosen metric on valid
+    best_epoch: int = 0  #: epoch of that value
+    waited: int = 0  #: number of validations since then
+    valid: dict[str, float] = field(default_factory=dict)  #: all validation metrics of the best epoch
+    rows: list[dict[str, Any]] = field(default_factory=list)  #: rows of log.csv
 
 
 @dataclass
 class Checkpoint:
-    """The state after an epoch. All randomness is seeded by seed, epoch and rank, so no generator's state is in it."""
+    """The state after an epoch. Every random number depends only on seed, epoch and rank, so no generator is stored."""
 
     state: TrainingState
     model: dict[str, Tensor]
@@ -53,8 +53,8 @@ class Checkpoint:
     best: dict[str, Tensor]
 
     def write(self, job: TrainingJob, graph_hash: str) -> None:
-        """Write OUT.checkpoint, in the place of the one before, which stays where the disk refuses: then it raises
-        KgrecError."""
+        """Write OUT.checkpoint and replace the one before. Raises KgrecError if it cannot be written; then the one
+        before stays."""
         with whole(job.checkpoint, overwrite=True, kind=CHECKPOINT_FOLDER) as folder:
             folder.mkdir()
             for name in TENSORS:
@@ -64,23 +64,24 @@ class Checkpoint:
 
     @staticmethod
     def read(job: TrainingJob, graph_hash: str) -> Checkpoint:
-        """Raises KgrecError where it is of another job, or damaged."""
+        """Read the checkpoint of a job. Raises KgrecError if it belongs to another job, or is damaged."""
         try:
             document = read_object(job.checkpoint / CHECKPOINT_FOLDER.document, REMEDY)
         except (KgrecError, OSError) as error:
             raise KgrecError(f"{job.checkpoint} is damaged: {error}") from error
         place = JsonPlace(job.checkpoint / CHECKPOINT_FOLDER.document, REMEDY)
         state = _state(place.mapping(document, "state"), place.at("state"))
-        # of checkpoints from before these were choices
+        # defaults for checkpoints of versions that did not have these options
         before = {"repeats": "miss", "facts_only": False, "exclude": []}
         wanted, found = job.identity(graph_hash), {**before, **place.mapping(document, "job")}
         place.at("job").mapping(found, "config", {})
-        with stored_settings():  # of a checkpoint that was made before a setting got its present name
+        with stored_settings():  # the checkpoint may have former names of settings
             found["config"] = present_names(models.find(job.model).Config, found.get("config", {}))
         differ = [name for name in wanted if found.get(name) != wanted[name]]
         if differ:
             raise KgrecError(
-                f"{job.checkpoint} was made with another {' and '.join(differ)}; start anew, or ask for the same"
+                f"{job.checkpoint} was made with another {' and '.join(differ)}; resume with the same options, or "
+                "train again without --resume"
             )
         tensors = [load_tensors(job.checkpoint / f"{name}.safetensors") for name in TENSORS]
         refuse_existing(job.checkpoint, True, CHECKPOINT_FOLDER)  # it is replaced after the next epoch
@@ -88,15 +89,14 @@ class Checkpoint:
 
     @staticmethod
     def remove(job: TrainingJob) -> None:
-        """Remove the checkpoint of a training that is done."""
+        """Remove the checkpoint after training has finished."""
         with suppress(OSError):
             if CHECKPOINT_FOLDER.objection(job.checkpoint) is None:
                 remove_folder(job.checkpoint)
 
 
 def _state(stored: Mapping[str, Any], place: JsonPlace) -> TrainingState:
-    """A state as JSON holds it. Raises KgrecError for a key that is missing or none of ours, and for a value of the
-    wrong type."""
+    """The state from JSON. Raises KgrecError for a missing or unknown key, and for a value of the wrong type."""
     names = [one.name for one in dataclasses.fields(TrainingState)]
     for name in stored:
         if name not in names:

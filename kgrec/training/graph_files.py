@@ -1,4 +1,4 @@
-"""The rest of the graph in a run folder: facts and features, which are read only when asked for, and the recipe."""
+"""The rest of the graph in a run folder: facts and features, which are read only when needed, and the recipe."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from kgrec.stored_tables import read_parquet
 
 
 def save_rest(graph: Graph, folder: Path, kept: list[EdgeType]) -> None:
-    """Write what of a graph on the CPU is in no other file of its run folder. kept: the edge types whose edges are in
-    history.parquet."""
+    """Write the parts of a graph that are in no other file of the run folder. graph: on the CPU. kept: the edge types
+    whose edges are in history.parquet."""
     (folder / "facts").mkdir()
     (folder / "features").mkdir()
     for node_type in graph.node_types:
@@ -44,21 +44,21 @@ def save_rest(graph: Graph, folder: Path, kept: list[EdgeType]) -> None:
 
 
 def save_recipe(graph: Graph, folder: Path) -> None:
-    """Write the recipe that a graph was built from, where it was."""
+    """Write the recipe that a graph was built from, if it was built from one."""
     if graph.recipe is not None:
         write_json(folder / RECIPE, graph.recipe)
 
 
 def read_whole(files: RunFiles, schema: Schema, known: Graph) -> Graph:
-    """The whole graph of a run. schema: the whole one; known: what was read at first, the ids and the histories.
+    """The whole graph of a run. schema: the complete schema; known: the part read before, with ids and histories.
 
-    Raises KgrecError where the run has no facts and features, or where a file is missing, truncated or altered.
+    Raises KgrecError if the run has no facts and features, or if a file is missing, truncated or altered.
     """
     if files.format == 1:
         raise KgrecError(f"{files.folder} is of format 1, which has no facts and features of the graph; train again")
     if files.config.get("lean"):
         raise KgrecError(
-            f"{files.folder} was trained with --lean, which leaves out facts and features of the graph; train again "
+            f"{files.folder} was trained with --lean, so it has no facts and features of the graph; train again "
             "without --lean"
         )
     known = known.to("cpu")
@@ -77,7 +77,7 @@ def read_whole(files: RunFiles, schema: Schema, known: Graph) -> Graph:
 
 
 def _known_edges(files: RunFiles, schema: Schema, known: Graph, edge: EdgeType) -> EdgePart:
-    """Edges of the histories, with their features."""
+    """The edges of the histories, with their features."""
     part, described = known.only(edge), schema.edges[edge]
     file = f"features/{edge_file(edge)}"
     return EdgePart(
@@ -96,4 +96,4 @@ def _table(files: RunFiles, name: str) -> pa.Table:
     try:
         return read_parquet(path)
     except (pa.ArrowException, OSError) as error:
-        raise KgrecError(f"{path} is truncated or altered: {error}; train again") from error
+        raise KgrecError(f"{path} is truncated or altered ({error}); train again") from error

@@ -1,4 +1,4 @@
-"""What training leaves behind as it goes: log.csv, TensorBoard's events, the peak of memory, a model's size."""
+"""Records of a training: log.csv, TensorBoard event files, peak memory, and the model's size."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from kgrec.errors import KgrecError
 
 
 def event_writer(folder: str | None) -> Any:
-    """TensorBoard's writer, where a folder for it is named. Raises KgrecError where the extra is not installed."""
+    """A TensorBoard writer; None if no folder is named. Raises KgrecError if the extra is not installed."""
     if folder is None:
         return None
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise KgrecError("training.tensorboard needs an extra: pip install 'kgrec[tensorboard]'") from error
+        raise KgrecError("training.tensorboard needs TensorBoard: pip install 'kgrec[tensorboard]'") from error
     return SummaryWriter(folder)
 
 
 def peak_mb() -> int:
-    """The most memory that this process had in use so far, MiB."""
+    """The peak memory of this process so far, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak // (1024 * 1024 if sys.platform == "darwin" else 1024)
 
 
 def model_size(model: nn.Module) -> dict[str, float]:
-    """What a model is made of: `num_parameters`, and `model_mb`, MiB of what a run folder keeps of it.
+    """The size of a model: `num_parameters`, and `model_mb`, the MiB that it takes in a run folder.
 
-    Parameters are what an optimizer moves; of a model that has none, because it is complete when built, they are the
-    floating-point numbers that it keeps, such as the item-item weights of EASE.
+    Parameters are the numbers that an optimizer changes. For a model without parameters, which is complete when built,
+    they are its stored floating-point numbers, such as the item-item weights of EASE.
 
     >>> from torch import zeros
     >>> model = nn.Linear(3, 2)

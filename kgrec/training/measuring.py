@@ -1,4 +1,4 @@
-"""A trained model measured on what a split holds out."""
+"""Measure a trained model on the held-out edges of a split."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from kgrec.splits.split import split as split_graph
 from kgrec.training.controls import CONTROLS
 from kgrec.training.trained_model import TrainedModel
 
-MOST_COUNTS = 100_000_000  #: numbers that the control of link prediction may hold beside a run, 1.2 GB while it is made
-#: The metric that chooses the epoch where none is named, by task
+MOST_COUNTS = 100_000_000  #: maximum size of the control of link prediction; it takes 1.2 GB while it is built
+#: The default metric that chooses the epoch, by task
 CHOOSERS: Mapping[str, str] = {"ranking": "ndcg@10", "rating": "rmse", "ctr": "auc", "link": "mrr"}
 
 
@@ -37,15 +37,15 @@ def measure(
     metrics: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Measure a run on the test edges of a graph with the same nodes, or on its held-out facts where it was trained for
-    task `link`. split, candidates, repeats, exclude: else those of the run; exclude: behaviours whose items are left
-    out of the lists, beside those of the target relation, () for none.
+    """Measure a run on the test edges of a graph with the same nodes, or on its held-out facts if it was trained for
+    task `link`. split, candidates, repeats, exclude: None for those of the run. exclude: behaviours whose items are
+    left out of the lists, in addition to the target relation; () for none.
 
-    Returns `model`, `protocol`, `test`; `test_cold` and `test_warm` where there are cold items; `test_with_history` and
-    `without_history` where users have no edge in training; `num_users`, what each of these is of as `counts` (see
-    `Evaluation`), the counts `repeats`, and `evaluation_seconds`. Of facts it returns `num_facts` in place of users,
-    `test_seen_ends`, `test_unseen_ends` and `control`, as in metrics.json. `self_edges` is there where there are any.
-    Raises UnknownName for a behaviour that is not there, KgrecError where the graph's ids are not the run's.
+    Returns `model`, `protocol` and `test`; `test_cold` and `test_warm` if there are cold items; `test_with_history` and
+    `without_history` if users have no edge in training; `num_users`, and `counts` of users, items and pairs (see
+    `Evaluation`); the counts `repeats`; `self_edges` if there are any; and `evaluation_seconds`. For task `link` it
+    returns `num_facts`, `test_seen_ends`, `test_unseen_ends` and `control` in place of those about users, as in
+    metrics.json. Raises UnknownName for an unknown behaviour, KgrecError if the graph and the run have different ids.
     """
     graph = graph if isinstance(graph, Graph) else Graph.load(graph)
     same_ids(run, graph)
@@ -74,9 +74,12 @@ def same_ids(run: TrainedModel, graph: Graph) -> None:
         there = graph.vocabulary.get(node_type)
         if there is None or len(there) != len(vocabulary):
             found = f"{len(there):,}" if there is not None else "none"
-            raise KgrecError(f"the run knows {len(vocabulary):,} {node_type} ids, the graph has {found}; train again")
+            raise KgrecError(
+                f"the run knows {len(vocabulary):,} {node_type} ids, but the graph has {found}; train again on this "
+                "graph"
+            )
         if not there.id_array.equals(vocabulary.id_array):
-            raise KgrecError(f"the graph's {node_type} ids are not the run's; train again on this graph")
+            raise KgrecError(f"the graph and the run have different {node_type} ids; train again on this graph")
 
 
 def divided_for(
@@ -89,17 +92,23 @@ def divided_for(
     facts_only: bool = False,
     all_edges: bool = False,
 ) -> Split:
-    """The split of a task: of facts, or of interactions, of which only positives are there. facts_only: see
-    `split_facts`; all_edges: see `positives`."""
+    """The split for a task: a split of facts for task `link`, else of interactions, without those that are no
+    positives. facts_only: see `split_facts`; all_edges: see `positives`."""
     graph, left_out = positives(graph, task, all_edges or facts_only)
     if task != "link":
         return replace(split_graph(graph, spec, candidates, repeats, exclude), left_out=left_out)
     if exclude:
-        raise KgrecError(f"{some(exclude)} cannot be excluded: held-out facts are ranked, which are of no user")
+        raise KgrecError(
+            f"task link ranks facts, not items for users, so {some(exclude)} cannot be excluded; leave it out"
+        )
     if check_repeats(repeats) != "miss":
-        raise KgrecError(f"repeats {repeats!r} is of what users had before; a held-out fact is none, so leave it out")
+        raise KgrecError(
+            f"task link ranks facts, not items for users, so repeats {repeats!r} has no effect; leave it out"
+        )
     if candidates not in (None, "all"):
-        raise KgrecError(f"candidates {candidates!r} are of users; held-out facts are ranked among all nodes")
+        raise KgrecError(
+            f"task link ranks facts among all nodes, so it takes no candidates {candidates!r}; leave it out"
+        )
     return replace(split_facts(graph, spec, facts_only=facts_only), left_out=left_out)
 
 
@@ -112,7 +121,7 @@ def evaluated(
     candidates: Candidates | None = None,
     trained: Graph | None = None,
 ) -> Evaluation | LinkEvaluation:
-    """A model measured on what a split holds out. trained: what it learned from."""
+    """Evaluate a model on the held-out edges `held` of a split. trained: the graph that it was trained on."""
     if divided.whole is None:
         return evaluate(
             model,
@@ -129,8 +138,8 @@ def evaluated(
 
 
 def control_too_large(divided: Split) -> dict[str, str]:
-    """As metrics.json has it, that the control of link prediction is left out, since a graph of so many nodes and
-    relations would have it take more memory than the model; empty where it is not."""
+    """A note for metrics.json if the control of link prediction is left out, because it would need too much memory for
+    so many nodes and relations; empty if it is not left out."""
     if divided.whole is None:
         return {}
     nodes = divided.whole.schema.nodes
@@ -143,8 +152,8 @@ def control_too_large(divided: Split) -> dict[str, str]:
 def link_control(
     model: Recommender, divided: Split, trained: Graph, metrics: Sequence[str]
 ) -> dict[str, dict[str, float]]:
-    """What the control of link prediction has on the same held-out facts, by part, built of what the model learned
-    from. Empty of other tasks, and of the control itself."""
+    """The results of the control of link prediction on the same held-out facts, by part. It is built from the same
+    training graph. Empty for other tasks, and for the control itself."""
     if divided.whole is None or isinstance(model, models.find(CONTROLS["link"])):
         return {}
     beside = models.build(CONTROLS["link"], trained).eval()
@@ -154,16 +163,15 @@ def link_control(
 
 
 def counted(divided: Split, known: Graph, held: Graph) -> Graph:
-    """Those of held-out edges that count: all, or where repeats are skipped the others. Raises KgrecError where none
-    is left."""
+    """The held-out edges that count: all, or without repeats if they are skipped. Raises KgrecError if none is left."""
     if divided.whole is not None or divided.repeats != "skip":
         return held
     return without_repeats(held, *repeated(known.only(known.target), held))
 
 
 def measured(test: Evaluation | LinkEvaluation, divided: Split) -> dict[str, Any]:
-    """What is kept of a test: its metrics, what they are means of, and how many edges were left out before: those that
-    are no clicks, and `self_edges` from a node to itself."""
+    """The results of a test for metrics.json: its metrics and counts, and how many edges were left out before: edges
+    that are no clicks, and `self_edges` from a node to itself."""
     left_out = {"edges_left_out": divided.left_out, "self_edges": divided.num_self_edges}
     return {**_of_test(test), **{name: number for name, number in left_out.items() if number}}
 
@@ -183,6 +191,6 @@ def _of_test(test: Evaluation | LinkEvaluation) -> dict[str, Any]:
 
 
 def _of_facts(test: LinkEvaluation) -> dict[str, Any]:
-    """The metrics over all facts, and over those with and without an end that training has not seen."""
+    """The metrics over all facts, and over facts whose ends training has or has not seen."""
     parts = {"test": test.metrics, "test_seen_ends": test.seen_ends, "test_unseen_ends": test.unseen_ends}
     return {name: dict(values) for name, values in parts.items() if values}

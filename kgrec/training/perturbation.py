@@ -1,4 +1,4 @@
-"""Node vectors moved against a model, for adversarial regularisation."""
+"""Adversarial perturbation: move node vectors so that the loss rises, for adversarial regularisation."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from kgrec.rows import node_parameters
 
 @contextmanager
 def moved_vectors(model: nn.Module, parameters: Sequence[nn.Parameter], epsilon: float) -> Iterator[None]:
-    """Node vectors moved to where the loss rises most, each by epsilon along its own gradient as it is now; after, they
-    are what they were to the last bit (adversarial personalized ranking, He et al. 2018, eq. 8).
+    """Inside this context, each node vector is moved by epsilon along its present gradient, where the loss rises most.
+    Afterwards it has its former value to the last bit (adversarial personalized ranking, He et al. 2018, eq. 8).
 
     parameters: only vectors among these are moved; biases are not.
     """
-    before: list[tuple[Tensor, Tensor | None, Tensor]] = []  #: weight, the rows that move (None: all), what they were
+    before: list[tuple[Tensor, Tensor | None, Tensor]] = []  #: weight, rows that move (None: all), their former values
     with torch.no_grad():
         for weight in vectors_among(model, parameters):
             gradient = weight.grad
@@ -40,6 +40,6 @@ def moved_vectors(model: nn.Module, parameters: Sequence[nn.Parameter], epsilon:
 
 
 def vectors_among(model: nn.Module, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
-    """Those parameters that hold a vector for each node, each once; biases are none."""
+    """The parameters that hold node vectors, each once; biases are not among them."""
     vectors = {id(parameter) for parameter in node_parameters(model).values()}
     return [parameter for parameter in parameters if id(parameter) in vectors]

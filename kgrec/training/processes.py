@@ -1,4 +1,4 @@
-"""Devices and processes: where training runs, and what its processes agree on."""
+"""Devices and processes of a training, and how the processes stay in step."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ if TYPE_CHECKING:
 
     from lightning_fabric import Fabric
 
-SECONDS_TO_END = 20.0  #: for which a process that is asked to end may go on; it comes to the end of torch's operation
+SECONDS_TO_END = 20.0  #: how long to wait for a process to end; it first finishes its torch operation
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of a name: auto, cpu, cuda or cuda:N. Raises KgrecError where it is not there."""
+    """The device with this name: auto, cpu, cuda or cuda:N. Raises KgrecError if this machine does not have it."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise KgrecError(f"no device {name!r}; say auto, cpu, cuda or cuda:N") from error
+        raise KgrecError(f"no device {name!r}; use auto, cpu, cuda or cuda:N") from error
     if device.type not in ("cpu", "cuda"):
-        raise KgrecError(f"device {name!r} is not supported; say auto, cpu, cuda or cuda:N")
+        raise KgrecError(f"device {name!r} is not supported; use auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise KgrecError("no CUDA device is here; say --device cpu")
+        raise KgrecError("this machine has no CUDA device that torch can use; use --device cpu")
     return device
 
 
 def make_fabric(config: TrainingConfig) -> Fabric:
-    """The Fabric of a config. Raises KgrecError where the device is not there."""
+    """The Lightning Fabric for a config. Raises KgrecError if this machine does not have the device."""
     device = choose_device(config.device)
-    from lightning_fabric import Fabric  # seconds to import, and only training needs it
+    from lightning_fabric import Fabric  # the import takes seconds, and only training needs it
 
     devices: Any = [device.index] if device.index is not None and config.devices == 1 else config.devices
     strategy = "auto" if config.devices == 1 else "ddp_spawn"
@@ -52,11 +52,11 @@ def make_fabric(config: TrainingConfig) -> Fabric:
 
 
 def launch(fabric: Fabric, work: Callable[[Fabric], None]) -> None:
-    """Do `work` in each of the processes that a Fabric of several says. They end with this one: on Ctrl-C, on any other
-    exception here, and when it is killed.
+    """Run `work` in each of several processes. They end when this process ends: on Ctrl-C, on any other exception here,
+    and when it is killed.
 
-    work: a function that can be pickled; a signal interrupts it with SystemExit. Raises KgrecError where one of them
-    raises it or OSError, with its message, where one is ended from outside, and where shared memory is too small.
+    work: a function that can be pickled; a signal interrupts it with SystemExit. Raises KgrecError with the message of
+    a process that raised KgrecError or OSError, if a process was killed, and if shared memory is too small.
     """
     context = multiprocessing.get_context("spawn")
     messages: SimpleQueue[str] = context.SimpleQueue()
@@ -68,20 +68,20 @@ def launch(fabric: Fabric, work: Callable[[Fabric], None]) -> None:
         if not messages.empty():
             raise KgrecError(messages.get()) from None
         raise KgrecError(
-            f"one of the training's processes was ended from outside ({error.msg}), perhaps for want of memory; its "
-            "checkpoint, if there is one, stays: say --resume to go on from it"
+            f"one of the training processes was killed ({error.msg}), perhaps because memory ran out; if there is a "
+            "checkpoint, use --resume to continue from it"
         ) from error
-    except RuntimeError as error:  # of torch, which hands a graph's tensors over
+    except RuntimeError as error:  # torch could not share the graph's tensors
         raise KgrecError(
-            f"the graph cannot be handed to the training's processes ({error}); the system's shared memory, /dev/shm, "
-            "may be too small: enlarge it, or say --devices 1"
+            f"the graph cannot be sent to the training processes ({error}); the shared memory of the system, /dev/shm, "
+            "may be too small: enlarge it, or use --devices 1"
         ) from error
     finally:
         _end([one for one in multiprocessing.active_children() if one not in others])
 
 
 class _Work:
-    """What a process of several does, from when it has started: it heeds signals, and says which error ended it."""
+    """The work of one of several processes. It handles signals, and reports the error that ended it."""
 
     def __init__(self, work: Callable[[Fabric], None], messages: SimpleQueue[str]) -> None:
         self.work, self.messages = work, messages
@@ -99,18 +99,18 @@ class _Work:
 
 
 def _stop(number: int, _: object) -> None:
-    """End this process, and heed no further signal, such as its parent's, while it cleans up."""
+    """End this process, and ignore further signals, such as those of its parent, while it cleans up."""
     for one in (signal.SIGINT, signal.SIGTERM):
         signal.signal(one, signal.SIG_IGN)
     sys.exit(128 + number)
 
 
 class _Quiet(SpawnProcess):
-    """A process that Ctrl-C reaches only when it is about to work: while it imports there is nothing to clean up, and
-    Python would print a traceback."""
+    """A process that Ctrl-C reaches only after its imports. Before that there is nothing to clean up, and Python would
+    print a traceback."""
 
     def start(self) -> None:
-        """Start it with SIGINT blocked, where signals can be."""
+        """Start it with SIGINT blocked, on systems where signals can be blocked."""
         if not hasattr(signal, "pthread_sigmask"):
             super().start()
             return
@@ -123,7 +123,7 @@ class _Quiet(SpawnProcess):
 
 @contextmanager
 def _starting_quietly(context: Any) -> Iterator[None]:
-    """While this lasts, the processes of a multiprocessing context are _Quiet."""
+    """Inside this context, the processes of a multiprocessing context are _Quiet."""
     before = context.Process
     context.Process = _Quiet
     try:
@@ -133,7 +133,7 @@ def _starting_quietly(context: Any) -> Iterator[None]:
 
 
 def _end(processes: Sequence[Any]) -> None:
-    """Ask processes to end, wait for them, and kill those that do not."""
+    """Ask processes to end, wait for them, and kill those that do not end."""
     for process in processes:
         process.terminate()
     until = time.monotonic() + SECONDS_TO_END
@@ -145,15 +145,19 @@ def _end(processes: Sequence[Any]) -> None:
 
 
 def must_agree(model: Recommender, fabric: Fabric) -> None:
-    """Raise KgrecError where the ranks' parameters differ: a model drew random numbers outside its batches, say."""
+    """Raise KgrecError if the ranks' parameters differ, for example because a model drew random numbers by itself."""
     mine = torch.stack([parameter.detach().double().sum() for parameter in model.parameters()])
     every = fabric.all_gather(mine)
     if not torch.equal(every, mine.expand_as(every)):
-        raise KgrecError("the processes' weights have come apart; all that a model draws must come from its batches")
+        raise KgrecError(
+            "the processes have different weights; a model may take random numbers only from its batches, so change "
+            "the model, or use --devices 1"
+        )
 
 
 def average_gradients(parameters: Sequence[nn.Parameter], fabric: Fabric) -> None:
-    """The mean over ranks of every gradient: dense ones in one message, sparse ones gathered; a missing one is 0."""
+    """Replace every gradient by its mean over ranks. Dense gradients are sent in one message, sparse ones are gathered;
+    a missing one counts as 0."""
     dense = [p for p in parameters if p.grad is None or not p.grad.is_sparse]
     for parameter in dense:
         if parameter.grad is None:

@@ -1,4 +1,4 @@
-"""The run folder: what a trained model is kept as. JSON, Parquet and safetensors; no pickle is written or read.
+"""The run folder, in which a trained model is kept. JSON, Parquet and safetensors; no pickle is written or read.
 
 Files that every run has:
 
@@ -7,7 +7,7 @@ Files that every run has:
 | `config.json` | the format, the model's name and settings, those of training, split, versions, the graph's hash, |
 | | whether it is `lean`, and the size and SHA-256 of every other file |
 | `schema.json` | the whole schema that the model was built from: types, counts, features, relations |
-| `metrics.json` | protocol, results on valid and test, times, what an `--init` took over |
+| `metrics.json` | protocol, results on valid and test, times, what was taken from an `--init` run |
 | `model.safetensors` | the model's parameters and buffers, by name |
 | `vocabulary/TYPE.parquet` | `id` and optional `label` of each node, in the order of local numbers |
 | `history.parquet` | `source target time weight` of the known target edges (train and valid), and of other |
@@ -19,20 +19,20 @@ Optional ones:
 |---|---|---|
 | `recipe.json` | what the columns and predicates of the source files mean | a recipe made the graph |
 | `facts/S__RELATION__T.parquet` | all other edges that the run knows, as in the graph folder | not lean |
-| `features/TYPE.parquet` | feature columns, a row a node | not lean |
+| `features/TYPE.parquet` | feature columns, one row for each node | not lean |
 | `features/S__RELATION__T.parquet` | feature columns of the edges in history.parquet | not lean |
-| `scorer.json` | how scores come about, and which tensors they are made of, for NumPy alone | linear models |
-| `scorer.safetensors` | those of the tensors that are no part of model.safetensors | linear models |
+| `scorer.json` | how scores are computed, and from which tensors, for readers that have only NumPy | linear models |
+| `scorer.safetensors` | the tensors among them that are not part of model.safetensors | linear models |
 | `trained.parquet` | what training saw of each user, then of each item, in the order of local numbers: | a ranking, |
 | | `num_out` and `num_in`, target edges from and to it; `num_users`, distinct users of an item; | ratings, clicks |
-| | `reads`, whether the model reads an edge of it: 0 none, 1 a fact alone, 2 an interaction | |
-| `per_user.parquet` | the test's values, a row a user | a ranking |
-| `predictions.parquet` | truth and prediction, a row an edge | ratings and clicks |
-| `ranks.parquet` | the test's ranks, a row a fact | `task: link` |
+| | `reads`, which edges of it the model reads: 0 none, 1 only facts, 2 an interaction | |
+| `per_user.parquet` | test results of each user | a ranking |
+| `predictions.parquet` | truth and prediction of each held-out edge | ratings and clicks |
+| `ranks.parquet` | test ranks of each held-out fact | `task: link` |
 | `log.csv` | losses and metrics of each epoch | there are epochs |
 
-This is format 2. Format 1 has no sizes and hashes, recipe, facts, features or scorer; it is read as before. Facts and
-features are read only when they are asked for, by `TrainedModel.whole_graph`; then their hashes are checked.
+This is format 2. Format 1 has no sizes and hashes, recipe, facts, features or scorer; it can still be read. Facts and
+features are read only when `TrainedModel.whole_graph` is called; then their hashes are checked.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ from kgrec.training.tensor_files import save_tensors
 
 PICKLES = {".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin", ".joblib", ".npy", ".npz"}
 WEIGHTS = "model.safetensors"
-#: How columns of history.parquet are encoded, which is read in two thirds of the time that dictionaries of all take
+#: Encoding of columns in history.parquet; it is read in two thirds of the time of dictionaries for all columns
 HISTORY = {
     "use_dictionary": ["target", "weight", "relation"],
     "column_encoding": {"source": "DELTA_BINARY_PACKED", "time": "DELTA_BINARY_PACKED"},
@@ -84,27 +84,27 @@ OWN_KEYS = (
     "behaviours",
     "lean",
     "files",
-)  #: of config.json; others: provenance
+)  #: keys of config.json with a meaning of their own; all others are provenance
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """All that a run folder holds."""
+    """The content of a run folder."""
 
     model: str  #: a built-in model's name, or a dotted path
     config: Mapping[str, Any]  #: the model's settings
-    #: to be saved: all that the run knows; as loaded: the types, ids and labels, the recipe, and the target edges of
-    #: train and valid, with other behaviours only where the model reads them: see `load_whole_graph` for the rest
+    #: when saving: the whole graph that the run knows. When loaded: types, ids and labels, the recipe, the target edges
+    #: of train and valid, and other behaviours if the model reads them; see `load_whole_graph` for the rest
     graph: Graph
     weights: Mapping[str, Tensor]  #: the model's state
     metrics: Mapping[str, Any] = field(default_factory=dict)  #: protocol, valid and test results, times
     training: Mapping[str, Any] = field(default_factory=dict)  #: settings of the training
     provenance: Mapping[str, Any] = field(default_factory=dict)  #: the graph's content hash, versions, the split
-    behaviours: tuple[str, ...] = ()  #: relations of the histories that the model reads, to be kept; (): the target
-    #: what training saw, by node: each of `kgrec.evaluation.trained_nodes.COLUMNS`, [N + 1]; None: all of `graph`
+    behaviours: tuple[str, ...] = ()  #: relations of the histories that the model reads; (): only the target
+    #: what training saw of each node: each of `kgrec.evaluation.trained_nodes.COLUMNS`, [N + 1]; None: all of `graph`
     trained: Mapping[str, Tensor] | None = None
-    lean: bool = False  #: leave out facts and features of the graph
-    scorer: ScorerParts | None = None  #: the model's scores for NumPy; None where it has none, and as loaded
+    lean: bool = False  #: whether facts and features of the graph are left out
+    scorer: ScorerParts | None = None  #: the model's scorer for NumPy; None if it has none, and when loaded
 
 
 def save_artifact(
@@ -117,10 +117,11 @@ def save_artifact(
     log: str = "",
     overwrite: bool = False,
 ) -> None:
-    """Write a run folder whole or not at all, with the test's values by user, by edge and by fact where there are such.
+    """Write a complete run folder, or nothing. per_user, predictions, ranks: test results by user, by edge and by fact;
+    None if there are none.
 
-    Raises KgrecError where `path` exists, and `overwrite` is false or it is anything but a run folder, or where the
-    disk refuses.
+    Raises KgrecError if `path` exists and `overwrite` is false, if it exists and is no run folder, or if it cannot be
+    written.
     """
     graph = artifact.graph.to("cpu")
     with whole(path, overwrite, RUN_FOLDER) as folder:
@@ -163,7 +164,7 @@ def _write_table(table: pa.Table, path: Path, **encoding: Any) -> None:
 
 
 def _history(graph: Graph, behaviours: tuple[str, ...]) -> pa.Table:
-    """What users did: a row an edge, and which relation it is of where there are several."""
+    """The edges of users' histories, one row each; with a column `relation` if there are several relations."""
     known = graph.along(behaviours)
     source, target = known.edge_index.int().numpy()
     time = known.time.numpy()
@@ -180,7 +181,7 @@ def _history(graph: Graph, behaviours: tuple[str, ...]) -> pa.Table:
 
 
 def _trained(graph: Graph, columns: Mapping[str, Tensor] | None) -> pa.Table | None:
-    """What training saw, a row a user, then a row an item. columns: [N + 1] each."""
+    """What training saw, with one row for each user and then for each item. columns: [N + 1] each."""
     if columns is None:
         return None
     nodes = torch.cat([graph.nodes(node_type) for node_type in _ends(graph)])
@@ -188,22 +189,22 @@ def _trained(graph: Graph, columns: Mapping[str, Tensor] | None) -> pa.Table | N
 
 
 def _ends(graph: Graph) -> tuple[str, ...]:
-    """The types of users and items, which may be one."""
+    """The node types of users and items; only one if they are the same."""
     return tuple(dict.fromkeys((graph.target[0], graph.target[2])))
 
 
 def _read_trained(files: RunFiles, graph: Graph) -> dict[str, Tensor] | None:
-    """The columns that `_trained` made a table of, [N + 1] each; None where there is no such file."""
+    """The columns of the table that `_trained` makes, [N + 1] each; None if there is no such file."""
     if not files.holds("trained.parquet") or files.format == 1:
         return None
     table = read_table(file := files.path("trained.parquet"), tuple(STORED))
     nodes = torch.cat([graph.nodes(node_type) for node_type in _ends(graph)])
     if len(table) != len(nodes):
-        raise KgrecError(f"{file} has {len(table):,} rows, and there are {len(nodes):,} users and items; train again")
+        raise KgrecError(f"{file} has {len(table):,} rows, but there are {len(nodes):,} users and items; train again")
     found = {}
     for name, column in zip(STORED, table.select(list(STORED)).columns):
         if not pa.types.is_integer(column.type) or column.null_count or (pc.min(column).as_py() or 0) < 0:
-            raise KgrecError(f"{file}: column {name!r} is to hold counts alone; train again")
+            raise KgrecError(f"{file}: column {name!r} must have only counts, whole numbers from 0; train again")
         kind = {"reads": torch.int8, "num_users": torch.float32}.get(name, torch.long)
         found[name] = torch.zeros(graph.pad + 1, dtype=kind)
         found[name][nodes] = torch.from_numpy(column.to_numpy().copy()).to(kind)
@@ -211,7 +212,7 @@ def _read_trained(files: RunFiles, graph: Graph) -> dict[str, Tensor] | None:
 
 
 def load_artifact(path: str | Path) -> Artifact:
-    """Read a run folder of any format up to this one, but for facts and features.
+    """Read a run folder of this format or an older one, without facts and features.
 
     Raises KgrecError for a file that is missing, truncated, altered, newer, or a pickle.
     """
@@ -219,15 +220,15 @@ def load_artifact(path: str | Path) -> Artifact:
     files = RunFiles.open(path)
     smuggled = sorted(str(f.relative_to(path)) for f in path.rglob("*") if f.suffix.lower() in PICKLES)
     if smuggled:
-        raise KgrecError(f"{path} holds {some(smuggled)}, which kgrec never writes and which may run code; remove it")
+        raise KgrecError(f"{path} has {some(smuggled)}, which kgrec never writes and which may run code; remove it")
     config = files.config
     for name in ("format", "model", "config"):
         if name not in config:
-            raise KgrecError(f"{path / 'config.json'} lacks {name!r}; it is truncated or altered: train again")
+            raise KgrecError(f"{path / 'config.json'} has no {name!r}, so it is truncated or altered; train again")
     behaviours = tuple(config.get("behaviours", ()))
     with ThreadPoolExecutor(1) as beside:
-        checked = beside.submit(files.path, WEIGHTS)  # hashing lets others run, so it takes no time of its own
-        weights = load_tensors(path / WEIGHTS)  # memory-mapped, so what is no safetensors is named so
+        checked = beside.submit(files.path, WEIGHTS)  # hashing releases the lock, so it runs at the same time
+        weights = load_tensors(path / WEIGHTS)  # memory-mapped; an error names a file that is no safetensors file
         graph, metrics = _read_graph(files, behaviours), read_metrics(files)
         checked.result()
     return Artifact(
@@ -245,9 +246,9 @@ def load_artifact(path: str | Path) -> Artifact:
 
 
 def load_whole_graph(path: Path, known: Graph) -> Graph:
-    """All that a run knows: what `load_artifact` read of the graph, and facts and features.
+    """The whole graph of a run: `known`, the part that `load_artifact` has read, with facts and features.
 
-    Raises KgrecError where the run was trained lean or is of format 1, and where a file is missing or altered.
+    Raises KgrecError if the run was trained with --lean or is of format 1, and if a file is missing or altered.
     """
     files = RunFiles.open(path)
     return read_whole(files, _schema(files.path("schema.json")), known)
@@ -260,10 +261,13 @@ def _read_graph(files: RunFiles, behaviours: tuple[str, ...]) -> Graph:
     for name, node in schema.nodes.items():
         table = read_table(files.path(f"vocabulary/{name}.parquet"), ("id",))
         if len(table) != node.count:
-            raise KgrecError(f"{path}/vocabulary/{name}.parquet has {len(table)} ids, schema.json says {node.count}")
+            raise KgrecError(
+                f"{path}/vocabulary/{name}.parquet has {len(table):,} ids, but schema.json says {node.count:,}; train "
+                "again"
+            )
         nodes[name] = NodePart(Vocabulary(table["id"], table["label"] if "label" in table.column_names else None))
     if schema.target is None:
-        raise KgrecError(f"{path / 'schema.json'} names no target relation; it is altered: train again")
+        raise KgrecError(f"{path / 'schema.json'} names no target relation, so it was altered; train again")
     table = read_table(files.path("history.parquet"), ("source", "target", "time", "weight"))
     read = schema.behaviours(behaviours)
     if len(read) > 1 and "relation" not in table.column_names:
@@ -274,7 +278,7 @@ def _read_graph(files: RunFiles, behaviours: tuple[str, ...]) -> Graph:
             for edge in read
         }
     except (pa.ArrowException, TypeError, ValueError) as error:
-        raise KgrecError(f"{path / 'history.parquet'} is altered: {error}; train again") from error
+        raise KgrecError(f"{path / 'history.parquet'} was altered ({error}); train again") from error
     recipe = files.json(RECIPE) if files.holds(RECIPE) and files.format > 1 else None
     return Graph.of(assemble(nodes, edges, target=schema.target, recipe=recipe))
 
@@ -282,7 +286,7 @@ def _read_graph(files: RunFiles, behaviours: tuple[str, ...]) -> Graph:
 def _edges(table: pa.Table, path: Path) -> EdgePart:
     for name in ("source", "target"):
         if not pa.types.is_integer(table[name].type) or table[name].null_count:
-            raise KgrecError(f"{path / 'history.parquet'}: column {name!r} is to hold row numbers alone; train again")
+            raise KgrecError(f"{path / 'history.parquet'}: column {name!r} must have only row numbers; train again")
     return EdgePart(
         source=table["source"].to_numpy(),
         target=table["target"].to_numpy(),
@@ -292,7 +296,7 @@ def _edges(table: pa.Table, path: Path) -> EdgePart:
 
 
 def read_schema(path: Path) -> Schema:
-    """The whole schema that a run's model was built from."""
+    """The complete schema that a run's model was built from."""
     return _schema(path / "schema.json")
 
 
@@ -304,23 +308,23 @@ def _schema(file: Path) -> Schema:
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Read safetensors. Raises KgrecError where the file is missing or anything else."""
+    """Read a safetensors file. Raises KgrecError if it is missing, truncated or no safetensors file."""
     if not path.is_file():
         raise KgrecError(f"{path.parent} lacks its file {path.name}; train again")
     try:
         return load_file(path)
     except (SafetensorError, UnicodeEncodeError) as error:
-        raise KgrecError(f"{path} is no safetensors file, or truncated: {error}; train again") from error
+        raise KgrecError(f"{path} is truncated, or no safetensors file ({error}); train again") from error
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> pa.Table:
-    """Read a Parquet file of a run folder. Raises KgrecError where it is missing or lacks one of the columns."""
+    """Read a Parquet file of a run folder. Raises KgrecError if it is missing, or has not all of the columns."""
     if not path.is_file():
         raise KgrecError(f"{path.parent} lacks its file {path.name}; train again")
     try:
         table = read_parquet(path)
     except (pa.ArrowException, OSError) as error:
-        raise KgrecError(f"{path} is truncated or altered: {error}; train again") from error
+        raise KgrecError(f"{path} is truncated or altered ({error}); train again") from error
     for name in columns:
         if name not in table.column_names:
             raise KgrecError(f"{path} has no column {name!r}; train again")
@@ -328,7 +332,7 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pa.Table:
 
 
 def versions() -> dict[str, str]:
-    """What a run was made with."""
+    """The versions of the packages that a run was made with."""
     import numpy
 
     return {"kgrec": metadata.version("kgrec"), "torch": torch.__version__, "numpy": numpy.__version__}

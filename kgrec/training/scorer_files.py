@@ -1,4 +1,4 @@
-"""A model's scores for NumPy: `scorer.json`, and the tensors that the model's own weights do not hold already."""
+"""A model's scorer for NumPy: `scorer.json`, and the tensors that are not among the model's weights."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from kgrec.linear_scores import LinearScores
 from kgrec.model import Recommender, ScorerParts
 from kgrec.training.tensor_files import save_tensors
 
-CHECKED = 8  #: users whose scores are computed both ways before a scorer is kept
-TOLERANCE = 1e-3  #: of the largest score; far above rounding, far below what another formula gives
+CHECKED = 8  #: number of users whose scores are compared before a scorer is kept
+TOLERANCE = 1e-3  #: share of the largest score; far above rounding, far below the error of a wrong formula
 
 
 def checked_scorer(model: Recommender, known: Graph) -> ScorerParts | None:
-    """What a model offers for NumPy; None where it offers nothing, and where it inherits an offer and has a `score` of
-    its own. The offer must give the model's own scores for some users, else it is left out with a warning."""
+    """The model's scorer for NumPy. None if it has none, or if it inherits one but defines its own `score`. The scorer
+    must give the model's scores for some users; otherwise it is left out with a warning."""
     with scoring(model):
         parts = model.linear_scorer() if _goes_with_score(type(model)) else None
         if parts is None:
@@ -44,15 +44,15 @@ def checked_scorer(model: Recommender, known: Graph) -> ScorerParts | None:
     if np.abs(found - wanted).max(initial=0) <= TOLERANCE * np.abs(wanted).max(initial=0):
         return parts
     warnings.warn(
-        f"{type(model).__name__}.linear_scorer gives other scores than its score, so the run folder keeps none for "
-        "NumPy; define linear_scorer beside score, or let it return None",
+        f"{type(model).__name__}.linear_scorer gives other scores than {type(model).__name__}.score, so the run folder "
+        "has no scorer for NumPy; correct linear_scorer, or let it return None",
         stacklevel=2,
     )
     return None
 
 
 def _goes_with_score(kind: type[Recommender]) -> bool:
-    """Whether no class below the one that makes the offer has a `score` of its own."""
+    """Whether no subclass of the class that defines `linear_scorer` defines its own `score`."""
     offers, scores = (
         next(n for n, one in enumerate(kind.__mro__) if name in vars(one)) for name in ("linear_scorer", "score")
     )
@@ -60,7 +60,7 @@ def _goes_with_score(kind: type[Recommender]) -> bool:
 
 
 def save_scorer(parts: ScorerParts, weights: Mapping[str, Tensor], folder: Path) -> None:
-    """Write scorer.json, and what stands in none of the weights to scorer.safetensors."""
+    """Write scorer.json, and to scorer.safetensors the tensors that are not among the weights."""
     places, own = dict[str, Any](), dict[str, Tensor]()
     for name, tensor in parts.tensors.items():
         place = _within(tensor, weights)
@@ -76,7 +76,8 @@ def save_scorer(parts: ScorerParts, weights: Mapping[str, Tensor], folder: Path)
 
 
 def _within(tensor: Tensor, weights: Mapping[str, Tensor]) -> dict[str, Any] | None:
-    """The weight that holds a tensor's numbers one after the other, and the place of the first in it; None: none."""
+    """The weight that a tensor is a contiguous part of, and the index of its first number there; None if there is
+    none."""
     if not tensor.is_contiguous():
         return None
     for name, weight in weights.items():

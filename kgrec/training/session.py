@@ -52,11 +52,11 @@ from kgrec.training.transfer import initialise, same_ids
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-Report = Callable[[Epoch, Mapping[str, float]], None]  #: called after each epoch with the validation metrics, if any
+Report = Callable[[Epoch, Mapping[str, float]], None]  #: called after each epoch, with validation metrics if any
 
 
 def run_job(job: TrainingJob, graph: Graph | str | Path, report: Report | None = None) -> TrainedModel:
-    """Do what a job asks for, in as many processes as it says. Raises KgrecError as `kgrec.train`."""
+    """Run a training job, in as many processes as it asks for. Raises what `kgrec.train` raises."""
     refuse_out(job, [job.init, None if isinstance(graph, Graph) else graph])
     graph = graph if isinstance(graph, Graph) else Graph.load(graph)
     fabric = make_fabric(job.training)
@@ -64,32 +64,32 @@ def run_job(job: TrainingJob, graph: Graph | str | Path, report: Report | None =
         with failures_explained(f"training {job.model!r}"):
             return Session(fabric, job, graph, report).run()
     if job.out is None:
-        raise KgrecError("several processes need an `out` to leave their result in")
+        raise KgrecError("training with several processes needs a place for the result; set `out` (--out)")
     launch(fabric, functools.partial(_in_process, job=job, graph=graph))
     return TrainedModel.load(job.out, trust=job.named)
 
 
 def refuse_out(job: TrainingJob, inputs: Sequence[str | Path | None]) -> None:
-    """Raise KgrecError where a job's result or its checkpoint may not be written, or where none is there to go on from,
-    before anything is trained. inputs: what is read, None left out."""
+    """Check the paths of a job before anything is trained. Raises KgrecError if the result or the checkpoint may not be
+    written, or if there is no checkpoint to resume from. inputs: what the job reads; None is ignored."""
     if job.out is None:
         if job.resume:
-            raise KgrecError("nothing to resume: there is no out=; start without --resume")
+            raise KgrecError("cannot resume without out=, which names the checkpoint; add --out, or leave out --resume")
         return
     refuse_existing(job.out, job.overwrite, RUN_FOLDER, inputs)
     put_back(job.checkpoint)
     if job.resume and not job.checkpoint.is_dir():
-        raise KgrecError(f"nothing to resume: there is no {job.checkpoint}; start without --resume")
-    # one to go on from is looked into when it is read
+        raise KgrecError(f"nothing to resume: there is no {job.checkpoint}; train without --resume")
+    # a checkpoint to resume from is checked when it is read
     refuse_existing(job.checkpoint, True, None if job.resume else CHECKPOINT_FOLDER, inputs)
     if (job.checkpoint / CHECKPOINT_FOLDER.document).exists() and not (job.resume or job.overwrite):
         raise KgrecError(
-            f"{job.checkpoint} holds a training that was interrupted; say --resume to go on with it, --overwrite to "
-            "start anew in its place, or name another --out"
+            f"{job.checkpoint} is the checkpoint of an interrupted training; use --resume to continue it, --overwrite "
+            "to replace it and start from the beginning, or another --out"
         )
     events = job.training.tensorboard
     if events is not None and {job.out.resolve(), job.checkpoint.resolve()} & {*_with_parents(Path(events).resolve())}:
-        raise KgrecError(f"training.tensorboard {events} is inside of --out {job.out}; name a folder beside it")
+        raise KgrecError(f"training.tensorboard {events} is inside --out {job.out}; name a folder outside of it")
 
 
 def _with_parents(path: Path) -> tuple[Path, ...]:
@@ -97,7 +97,7 @@ def _with_parents(path: Path) -> tuple[Path, ...]:
 
 
 def _in_process(fabric: Fabric, *, job: TrainingJob, graph: Graph) -> None:
-    """The same in a process of several: what comes of it is in the run folder."""
+    """The same in one of several processes. The result is in the run folder."""
     with failures_explained(f"training {job.model!r}"):
         Session(fabric, job, graph, None).run()
 
@@ -112,17 +112,18 @@ class Session:
         self.graph = graph
         self.state, self.best_weights = TrainingState(), dict[str, Tensor]()
         self.evaluation_seconds = self.build_seconds = 0.0
-        self.taken: dict[str, Any] = {}  #: what the model starts from, where it is another run
+        self.taken: dict[str, Any] = {}  #: what was taken from the `init` run
         self.events = event_writer(job.training.tensorboard) if fabric.is_global_zero else None
 
     @functools.cached_property
     def hash(self) -> str:
-        """What the graph holds, for checkpoints and the run folder."""
+        """The content hash of the graph, for checkpoints and the run folder."""
         return self.graph.content_hash()
 
     @property
     def learned_from(self) -> str:
-        """What checkpoints are of: the graph, and whether edges that are no clicks are left out of it."""
+        """The data that a checkpoint belongs to: the graph's hash, and whether edges that are no clicks are left
+        out."""
         return self.hash + (", clicks alone" if self.split.left_out else "")
 
     def run(self) -> TrainedModel:
@@ -152,21 +153,21 @@ class Session:
         return model.to(self.fabric.device).eval()
 
     def _load(self, model: Recommender, weights: Mapping[str, Tensor]) -> None:
-        """Give a model the weights of a checkpoint, or those that this training chose. Raises KgrecError where they are
-        of another model."""
+        """Load weights from a checkpoint, or those of the best epoch. Raises KgrecError if they do not fit the
+        model."""
         try:
             model.load_state_dict(dict(weights))
         except (RuntimeError, KgrecError) as error:
             raise KgrecError(
-                f"{self.job.checkpoint} is damaged: its weights do not fit the model ({error}); remove it and start "
-                "anew"
+                f"{self.job.checkpoint} is damaged: its weights do not fit the model ({error}); remove it and train "
+                "again without --resume"
             ) from error
 
     def _taken_from(self, path: str, model: Recommender, graph: Graph) -> dict[str, Any]:
-        """Start a model from a run folder, node by node as external ids say.
+        """Start a model from a run folder. Nodes are matched by their external ids.
 
-        Raises KgrecError where nothing fits, or where the run, of the same graph, may have seen what is held out here;
-        of a run over another graph that cannot be told.
+        Raises KgrecError if nothing fits, or if the run used the same graph and may have seen edges that are held out
+        here. For a run on another graph, this cannot be checked.
         """
         run, parts = TrainedModel.load(path, trust=self.job.named), self.split
         chooses = parts.valid is not None
@@ -175,18 +176,18 @@ class Session:
         differs = held(run.split or "") != held(parts.spec) or run.clicks_alone != alone
         seen = differs or (chooses and run.was_refit)
         other = not same_ids(run.graph, self.graph)
-        if seen and not other:  # only then, as a hash takes a while for a large graph
+        if seen and not other:  # only if needed, since the hash of a large graph takes a while
             other = RunFiles.open(path).config.get("graph") != self.hash
         if seen and not other and differs:
             raise KgrecError(
-                f"{path} was trained by the split {run.split}{' of clicks alone' * run.clicks_alone}, and this is "
-                f"{parts.spec}{' of clicks alone' * alone}: it may have seen what is held out here; train it by the "
-                "same --split"
+                f"{path} was trained with split {run.split}{' of clicks alone' * run.clicks_alone}, but this training "
+                f"uses {parts.spec}{' of clicks alone' * alone}, so {path} may have seen edges that are held out here; "
+                "train both with the same --split"
             )
         if seen and not other:
             raise KgrecError(
-                f"{path} was refit on train + valid, so valid could not choose an epoch of what starts from it; train "
-                "it without --refit"
+                f"{path} was trained with --refit on train + valid, so a training that starts from it cannot choose "
+                "its epoch on valid; train it without --refit"
             )
         known = dataclasses.replace(Graph.empty(read_schema(Path(path))), vocabulary=run.graph.vocabulary)
         taken = initialise(model, graph, run.model, known, self.job.init_part).to_json()
@@ -194,7 +195,7 @@ class Session:
         return {"run": path, "model": run.name, **part, **({"other_graph": True} if other else {}), **taken}
 
     def _phase(self, known: Graph, held: Graph | None, config: TrainingConfig, saved: Checkpoint | None) -> Recommender:
-        """Train on `known` until `config.epochs` or until the metric on `held` no longer rises."""
+        """Train on `known` for `config.epochs` epochs, or until the metric on `held` no longer improves."""
         begun = time.perf_counter()
         model = self._build(known)
         self.build_seconds = time.perf_counter() - begun
@@ -226,14 +227,14 @@ class Session:
         return model
 
     def _check(self, model: Recommender, held: Graph) -> None:
-        """Raise KgrecError for metrics that what is held out does not give."""
+        """Raise KgrecError for metrics that cannot be computed from the held-out edges."""
         if isinstance(model, LinkScorer) and self.split.whole is not None:
             check_link_metrics(model, self._metrics(model))
         else:
             check_metrics(model, held, self._metrics(model))
 
     def _choose(self, model: Recommender, known: Graph, held: Graph, epoch: int) -> Mapping[str, float]:
-        """Validate on rank 0; all ranks learn whether it is the best so far. Returns the metrics."""
+        """Validate on rank 0, tell all ranks, and keep the weights if they are the best so far. Returns the metrics."""
         measured = self._measure(model, known, held).metrics if self.fabric.is_global_zero else {}
         measured = self.fabric.broadcast(dict(measured))
         name = self._metric(model)
@@ -253,7 +254,7 @@ class Session:
 
     @property
     def _trained(self) -> Graph:
-        """What the model of this phase learns from."""
+        """The graph that the model of this phase is trained on."""
         return self.split.trained_on(refit=self.state.phase == "refit")
 
     def _measure(
@@ -354,7 +355,7 @@ class Session:
         return json.loads(json.dumps(summary))
 
     def _measured(self, model: Recommender, test: Evaluation | LinkEvaluation) -> dict[str, Any]:
-        """What the test measured, and what the means of valid are of."""
+        """The test results, and the counts of valid."""
         found, parts = measured(test, self.split), self.split
         if parts.valid is not None and parts.whole is None and self.state.valid:
             of_valid = held_out_counts(model, parts.train, parts.valid, self._metrics(model), parts.repeats)
@@ -362,8 +363,8 @@ class Session:
         return found
 
     def _against_control(self, model: Recommender) -> dict[str, Any]:
-        """What the task's control has on valid, and of facts on test, as `control`, and `below_control` where the model
-        has less on valid."""
+        """The results of the task's control on valid (and for facts on test) as `control`; and `below_control` if the
+        model is worse on valid."""
         name, state, valid = CONTROLS.get(model.task), self.state, self.split.valid
         if name is None or name == self.job.model:
             return {}

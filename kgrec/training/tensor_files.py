@@ -11,9 +11,9 @@ from torch import Tensor
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors as safetensors; those that share memory are written each for itself. Raises OSError where the disk
-    refuses."""
+    """Write tensors as a safetensors file; tensors that share memory are written separately. Raises OSError if the file
+    cannot be written."""
     try:
         save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, path)
-    except SafetensorError as error:  # whose type does not say that it was the disk
+    except SafetensorError as error:  # its type does not show that the disk is the reason
         raise OSError(str(error)) from error

@@ -1,4 +1,4 @@
-"""A trained model with the ids that it knows and what was measured, as a run folder keeps it."""
+"""A trained model with the ids that it knows and its results, as in a run folder."""
 
 from __future__ import annotations
 
@@ -24,35 +24,34 @@ from kgrec.training.run_folder import WEIGHTS, Artifact, load_artifact, load_who
 
 @dataclass(frozen=True, eq=False)
 class TrainedModel:
-    """A trained model, the ids that it knows, and what was measured."""
+    """A trained model, the ids that it knows, and its results."""
 
     name: str  #: the model's name
     model: Recommender  #: in eval mode
-    graph: Graph  #: types, ids, labels and the known target edges; no facts where it was loaded from a folder
-    metrics: Mapping[str, Any] = field(
-        default_factory=dict
-    )  #: what metrics.json holds: by part and metric, and what is known of the training
-    path: Path | None = None  #: its run folder; None: it is in memory alone
-    split: str | None = None  #: the SPEC that it was trained by
-    candidates: str | None = None  #: the list that it was measured on
-    repeats: Repeats = "miss"  #: what became of held-out pairs that users had already
-    has_facts: bool = True  #: whether `graph` has facts and features; False where it was loaded from a folder
+    graph: Graph  #: types, ids, labels and the known target edges; without facts if it was loaded from a folder
+    #: the content of metrics.json: results by part and metric, and facts about the training
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    path: Path | None = None  #: its run folder; None: it is only in memory
+    split: str | None = None  #: the SPEC of its split
+    candidates: str | None = None  #: name of the candidate lists that it was measured on
+    repeats: Repeats = "miss"  #: how held-out pairs were treated that users already had
+    has_facts: bool = True  #: whether `graph` has facts and features; False if it was loaded from a folder
     clicks_alone: bool = False  #: whether target edges that are no clicks were left out of training and test
-    facts_only: bool = False  #: whether it was trained for task `link` on facts alone, without interactions
+    facts_only: bool = False  #: whether it was trained for task `link` only on facts, without interactions
     exclude: tuple[str, ...] = ()  #: behaviours whose items were left out of the lists that it was measured on
-    #: what training saw, by node, where that is less than `graph`, as it is without validation edges; None: all of it
+    #: what training saw of each node, if that is less than `graph` (without validation edges); None: all of `graph`
     trained: Trained | None = None
     #: what was left out of nodes that were added after training, a sentence each
     notes: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, path: str | Path, *, trust: str | Collection[str] | None = None, device: str = "cpu") -> Self:
-        """Read a run folder, which may be a stranger's: nothing in it is run, and nothing outside it is read. A model
-        that is neither built in nor registered by an installed package, be it the run's own or one that its settings
-        name (such as `base`), is imported only where `trust` names its dotted path again.
+        """Read a run folder. It may come from an unknown source: no code in it is run, and nothing outside it is read.
+        A model that is neither built in nor registered by an installed package is imported only if `trust` names its
+        dotted path. This holds for the run's own model and for models in its settings (such as `base`).
 
-        Raises KgrecError where the folder is incomplete, altered, holds a pickle or a link, names a foreign model, or
-        one of a package that is not installed, and where its sizes are not those of its weights.
+        Raises KgrecError if the folder is incomplete or altered, has a pickle or a link, needs a model that is not
+        trusted or a package that is not installed, or if its weights do not fit its settings.
         """
         artifact = load_artifact(path)
         schema = read_schema(Path(path))
@@ -63,14 +62,16 @@ class TrainedModel:
         try:
             model.load_state_dict(dict(artifact.weights))
         except (RuntimeError, KgrecError) as error:
-            raise KgrecError(f"{path}: the weights do not fit the model; the folder is altered: {error}") from error
+            raise KgrecError(
+                f"{path}: the weights do not fit the model ({error}), so the folder was altered; train again"
+            ) from error
         place = choose_device(device)
         split, candidates = artifact.provenance.get("split"), artifact.provenance.get("candidates")
-        repeats = artifact.provenance.get("repeats", "miss")  # runs of before it was a choice have none
+        repeats = artifact.provenance.get("repeats", "miss")  # runs of older versions do not name it
         if repeats not in REPEATS:
             raise KgrecError(
-                f"{Path(path) / 'config.json'} has repeats {repeats!r}, and one of {', '.join(REPEATS)} is wanted; "
-                "it is altered: train again"
+                f"{Path(path) / 'config.json'} has repeats {repeats!r}, but it must be one of {', '.join(REPEATS)}, so "
+                "the file was altered; train again"
             )
         known = artifact.graph.to(place)
         model = model.eval().to(place)
@@ -91,9 +92,9 @@ class TrainedModel:
         )
 
     def whole_graph(self) -> Graph:
-        """All that the run knows, with facts and features: on the CPU, and read from its folder when first asked for.
+        """The whole graph of the run, with facts and features, on the CPU. It is read from the folder on first use.
 
-        Raises KgrecError where the folder has none (it was trained with --lean, or is of format 1), or is altered.
+        Raises KgrecError if the folder has none (it was trained with --lean, or is of format 1), or is altered.
         """
         return self._whole_graph
 
@@ -111,17 +112,17 @@ class TrainedModel:
 
     @property
     def was_refit(self) -> bool:
-        """Whether it was trained anew on train + valid, so that it knows the edges of valid."""
+        """Whether it was trained again on train + valid, so that it knows the edges of valid."""
         return "refit" in str(self.metrics.get("protocol"))
 
     @property
     def device(self) -> torch.device:
-        """Where the model's tensors are."""
+        """The device of the model's tensors."""
         return next(iter(self.model.state_dict().values())).device
 
 
 def _find(artifact: Artifact, path: str | Path) -> None:
-    """Raise KgrecError where a run's model cannot be had, with the package that provided it in training."""
+    """Raise KgrecError if a run's model cannot be imported, and name the package that provided it in training."""
     try:
         models.find(artifact.model)
     except UnknownName as error:
@@ -129,6 +130,6 @@ def _find(artifact: Artifact, path: str | Path) -> None:
         if not isinstance(package, dict) or "name" not in package:
             raise
         raise KgrecError(
-            f"{path} is a run of model {artifact.model!r}, which is not installed here; it was trained with the "
-            f"package {package['name']} {package.get('version', '')}: install that (pip install {package['name']})"
+            f"{path} is a run of model {artifact.model!r}, which is not installed here; install the package that it "
+            f"was trained with, {package['name']} {package.get('version', '')} (pip install {package['name']})"
         ) from error

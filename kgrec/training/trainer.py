@@ -1,4 +1,4 @@
-"""The one loop: a generator of epochs over a model's objectives, on Lightning Fabric."""
+"""The training loop: a generator of epochs over a model's objectives, on Lightning Fabric."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 STEPS_BETWEEN_TRIMS = 50
-NUMBER = ":number"  #: behind the name of what an optimizer keeps as a Python number, such as SparseAdam's step
+NUMBER = ":number"  #: suffix for optimizer state that is a Python number, such as SparseAdam's step
 
 
 @dataclass
 class Epoch:
-    """What one epoch did."""
+    """The results of one epoch."""
 
     number: int  #: from 1
-    seconds: float  #: of training alone
+    seconds: float  #: time of training, without validation
     losses: dict[str, float] = field(default_factory=dict)  #: mean over batches, by objective
-    diagnostics: dict[str, float] = field(default_factory=dict)  #: what else the model says of it, by name
+    diagnostics: dict[str, float] = field(default_factory=dict)  #: other numbers of the model, by name
     warnings: list[str] = field(default_factory=list)  #: what seems wrong, with hints
 
     @property
@@ -65,26 +65,26 @@ class Trainer:
         self.epoch = 0  #: epochs done
         if config.adversarial.weight and not any(vectors_among(model, o.parameters) for o in self.objectives):
             raise KgrecError(
-                f"{type(model).__name__} has no vectors of nodes that training moves, so adversarial.weight="
-                f"{config.adversarial.weight:g} cannot move them against it; leave it at 0"
+                f"adversarial.weight is {config.adversarial.weight:g}, but {type(model).__name__} has no node vectors "
+                "that training could move; leave it at 0"
             )
         if self.objectives and self.last_phase > config.epochs:
             raise KgrecError(
-                f"the last phase of training begins in epoch {self.last_phase}, and {config.epochs} epochs are asked "
-                "for; set more epochs, or let it begin earlier (by pretrain_epochs or adversarial.begin, say)"
+                f"the last phase of training begins in epoch {self.last_phase}, but there are only {config.epochs} "
+                "epochs; set more epochs, or let the phase begin earlier (with pretrain_epochs or adversarial.begin)"
             )
 
     @property
     def last_phase(self) -> int:
-        """The first epoch of the last phase: from there on epochs are compared."""
+        """The first epoch of the last phase. Validation compares epochs from there on."""
         adversarial = self.config.adversarial
         first = adversarial.begin if adversarial.weight else 1
         return max([first, *(o.epochs.start for o in self.objectives if o.epochs is not None)])
 
     def epochs(self) -> Iterator[Epoch]:
-        """Train epoch by epoch, up to `config.epochs` in all. Early stopping is a `break` in the caller.
+        """Train epoch by epoch, up to `config.epochs` in total. For early stopping, the caller uses `break`.
 
-        Raises KgrecError where a loss is not finite.
+        Raises KgrecError if a loss is not finite.
         """
         while self.objectives and self.epoch < self.config.epochs:
             yield self._run_epoch(self.epoch + 1)
@@ -105,8 +105,8 @@ class Trainer:
         for name, value in losses.items():
             if not np.isfinite(value):
                 raise KgrecError(
-                    f"epoch {number}: the loss {name!r} is {value}; lower the learning rate or clip_norm. The "
-                    f"checkpoint of epoch {number - 1}, if there is one, stays"
+                    f"epoch {number}: the loss {name!r} is {value}; lower the learning rate or clip_norm (a checkpoint "
+                    f"of epoch {number - 1}, if there is one, is kept)"
                 )
         self.model.eval()
         with torch.no_grad():
@@ -118,7 +118,8 @@ class Trainer:
         return Epoch(number, time.perf_counter() - begun, losses, diagnostics, self.model.warnings())
 
     def _turns(self, number: int) -> Iterator[tuple[int, Any]]:
-        """(objective, batch) in an epoch's order: one objective after another, an interleave group batch by batch."""
+        """(objective, batch) in the order of an epoch: one objective after another; those of one interleave group
+        alternate batch by batch."""
         active = [i for i, o in enumerate(self.objectives) if o.epochs is None or number in o.epochs]
         for _, group in groupby(active, key=lambda i: self.objectives[i].interleave or f"\0{i}"):
             streams = [self._batches(i, number) for i in group]
@@ -131,7 +132,8 @@ class Trainer:
             yield index, batch
 
     def _set_lr(self, index: int, epoch: int, step: int) -> None:
-        """The lr of an objective at a step (from 0) of an epoch, a function of both alone: resuming is exact."""
+        """Set the lr of an objective for a step (from 0) of an epoch. It depends only on these two, so that resuming is
+        exact."""
         if self.config.lr_decay == "none":
             return
         objective = self.objectives[index]
@@ -163,7 +165,8 @@ class Trainer:
             return loss(batch).float()
 
     def _adversarial_gradient(self, objective: Objective, batch: Any, adversarial: AdversarialConfig) -> Tensor:
-        """The gradient of l(v) + weight l(v + moved) + penalty, with l the loss less its penalty; returns its value."""
+        """Compute the gradient of l(v) + weight l(v + moved) + penalty, where l is the loss without its penalty.
+        Returns the value."""
 
         def data_loss(batch: Any) -> Tensor:
             loss = objective.loss(batch)
@@ -184,8 +187,8 @@ class Trainer:
     # ------------------------------------------------------------------ state
 
     def state(self) -> dict[str, Tensor]:
-        """All optimizer tensors, not copies, by objective, parameter and name. With the model's state and the epoch's
-        number, which seeds all that is random, training goes on from it exactly."""
+        """All optimizer tensors (no copies) by objective, parameter and name. With these, the model's state and the
+        epoch number, which seeds all random numbers, training continues exactly."""
         names = {parameter: name for name, parameter in self.model.named_parameters()}
         tensors = {}
         for index, (objective, optimizer) in enumerate(zip(self.objectives, self.optimizers)):
@@ -193,24 +196,27 @@ class Trainer:
                 for key, value in optimizer.state.get(parameter, {}).items():
                     if isinstance(value, Tensor):
                         tensors[f"{index}/{names[parameter]}/{key}"] = value
-                    else:  # whole, as a float32 would give other digits
+                    else:  # float64 or int64, since float32 would lose digits
                         kind = torch.float64 if isinstance(value, float) else torch.int64
                         tensors[f"{index}/{names[parameter]}/{key}{NUMBER}"] = torch.tensor(value, dtype=kind)
         return tensors
 
     def load_state(self, tensors: dict[str, Tensor], epoch: int) -> None:
-        """Go on from what `state` gave after an epoch. Raises KgrecError where it is of other objectives."""
+        """Continue from the `state` after an epoch. Raises KgrecError if it belongs to other objectives."""
         self.epoch = epoch
         parameters = dict(self.model.named_parameters())
         for path, value in tensors.items():
             index, name, key = ([*path.split("/"), "", ""])[:3]
             if index not in map(str, range(len(self.optimizers))) or name not in parameters or path.count("/") != 2:
-                raise KgrecError(f"the checkpoint holds {path!r}, which this model does not have; start anew")
+                raise KgrecError(
+                    f"the checkpoint has {path!r}, which this model does not have; remove it and train again without "
+                    "--resume"
+                )
             shapes = [torch.Size(), *([] if key.endswith(NUMBER) else [parameters[name].shape])]
             if value.shape not in shapes:
                 raise KgrecError(
-                    f"the checkpoint holds {path!r} of shape {list(value.shape)}, and {list(shapes[-1])} is wanted; "
-                    "start anew"
+                    f"the checkpoint has {path!r} with shape {list(value.shape)}, but the model needs "
+                    f"{list(shapes[-1])}; remove it and train again without --resume"
                 )
             state = self.optimizers[int(index)].state[parameters[name]]
             if key.endswith(NUMBER):
@@ -221,15 +227,16 @@ class Trainer:
 
 
 def _trim_heap() -> None:
-    """Give free memory back to the system. glibc finds little use for freed tensors where batches vary in size, and
-    grows by some 10 MB a step; other allocators have no need of it."""
+    """Give free memory back to the system. If batches vary in size, glibc does not reuse freed tensors well and grows
+    by about 10 MB in each step. Other allocators do not need this."""
     if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 @contextmanager
 def _seeded(seed: int, epoch: int, rank: int) -> Iterator[None]:
-    """torch's own random numbers (dropout) by seed, epoch and rank; what they were before, after."""
+    """Inside this context, torch's random numbers (for dropout) are seeded by seed, epoch and rank. Afterwards the
+    generator has its former state."""
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(int(np.random.SeedSequence((seed, epoch, rank)).generate_state(1, np.uint64)[0]) >> 1)

@@ -1,5 +1,5 @@
-"""Initialisation from a trained model: vectors of nodes by their external ids, relations and categories by name, and
-layers where they fit."""
+"""Start a model from a trained one: node vectors by external id, relations and categories by name, and layers if their
+shapes fit."""
 
 from __future__ import annotations
 
@@ -20,15 +20,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Taken:
-    """What was taken over, and what was not."""
+    """What was taken from the trained model, and what was not."""
 
-    vectors: Mapping[str, Mapping[str, Any]]  #: by table and node type: `from`, the table there, `found` of `nodes`
-    layers: tuple[str, ...]  #: other parameters, by name
-    left: tuple[str, ...]  #: parameters that start as they would without
-    named: Mapping[str, Mapping[str, Any]]  #: parameters of relations or categories that the trained model knows in
-    #: part: `found` of `rows`, and those that are `missing`, by name
-    undeclared: tuple[str, ...] = ()  #: those of `left` that have a fitting shape, but rows for nodes, relations or
-    #: categories of another graph, and the model does not say for which (see kgrec.rows)
+    #: by table and node type: `from` (the table of the trained model), and `found` of `nodes` (numbers of nodes)
+    vectors: Mapping[str, Mapping[str, Any]]
+    layers: tuple[str, ...]  #: names of other parameters that were copied
+    left: tuple[str, ...]  #: names of parameters that were not taken and start as usual
+    #: parameters of relations or categories of which the trained model knows only some: `found` of `rows`, and the
+    #: names of the `missing` ones
+    named: Mapping[str, Mapping[str, Any]]
+    #: parameters of `left` whose shapes fit, but whose rows belong to nodes, relations or categories of another graph,
+    #: and the model does not declare to which (see kgrec.rows)
+    undeclared: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -42,7 +45,7 @@ class Taken:
 
 @dataclass(frozen=True, eq=False)
 class _Side:
-    """A model with the graph that it was built of, and a part of it that alone counts."""
+    """A model with the graph that it was built from. part: if set, only this part of the model is used."""
 
     model: Recommender
     graph: Graph
@@ -50,7 +53,7 @@ class _Side:
 
     @property
     def rows(self) -> dict[str, Rows]:
-        """What is declared of the part's parameters and buffers."""
+        """The declared rows of the part's parameters and buffers."""
         return self._in_part(rows_of(self.model))
 
     @property
@@ -63,7 +66,7 @@ class _Side:
         return dict([*self.model.named_parameters(), *self.model.named_buffers()])
 
     def role(self, node_type: str) -> str:
-        """What goes with what: users with users, items with items, other types by name."""
+        """The key by which node types of two models are matched: users, items, and other types by name."""
         source, _, target = self.graph.target
         return {source: "user of the target", target: "item of the target"}.get(node_type, node_type)
 
@@ -78,29 +81,29 @@ class _Side:
 class _Vectors:
     """A trained model's rows for the nodes of one type."""
 
-    table: str  #: its name
+    table: str  #: name of the table
     role: str  #: user or item, or the node type's name
     vector: Tensor  #: FloatTensor [N, *]
     node_type: str
 
 
 def initialise(model: Recommender, graph: Graph, trained: Recommender, known: Graph, part: str | None = None) -> Taken:
-    """Start a model's node vectors from those of a trained one, node by node as external ids say, and other parameters
-    of the same name and shape. graph: what the model was built of; known: the trained one's, with its ids. part:
-    take only what stands under this name in the trained model, such as `generator`.
+    """Start a model's node vectors from a trained model, node by node, and also other parameters with the same name and
+    shape. graph: the graph that the model was built from; known: that of the trained model, with its ids. part: take
+    only parameters of this part of the trained model, such as `generator`.
 
-    What rows stand for is what the models declare (see kgrec.rows):
+    The models declare what their rows belong to (see kgrec.rows):
 
-    - Nodes go by external id. Users and items go together whatever their types are called, other types by name. Where
-      several tables of the trained model fit, one of the same name is taken, be it in a part of the model, else the
-      first of the same width; where none does, vectors that it computed. Biases are taken by id as well, from a table
-      of the same name.
-    - Relations (by name and both node types) and a feature's categories go by name, between parameters of one name.
-      Those that the trained model does not know start as they would without it.
-    - The rest, layers, is copied. Where the graphs differ in their nodes, relations or features, a parameter whose
-      shape depends on them is left, as nobody knows which row is whose.
+    - Nodes are matched by external id. Users are matched with users and items with items, whatever their types are
+      called; other types are matched by name. If several tables of the trained model fit, the one with the same name
+      is taken (also inside a part of the model), else the first with the same width, else vectors that the model
+      computed. Biases are taken by id too, but only from a table with the same name.
+    - Relations (by name and both node types) and categories of features are matched by name, between parameters with
+      the same name. Those that the trained model does not know start as usual.
+    - Other parameters (layers) are copied. If the graphs differ in nodes, relations or features, a parameter whose
+      shape depends on them is not taken, because its rows cannot be matched.
 
-    Raises KgrecError where nothing can be taken, UnknownName for a part that is not there.
+    Raises KgrecError if nothing can be taken, UnknownName for an unknown part.
     """
     _require_part(trained, part)
     ours, theirs = _Side(model, graph), _Side(trained, known, part)
@@ -141,7 +144,7 @@ def same_ids(one: Graph, other: Graph) -> bool:
 
 
 def _start_nodes(ours: _Side, theirs: _Side) -> dict[str, dict[str, Any]]:
-    """Fill the rows of nodes that both know; what came of it, by table and node type."""
+    """Fill the rows of nodes that both models know. Returns what was found, by table and node type."""
     sources, found = list(_sources(theirs)), dict[str, dict[str, Any]]()
     parameters = ours.parameters
     for name, rows in ours.rows.items():
@@ -164,7 +167,7 @@ def _start_nodes(ours: _Side, theirs: _Side) -> dict[str, dict[str, Any]]:
 
 
 def _sources(side: _Side) -> Iterator[_Vectors]:
-    """What holds vectors of one node type, tables before what was computed of them."""
+    """All vectors of node types in a model: first tables, then vectors that are computed from them."""
     state = side.state
     of_nodes = [(name, rows) for name, rows in side.rows.items() if isinstance(rows, NodeRows)]
     for name, rows in sorted(of_nodes, key=lambda one: one[1].computed):
@@ -186,7 +189,7 @@ def _table_name(name: str) -> str:
 
 
 def _last(name: str) -> str:
-    """A parameter's name in the module that has it: `item_bias` of `generator.item_bias`."""
+    """The last part of a parameter's name: `item_bias` of `generator.item_bias`."""
     return name.rpartition(".")[2]
 
 
@@ -195,12 +198,12 @@ def _last(name: str) -> str:
 
 @dataclass(frozen=True)
 class _Places:
-    """Which rows of a parameter are taken from which of another."""
+    """Which rows of a parameter are taken from which rows of another."""
 
     here: list[int]
     there: list[int]
-    missing: list[str]  #: names of the rows that are not there
-    is_whole: bool  #: all of both, padding too
+    missing: list[str]  #: names of rows that the other parameter does not have
+    is_whole: bool  #: whether the whole parameter is taken, with padding
 
     @property
     def rows(self) -> int:
@@ -208,8 +211,8 @@ class _Places:
 
 
 def _fitting(ours: _Side, theirs: _Side) -> dict[str, _Places]:
-    """The parameters of both, by name, that have something to take: rows of the same name, or the same shape where no
-    row has one."""
+    """Parameters of both models, by name, from which something can be taken: rows with the same name, or the whole
+    parameter if its rows have no names and the shapes are equal."""
     here, there, found = ours.parameters, theirs.parameters, dict[str, _Places]()
     our_rows, their_rows = ours.rows, theirs.rows
     for name in here:
@@ -229,7 +232,7 @@ def _fitting(ours: _Side, theirs: _Side) -> dict[str, _Places]:
 
 
 def _named(side: _Side, rows: Rows | None) -> tuple[object, list[str]]:
-    """What rows stand for, to be compared, and the name of each; no names where they have none."""
+    """What the rows belong to (for comparison), and the name of each row; no names if they have none."""
     match rows:
         case RelationRows():
             return "relations", ["-".join(edge) for edge in rows.edge_types]
@@ -240,8 +243,8 @@ def _named(side: _Side, rows: Rows | None) -> tuple[object, list[str]]:
 
 
 def _undeclared(ours: _Side, known: Graph, names: set[str]) -> set[str]:
-    """Of parameters whose rows are not declared, those that another graph's cannot start: they would have another shape
-    if the graph had more nodes, relations or categories."""
+    """Among parameters whose rows are not declared, those that cannot be taken from a model on another graph: their
+    shape depends on the number of nodes, relations or categories."""
     here = ours.graph
     is_alike = list(here.schema.edges) == list(known.schema.edges) and here.schema.nodes == known.schema.nodes
     if not names or (is_alike and same_ids(here, known)):
@@ -263,9 +266,9 @@ def _nothing_fits(ours: _Side, theirs: _Side) -> KgrecError:
     widths = sorted({source.vector.shape[1] for source in _sources(theirs) if source.vector.dim() == 2} - {1})
     what = type(theirs.model).__name__ + ("" if theirs.part is None else f"'s {theirs.part}")
     return KgrecError(
-        f"nothing of {what} can start {type(ours.model).__name__}: it has vectors of "
-        f"{some(widths) if widths else 'no'} numbers, for ids such as {_ids(theirs.graph)}, where the graph has "
-        f"{_ids(ours.graph)}; set the same `dim`, and take a run over the same ids"
+        f"{type(ours.model).__name__} cannot start from {what}, as nothing in it fits: it has "
+        f"{f'vectors of size {some(widths)}' if widths else 'no vectors'} for ids such as {_ids(theirs.graph)}, and "
+        f"the graph has ids such as {_ids(ours.graph)}; use a run with the same `dim` and the same ids"
     )
 
 
