@@ -96,4 +96,4 @@ def _table(files: RunFiles, name: str) -> pa.Table:
     try:
         return read_parquet(path)
     except (pa.ArrowException, OSError) as error:
-        raise KgrecError(f"{path} is truncated or altered ({error}); train again") from error
+        raise KgrecError(f"{path} is truncated or altered: {error}; train again") from error

@@ -220,7 +220,7 @@ def load_artifact(path: str | Path) -> Artifact:
     files = RunFiles.open(path)
     smuggled = sorted(str(f.relative_to(path)) for f in path.rglob("*") if f.suffix.lower() in PICKLES)
     if smuggled:
-        raise KgrecError(f"{path} has {some(smuggled)}, which kgrec never writes and which may run code; remove it")
+        raise KgrecError(f"{path} holds {some(smuggled)}, which kgrec never writes and which may run code; remove it")
     config = files.config
     for name in ("format", "model", "config"):
         if name not in config:
@@ -314,7 +314,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, UnicodeEncodeError) as error:
-        raise KgrecError(f"{path} is truncated, or no safetensors file ({error}); train again") from error
+        raise KgrecError(f"{path} is no safetensors file, or truncated: {error}; train again") from error
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> pa.Table:
@@ -324,7 +324,7 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pa.Table:
     try:
         table = read_parquet(path)
     except (pa.ArrowException, OSError) as error:
-        raise KgrecError(f"{path} is truncated or altered ({error}); train again") from error
+        raise KgrecError(f"{path} is truncated or altered: {error}; train again") from error
     for name in columns:
         if name not in table.column_names:
             raise KgrecError(f"{path} has no column {name!r}; train again")
