@@ -69,7 +69,7 @@ def measure(
 
 
 def same_ids(run: TrainedModel, graph: Graph) -> None:
-    """Raise KgrecError where a graph's ids are not those that a run knows."""
+    """Raise KgrecError if a graph and a run have different ids."""
     for node_type, vocabulary in run.graph.vocabulary.items():
         there = graph.vocabulary.get(node_type)
         if there is None or len(there) != len(vocabulary):
