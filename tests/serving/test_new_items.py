@@ -21,14 +21,14 @@ from kgrec.run import Run
 from kgrec.sources.building.pipeline import build
 from kgrec.sources.recipe import Recipe
 
-HEAD = "sku;name;price;color;tags;about;at;maker;kind"
+HEAD = "sku;name;price;color;tags;about;at;maker;kind;seen"
 ROWS = [
-    "x;Ex;10;red;old;a red fox;1 0;acme;toy > soft",
-    "y;Why;20;blue;old|new;a blue fox;0 1;acme;toy > hard",
-    "z;Zed;30;red;;a red hen;1 1;best;tool > hard",
-    "w;Dub;;;new;;0 2;best;tool > hard",
+    "x;Ex;10;red;old;a red fox;1 0;acme;toy > soft;2020",
+    "y;Why;20;blue;old|new;a blue fox;0 1;acme;toy > hard;2021",
+    "z;Zed;30;red;;a red hen;1 1;best;tool > hard;2022",
+    "w;Dub;;;new;;0 2;best;tool > hard;2022",
 ]
-NEW = "n;En;40;blue;new;a blue hen;2 0;best;toy > soft"
+NEW = "n;En;40;blue;new;a blue hen;2 0;best;toy > soft;2023"
 EVENTS = "user,item\nann,x\nann,y\nbob,x\nbob,z\ncem,z\ncem,w\ndee,y\n"
 FACTS = """@prefix s: <http://s/> .
 <http://item/x> s:from <http://town/lund> ; s:weighs 1.5 . <http://item/y> s:from <http://town/ystad> ; s:weighs 2 .

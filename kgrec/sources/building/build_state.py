@@ -59,6 +59,22 @@ class BuildState:
             return fault
         return fault._replace(message=fault.message.replace(SAY_DATA, "the folder given with --data"))
 
+    def kept_recipe(self) -> Recipe:
+        """The recipe with what its files have beside what it reads."""
+        nodes = {
+            node_type: part.model_copy(
+                update={
+                    "tables": [
+                        table.model_copy(update={"unread": list(rows.unread)}) if rows is not None else table
+                        for position, table in enumerate(part.tables)
+                        for rows in [self.node_rows.get((node_type, position))]
+                    ]
+                }
+            )
+            for node_type, part in self.recipe.nodes.items()
+        }
+        return self.recipe.model_copy(update={"nodes": nodes})
+
     def known_ids(self, between: tuple[str, str]) -> tuple[KnownIds | None, KnownIds | None]:
         """The ids that are allowed for these two node types. None: any id is allowed, because the recipe does not say
         `complete: true`, or because one of the type's tables could not be read."""

@@ -69,9 +69,9 @@ def _fitting(items: AttachedItems, names: Sequence[str]) -> list[NodeTable]:
         what = f"in {items.name}, by which the recipe of this run knows a new {items.item}"
         raise unknown_name("column", tables[0].id, names, what)
     parts = [_with_columns(table, names) for table in fitting]
-    read = {name for table in fitting for name in (*_columns(table), *table.flags)}
+    read = {name for table in fitting for name in (*table.columns_read, *table.flags, *table.unread)}
     flagged = {column for table in fitting for name, group in table.flags.items() if name in names for column in group}
-    lacking = [name for table in fitting for name in _columns(table) if name not in {*names, *flagged}]
+    lacking = [name for table in fitting for name in table.columns_read if name not in {*names, *flagged}]
     if lacking:
         items.notes.append(
             f"{items.name} has no column {some(dict.fromkeys(lacking), 20)}; new items have no such value"
@@ -86,15 +86,6 @@ def _fitting(items: AttachedItems, names: Sequence[str]) -> list[NodeTable]:
         "edges": {**first.edges, **more[AttributeEdge]},
     }
     return [first.model_copy(update=update), *parts[1:]]
-
-
-def _columns(table: NodeTable) -> list[str]:
-    """The columns of a file that a table reads."""
-    flags = [column for columns in table.flags.values() for column in columns]
-    features = [f.column or name for name, f in table.features.items() if f.file is None]
-    edges = [edge.column or relation for relation, edge in table.edges.items()]
-    named = [name for name in (*features, *edges) if name not in table.flags]
-    return list(dict.fromkeys([table.id, *([table.label] if table.label else []), *named, *flags]))
 
 
 def _with_columns(table: NodeTable, names: Sequence[str]) -> NodeTable:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,7 @@ class NodeRows:
     label: pa.Array | None  #: strings [n]
     features: Mapping[str, tuple[FeatureKind, pa.Array]]  #: each [n]
     edges: Mapping[str, pa.ListArray]  #: by relation, the targets' ids, each [n]
+    unread: Sequence[str] = ()  #: columns of the files that the recipe does not read
 
 
 def read_node_table(node_type: str, table: NodeTable, recipe: Recipe, folder: Path, bad_rows: BadRows) -> NodeRows:
@@ -67,7 +68,16 @@ def read_node_table(node_type: str, table: NodeTable, recipe: Recipe, folder: Pa
         None if label is None else _labels(read[label], label.name, table),
         _features(table, ids, features, read, flagged, folder),
         targets,
+        _unread(table, folder),
     )
+
+
+def _unread(table: NodeTable, folder: Path) -> list[str]:
+    """The columns of a table's files that it does not read; none of a query, which is asked once."""
+    if table.query is not None:
+        return list(table.unread)
+    names = [name for reader in readers(table, table.file, folder) for name in reader.names()]
+    return [name for name in dict.fromkeys([*table.unread, *names]) if name and name not in table.columns_read]
 
 
 def _labels(values: pa.Array, column: str, table: NodeTable) -> pa.Array:

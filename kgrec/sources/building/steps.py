@@ -387,7 +387,7 @@ def _assemble(state: BuildState) -> None:
         standard=state.recipe.known_by,
         splits=state.splits,
         candidates=state.candidates,
-        recipe=portable_recipe(state.recipe),
+        recipe=portable_recipe(state.kept_recipe()),
     )
     state.graph = Graph.of(parts)
     state.report.count(state.graph)

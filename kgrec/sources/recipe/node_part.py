@@ -48,6 +48,20 @@ class NodeTable(TableFile):
         False,
         description="this table adds no nodes; rows about ids that are not in the graph are left out",
     )
+    unread: list[str] = Field(
+        [],
+        description="columns of the file that are not used. A build adds those that it finds, so that rows of new nodes "
+        "may have them too",
+    )
+
+    @property
+    def columns_read(self) -> list[str]:
+        """The columns that it reads, by their names in the file."""
+        flags = [column for columns in self.flags.values() for column in columns]
+        features = [f.column or name for name, f in self.features.items() if f.file is None]
+        edges = [edge.column or relation for relation, edge in self.edges.items()]
+        named = [name for name in (*features, *edges) if name not in self.flags]
+        return list(dict.fromkeys([self.id, *([self.label] if self.label else []), *named, *flags]))
 
 
 class VectorFile(RecipePart):
