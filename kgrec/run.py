@@ -163,10 +163,10 @@ class Run(TrainedModel):
         """A run of the same weights that knows new items too, without training: they are ranked with the rest.
 
         items: what the recipe's item table says of them. The path of a file with its columns (CSV, TSV, JSON lines,
-        Parquet), or of RDF whose subjects are the items; a pandas, Arrow or polars table, or a list of mappings, with
-        these columns; a list of (subject, predicate, object); or an rdflib graph. It is read by the recipe that made
-        the graph: its id column, features, attributes, splits of values, links and predicates. A feature, or a relation
-        from items, that the recipe reads elsewhere may stand in a column of its own name.
+        Parquet), or of RDF whose subjects are the items, or several paths; a pandas, Arrow or polars table, or a list
+        of mappings, with these columns; a list of (subject, predicate, object); or an rdflib graph. It is read by the
+        recipe that made the graph: its id column, features, attributes, splits of values, links and predicates. A
+        feature, or a relation from items, that the recipe reads elsewhere may stand in a column of its own name.
 
         New items are tied to the nodes that the run knows, and their vectors are made by the trained layers and by what
         training learned of features: numbers by its mean and deviation, categories and words that it has seen. A value

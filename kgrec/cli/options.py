@@ -66,11 +66,12 @@ CsvSafe = Annotated[
     typer.Option("--csv-safe", help="In CSV, put a ' before each text that a spreadsheet would read as a formula."),
 ]
 NewItems = Annotated[
-    Path | None,
+    list[Path] | None,
     typer.Option(
         "--new-items",
         metavar="FILE",
-        help="Items that the run does not know, which are ranked too: rows of the recipe's item table, or RDF.",
+        help="Items that the run does not know, which are ranked too: rows of the recipe's item table, or RDF. May be "
+        "given several times.",
     ),
 ]
 TableFile = Annotated[Path | None, typer.Option("--out", help="Write a .parquet or .csv file instead of printing.")]
@@ -167,11 +168,11 @@ class ResultOptions:
     as_json: Json = False
 
 
-def with_new_items(run: Run, file: Path | None, skip_unknown: bool) -> Run:
-    """The run, with the items of a file where there is one. Prints what is left out of these."""
-    if file is None:
+def with_new_items(run: Run, files: list[Path] | None, skip_unknown: bool) -> Run:
+    """The run, with the items of files where there are some. Prints what is left out of these."""
+    if not files:
         return run
-    more = run.with_items(file, skip_unknown=skip_unknown)
+    more = run.with_items(files, skip_unknown=skip_unknown)
     for text in more.notes:
         note(text)
     return more

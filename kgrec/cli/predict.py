@@ -41,7 +41,7 @@ def predict(
     from kgrec.table_files import as_csv, refuse_out, without_formulas
 
     if out is not None:
-        refuse_out(out, overwrite, [run, pairs, new_items])
+        refuse_out(out, overwrite, [run, pairs, *(new_items or [])])
     trained = with_new_items(Run.load(run, trust=model, device=device), new_items, skip_unknown)
     predictions = trained.predict(pairs, skip_unknown=skip_unknown)
     for text in predictions.notes:

@@ -79,7 +79,9 @@ def recommend(
     from kgrec.table_files import refuse_out
 
     if out is not None:
-        refuse_out(out, overwrite, [run, history, new_items, None if users == "all" else users, filters.where_sparql])
+        refuse_out(
+            out, overwrite, [run, history, *(new_items or []), None if users == "all" else users, filters.where_sparql]
+        )
     trained = with_new_items(Run.load(run, trust=model, device=device), new_items, skip_unknown)
     check_k(trained, k, "--k")
     if history is not None and (user or users):

@@ -47,7 +47,7 @@ def similar(
     from kgrec.table_files import refuse_out
 
     if out is not None:
-        refuse_out(out, overwrite, [run, new_items, filters.where_sparql])
+        refuse_out(out, overwrite, [run, *(new_items or []), filters.where_sparql])
     trained = with_new_items(Run.load(run, trust=model, device=device), new_items, skip_unknown)
     check_k(trained, k, "--k")
     table = trained.similar(item, k, **filters.values)

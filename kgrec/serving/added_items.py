@@ -21,61 +21,65 @@ from kgrec.rows import NodeRows, rows_of
 from kgrec.serving.extended_run import extended_run
 from kgrec.serving.input_tables import InputTable
 from kgrec.sources.building.attached_items import MOST
-from kgrec.sources.building.new_items import read_new_items
+from kgrec.sources.building.new_items import IN_MEMORY, read_new_items
 from kgrec.sources.recipe.recipe import Recipe
 from kgrec.training.trained_model import TrainedModel
 
 AnyRun = TypeVar("AnyRun", bound=TrainedModel)
 
-WANTED = "the path of a file, a table of rows, a list of (subject, predicate, object), or an rdflib graph is wanted"
+WANTED = "wanted is a path, or several, a table of rows, a list of (subject, predicate, object), or an rdflib graph"
 ADVICE = "kgat and kgatseq know items by facts; mf, sasrec, gru4rec and lightgcn by columns, trained with features=all"
 
 
 def run_with_items(run: AnyRun, items: Any, *, skip_unknown: bool = False) -> AnyRun:
     """What `Run.with_items` gives; see there."""
-    graph, source = run.whole_graph(), _source(items)
+    graph, sources = run.whole_graph(), _sources(items)
     _must_have_vectors(run)
     if graph.recipe is None:
         raise KgrecError(
             "this run's graph was made without a recipe, so nothing says what the columns of new items mean; build the "
             "graph by a recipe (`kgrec build`) and train again"
         )
-    found = read_new_items(graph, _recipe(graph.recipe), source, skip_unknown=skip_unknown)
+    found = read_new_items(graph, _recipe(graph.recipe), sources, skip_unknown=skip_unknown)
     more, notes = extended_run(run, found.nodes, found.edges)
     _must_know(more, len(found.ids))
     return replace(more, notes=(*run.notes, *found.notes, *notes))
 
 
-def _source(items: Any) -> Any:
+def _sources(items: Any) -> list[Any]:
     """New items as `read_new_items` takes them. Raises KgrecError for what is none of its forms."""
     if isinstance(items, str | Path):
-        return Path(items)
+        return [Path(items)]
     if isinstance(items, Mapping):
         columns = {str(name): values for name, values in items.items()}
         if any(isinstance(values, str) or not hasattr(values, "__len__") for values in columns.values()):
             raise KgrecError(f"a mapping of new items holds a column under each name; {WANTED}")
-        return InputTable(columns, "the new items", list(columns)).to_arrow()
-    table = InputTable.of(items, "the new items")
+        return [InputTable(columns, IN_MEMORY, list(columns)).to_arrow()]
+    table = InputTable.of(items, IN_MEMORY)
     if table is not None:
         for name in table.names:
             table.require(name)
-        return table.to_arrow()
+        return [table.to_arrow()]
     if type(items).__module__.partition(".")[0] == "rdflib" and hasattr(items, "triples"):
-        return items
-    if isinstance(items, str | bytes) or not isinstance(items, Iterable):
+        return [items]
+    if isinstance(items, bytes) or not isinstance(items, Iterable):
         raise KgrecError(f"new items are {type(items).__name__}; {WANTED}")
-    listed = list(items)
-    if not listed:
+    return _listed(list(items))
+
+
+def _listed(items: list[Any]) -> list[Any]:
+    """The same of a list: of paths, of mappings, or of triples."""
+    if not items:
         raise KgrecError(f"new items are an empty list; {WANTED}")
-    if all(isinstance(one, Mapping) for one in listed):
-        names = list(dict.fromkeys(str(name) for one in listed for name in one))
-        return InputTable(
-            {name: [one.get(name) for one in listed] for name in names}, "the new items", names
-        ).to_arrow()
-    for row, one in enumerate(listed, 1):
+    if all(isinstance(one, str | Path) for one in items):
+        return [Path(one) for one in items]
+    if all(isinstance(one, Mapping) for one in items):
+        names = list(dict.fromkeys(str(name) for one in items for name in one))
+        return [InputTable({name: [one.get(name) for one in items] for name in names}, IN_MEMORY, names).to_arrow()]
+    for row, one in enumerate(items, 1):
         if not isinstance(one, tuple | list) or len(one) != 3:
-            raise BadData(Fault(f"{one!r} is no triple; {WANTED}", "the new items", row, kind="bad row", unit="entry"))
-    return listed
+            raise BadData(Fault(f"{one!r} is no triple; {WANTED}", IN_MEMORY, row, kind="bad row", unit="entry"))
+    return [items]
 
 
 def _recipe(kept: Mapping[str, Any]) -> Recipe:

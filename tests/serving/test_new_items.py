@@ -232,6 +232,12 @@ def test_scores_are_as_if_the_item_had_been_there(name: str, graphs, tmp_path) -
     assert np.abs(found["n"]).max() > 0
 
 
+def test_rows_and_facts_of_one_item_are_put_together(run: Run, graphs, tmp_path) -> None:
+    (tmp_path / "n.ttl").write_text(f"{FACTS.splitlines()[0]}\n{NEW_FACTS}")
+    more = run.with_items([forms(tmp_path)["csv"], tmp_path / "n.ttl"])
+    same_graph(more.graph, graph_of(tmp_path, [*ROWS, NEW], FACTS + NEW_FACTS))
+
+
 def with_columns(**values: object) -> pd.DataFrame:
     """The row of n, with other values."""
     return pd.DataFrame([dict(zip(HEAD.split(";"), NEW.split(";"))) | values])
@@ -248,7 +254,7 @@ def test_what_the_run_does_not_know_is_left_out_and_said(run: Run) -> None:
     assert more.graph.only("made_by").num_edges == run.graph.only("made_by").num_edges
     facts = [("n", "s:from", "http://town/rome"), ("n", "s:weighs", 2), ("n", "s:eats", "http://town/lund")]
     assert run.with_items(facts).notes == (
-        "left out: 1 facts of http://s/eats, which is no relation of this run",
+        "left out: 1 fact of http://s/eats, which is no relation of this run",
         "left out: from of 1 new item, as the run has no node 'http://town/rome'",
     )
 
@@ -293,7 +299,7 @@ def test_what_is_not_known_is_left_out_where_that_is_asked(run: Run) -> None:
     more = run.with_items(rows, skip_unknown=True)
     assert more.graph.vocabulary["item"].ids(range(4, 9)) == ["n"]
     assert "left out: columns of the new items that the recipe does not read, 'zzz'" in more.notes
-    assert "left out: 1 new items of which the run knows nothing, 'm'" in more.notes
+    assert "left out: 1 new item of which the run knows nothing, 'm'" in more.notes
 
 
 def test_a_run_without_recipe_or_facts_refuses_new_items(graphs) -> None:

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from kgrec.errors import BadData, Fault, KgrecError, some
 from kgrec.graph import Graph
@@ -21,7 +23,7 @@ from kgrec.sources.building.graph_builder import EdgeColumns, PartialFeature
 from kgrec.sources.recipe.recipe import Recipe
 from kgrec.sources.tables.bad_rows import MEND, BadRows
 
-MOST = 20  #: items that an error lists; the rest are counted
+MOST = 10  #: items that an error lists; the rest are counted
 SKIP = "leave out what is not known (--skip-unknown, or skip_unknown=True)"
 
 
@@ -35,18 +37,30 @@ class NewItems:
     notes: tuple[str, ...]  #: what was left out, a sentence each
 
 
+class NamedSource:
+    """Where rows or facts about new items are: a file, or something in memory."""
+
+    def __init__(self, content: Any, name: str, scratch: Path) -> None:
+        """content: a Path, an Arrow table, triples or an rdflib graph. name: what messages call it, a file by its path.
+        scratch: a folder in which a table is put down, to be read as files are."""
+        self.content, self.name, self.is_file = content, name, isinstance(content, Path)
+        self.folder = Path() if self.is_file else scratch  #: that `name` is a file of, where there are rows
+        if isinstance(content, pa.Table):
+            pq.write_table(content, scratch / name)
+
+
 class AttachedItems:
     """A build that begins with all nodes of a graph, so that what it adds to them is new.
 
-    name: what the rows or facts are called in messages. skip_unknown: leave out items of which nothing is known. Nodes
+    name: what all rows and facts are called in messages. skip_unknown: leave out items of which nothing is known. Nodes
     other than items are never kept: what names one is left out, and said.
     """
 
-    def __init__(self, graph: Graph, recipe: Recipe, folder: Path, name: str, *, skip_unknown: bool) -> None:
+    def __init__(self, graph: Graph, recipe: Recipe, name: str, *, skip_unknown: bool) -> None:
         self.graph, self.recipe, self.name, self.skip_unknown = graph, recipe, name, skip_unknown
         self.item = graph.target[2]  #: the node type of items
         self.first = len(graph.vocabulary[self.item])  #: the number of the first new item
-        self.state = BuildState(recipe, folder, BadRows(recipe.on_bad_rows))
+        self.state = BuildState(recipe, Path(), BadRows(recipe.on_bad_rows))
         for node_type in graph.node_types:
             self.state.builder.nodes_of(node_type).ids = graph.vocabulary[node_type].id_array
         self.notes: list[str] = []
@@ -58,16 +72,15 @@ class AttachedItems:
         """The ids of all items so far."""
         return self.state.builder.nodes_of(self.item).ids
 
-    def add(self, ids: pa.Array) -> None:
-        """Items of these ids (strings, distinct). Raises BadData for those that the graph has already."""
+    def add(self, ids: pa.Array, name: str) -> None:
+        """Items of these ids (strings, distinct), which may be there from another source. name: of this one. Raises
+        BadData for those that the graph has already."""
         number = self.state.builder.nodes_of(self.item).find(ids)
         known = ids.filter(pa.array((number >= 0) & (number < self.first))).to_pylist()
         if known:
             what = "is known to the run already; new items alone are wanted: take it out, or give it an id of its own"
-            faults = [
-                Fault(f"{self.item} {name!r} {what}", self.name, value=name, kind="duplicate") for name in known[:MOST]
-            ]
-            more = [Fault(f"and {len(known) - MOST:,} more", self.name)] if len(known) > MOST else []
+            faults = [Fault(f"{self.item} {one!r} {what}", name, value=one, kind="duplicate") for one in known[:MOST]]
+            more = [Fault(f"and {len(known) - MOST:,} more known ones", name)] if len(known) > MOST else []
             raise BadData([*faults, *more])
         self.state.builder.nodes_of(self.item).add(ids)
 
@@ -170,7 +183,9 @@ class AttachedItems:
         number = np.flatnonzero(~is_known)
         if self.skip_unknown and is_known.any():
             names = ids.take(pa.array(number)).to_pylist()
-            self.notes.append(f"left out: {len(names):,} new items of which the run knows nothing, {some(names)}")
+            self.notes.append(
+                f"left out: {counted(len(names), 'new item')} of which the run knows nothing, {some(names)}"
+            )
             return
         faults = []
         for row in number[:MOST].tolist():
@@ -192,8 +207,7 @@ class AttachedItems:
         for (name, wanted), found in self._unknown.items():
             if found:
                 number, values = len({row for row, _ in found}), dict.fromkeys(value for _, value in found)
-                of = f"{number:,} new {'item' if number == 1 else 'items'}"
-                yield f"left out: {name} of {of}, as the run has no {wanted} {some(values)}"
+                yield f"left out: {name} of {counted(number, 'new item')}, as the run has no {wanted} {some(values)}"
         yield from (f"left out: {line}" for line in self.state.bad_rows.lines)
 
 
@@ -205,6 +219,10 @@ def plain_messages() -> Iterator[None]:
     except KgrecError as error:
         error.become([fault._replace(message=_plain(fault.message)) for fault in error.faults])
         raise
+
+
+def counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _plain(message: str) -> str:

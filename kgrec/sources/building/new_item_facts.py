@@ -6,16 +6,14 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from kgrec.errors import BadData, Fault, KgrecError, some
-from kgrec.sources.building.attached_items import AttachedItems
+from kgrec.sources.building.attached_items import AttachedItems, NamedSource, counted
 from kgrec.sources.building.fact_edges import EdgePlacer, add_classes, add_facts
 from kgrec.sources.building.links import OwnIds, ids_of, types_of
 from kgrec.sources.building.literals import add_labels, add_value_nodes, values_that_are_nodes
@@ -28,79 +26,87 @@ from kgrec.sources.rdf.left_out import NO_NUMBER, TOO_GREAT
 from kgrec.sources.rdf.rdf_file import format_of
 from kgrec.sources.rdf.reading import LANG_STRING, XSD_STRING, facts_of, read_rdf
 from kgrec.sources.rdf.schema_org import spellings, vocabulary_term
+from kgrec.sources.rdf.source import RdfSource
 from kgrec.sources.recipe.knowledge_part import Triples
-from kgrec.sources.recipe.recipe import Recipe
 
-Source = tuple[FactOptions, Facts]
 Triple = tuple[Any, Any, Any]
+
+
+class FactSource(NamedTuple):
+    """Facts about new items, and what their predicates mean."""
+
+    options: FactOptions
+    facts: Facts
 
 
 # ---------------------------------------------------------------------- reading
 
 
-def facts_of_file(items: AttachedItems, folder: Path) -> list[Source]:
+def facts_of_file(items: AttachedItems, source: NamedSource) -> list[FactSource]:
     """The facts of an RDF file, as each `rdf` part of the recipe reads them. Raises KgrecError where it has none, and
     as `read_rdf` does."""
     return [
-        (source, read_rdf(source.model_copy(update=_file_of(source, items.name)), folder, _ids(items.recipe, source)))
-        for source in _rdf_parts(items)
+        FactSource(
+            part, read_rdf(part.model_copy(update=_file_of(part, source.name)), source.folder, _ids(items, part))
+        )
+        for part in _rdf_parts(items, source)
     ]
 
 
-def _file_of(source: Any, name: str) -> dict[str, Any]:
+def _file_of(part: RdfSource, name: str) -> dict[str, Any]:
     """Words of an `rdf` part that make it one of a file alone."""
-    format = "auto" if format_of(Path(name)) is not None else source.format
+    format = "auto" if format_of(Path(name)) is not None else part.format
     return {"files": [name], "endpoint": None, "contexts": {}, "format": format}
 
 
-def facts_of_rdf_graph(items: AttachedItems, graph: Any) -> list[Source]:
+def facts_of_rdf_graph(items: AttachedItems, source: NamedSource) -> list[FactSource]:
     """The same of an rdflib graph."""
-    return [(source, facts_of(graph, source, _ids(items.recipe, source))) for source in _rdf_parts(items)]
+    parts = _rdf_parts(items, source)
+    return [FactSource(part, facts_of(source.content, part, _ids(items, part))) for part in parts]
 
 
-def facts_of_table(items: AttachedItems, folder: Path, table: Triples, *, is_file: bool) -> list[Source]:
+def facts_of_table(items: AttachedItems, source: NamedSource, table: Triples) -> list[FactSource]:
     """The facts of a table of triples with the columns of one of the recipe's. Raises as `read_triples` does."""
-    own = table.model_copy(update=file_format(table, items.name, is_file=is_file))
-    return [(table, read_triples(own, folder, items.state.bad_rows, _ids(items.recipe, table)))]
+    own = table.model_copy(update=file_format(table, source))
+    return [FactSource(table, read_triples(own, source.folder, items.state.bad_rows, _ids(items, table)))]
 
 
-def facts_of_triples(items: AttachedItems, triples: Sequence[Triple]) -> list[Source]:
+def facts_of_triples(items: AttachedItems, source: NamedSource) -> list[FactSource]:
     """The facts of triples in memory, by the recipe's `rdf` parts, else by its first table of triples. Terms are texts,
     numbers or those of rdflib; prefixes of the recipe are known, and an item may be named by its id."""
     if not items.recipe.rdf and items.recipe.triples:
         table = items.recipe.triples[0]
-        ends = zip((table.head, table.relation, table.tail), zip(*triples))
-        with TemporaryDirectory() as folder:
-            pq.write_table(pa.table({name: [str(one) for one in end] for name, end in ends}), Path(folder) / items.name)
-            return facts_of_table(items, Path(folder), table, is_file=False)
+        ends = zip((table.head, table.relation, table.tail), zip(*source.content))
+        rows = pa.table({name: [str(one) for one in end] for name, end in ends})
+        return facts_of_table(items, NamedSource(rows, source.name, source.folder), table)
     found = []
-    for source in _rdf_parts(items):
-        collector = FactCollector(source, _ids(items.recipe, source))
-        for triple in triples:
-            _collect(triple, source, collector, items)
-        found.append((source, collector.facts()))
+    for part in _rdf_parts(items, source):
+        collector = FactCollector(part, _ids(items, part))
+        for triple in source.content:
+            _collect(triple, part, collector, items)
+        found.append(FactSource(part, collector.facts()))
     return found
 
 
-def _rdf_parts(items: AttachedItems) -> Sequence[Any]:
+def _rdf_parts(items: AttachedItems, source: NamedSource) -> Sequence[RdfSource]:
     if not items.recipe.rdf:
-        raise KgrecError(
-            f"{items.name}: the recipe of this run reads no RDF, so nothing says what predicates mean; give rows with "
-            "the columns of its item table",
-            kind="no rdf",
+        message = (
+            "the recipe of this run reads no RDF, so nothing says what predicates mean; give rows with the columns of "
+            "its item table"
         )
+        raise KgrecError(Fault(message, source.name, kind="no rdf"))
     return items.recipe.rdf
 
 
-def _ids(recipe: Recipe, options: FactOptions) -> list[str]:
+def _ids(items: AttachedItems, options: FactOptions) -> list[str]:
     """The predicates whose values are ids."""
-    return [link.term(options) for link in recipe.links.values() if link.predicate is not None]
+    return [link.term(options) for link in items.recipe.links.values() if link.predicate is not None]
 
 
 def _collect(triple: Triple, options: FactOptions, collector: FactCollector, items: AttachedItems) -> None:
     subject, predicate, object = triple
     head, name = _iri(subject, options, items), options.expanded(str(predicate))
-    valued = {options.term(one) for one in (*options.labels, *options.literals)} | {*_ids(items.recipe, options)}
+    valued = {options.term(one) for one in (*options.labels, *options.literals)} | {*_ids(items, options)}
     is_term = _is_of_rdflib(object)
     is_literal = hasattr(object, "datatype") if is_term else not isinstance(object, str)
     if is_literal or (not is_term and not _looks_like_iri(object, options) and vocabulary_term(name) in valued):
@@ -138,7 +144,7 @@ def _looks_like_iri(text: str, options: FactOptions) -> bool:
 # ---------------------------------------------------------------------- placing
 
 
-def place_item_facts(items: AttachedItems, sources: Sequence[Source]) -> None:
+def place_item_facts(items: AttachedItems, sources: Sequence[FactSource]) -> None:
     """The subjects of facts that are new items, and what ties them to nodes that are there. Raises BadData where no
     subject is a new item, and for those that are known."""
     _know_nodes(items, [options for options, _ in sources])
@@ -147,7 +153,7 @@ def place_item_facts(items: AttachedItems, sources: Sequence[Source]) -> None:
     ids = pa.concat_arrays([names for _, names in found])
     if not len(ids):
         raise _no_items(items, sources)
-    items.add(pc.unique(ids))
+    items.add(pc.unique(ids), items.name)
     items.state.entities.link_by_values(items.item, entities, ids)
     relations = _relations(items)
     unknown: dict[str, int] = {}
@@ -156,9 +162,9 @@ def place_item_facts(items: AttachedItems, sources: Sequence[Source]) -> None:
     items.state.literal_columns.place(items.state.builder, items.state.report)
     for name, count in unknown.items():
         if name not in relations:
-            items.notes.append(f"left out: {count:,} facts of {name}, which is no relation of this run")
+            items.notes.append(f"left out: {counted(count, 'fact')} of {name}, which is no relation of this run")
     for why, count in items.state.report.dropped.items():
-        if why.partition("{}")[2] in (NO_NUMBER, TOO_GREAT) or why.endswith(("no number", "can hold")):
+        if why.endswith((NO_NUMBER.partition("{}")[2], TOO_GREAT.partition("{}")[2])):
             items.notes.append(f"left out: {count:,} {why}")
 
 
@@ -166,7 +172,6 @@ def _know_nodes(items: AttachedItems, all_options: Iterable[FactOptions]) -> Non
     """The entities that nodes of the graph are: by the template of their IRIs, or by their ids."""
     named = {name for options in all_options for name in (*options.types.values(), options.node_type)}
     classes = {options.classes.to for options in all_options if options.classes is not None}
-    entities, state = items.state.entities, items.state
     for node_type in items.graph.node_types:
         link = items.recipe.links.get(node_type)
         if link is None and node_type not in named | classes:
@@ -174,14 +179,13 @@ def _know_nodes(items: AttachedItems, all_options: Iterable[FactOptions]) -> Non
         ids = items.graph.vocabulary[node_type].id_array
         ids = ids.filter(pc.invert(pc.starts_with(ids, "_:")))  # a blank node of other files is no other's
         forms = [(form, name) for name in ids.to_pylist() for form in spellings(name)] if node_type in classes else []
-        of_forms, owners = ([pair[end] for pair in forms] for end in (0, 1))
-        entities.link_by_values(
-            node_type,
-            pa.concat_arrays([ids, pa.array(of_forms, pa.string())]),
-            pa.concat_arrays([ids, pa.array(owners, pa.string())]),
-        )
+        of_forms, owners = (pa.array([pair[end] for pair in forms], pa.string()) for end in (0, 1))
+        entities, owners = pa.concat_arrays([ids, of_forms]), pa.concat_arrays([ids, owners])
         if link is not None and link.template is not None:
-            entities.link(node_type, link, state.folder, state.bad_rows)
+            before, _, after = link.template.partition("{id}")
+            entities = pa.concat_arrays([entities, pc.binary_join_element_wise(before, ids, after, "")])
+            owners = pa.concat_arrays([owners, ids])
+        items.state.entities.link_by_values(node_type, entities, owners)
 
 
 def _items_among(items: AttachedItems, options: FactOptions, facts: Facts) -> tuple[pa.Array, pa.Array]:
@@ -244,7 +248,7 @@ def _rules(items: AttachedItems, all_options: Iterable[FactOptions]) -> list[str
     return rules
 
 
-def _no_items(items: AttachedItems, sources: Sequence[Source]) -> BadData:
+def _no_items(items: AttachedItems, sources: Sequence[FactSource]) -> BadData:
     """The error where no subject is a new item."""
     names = [
         name

@@ -8,7 +8,7 @@ from typing import Any
 
 from kgrec.errors import Fault, KgrecError, UnknownName, nearest, some, unknown_name
 from kgrec.graph import Graph
-from kgrec.sources.building.attached_items import SKIP, AttachedItems
+from kgrec.sources.building.attached_items import SKIP, AttachedItems, NamedSource
 from kgrec.sources.building.nodes import place_node_rows, read_node_table
 from kgrec.sources.packed_files import COMPRESSIONS
 from kgrec.sources.rdf.rdf_file import format_of
@@ -20,14 +20,13 @@ from kgrec.sources.tables.opening import readers
 KEPT = ("missing", "on_bad_rows")  #: words of a table that hold for a file of another form too
 
 
-def place_item_rows(items: AttachedItems, folder: Path, names: Sequence[str], *, is_file: bool) -> None:
-    """The rows of a file as new items. names: its columns. Raises BadData as `read_node_table` does and for ids that
+def place_item_rows(items: AttachedItems, source: NamedSource, names: Sequence[str]) -> None:
+    """The rows of a source as new items. names: its columns. Raises BadData as `read_node_table` does and for ids that
     are known, UnknownName for a file without ids, and for columns that the recipe does not read."""
-    for table in _fitting(items, names):
-        own = table.model_copy(update=file_format(table, items.name, is_file=is_file))
-        state = items.state
-        rows = read_node_table(items.item, own, state.recipe, folder, state.bad_rows)
-        items.add(rows.ids)
+    for table in _fitting(items, source.name, names):
+        own, state = table.model_copy(update=file_format(table, source)), items.state
+        rows = read_node_table(items.item, own, state.recipe, source.folder, state.bad_rows)
+        items.add(rows.ids, source.name)
         bad_rows = state.bad_rows.of(own.on_bad_rows)
         place_node_rows(rows, state.builder, state.report, lambda node_type: None, bad_rows)
 
@@ -38,9 +37,10 @@ def item_tables(recipe: Recipe, item: str) -> list[NodeTable]:
     return tables or [NodeTable(file=["items.csv"], id="id")]
 
 
-def file_format(table: TableFile, name: str, *, is_file: bool) -> dict[str, Any]:
+def file_format(table: TableFile, source: NamedSource) -> dict[str, Any]:
     """How a file is to be read, as words of a table: as the table's own files, where it ends as one of them does, or
     is RDF of which the table is a query; else by its suffix."""
+    name, is_file = source.name, source.is_file
     suffix = _suffix(name)
     if is_file and (suffix in map(_suffix, table.file) or (table.query and format_of(Path(name)) is not None)):
         return {"file": [name]}
@@ -48,10 +48,10 @@ def file_format(table: TableFile, name: str, *, is_file: bool) -> dict[str, Any]
     return plain | {"file": [name], "format": "auto" if is_file else "parquet"}
 
 
-def column_names(tables: Sequence[TableFile], folder: Path, name: str, *, is_file: bool) -> list[str]:
-    """The columns of a file. tables: those that it may hold rows of, the likeliest first."""
-    table = tables[0].model_copy(update=file_format(tables[0], name, is_file=is_file))
-    (reader,) = readers(table, table.file, folder)
+def column_names(tables: Sequence[TableFile], source: NamedSource) -> list[str]:
+    """The columns of a source. tables: those that it may hold rows of, the likeliest first."""
+    table = tables[0].model_copy(update=file_format(tables[0], source))
+    (reader,) = readers(table, table.file, source.folder)
     return list(reader.names())
 
 
@@ -60,26 +60,27 @@ def _suffix(name: str) -> str:
     return (path.with_suffix("").suffix if path.suffix in COMPRESSIONS else path.suffix).lower()
 
 
-def _fitting(items: AttachedItems, names: Sequence[str]) -> list[NodeTable]:
+def _fitting(items: AttachedItems, source: str, names: Sequence[str]) -> list[NodeTable]:
     """The item tables whose ids a file has, of the columns that it has; features and relations of items that stand
     there under their own names are read too. Notes the columns that it lacks."""
     tables = item_tables(items.recipe, items.item)
     fitting = [table for table in tables if table.id in names]
     if not fitting:
-        what = f"in {items.name}, by which the recipe of this run knows a new {items.item}"
+        what = f"in {source}, by which the recipe of this run knows a new {items.item}"
         raise unknown_name("column", tables[0].id, names, what)
     parts = [_with_columns(table, names) for table in fitting]
     read = {name for table in fitting for name in (*table.columns_read, *table.flags, *table.unread)}
+    unread = {name for table in fitting for name in table.unread}
     flagged = {column for table in fitting for name, group in table.flags.items() if name in names for column in group}
     lacking = [name for table in fitting for name in table.columns_read if name not in {*names, *flagged}]
     if lacking:
-        items.notes.append(
-            f"{items.name} has no column {some(dict.fromkeys(lacking), 20)}; new items have no such value"
-        )
+        items.notes.append(f"no column {some(dict.fromkeys(lacking), 20)} in {source}; new items have no such value")
     own = {name: _own_column(items.graph, items.item, name, tables) for name in names if name not in read}
-    _refuse_unknown(items, [name for name, part in own.items() if part is None], read | {*_own_names(items)})
+    _refuse_unknown(
+        items, source, [name for name, part in own.items() if part is None], read - unread | {*_own_names(items)}
+    )
     more = {kind: {n: p for n, p in own.items() if isinstance(p, kind)} for kind in (FeatureColumn, AttributeEdge)}
-    _refuse_twice(items, parts, [*more[FeatureColumn], *more[AttributeEdge]])
+    _refuse_twice(items, source, parts, [*more[FeatureColumn], *more[AttributeEdge]])
     first = parts[0]
     update = {
         "features": {**first.features, **more[FeatureColumn]},
@@ -129,30 +130,28 @@ def _own_column(
     return None
 
 
-def _refuse_unknown(items: AttachedItems, names: Sequence[str], known: set[str]) -> None:
+def _refuse_unknown(items: AttachedItems, source: str, names: Sequence[str], known: set[str]) -> None:
     """Raise UnknownName for columns that nothing reads, or note that they are left out."""
     if not names:
         return
     if items.skip_unknown:
-        items.notes.append(f"left out: columns of {items.name} that the recipe does not read, {some(names, 20)}")
+        items.notes.append(f"left out: columns of {source} that the recipe does not read, {some(names, 20)}")
         return
     near = nearest(names[0], known)
     also = f" (and {some(names[1:])})" if len(names) > 1 else ""
-    mean = f"; did you mean {near!r}?" if near else ";"
+    mean = f"; did you mean {near!r}? It" if near else "; it"
     message = (
-        f"{items.name}: the recipe of this run reads no column {names[0]!r}{also}{mean} it reads "
+        f"{source}: the recipe of this run reads no column {names[0]!r}{also}{mean} reads "
         f"{', '.join(sorted(known))}: fix the name, remove the column, or {SKIP}"
     )
-    raise UnknownName(
-        Fault(message, items.name, column=names[0], value=names[0], kind="unknown column", file_is="named")
-    )
+    raise UnknownName(Fault(message, source, column=names[0], value=names[0], kind="unknown column", file_is="named"))
 
 
-def _refuse_twice(items: AttachedItems, parts: Sequence[NodeTable], names: Sequence[str]) -> None:
+def _refuse_twice(items: AttachedItems, source: str, parts: Sequence[NodeTable], names: Sequence[str]) -> None:
     """Raise KgrecError where a column is called as a feature or relation that another column gives."""
     for part in parts:
         for name in names:
             other = part.features.get(name) or part.edges.get(name)
             if other is not None:
                 message = f"columns {other.column!r} and {name!r} both say {name} of a new {items.item}; leave one"
-                raise KgrecError(Fault(message, items.name, column=name, kind="ambiguous column"))
+                raise KgrecError(Fault(message, source, column=name, kind="ambiguous column"))

@@ -50,8 +50,8 @@ class NodeTable(TableFile):
     )
     unread: list[str] = Field(
         [],
-        description="columns of the file that are not used. A build adds those that it finds, so that rows of new nodes "
-        "may have them too",
+        description="columns of the file that are not used. A build adds those that it finds, so that rows of new "
+        "nodes may have them too",
     )
 
     @property
