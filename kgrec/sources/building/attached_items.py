@@ -24,6 +24,7 @@ from kgrec.sources.recipe.recipe import Recipe
 from kgrec.sources.tables.bad_rows import MEND, BadRows
 
 MOST = 10  #: items that an error lists; the rest are counted
+OPEN = {"complete": False, "only_interacted": False}  #: words by which a recipe takes no new nodes of a type
 SKIP = "leave out what is not known (--skip-unknown, or skip_unknown=True)"
 
 
@@ -57,9 +58,11 @@ class AttachedItems:
     """
 
     def __init__(self, graph: Graph, recipe: Recipe, name: str, *, skip_unknown: bool) -> None:
-        self.graph, self.recipe, self.name, self.skip_unknown = graph, recipe, name, skip_unknown
+        self.graph, self.name, self.skip_unknown = graph, name, skip_unknown
         self.item = graph.target[2]  #: the node type of items
         self.first = len(graph.vocabulary[self.item])  #: the number of the first new item
+        anyhow = {name: part.model_copy(update=OPEN) for name, part in recipe.nodes.items()}
+        self.recipe = recipe = recipe.model_copy(update={"nodes": anyhow})
         self.state = BuildState(recipe, Path(), BadRows(recipe.on_bad_rows))
         for node_type in graph.node_types:
             self.state.builder.nodes_of(node_type).ids = graph.vocabulary[node_type].id_array
@@ -68,7 +71,7 @@ class AttachedItems:
         self._unknown: dict[tuple[str, str], list[tuple[int, str]]] = {}
 
     @property
-    def builder_ids(self) -> pa.Array:
+    def ids(self) -> pa.Array:
         """The ids of all items so far."""
         return self.state.builder.nodes_of(self.item).ids
 
@@ -76,13 +79,17 @@ class AttachedItems:
         """Items of these ids (strings, distinct), which may be there from another source. name: of this one. Raises
         BadData for those that the graph has already."""
         number = self.state.builder.nodes_of(self.item).find(ids)
-        known = ids.filter(pa.array((number >= 0) & (number < self.first))).to_pylist()
-        if known:
-            what = "is known to the run already; new items alone are wanted: take it out, or give it an id of its own"
-            faults = [Fault(f"{self.item} {one!r} {what}", name, value=one, kind="duplicate") for one in known[:MOST]]
-            more = [Fault(f"and {len(known) - MOST:,} more known ones", name)] if len(known) > MOST else []
-            raise BadData([*faults, *more])
+        self.refuse_known(ids.filter(pa.array((number >= 0) & (number < self.first))).to_pylist(), name)
         self.state.builder.nodes_of(self.item).add(ids)
+
+    def refuse_known(self, known: Sequence[str], name: str) -> None:
+        """Raise BadData where there are any of these ids, which the graph has already."""
+        what = "is known to the run already; new items alone are wanted: take it out, or give it an id of its own"
+        faults = [Fault(f"{self.item} {one!r} {what}", name, value=one, kind="duplicate") for one in known[:MOST]]
+        if len(known) > MOST:
+            faults.append(Fault(f"and {len(known) - MOST:,} more known ones", name))
+        if faults:
+            raise BadData(faults)
 
     def miss(self, name: str, wanted: str, rows: Sequence[int], values: Sequence[str]) -> None:
         """Values of a feature or relation that the graph does not know. wanted: what each should be, such as a node
@@ -91,7 +98,7 @@ class AttachedItems:
 
     def finished(self) -> NewItems:
         """The items with all that the graph knows of them. Raises BadData for items of which it knows nothing."""
-        ids = self.builder_ids[self.first :]
+        ids = self.ids[self.first :]
         frame, is_known = self._frame(ids)
         edges = {
             edge: found
@@ -165,11 +172,16 @@ class AttachedItems:
                 values = names.take(pa.array(others[lost])).to_pylist()
                 self.miss(edge[1], wanted, (number[lost] - self.first).tolist(), values)
             is_known[number[own & kept & other] - self.first] = True
-        source, target = (
-            names.take(pa.array(number[kept])).to_pylist()
-            for names, number in zip(ends, (columns.source, columns.target))
-        )
-        return pd.DataFrame({"source": pd.Series(source, dtype=object), "target": pd.Series(target, dtype=object)})
+        found = {
+            end: pd.Series(ids.take(pa.array(number[kept])).to_pylist(), dtype=object)
+            for end, ids, number in zip(("source", "target"), ends, (columns.source, columns.target))
+        }
+        for name, numbers in (("time", columns.time), ("weight", columns.weight)):
+            if numbers is not None:
+                found[name] = pd.Series(numbers[kept])
+        for name, (_, values) in columns.features.items():
+            found[name] = pd.Series(values.filter(pa.array(kept)).to_pylist(), dtype=object)
+        return pd.DataFrame(found)
 
     def _without(self, edge: EdgeType, frame: pd.DataFrame, left_out: set[str]) -> pd.DataFrame:
         """Edges of which no end is an item that is left out."""

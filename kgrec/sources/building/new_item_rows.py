@@ -6,12 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from kgrec.errors import Fault, KgrecError, UnknownName, nearest, some, unknown_name
 from kgrec.graph import Graph
 from kgrec.sources.building.attached_items import SKIP, AttachedItems, NamedSource
+from kgrec.sources.building.edge_lists import place_edge_list
 from kgrec.sources.building.nodes import place_node_rows, read_node_table
 from kgrec.sources.packed_files import COMPRESSIONS
 from kgrec.sources.rdf.rdf_file import format_of
+from kgrec.sources.recipe.edge_part import EdgeTable
 from kgrec.sources.recipe.node_part import AttributeEdge, NodeTable
 from kgrec.sources.recipe.recipe import Recipe
 from kgrec.sources.recipe.table_part import FeatureColumn, TableFile, TableFormat
@@ -29,6 +34,35 @@ def place_item_rows(items: AttachedItems, source: NamedSource, names: Sequence[s
         items.add(rows.ids, source.name)
         bad_rows = state.bad_rows.of(own.on_bad_rows)
         place_node_rows(rows, state.builder, state.report, lambda node_type: None, bad_rows)
+
+
+def place_item_edges(items: AttachedItems, source: NamedSource, relation: str, table: EdgeTable) -> None:
+    """The rows of an edge list between new items and other nodes. Raises BadData as `place_edge_list` does, and for
+    rows of which no end is a new item."""
+    state, edge = items.state, (table.between[0], relation, table.between[1])
+    state.folder = source.folder
+    place_edge_list(relation, table.model_copy(update=file_format(table, source)), state)
+    columns, is_new, numbers = state.builder.edges[edge], [], []
+    for node_type, number in zip(table.between, (columns.source, columns.target)):
+        if node_type == items.item:
+            is_new.append(number >= items.first)
+            numbers.append(number)
+    is_old = ~np.logical_or.reduce(is_new)
+    known = np.unique(np.concatenate([number[is_old] for number in numbers]))
+    items.refuse_known(items.ids.take(pa.array(known)).to_pylist(), source.name)
+
+
+def edge_list_of(items: AttachedItems, names: Sequence[str]) -> tuple[str, EdgeTable] | None:
+    """The relation and edge list of items whose columns a file has; None: there is none."""
+    return next(
+        (
+            (relation, table)
+            for relation, tables in items.recipe.edges.items()
+            for table in tables
+            if items.item in table.between and {table.source, table.target} <= {*names}
+        ),
+        None,
+    )
 
 
 def item_tables(recipe: Recipe, item: str) -> list[NodeTable]:
@@ -69,8 +103,9 @@ def _fitting(items: AttachedItems, source: str, names: Sequence[str]) -> list[No
         what = f"in {source}, by which the recipe of this run knows a new {items.item}"
         raise unknown_name("column", tables[0].id, names, what)
     parts = [_with_columns(table, names) for table in fitting]
-    read = {name for table in fitting for name in (*table.columns_read, *table.flags, *table.unread)}
-    unread = {name for table in fitting for name in table.unread}
+    read = {name for table in fitting for name in (*table.columns_read, *table.flags)} | unread
+    unread = {name for table in fitting for name in (*table.unread, *(table.columns or ()))}
+    unread -= {name for table in fitting for name in table.columns_read}
     flagged = {column for table in fitting for name, group in table.flags.items() if name in names for column in group}
     lacking = [name for table in fitting for name in table.columns_read if name not in {*names, *flagged}]
     if lacking:

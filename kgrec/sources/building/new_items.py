@@ -20,7 +20,13 @@ from kgrec.sources.building.new_item_facts import (
     facts_of_triples,
     place_item_facts,
 )
-from kgrec.sources.building.new_item_rows import column_names, item_tables, place_item_rows
+from kgrec.sources.building.new_item_rows import (
+    column_names,
+    edge_list_of,
+    item_tables,
+    place_item_edges,
+    place_item_rows,
+)
 from kgrec.sources.rdf.rdf_file import format_of
 from kgrec.sources.recipe.recipe import Recipe
 
@@ -30,10 +36,10 @@ IN_MEMORY = "the new items"  #: what rows and facts that are in no file are call
 def read_new_items(graph: Graph, recipe: Recipe, sources: Sequence[Any], *, skip_unknown: bool = False) -> NewItems:
     """The new items of some sources, by the recipe that the graph was made by.
 
-    sources: each the Path of a file (RDF by its suffix, a table of triples where it has the columns of one, else rows
-    of the item table), an Arrow table of such rows, a list of triples, or an rdflib graph; what several say of one item
-    is put together. graph: with features. skip_unknown: leave out columns that the recipe does not read and items of
-    which nothing is known.
+    sources: each the Path of a file (RDF by its suffix, a table of triples or an edge list where it has the columns of
+    one, else rows of the item table), an Arrow table of such rows, a list of triples, or an rdflib graph; what several
+    say of one item is put together. graph: with features. skip_unknown: leave out columns that the recipe does not read
+    and items of which nothing is known.
 
     Raises KgrecError and BadData where a source cannot be read or says nothing of new items, for ids that are known and
     for items of which the graph knows nothing; UnknownName for a column that the recipe does not read.
@@ -72,6 +78,10 @@ def _rows_or_facts(items: AttachedItems, source: NamedSource) -> list[FactSource
         for table in items.recipe.triples:
             if {table.head, table.relation, table.tail} <= {*names}:
                 return facts_of_table(items, source, table)
-        place_item_rows(items, source, names)
+        edges = edge_list_of(items, names) if not any(table.id in names for table in tables) else None
+        if edges is not None:
+            place_item_edges(items, source, *edges)
+        else:
+            place_item_rows(items, source, names)
         return []
     return facts_of_triples(items, source) if isinstance(given, Sequence) else facts_of_rdf_graph(items, source)
