@@ -27,7 +27,7 @@ from kgrec.training.trained_model import TrainedModel
 
 AnyRun = TypeVar("AnyRun", bound=TrainedModel)
 
-WANTED = "wanted is a path, or several, a table of rows, a list of (subject, predicate, object), or an rdflib graph"
+WANTED = "give a path, several paths, a table of rows, a list of (subject, predicate, object), or an rdflib graph"
 ADVICE = "kgat and kgatseq know items by facts; mf, sasrec, gru4rec and lightgcn by columns, trained with features=all"
 
 
@@ -53,7 +53,7 @@ def _sources(items: Any) -> list[Any]:
     if isinstance(items, Mapping):
         columns = {str(name): values for name, values in items.items()}
         if any(isinstance(values, str) or not hasattr(values, "__len__") for values in columns.values()):
-            raise KgrecError(f"a mapping of new items holds a column under each name; {WANTED}")
+            raise KgrecError(f"a mapping of new items must hold a column under each name; or {WANTED}")
         return [InputTable(columns, IN_MEMORY, list(columns)).to_arrow()]
     table = InputTable.of(items, IN_MEMORY)
     if table is not None:

@@ -84,7 +84,7 @@ class AttachedItems:
 
     def refuse_known(self, known: Sequence[str], name: str) -> None:
         """Raise BadData where there are any of these ids, which the graph has already."""
-        what = "is known to the run already; new items alone are wanted: take it out, or give it an id of its own"
+        what = "is known to the run already; give new items only: remove it, or give it another id"
         faults = [Fault(f"{self.item} {one!r} {what}", name, value=one, kind="duplicate") for one in known[:MOST]]
         if len(known) > MOST:
             faults.append(Fault(f"and {len(known) - MOST:,} more known ones", name))

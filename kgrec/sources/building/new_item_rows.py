@@ -103,9 +103,9 @@ def _fitting(items: AttachedItems, source: str, names: Sequence[str]) -> list[No
         what = f"in {source}, by which the recipe of this run knows a new {items.item}"
         raise unknown_name("column", tables[0].id, names, what)
     parts = [_with_columns(table, names) for table in fitting]
-    read = {name for table in fitting for name in (*table.columns_read, *table.flags)} | unread
-    unread = {name for table in fitting for name in (*table.unread, *(table.columns or ()))}
-    unread -= {name for table in fitting for name in table.columns_read}
+    read = {name for table in fitting for name in (*table.columns_read, *table.flags)}
+    unread = {name for table in fitting for name in (*table.unread, *(table.columns or ()))} - read
+    read |= unread
     flagged = {column for table in fitting for name, group in table.flags.items() if name in names for column in group}
     lacking = [name for table in fitting for name in table.columns_read if name not in {*names, *flagged}]
     if lacking:
