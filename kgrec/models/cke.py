@@ -237,6 +237,8 @@ def _vectors(graph: Graph, name: str, config: CKEConfig) -> Tensor:
     if feature is None:  # the graph has a schema and no data
         return torch.zeros(count, config.text_dim if kind == "text" else columns[name].dim)
     trained = _touched(graph.only(graph.target), graph.range(item)).squeeze(1).cpu()
+    if graph.withheld is not None:
+        trained &= ~torch.isin(graph.nodes(item), graph.withheld).cpu()
     if kind == "text":
         texts = text_vectors(feature.values.to_pylist(), trained.numpy(), config.text_dim, config.text_encoder)
         vector = torch.from_numpy(texts)

@@ -44,9 +44,10 @@ def extended_run(
     graph = run.whole_graph()
     bigger, shift = graph.with_nodes(nodes or {})
     bigger = bigger.with_edges(edges or {})
-    model, notes = extended_model(run.model, bigger)
-    known = bigger.to(run.device)
+    before = (run.trained or Trained(graph, run.model, "cpu")).num_in.cpu()
+    model, notes = extended_model(run.model, _without_later_items(bigger, before, shift))
     trained = None if run.trained is None else _trained(run.trained, bigger, shift, graph)
+    known = bigger.to(run.device)
     if trained is not None:
         trained = Trained.stored(known, model, trained.columns)
     return replace(run, model=model, graph=known, trained=trained, has_facts=True, path=None), notes
@@ -62,3 +63,12 @@ def _trained(trained: Trained, bigger: Graph, shift: torch.Tensor, graph: Graph)
         columns[name] = torch.where(is_new, values, torch.zeros_like(values))
         columns[name][shift.cpu()] = getattr(trained, name).cpu().to(values.dtype)
     return Trained.stored(bigger, trained.model, columns)
+
+
+def _without_later_items(bigger: Graph, num_in: torch.Tensor, shift: torch.Tensor) -> Graph:
+    """The graph, of which a model learns nothing from items that had no target edge in training, as texts become
+    vectors by the words of those that had one. num_in: LongTensor [N + 1], the edges to each node in training."""
+    items, now = bigger.nodes(bigger.target[2]), torch.zeros(bigger.num_nodes + 1, dtype=num_in.dtype)
+    now[shift.cpu()] = num_in
+    has_edge = torch.isin(items, bigger.only(bigger.target).tail)
+    return replace(bigger, withheld=items[has_edge & (now[items] == 0)])

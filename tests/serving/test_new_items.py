@@ -15,6 +15,7 @@ import kgrec
 from kgrec import models
 from kgrec.cli.entry import app
 from kgrec.errors import KgrecError
+from kgrec.evaluation.trained_nodes import Trained
 from kgrec.graph import Graph
 from kgrec.nn.node_features import NodeFeaturesConfig
 from kgrec.run import Run
@@ -236,6 +237,18 @@ def test_rows_and_facts_of_one_item_are_put_together(run: Run, graphs, tmp_path)
     (tmp_path / "n.ttl").write_text(f"{FACTS.splitlines()[0]}\n{NEW_FACTS}")
     more = run.with_items([forms(tmp_path)["csv"], tmp_path / "n.ttl"])
     same_graph(more.graph, graph_of(tmp_path, [*ROWS, NEW], FACTS + NEW_FACTS))
+
+
+def test_texts_are_read_by_the_words_of_items_in_training(graphs) -> None:
+    """The run knows edges of valid too, which are no part of what the words were learned from."""
+    graph = graphs[0]
+    rated = graph.only("rated").edge_index[1]
+    train = graph.where(~torch.isin(graph.tail, graph.nodes("item")[[0]]))  # all but what leads to x
+    assert 0 < (rated == 0).sum() < len(rated)
+    run = run_of("cke", train, text="about", image="at")
+    run = replace(run, graph=graph, trained=Trained(train, run.model))
+    more = run.with_items(with_columns())
+    assert np.allclose(more.vectors("item").matrix[1:4], run.vectors("item").matrix[1:], atol=1e-6)
 
 
 def with_columns(**values: object) -> pd.DataFrame:
