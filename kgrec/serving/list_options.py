@@ -33,8 +33,8 @@ class ListOptions:
     exclude: str | Collection[str] = ()
     why: bool = False  #: name the past items behind a list
     #: conditions that all items of a list meet, such as "brand=Acme" or "price<20"; a text is one
-    where: str | Collection[str] = ()
-    not_: str | Collection[str] = ()  #: conditions of which no item of a list meets any
+    where: str | Collection[str] | None = ()
+    not_: str | Collection[str] | None = ()  #: conditions of which no item of a list meets any
     #: a SPARQL SELECT over what the run knows, a text with braces or a file: its ?item, or first variable, is an item
     where_sparql: str | Path | None = None
     #: what lists must hold, must not hold, and how varied they are: Rules, a mapping, or the path of a YAML file

@@ -155,6 +155,13 @@ def test_the_ids_of_linked_nodes_are_iris_too() -> None:
         left("of_brand=https://b.example/.html", graph)
 
 
+def test_the_last_part_of_an_iri_is_near_to_it() -> None:
+    made = [("tea", "https://b.example/acme"), ("mug", "https://b.example/umbra")]
+    graph = Graph.from_frames(edges={("item", "of_brand", "brand"): edges(made)})
+    with pytest.raises(UnknownName, match=r"no brand is 'acme'; did you mean 'https://b.example/acme'\? There are"):
+        meets(graph, "item", "of_brand=acme")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -62,7 +62,7 @@ def allowed_items(run: TrainedModel, options: ListOptions) -> AllowedItems | Non
     query = None if options.where_sparql is None else SparqlFilter.of(options.where_sparql)
     kept = run.kept.setdefault("allowed items", {})
     of_rules = None if rules is None else (rules.key, options.skip_unknown)
-    key = tuple(options.where), tuple(options.not_), query, of_rules
+    key = tuple(options.where or ()), tuple(options.not_ or ()), query, of_rules
     if key not in kept:
         parts = [
             _filters(run, options, query),
@@ -93,10 +93,10 @@ def narrowed(parts: Iterable[Filter], run: TrainedModel) -> AllowedItems:
 def _filters(run: TrainedModel, options: ListOptions, query: SparqlFilter | None) -> Iterator[Filter]:
     """Each filter that is asked for."""
     node_type = run.graph.target[2]
-    for text in options.where:
+    for text in options.where or ():
         mask = _mask(run, "where", text)
         yield Filter(f"where {text!r}", mask, "" if mask.any() else _below(run.whole_graph(), node_type, text))
-    for text in options.not_:
+    for text in options.not_ or ():
         yield Filter(f"not {text!r}", ~_mask(run, "not", text))
     if query is not None:
         mask, notes = query.meets(run.whole_graph(), node_type)

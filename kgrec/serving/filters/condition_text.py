@@ -58,9 +58,11 @@ def _splits(text: str) -> Iterator[tuple[str, str, str]]:
 
 
 def conditions(texts: object, name: str) -> tuple[str, ...]:
-    """Conditions as somebody asks for them: a text is one, a list of texts is several. name: of the option.
+    """Conditions as somebody asks for them: a text is one, a list of texts is several, and None is none.
 
-    Raises KgrecError for what is neither."""
+    name: of the option. Raises KgrecError for anything else."""
+    if texts is None:
+        return ()
     if isinstance(texts, str):
         return (texts,)
     if not isinstance(texts, Collection) or not all(isinstance(text, str) for text in texts):

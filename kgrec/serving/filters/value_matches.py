@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,7 +17,7 @@ from kgrec.graph import Graph
 from kgrec.graph.features import Feature
 from kgrec.serving.filters.condition_text import ORDERS, Condition
 from kgrec.serving.filters.fact_paths import FactPath, Masks
-from kgrec.serving.filters.node_iris import ids_of_iris
+from kgrec.serving.filters.node_iris import ids_of_iris, is_iri
 
 MOST = 20_000  #: known values among which a near one is looked for
 LONGEST = 60  #: letters of a value that a message shows
@@ -50,7 +50,7 @@ def matches(graph: Graph, path: FactPath, asked: Condition) -> Matches:
         unknown &= missed
         known += _texts_in(feature)
     if unknown:
-        raise _unknown_value(sorted(unknown), f"value of {path.name!r}", known)
+        raise _unknown_value(sorted(unknown), f"value of {path.name!r}", {text: text for text in known[:MOST]})
     return Matches(has, meets)
 
 
@@ -201,8 +201,10 @@ def _of_nodes(graph: Graph, path: FactPath, asked: Condition) -> Matches:
         if not any(_mark(graph, meets, way) for way in ways):  # the first by which any is called so
             unknown.append(value)
     if unknown:
-        names = (name for one in path.ends for name in _near_names(graph, one))
-        raise _unknown_value(unknown, f"{' or '.join(path.ends)}", list(names))
+        names = dict[str, str]()
+        for one in path.ends:
+            names = _near_names(graph, one) | names
+        raise _unknown_value(unknown, f"{' or '.join(path.ends)}", names)
     return Matches(has, meets)
 
 
@@ -241,18 +243,23 @@ def _shown(graph: Graph, node_type: str) -> list[str]:
     return vocabulary.labels(range(len(vocabulary)))
 
 
-def _near_names(graph: Graph, node_type: str) -> list[str]:
-    """Labels of nodes, and the ids of those without; of IRIs the last part too."""
-    names = graph.vocabulary[node_type].labels(range(MOST))
-    return [*names, *(re.split("[/#]", name.rstrip("/#"))[-1] for name in names if "://" in name)]
+def _near_names(graph: Graph, node_type: str) -> dict[str, str]:
+    """What nodes may be called, with how to say it: their labels, their ids, and of IRIs the last part too."""
+    vocabulary = graph.vocabulary[node_type]
+    labels, ids = vocabulary.labels(range(MOST)), vocabulary.ids(range(MOST))
+    found = {label: label for label in labels}
+    for name, label in zip(ids, labels):
+        found.setdefault(name, name)
+        if is_iri(name):
+            found.setdefault(re.split("[/#]", name.rstrip("/#"))[-1], label)
+    return found
 
 
-def _unknown_value(values: Sequence[str], what: str, known: list[str]) -> UnknownName:
-    """The error for values that are not there, with the near ones."""
-    known = list(dict.fromkeys(known))
-    near = [near for value in values if (near := nearest(value, known[:MOST])) is not None]
+def _unknown_value(values: Sequence[str], what: str, known: Mapping[str, str]) -> UnknownName:
+    """The error for values that are not there, with the near ones. known: by what is near, how to say it."""
+    near = [known[near] for value in values if (near := nearest(value, known)) is not None]
     hint = f"did you mean {some(dict.fromkeys(map(_cut, near)))}? There" if near else "there"
-    there = f"{hint} are {some(map(_cut, known), 3)}" if known else "there is none"
+    there = f"{hint} are {some(map(_cut, dict.fromkeys(known.values())), 3)}" if known else "there is none"
     return UnknownName(f"no {what} is {some(values)}; {there}", value=values[0])
 
 
