@@ -49,20 +49,32 @@ class Run(TrainedModel):
         return Run(**{field.name: getattr(trained, field.name) for field in fields(trained)})
 
     @takes_list_options()
-    def recommend(self, users: Any = None, k: int = 10, *, history: Any = None, **options: Any) -> Table:
+    def recommend(
+        self, users: Any = None, k: int = 10, *, history: Any = None, profile: Any = None, **options: Any
+    ) -> Table:
         """The k best items for each of some users, as a Table of user, rank, item, label, score and reason.
 
         users: an id, a list, array or Series of ids, a table with the column `user`, or "all" for everyone that the run
         knows. They are answered from what the run knows that they did. Each is answered once, in order of first
         mention; nobody is answered by an empty table.
 
-        history: what new users did, for models that read histories. A list of item ids is one new user, called "new
+        history: what new users did. A list of item ids is one new user, called "new
         user", or as `users` calls it where that is one id. A mapping of user to item ids, or a pandas, Arrow or polars
         table with the column `item`, and perhaps `user`, `time` (unix seconds or moments), `weight` and `behaviour` (a
-        relation that the model reads), is many of them; so is the pathlib.Path of a CSV or Parquet file of these
-        columns. Steps are read in order of time, and of the rows where times tie or are missing. New users follow the
-        known ones, in order of first mention. One who is known to the run too is answered as new: the history takes the
-        place of what the run knows.
+        relation that the model reads), is many of them; so is the pathlib.Path of a CSV, Parquet or JSON lines file of
+        these columns. Steps are read in order of time, and of the rows where times tie or are missing. New users follow
+        the known ones, in order of first mention. One who is known to the run too is answered as new: the history takes
+        the place of what the run knows.
+
+        profile: what is said of new users, for models with features of users. A table, or the Path of a file, with the
+        column `user` and columns of users, called as in the graph or as in the recipe's own files; a mapping of these
+        columns to values is one user, and a mapping of users to such mappings is several. One table may be both history
+        and profile. A user needs one of the two.
+
+        How a model knows new users is its own: it reads the history; it makes a vector along the user's edges, with all
+        other vectors as they are; or it is given a vector that fits the history best by the loss of its training. Then
+        `reason` says "by history, along the graph" or "by history, folded in". Nobody's answer depends on who else is
+        asked for.
 
         options: the fields of ListOptions. Left out is what a user has by the target relation, and nothing else that
         the user did. include_seen: that is shown too. exclude: behaviours such as "viewed", or several, whose items are
@@ -70,8 +82,8 @@ class Run(TrainedModel):
         `Table.why` lists them (user, item, label, attention, evidence, strength), by what `evidence` says: the model's
         attention, how far the list's scores fall without an item, or the cosine of vectors (`serving.evidence.Kind`).
         rules: what lists must hold, must not hold and how varied they are, as `serving.rules.rule_settings.Rules`,
-        a mapping, or the path of a YAML file. skip_unknown: leave out users, and items of a history or of rules, that
-        the run does not know, which `Table.notes` says.
+        a mapping, or the path of a YAML file. skip_unknown: leave out users, items of a history or of rules, and
+        categories of a profile, that the run does not know, which `Table.notes` says.
 
         where: conditions that all listed items meet, such as "price<20", "of_brand=Acme|Umbra" or, by a path through
         the graph, "of_brand/company/location=Sweden"; a text is one, a list is several. not_: conditions of which they
@@ -84,9 +96,9 @@ class Run(TrainedModel):
         user's columns or by other edges.
 
         Ids are text or whole numbers, where 7 is the id "7". Raises UnknownName for unknown ids, and KgrecError for ids
-        of several types, missing ids and decimal numbers, an empty history, a table without its column, a k above the
-        number of items, a history for a model that reads none, conditions that cannot be read, that compare text with
-        `<` or leave no item, and filters of a run without facts (`--lean`).
+        of several types, missing ids and decimal numbers, an empty history, a table without its column, a category that
+        training has not seen, a k above the number of items, conditions that cannot be read, that compare text with `<`
+        or leave no item, and filters of a run without facts (`--lean`).
 
         >>> import kgrec
         >>> import pandas as pd
@@ -97,15 +109,16 @@ class Run(TrainedModel):
         >>> run.recommend(["ann", "bob"], k=2)["item"]
         ['z', 'y', 'z']
         """
-        return joined(self.recommend_in_parts(users, k, history=history, **options))
+        return joined(self.recommend_in_parts(users, k, history=history, profile=profile, **options))
 
     @takes_list_options()
     def recommend_in_parts(
-        self, users: Any = None, k: int = 10, *, history: Any = None, **options: Any
+        self, users: Any = None, k: int = 10, *, history: Any = None, profile: Any = None, **options: Any
     ) -> Iterator[Table]:
         """The same as `recommend`, with its options, in tables of some thousand users each, for more users than fit in
         one. What is wrong is raised before the first."""
-        return tables_for(self, users, ListOptions.of({"k": k, **options}, "Run.recommend"), history=history)
+        wanted = ListOptions.of({"k": k, **options}, "Run.recommend")
+        return tables_for(self, users, wanted, history=history, profile=profile)
 
     @takes_list_options(*REFUSED)
     def similar(self, items: Any, k: int = 10, **options: Any) -> Table:

@@ -231,8 +231,9 @@ def test_a_new_user_is_served_by_history_as_a_known_one_with_it(runs, tmp_path):
     new = last_json(kgrec("recommend", runs / "ease", "--history", tmp_path / "h.csv", "--json"))[0]["items"]
     known = last_json(kgrec("recommend", runs / "ease", "--user", "u0003", "--json"))[0]["items"]
     assert [item["item"] for item in new] == [item["item"] for item in known]
-    done = kgrec("recommend", runs / "mf", "--history", tmp_path / "h.csv", code=1)
-    assert "mf knows users by their ids" in done.stderr
+    folded = last_json(kgrec("recommend", runs / "mf", "--history", tmp_path / "h.csv", "--json"))[0]
+    assert folded["reason"] == "by history, folded in"
+    assert not {item["item"] for item in folded["items"]} & set(mine["product"])
 
 
 def test_a_history_may_be_of_many_new_users(runs, tmp_path):

@@ -318,7 +318,10 @@ DECIMAL = "an id is missing, which makes whole numbers decimal in pandas; leave 
         (object(), "users: object is no list of ids"),
         ("zoe", "no user 'zoe' among the 4 known; known are such as 'ann', 'bob', 'cem'"),
         (["ann", "zoe", "yan"], "no user 'zoe', 'yan' among the 4 known"),
-        (None, "say whom to recommend to: users=..., or history=... for new ones; users='all' is everyone"),
+        (
+            None,
+            "say whom to recommend to: users=..., or history=... or profile=... for new ones; users='all' is everyone",
+        ),
     ],
 )
 def test_what_is_wrong_with_users_is_said(users: object, message: str) -> None:
@@ -405,11 +408,6 @@ def test_one_history_is_of_one_user() -> None:
         KgrecError, match="history names no user, and users names 2; give a mapping of user to item ids"
     ):
         run_of("ease").recommend(["zoe", "yan"], history=["x"], k=1)
-
-
-def test_a_model_that_reads_no_histories_says_so() -> None:
-    with pytest.raises(KgrecError, match="mf knows users by their ids; a new user needs a model that reads histories"):
-        run_of("mf").recommend(history=["x"], k=1)
 
 
 def test_unknown_ids_are_left_out_where_asked_and_said() -> None:

@@ -37,7 +37,18 @@ def recommend(
     users: Annotated[str | None, typer.Option("--users", help="A file with an id a line, or `all`.")] = None,
     history: Annotated[
         Path | None,
-        typer.Option("--history", help="CSV of new users' items: item[,user][,time][,weight][,behaviour]; or Parquet."),
+        typer.Option(
+            "--history",
+            help="New users' items: item[,user][,time][,weight][,behaviour], as CSV, Parquet or JSON lines.",
+        ),
+    ] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option(
+            "--profile",
+            help="What is said of new users: user and columns of users, called as in the graph or in the recipe's "
+            "files. It may be the file of --history.",
+        ),
     ] = None,
     k: Annotated[int, typer.Option("--k", help="Items for each user.")] = 10,
     include_seen: Annotated[
@@ -61,7 +72,8 @@ def recommend(
     skip_unknown: Annotated[
         bool,
         typer.Option(
-            "--skip-unknown", help="Leave out users, a history's items, and columns of new items, that are not known."
+            "--skip-unknown",
+            help="Leave out users, items and categories of new users, and columns of new items, that are not known.",
         ),
     ] = False,
     filters: FilterOptions,
@@ -72,21 +84,22 @@ def recommend(
     csv_safe: CsvSafe = False,
     as_json: Json = False,
 ) -> None:
-    """Recommend items to users of a run, or to new ones by what they did."""
+    """Recommend items to users of a run, or to new ones by what they did and what is said of them."""
     from kgrec.run import Run
     from kgrec.serving.ranked_lists import check_k
     from kgrec.serving.recommendation import by_user, wanted_users, write_tables
     from kgrec.table_files import refuse_out
 
     if out is not None:
-        refuse_out(
-            out, overwrite, [run, history, *(new_items or []), None if users == "all" else users, filters.where_sparql]
-        )
+        read = [run, history, profile, *(new_items or []), None if users == "all" else users, filters.where_sparql]
+        refuse_out(out, overwrite, read)
     trained = with_new_items(Run.load(run, trust=model, device=device), new_items, skip_unknown)
     check_k(trained, k, "--k")
-    if history is not None and (user or users):
-        raise KgrecError("--history is for new users; leave out --user and --users")
-    wanted = None if history is not None else "all" if users == "all" else wanted_users(trained, user or [], users)
+    are_new = history is not None or profile is not None
+    if are_new and (user or users):
+        named = "--history" if history is not None else "--profile"
+        raise KgrecError(f"{named} is for new users; leave out --user and --users")
+    wanted = None if are_new else "all" if users == "all" else wanted_users(trained, user or [], users)
     options = {
         "include_seen": include_seen,
         "exclude": comma_separated(exclude) or (),
@@ -95,7 +108,7 @@ def recommend(
         "rules": rules,
         **filters.values,
     }
-    tables = _noted(trained.recommend_in_parts(wanted, k, history=history, **options))
+    tables = _noted(trained.recommend_in_parts(wanted, k, history=history, profile=profile, **options))
     if out is not None:
         rows = write_tables(tables, out, overwrite=overwrite, csv_safe=csv_safe)
         status(f"{rows} rows in {out}")

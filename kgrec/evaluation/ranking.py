@@ -297,7 +297,7 @@ class Ranker:
 
     def _tie_order(self, user: Tensor, items: Tensor) -> Tensor:
         """Each user's random order of items [C] or [B, C]: LongTensor [B, C]."""
-        return self.user_tie_order[user][:, None] * self.item_tie_order[items]
+        return self.user_tie_order[user.clamp(max=self.scorer.pad)][:, None] * self.item_tie_order[items]
 
 
 def _by_tie_order(scores: Tensor, tie_order: Tensor, score: Tensor, place: Tensor) -> Tensor:

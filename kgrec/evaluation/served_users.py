@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -28,6 +30,9 @@ class ServedBy(IntEnum):
     OTHER_EDGES = 3  #: the model, with facts about the user
     POPULARITY = 4  #: popularity, because the user has no target edge
     UNTRAINED = 5  #: popularity, because the model was trained on none of the user's target edges
+    UNREAD = 6  #: popularity, because the model cannot use the target edges of a new user
+    FOLDED_IN = -1  #: the model, with a vector for a new user, fitted to the user's target edges
+    ALONG_GRAPH = -2  #: the model, with a vector for a new user, computed along the user's target edges
 
 
 #: The note in an answer for users who are not served by their own history
@@ -37,6 +42,9 @@ REASONS = {
     ServedBy.OTHER_EDGES: "no history, by other edges",
     ServedBy.POPULARITY: "no history, by popularity",
     ServedBy.UNTRAINED: "no history in training, by popularity",
+    ServedBy.UNREAD: "the model reads no history, by popularity",
+    ServedBy.FOLDED_IN: "by history, folded in",
+    ServedBy.ALONG_GRAPH: "by history, along the graph",
 }
 
 
@@ -50,14 +58,30 @@ class Service:
 
     def __init__(self, scorer: Scorer, trained: Trained) -> None:
         self.scorer, self.model, self.trained = scorer, scorer.model, trained
+        self.added: tuple[int, Tensor] | None = None  #: see `adding`
+
+    @contextmanager
+    def adding(self, first: int, served: Tensor) -> Iterator[None]:
+        """While this lasts, users that the graph does not have are served so. first: flat number of the first of them,
+        past the graph's pad; served: CharTensor [n], a ServedBy for each."""
+        self.added = first, served
+        try:
+            yield
+        finally:
+            self.added = None
 
     def of(self, query: Query) -> Tensor:
         """A ServedBy for each query: CharTensor [B]."""
         pad = self.scorer.pad
-        found, new = self.of_users[query.user], query.user == pad
-        if self.model.reads_history and query.history.shape[1] and bool(new.any()):
+        found, new = self.of_users[query.user.clamp(max=pad)], query.user == pad
+        if self.model.reads_history and bool(new.any()):
             known = self.known_items[query.history].any(1)  # padding is not a known item
-            found = torch.where(new & known, int(ServedBy.HISTORY), found).to(torch.int8)
+            found = torch.where(new & known, int(ServedBy.HISTORY), found)
+            found = torch.where(new & (query.history == pad).all(1), int(ServedBy.POPULARITY), found).to(torch.int8)
+        if self.added is not None:
+            first, served = self.added
+            place = query.user - first
+            found = torch.where(place >= 0, served[place.clamp(min=0)], found)
         return found
 
     @cached_property

@@ -179,11 +179,10 @@ class Trial:
             return {}
         found = {"users": len(user)}
         if ranker is not None:
-            for code, number in enumerate(
-                torch.bincount(ranker.service.of_users[user], minlength=len(ServedBy)).tolist()
-            ):
-                name = SERVED[ServedBy(code)]
-                found[name] = found.get(name, 0) + number
+            for code, number in enumerate(torch.bincount(ranker.service.of_users[user]).tolist()):
+                if number:
+                    name = SERVED[ServedBy(code)]
+                    found[name] = found.get(name, 0) + number
         return {name: number for name, number in found.items() if number}
 
     def ids(self, node_type: str, node: Tensor) -> pa.Array:

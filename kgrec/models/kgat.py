@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from pydantic import NonNegativeInt
 from torch import Tensor
 from torch.nn import functional
@@ -11,7 +13,9 @@ from torch.nn import functional
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.model import Objective
-from kgrec.nn import Drawn, EdgeModelConfig, GraphEdgeModel, KGEncoder, KGEncoderConfig, Vectors
+from kgrec.nn import Drawn, EdgeModelConfig, GraphEdgeModel, KGEncoder, KGEncoderConfig, NodeEmbedding, Vectors
+from kgrec.nn.extended_model import extended_model
+from kgrec.nn.fold_in import NewUsersEdges
 from kgrec.samplers import Batch, Neighbors
 from kgrec.settings import settings
 
@@ -81,6 +85,31 @@ class KGAT(GraphEdgeModel):
         table, drawn = Vectors(0, vector, around.find), Drawn(batch.tail, batch.negative, batch.log_q, user=batch.head)
         loss = self.ranking.of_vectors(table(batch.head), table, drawn)
         return loss + self.edge_penalty(batch) if self.config.l2 else loss
+
+    @property
+    def user_table(self) -> NodeEmbedding:
+        return self.encoder.node
+
+    def layers_around(self, known: Graph, whole: Callable[[], Graph]) -> Any:
+        """The encoder over the whole graph, the vectors that its layers read, and the relation from items to users."""
+        graph = whole()
+        over_all, _ = extended_model(self, graph)
+        assert isinstance(over_all, KGAT)
+        with torch.no_grad():
+            layers = over_all.encoder.layers()
+        source, name, target = known.target
+        stated = graph.schema.edges[known.target].inverse_of
+        relation = next(
+            number
+            for number, (edge, schema) in enumerate(graph.two_way_edges().items())
+            if (edge[0], edge[2]) == (target, source) and (schema.inverse_of == name or edge[1] == stated)
+        )
+        return over_all.encoder, layers, relation
+
+    def new_vectors(self, own: Tensor, edges: NewUsersEdges, layers: Any) -> Tensor:
+        encoder, of_layers, relation = layers
+        found: Tensor = encoder.of_new(own, edges.ptr, edges.item, relation, of_layers)
+        return found
 
 
 def _check(config: KGATConfig) -> None:

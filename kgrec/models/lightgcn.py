@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from kgrec.graph import Graph
 from kgrec.nn import EdgeModelConfig, GraphEdgeModel
+from kgrec.nn.fold_in import NewUsersEdges
 from kgrec.settings import Depth, settings
 
 
@@ -28,3 +33,9 @@ class LightGCN(GraphEdgeModel):
         for _ in range(self.config.layers):
             layers.append(self.adjacency(layers[-1]))
         return self.split(torch.stack(layers).mean(0))
+
+    def layers_around(self, known: Graph, whole: Callable[[], Graph]) -> Any:
+        return self.propagated(known, self.config.layers)
+
+    def new_vectors(self, own: Tensor, edges: NewUsersEdges, layers: Any) -> Tensor:
+        return torch.stack([own, *layers.along(edges)]).mean(0)

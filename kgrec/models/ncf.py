@@ -6,6 +6,7 @@ from torch import Tensor
 
 from kgrec.graph import Graph
 from kgrec.nn import Drawn, EdgeModel, NodeEmbedding, PairMLP, PairMLPConfig, RankingLoss
+from kgrec.nn.fold_in import FoldingSteps
 from kgrec.settings import settings
 
 
@@ -19,6 +20,7 @@ class NCF(EdgeModel):
 
     Config = NCFConfig
     paper = "He et al. 2017, Neural collaborative filtering, WWW"
+    fold_in = FoldingSteps(classes=256)  # each costs a pass through the layers
 
     def __init__(self, graph: Graph, config: NCFConfig) -> None:
         super().__init__(graph, config)

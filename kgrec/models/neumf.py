@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from kgrec.graph import Graph
 from kgrec.model import FOREVER, Objective
 from kgrec.nn import Drawn, EdgeModel, NodeEmbedding, PairMLP, PairMLPConfig, RankingLoss, dot
+from kgrec.nn.fold_in import FoldingSteps
 from kgrec.optimizers import fused_adam, sgd
 from kgrec.samplers import Batch
 from kgrec.settings import settings
@@ -41,6 +42,7 @@ class NeuMF(EdgeModel):
 
     Config = NeuMFConfig
     paper = "He et al. 2017, Neural collaborative filtering, WWW"
+    fold_in = FoldingSteps(classes=256)  # each costs a pass through the layers
 
     def __init__(self, graph: Graph, config: NeuMFConfig) -> None:
         super().__init__(graph, config)

@@ -34,6 +34,13 @@ class TransR(LinkModel):
         self.node = NodeEmbedding(graph, None, config.dim, config.init_std)
         self.transr = Translations(RelationRows(self.edge_types), config.dim, config.relation_dim)
 
+    @property
+    def user_holder(self) -> NodeEmbedding:
+        return self.node
+
+    def vectors_of(self, node: Tensor) -> Tensor:
+        return self.node.weight[node]
+
     def list_scores(self, head: Tensor, relation: Tensor, tails: Tensor) -> Tensor:
         return -self.transr.energies(self.node(head), relation, self.node(tails))
 

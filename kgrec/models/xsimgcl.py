@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
@@ -12,6 +13,7 @@ from torch.nn import functional
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.nn import Drawn, EdgeModelConfig, GraphEdgeModel, RankingLoss
+from kgrec.nn.fold_in import FoldingSteps, NewUsersEdges
 from kgrec.settings import Depth, settings
 
 
@@ -42,6 +44,7 @@ class XSimGCL(GraphEdgeModel):
         "Yu et al. 2022, XSimGCL: towards extremely simple graph contrastive learning for recommendation, "
         "arXiv 2209.02544"
     )
+    fold_in = FoldingSteps(steps=0)  # a user's own vector is no part of the final one
 
     def __init__(self, graph: Graph, config: XSimGCLConfig) -> None:
         super().__init__(graph, config)
@@ -72,6 +75,12 @@ class XSimGCL(GraphEdgeModel):
         users, items = user.unique(), drawn.tail.unique()
         contrast = self._contrast(of_user(users), layer_user(users)) + self._contrast(of_item(items), layer_item(items))
         return ranking.of_vectors(of_user(user), of_item, drawn) + self.config.contrast_weight * contrast
+
+    def layers_around(self, known: Graph, whole: Callable[[], Graph]) -> Any:
+        return self.propagated(known, self.config.layers)
+
+    def new_vectors(self, own: Tensor, edges: NewUsersEdges, layers: Any) -> Tensor:
+        return torch.stack(layers.along(edges)).mean(0)
 
     def _contrast(self, one: Tensor, other: Tensor) -> Tensor:
         """InfoNCE of two views [n, D] of the same nodes: each row must recognise its own other view among all rows."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
@@ -20,6 +20,7 @@ from kgrec.nn import losses
 from kgrec.nn.edge_model import EdgeModel, EdgeModelConfig
 from kgrec.nn.embedding import NodeEmbedding, vector_tables
 from kgrec.nn.entries import entries
+from kgrec.nn.fold_in import Folding, FoldsIn, JointFolding
 from kgrec.nn.ranking_loss import LossName
 from kgrec.nn.watch import Watch, distinct_share, entropy_share
 from kgrec.optimizers import fused_adam, sgd
@@ -331,6 +332,12 @@ class AdversarialRanking(Recommender, ABC):
         if self.config.serve == "generator":
             return self.generator.score(query, items)
         return self.combined([judge.score(query, items) for judge in self.judges().values()])
+
+    def folding(self, known: Graph, whole: Callable[[], Graph]) -> Folding:
+        """What makes vectors of users that it does not know: that of what serves, by the loss of its base."""
+        serving = [self.generator] if self.config.serve == "generator" else list(self.judges().values())
+        foldings = [part.folding(known, whole) for part in serving if isinstance(part, FoldsIn)]
+        return JointFolding(foldings)
 
     def node_vectors(self, node_type: str) -> Tensor | None:
         """The vectors of the part that serves; None where two judges serve, because each has its own vectors."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import torch
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
@@ -12,7 +12,9 @@ from torch import Tensor
 
 from kgrec.graph import Graph
 from kgrec.model import Objective, Query, Recommender, Task
+from kgrec.nn.edge_folding import EdgeFolding
 from kgrec.nn.embedding import NodeEmbedding, vector_tables
+from kgrec.nn.fold_in import Folding, FoldingSteps
 from kgrec.nn.label_loss import label_loss, label_of, mean_score, squares
 from kgrec.nn.node_features import NodeFeaturesConfig
 from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfig
@@ -57,6 +59,8 @@ class EdgeModel(Recommender, ABC):
     mean of all ratings is part of the score. `task: ctr` does the same with the binary cross-entropy of the labels of
     clicks: the score is a click's logit, and if `centred` the logit of the share of clicks is part of it.
     """
+
+    fold_in: ClassVar[FoldingSteps] = FoldingSteps()  #: how users that it does not know are solved for
 
     def __init__(self, graph: Graph, config: Any, *, centred: bool = True) -> None:
         super().__init__(graph, config)
@@ -135,6 +139,10 @@ class EdgeModel(Recommender, ABC):
 
     def score(self, query: Query, items: Tensor) -> Tensor:
         return self.pair_scores(query.user, items) + self.mean
+
+    def folding(self, known: Graph, whole: Callable[[], Graph]) -> Folding:
+        """What makes vectors of users that it does not know: see `kgrec.nn.fold_in`."""
+        return EdgeFolding(self, known, self.fold_in)
 
 
 def _drawn(batch: Batch) -> Drawn:

@@ -13,6 +13,7 @@ from torch.nn import functional
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.graph.features import Feature
+from kgrec.nn.added_rows import Added
 from kgrec.nn.computed_vectors import Vectors
 from kgrec.nn.node_features import NodeFeatures, NodeFeaturesConfig, has_edge
 from kgrec.rows import NodeRows, declare_rows
@@ -54,6 +55,7 @@ class NodeEmbedding(nn.Module):
         raises."""
         super().__init__()
         self.sparse, self.end = sparse, end
+        self.added: Added | None = None  #: vectors of nodes that are not in the graph
         nodes = range(graph.num_nodes) if node_type is None else graph.range(node_type)
         self.node_rows = NodeRows.of(graph, *(() if node_type is None else (node_type,)))
         self.start, self.count = nodes.start, len(nodes)
@@ -84,6 +86,11 @@ class NodeEmbedding(nn.Module):
 
     def forward(self, node: Tensor) -> Tensor:
         """node: LongTensor [*S], flat. Returns [*S, D]."""
+        found = self._known(node)
+        return found if self.added is None else self.added.over(found, node)
+
+    def _known(self, node: Tensor) -> Tensor:
+        """The same, for nodes of the graph."""
         if self.features is not None:
             vectors, place = self.distinct(node)
             return functional.embedding(place, vectors)
@@ -134,13 +141,21 @@ class NodeEmbedding(nn.Module):
         row = self.row(node)
         return self.features.weights(row, *self._ids(row))
 
-    def of_profile(self, node_type: str, profile: Mapping[str, Feature], number: int) -> Tensor:
+    def of_profile(
+        self,
+        node_type: str,
+        profile: Mapping[str, Feature],
+        number: int,
+        own: Tensor | None = None,
+        has_id: Tensor | None = None,
+    ) -> Tensor:
         """The vectors of new nodes of a type, from their features alone, as for a node without edges: FloatTensor
-        [number, D]; zeros without features. profile: columns by name with one row for each node, as in `Query`. Raises
-        what NodeFeatures.of_profile raises."""
+        [number, D]; zeros without features. profile: columns by name with one row for each node, as in `Query`.
+        own: FloatTensor [number, D], id parts of the nodes of has_id, BoolTensor [number]. Raises what
+        NodeFeatures.of_profile raises."""
         if self.features is None:
-            return torch.zeros(number, self.weight.shape[1], device=self.weight.device)
-        return self.features.of_profile(node_type, profile, number)
+            return torch.zeros(number, self.weight.shape[1], device=self.weight.device) if own is None else own
+        return self.features.of_profile(node_type, profile, number, own, has_id)
 
     def _of_ids(self, row: Tensor) -> Tensor:
         return functional.embedding(row, self.weight, padding_idx=self.count, sparse=self.sparse)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,10 +13,13 @@ from torch.nn import functional
 
 from kgrec.graph import Graph
 from kgrec.model import ScorerParts
+from kgrec.nn.added_rows import Added
 from kgrec.nn.computed_vectors import Vectors
 from kgrec.nn.edge_model import EdgeModel
 from kgrec.nn.embedding import NodeEmbedding
-from kgrec.nn.propagation import symmetric
+from kgrec.nn.fold_in import Folding, NewUsersEdges
+from kgrec.nn.graph_folding import GraphFolding
+from kgrec.nn.propagation import row_sums, symmetric
 from kgrec.nn.ranking_loss import Drawn, RankingLoss, linear_product, product
 from kgrec.rows import NodeRows, declare_rows
 
@@ -30,6 +35,7 @@ class GraphEdgeModel(EdgeModel, ABC):
         """width: length D of a final vector; None: `config.dim`. tables, adjacency: false for a model that makes its
         own, or that needs none."""
         super().__init__(graph, config, centred=config.task != "ranking")
+        self.added: Added | None = None  #: final vectors of users that are not in the graph
         self.users, self.items = graph.range(graph.target[0]), graph.range(graph.target[2])
         width = width or config.dim
         self.user_vector: Tensor  #: FloatTensor [U + 1, D], the last row zeros
@@ -82,11 +88,56 @@ class GraphEdgeModel(EdgeModel, ABC):
             of_user, of_item = self.tables(*self.encode())
         else:
             of_user, of_item = Vectors(self.users.start, self.user_vector), Vectors(self.items.start, self.item_vector)
-        return product(self.config, of_user(user), of_item, items, serves=not self.training)
+        vector = of_user(user) if self.added is None else self.added.over(of_user(user), user)
+        return product(self.config, vector, of_item, items, serves=not self.training)
+
+    # ------------------------------------------------------------------ new users
+
+    @property
+    def user_table(self) -> NodeEmbedding:
+        """What holds the vectors with which users begin."""
+        return self.user
+
+    def layers_around(self, known: Graph, whole: Callable[[], Graph]) -> Any:
+        """What `new_vectors` makes vectors of new users of, made once; None: of nothing but their own. known: the
+        target edges; whole: all of the graph."""
+        return None
+
+    def new_vectors(self, own: Tensor, edges: NewUsersEdges, layers: Any) -> Tensor:
+        """The final vectors of users whose own are these, [U, D], each attached alone: [U, K]."""
+        return own
+
+    def folding(self, known: Graph, whole: Callable[[], Graph]) -> Folding:
+        return GraphFolding(self, known, self.fold_in, self.layers_around(known, whole))
+
+    def propagated(self, known: Graph, layers: int) -> Propagated:
+        """The items' vectors that each of some layers of `adjacency` reads."""
+        adjacency, vector, found = symmetric(known.only(known.target)), self.own_vectors(), []
+        for layer in range(layers):
+            if layer:
+                vector = adjacency(vector)
+            found.append(self.split(vector)[1])
+        degree = torch.bincount(known.only(known.target).tail, minlength=known.num_nodes)
+        return Propagated(found, degree[self.items.start : self.items.stop], self.items.start)
 
     def linear_scorer(self) -> ScorerParts:
         vectors = linear_product(self.config, self.user_vector[:-1], self.item_vector[:-1])
         return ScorerParts("dot", vectors, self.mean.item())
+
+
+@dataclass(frozen=True, eq=False)
+class Propagated:
+    """The items' vectors that the layers of D^-1/2 A D^-1/2 read, as they are without new users."""
+
+    layers: list[Tensor]  #: [I, D] each
+    degree: Tensor  #: LongTensor [I], users of each item
+    first: int  #: the first item's flat number
+
+    def along(self, edges: NewUsersEdges) -> list[Tensor]:
+        """What each layer makes of users' edges, where an item has the one user more: [U, D] each."""
+        item = edges.item - self.first
+        value = ((self.degree[item] + 1).double() * edges.number[edges.row].double()).rsqrt()
+        return [row_sums(edges.ptr, item, value, layer) for layer in self.layers]
 
 
 def _padded(nodes: range, vector: Tensor) -> Vectors:

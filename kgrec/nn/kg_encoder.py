@@ -161,6 +161,35 @@ class KGEncoder(nn.Module):
             outputs.append(functional.normalize(vector[:seeds], dim=-1))
         return torch.cat(outputs, -1)
 
+    @torch.no_grad()
+    def layers(self) -> list[Tensor]:
+        """The vectors of all nodes that each layer reads, by the whole graph: [N, its width] each."""
+        found = [self.node.table()]
+        sides = self._shares() if self.sampled else []
+        for aggregator in list(self.aggregators)[:-1]:
+            assert isinstance(aggregator, Aggregator)
+            vector = found[-1]
+            found.append(
+                self._aggregated(aggregator, vector, sides)
+                if self.sampled
+                else aggregator(vector, self.adjacency(vector))
+            )
+        return found
+
+    def of_new(self, own: Tensor, ptr: Tensor, neighbor: Tensor, relation: int, layers: Sequence[Tensor]) -> Tensor:
+        """The final vectors of nodes that the graph does not have and no other node sees, [n, width], of their own
+        vectors [n, D] and the edges of one relation to them. ptr: LongTensor [n + 1]; neighbor: LongTensor [E], flat,
+        from which they come; layers: as `layers` has them. There is no gradient through attention."""
+        row = torch.arange(len(own), device=ptr.device).repeat_interleave(ptr.diff())
+        with torch.no_grad():
+            energy = self.transr.attention(own[row], relation, layers[0][neighbor])
+            attention = softmax_in_rows(energy, ptr)
+        vector, outputs = own, [own]
+        for aggregator, layer in zip(self.aggregators, layers):
+            vector = aggregator(vector, row_sums(ptr, neighbor, attention, layer))
+            outputs.append(functional.normalize(vector, dim=-1))
+        return torch.cat(outputs, -1)
+
     def begin(self, epoch: int) -> None:
         """Recompute the attention of the last epoch, if training was resumed in a new process."""
         if epoch > 1 and not self.has_attended:

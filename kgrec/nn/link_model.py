@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -14,6 +15,9 @@ from torch.nn import functional
 from kgrec.graph import Graph
 from kgrec.model import Objective, Query, Recommender
 from kgrec.nn import losses
+from kgrec.nn.added_rows import Added, Holder
+from kgrec.nn.fold_in import Folding, FoldingSteps
+from kgrec.nn.link_folding import LinkFolding
 from kgrec.rows import NodeRows, RelationRows, declare_rows
 from kgrec.samplers import Batch, Edges, Loader, Negatives
 from kgrec.settings import settings
@@ -75,9 +79,10 @@ class LinkScorer(Recommender, ABC):
         """Scores of the facts of heads [B] and one relation with the same tails [C] for all: FloatTensor [B, C]."""
 
     def score(self, query: Query, items: Tensor) -> Tensor:
-        user, items = query.user.clamp(max=self.num_nodes), items.clamp(max=self.num_nodes)
+        user, items = query.user, items.clamp(max=self.num_nodes)
         if items.dim() == 1:
             return self.catalog_scores(user, self.target_number, items)
+        user = user.clamp(max=self.num_nodes)
         rows = max(1, FLOATS // (self.list_width * max(1, items.shape[1])))
         relation = torch.full_like(user, self.target_number)
         parts = zip(user.split(rows), relation.split(rows), items.split(rows))
@@ -93,9 +98,24 @@ class LinkModel(LinkScorer, ABC):
     facts instead of interactions.
     """
 
+    fold_in: ClassVar[FoldingSteps] = FoldingSteps()  #: how vectors of new users are fitted
+
     @property
     def list_width(self) -> int:
         return int(self.config.dim)
+
+    @property
+    @abstractmethod
+    def user_holder(self) -> Holder:
+        """The module that gives `catalog_scores` the vectors of heads."""
+
+    @abstractmethod
+    def vectors_of(self, node: Tensor) -> Tensor:
+        """The vectors of nodes [n] in that module: [n, D]."""
+
+    def folding(self, known: Graph, whole: Callable[[], Graph]) -> Folding:
+        """Computes vectors of new users: see `kgrec.nn.fold_in`."""
+        return LinkFolding(self, known, self.fold_in)
 
     @abstractmethod
     def weighed(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
@@ -169,6 +189,7 @@ class KGELinkModel(LinkModel, ABC):
         the class besides its sizes."""
         super().__init__(graph, config)
         self.angles = angles
+        self.added: Added | None = None  #: vectors of heads that are not in the graph
         self.kge = kge(graph.num_nodes + 1, len(self.edge_types), config.dim, **settings)
         with torch.no_grad():
             for weight in self.weighed()[0]:
@@ -199,7 +220,18 @@ class KGELinkModel(LinkModel, ABC):
 
     def node(self, node: Tensor, part: Literal["", "_im"] = "") -> Tensor:
         """Vectors of nodes [n]: [n, D]. part: `_im` gives their imaginary parts."""
-        return functional.embedding(node, self.kge.get_parameter(f"node_emb{part}.weight"))
+        found = functional.embedding(node.clamp(max=self.num_nodes), self.kge.get_parameter(f"node_emb{part}.weight"))
+        if self.added is None:
+            return found
+        parts = self.added.vector.tensor_split(len(self.weighed()[0]), dim=1)
+        return Added(self.added.first, parts[1 if part else 0]).over(found, node)
+
+    @property
+    def user_holder(self) -> Holder:
+        return self
+
+    def vectors_of(self, node: Tensor) -> Tensor:
+        return torch.cat([weight[node] for weight in self.weighed()[0]], 1)
 
     def relation(self, number: int, part: Literal["", "_im"] = "") -> Tensor:
         """The vector of a relation: [D]. part: `_im` gives its imaginary part."""

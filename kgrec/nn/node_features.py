@@ -133,9 +133,17 @@ class NodeFeatures(nn.Module):
                 found[name] = of_part if at is None else before.index_copy(0, at, of_part)
         return found
 
-    def of_profile(self, node_type: str, profile: Mapping[str, Feature], number: int) -> Tensor:
+    def of_profile(
+        self,
+        node_type: str,
+        profile: Mapping[str, Feature],
+        number: int,
+        own: Tensor | None = None,
+        has_id: Tensor | None = None,
+    ) -> Tensor:
         """The vectors of new nodes, which are not in the table, from their features alone: FloatTensor [number, D]. A
         column that `profile` lacks is missing for all of them; a column that the model does not use is ignored.
+        own: FloatTensor [number, D], id parts of the nodes of has_id, BoolTensor [number]; None: there are none.
 
         Raises KgrecError for a column of another kind, with other categories or of another length, for infinite values,
         and for texts: their vectors are computed for all texts together, before training."""
@@ -146,7 +154,9 @@ class NodeFeatures(nn.Module):
                 assert isinstance(column, Column)
                 found.append(column.encode(name, _checked(profile[name], name, number)))
         if self.attention is None or not found:
-            return sum((vectors for vectors, _ in found), out)
+            return sum((vectors for vectors, _ in found), out if own is None else own)
+        if own is not None and has_id is not None:
+            found.insert(0, (own, has_id))
         parts, there = (
             torch.stack([vectors.float() for vectors, _ in found], 1),
             torch.stack([has for _, has in found], 1),

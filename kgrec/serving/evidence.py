@@ -62,7 +62,7 @@ def past_items(scorer: Scorer, kind: Kind, query: Query, items: Tensor) -> PastI
         case Kind.WITHOUT:
             return _falling(kind, query.history, _falls(scorer, query, items))
         case Kind.COSINE:
-            had = scorer.had.last(query.user)
+            had = query.history if query.history.shape[1] else scorer.had.last(query.user.clamp(max=scorer.pad))
             return _falling(kind, had, _cosines(scorer, had, items))
         case Kind.NOTHING:
             return PastItems(kind, query.user[:0], query.user[:0], torch.empty(0, device=scorer.device))

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
 from kgrec.errors import KgrecError, UnknownName, some, unknown_name
 from kgrec.graph import NO_TIME
+from kgrec.graph.features import Feature
 from kgrec.model import Query
 from kgrec.serving.input_tables import InputTable, id_list, is_one_id
+from kgrec.serving.profiles import Profile, read_profile
 from kgrec.training.trained_model import TrainedModel
 
 NEW_USER = "new user"  #: what one is called whose history names nobody
@@ -27,12 +31,14 @@ class NewUsers:
     """The histories of new users, user by user, oldest first. U users, n steps."""
 
     names: list[str]  #: [U], in order of first appearance
-    ptr: Tensor  #: LongTensor [U + 1], user u has steps ptr[u] : ptr[u + 1], one or more
+    ptr: Tensor  #: LongTensor [U + 1], user u has steps ptr[u] : ptr[u + 1]; none: only a profile
     item: Tensor  #: LongTensor [n], flat
     time: Tensor  #: LongTensor [n], unix seconds; NO_TIME where there is none
     weight: Tensor  #: FloatTensor [n]
     behaviour: Tensor | None  #: LongTensor [n], which of the model's behaviours; None: all are the target
     notes: tuple[str, ...]  #: what was left out, or read in another order
+    has_weights: bool = True  #: whether anybody said the weights
+    profile: Mapping[str, Feature] = field(default_factory=dict)  #: columns of the users by name, a row a user
 
     def __len__(self) -> int:
         return len(self.names)
@@ -73,24 +79,66 @@ class NewUsers:
         return place.masked_fill_(place < start[:, None], -1)
 
 
-def new_users(run: TrainedModel, history: Any, users: Sequence[str] = (), *, skip_unknown: bool = False) -> NewUsers:
-    """Who is new, and what each did: see `Run.recommend` for what a history may be. users: whom is asked for; a history
-    that names nobody is that of the only one. skip_unknown: leave out items that the run does not know.
+def new_users(
+    run: TrainedModel, history: Any, users: Sequence[str] = (), *, profile: Any = None, skip_unknown: bool = False
+) -> NewUsers:
+    """Who is new, what each did, and what is said of each: see `Run.recommend` for what a history and a profile may be;
+    None: there is none, but of one of the two. users: whom is asked for; a history or a profile that names nobody is
+    that of the only one. skip_unknown: leave out items and categories that the run does not know.
 
-    Raises KgrecError where the model knows users by their ids alone, and for a history that is empty, in a form that is
-    not read, or of unknown items.
+    Raises KgrecError for a history that is empty, in a form that is not read, or of unknown items, and what
+    `read_profile` raises.
     """
-    if not run.model.reads_history:
-        raise KgrecError(
-            f"{run.name} knows users by their ids; a new user needs a model that reads histories, such as ease, "
-            "itemknn, ials, gru4rec, gruatt or sasrec"
-        )
-    table = _as_table(history)
-    if "user" not in table and len(users) > 1:
+    table, shared = None if history is None else _as_table(history), False
+    if table is not None and "user" not in table and len(users) > 1:
         raise KgrecError(
             f"{table.name} names no user, and users names {len(users)}; give a mapping of user to item ids"
         )
-    return _checked(run, table, users[0] if users else NEW_USER, skip_unknown)
+    alone = users[0] if users else NEW_USER
+    if profile is None:
+        assert table is not None
+        return _checked(run, table, alone, skip_unknown)
+    if table is not None:
+        shared = profile is history or (isinstance(profile, Path) and isinstance(history, Path) and profile == history)
+        only = table.ids("user").unique().to_pylist() if "user" in table else []
+        alone = only[0] if len(only) == 1 and not users else alone
+        if len(only) > 1:
+            alone = ""
+    columns = () if run.folding is None else run.folding.columns
+    found = read_profile(run, profile, alone, columns, skip_unknown=skip_unknown, shared=shared)
+    if shared and table is not None:
+        table = _with_items(table)
+    new = _nobody(run) if table is None or not len(table) else _checked(run, table, alone, skip_unknown, found.names)
+    return _joined(run, new, found)
+
+
+def _with_items(table: InputTable) -> InputTable:
+    """The rows that name an item, of a table that is a profile too."""
+    items = table.ids("item", missing=True)
+    kept = pc.and_(items.is_valid(), pc.not_equal(pc.fill_null(items, ""), ""))
+    return replace(
+        table, columns={name: _filtered(values, kept) for name, values in table.columns.items()}, reader=None
+    )
+
+
+def _filtered(values: Any, kept: pa.Array) -> Any:
+    return values[np.asarray(kept)] if isinstance(values, pd.Series) else values.filter(kept)
+
+
+def _nobody(run: TrainedModel) -> NewUsers:
+    """No user at all."""
+    nothing = torch.empty(0, dtype=torch.long, device=run.device)
+    return NewUsers([], nothing.new_zeros(1), nothing, nothing, nothing.float(), None, (), has_weights=False)
+
+
+def _joined(run: TrainedModel, new: NewUsers, profile: Profile) -> NewUsers:
+    """All users who have a history or a profile, those of the history first."""
+    names = [*new.names, *(name for name in profile.names if name not in set(new.names))]
+    place = {name: row for row, name in enumerate(profile.names)}
+    row = torch.tensor([place.get(name, -1) for name in names], dtype=torch.long)
+    ptr = torch.cat([new.ptr, new.ptr[-1:].expand(len(names) - len(new.names))])
+    columns = {name: feature.take(row) for name, feature in profile.columns.items()}
+    return replace(new, names=names, ptr=ptr, profile=columns, notes=(*new.notes, *profile.notes))
 
 
 def _as_table(history: Any) -> InputTable:
@@ -98,7 +146,7 @@ def _as_table(history: Any) -> InputTable:
     if isinstance(history, Path):
         if history.suffix != ".parquet" and history.is_file() and not history.stat().st_size:
             raise KgrecError(f"{history} is empty; a CSV with a column `item` is wanted")
-        table: InputTable | None = InputTable.read(history, "a CSV or Parquet file with a column `item`")
+        table: InputTable | None = InputTable.read(history, "a CSV, Parquet or JSON lines file with a column `item`")
     else:
         table = InputTable.of(history, "history")
     if table is None and isinstance(history, Mapping):
@@ -137,7 +185,10 @@ def _of_mapping(history: Mapping[Any, Any]) -> InputTable:
     return InputTable(columns, "history", list(columns))
 
 
-def _checked(run: TrainedModel, table: InputTable, user: str, skip_unknown: bool) -> NewUsers:
+def _checked(
+    run: TrainedModel, table: InputTable, user: str, skip_unknown: bool, others: Sequence[str] = ()
+) -> NewUsers:
+    """The histories. others: users who are answered though no item of theirs be known."""
     if not len(table):
         raise KgrecError(f"{table.name} names no item; a new user needs at least one")
     target, notes = run.graph.target[2], []
@@ -157,13 +208,13 @@ def _checked(run: TrainedModel, table: InputTable, user: str, skip_unknown: bool
             raise _unknown(run, table, items, known)
         notes.append(f"left out: {int((~known).sum()):,} of {len(table):,} rows of items that the run does not know")
     names = list(dict.fromkeys(users.filter(pa.array(known)).to_pylist()))
-    if not names:
+    if not names and not others:
         raise KgrecError(f"{table.name} names no item that the run knows; a new user needs at least one")
     number = {name: row for row, name in enumerate(names)}
-    left_out = [name for name in dict.fromkeys(users.to_pylist()) if name not in number]
+    left_out = [name for name in dict.fromkeys(users.to_pylist()) if name not in number and name not in others]
     if left_out:
         notes.append(f"left out: {len(left_out):,} users without an item that the run knows, {some(left_out)}")
-    row = np.array([number[name] for name in users.filter(pa.array(known)).to_pylist()])
+    row = np.array([number[name] for name in users.filter(pa.array(known)).to_pylist()], dtype=np.int64)
     time, kept = time[known], np.flatnonzero(known)
     order = np.lexsort((time, row))  # stable: rows of one time stay in the order that they were given in
     by_user = np.argsort(row, kind="stable")
@@ -183,6 +234,7 @@ def _checked(run: TrainedModel, table: InputTable, user: str, skip_unknown: bool
         tensor(weight[kept]),
         None if behaviour is None else tensor(behaviour[kept]),
         tuple(notes),
+        has_weights="weight" in table,
     )
 
 

@@ -27,6 +27,7 @@ from kgrec.serving.new_users import NewUsers
 from kgrec.serving.rules.rule_settings import Rules
 from kgrec.serving.rules.ruled_lists import Did
 from kgrec.serving.rules.rules_of_run import depth_for, list_rules, shown_to, with_shown
+from kgrec.serving.served_new_users import Asking, asking
 from kgrec.training.run_folder import read_schema
 from kgrec.training.trained_model import TrainedModel
 
@@ -137,17 +138,18 @@ def new_lists(run: TrainedModel, ranker: Ranker, new: NewUsers, options: ListOpt
     is_target, own = behaviours.index(target), _nodes_named(run, new.names)
     rules, shown = list_rules(run, options), shown_to(run, options, new.names)
     for part in torch.arange(len(new), device=run.device).split(_chunk(ranker)):
+        with asking(run, ranker, new, part) as asked:
 
-        def best(rows: Tensor, part: Tensor = part) -> tuple[Query, Best]:
-            query = new.query(part[rows], run.graph.pad)
-            past = new.did(part[rows], [is_target], is_target)
-            did = Did(new.did(part[rows], left_out, is_target), past).beside(shown, part[rows], len(new))
-            if rules is None:
-                return query, ranker.best_of(query, *did.left_out, own[part[rows]])["all"]
-            return query, rules.best_of(ranker, query, did, own[part[rows]])
+            def best(rows: Tensor, part: Tensor = part, asked: Asking = asked) -> tuple[Query, Best]:
+                query, past = asked.query(rows), new.did(part[rows], [is_target], is_target)
+                did = Did(new.did(part[rows], left_out, is_target), past).beside(shown, part[rows], len(new))
+                if rules is None:
+                    return query, ranker.best_of(query, *did.left_out, own[part[rows]])["all"]
+                return query, rules.best_of(ranker, query, did, own[part[rows]])
 
-        names = pa.array([new.names[row] for row in part.tolist()], pa.string())
-        yield _lists(run, ranker, names, ranker.scorer.batches(new.length[part], ranker.most), best, options)
+            names = pa.array([new.names[row] for row in part.tolist()], pa.string())
+            table = _lists(run, ranker, names, ranker.scorer.batches(new.length[part], ranker.most), best, options)
+        yield table
 
 
 def _nodes_named(run: TrainedModel, names: list[str]) -> Tensor:
@@ -198,7 +200,8 @@ def _lists(
     if kind is not None:
         behind_all, reason = _why(run, users, kind, steps)
     otherwise = pa.array([REASON_OF.get(code) for code in served.tolist()], pa.string())
-    reason = pc.coalesce(otherwise, reason)
+    is_history = pa.array((served <= ServedBy.HISTORY).numpy())  # then the past items say more
+    reason = pc.if_else(is_history, pc.coalesce(reason, otherwise), pc.coalesce(otherwise, reason))
     of_row = pa.array(row.numpy())
     columns = [
         users.take(of_row),

@@ -145,17 +145,21 @@ def lists_for(run: TrainedModel, users: Sequence[str] | range, options: ListOpti
     return chunks()
 
 
-def tables_for(run: TrainedModel, users: object, options: ListOptions, *, history: object = None) -> Iterator[Table]:
+def tables_for(
+    run: TrainedModel, users: object, options: ListOptions, *, history: object = None, profile: object = None
+) -> Iterator[Table]:
     """What `Run.recommend` gives, in tables of a chunk of users each, one at least. What is wrong is raised before the
     first."""
     check_options(run, options)
-    if users is None and history is None:
-        raise KgrecError("say whom to recommend to: users=..., or history=... for new ones; users='all' is everyone")
+    if users is None and history is None and profile is None:
+        raise KgrecError(
+            "say whom to recommend to: users=..., or history=... or profile=... for new ones; users='all' is everyone"
+        )
     asked = _asked(run, users)
     new = None
-    if history is not None:
+    if history is not None or profile is not None:
         named = [] if isinstance(asked, range) else asked.to_pylist()
-        new = new_users(run, history, named, skip_unknown=options.skip_unknown)
+        new = new_users(run, history, named, profile=profile, skip_unknown=options.skip_unknown)
     local, notes = _known(run, asked, set(new.names) if new else set(), options.skip_unknown)
     ranker, allowed = ranker_for(run, options), allowed_items(run, options)
     of_rules = rule_notes(run, options, new.names if new else ())
@@ -259,7 +263,8 @@ def wanted_users(run: TrainedModel, ids: Sequence[str], users: str | None) -> Se
     """Users by id, those of a file with an id a line, or `all`. Raises KgrecError where nobody is named."""
     if users is None and not ids:
         raise KgrecError(
-            "say whom to recommend to: --user ID, --users FILE, --users all, or --history FILE for a new user"
+            "say whom to recommend to: --user ID, --users FILE, --users all, or for new users --history FILE, "
+            "--profile FILE, or both"
         )
     if users == "all":
         return range(len(run.graph.range(run.graph.target[0])))

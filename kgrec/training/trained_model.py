@@ -14,7 +14,8 @@ from kgrec import models
 from kgrec.errors import KgrecError, UnknownName
 from kgrec.evaluation.trained_nodes import Trained
 from kgrec.graph import Graph
-from kgrec.model import Recommender
+from kgrec.model import Recommender, scoring
+from kgrec.nn.fold_in import Folding, FoldsIn, ProfileFolding
 from kgrec.settings import stored_settings
 from kgrec.splits.repeats import REPEATS, Repeats
 from kgrec.training.build_limit import limited_build
@@ -109,6 +110,18 @@ class TrainedModel:
     def kept(self) -> dict[str, dict[Any, Any]]:
         """What answers have made of this run and keep for the next ones, by what it is."""
         return {}
+
+    @cached_property
+    def folding(self) -> Folding | None:
+        """Computes vectors of new users (see `kgrec.nn.fold_in`); None for a model that reads histories.
+
+        Raises KgrecError if the model needs the whole graph, and the run has none."""
+        if self.model.reads_history:
+            return None
+        with scoring(self.model):
+            if isinstance(self.model, FoldsIn):
+                return self.model.folding(self.graph, self.whole_graph)
+            return ProfileFolding(self.model, self.graph)
 
     @property
     def was_refit(self) -> bool:
