@@ -1,8 +1,8 @@
 """kgrec: a graph-native recommender toolkit.
 
-Files become one heterogeneous graph; samplers draw batches from it; a model says what it minimises and how it scores;
-one loop trains, one evaluator ranks, one folder keeps the result. Names are imported when they are first used, so that
-`import kgrec` is quick.
+Files become one heterogeneous graph. Samplers draw batches from it. A model defines its loss and its scores. One loop
+trains every model, one evaluator measures it, and a run folder keeps the result. Names are imported on first use, so
+that `import kgrec` is quick.
 """
 
 from importlib import import_module
@@ -90,7 +90,7 @@ _HOMES = {
     "Vocabulary": "graph.vocabulary",
 }
 
-_FORMER = {"Ways": "Directions", "Both": "CombinedLoader"}  #: names that were called otherwise -> the present ones
+_FORMER = {"Ways": "Directions", "Both": "CombinedLoader"}  #: former names -> the present ones
 
 __all__ = [*_HOMES, "__version__", "models"]
 

@@ -1,4 +1,4 @@
-"""Former names of classes, functions, options and settings: they work for a release, with a warning."""
+"""Former names of classes, functions, options and settings. They still work for one release, with a warning."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from typing import Any, TypeVar, cast
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-INSIDE = ("kgrec", "pydantic", "dataclasses", "functools")  #: packages whose lines no warning of ours is about
+INSIDE = ("kgrec", "pydantic", "dataclasses", "functools")  #: packages that a warning never points to
 
 
 class FormerName(DeprecationWarning):
-    """A name of kgrec's own that will go. The command line shows it as a note."""
+    """A name in kgrec that will be removed. The command line shows the warning as a note."""
 
 
 def deprecated(former: str, present: str) -> None:
-    """Warn that a name will go, and say which took its place. The warning is of the line outside kgrec that used it."""
-    message = f"{former} is now {present}; the former name goes in the next release"
+    """Warn that a name will be removed, and give its new name. The warning points to the line outside kgrec that used
+    it."""
+    message = f"{former} is now {present}; the former name will be removed in the next release"
     warnings.warn(message, FormerName, _frames_inside() + 1)
 
 
 def _frames_inside() -> int:
-    """How many calls lie between the caller's caller and the first file that is not kgrec's, itself among them."""
+    """Number of calls from the caller's caller to the first file outside kgrec, that file included."""
     frame, number = sys._getframe(2), 2
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in INSIDE:
         frame, number = frame.f_back, number + 1
@@ -33,7 +34,7 @@ def _frames_inside() -> int:
 
 
 def renamed_option(former: str, present: str) -> Callable[[Function], Function]:
-    """A decorator that accepts a keyword by its former name too, with a warning."""
+    """A decorator that also accepts the former name of a keyword, with a warning."""
 
     def decorate(function: Function) -> Function:
         @functools.wraps(function)

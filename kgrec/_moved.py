@@ -1,6 +1,6 @@
-"""Modules under their former names: importing one gives the module that took its place, for a release.
+"""Former names of modules. For one release, importing a former name gives the present module.
 
-Every import of kgrec reads this file, so it imports next to nothing.
+Every import of kgrec reads this file, so it imports almost nothing.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ MOVED = {
 
 
 class _Finder:
-    """Finds the former names, and nothing else."""
+    """Finds modules by their former names, and nothing else."""
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
         package, _, name = fullname.partition(".")
@@ -91,6 +91,6 @@ class _Finder:
 
 
 def install() -> None:
-    """Make the former names importable; asking again changes nothing."""
+    """Make the former names importable. A second call changes nothing."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.append(_Finder())

@@ -1,4 +1,4 @@
-"""Columns of any type as texts: the one rule by which an id, a label or a category is the text of its value."""
+"""Columns of any type as texts. This one rule gives the text of every id, label and category."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from kgrec.errors import BadData, Fault
 Column = TypeVar("Column", pa.Array, pa.ChunkedArray)
 
 WANTED = "an id, label or category is one text, number, date, time, truth value or UUID"
-ROWS = 1 << 20  #: that are written as texts at a time
-MOST_BYTES = (1 << 31) - 1  #: of an array of texts whose offsets are 32 bits
-WHOLE = 2.0**63  #: beyond it a whole float is written with an exponent
-HEX_PAIRS = np.frombuffer("".join(f"{byte:02x}" for byte in range(256)).encode(), np.uint16)  #: of each byte
-#: of a UUID's text, where it has digits: from, to, and how many dashes stand before
+ROWS = 1 << 20  #: number of rows that are converted at a time
+MOST_BYTES = (1 << 31) - 1  #: maximum size of an array of texts with 32-bit offsets
+WHOLE = 2.0**63  #: whole floats from here on are written with an exponent
+HEX_PAIRS = np.frombuffer(
+    "".join(f"{byte:02x}" for byte in range(256)).encode(), np.uint16
+)  #: two digits for each byte
+#: groups of digits in a UUID's text: start, end, and number of dashes before
 DIGITS = ((0, 8, 0), (9, 13, 1), (14, 18, 2), (19, 23, 3), (24, 36, 4))
 UUID_LENGTH = 36  #: characters
 

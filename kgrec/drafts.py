@@ -1,4 +1,4 @@
-"""Drafts: results that are not finished, under hidden names beside their destination.
+"""Drafts: unfinished results under hidden names in the folder of their destination.
 
 | name | what it is |
 |---|---|
@@ -6,9 +6,9 @@
 | `.NAME.old-TOKEN` | a folder that was moved aside, for the moment between two renames |
 | `.NAME.lock-TOKEN` | a file that the writer holds locked (flock) until both are gone |
 
-A token is random and the system releases a dead process's locks, so a writer is known to live whatever container it
-runs in. A draft whose lock is free, or whose lock's file is gone, is abandoned. Where a volume has no locks, all drafts
-with a lock's file are taken to be of living writers.
+A token is random, and the system releases the locks of a dead process. So it can be seen whether a writer is alive,
+also from another container. A draft is abandoned if its lock is free or its lock file is gone. On a volume without
+locks, the writer of every draft with a lock file counts as alive.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from kgrec.errors import KgrecError
 
 try:
     import fcntl
-except ImportError:  # not a POSIX system: no locks, so no draft is taken to be abandoned
+except ImportError:  # not a POSIX system: without locks, no draft counts as abandoned
     fcntl = None  # type: ignore[assignment]
 
-LONGEST_ENDING = len(".") + len(".part-") + 16  #: what a draft's name has more than its destination's
+LONGEST_ENDING = len(".") + len(".part-") + 16  #: characters that a draft's name adds to its destination's name
 
 
 class Draft:
-    """A draft that this process writes. `part` is where; `take_place` makes it the result."""
+    """A draft that this process writes at `part`. `take_place` makes it the result."""
 
     def __init__(self, path: Path, token: str) -> None:
         self.path = path
         self.part, self.old, self.lock = (_beside(path, what, token) for what in ("part", "old", "lock"))
-        self.mode = 0o600  #: of the result's files
+        self.mode = 0o600  #: mode of the result's files
 
     def take_place(self, replace: bool) -> None:
-        """Rename the draft to its destination, in the place of what is there where `replace`.
+        """Rename the draft to its destination. replace: whether it may replace what is there.
 
-        A file takes another's place in one step. A folder needs two: what an error or a signal between them leaves is
-        mended by `clean`, and what a kill leaves by `put_back`. Raises KgrecError where something is there that is not
-        to be replaced, or is a folder and the draft a file, or the other way round; OSError where the system refuses.
+        A file is replaced in one step, a folder in two. After an error or a signal between them, `clean` restores the
+        former state; after a kill, `put_back` does. Raises KgrecError if something is there that may not be replaced,
+        or if one of the two is a folder and the other a file; OSError if the system refuses.
         """
         _give_usual_mode(self.part, self.mode)
         if not os.path.lexists(self.path):
@@ -56,7 +56,7 @@ class Draft:
             raise exists_already(self.path)
         if self.path.is_dir() != self.part.is_dir():
             is_what, made = ("folder", "file") if self.path.is_dir() else ("file", "folder")
-            raise KgrecError(f"{self.path} is a {is_what}, and a {made} does not take its place; name another")
+            raise KgrecError(f"{self.path} is a {is_what}, which cannot be replaced by a {made}; name another path")
         if not self.part.is_dir():
             self.part.replace(self.path)
             return
@@ -64,12 +64,12 @@ class Draft:
         self.part.rename(self.path)
 
     def clean(self) -> None:
-        """Leave nothing beside the destination: what was moved aside goes back where nothing took its place, and is
-        removed where something did. May be called again where a signal interrupts it."""
+        """Remove the draft. A folder that was moved aside is put back if nothing took its place, else removed. May be
+        called again after a signal interrupted it."""
         _remove(self.part)
         if self.old.exists():
             if os.path.lexists(self.path):
-                self.old.rename(self.part)  # so that a kill while it is removed leaves nothing that seems to be whole
+                self.old.rename(self.part)  # so that a kill during the removal leaves no folder that looks complete
                 _remove(self.part)
             else:
                 self.old.rename(self.path)
@@ -78,22 +78,23 @@ class Draft:
 
 @contextmanager
 def draft_of(path: Path) -> Iterator[Draft]:
-    """A draft of `path`, whose folder exists. It is gone when the block ends, if it has not taken its place."""
+    """A draft of `path`, whose parent folder exists. It is removed at the end of the block, unless it took its
+    place."""
     while True:
         draft, lock = Draft(path, secrets.token_hex(8)), None
         try:
             lock = os.open(draft.lock, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
             if _lock(lock) is not False and os.fstat(lock).st_nlink:
-                draft.mode = os.fstat(lock).st_mode & 0o666  # of a file that was just created: the umask is in it
+                draft.mode = os.fstat(lock).st_mode & 0o666  # the mode of a new file, with the umask applied
                 yield draft
                 return
-            # another writer came between, and took it to be abandoned
+            # another writer took the draft for abandoned in the meantime
         finally:
             try:
                 draft.clean()
-            except OSError:  # the system may refuse a rename where the disk is full, and not after a removal
+            except OSError:  # on a full disk, a rename may fail at first and succeed after a removal
                 draft.clean()
-            except BaseException:  # a signal's
+            except BaseException:  # raised by a signal
                 draft.clean()
                 raise
             finally:
@@ -102,16 +103,16 @@ def draft_of(path: Path) -> Iterator[Draft]:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder so that a kill leaves all of it or none. Raises OSError where the system refuses."""
+    """Remove a folder in such a way that a kill leaves all of it or nothing. Raises OSError if the system refuses."""
     if path.is_dir():
         with draft_of(path) as draft:
             path.rename(draft.part)
 
 
 def put_back(path: Path) -> None:
-    """Put back what a killed writer of `path` had moved aside to replace, where nothing is at `path`.
+    """If nothing is at `path`, put back the folder that a killed writer had moved aside.
 
-    To be called before a folder is read. Raises KgrecError where there is such a folder, and the system refuses.
+    Call it before a folder is read. Raises KgrecError if there is such a folder and the system refuses to rename it.
     """
     if os.path.lexists(path) or not path.name or not path.parent.is_dir():
         return
@@ -125,14 +126,14 @@ def put_back(path: Path) -> None:
                     continue  # somebody else was quicker
                 except OSError as error:
                     raise KgrecError(
-                        f"{path} was being replaced when its writer was killed; it is whole at {old}, and cannot be "
-                        f"renamed ({error.strerror}); rename it yourself"
+                        f"{path} was being replaced when its writer was killed; the complete former folder is at {old} "
+                        f"but cannot be renamed ({error.strerror}); rename it yourself"
                     ) from error
                 _beside(path, "lock", token).unlink(missing_ok=True)
 
 
 def clear_abandoned(path: Path) -> None:
-    """Remove what killed writers of `path` left, and put back what one of them had moved aside to replace."""
+    """Remove the drafts of killed writers of `path`, and put back what one of them had moved aside."""
     put_back(path)
     for token in _tokens(path, "part", "old", "lock"):
         with _claim(path, token) as abandoned:
@@ -144,8 +145,8 @@ def clear_abandoned(path: Path) -> None:
 
 
 def exists_already(path: Path) -> KgrecError:
-    """The error where something is that was to be made."""
-    return KgrecError(f"{path} exists already; name another --out, or say --overwrite to replace it")
+    """The error for an output that exists already."""
+    return KgrecError(f"{path} exists already; name another --out, or use --overwrite to replace it")
 
 
 def _beside(path: Path, what: str, token: str) -> Path:
@@ -153,7 +154,7 @@ def _beside(path: Path, what: str, token: str) -> Path:
 
 
 def _tokens(path: Path, *kinds: str) -> list[str]:
-    """The tokens of writers of `path` that have left something of these kinds."""
+    """The tokens of drafts of `path` of these kinds."""
     found = set()
     for kind in kinds:
         start = f".{path.name}.{kind}-"
@@ -164,7 +165,7 @@ def _tokens(path: Path, *kinds: str) -> list[str]:
 
 
 def _lock(file: int) -> bool | None:
-    """Whether the lock of an open file is now held by this process; None: there are no locks here."""
+    """Lock an open file. Whether this process has the lock now; None: the system has no locks."""
     if fcntl is None:
         return None
     try:
@@ -176,7 +177,7 @@ def _lock(file: int) -> bool | None:
 
 @contextmanager
 def _claim(path: Path, token: str) -> Iterator[bool]:
-    """Whether a draft's writer is dead; while the block lasts no other process takes the draft to be its own."""
+    """Whether a draft's writer is dead. Inside the block, no other process can claim the draft."""
     try:
         lock = os.open(_beside(path, "lock", token), os.O_RDWR)
     except FileNotFoundError:
@@ -192,17 +193,17 @@ def _claim(path: Path, token: str) -> Iterator[bool]:
 
 
 def _is_former_writer(token: str) -> bool:
-    """Whether a token is the number of another process that lives here, as former versions named their drafts."""
+    """Whether a token is the number of another living process: older versions named their drafts so."""
     return token.isdecimal() and len(token) < 8 and int(token) != os.getpid() and Path(f"/proc/{token}").exists()
 
 
 def _rename_to_new(draft: Path, path: Path) -> None:
-    """Rename to a name that is free, and stays what it is where another writer has taken it meanwhile."""
+    """Rename to a free name. Nothing is replaced if another writer has taken the name in the meantime."""
     if draft.is_dir():
-        draft.rename(path)  # refused by the system where there is a file, or a folder that is not empty
+        draft.rename(path)  # the system refuses if there is a file, or a folder that is not empty
         return
     try:
-        os.link(draft, path)  # unlike a rename, refused where the name is taken
+        os.link(draft, path)  # unlike a rename, it fails if the name is taken
     except FileExistsError:
         raise exists_already(path) from None
     except OSError:  # a volume without hard links
@@ -210,8 +211,8 @@ def _rename_to_new(draft: Path, path: Path) -> None:
 
 
 def _give_usual_mode(draft: Path, mode: int) -> None:
-    """Give every file of a draft the mode that the umask gives to new files; some libraries write them for the owner
-    alone. mode: those bits."""
+    """Give every file of a draft the usual mode of new files, since some libraries write files that only the owner can
+    read. mode: that mode."""
     files = [draft] if draft.is_file() else [file for file in draft.rglob("*") if file.is_file()]
     for file in files:
         if file.stat().st_mode & 0o777 != mode:

@@ -1,4 +1,4 @@
-"""Errors that a user can act on: what was found, what was wanted, what to do."""
+"""Errors that a user can act on. They say what was found, what was wanted, and what to do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Severity = Literal["error", "note"]
 
 
 class Fault(NamedTuple):
-    """One thing that is wrong, and where. Programs read the fields; `str` is the sentence for a person.
+    """One problem, and where it is. Programs read the fields; `str` gives the sentence for a person.
 
     >>> print(Fault("rating '6' is not in 1..5; mend the row", "ratings.csv", 812, "rating", "6", "out of range"))
     ratings.csv line 812: rating '6' is not in 1..5; mend the row
@@ -19,19 +19,19 @@ class Fault(NamedTuple):
     """
 
     message: str  #: what was found, what was wanted, what to do
-    file: str | None = None  #: as the user names it: a path, a URL
-    row: int | None = None  #: from 1, of `unit`
-    column: str | int | None = None  #: the name of a table's column; of other text, the character in the line, from 1
+    file: str | None = None  #: path or URL, as the user wrote it
+    row: int | None = None  #: number of the line, row, entry or answer (see `unit`), from 1
+    column: str | int | None = None  #: the name of a table's column; in other texts, the character in the line, from 1
     value: str | None = None  #: what was found there
     kind: str | None = None  #: such as "missing file", "bad number", "dangling id", "bad RDF"
-    severity: Severity = "error"  #: a note stops nothing
+    severity: Severity = "error"  #: a note does not stop anything
     unit: str = "line"  #: what `row` counts: line, row, entry or answer
     file_is: Literal["place", "subject", "named"] = "place"
-    """How the file stands in the sentence: before it with the row, as its subject, or in the message already."""
+    """Where the file is in the sentence: before it (with the row), as its subject, or already in the message."""
 
     @property
     def place(self) -> str:
-        """The row and the character in it, as words; "" where neither is known."""
+        """The row and the column as words; "" if neither is known."""
         row = f" {self.unit} {self.row}" if self.row is not None else ""
         return f"{row} column {self.column}" if isinstance(self.column, int) else row
 
@@ -44,10 +44,10 @@ class Fault(NamedTuple):
 
 
 class KgrecError(Exception):
-    """The data or the run failed. The command line prints the message and exits with code 1.
+    """An error in the data, in the options or in a run. The command line prints the message and exits with code 1.
 
-    message: the sentence, or a Fault; the other arguments are the fields of the Fault that a sentence makes, and are
-    attributes of the error: `file`, `row`, `column`, `value`, `kind`.
+    message: the sentence, or a Fault. The other arguments are the fields of the Fault that is made from a sentence.
+    They are also attributes of the error: `file`, `row`, `column`, `value`, `kind`.
     """
 
     def __init__(
@@ -61,50 +61,50 @@ class KgrecError(Exception):
         kind: str | None = None,
     ) -> None:
         self.faults = [message if isinstance(message, Fault) else Fault(message, file, row, column, value, kind)]
-        super().__init__(str(self.faults[0]))  # one argument, so that an error crosses processes: the rest is its state
+        super().__init__(str(self.faults[0]))  # only one argument, so that the error can be pickled
 
     def become(self, faults: Iterable[Fault]) -> None:
-        """Say the same in other words, or of files by other names."""
+        """Replace the faults, for example to use other names of files."""
         self.faults = list(faults)
         self.args = ("\n".join(map(str, self.faults)),)
 
     @property
     def fault(self) -> Fault:
-        """What is wrong, the first where there are several."""
+        """The problem; the first if there are several."""
         return self.faults[0]
 
     @property
     def file(self) -> str | None:
-        """The file where it was found; None: in none."""
+        """The file of the problem; None if it is in no file."""
         return self.fault.file
 
     @property
     def row(self) -> int | None:
-        """The line or row where it was found, from 1; None: it is of none."""
+        """The line or row of the problem, from 1; None if it has none."""
         return self.fault.row
 
     @property
     def column(self) -> str | int | None:
-        """The column, by its name or the number of its character; None: it is of none."""
+        """The column, by name or by character; None if it has none."""
         return self.fault.column
 
     @property
     def value(self) -> str | None:
-        """What was found, as a text; None: nothing, or too much to show."""
+        """The wrong value as a text; None if there is none, or if it is too long to show."""
         return self.fault.value
 
     @property
     def kind(self) -> str | None:
-        """What it is a case of, such as "bad number"; None: of no kind."""
+        """The kind of problem, such as "bad number"; None if it has none."""
         return self.fault.kind
 
 
 class UnknownName(KgrecError):
-    """A name that is not there: a relation, a model, a metric, a field, an id."""
+    """An unknown name of a relation, model, metric, field, id or the like."""
 
 
 class BadData(KgrecError):
-    """Files that do not say what they should: `faults` holds each thing that is wrong, `problems` a line for each."""
+    """Problems in files: `faults` has each problem, and `problems` one line for each."""
 
     def __init__(
         self,
@@ -123,12 +123,12 @@ class BadData(KgrecError):
 
     @property
     def problems(self) -> list[str]:
-        """One line for each thing that is wrong."""
+        """One line for each problem."""
         return [str(fault) for fault in self.faults]
 
 
 def unknown_name(what: str, name: str, known: Iterable[str], where: str = "") -> UnknownName:
-    """The error for a name that is not among `known`, with the nearest one named.
+    """The error for a name that is not among `known`. It names the most similar known name.
 
     >>> print(unknown_name("model", "eaze", ["ease", "mf"]))
     no model 'eaze'; did you mean 'ease'? There are: ease, mf
@@ -146,8 +146,8 @@ def unknown_name(what: str, name: str, known: Iterable[str], where: str = "") ->
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that a wrong one most likely stands for, in whatever case and with `-` or a space for `_`; None:
-    there is none.
+    """The known name that is most similar to a wrong one; None if none is similar. Upper and lower case are the same,
+    and so are `_`, `-` and a space.
 
     >>> nearest("NDCG", ["recall", "ndcg"]), nearest("Hit-Rate", ["hit_rate", "mrr"]), nearest("xyz", ["ndcg"])
     ('ndcg', 'hit_rate', None)
@@ -164,7 +164,7 @@ def _plain(name: str) -> str:
 
 
 def some(values: Iterable[object], most: int = 5) -> str:
-    """The first few values in quotes, and how many more there are.
+    """The first few values in quotes, and the number of the others.
 
     >>> some(["a", "b", "c"], most=2)
     "'a', 'b' and 1 more"

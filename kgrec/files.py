@@ -1,4 +1,4 @@
-"""Folders and files that appear whole or not at all, and what they hold."""
+"""Write folders and files completely or not at all, and check where they are written."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from kgrec.errors import KgrecError
 from kgrec.output_kinds import OutputKind
 from kgrec.printable import is_no_unicode
 
-LONGEST_NAME = 255  #: bytes of a name, in the file systems of our day
+LONGEST_NAME = 255  #: maximum bytes of a file name in common file systems
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON object, a key a line."""
+    """Write a JSON object, one key on each line."""
     path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -35,12 +35,12 @@ def refuse_existing(
     kind: OutputKind | None = None,
     inputs: Iterable[str | Path | None] = (),
 ) -> None:
-    """Raise KgrecError where nothing may be written to `path`, or could not be; to be called before hours of work.
+    """Raise KgrecError if nothing may or can be written to `path`. Call it before hours of work.
 
-    That is where it exists, without `overwrite`; with it, where it is anything but an empty folder or file or one of
-    `kind`, which kgrec knows by its contents. And always where it is a symbolic link, the folder that one is in or one
-    above it, one of `inputs` (what is read to make it, None left out) or a folder above one, a mounted volume, or below
-    a folder that cannot be written to. What killed writers of `path` left is cleared away first.
+    Without `overwrite`, nothing may exist there. With it, only an empty folder or file or one of `kind` may be there,
+    which is recognized by its contents. In any case, `path` must not be a symbolic link, the current folder or a folder
+    above it, one of `inputs` (the files that are read; None is ignored) or a folder above one, a mounted volume, or in
+    a folder that cannot be written to. Drafts of killed writers of `path` are removed first.
     """
     path = Path(path)
     try:
@@ -58,48 +58,48 @@ def refuse_existing(
 
 
 def _refuse_place(path: Path, inputs: Iterable[str | Path | None]) -> None:
-    """Raise KgrecError where a path is no place to write to, whatever is there."""
+    """Raise KgrecError if a path cannot be an output, whatever is there."""
     real, here = path.resolve(), Path.cwd()
     if path.name in ("", "..") or real == here or real in here.parents:
-        raise KgrecError(f"--out {path} is the folder that you are in, or one above it; name one inside it")
+        raise KgrecError(f"--out {path} is the current folder, or one above it; name a folder inside it")
     if path.is_symlink():
-        raise KgrecError(f"--out {path} is a symbolic link to {path.readlink()}; name what it should stand for")
+        raise KgrecError(f"--out {path} is a symbolic link to {path.readlink()}; name the real path")
     if is_no_unicode(str(path)):  # neither Arrow nor safetensors opens it
         raise KgrecError(f"--out {path} has a name that is not UTF-8; name another --out")
     for one in inputs:
         read = None if one is None else Path(one).resolve()
         if read is not None and (real == read or real in read.parents or _are_same(real, read)):
-            raise KgrecError(f"--out {path} is {one}, which is read to make it, or holds it; name another --out")
+            raise KgrecError(f"--out {path} is or contains {one}, which this command reads; name another --out")
     if os.path.ismount(path):
         raise KgrecError(f"--out {path} is a mounted volume, which cannot be replaced; name a folder in it")
     if len(os.fsencode(path.name)) + LONGEST_ENDING > LONGEST_NAME:
         raise KgrecError(
-            f"--out {path} has a name of {len(os.fsencode(path.name))} bytes; at most {LONGEST_NAME - LONGEST_ENDING} "
-            "are possible"
+            f"--out {path} has a name of {len(os.fsencode(path.name))} bytes; use a name of at most "
+            f"{LONGEST_NAME - LONGEST_ENDING} bytes"
         )
     parent = path.parent
-    while not os.path.lexists(parent):  # folders that are missing are made
+    while not os.path.lexists(parent):  # missing folders will be made
         parent = parent.parent
     if not parent.is_dir():
         raise KgrecError(f"--out {path}: {parent} is no folder; name another --out")
     if not os.access(parent, os.W_OK | os.X_OK):
-        raise KgrecError(f"--out {path}: the folder {parent} may not be written to; name another --out")
+        raise KgrecError(f"--out {path}: you may not write to the folder {parent}; name another --out")
 
 
 def _are_same(one: Path, other: Path) -> bool:
-    """Whether two paths are the same file by two names."""
+    """Whether two paths lead to the same file."""
     return one.exists() and other.exists() and one.samefile(other)
 
 
 @contextmanager
 def whole(path: str | Path, overwrite: bool = False, kind: OutputKind | None = None) -> Iterator[Path]:
-    """A path beside `path` to write a file or folder at; it takes the place of `path` when the block ends well.
+    """A temporary path to write a file or folder to. When the block ends without an error, it is renamed to `path`.
 
-    On an error, on Ctrl-C and on a full disk the half-written one is removed; after a `kill -9` it stays under a hidden
-    name, and the next writer of the same path removes it (see `kgrec.drafts`). `path` itself never holds part of a
-    result. kind: what may be replaced, where `overwrite`; None: a file by a file, a folder by a folder.
+    On an error, on Ctrl-C and on a full disk, the half-written result is removed. After a `kill -9` it stays under a
+    hidden name, and the next writer of the same path removes it (see `kgrec.drafts`). `path` itself never has part of a
+    result. kind: what may be replaced with `overwrite`; None: a file by a file, a folder by a folder.
 
-    Raises KgrecError where `path` exists and may not be replaced, see `refuse_existing`, or where the disk refuses.
+    Raises KgrecError if `path` exists and may not be replaced (see `refuse_existing`), or if it cannot be written.
     """
     path = Path(path)
     refuse_existing(path, overwrite, kind)
@@ -110,5 +110,5 @@ def whole(path: str | Path, overwrite: bool = False, kind: OutputKind | None = N
             refuse_existing(path, overwrite, kind)  # hours may have passed
             draft.take_place(replace=overwrite)
     except OSError as error:
-        left = "what was there is as it was" if os.path.lexists(path) else "nothing was left there"
+        left = "what was there is unchanged" if os.path.lexists(path) else "no file is left there"
         raise KgrecError(f"cannot write {path}: {error.strerror or error}; {left}") from error

@@ -1,4 +1,4 @@
-"""How much memory there is, and a refusal of what would not fit before it is taken."""
+"""How much memory there is, and errors for tensors that would not fit, before they are allocated."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from kgrec.errors import KgrecError
 
-#: torch's functions that make a tensor of a size that they are given
+#: torch's functions that make a tensor of a certain size
 MAKING = frozenset({"empty", "empty_strided", "zeros", "ones", "full", "rand", "randn", "randint", "normal", "eye"}) | {
     f"new_{name}" for name in ("empty", "zeros", "ones", "full")
 }
@@ -23,7 +23,7 @@ _CHECKING: ContextVar[bool] = ContextVar("_CHECKING", default=False)  #: whether
 
 
 def memory() -> dict[str, int | None]:
-    """Bytes of the machine, free ones, and the limit that a container sets; None where the system does not say."""
+    """Total memory, available memory, and the limit of a container, in bytes; None if the system does not report it."""
     known: dict[str, int] = {}
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
@@ -39,20 +39,21 @@ def memory() -> dict[str, int | None]:
 
 
 def must_fit(size: int, what: str) -> None:
-    """Raise KgrecError where so many bytes are more than this machine has free. what: it is for, for the message."""
-    if size < 1 << 28:  # so little is there
+    """Raise KgrecError if fewer than `size` bytes of memory are free. what: what they are needed for, for the
+    message."""
+    if size < 1 << 28:  # so little is always available
         return
     found = memory()
     free = min((part for part in (found["available"], found["limit"]) if part is not None), default=None)
     if free is not None and size > free:
         raise KgrecError(
-            f"{what} would take {size / 2**30:,.1f} GiB of memory, and {free / 2**30:,.1f} GiB are free here; take "
+            f"{what} would take {size / 2**30:,.1f} GiB of memory, but only {free / 2**30:,.1f} GiB are free; choose "
             "smaller sizes"
         )
 
 
 class _Sizes(TorchDispatchMode):
-    """Looks at the size of each tensor that is made, before it is."""
+    """Checks the size of each tensor before it is made."""
 
     def __init__(self, what: str) -> None:
         super().__init__()
@@ -69,8 +70,8 @@ class _Sizes(TorchDispatchMode):
 
 @contextmanager
 def failures_explained(what: str) -> Iterator[None]:
-    """While this lasts, what torch or NumPy raise where memory runs out, or where a number is too great for its type,
-    are KgrecErrors. what: is being done, for the message."""
+    """Inside this context, errors of torch or NumPy for too little memory, or for a number too large for its type,
+    become KgrecErrors. what: what is being done, for the message."""
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError) as error:
@@ -80,21 +81,23 @@ def failures_explained(what: str) -> Iterator[None]:
             raise _no_memory(what, error) from error
         if "without overflow" in str(error):
             raise KgrecError(
-                f"{what}: a setting is too great for numbers of 32 bits ({error}); let it be less"
+                f"{what}: a setting is too large for 32-bit numbers ({error}); choose a smaller one"
             ) from error
         raise
 
 
 def _no_memory(what: str, error: Exception) -> KgrecError:
     said = str(error).strip().splitlines()
-    return KgrecError(f"{what} wants more memory than is free; take smaller sizes ({said[0] if said else 'no more'})")
+    return KgrecError(
+        f"{what} needs more memory than is free ({said[0] if said else 'no details'}); choose smaller sizes"
+    )
 
 
 @contextmanager
 def sizes_checked(what: str) -> Iterator[None]:
-    """While this lasts, a tensor on the CPU that would not fit in memory raises KgrecError before it is made. what: is
-    being made, for the message."""
-    if _CHECKING.get():  # a model that is built of models is checked once, not once for each around it
+    """Inside this context, a CPU tensor that would not fit into memory raises KgrecError before it is made. what: what
+    is being made, for the message."""
+    if _CHECKING.get():  # a model inside another one is not checked twice
         yield
         return
     token = _CHECKING.set(True)

@@ -1,4 +1,5 @@
-"""What kgrec writes, known by its contents, so that nothing of anybody else's is replaced."""
+"""The kinds of files and folders that kgrec writes. They are recognized by their contents, so that --overwrite never
+replaces anything else."""
 
 from __future__ import annotations
 
@@ -18,40 +19,39 @@ class FolderKind:
     """A kind of folder that kgrec writes."""
 
     name: str  #: for messages, such as "run folder"
-    document: str  #: the JSON file that says what the folder is
-    keys: Mapping[str, type]  #: what the document must have, and of which types
-    #: the files that may be there, by patterns in which `*` is no slash; the document need not be among them
+    document: str  #: the JSON file by which the folder is recognized
+    keys: Mapping[str, type]  #: keys that the document must have, with their types
+    #: patterns of the files that may be there, in which `*` matches no slash; the document is always allowed
     files: tuple[str, ...]
-    listed_under: str | None = None  #: the document's key whose keys name every other file, where it has them
+    listed_under: str | None = None  #: key of the document under which all other files are listed, if it lists them
 
     def objection(self, path: Path) -> str | None:
-        """Why a folder is not one of this kind alone, to follow its name; None: it is one, or is empty."""
+        """Why a folder is not of this kind, or has other files too, as words to follow its name; None if it may be
+        replaced."""
         if not path.is_dir():
-            return f"is a file, and a {self.name} does not take its place"
+            return f"is a file, which a {self.name} cannot replace"
         found = sorted(one.name for one in path.iterdir())
         if not found:
             return None
         if self.document not in found:
-            return (
-                f"is a folder without {self.document}, so it holds other things ({some(found, 3)}) and is not replaced"
-            )
+            return f"is a folder without {self.document} that has other files ({some(found, 3)}), so it is not replaced"
         document = read_object(path / self.document)
         wrong = missing_keys(document, self.keys)
         if document is None or wrong:
             return (
-                f"holds a {self.document} that is not of a {self.name} ({wrong or 'it is no JSON object'}), so it is "
-                "not replaced"
+                f"has a {self.document} that is not that of a {self.name} ({wrong or 'it is no JSON object'}), so it "
+                "is not replaced"
             )
         listed = document.get(self.listed_under) if self.listed_under else None
         foreign = sorted(self._foreign(path, listed if isinstance(listed, dict) and listed else None))
         if foreign:
             return (
-                f"is a {self.name} that holds other things too ({some(foreign)}), and is not replaced; move them away"
+                f"is a {self.name} that also has other files ({some(foreign)}), so it is not replaced; move them away"
             )
         return None
 
     def _foreign(self, path: Path, listed: Mapping[str, Any] | None) -> Iterator[str]:
-        """What of a folder kgrec does not write: files, links, empty folders."""
+        """Files, links and empty folders in a folder that kgrec does not write."""
         for folder, folders, names in os.walk(path):
             here = Path(folder).relative_to(path)
             for name in [*names, *(one for one in folders if (Path(folder) / one).is_symlink())]:
@@ -70,14 +70,14 @@ class FileKind:
     """A kind of file that kgrec writes."""
 
     name: str  #: for messages, such as "table of recommendations or predictions"
-    check: Callable[[Path], str | None]  #: what a file that is none has instead; None: it is one
+    check: Callable[[Path], str | None]  #: why a file is not of this kind; None if it is
 
     def objection(self, path: Path) -> str | None:
-        """Why a path is not of this kind, to follow its name; None: it is, or is an empty file."""
+        """Why a path is not of this kind, as words to follow its name; None if it is, or if it is an empty file."""
         if path.is_dir():
-            return "is a folder, and a file does not take its place"
+            return "is a folder, which a file cannot replace"
         if not path.is_file():
-            return "is neither a file nor a folder, and is not replaced"
+            return "is neither a file nor a folder, so it is not replaced"
         if path.stat().st_size == 0:
             return None
         found = self.check(path)
@@ -88,7 +88,7 @@ OutputKind = FolderKind | FileKind
 
 
 def json_kind(name: str, keys: Mapping[str, type]) -> FileKind:
-    """The kind of a JSON file that holds an object with these keys."""
+    """The kind of a JSON file with an object that has these keys."""
 
     def check(path: Path) -> str | None:
         document = read_object(path)
@@ -98,7 +98,7 @@ def json_kind(name: str, keys: Mapping[str, type]) -> FileKind:
 
 
 def read_object(path: Path) -> dict[str, Any] | None:
-    """What a JSON file holds; None where that is no object, or the file cannot be read."""
+    """The object in a JSON file; None if it is no object, or if the file cannot be read."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -107,12 +107,12 @@ def read_object(path: Path) -> dict[str, Any] | None:
 
 
 def missing_keys(document: Mapping[str, Any] | None, keys: Mapping[str, type]) -> str | None:
-    """What an object lacks of some keys, in words; None where it lacks nothing."""
+    """The missing keys of an object, in words; None if none is missing."""
     wrong = [name for name, kind in keys.items() if document is not None and not isinstance(document.get(name), kind)]
     return f"without {some(wrong)}" if wrong else None
 
 
 def _matches(place: str, pattern: str) -> bool:
-    """Whether a relative path is as a pattern says, part by part."""
+    """Whether a relative path matches a pattern, part by part."""
     parts, wanted = place.split("/"), pattern.split("/")
     return len(parts) == len(wanted) and all(fnmatchcase(part, one) for part, one in zip(parts, wanted))

@@ -1,4 +1,4 @@
-"""The files of a run folder: which format it is of, and that each file is as it was written. Without torch."""
+"""The files of a run folder: its format, and checks that no file was altered. This module does not need torch."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from kgrec.json_files import JsonPlace, read_object
 from kgrec.output_kinds import FolderKind
 from kgrec.plain_folders import is_inside, must_be_plain
 
-FORMAT = 2  #: what this version writes; it reads every format from 1 on
+FORMAT = 2  #: the format that this version writes; it reads formats from 1 on
 REMEDY = "train again"
-#: of metrics.json: whole numbers from 0
+#: keys of metrics.json with whole numbers from 0
 COUNTS = (
     *("num_users", "num_facts", "num_unseen_ends", "edges_left_out", "self_edges"),
     *("epochs", "best_epoch", "num_parameters", "seed", "processes"),
 )
-#: of metrics.json: what holds values by metric
+#: keys of metrics.json with values by metric
 PARTS = (
     *("valid", "test", "test_with_history", "test_warm", "test_cold"),
     *("test_seen_ends", "test_unseen_ends"),
@@ -41,10 +41,10 @@ RUN_FOLDER = FolderKind(
 
 @dataclass(frozen=True)
 class RunFiles:
-    """A run folder's `config.json`, and the way to its other files.
+    """A run folder's `config.json`, and access to its other files.
 
-    From format 2 on `config.json` lists every other file with its size and hash. A file is looked up in that list by a
-    name of ours, so nothing that the list names is opened because it names it.
+    From format 2 on, `config.json` lists every other file with its size and hash. Only files that kgrec asks for by
+    name are looked up in that list; a file is never opened just because it is listed.
     """
 
     folder: Path
@@ -54,8 +54,8 @@ class RunFiles:
 
     @staticmethod
     def open(folder: str | Path) -> RunFiles:
-        """Read config.json. Raises KgrecError where the folder is none of a run, is altered, is of a format from the
-        future, and where it holds a link, or config.json a value of the wrong type."""
+        """Read config.json. Raises KgrecError if the folder is no run folder, is altered, has a newer format or a link,
+        or if config.json has a value of the wrong type."""
         folder = Path(folder)
         must_be_run(folder)
         must_be_plain(folder, REMEDY)
@@ -79,9 +79,9 @@ class RunFiles:
         return name in self.listed if self.format > 1 else (self.folder / name).is_file()
 
     def path(self, name: str, *, hashed: bool = True) -> Path:
-        """The path of a file whose contents were checked. hashed: else its size alone is, which reads nothing of it.
+        """The path of a file, after a check of its contents. hashed: False checks only its size, without reading it.
 
-        Raises KgrecError where the file is missing, truncated, altered or not listed.
+        Raises KgrecError if the file is missing, truncated, altered or not listed.
         """
         file = self.folder / name
         if not file.is_file():
@@ -94,7 +94,7 @@ class RunFiles:
         found = file.stat().st_size
         if found != wanted.get("bytes"):
             raise KgrecError(
-                f"{file} is truncated or altered: it has {found:,} bytes, and config.json says {wanted.get('bytes')}; "
+                f"{file} is truncated or altered: it has {found:,} bytes, but config.json says {wanted.get('bytes')}; "
                 "train again"
             )
         if hashed and file_hash(file) != wanted.get("sha256"):
@@ -102,12 +102,12 @@ class RunFiles:
         return file
 
     def json(self, name: str) -> dict[str, Any]:
-        """What a JSON file holds. Raises KgrecError as `path`, and where it holds no object."""
+        """The object in a JSON file. Raises what `path` raises, and KgrecError if it is no object."""
         return read_json(self.path(name))
 
 
 def list_files(folder: Path) -> dict[str, dict[str, Any]]:
-    """What config.json is to say of every file that stands in a folder: its size and hash, by its name."""
+    """The size and hash of every file in a folder, by name, for config.json."""
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     return {
         file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": file_hash(file)} for file in files
@@ -115,7 +115,7 @@ def list_files(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def must_be_run(folder: Path) -> None:
-    """Raise KgrecError where a folder is none of a run."""
+    """Raise KgrecError if a folder is no run folder."""
     put_back(folder)
     if not (folder / "config.json").is_file():
         what = "is no run folder: it has no config.json" if folder.is_dir() else "is not there"
@@ -123,12 +123,12 @@ def must_be_run(folder: Path) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object of a run folder. Raises KgrecError where it is missing or anything else."""
+    """Read a JSON object of a run folder. Raises KgrecError if it is missing or no JSON object."""
     return read_object(path, REMEDY)
 
 
 def read_metrics(files: RunFiles) -> dict[str, Any]:
-    """What metrics.json holds. Raises KgrecError as `RunFiles.path`, and for a value of the wrong type."""
+    """The content of metrics.json. Raises what `RunFiles.path` raises, and KgrecError for a value of the wrong type."""
     metrics = files.json("metrics.json")
     place = JsonPlace(files.folder / "metrics.json", REMEDY)
     place.finite(metrics)
@@ -154,14 +154,14 @@ def read_metrics(files: RunFiles) -> dict[str, Any]:
 
 
 def _check_parts(metrics: Mapping[str, Any], place: JsonPlace) -> None:
-    """Raise KgrecError where a part of what was measured holds anything but numbers."""
+    """Raise KgrecError if a part of the results has a value that is no number."""
     for name in PARTS:
         for metric in place.mapping(metrics, name, {}):
             place.at(name).number(metrics[name], metric)
 
 
 def _check_repeats(counts: Mapping[str, Any], place: JsonPlace) -> None:
-    """Raise KgrecError for a value of the wrong type among the counts of repeats; runs of before have none."""
+    """Raise KgrecError for a value of the wrong type among the counts of repeats; runs of older versions have none."""
     place.text(counts, "choice", "")
     place.text(counts, "ranked", "")
     for name in ("held_out_pairs", "held_out_users", "pairs", "users", "users_without_others"):
@@ -172,8 +172,8 @@ def _check_repeats(counts: Mapping[str, Any], place: JsonPlace) -> None:
 
 
 def _check_config(config: Mapping[str, Any], file: Path) -> None:
-    """Raise KgrecError for a value of config.json of the wrong type, with its key. The model's own settings are checked
-    by the model."""
+    """Raise KgrecError for a value of the wrong type in config.json, with its key. The model checks its own
+    settings."""
     place = JsonPlace(file, REMEDY)
     place.finite(config)
     for name in ("model", "graph"):
@@ -195,7 +195,7 @@ def _check_config(config: Mapping[str, Any], file: Path) -> None:
             raise KgrecError(
                 f"{file} lists the file {name!r}, which is none of this folder; it is altered: train again"
             )
-        if isinstance(listed, dict):  # else it is not listed, as `RunFiles.path` says of the one that is looked up
+        if isinstance(listed, dict):
             place.at("files").at(name).whole(listed, "bytes")
             place.at("files").at(name).text(listed, "sha256")
         else:

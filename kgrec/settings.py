@@ -1,4 +1,4 @@
-"""Settings: frozen, validated dataclasses beside the code that reads them."""
+"""Settings: frozen, validated dataclasses next to the code that reads them."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ from kgrec.field_types import plain_type
 
 T = TypeVar("T")
 
-#: How often something is repeated in a model, one after the other, such as layers
+#: Number of repeated parts in a model, such as layers
 Depth = Annotated[int, pydantic.Field(gt=0, le=1000)]
-MOST = 2**31 - 1  #: the greatest whole number that a setting may be
-MOST_OF_SEEDS = 2**63 - 1  #: the greatest seed, as torch and NumPy take it
+MOST = 2**31 - 1  #: the largest whole number that a setting may have
+MOST_OF_SEEDS = 2**63 - 1  #: the largest seed that torch and NumPy take
 
 _IS_STORED: ContextVar[bool] = ContextVar("_IS_STORED", default=False)
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, pydantic.Field))
 def settings(cls: type[T]) -> type[T]:
-    """Class decorator: a frozen dataclass whose fields are validated, and converted from text, when it is made.
+    """Class decorator: makes a frozen dataclass whose fields are validated, and converted from text, when it is
+    created.
 
-    A class variable `FORMER` maps former names of fields to the present ones; the former are accepted with a warning.
+    A class variable `FORMER` maps former names of fields to the present ones; former names give a warning.
 
     >>> @settings
     ... class Config:
@@ -52,7 +53,7 @@ def settings(cls: type[T]) -> type[T]:
 
 
 def _check_whole_numbers(cls: type) -> None:
-    """Let the class refuse whole numbers beyond MOST, and seeds beyond MOST_OF_SEEDS, after its fields are read."""
+    """Make the class refuse whole numbers above MOST, and seeds above MOST_OF_SEEDS, after its fields are set."""
     own = vars(cls).get("__post_init__")
 
     def __post_init__(self: Any, *args: Any) -> None:
@@ -61,7 +62,7 @@ def _check_whole_numbers(cls: type) -> None:
             most = MOST_OF_SEEDS if field.name.endswith("seed") else MOST
             for one in value if isinstance(value, tuple | list) else (value,):
                 if isinstance(one, int) and abs(one) > most:
-                    raise ValueError(f"{field.name} is {shortened(one)}, at most {most:,} is wanted")
+                    raise ValueError(f"{field.name} is {shortened(one)}, but must be at most {most:,}")
         if own is not None:
             own(self, *args)
 
@@ -70,13 +71,13 @@ def _check_whole_numbers(cls: type) -> None:
 
 
 def must_be_at_most(name: str, value: int, most: int) -> None:
-    """Raise KgrecError for a whole number that is more. name: what it is called, for the message."""
+    """Raise KgrecError for a whole number greater than `most`. name: its name, for the message."""
     if value > most:
-        raise KgrecError(f"{name} is {shortened(value)}, at most {most:,} is wanted")
+        raise KgrecError(f"{name} is {shortened(value)}, but must be at most {most:,}")
 
 
 def shortened(number: int | str) -> str:
-    """A number's digits, of many the first alone.
+    """The digits of a number; only the first if there are many.
 
     >>> shortened(12), shortened(10**40)
     ('12', '100000000000000000... (41 digits)')
@@ -94,8 +95,8 @@ def _with_former_names(init: Any) -> Any:
 
 
 def former_names(kind: type) -> dict[str, str]:
-    """The former names of a settings class's fields and those of its bases, with the present ones; a name that is that
-    of a field again is none."""
+    """Former name -> present name of the fields of a settings class and its bases. Names that are in use again are left
+    out."""
     fields = {field.name for field in dataclasses.fields(kind)}
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__):
@@ -104,8 +105,8 @@ def former_names(kind: type) -> dict[str, str]:
 
 
 def present_names(kind: type, values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
-    """The values by the present names of the fields. Warns of a former one, but not inside `stored_settings`; raises
-    KgrecError where a field stands there by both of its names."""
+    """The values under the present names of the fields. Warns of a former name, but not inside `stored_settings`.
+    Raises KgrecError if both names of a field are set."""
     where = where or f"of {kind.__name__}"
     former, found = former_names(kind), dict[str, Any]()
     for name, value in values.items():
@@ -122,7 +123,7 @@ def present_names(kind: type, values: Mapping[str, Any], where: str = "") -> dic
 
 @contextmanager
 def stored_settings() -> Iterator[None]:
-    """While this lasts, former names of fields are no reason for a warning: they are of something that was kept."""
+    """Inside this context, former names of fields give no warning, because they come from a stored file."""
     token = _IS_STORED.set(True)
     try:
         yield
@@ -131,9 +132,9 @@ def stored_settings() -> Iterator[None]:
 
 
 def configure(kind: type[T], values: Mapping[str, Any], what: str = "") -> T:
-    """Make settings of a class decorated with `settings` from names and values, texts among them.
+    """Make an object of a settings class from names and values. Values may be texts.
 
-    Raises UnknownName for a field that is not there, KgrecError for a value of the wrong type; both name what would do.
+    Raises UnknownName for an unknown field, KgrecError for a wrong value; both messages say what is allowed.
     """
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     where = f"of {what or kind.__name__}"
@@ -148,7 +149,7 @@ def configure(kind: type[T], values: Mapping[str, Any], what: str = "") -> T:
         lines = []
         for problem in error.errors():
             name = str(problem["loc"][0]) if problem["loc"] else ""
-            if name not in fields:  # said by the class itself, of several fields together
+            if name not in fields:  # raised by the class itself, about several fields
                 lines.append(f"{where.removeprefix('of ')}: {problem['msg']}")
                 continue
             wanted = (
@@ -167,7 +168,7 @@ def _said(hint: Any) -> str:
 
 
 def _near_choice(value: Any, hint: Any) -> str:
-    """Which of a field's choices a wrong value may have meant, to add to a message."""
+    """A hint for a message: the choice of a field that is most similar to a wrong value."""
     near = nearest(str(value), map(str, plain_type(hint).choices))
     return f"; did you mean {near!r}?" if near else ""
 
@@ -207,7 +208,7 @@ def parse_assignments(texts: Iterable[str]) -> dict[str, str]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
-            raise KgrecError(f"--set {text!r} is not of the form field=value")
+            raise KgrecError(f"--set {text!r}: write it as field=value, such as dim=64")
         result[name.strip()] = value.strip()
     return result
 
@@ -217,16 +218,16 @@ def parse_assignments(texts: Iterable[str]) -> dict[str, str]:
 
 @dataclasses.dataclass(frozen=True)
 class FieldInfo:
-    """What one field of a settings class is, to be shown."""
+    """The description of one field of a settings class."""
 
-    name: str  #: as `--set` takes it
+    name: str  #: as in `--set NAME=VALUE`
     type: str  #: in plain words, such as "whole number"
-    default: Any  #: plain JSON data; None also where there is none
+    default: Any  #: as plain JSON data; None also if there is no default
     required: bool  #: whether it has no default
-    choices: tuple[Any, ...]  #: the values that it may have; (): any of its type
-    bounds: str  #: such as "more than 0"; "": none
-    meaning: str  #: the text beside the field, one line; "": there is none
-    inherited_from: str | None  #: the name of the class that defines it; None: the one that was asked about
+    choices: tuple[Any, ...]  #: the allowed values; () if any value of the type is allowed
+    bounds: str  #: such as "more than 0"; "" if there are none
+    meaning: str  #: the comment beside the field, on one line; "" if there is none
+    inherited_from: str | None  #: the name of the base class that defines it; None: the class itself does
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data."""
@@ -234,8 +235,8 @@ class FieldInfo:
 
 
 def describe(kind: type) -> list[FieldInfo]:
-    """The fields of a settings class, in its order. Their meaning is `Field(description=...)`, or else the `#:` comment
-    beside the field, in the class itself or in the base that defines it.
+    """The fields of a settings class, in order. The meaning of a field is its `Field(description=...)`, or else the
+    `#:` comment beside it, in the class or in the base class that defines it.
 
     >>> from kgrec.training.config import AdversarialConfig
     >>> [weight] = [field for field in describe(AdversarialConfig) if field.name == "weight"]
@@ -264,13 +265,13 @@ def describe(kind: type) -> list[FieldInfo]:
 
 
 def _texts(kind: type) -> dict[str, str]:
-    """The comments beside the fields of a class and its bases, those of the class itself first."""
+    """The comments beside the fields of a class and its bases; those of the class itself take precedence."""
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         if dataclasses.is_dataclass(base):
             try:
                 found |= field_texts(textwrap.dedent(inspect.getsource(base)), base.__name__)
-            except (OSError, TypeError):  # made without a file, at a prompt
+            except (OSError, TypeError):  # the class has no source file, for example at a prompt
                 continue
     return found
 
@@ -283,7 +284,7 @@ def _description(field: dataclasses.Field[Any], hint: Any) -> str:
 
 
 def _default(field: dataclasses.Field[Any]) -> tuple[Any, bool]:
-    """A field's default as plain data, and whether there is none."""
+    """A field's default as plain data, and whether the field is required."""
     value: Any = field.default
     factory: Any = field.default_factory
     if isinstance(value, pydantic.fields.FieldInfo):

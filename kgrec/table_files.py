@@ -1,4 +1,4 @@
-"""Tables as .parquet and .csv files that appear whole or not at all."""
+"""Tables as .parquet and .csv files, written completely or not at all."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from kgrec.errors import KgrecError, some
 from kgrec.files import refuse_existing, whole
 from kgrec.output_kinds import FileKind
 
-LONGEST_LINE = 1 << 20  #: characters of a CSV file's line of names
-#: Columns by which a table is known as one of ours: of recommendations, reasons, synthetic users, predictions
+LONGEST_LINE = 1 << 20  #: maximum characters of the header line of a CSV file
+#: Columns by which a table of kgrec is recognized: recommendations, reasons, synthetic users, predictions
 OWN_COLUMNS = (
     *({"user", "rank", "item"}, {"user", "item", "attention"}, {"user", "item", "synthetic"}),
     *({"user", "item", name} for name in ("rating", "probability", "score")),
 )
 
-FORMULA = r"^[=+\-@\t\r\n]"  #: how a text begins that a spreadsheet reads as a formula
+FORMULA = r"^[=+\-@\t\r\n]"  #: beginning of a text that a spreadsheet reads as a formula
 
 
 def table_kind(columns: Iterable[str] = ()) -> FileKind:
-    """The kind of a table that kgrec writes, which may be replaced: one of OWN_COLUMNS, or of just these columns."""
+    """The kind of a table that kgrec writes and may replace: one with OWN_COLUMNS, or with exactly these columns."""
     wanted = set(columns)
 
     def check(path: Path) -> str | None:
@@ -41,7 +41,7 @@ def table_kind(columns: Iterable[str] = ()) -> FileKind:
 
 
 def _columns_of(path: Path) -> Collection[str] | None:
-    """The names of a table's columns, none where a CSV file has no row; None where the file is no table."""
+    """The names of a table's columns; empty for a CSV file without rows; None if the file is no table."""
     try:
         if path.suffix == ".parquet":
             names: list[str] = pq.read_schema(path).names
@@ -56,31 +56,34 @@ def _columns_of(path: Path) -> Collection[str] | None:
 def refuse_out(
     out: Path, overwrite: bool, inputs: Iterable[str | Path | None] = (), columns: Iterable[str] = ()
 ) -> None:
-    """Raise KgrecError where a table could not be written to `out`, before it is made. inputs: what is read to make it;
-    columns: of a table which may be replaced, beside those that kgrec writes by itself."""
+    """Raise KgrecError if a table could not be written to `out`, before the table is made. inputs: files that are read;
+    columns: a table with exactly these columns may be replaced too."""
     if out.suffix not in (".parquet", ".csv"):
-        raise KgrecError(f"--out {out}: a .parquet or .csv file is wanted")
+        raise KgrecError(f"--out {out}: the name must end in .parquet or .csv")
     refuse_existing(out, overwrite, table_kind(columns), inputs)
 
 
 def write(table: pa.Table, out: Path, *, overwrite: bool = False, csv_safe: bool = False) -> None:
-    """Write a table as .parquet or .csv, whole or not at all. csv_safe: a CSV file as `without_formulas` has it.
+    """Write a table as .parquet or .csv, completely or not at all. csv_safe: mark formulas in a CSV file, see
+    `without_formulas`.
 
-    Raises KgrecError as `refuse_out`, and where the disk refuses or a column has no form in a CSV file."""
+    Raises what `refuse_out` raises, and KgrecError if the file cannot be written or a column cannot be in a CSV
+    file.
+    """
     refuse_out(out, overwrite, columns=table.column_names)
     with whole(out, overwrite, table_kind(table.column_names)) as draft:
         if out.suffix == ".parquet":
             try:
                 pq.write_table(table, draft, compression="zstd")
             except pa.ArrowNotImplementedError as error:
-                raise KgrecError(f"the table has no form as Parquet: {error}; leave that column out") from error
+                raise KgrecError(f"the table cannot be written as Parquet ({error}); leave that column out") from error
         else:
             draft.write_text(as_csv(without_formulas(table) if csv_safe else table), encoding="utf-8")
 
 
 def without_formulas(table: pa.Table) -> pa.Table:
-    """The table with a `'` before every text, in cells and headings, that a spreadsheet would read as a formula: one
-    that begins with = + - @, a tab or a line's end. Numbers stay as they are.
+    """The table with a `'` before each text that a spreadsheet would read as a formula, in cells and headings. Such a
+    text begins with = + - @, a tab or a line break. Numbers are unchanged.
 
     >>> without_formulas(pa.table({"item": ["=1+1", "a-b"], "score": [-1.5, 2.0]})).to_pydict()
     {'item': ["'=1+1", 'a-b'], 'score': [-1.5, 2.0]}
@@ -98,10 +101,10 @@ def without_formulas(table: pa.Table) -> pa.Table:
 
 
 def as_csv(table: pa.Table) -> str:
-    """The table as CSV, with a line of names. Raises KgrecError where a column has no form in it, such as lists."""
+    """The table as CSV with a header. Raises KgrecError if a column cannot be in a CSV file, such as lists."""
     text = pa.BufferOutputStream()
     try:
         pa.csv.write_csv(table, text)
         return text.getvalue().to_pybytes().decode()
     except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise KgrecError(f"the table has no form as CSV: {error}; write it to a .parquet file with --out") from error
+        raise KgrecError(f"the table cannot be written as CSV ({error}); use --out with a .parquet file") from error

@@ -294,7 +294,7 @@ def test_backtest_trains_anew_for_each_window(shop, tmp_path):
         (("train", "mff", "GRAPH"), "no model 'mff'"),
         (("train", "mf", "GRAPH", "--set", "dims=3"), "no field 'dims' of model 'mf'; did you mean 'dim'"),
         (("train", "mf", "GRAPH", "--set", "dim=wide"), "dim='wide' of model 'mf'"),
-        (("train", "mf", "GRAPH", "--set", "dim"), "--set 'dim' is not of the form field=value"),
+        (("train", "mf", "GRAPH", "--set", "dim"), "--set 'dim': write it as field=value, such as dim=64"),
         (("train", "mf", "GRAPH", "--set", "trainin.epochs=3"), "no group 'trainin'"),
         (("train", "mf", "GRAPH", "--set", "training.epoch=3"), "no field 'epoch' of training; did you mean 'epochs'"),
         (("train", "mf", "GRAPH", "--split", "u1"), "no split 'u1'"),

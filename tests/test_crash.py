@@ -84,7 +84,7 @@ def test_an_output_is_absent_as_before_whole_or_partial(outcomes, tmp_path, befo
         ("TERM", 1, "", ["exit code 1 and not 143: []"]),
         ("INT", 130, "", []),
         ("KILL", 0, "", ["exit code 0 after it was killed"]),
-        ("full disk", 1, "epoch 1\nerror: cannot write m: No space left on device; nothing was left there", []),
+        ("full disk", 1, "epoch 1\nerror: cannot write m: No space left on device; no file is left there", []),
         ("full disk", 1, "", ["exit code 1 without a sentence that says what cannot be written: []"]),
         ("no space", 120, "", ["exit code 120"]),
     ],

@@ -43,7 +43,7 @@ def test_a_folder_and_a_file_take_their_place_when_the_block_ends(tmp_path):
 def test_what_exists_is_refused_and_left_as_it_is(tmp_path):
     (tmp_path / "out").write_text("old")
     with (
-        pytest.raises(KgrecError, match=r"out exists already; name another --out, or say --overwrite"),
+        pytest.raises(KgrecError, match=r"out exists already; name another --out, or use --overwrite"),
         whole(tmp_path / "out") as draft,
     ):
         draft.write_text("new")
@@ -86,7 +86,7 @@ def test_an_error_leaves_nothing_and_the_old_one_stays(tmp_path, error):
 
 def test_a_full_disk_is_said_with_the_path(tmp_path):
     with (
-        pytest.raises(KgrecError, match=r"cannot write .*out: No space left; nothing was left there"),
+        pytest.raises(KgrecError, match=r"cannot write .*out: No space left; no file is left there"),
         whole(tmp_path / "out") as draft,
     ):
         fill(draft, "half")
@@ -115,7 +115,7 @@ def test_a_swap_that_fails_puts_the_old_one_back(tmp_path, monkeypatch):
 def test_a_folder_that_is_not_ours_is_not_replaced(tmp_path):
     fill(tmp_path / "thesis", "three years")
     with (
-        pytest.raises(KgrecError, match=r"thesis is a folder without graph.json, so it holds other things"),
+        pytest.raises(KgrecError, match=r"thesis is a folder without graph.json that has other files"),
         whole(tmp_path / "thesis", overwrite=True, kind=GRAPH_FOLDER) as draft,
     ):
         fill(draft, "new")

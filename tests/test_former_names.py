@@ -33,7 +33,7 @@ from kgrec.training.job import TrainingJob
 def test_a_name_that_moved_gives_the_same_object_and_a_warning(former: str, present: str) -> None:
     module, name = former.split(":")
     home, now = present.split(":")
-    with pytest.warns(FormerName, match=f"{name} is now {home}.{now}; the former name goes"):
+    with pytest.warns(FormerName, match=f"{name} is now {home}.{now}; the former name will be removed"):
         found = getattr(import_module(module), name)
     assert found is getattr(import_module(home), now)
 

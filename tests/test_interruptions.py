@@ -188,7 +188,9 @@ def test_what_cannot_be_put_back_is_said(tmp_path, monkeypatch):
     (tmp_path / f".out.old-{'ab' * 8}").mkdir()
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", refused)
-        with pytest.raises(KgrecError, match=r"out was being replaced when its writer was killed; it is whole at"):
+        with pytest.raises(
+            KgrecError, match=r"out was being replaced when its writer was killed; the complete former folder is at"
+        ):
             put_back(tmp_path / "out")
     put_back(tmp_path / "out")
     assert names(tmp_path) == ["out"]

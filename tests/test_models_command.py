@@ -122,7 +122,7 @@ def test_a_wrong_option_is_wrong_usage(folder: Path) -> None:
 def test_a_former_setting_is_a_note_said_once(folder: Path) -> None:
     arguments = ("train", "ials", folder, "--split", "last_n:1", "--set", "dim=4", "--set", "iterations=1", "--json")
     stdout, stderr = kgrec(*arguments, "--set", "reg=0.5")
-    assert stderr.count("note: the setting 'reg' of model 'ials' is now 'l2'; the former name goes") == 1
+    assert stderr.count("note: the setting 'reg' of model 'ials' is now 'l2'; the former name will be removed") == 1
     assert json.loads(stdout)["test"] == json.loads(kgrec(*arguments, "--set", "l2=0.5")[0])["test"]
 
 

@@ -102,7 +102,7 @@ def test_a_users_folder_is_kept(refused, tmp_path, command):
     out = tmp_path / f"thesis{ENDINGS.get(command, '')}"
     out.mkdir()
     (out / "chapter.tex").write_text("three years")
-    wanted = "a folder, and a file does not take its place" if command in ENDINGS else "so it holds other things"
+    wanted = "a folder, which a file cannot replace" if command in ENDINGS else "that has other files"
     assert wanted in refused(command, out)
 
 
@@ -111,14 +111,14 @@ def test_an_empty_folder_is_not_replaced_by_a_file(refused, tmp_path, command):
     out = tmp_path / f"empty{ENDINGS.get(command, '')}"
     out.mkdir()
     if command in ENDINGS:
-        assert "a file does not take its place" in refused(command, out)
+        assert "which a file cannot replace" in refused(command, out)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_users_file_is_kept(refused, tmp_path, command):
     out = tmp_path / f"notes{ENDINGS.get(command, '')}"
     out.write_text("mine, all mine\n1,2\n")
-    wanted = "so it is not replaced" if command in ENDINGS else "does not take its place"
+    wanted = "so it is not replaced" if command in ENDINGS else "cannot replace"
     assert wanted in refused(command, out)
 
 
@@ -136,22 +136,22 @@ def test_links_are_refused(refused, tmp_path, command, overwrite):
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("recommend", "predict", "generate")])
 def test_the_folder_one_is_in_and_those_above_are_refused(refused, command):
     for out in (".", "/", "..", ROOT, ROOT.parent, "tests/.."):
-        assert "is the folder that you are in, or one above it" in refused(command, out)
+        assert "is the current folder, or one above it" in refused(command, out)
 
 
 def test_what_is_read_and_what_holds_it_are_refused(refused, shop, run, tmp_path):
     for command in ("train", "backtest", "robustness"):
         for out in (shop, shop.parent):
-            assert "which is read to make it, or holds it" in refused(command, out)
-    assert "which is read to make it" in refused("build", SHOP)
-    assert "which is read to make it" in refused("build", SHOP.parent)
+            assert "which this command reads" in refused(command, out)
+    assert "which this command reads" in refused("build", SHOP)
+    assert "which this command reads" in refused("build", SHOP.parent)
     (tmp_path / "pairs.csv").rename(tmp_path / "pairs.csv.old")
     (tmp_path / "pairs.csv.old").rename(tmp_path / "pairs.csv")
-    assert "which is read to make it" in refused("predict", tmp_path / "pairs.csv")
+    assert "which this command reads" in refused("predict", tmp_path / "pairs.csv")
     os.link(tmp_path / "pairs.csv", tmp_path / "other.csv")
-    assert "which is read to make it" in refused("predict", tmp_path / "other.csv")
+    assert "which this command reads" in refused("predict", tmp_path / "other.csv")
     again = ("train", "popularity", shop, "--init", run, "--out", run, "--overwrite")
-    assert "which is read to make it" in kgrec(*again, code=1)
+    assert "which this command reads" in kgrec(*again, code=1)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -159,7 +159,7 @@ def test_where_nothing_can_be_written_is_said_first(refused, tmp_path, command):
     (tmp_path / "file").write_text("")
     ending = ENDINGS.get(command, "")
     assert "file is no folder" in refused(command, tmp_path / "file" / f"out{ending}", overwrite=False)
-    assert "at most 232 are possible" in refused(command, tmp_path / f"{'x' * 240}{ending}", overwrite=False)
+    assert "use a name of at most 232 bytes" in refused(command, tmp_path / f"{'x' * 240}{ending}", overwrite=False)
 
 
 @pytest.mark.parametrize("kind", [GRAPH_FOLDER, RUN_FOLDER, CHECKPOINT_FOLDER, ROBUSTNESS_FOLDER])
@@ -169,7 +169,7 @@ def test_where_nothing_can_be_written_is_said_first(refused, tmp_path, command):
 def test_a_name_alone_makes_a_folder_none_of_ours(tmp_path, kind, text):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / kind.document).write_text(text)
-    with pytest.raises(KgrecError, match=f"holds a {kind.document} that is not of a {kind.name}"):
+    with pytest.raises(KgrecError, match=f"has a {kind.document} that is not that of a {kind.name}"):
         refuse_existing(tmp_path / "mine", True, kind)
     with pytest.raises(KgrecError, match="is not replaced"), whole(tmp_path / "mine", True, kind):
         raise AssertionError("it came so far as to write")
@@ -206,7 +206,7 @@ def test_ours_with_something_of_others_is_kept(shop, run, noise, tmp_path, place
             (out / place).write_text("mine")
         before = contents(out)
         message = kgrec(*arguments, "--overwrite", code=1)
-        assert "that holds other things too" in message and f"'{place.removeprefix('-> ')}'" in message
+        assert "that also has other files" in message and f"'{place.removeprefix('-> ')}'" in message
         assert contents(out) == before
 
 

@@ -84,7 +84,7 @@ def test_parquet_keeps_the_types_of_other_columns(tmp_path) -> None:
     }  # fmt: skip
     write(found, tmp_path / "out.parquet")
     assert pq.read_table(tmp_path / "out.parquet") == found
-    with pytest.raises(KgrecError, match=r"the table has no form as CSV: .*; write it to a .parquet file"):
+    with pytest.raises(KgrecError, match=r"the table cannot be written as CSV .*; use --out with a .parquet file"):
         write(found, tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
 

@@ -76,7 +76,7 @@ def test_every_number_of_training_is_within_its_type(kind):
             with pytest.raises(KgrecError, match=f"{field.name}='{text}'"):
                 configure(kind, {field.name: text})
         if "whole" in field.type:
-            with pytest.raises(KgrecError, match=f"{field.name} is {HUGE}, at most"):
+            with pytest.raises(KgrecError, match=f"{field.name} is {HUGE}, but must be at most"):
                 configure(kind, {field.name: HUGE})
     assert configure(TrainingConfig, {"seed": str(2**63 - 1)}).seed == 2**63 - 1
 
@@ -87,7 +87,9 @@ def test_sizes_that_do_not_fit_are_refused_before_anything_is_made(name):
     known = [field.name for field in describe(models.find(name).Config)]
     field = fields.get(name, "dim")
     config = {"base_config": {"dim": 10**9}} if field is None else {("dim" if "dim" in known else field): 10**9}
-    with pytest.raises(KgrecError, match=r"would take [\d,.]+ GiB of memory, and [\d,.]+ GiB are free here"):
+    with pytest.raises(
+        KgrecError, match=r"would take [\d,.]+ GiB of memory, but only [\d,.]+ GiB are free; choose smaller"
+    ):
         models.build(name, GRAPH, config)
     with pytest.raises(KgrecError):
         models.build(name, GRAPH, {key: {"dim": 10**12} if key == "base_config" else 10**12 for key in config})
@@ -107,9 +109,9 @@ def test_a_tensor_that_does_not_fit_is_never_made():
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (MemoryError(), "it wants more memory than is free"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), "it wants more memory than is free"),
-        (RuntimeError("value cannot be converted to type float without overflow"), "it: a setting is too great"),
+        (MemoryError(), "it needs more memory than is free"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), "it needs more memory than is free"),
+        (RuntimeError("value cannot be converted to type float without overflow"), "it: a setting is too large"),
     ],
 )
 def test_what_torch_raises_is_explained(error, said):

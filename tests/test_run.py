@@ -294,7 +294,7 @@ def test_weights_of_another_shape_are_refused(run_folder):
 
 
 def test_a_newer_format_and_an_existing_out_are_refused(run_folder):
-    with pytest.raises(KgrecError, match="exists already; name another --out, or say --overwrite"):
+    with pytest.raises(KgrecError, match="exists already; name another --out, or use --overwrite"):
         train("mf", tastes(), split="last_n:1", config=SMALL, training=training(epochs=1), out=run_folder)
     config = json.loads((run_folder / "config.json").read_text())
     (run_folder / "config.json").write_text(json.dumps(config | {"format": 99}))

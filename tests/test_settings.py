@@ -99,7 +99,7 @@ def test_assignments():
         "note": "a=b",
         "x": "",
     }
-    with pytest.raises(KgrecError, match=r"--set 'dim' is not of the form field=value"):
+    with pytest.raises(KgrecError, match=r"--set 'dim': write it as field=value, such as dim=64"):
         parse_assignments(["dim"])
 
 
@@ -120,7 +120,9 @@ class After(Before):
 
 
 def test_a_former_name_is_accepted_with_a_warning_of_the_line_that_used_it():
-    with pytest.warns(FormerName, match=r"the setting 'reg' of mf is now 'l2'; the former name goes") as seen:
+    with pytest.warns(
+        FormerName, match=r"the setting 'reg' of mf is now 'l2'; the former name will be removed"
+    ) as seen:
         made = configure(Before, {"reg": "0.25"}, "mf")
     assert (made.l2, made.init_std) == (0.25, 0.1) and seen[0].filename == __file__
     with pytest.warns(FormerName, match="'std' of Before is now 'init_std'") as seen:

@@ -321,7 +321,7 @@ def test_what_is_no_graph_folder_is_said(tmp_path):
 
 
 def test_an_existing_folder_is_refused_and_with_overwrite_swapped(graph, folder):
-    with pytest.raises(KgrecError, match=r"shop.graph exists already; name another --out, or say --overwrite"):
+    with pytest.raises(KgrecError, match=r"shop.graph exists already; name another --out, or use --overwrite"):
         graph.only("rated").save(folder)
     assert Graph.load(folder).num_edges == 7
     graph.only("rated").save(folder, overwrite=True)

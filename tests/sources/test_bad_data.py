@@ -344,6 +344,6 @@ def test_an_existing_graph_is_kept_unless_it_may_be_replaced(tmp_path: Path):
     (tmp_path / "r.csv").write_text(HEAD + "u,i,5,1\n")
     report = build_to(tmp_path / "recipe.yaml", None, tmp_path / "g")
     assert report.edges == {"user-rated-item": 1}
-    with pytest.raises(KgrecError, match="exists already; name another --out, or say --overwrite"):
+    with pytest.raises(KgrecError, match="exists already; name another --out, or use --overwrite"):
         build_to(tmp_path / "recipe.yaml", None, tmp_path / "g")
     build_to(tmp_path / "recipe.yaml", None, tmp_path / "g", overwrite=True)

@@ -77,7 +77,7 @@ def test_the_script(tmp_path, monkeypatch, capsys):
     assert "shop: 600 user, 400 item" in capsys.readouterr().out
     assert Graph.load(out).content_hash() == build(ROOT / "graphs/shop/shop.yaml")[0].content_hash()
     assert main() == 1
-    assert capsys.readouterr().err == f"{out} exists already; name another --out, or say --overwrite to replace it\n"
+    assert capsys.readouterr().err == f"{out} exists already; name another --out, or use --overwrite to replace it\n"
 
 
 @pytest.mark.real_data
