@@ -164,7 +164,7 @@ def test_predict_fills_a_column_in(shop, tmp_path):
     assert printed["probability"].tolist() == pytest.approx([row["probability"] for row in rows])
     assert "exists already" in kgrec(*arguments, "--out", tmp_path / "out.csv", code=1).stderr
     kgrec(*arguments, "--out", tmp_path / "out.csv", "--overwrite")
-    assert "a .parquet or .csv file is wanted" in kgrec(*arguments, "--out", tmp_path / "out.txt", code=1).stderr
+    assert "the name must end in .parquet or .csv" in kgrec(*arguments, "--out", tmp_path / "out.txt", code=1).stderr
 
 
 @pytest.fixture(scope="module")
@@ -317,7 +317,7 @@ def test_backtest_trains_anew_for_each_window(shop, tmp_path):
         (("recommend", "RUNS/ease", "--user", "u0003", "--k", "401"), "--k 401 is more than the catalog's 400 items"),
         (("recommend", "RUNS/ease"), "say whom to recommend to"),
         (("recommend", "RUNS/ease", "--users", "none.txt"), "none.txt"),
-        (("recommend", "RUNS/ease", "--user", "u0003", "--out", "lists.xlsx"), "a .parquet or .csv file is wanted"),
+        (("recommend", "RUNS/ease", "--user", "u0003", "--out", "lists.xlsx"), "the name must end in .parquet or .csv"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_clear_message_and_exit_code_1(shop, runs, arguments, message):

@@ -238,7 +238,7 @@ def test_the_command_writes_the_file_and_prints_the_report(folder, tmp_path, cap
 
 
 def test_the_command_says_what_is_wrong_and_leaves_no_file(folder, tmp_path) -> None:
-    with pytest.raises(KgrecError, match=r"--out .*events.txt: a .parquet or .csv file is wanted"):
+    with pytest.raises(KgrecError, match=r"--out .*events.txt: the name must end in .parquet or .csv"):
         command(folder, "--users", 2, "--out", tmp_path / "events.txt")
     with pytest.raises(KgrecError, match="the number of users is 0"):
         command(folder, "--users", 0, "--out", tmp_path / "none.csv")
