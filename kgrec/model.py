@@ -1,4 +1,4 @@
-"""The protocol: a model says what training minimises and how it scores; no more is known of it outside its file."""
+"""The model protocol: a model defines its training losses and its scores. The rest of kgrec uses nothing else of it."""
 
 from __future__ import annotations
 
@@ -19,23 +19,25 @@ from kgrec.optimizers import SparseAndDense, fused_adam
 from kgrec.rows import node_vectors
 from kgrec.samplers import Batches
 
-Task = Literal["ranking", "rating", "ctr"]  #: of a user and an item
-AnyTask = Literal["ranking", "rating", "ctr", "link"]  #: link: which facts hold, over any relation
+Task = Literal["ranking", "rating", "ctr"]  #: tasks about a user and an item
+AnyTask = Literal["ranking", "rating", "ctr", "link"]  #: also link: which facts are true, for any relation
 
 
-FOREVER = 1 << 30  #: the end of a phase that has none
+FOREVER = 1 << 30  #: the end of a phase that lasts until the end of training
 
 
 @dataclass(frozen=True)
 class Query:
-    """Whom to recommend to: B users, and what each did so far."""
+    """A request for recommendations: B users, with their histories."""
 
     user: Tensor  #: LongTensor [B], flat; graph.pad for a new user
-    history: Tensor  #: LongTensor [B, L], flat, the whole path, oldest first, left-padded with graph.pad
+    history: Tensor  #: LongTensor [B, L], flat, the whole history, oldest first, left-padded with graph.pad
     time: Tensor | None = None  #: LongTensor [B, L], unix seconds of the history
     weight: Tensor | None = None  #: FloatTensor [B, L], weights of the history's edges
-    behaviour: Tensor | None = None  #: LongTensor [B, L], of each step which of the model's `behaviours` it is
-    now: Tensor | None = None  #: LongTensor [B], unix seconds at which it is asked; NO_TIME where that is not known
+    behaviour: Tensor | None = (
+        None  #: LongTensor [B, L], the index of each step's behaviour in the model's `behaviours`
+    )
+    now: Tensor | None = None  #: LongTensor [B], unix seconds of the request; NO_TIME if not known
     #: columns of users by name, a row a user, for those who are no nodes; a known user's values may be missing
     profile: Mapping[str, Feature] = field(default_factory=dict)
     #: what is around the request (the device, the hour), by names that the model knows: [B, *] each
@@ -45,11 +47,11 @@ class Query:
         return len(self.user)
 
     def rows(self, index: Tensor) -> Query:
-        """The queries at `index`, LongTensor [n], with all that is known of each."""
+        """The queries at `index`, LongTensor [n], with all their fields."""
         return Query(**{each.name: _rows(getattr(self, each.name), index) for each in fields(self)})
 
     def multi_hot(self, nodes: range) -> Tensor:
-        """Which of a range of flat nodes are in each history, FloatTensor [B, len(nodes)]; once or often is 1."""
+        """Which of a range of flat nodes are in each history: FloatTensor [B, len(nodes)], 1 or 0."""
         rows = torch.zeros(len(self), len(nodes), device=self.history.device)
         row, place = ((self.history >= nodes.start) & (self.history < nodes.stop)).nonzero(as_tuple=True)
         rows[row, self.history[row, place] - nodes.start] = 1.0
@@ -69,18 +71,20 @@ def _rows(value: Any, index: Tensor) -> Any:
 
 @dataclass
 class Objective:
-    """One loss, the batches that it is taken over, and the parameters that it moves."""
+    """One loss, with its batches and the parameters that it trains."""
 
-    name: str  #: what logs call it
-    batches: Batches  #: a Loader or CombinedLoader, iterated anew each epoch
+    name: str  #: its name in logs
+    batches: Batches  #: a Loader or CombinedLoader, iterated once in each epoch
     loss: Callable[[Any], Tensor]  #: batch -> float32 scalar, a mean over the batch
-    parameters: Sequence[nn.Parameter]  #: those that this loss moves
+    parameters: Sequence[nn.Parameter]  #: the parameters that this loss trains
     #: (parameters, lr) -> an optimizer
     optimizer: Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer | SparseAndDense] = fused_adam
-    lr: float = 1e-3  #: the step size
-    epochs: range | None = None  #: the epochs (from 1) in which it is active, a phase; None: all
-    interleave: str | None = None  #: objectives of one group alternate batch by batch; else they follow epoch by epoch
-    #: what of a batch's loss is regularisation, which training against moved vectors leaves out; None: nothing
+    lr: float = 1e-3  #: the learning rate
+    epochs: range | None = None  #: the epochs (from 1) in which it is active, its phase; None: all
+    #: name of a group: objectives of one group alternate batch by batch; None: it runs through all its batches at once
+    interleave: str | None = None
+    #: the part of a batch's loss that is regularisation; adversarial training leaves it out at moved vectors; None: no
+    #: part
     penalty: Callable[[Any], Tensor] | None = None
     turn: InitVar[str | None] = None  #: the former name of `interleave`
 
@@ -92,28 +96,32 @@ class Objective:
 
 @dataclass(frozen=True, eq=False)
 class ScorerParts:
-    """How a model's scores of all items come about, where that is a product or a sum of tensors (see LinearScores)."""
+    """How a model's scores of all items are computed, if they are a product or a sum of tensors (see LinearScores)."""
 
     kind: Kind  #: product or sum, as in LinearScores
-    tensors: Mapping[str, Tensor]  #: by name; a view of a parameter or buffer is not written twice
+    tensors: Mapping[str, Tensor]  #: tensors by name; a view of a parameter or buffer is not stored again
     constant: float = 0.0  #: added to every score
 
 
 class Recommender(nn.Module, ABC):
     """A model: `Model(graph, config)` builds one from the training graph.
 
-    Whatever `score` reads is a parameter or a dense buffer whose shape depends on `graph.schema` and the config alone,
-    so that `Model(Graph.empty(schema), config)` takes saved weights. What the rows of a parameter stand for is declared
-    (`kgrec.rows.declare_rows`; a NodeEmbedding does so itself), so that another graph's can start it, row by row.
+    Everything that `score` reads is a parameter or a dense buffer. Its shape depends only on `graph.schema` and the
+    config, so that `Model(Graph.empty(schema), config)` can load saved weights. A model declares what the rows of a
+    parameter belong to (`kgrec.rows.declare_rows`; a NodeEmbedding does it by itself). Then a model on another graph
+    can start from it, row by row.
     """
 
     Config: ClassVar[type]  #: the frozen settings class beside the model
-    paper: ClassVar[str] = ""  #: where it is from: authors and year, title, where it appeared; "": nowhere
-    task: AnyTask = "ranking"  #: what its scores are: an order, a rating, a probability's logit; or an order of facts
-    reads_history: ClassVar[bool] = False  #: whether a new user is served by a history alone
-    #: whether a node is known by any of its edges, as in a graph network over all; else by those of `behaviours`
+    paper: ClassVar[str] = ""  #: the paper that it is from: authors and year, title, venue; "" if there is none
+    #: the meaning of its scores: ranking (an order of items), rating, ctr (the logit of a probability), link (an order
+    #: of facts)
+    task: AnyTask = "ranking"
+    reads_history: ClassVar[bool] = False  #: whether it can serve a new user from a history alone
+    #: whether the model knows a node by any of its edges, as a graph network over all edges does; else only by edges of
+    #: `behaviours`
     reads_all_edges: ClassVar[bool] = False
-    #: whether it makes the lists of users about whom nothing is known, as a model of seasons can; else popularity does
+    #: whether it also serves users about whom nothing is known, for example by season; else they get popular items
     serves_everybody: ClassVar[bool] = False
     behaviours: tuple[str, ...] = ()  #: relations whose edges are the history, in the graph's order; (): the target
 
@@ -123,46 +131,48 @@ class Recommender(nn.Module, ABC):
         self.config = config
 
     def objectives(self, graph: Graph) -> list[Objective]:
-        """What training minimises, in the order of one epoch. Models that are complete when built have none."""
+        """The losses that training minimises, in the order of one epoch. A model that is complete when built has
+        none."""
         return []
 
     @abstractmethod
     def score(self, query: Query, items: Tensor) -> Tensor:
-        """Score items for each query; higher is better. items: LongTensor [C], or [B, C] for lists of each query's own,
-        flat numbers. Returns FloatTensor [B, C]."""
+        """Score items for each query; higher is better. items: flat numbers, LongTensor [C], or [B, C] if each query
+        has its own list. Returns FloatTensor [B, C]."""
 
     def attention(self, query: Query) -> Tensor | None:
-        """How much each step of the histories counts for the scores, FloatTensor [B, L] that sums to 1 over the steps
-        that are read and is 0 elsewhere; None for a model that cannot say."""
+        """The weight of each step of the histories in the scores: FloatTensor [B, L]. It sums to 1 over the steps that
+        the model reads, and is 0 elsewhere. None for a model without attention."""
         return None
 
     def node_vectors(self, node_type: str) -> Tensor | None:
         """Vectors of all nodes of a type, FloatTensor [N, D], in the order of the graph's numbers, in eval mode; None
-        for a model that has none. By default what it computed of them, else its first table, as the rows of its
-        parameters and buffers are declared (`kgrec.rows`)."""
+        if the model has none. By default these are computed vectors if there are any, else the first table, as declared
+        with `kgrec.rows`."""
         return node_vectors(self, node_type)
 
     def linear_scorer(self) -> ScorerParts | None:
-        """What `score` computes, for a reader that has NumPy alone; None for a model whose scores are of no such form.
-        Called in eval mode and without gradients. A subclass with a `score` of its own does not inherit it."""
+        """The formula of `score` for readers that have only NumPy; None if the scores have no such form. Called in eval
+        mode and without gradients. A subclass that defines its own `score` does not inherit it."""
         return None
 
     def begin(self, epoch: int) -> None:
-        """Called before each epoch (from 1): a phase's start may copy or freeze something."""
+        """Called before each epoch (from 1), for example to copy or freeze something when a phase begins."""
 
     def start_from(self, taken: Collection[str]) -> None:
-        """Called, without gradients, where parameters of another model are the start: sets what goes with them. taken:
-        their names here, of tables without `.weight`."""
+        """Called, without gradients, after parameters were taken from another model; sets what depends on them. taken:
+        names of these parameters in this model; for tables, without `.weight`."""
 
     def refresh(self) -> None:
         """Recompute the buffers that `score` reads. Called after each epoch, in eval mode and without gradients."""
 
     def diagnostics(self) -> Mapping[str, float]:
-        """How the last epoch went beside its losses, numbers by name, for the log. Called once, after `refresh`."""
+        """Numbers about the last epoch for the log, in addition to its losses. Called once, after `refresh`."""
         return {}
 
     def warnings(self) -> list[str]:
-        """What seems wrong with training, each with a hint, as `diagnostics` has just shown (a collapsed generator)."""
+        """What seems wrong with training, such as a collapsed generator, each with a hint. Called after
+        `diagnostics`."""
         return []
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -175,7 +185,7 @@ class Recommender(nn.Module, ABC):
 
 @contextmanager
 def scoring(model: Recommender) -> Iterator[None]:
-    """The model in eval mode and without gradients, and afterwards as it was."""
+    """Inside this context, the model is in eval mode and without gradients. Afterwards it is in its former mode."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:

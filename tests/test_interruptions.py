@@ -347,7 +347,7 @@ def test_a_command_whose_output_is_closed_does_its_work():
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (RuntimeError("unable to resize file </torch_1>"), r"handed .*resize file </torch_1>.*/dev/shm.*--devices 1"),
+        (RuntimeError("unable to resize file </torch_1>"), r"sent .*resize file </torch_1>.*/dev/shm.*--devices 1"),
         (
             torch.multiprocessing.ProcessExitedException("process 0 terminated with signal SIGKILL", 0, 1, -9),
             r"was killed \(process 0 terminated with signal SIGKILL\).*use --resume",
