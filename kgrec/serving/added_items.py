@@ -79,6 +79,9 @@ def _listed(items: list[Any]) -> list[Any]:
     for row, one in enumerate(items, 1):
         if not isinstance(one, tuple | list) or len(one) != 3:
             raise BadData(Fault(f"{one!r} is no triple; {WANTED}", IN_MEMORY, row, kind="bad row", unit="entry"))
+        if any(term is None or term == "" for term in one):
+            message = f"{one!r} has an empty term; a subject, a predicate and an object are needed"
+            raise BadData(Fault(message, IN_MEMORY, row, kind="missing value", unit="entry"))
     return [items]
 
 

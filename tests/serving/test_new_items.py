@@ -123,6 +123,8 @@ def forms(folder: Path) -> dict[str, object]:
     paths = {name: folder / f"rows.{name}" for name in ("csv", "tsv", "jsonl", "parquet", "csv.gz")}
     paths["csv"].write_text(f"{HEAD}\n{NEW}\n")
     pd.DataFrame([values], columns=columns).to_csv(paths["tsv"], sep="\t", index=False)
+    paths["plain"] = folder / "plain.csv"
+    pd.DataFrame([values], columns=columns).to_csv(paths["plain"], index=False)  # the recipe's own have semicolons
     pd.DataFrame([values], columns=columns).to_csv(paths["csv.gz"], sep=";", index=False)
     paths["jsonl"].write_text(json.dumps(row) + "\n")
     frame.to_parquet(paths["parquet"])
@@ -297,6 +299,8 @@ def test_columns_that_a_file_lacks_are_missing(run: Run) -> None:
         ([("x", "s:from", "http://town/lund")], "item 'x' is known"),
         ([("n", "s:from", "http://town/rome")], "knows nothing of it .it has no node 'http://town/rome'"),
         ([("n", "s:from")], "is no triple"),
+        ([("n", "s:weighs", None)], "has an empty term"),
+        ([{"sku": "n", "price": 3, "seen": {}}], "a column has values that no table holds"),
         ([], "an empty list"),
         (7, "new items are int"),
         (Path("nowhere.csv"), "nowhere.csv does not exist"),

@@ -28,6 +28,7 @@ FLAGS = {
 QUERY = "PREFIX s: <http://s/> SELECT ?id ?by WHERE { ?i s:id ?id ; s:by ?by }"
 ASKED = {"file": "f.ttl", "query": QUERY, "id": "id", "edges": {"by": {"to": "p"}}}
 BOTH = {"has_genre": [["n", "Action"], ["n", "Drama"]]}
+NAMED = "item::title::Action::Drama\n"  # the recipe's own file has no such line
 LISTED = '{"id": "n", "has_genre": ["a", "b"]}\n'
 GENRES = {"file": "g.csv", "between": ["item", "genre"], "source": "film", "target": "genre", "weight": "w"}
 TRIPLES = "head,relation,tail\n" + "".join(f"{i},by,{p}\n" for i, p, _ in BY)
@@ -82,6 +83,7 @@ BY_B = {"by": [["n", "http://p/b"]], "tagged": [["n", "t1"]]}
             {"by": [["n", "b"]]},
         ),
         ({"nodes": {"item": FLAGS}}, "n.dat", "n::En::0::1\n", {"has_genre": [["n", "Drama"]]}),
+        ({"nodes": {"item": FLAGS}}, "n.dat", f"{NAMED}n::En::1::1\n", BOTH),
         ({"nodes": {"item": FLAGS}}, "n.csv", "item,Action,Drama\nn,1,1\n", BOTH),
         ({"edges": {"has_genre": GENRES}}, "n.csv", "film,genre,w\nn,b,7\n", {"has_genre": [["n", "b", 7.0]]}),
         ({"edges": {"has_genre": GENRES}}, "n.jsonl", LISTED, {"has_genre": [["n", "a"], ["n", "b"]]}),

@@ -47,7 +47,11 @@ class NamedSource:
         self.content, self.name, self.is_file = content, name, isinstance(content, Path)
         self.folder = Path() if self.is_file else scratch  #: that `name` is a file of, where there are rows
         if isinstance(content, pa.Table):
-            pq.write_table(content, scratch / name)
+            try:
+                pq.write_table(content, scratch / name)
+            except pa.ArrowException as error:
+                message = f"a column has values that no table holds: {str(error).rstrip('.')}; remove it"
+                raise BadData(Fault(message, name, kind="bad column")) from error
 
 
 class AttachedItems:
@@ -229,7 +233,7 @@ def plain_messages() -> Iterator[None]:
     try:
         yield
     except KgrecError as error:
-        error.become([fault._replace(message=_plain(fault.message)) for fault in error.faults])
+        error.become(map(_plain, error.faults))
         raise
 
 
@@ -237,5 +241,8 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def _plain(message: str) -> str:
-    return message.replace(MEND, "fix the row").replace("fix it, or remove it from `files`", "fix it")
+def _plain(fault: Fault) -> Fault:
+    message = fault.message.replace(MEND, "fix the row").replace("fix it, or remove it from `files`", "fix it")
+    if fault.kind == "empty file" and (fault.file or "").endswith(".json"):
+        message += "; if it holds rows, write one JSON object a line, in a file that ends in .jsonl"
+    return fault._replace(message=message)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from kgrec.errors import Fault, KgrecError, UnknownName, nearest, some, unknown_name
+from kgrec.errors import BadData, Fault, KgrecError, UnknownName, nearest, some, unknown_name
 from kgrec.graph import Graph
 from kgrec.sources.building.attached_items import SKIP, AttachedItems, NamedSource
 from kgrec.sources.building.edge_lists import place_edge_list
@@ -17,6 +17,7 @@ from kgrec.sources.building.nodes import place_node_rows, read_node_table
 from kgrec.sources.packed_files import COMPRESSIONS
 from kgrec.sources.rdf.rdf_file import format_of
 from kgrec.sources.recipe.edge_part import EdgeTable
+from kgrec.sources.recipe.knowledge_part import Triples
 from kgrec.sources.recipe.node_part import AttributeEdge, NodeTable
 from kgrec.sources.recipe.recipe import Recipe
 from kgrec.sources.recipe.table_part import FeatureColumn, TableFile, TableFormat
@@ -73,13 +74,44 @@ def item_tables(recipe: Recipe, item: str) -> list[NodeTable]:
 
 def file_format(table: TableFile, source: NamedSource) -> dict[str, Any]:
     """How a file is to be read, as words of a table: as the table's own files, where it ends as one of them does, or
-    is RDF of which the table is a query; else by its suffix."""
-    name, is_file = source.name, source.is_file
-    suffix = _suffix(name)
-    if is_file and (suffix in map(_suffix, table.file) or (table.query and format_of(Path(name)) is not None)):
-        return {"file": [name]}
-    plain = {key: field.get_default() for key, field in TableFormat.model_fields.items() if key not in KEPT}
-    return plain | {"file": [name], "format": "auto" if is_file else "parquet"}
+    is RDF of which the table is a query; else by its suffix. One that ends so and has not the columns may still have a
+    line of their names, or be plain."""
+    name, suffix = source.name, _suffix(source.name)
+    own: dict[str, Any] = {"file": [name]}
+    plain: dict[str, Any] = {
+        key: field.get_default() for key, field in TableFormat.model_fields.items() if key not in KEPT
+    } | own
+    if not source.is_file:
+        return plain | {"format": "parquet"}
+    if table.query and format_of(Path(name)) is not None:
+        return own
+    if suffix not in map(_suffix, table.file):
+        return plain
+    named: dict[str, Any] = own | {"columns": None, "header": None}
+    forms = [own, plain] if table.columns is None else [named, own, plain]
+    wanted = _columns_of_ids(table)
+    return next((form for form in forms if wanted <= {*_names(table, form, source)}), own)
+
+
+def _columns_of_ids(table: TableFile) -> set[str]:
+    """The columns by which a table's rows are known."""
+    match table:
+        case NodeTable():
+            return {table.id}
+        case Triples():
+            return {table.head, table.relation, table.tail}
+        case EdgeTable():
+            return {table.source, table.target}
+    return set()
+
+
+def _names(table: TableFile, form: dict[str, Any], source: NamedSource) -> list[str]:
+    """The columns of a file that is read in one form; none where it cannot be."""
+    own = table.model_copy(update=form)
+    try:
+        return [name for reader in readers(own, own.file, source.folder) for name in reader.names()]
+    except BadData:
+        return []
 
 
 def column_names(tables: Sequence[TableFile], source: NamedSource) -> list[str]:
