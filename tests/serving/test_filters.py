@@ -26,13 +26,17 @@ ITEMS = pd.DataFrame(
         "made": ["2024-02-29", "2025", "2025-11-30T10:00:00Z", None, "2023-12"],
         "blurb": ["a tea", "a mug", "", "a jam", None],
         "brand": ["x", "x", "y", "y", "y"],
+        "sold": ["2024-05", "2024-06-01", None, "2025", "2025"],
+        "shown": [["2024", "2026"], ["2024"], [], None, ["2025-01-01"]],
+        "cost/kg": [1, 2, 3, 4, 5],
         "size<l": [1, 2, 3, 4, 5],
         "image": [[1.0, 0.0]] * 5,
     }
 )
 KINDS = {
     "price": "numeric", "shelf": "categorical", "tags": "multi", "made": "text", "blurb": "text",
-    "brand": "categorical", "size<l": "numeric", "image": "vector",
+    "brand": "categorical", "size<l": "numeric", "image": "vector", "sold": "categorical", "shown": "multi",
+    "cost/kg": "numeric",
 }  # fmt: skip
 FACTS = {
     ("item", "of_brand", "brand"): [("tea", "acme"), ("mug", "acme"), ("pot", "umbra"), ("jam", "odd")],
@@ -40,6 +44,7 @@ FACTS = {
     ("company", "located_in", "place"): [("big", "se"), ("small", "no")],
     ("item", "in_category", "category"): [("tea", "drinks"), ("mug", "cups"), ("pot", "pots"), ("jam", "food")],
     ("category", "part_of", "category"): [("cups", "wares"), ("pots", "wares"), ("wares", "all"), ("food", "all")],
+    ("item", "made_in", "year"): [("tea", "2024"), ("mug", "2025-03"), ("pot", "2023")],
     ("item", "goes_with", "item"): [("tea", "mug"), ("mug", "pot")],
     ("shop", "sells", "item"): [("corner", "tea"), ("corner", "jam"), ("mall", "tin")],
 }
@@ -105,6 +110,10 @@ def run_of(model: str = "popularity", graph: Graph = GRAPH, **config: object) ->
         ("made>2024", "mug pot"),
         ("made>=2025-11-30", "pot"),
         ("made=2025", "mug"),
+        ("sold<2024-06", "tea"),
+        ("sold>=2024-06-01", "mug jam tin"),
+        ("shown>2024", "tea tin"),
+        ("cost/kg>3", "jam tin"),
         ("size<l>=4", "jam tin"),
         ("size<l=4", "jam"),
     ],
@@ -138,6 +147,9 @@ def test_columns(text: str, wanted: str) -> None:
         ("of_brand/company=Same", "tea mug pot"),  # a label that several have
         ("of_brand/country=s", "tea mug"),  # a column at the end of a path
         ("goes_with/price>20", "mug"),
+        ("goes_with/cost/kg=3", "mug"),
+        ("made_in>=2024", "tea mug"),
+        ("made_in<2024", "pot"),
     ],
 )
 def test_paths(text: str, wanted: str) -> None:

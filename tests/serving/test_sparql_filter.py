@@ -63,14 +63,22 @@ def test_the_graph_as_triples(run: Run) -> None:
     assert [str(term) for term in GraphTriples(run.graph).terms("item")][-1] == "<urn:kgrec:item:a%20b>"
 
 
+def test_paths_by_iris(run: Run) -> None:
+    brand, related = "https://schema.org/brand", "https://schema.org/isRelatedTo"
+    assert run.recommend("cem", k=1, where=f"{brand}=https://shop.example/umbra")["item"] == ["chai"]
+    assert run.recommend("cem", k=1, where=f"{related}/{brand}=https://shop.example/umbra")["item"] == ["mug"]
+    assert run.recommend("cem", k=1, where=f"{related}/https://schema.org/Brand!=Acme")["item"] == ["mug"]
+
+
 def test_items_that_a_query_finds(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "acme.rq"
     file.write_text(
         "SELECT ?b ?item { ?item schema:brand ?b . ?b rdfs:label 'Acme' . ?item schema:weight ?w FILTER(?w < .5) }"
     )
+    made = len(run.kept.get("allowed items", ()))
     assert run.recommend("cem", k=1, where_sparql=file)["item"] == ["tea"]
     assert run.similar("mug", k=1, where_sparql=str(file))["item"] == ["tea"]  # the same filter, made once
-    assert len(run.kept["allowed items"]) == 1
+    assert len(run.kept["allowed items"]) == made + 1
     with pytest.raises(KgrecError, match=rf"where_sparql {file} leaves out all 2 items that the filters before it"):
         run.recommend("cem", k=1, where_sparql=file, not_="brand=Acme")
     query = "SELECT ?one { { ?one schema:brand shop:umbra } UNION { shop:tea schema:brand ?one } }"

@@ -12,6 +12,7 @@ from kgrec.errors import KgrecError, UnknownName, some, unknown_name
 from kgrec.graph import Graph
 from kgrec.graph.schema import EdgeType, Schema
 from kgrec.serving.filters.node_iris import is_iri
+from kgrec.sources.rdf.schema_org import vocabulary_term
 
 FORMS = ("column", "relation", "type")  #: what stands before a name to say what it is, as in `column:brand`
 KIND = {"column": "a column", "relation": "a relation", "type": "a node type"}
@@ -116,18 +117,28 @@ def path_of(graph: Graph, text: str, start: str) -> FactPath:
 
     Raises UnknownName for a name that is not there, KgrecError for one that means several things.
     """
-    whole = _meanings(graph, (start,), text, last=True)
-    names = [text] if whole else [part.strip() for part in text.split("/")]
+    parts = [part.strip() for part in text.split("/")]
     types: tuple[str, ...] = (start,)
-    hops = list[Meaning]()
-    for place, name in enumerate(names):
-        last = place == len(names) - 1
-        meaning = _only(graph, types, name, last, whole or _meanings(graph, types, name, last), start)
+    hops, place = list[Meaning](), 0
+    while place < len(parts):
+        name, meanings, place = _next_name(graph, types, parts, place)
+        meaning = _only(graph, types, name, place == len(parts), meanings, start)
         if meaning.columns:
             return FactPath(tuple(hops), meaning, tuple(sorted({node_type for node_type, _ in meaning.columns})))
         hops.append(meaning)
         types = tuple(sorted({*types, *meaning.ends})) if meaning.repeated else tuple(meaning.ends)
     return FactPath(tuple(hops), None, types)
+
+
+def _next_name(graph: Graph, types: tuple[str, ...], parts: list[str], place: int) -> tuple[str, list[Meaning], int]:
+    """The name that begins at a part of a path, what it may mean, and where the next begins. It is the longest that is
+    known, as an IRI has slashes in it, and a column may; of none that is known it is one part."""
+    for stop in range(len(parts), place, -1):
+        name = "/".join(parts[place:stop])
+        meanings = _meanings(graph, types, name, last=stop == len(parts))
+        if meanings:
+            return name, meanings, stop
+    return parts[place], [], place + 1
 
 
 def _only(graph: Graph, types: tuple[str, ...], name: str, last: bool, meanings: list[Meaning], start: str) -> Meaning:
@@ -167,15 +178,20 @@ def _meanings(graph: Graph, types: tuple[str, ...], text: str, last: bool) -> li
 
 def _along(schema: Schema, types: tuple[str, ...], name: str, against: bool) -> frozenset[Hop]:
     """The hops along a relation: those that leave the types, else those that reach them."""
-    edges = [edge for edge, said in schema.edges.items() if edge[1] == name or (said.label == name and is_iri(name))]
+    edges = [edge for edge, said in schema.edges.items() if _is_called(name, edge[1], said.label)]
     leaving = frozenset(Hop(edge) for edge in edges if edge[0] in types)
     reaching = frozenset(Hop(edge, backward=True) for edge in edges if edge[2] in types)
     return reaching if against or not leaving else leaving
 
 
+def _is_called(name: str, own: str, label: str) -> bool:
+    """Whether a relation or node type is meant by a name: by its own, or by its IRI."""
+    return name == own or (is_iri(name) and vocabulary_term(name) == vocabulary_term(label))
+
+
 def _towards(schema: Schema, types: tuple[str, ...], name: str) -> frozenset[Hop]:
     """The hops along any relation to nodes of a type."""
-    meant = {one for one, said in schema.nodes.items() if one == name or (said.label == name and is_iri(name))}
+    meant = {one for one, said in schema.nodes.items() if _is_called(name, one, said.label)}
     hops = itertools.chain.from_iterable((Hop(edge), Hop(edge, backward=True)) for edge in schema.edges)
     return frozenset(hop for hop in hops if hop.start in types and hop.end in meant)
 

@@ -107,22 +107,26 @@ class GraphTriples:
         from pyoxigraph import Literal, NamedNode
 
         graph, label = self.graph, NamedNode(LABEL)
+
+        def nodes(iri: str) -> list[NamedNode]:
+            return [node for spelled in spellings(iri) if (node := _named(spelled)) is not None]
+
         for number, ((source, _, target), said) in enumerate(graph.schema.edges.items()):
-            if is_iri(said.label):
+            predicates = nodes(said.label)
+            if predicates:
                 edges = graph.edge_index[:, graph.relation_ptr[number] : graph.relation_ptr[number + 1]].tolist()
                 heads, tails = self.terms(source), self.terms(target)
-                for predicate in map(NamedNode, spellings(said.label)):
+                for predicate in predicates:
                     yield from ((heads[head], predicate, tails[tail]) for head, tail in zip(*edges))
         for node_type, node in graph.schema.nodes.items():
-            if is_iri(node.label):
-                for iri in map(NamedNode, spellings(node.label)):
-                    yield from ((term, NamedNode(RDF_TYPE), iri) for term in self.terms(node_type))
+            for iri in nodes(node.label):
+                yield from ((term, NamedNode(RDF_TYPE), iri) for term in self.terms(node_type))
             labels = graph.vocabulary[node_type].label_array
             if labels is not None:
                 named = zip(self.terms(node_type), labels.to_pylist())
                 yield from ((term, label, Literal(text)) for term, text in named if text)
             for name, feature in graph.features.get(node_type, {}).items():
-                for predicate in map(NamedNode, spellings(self.columns[name]) if name in self.columns else ()):
+                for predicate in nodes(self.columns.get(name, "")):
                     for term, values in zip(self.terms(node_type), _literals(feature)):
                         yield from ((term, predicate, value) for value in values)
 
