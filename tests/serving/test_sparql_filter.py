@@ -79,7 +79,9 @@ def test_items_that_a_query_finds(run: Run, tmp_path: Path) -> None:
     assert run.recommend("cem", k=1, where_sparql=file)["item"] == ["tea"]
     assert run.similar("mug", k=1, where_sparql=str(file))["item"] == ["tea"]  # the same filter, made once
     assert len(run.kept["allowed items"]) == made + 1
-    with pytest.raises(KgrecError, match=rf"where_sparql {file} leaves out all 2 items that the filters before it"):
+    with pytest.raises(
+        KgrecError, match=rf"is left: where_sparql {file} leaves out all 2 items that the filters before it"
+    ):
         run.recommend("cem", k=1, where_sparql=file, not_="brand=Acme")
     query = "SELECT ?one { { ?one schema:brand shop:umbra } UNION { shop:tea schema:brand ?one } }"
     table = run.recommend("cem", k=3, where_sparql=query)

@@ -100,9 +100,7 @@ def _filters(run: TrainedModel, options: ListOptions, query: SparqlFilter | None
         yield Filter(f"not {text!r}", ~_mask(run, "not", text))
     if query is not None:
         mask, notes = query.meets(run.whole_graph(), node_type)
-        yield Filter(
-            "where_sparql" if query.name == "where_sparql" else f"where_sparql {query.name}", mask, notes=notes
-        )
+        yield Filter(query.name, mask, notes=notes)
 
 
 def _by_rules(run: TrainedModel, rules: Rules, skip_unknown: bool) -> Iterator[Filter]:
