@@ -1,4 +1,4 @@
-"""Scores that are sums and products of arrays, by NumPy alone: what a model's own `score` says, without torch."""
+"""Scores of a model as sums and products of arrays, computed with NumPy only, without torch."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ import numpy as np
 
 from kgrec.errors import KgrecError
 
-#: How scores come about; U users, I items, D dimensions, K neighbors:
-#:   dot                    user [U, D] . item [I, D]  + user_bias [U] + item_bias [I]; biases are optional
-#:   history_times_weights  the sum of the rows of weight [I, I] of the distinct items of a history
-#:   history_neighbors      of each item the sum of similarity [I, K] over those of its neighbor [I, K] in a history
-#:   constant               score [I], the same for everybody
-#: and to each `constant` is added.
+#: How scores are computed, for U users, I items, D dimensions, K neighbors: dot                    user [U, D] . item
+#: [I, D]  + user_bias [U] + item_bias [I]; biases are optional history_times_weights  the sum of the rows of weight [I,
+#: I] for the distinct items of a history history_neighbors      for each item, the sum of similarity [I, K] over its
+#: neighbors [I, K] that are in the history constant               score [I], the same for all users `constant` is added
+#: to every score.
 Kind = Literal["dot", "history_times_weights", "history_neighbors", "constant"]
 
 NEEDS: Mapping[str, tuple[str, ...]] = {
@@ -37,11 +36,11 @@ class LinearScores:
     """
 
     kind: Kind
-    arrays: Mapping[str, np.ndarray]  #: by name, of the shapes that `Kind` says; they may be memory-mapped
+    arrays: Mapping[str, np.ndarray]  #: arrays by name, with the shapes named at `Kind`; they may be memory-mapped
     constant: float = 0.0
 
     def __post_init__(self) -> None:
-        """Raises KgrecError where arrays are missing, are too many, or have shapes that do not go together."""
+        """Raises KgrecError if arrays are missing, if there are too many, or if their shapes do not fit together."""
         if self.kind not in get_args(Kind):
             raise KgrecError(f"scores of kind {self.kind!r}; there are {', '.join(get_args(Kind))}: update kgrec")
         needs, may = NEEDS[self.kind], MAY_HAVE.get(self.kind, ())
@@ -72,7 +71,7 @@ class LinearScores:
 
     @property
     def num_users(self) -> int | None:
-        """How many users are known by their numbers; None: users are their histories."""
+        """Number of known users; None if scores are computed from histories."""
         return len(self.arrays["user"]) if self.kind == "dot" else None
 
     @property
@@ -82,11 +81,11 @@ class LinearScores:
     def of_users(self, users: Sequence[int] | np.ndarray) -> np.ndarray:
         """Scores of known users [B] with all items: float32 [B, I].
 
-        Raises KgrecError for a number that is no user's, and where scores are made of histories.
+        Raises KgrecError for the number of an unknown user, and if scores are computed from histories.
         """
         users = np.asarray(users, dtype=np.int64)
         if self.reads_history:
-            raise KgrecError(f"scores of kind {self.kind!r} are made of histories; ask for them by what users did")
+            raise KgrecError(f"scores of kind {self.kind!r} are computed from histories; use of_histories")
         if self.kind == "constant":
             return np.tile(np.asarray(self.arrays["score"] + self.constant, dtype=np.float32), (len(users), 1))
         _must_be_below(users, len(self.arrays["user"]), "user")
@@ -98,14 +97,15 @@ class LinearScores:
         return scores + scores.dtype.type(self.constant)
 
     def of_histories(self, histories: Sequence[Sequence[int] | np.ndarray]) -> np.ndarray:
-        """Scores of new users with all items, by the items that each has: float32 [B, I]. The order does not count, nor
-        how often an item stands there.
+        """Scores of new users with all items, from the items in each history: float32 [B, I]. Order and repetitions of
+        items do not matter.
 
-        Raises KgrecError for a number that is no item's, and where users are known by their numbers alone.
+        Raises KgrecError for the number of an unknown item, and if scores are only for known users.
         """
         if self.kind == "dot":
             raise KgrecError(
-                "these scores know users by their numbers alone; a history needs another model, such as ease"
+                "this model has scores only for the users it was trained on; for a history, use another model, such as "
+                "ease"
             )
         if self.kind == "constant":
             return self.of_users(np.zeros(len(histories), np.int64))
@@ -125,4 +125,4 @@ class LinearScores:
 def _must_be_below(numbers: np.ndarray, count: int, what: str) -> None:
     wrong = numbers[(numbers < 0) | (numbers >= count)]
     if len(wrong):
-        raise KgrecError(f"no {what} has the number {wrong[0]}; there are {count:,}, from 0")
+        raise KgrecError(f"no {what} has the number {wrong[0]}; numbers go from 0 to {count - 1:,}")

@@ -1,5 +1,5 @@
-"""What the rows of a parameter stand for: nodes, relations or the values of a feature. A model says it once, and
-whoever starts, moves or exports vectors asks it."""
+"""Declares what the rows of a parameter belong to: nodes, relations or the values of a feature. A model declares it
+once; transfer, perturbation and export of vectors use it."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from kgrec.errors import KgrecError, unknown_name
 from kgrec.graph import Graph
 from kgrec.graph.schema import EdgeSchema, EdgeType, FeatureKind, FeatureSchema, Schema
 
-DECLARED = "declared_rows"  #: the attribute of a module that holds what `declare_rows` recorded, by local name
+DECLARED = "declared_rows"  #: the attribute of a module in which `declare_rows` keeps the rows, by local name
 
 
 @dataclass(frozen=True)
 class NodeRows:
-    """A row for each node, type after type, in the order of the graph's numbers.
+    """One row for each node, type by type, in the order of the graph's numbers.
 
     >>> rows = NodeRows({"user": 3, "film": 2})
     >>> len(rows), rows.at("film"), rows.at("genre")
     (5, slice(3, 5, None), None)
     """
 
-    counts: Mapping[str, int]  #: nodes of each type, in the order of their rows
-    computed: bool = False  #: the model computes them from other parameters, as a graph network does
+    counts: Mapping[str, int]  #: number of nodes of each type, in the order of their rows
+    computed: bool = False  #: whether the model computes them from other parameters, as a graph network does
 
     @staticmethod
     def of(graph: Graph, *node_types: str, computed: bool = False) -> NodeRows:
-        """Those of some node types, or of all where none is named. Raises UnknownName."""
+        """The rows of some node types, or of all if none is named. Raises UnknownName."""
         wanted = node_types or tuple(graph.node_types)
         return NodeRows({name: len(graph.range(name)) for name in wanted}, computed)
 
@@ -40,7 +40,7 @@ class NodeRows:
         return sum(self.counts.values())
 
     def at(self, node_type: str) -> slice | None:
-        """The rows of one type; None where it has none."""
+        """The rows of one type; None if it has none."""
         if not self.counts.get(node_type):
             return None
         stops = dict(zip(self.counts, itertools.accumulate(self.counts.values())))
@@ -49,7 +49,7 @@ class NodeRows:
 
 @dataclass(frozen=True)
 class RelationRows:
-    """A row for each edge type: those of a graph (`graph.edge_types`), of its facts, or of both directions
+    """One row for each edge type: all of a graph (`graph.edge_types`), only facts, or both directions
     (`graph.two_way_edges()`)."""
 
     edge_types: tuple[EdgeType, ...]  #: in the order of the rows
@@ -63,13 +63,13 @@ class RelationRows:
 
 @dataclass(frozen=True)
 class FeatureRows:
-    """What belongs to one feature of a node type: a row for each of its categories, or, where it has none (numbers,
-    texts, vectors), a parameter of any shape."""
+    """The parameter of one feature of a node type: one row for each category; or, for a feature without categories
+    (numbers, texts, vectors), any shape."""
 
-    node_type: str  #: whose feature it is
-    name: str  #: of the feature
-    kind: FeatureKind  #: of the feature
-    categories: tuple[str, ...] = ()  #: in the order of the rows; (): it has none
+    node_type: str  #: the node type that has the feature
+    name: str  #: name of the feature
+    kind: FeatureKind  #: kind of the feature
+    categories: tuple[str, ...] = ()  #: categories in the order of the rows; () if it has none
 
     def __len__(self) -> int:
         return len(self.categories)
@@ -80,9 +80,9 @@ Rows = NodeRows | RelationRows | FeatureRows
 
 @runtime_checkable
 class NodeTable(Protocol):
-    """A module that gives a vector for each node of some types, whatever it makes them of."""
+    """A module that gives a vector for each node of some types."""
 
-    node_rows: NodeRows  #: which nodes they are
+    node_rows: NodeRows  #: the nodes of the rows
 
     def table(self) -> Tensor:
         """The vectors of all nodes, in the order of `node_rows`: [N, D]."""
@@ -90,9 +90,9 @@ class NodeTable(Protocol):
 
 
 def declare_rows(module: nn.Module, **rows: Rows) -> None:
-    """Say what the rows of a module's parameters and buffers stand for, by their names in it: a tensor, or a module
-    with a `weight`, such as an nn.Embedding. One row more than there are nodes, relations or categories is of none of
-    them (padding). What is not declared stands for nothing: a layer.
+    """Declare what the rows of a module's parameters and buffers belong to. rows: by the name of a tensor of the
+    module, or of a module in it with a `weight`, such as an nn.Embedding. A tensor may have one more row, for padding.
+    A tensor that is not declared counts as a layer.
 
     >>> class Model(nn.Module):
     ...     def __init__(self) -> None:
@@ -102,7 +102,7 @@ def declare_rows(module: nn.Module, **rows: Rows) -> None:
     >>> {name: len(rows) for name, rows in rows_of(Model()).items()}
     {'relation.weight': 2}
 
-    Raises UnknownName for a name that the module does not have, KgrecError where the tensor has another number of rows.
+    Raises UnknownName for a name that the module does not have, KgrecError if the tensor has another number of rows.
     """
     declared = dict(getattr(module, DECLARED, {}))
     for name, what in rows.items():
@@ -110,26 +110,25 @@ def declare_rows(module: nn.Module, **rows: Rows) -> None:
         fits = len(tensor.shape) > 0 and tensor.shape[0] in (len(what), len(what) + 1)
         if not fits and not (isinstance(what, FeatureRows) and not what.categories):
             raise KgrecError(
-                f"{type(module).__name__}.{name} is of shape {tuple(tensor.shape)}, and rows for {_shown(what)} are "
-                f"declared; its first dimension should be {len(what)}, or {len(what) + 1} with a row of padding"
+                f"{type(module).__name__}.{name} has shape {tuple(tensor.shape)}, but rows for {_shown(what)} are "
+                f"declared; its first dimension must be {len(what)}, or {len(what) + 1} with a row for padding"
             )
         declared[name] = what
     setattr(module, DECLARED, declared)
 
 
 def rows_of(model: nn.Module) -> dict[str, Rows]:
-    """What is declared of a model's parameters and buffers, in all its modules, by their names in its `state_dict`."""
+    """The declared rows of a model's parameters and buffers, in all its modules, by their names in its `state_dict`."""
     return {name: rows for name, _, rows in _declared(model)}
 
 
 def is_vectors(tensor: Tensor, rows: Rows | None) -> bool:
-    """Whether these are vectors of nodes: a row of more than one number for each; one number alone is a bias."""
+    """Whether a tensor holds node vectors: more than one number for each node. A single number is a bias."""
     return isinstance(rows, NodeRows) and tensor.dim() == 2 and tensor.shape[1] > 1
 
 
 def node_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that are vectors of nodes, each once, by name, in the order of the model's modules; biases are
-    none."""
+    """The parameters that are node vectors, each once, by name, in the order of the model's modules; without biases."""
     return {
         name: tensor
         for name, tensor, rows in _declared(model)
@@ -139,9 +138,9 @@ def node_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 
 @torch.no_grad()
 def node_vectors(model: nn.Module, node_type: str) -> Tensor | None:
-    """A model's vectors of all nodes of a type, FloatTensor [N, D], in the order of the graph's numbers: those that it
-    computed, else its first table of them, with what features give. None where it has none. The model should be in eval
-    mode."""
+    """A model's vectors of all nodes of a type, FloatTensor [N, D], in the order of the graph's numbers: computed
+    vectors if there are any, else its first table, with the vectors of features. None if it has none. The model should
+    be in eval mode."""
     computed, tables = list[Tensor](), list[Tensor]()
     for module in model.modules():
         if isinstance(module, NodeTable):
@@ -177,7 +176,7 @@ def _tensor(module: nn.Module, name: str) -> Tensor:
 
 
 def _declared(model: nn.Module) -> Iterator[tuple[str, Tensor, Rows]]:
-    """What is declared, each tensor once, under the name that the model's state has it by."""
+    """The declared tensors, each once, under its name in the model's state."""
     state = (*model.named_parameters(), *model.named_buffers())
     names = {id(tensor): name for name, tensor in state}
     seen = set[int]()
@@ -193,11 +192,11 @@ def _declared(model: nn.Module) -> Iterator[tuple[str, Tensor, Rows]]:
 
 
 def sized_by_graph(build: Callable[[Graph], nn.Module], schema: Schema) -> set[str]:
-    """The parameters whose shapes depend on how many nodes, relations or categories a graph has, by name: those that
-    another graph's cannot take the place of unless it is known what their rows stand for.
+    """The names of parameters whose shapes depend on the number of nodes, relations or categories of a graph. They can
+    only be taken from a model on another graph if it is known what their rows belong to.
 
-    build: the model of a graph, of which only the schema is there. It is built twice, of two small graphs of other
-    sizes, and what differs is meant; random numbers go on as if it had not been.
+    build: builds the model from a graph that has only a schema. It is called for two small graphs of different sizes,
+    and the shapes are compared. The state of random number generators is not changed.
     """
     small = replace(
         schema, nodes={name: replace(node, count=2 + place) for place, (name, node) in enumerate(schema.nodes.items())}
@@ -209,8 +208,8 @@ def sized_by_graph(build: Callable[[Graph], nn.Module], schema: Schema) -> set[s
 
 
 def _grown(schema: Schema) -> Schema:
-    """One more of everything: nodes of each type, categories, numbers of a vector, relations among the items and from
-    users to items."""
+    """A schema with one more of everything: nodes of each type, categories, numbers in a vector, relations between
+    items and from users to items."""
     nodes = {
         name: replace(
             node, count=node.count + 1, features={key: _wider(feature) for key, feature in node.features.items()}

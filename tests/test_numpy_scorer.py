@@ -106,15 +106,15 @@ def test_a_history_counts_as_a_set_and_a_wrong_number_is_named(planted, tmp_path
         scores = load_scores(tmp_path / name)
         once, twice, none = scores.of_histories([[3, 1], [1, 3, 3, 1], []])
         assert np.array_equal(once, twice) and not none.any() and once.any()
-        with pytest.raises(KgrecError, match="no item has the number 40; there are 40, from 0"):
+        with pytest.raises(KgrecError, match="no item has the number 40; numbers go from 0 to 39"):
             scores.of_histories([[40]])
-        with pytest.raises(KgrecError, match="are made of histories"):
+        with pytest.raises(KgrecError, match="are computed from histories"):
             scores.of_users([0])
     train("mf", planted, split="last_n:1", config=OFFERED["mf"], training=EPOCHS, out=tmp_path / "mf")
     for user in (60, -1):
-        with pytest.raises(KgrecError, match=f"no user has the number {user}; there are 60, from 0"):
+        with pytest.raises(KgrecError, match=f"no user has the number {user}; numbers go from 0 to 59"):
             load_scores(tmp_path / "mf").of_users([0, user])
-    with pytest.raises(KgrecError, match="know users by their numbers alone"):
+    with pytest.raises(KgrecError, match="has scores only for the users it was trained on"):
         load_scores(tmp_path / "mf").of_histories([[0]])
 
 

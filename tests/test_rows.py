@@ -160,9 +160,9 @@ def test_what_is_declared_must_be_there() -> None:
     module.relation, module.bias = nn.Embedding(3, 2), nn.Parameter(torch.zeros(()))
     with pytest.raises(UnknownName, match=r"no parameter 'relations' .*did you mean 'relation"):
         declare_rows(module, relations=RelationRows(graph.edge_types))
-    with pytest.raises(KgrecError, match=r"Module.relation is of shape \(3, 2\), and rows for 4 relations are"):
+    with pytest.raises(KgrecError, match=r"Module.relation has shape \(3, 2\), but rows for 4 relations are"):
         declare_rows(module, relation=RelationRows(graph.two_way_edges()))
-    with pytest.raises(KgrecError, match=r"Module.bias is of shape \(\), and rows for 3 nodes \(item\)"):
+    with pytest.raises(KgrecError, match=r"Module.bias has shape \(\), but rows for 3 nodes \(item\)"):
         declare_rows(module, bias=NodeRows.of(graph, "item"))
     with pytest.raises(UnknownName, match="node type 'film'"):
         NodeRows.of(graph, "film")

@@ -277,7 +277,7 @@ def test_biases_go_by_id_too() -> None:
     assert model.item_bias.weight.flatten().tolist() == [0, 3, 1, 0]  # d, c, a
     assert taken.vectors["item_bias"] == {"from": "item_bias", "found": 2, "nodes": 3} and taken.layers == ()
     strangers = graph_of(("x", "p"), ("y", "q"), ("z", "r"))
-    with pytest.raises(KgrecError, match="it has vectors of 4 numbers"):
+    with pytest.raises(KgrecError, match="it has vectors of size 4 for ids"):
         initialise(models.build("svdpp", strangers, {"dim": 4}), strangers, trained, THERE)
 
 
