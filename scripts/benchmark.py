@@ -27,7 +27,7 @@ wait_briefly()  # before torch starts, as the kgrec command does
 from filter_speed import filter_requests
 from kgrec.errors import KgrecError, unknown_name
 from kgrec.graph import Graph
-from kgrec.run import peak_mb, train
+from kgrec.run import Run, peak_mb, train
 from kgrec.settings import configure
 from kgrec.training.config import TrainingConfig
 from kgrec.training.run_folder import versions
@@ -388,9 +388,55 @@ def _train_kgat(benchmark: Mapping[str, Any], edges: int) -> dict[str, float]:
     return {**found, "refresh_seconds": time.perf_counter() - begun, "peak_mb": peak_mb()}
 
 
+def rules(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds for the lists of all users without rules and by each of some, the best of three, of CPU, so that what
+    else runs counts for nothing; and for each weight what diversity and calibration cost and gain, on valid."""
+    trained = train(
+        benchmark["model"],
+        Graph.load(graph_folder(benchmark["recipe"], options)),
+        split=benchmark["split"],
+        config=benchmark.get("set", {}),
+        training=configure(TrainingConfig, benchmark.get("training", {})),
+        metrics=["ndcg@10"],
+    )
+    graph = trained.whole_graph()
+    measured = {"seconds_without": _seconds_of_lists(trained, None)}
+    for name, one in benchmark["rules"].items():
+        measured[f"seconds_{name}"] = _seconds_of_lists(trained, one)
+    measured["seconds"] = max(measured.values())
+    curve = []
+    for name, one in benchmark["curves"].items():
+        for weight in benchmark["weights"][:: 5 if options.quick else 1]:
+            weighed = {rule: {**said, "weight": weight} for rule, said in one.items()}
+            found = trained.measure(graph, split=benchmark["split"], rules=weighed)
+            curve.append({"curve": name, "weight": weight, **found["after"]})
+    return {"test": measured, "measured_on": found["measured_on"], "num_users": found["num_users"], "curve": curve}
+
+
+def _seconds_of_lists(trained: Run, rules: Mapping[str, Any] | None) -> float:
+    """The least of three times of CPU that lists of ten of all users take, after one in which kernels are compiled."""
+    seconds = []
+    for _ in range(4):
+        begun = time.process_time()
+        for _ in trained.recommend_in_parts("all", 10, rules=rules):
+            pass
+        seconds.append(time.process_time() - begun)
+    return min(seconds[1:])
+
+
 MEASURES: dict[str, Callable[[Mapping[str, Any], argparse.Namespace], dict[str, Any]]] = {
     function.__name__: function
-    for function in (build, build_csv, read_ntriples, full_ranking, negatives, neighbors, scale_kgat, filter_requests)
+    for function in (
+        build,
+        build_csv,
+        read_ntriples,
+        full_ranking,
+        negatives,
+        neighbors,
+        scale_kgat,
+        filter_requests,
+        rules,
+    )
 }
 
 
