@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import count
-from math import log, sqrt
+from math import log, log2, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -310,8 +310,11 @@ def test_measured_on_valid_before_and_after() -> None:
     after = 0.5 * log(0.5 / mixed[0]) + 0.5 * log(0.5 / mixed[1])
     assert found["before"]["calibration_error@2"] == pytest.approx(alone)
     assert found["after"]["calibration_error@2"] == pytest.approx((after + 2 * alone) / 3)
-    several = run.measure(graph, rules={"blocked": ["f"], "diversity": {"weight": 0.5}})
-    assert list(several["each"]) == ["blocked", "diversity"]
+    every = {"blocked": ["f"], "diversity": {"weight": 0.5}, "pinned": ["a"], "at_most": {"has_genre": 1}, "depth": 5}
+    several = run.measure(graph, rules=every)
+    assert list(several["each"]) == ["at_most", "pinned", "blocked", "diversity"]
+    with_a = run.measure(graph, rules={"pinned": [{"item": "a", "place": 1}]}, metrics=["ndcg@2"])
+    assert with_a["after"]["ndcg@2"] == pytest.approx((1 / log2(3) + 1 + 1) / 3)  # ann's f is second now
     with pytest.raises(KgrecError, match="there is no rule to measure"):
         run.measure(graph, rules={})
     with pytest.raises(KgrecError, match="rmse is no metric of lists of k items"):

@@ -21,7 +21,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 def _as_pin(value: Any) -> Any:
     """An id alone as an item without a place."""
-    return value if isinstance(value, Mapping) else {"item": value}
+    return value if isinstance(value, Mapping | Pinned) else {"item": value}
 
 
 def _as_day(value: Any) -> Any:
@@ -171,7 +171,7 @@ class Rules(RecipePart):
 
     def alone(self, name: str) -> Rules:
         """One of the rules without the others."""
-        found = Rules(**{name: getattr(self, name)}, depth=self.depth)
+        found = Rules(depth=self.depth).model_copy(update={name: getattr(self, name)})
         found._folder = self._folder
         return found
 
