@@ -17,6 +17,8 @@ from kgrec.nn.next_item import NextItem
 
 NAMED = 3  #: past items that a sentence names
 LEAST = 1e-9  #: of a list's mean score, to which a fall is set in proportion
+ALPHA = 0.15  #: weight of every item's pull to 0 in a fit, where a past item's pull to 1 weighs 1 (the default of ials)
+RIDGE = 0.01  #: weight of a fitted vector's squares, in proportion to the mean of the diagonal
 
 
 class Kind(Enum):
@@ -24,6 +26,9 @@ class Kind(Enum):
 
     ATTENTION = "attention"  #: the share of all attention to the user's history
     WITHOUT = "scores without it"  #: by what share the list's mean score falls where the history lacks the item
+    #: the same, where the model knows users by their ids and scores are products: of a vector that is fitted to what
+    #: the user did by weighted least squares (Hu et al. 2008), once with the item and once without
+    FITTED = "scores fitted without it"
     COSINE = "cosine of vectors"  #: the mean cosine of the item's vector and those of the list
     NOTHING = "nothing"  #: the scores do not depend on what a user did, or the model has no vectors of items
 
@@ -47,6 +52,8 @@ def kind_of(scorer: Scorer) -> Kind:
     if model.reads_history:
         nobody = torch.empty(0, dtype=torch.long, device=scorer.device)
         return Kind.WITHOUT if model.attention(Query(nobody, nobody.view(0, 0))) is None else Kind.ATTENTION
+    if parts is not None and parts.kind == "dot":
+        return Kind.FITTED
     return Kind.NOTHING if model.node_vectors(scorer.known.target[2]) is None else Kind.COSINE
 
 
@@ -61,6 +68,9 @@ def past_items(scorer: Scorer, kind: Kind, query: Query, items: Tensor) -> PastI
             return _falling(kind, query.history, strength)
         case Kind.WITHOUT:
             return _falling(kind, query.history, _falls(scorer, query, items))
+        case Kind.FITTED:
+            had = scorer.had.last(query.user)
+            return _falling(kind, had, _fitted_falls(scorer, had, items))
         case Kind.COSINE:
             had = query.history if query.history.shape[1] else scorer.had.last(query.user.clamp(max=scorer.pad))
             return _falling(kind, had, _cosines(scorer, had, items))
@@ -163,6 +173,31 @@ def _mean(values: Tensor, there: Tensor) -> Tensor:
 # ---------------------------------------------------------------------- vectors
 
 
+def _fitted_falls(scorer: Scorer, had: Tensor, items: Tensor) -> Tensor:
+    """The same where a user is the vector u that is best for what the user had: FloatTensor [B, L]. had: LongTensor
+    [B, L], flat.
+
+    u = A^-1 sum of v over what the user had, with A = sum of v v' over it + alpha sum of v v' over all items + ridge I.
+    Without an item of vector v it is u - A^-1 v (1 - v'u) / (1 - v'A^-1 v), by Sherman and Morrison."""
+    parts, start = scorer.model.linear_scorer(), scorer.known.range(scorer.known.target[2]).start
+    assert parts is not None
+    vector = parts.tensors["item"].float()
+    all_items = ALPHA * vector.T @ vector
+    found, first = torch.zeros(had.shape, device=had.device), _is_first(had) & (had != scorer.pad)
+    for row, (past, listed) in enumerate(zip(had, items)):
+        own, shown = vector[past[first[row]] - start], vector[listed[listed != scorer.pad] - start]
+        if not len(own) or not len(shown):
+            continue
+        matrix = own.T @ own + all_items
+        matrix.diagonal().add_(RIDGE * matrix.diagonal().mean() + LEAST)
+        solved = torch.linalg.solve(matrix, torch.cat([own, own.sum(0, keepdim=True)]).T)
+        share, user, mean = solved[:, :-1], solved[:, -1], shown.mean(0)
+        lever = (own.T * share).sum(0).clamp(max=1 - LEAST)
+        fall = (mean @ share) * (1 - own @ user) / (1 - lever)
+        found[row, first[row]] = fall / (mean @ user).abs().clamp(min=LEAST)
+    return found
+
+
 def _cosines(scorer: Scorer, had: Tensor, items: Tensor) -> Tensor:
     """The mean cosine of each past item's vector with those of a list: FloatTensor [B, L]; 0 at a pad."""
     nodes = scorer.known.range(scorer.known.target[2])
@@ -191,6 +226,8 @@ def sentence(kind: Kind, labels: list[str], strength: list[float], model: str) -
     'because of Alien (75 %), Brazil (25 %)'
     >>> sentence(Kind.WITHOUT, ["a", "b", "c", "d", "e"], [0.124, 0.1, 0.1, 0.1, 0.1], "ease")
     'because of a, b, c and 2 more; without a the scores fall by 12 %'
+    >>> sentence(Kind.FITTED, ["a"], [0.5], "mf")
+    'because of a; fitted without a the scores fall by 50 %'
     >>> sentence(Kind.COSINE, ["a", "b"], [0.75, 0.5], "mf")
     'most like a (0.75), b (0.50), by the cosine of vectors'
     """
@@ -199,9 +236,9 @@ def sentence(kind: Kind, labels: list[str], strength: list[float], model: str) -
     match kind:
         case Kind.ATTENTION if labels:
             return f"because of {_listed(first, [f'{one:.0%}'.replace('%', ' %') for one in numbers])}{more}"
-        case Kind.WITHOUT if labels:
-            fall = f"{strength[0]:.0%}".replace("%", " %")
-            return f"because of {', '.join(first)}{more}; without {labels[0]} the scores fall by {fall}"
+        case Kind.WITHOUT | Kind.FITTED if labels:
+            fall, how = f"{strength[0]:.0%}".replace("%", " %"), "fitted " * (kind is Kind.FITTED)
+            return f"because of {', '.join(first)}{more}; {how}without {labels[0]} the scores fall by {fall}"
         case Kind.COSINE if labels:
             return f"most like {_listed(first, [f'{one:.2f}' for one in numbers])}{more}, by the cosine of vectors"
         case Kind.NOTHING:

@@ -46,6 +46,7 @@ SHOWN = 10  #: past items that are printed
 MEASURED = {
     Kind.ATTENTION: "attention",
     Kind.WITHOUT: "fall without it",
+    Kind.FITTED: "fall without it",
     Kind.COSINE: "cosine",
     Kind.NOTHING: "strength",
 }
