@@ -33,7 +33,16 @@ from kgrec.training.config import TrainingConfig
 from kgrec.training.run_folder import versions
 
 ROOT = Path(__file__).parent.parent
-LESS_IS_BETTER = ("rmse", "mae", "seconds", "load_seconds", "first_seconds", "beyond_scoring_seconds", "peak_mb")
+LESS_IS_BETTER = (
+    "rmse",
+    "mae",
+    "seconds",
+    "load_seconds",
+    "first_seconds",
+    "beyond_scoring_seconds",
+    "peak_mb",
+    "user_milliseconds",
+)
 
 
 def main() -> int:
@@ -424,6 +433,13 @@ def _seconds_of_lists(trained: Run, rules: Mapping[str, Any] | None) -> float:
     return min(seconds[1:])
 
 
+def fold_in(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """NDCG@10 of users who were left out of training, and milliseconds for each: see `new_users_quality`."""
+    import new_users_quality
+
+    return new_users_quality.fold_in(benchmark, Graph.load(graph_folder(benchmark["recipe"], options)), options)
+
+
 MEASURES: dict[str, Callable[[Mapping[str, Any], argparse.Namespace], dict[str, Any]]] = {
     function.__name__: function
     for function in (
@@ -436,6 +452,7 @@ MEASURES: dict[str, Callable[[Mapping[str, Any], argparse.Namespace], dict[str, 
         scale_kgat,
         filter_requests,
         rules,
+        fold_in,
     )
 }
 

@@ -73,7 +73,7 @@ def recommend(
         bool,
         typer.Option(
             "--skip-unknown",
-            help="Leave out users, items and categories of new users, and columns of new items, that are not known.",
+            help="Leave out what is not known: users, items of a history, categories and columns of what is new.",
         ),
     ] = False,
     filters: FilterOptions,

@@ -69,8 +69,9 @@ def read_profile(
 ) -> Profile:
     """The columns of new users, of those that the model reads: see `Run.recommend` for what a profile may be.
 
-    user: whose it is where it names nobody, "": nobody's; wanted: the columns that the model reads; skip_unknown: take
-    categories that training has not seen as missing; shared: whether the table is a history too.
+    user: whose it is where it names nobody, "": nobody's; wanted: the columns that the model reads; skip_unknown: leave
+    out columns that are not there, and take categories that training has not seen as missing; shared: whether the table
+    is a history too.
 
     Raises UnknownName for columns and categories that are not there, BadData for values of another kind and where a
     user has two values, KgrecError for a form that is not read.
@@ -82,12 +83,16 @@ def read_profile(
     id_column = next((name for name in ("user", *ids, "id") if name in table), None)
     if id_column is None and (len(table) > 1 or not user):
         table.require("user")
-    found = {}
+    found, left_out = {}, list[str]()
     for name in table.names:
         feature = _feature_called(name, schema, rules)
         if feature is not None:
             found[feature] = name
-        elif name != id_column and not (shared and name in HISTORY) and not _is_other(run, node_type, name):
+        elif name == id_column or (shared and name in HISTORY) or _is_other(run, node_type, name):
+            continue
+        elif skip_unknown:
+            left_out.append(name)
+        else:
             known = [*schema, *(rule.source for rule in rules.values())]
             message = str(unknown_name("column", name, known, f"of {node_type}"))
             raise UnknownName(
@@ -98,6 +103,8 @@ def read_profile(
     row = _rows(users, names)
     read = [name for name in wanted if name in found]
     notes, columns = _unread(run, found, read), {}
+    if left_out:
+        notes.append(f"left out: columns {some(left_out)}, which the graph does not have")
     for name in read:
         rule = rules.get(name, ColumnRule(name, None, ("",)))
         values = _one_each(table, found[name], users, names, row, rule.missing)

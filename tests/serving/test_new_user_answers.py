@@ -274,6 +274,8 @@ def test_categories_that_training_lacks_are_left_out_where_asked(featured: Run) 
         "left out: likes 'go', which training has not seen",
     )
     assert np.allclose(table["score"], featured.recommend(profile={"likes": ["tea"]}, k=2)["score"])
+    table = featured.recommend(profile={"town": "Rome", "likes": ["tea"]}, k=2, skip_unknown=True)
+    assert table.notes == ("left out: columns 'town', which the graph does not have",)
 
 
 def test_a_users_columns_are_called_as_in_the_recipes_files(tmp_path) -> None:
