@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -132,12 +132,16 @@ class Propagated:
     layers: list[Tensor]  #: [I, D] each
     degree: Tensor  #: LongTensor [I], users of each item
     first: int  #: the first item's flat number
+    made: dict[str, Any] = field(default_factory=dict)  #: of the last users, whose edges every step goes along
 
     def along(self, edges: NewUsersEdges) -> list[Tensor]:
         """What each layer makes of users' edges, where an item has the one user more: [U, D] each."""
-        item = edges.item - self.first
-        value = ((self.degree[item] + 1).double() * edges.number[edges.row].double()).rsqrt()
-        return [row_sums(edges.ptr, item, value, layer) for layer in self.layers]
+        if self.made.get("edges") is not edges:
+            item = edges.item - self.first
+            value = ((self.degree[item] + 1).double() * edges.number[edges.row].double()).rsqrt()
+            self.made.update(edges=edges, found=[row_sums(edges.ptr, item, value, layer) for layer in self.layers])
+        found: list[Tensor] = self.made["found"]
+        return found
 
 
 def _padded(nodes: range, vector: Tensor) -> Vectors:
