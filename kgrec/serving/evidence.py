@@ -57,10 +57,11 @@ def kind_of(scorer: Scorer) -> Kind:
     return Kind.NOTHING if model.node_vectors(scorer.known.target[2]) is None else Kind.COSINE
 
 
-def past_items(scorer: Scorer, kind: Kind, query: Query, items: Tensor) -> PastItems:
+def past_items(scorer: Scorer, kind: Kind, query: Query, items: Tensor, had: Tensor) -> PastItems:
     """The past items behind lists, of the kind that `kind_of` gives. The model is in eval mode, without gradients.
 
-    query: the users of the lists; items: LongTensor [B, K], the lists, flat, filled up with the graph's pad."""
+    query: the users of the lists; items: LongTensor [B, K], the lists, flat, filled up with the graph's pad; had:
+    LongTensor [B, L], what the users had by the target relation, flat, with pads before it."""
     match kind:
         case Kind.ATTENTION:
             strength = scorer.model.attention(query)
@@ -69,7 +70,6 @@ def past_items(scorer: Scorer, kind: Kind, query: Query, items: Tensor) -> PastI
         case Kind.WITHOUT:
             return _falling(kind, query.history, _falls(scorer, query, items))
         case Kind.FITTED:
-            had = scorer.had.last(query.user)
             return _falling(kind, had, _fitted_falls(scorer, had, items))
         case Kind.COSINE:
             had = query.history if query.history.shape[1] else scorer.had.last(query.user.clamp(max=scorer.pad))

@@ -124,8 +124,11 @@ def known_lists(run: TrainedModel, ranker: Ranker, local: Tensor, options: ListO
                 return query, ranker.best_of(query, *left_out)["all"]
             return query, rules.best_of(ranker, query, Did(left_out, scorer.had.flattened(user[rows])))
 
+        def had(rows: Tensor, user: Tensor = user) -> Tensor:
+            return scorer.had.last(user[rows])
+
         names = run.graph.vocabulary[source].id_array.take(pa.array(part.numpy()))
-        yield _lists(run, ranker, names, ranker.batches(user), best, options)
+        yield _lists(run, ranker, names, ranker.batches(user), best, had, options)
 
 
 def new_lists(run: TrainedModel, ranker: Ranker, new: NewUsers, options: ListOptions) -> Iterator[Table]:
@@ -147,8 +150,14 @@ def new_lists(run: TrainedModel, ranker: Ranker, new: NewUsers, options: ListOpt
                     return query, ranker.best_of(query, *did.left_out, own[part[rows]])["all"]
                 return query, rules.best_of(ranker, query, did, own[part[rows]])
 
+            def had(rows: Tensor, part: Tensor = part) -> Tensor:
+                did = new.query(part[rows], run.graph.pad)
+                is_other = False if did.behaviour is None else did.behaviour != is_target
+                return did.history.masked_fill(torch.as_tensor(is_other, device=run.device), run.graph.pad)
+
             names = pa.array([new.names[row] for row in part.tolist()], pa.string())
-            table = _lists(run, ranker, names, ranker.scorer.batches(new.length[part], ranker.most), best, options)
+            batches = ranker.scorer.batches(new.length[part], ranker.most)
+            table = _lists(run, ranker, names, batches, best, had, options)
         yield table
 
 
@@ -174,9 +183,11 @@ def _lists(
     users: pa.Array,
     batches: Iterable[Tensor],
     best: Callable[[Tensor], tuple[Query, Best]],
+    had: Callable[[Tensor], Tensor],
     options: ListOptions,
 ) -> Table:
-    """The lists of users [U] whose rows come in batches. best: rows, LongTensor [B] -> their queries and best items."""
+    """The lists of users [U] whose rows come in batches. best: rows, LongTensor [B] -> their queries and best items;
+    had: rows -> what they had by the target relation, LongTensor [B, L], padded."""
     pad, start = run.graph.pad, run.graph.range(run.graph.target[2]).start
     served = torch.zeros(len(users), dtype=torch.int8)
     item = torch.full((len(users), options.k), pad)
@@ -190,7 +201,9 @@ def _lists(
             served[place] = by.cpu()
             if kind is not None:
                 by_model = (by < ServedBy.POPULARITY).nonzero().squeeze(1)
-                behind = past_items(ranker.scorer, kind, query.rows(by_model), found.item[by_model])
+                asked = query.rows(by_model)
+                past = had(rows[by_model]) if len(by_model) else asked.history
+                behind = past_items(ranker.scorer, kind, asked, found.item[by_model], past)
                 steps.append(replace(behind, row=place[by_model.cpu()][behind.row.cpu()]))
     there = item != pad  # a user who has seen nearly all gets fewer
     row, rank = there.nonzero(as_tuple=True)

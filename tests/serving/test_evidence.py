@@ -103,6 +103,17 @@ def test_the_fall_is_that_of_a_history_without_the_item(name: str) -> None:
         assert falls.get(item, 0) == pytest.approx(max(0, fall), abs=1e-5)
 
 
+@pytest.mark.parametrize("name", models.working())
+def test_new_users_are_told_why_too(name: str) -> None:
+    run = random_run(name)
+    if run.model.task == "link":
+        return
+    table = run.recommend(history={"new": ["i3", "i13"], "other": ["i4"]}, k=3, why=True)
+    assert table.why is not None and table["reason"][0] is not None
+    assert {row["item"] for row in table.why if row["user"] == "new"} <= {"i3", "i13"}
+    assert {row["item"] for row in table.why if row["user"] == "other"} <= {"i4"}
+
+
 def test_a_fitted_fall_is_that_of_a_fit_without_the_item() -> None:
     """Least squares over the rows of what u1 had, with a pull of all items to 0, solved anew for each item."""
     run = random_run("mf", dim=6)

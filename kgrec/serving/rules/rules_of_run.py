@@ -74,13 +74,15 @@ def shown_to(run: TrainedModel, options: ListOptions, names: Sequence[str]) -> t
     return torch.from_numpy(rows[there]).to(run.device), torch.from_numpy(shown.item[there] + first).to(run.device)
 
 
-def rule_notes(run: TrainedModel, options: ListOptions, new: Sequence[str] = ()) -> list[str]:
+def rule_notes(
+    run: TrainedModel, options: ListOptions, new: Sequence[str] = (), *, check_users: bool = True
+) -> list[str]:
     """What is to be said of how the rules were read. new: the names of new users.
 
-    Raises UnknownName where `recently_shown` names users who are neither known nor new."""
+    Raises UnknownName where `check_users` and `recently_shown` names users who are neither known nor new."""
     if not isinstance(options.rules, Rules):
         return []
     rules, shown, source = list_rules(run, options), shown_pairs(run, options), run.graph.target[0]
-    if shown is not None:
+    if shown is not None and check_users:
         shown.check_users(run.graph.vocabulary[source], source, new, skip_unknown=options.skip_unknown)
     return [*([] if rules is None else rules.notes), *([shown.note] if shown is not None and shown.note else [])]

@@ -89,7 +89,7 @@ def measure_rules(
         "before": before,
         "after": after,
         "each": {name: study.measured(rules.alone(name), rules) for name in alone},
-        "notes": [*study.notes, *rule_notes(study.run, options)],
+        "notes": [*study.notes, *rule_notes(study.run, options, check_users=False)],
         "evaluation_seconds": time.perf_counter() - start,
     }
 
