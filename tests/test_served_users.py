@@ -249,7 +249,7 @@ def test_a_run_that_was_kept_serves_as_it_did(model: str, tmp_path: Path) -> Non
     pq.write_table(damaged, old / "trained.parquet")
     config["files"]["trained.parquet"] = kgrec.run_files.list_files(old)["trained.parquet"]
     (old / "config.json").write_text(json.dumps(config))
-    with pytest.raises(KgrecError, match="10 rows, and there are 11 users and items; train again"):
+    with pytest.raises(KgrecError, match="10 rows, but there are 11 users and items; train again"):
         Run.load(old)
 
 
