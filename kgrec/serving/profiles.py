@@ -118,7 +118,7 @@ def _unread(run: TrainedModel, found: Mapping[str, str], read: Sequence[str]) ->
     if not left:
         return []
     if not read:
-        return [f"{run.name} reads no column of users, so {some(left)} says nothing; train it with features of users"]
+        return [f"{run.name} reads no column of users, and leaves out {some(left)}; train it with features of users"]
     return [f"{run.name} does not read {some(left)} of a profile"]
 
 

@@ -238,7 +238,7 @@ def test_a_model_without_features_of_users_says_that_a_profile_says_nothing(peop
         assert table["reason"] == ["no history, by popularity"] * 2
         assert table["item"] == ["z", "x"] or table["item"] == ["x", "z"]
         (note,) = table.notes
-        assert note == f"{name} reads no column of users, so 'city' says nothing; train it with features of users"
+        assert note == f"{name} reads no column of users, and leaves out 'city'; train it with features of users"
 
 
 @pytest.mark.parametrize(
