@@ -10,11 +10,12 @@ import numpy as np
 
 from kgrec.errors import KgrecError
 
-#: How scores are computed, for U users, I items, D dimensions, K neighbors: dot                    user [U, D] . item
-#: [I, D]  + user_bias [U] + item_bias [I]; biases are optional history_times_weights  the sum of the rows of weight [I,
-#: I] for the distinct items of a history history_neighbors      for each item, the sum of similarity [I, K] over its
-#: neighbors [I, K] that are in the history constant               score [I], the same for all users `constant` is added
-#: to every score.
+#: How scores are computed, for U users, I items, D dimensions, K neighbors:
+#:   dot                    user [U, D] . item [I, D]  + user_bias [U] + item_bias [I]; biases are optional
+#:   history_times_weights  the sum of the rows of weight [I, I] for the distinct past items
+#:   history_neighbors      for each item, the sum of similarity [I, K] over its neighbors [I, K] that are past items
+#:   constant               score [I], the same for all users
+#: `constant` is added to every score.
 Kind = Literal["dot", "history_times_weights", "history_neighbors", "constant"]
 
 NEEDS: Mapping[str, tuple[str, ...]] = {

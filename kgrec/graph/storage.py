@@ -1,10 +1,12 @@
 """The graph folder: `graph.json` and Parquet files that any engine can write and read. Nothing is pickled.
 
-| file | contents | |---|---| | `graph.json` | format, schema (node types, relations, features, target), hashes of the
-files and of the order of rows | | `nodes/TYPE.parquet` | `id`, optional `label`, and a column for each feature; the row
-number is the local number | | `edges/SOURCE__RELATION__TARGET.parquet` | `source`, `target`, optional `time`, `weight`
-and features | | `splits/NAME.parquet`, `splits/NAME.candidates.parquet` | optional: published splits, and lists of
-items to rank | | `recipe.json` | optional: the recipe that the graph was built from, including all defaults, as JSON |
+| file | contents |
+|---|---|
+| `graph.json` | format, schema (node types, relations, features, target), hashes of files and of the order of rows |
+| `nodes/TYPE.parquet` | `id`, optional `label`, and a column for each feature; the row number is the local number |
+| `edges/SOURCE__RELATION__TARGET.parquet` | `source`, `target`, optional `time`, `weight` and features |
+| `splits/NAME.parquet`, `splits/NAME.candidates.parquet` | optional: published splits, and lists of items to rank |
+| `recipe.json` | optional: the recipe that the graph was built from, including all defaults, as JSON |
 
 `kgrec adopt` accepts a folder that another engine wrote or changed. Older versions ignore optional files that they do
 not know, so a new one needs no new format number.
