@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from kgrec import models
-from kgrec.nn import EdgeModelConfig, NextItemConfig
+from kgrec.nn import EdgeModelConfig, NextItemConfig, PairMLPConfig
 from kgrec.run import train
 from kgrec.settings import configure
 from kgrec.training.config import TrainingConfig
@@ -33,6 +33,7 @@ def test_a_named_benchmark_spells_out_what_the_search_may_change(name):
     benchmark = BENCHMARKS[name]
     kind = models.find(benchmark.get("model", "kgat")).Config  # the one measure with settings is of kgat
     searched = EDGE if issubclass(kind, EdgeModelConfig) else SEQUENCE if issubclass(kind, NextItemConfig) else set()
+    searched = searched | ({"dropout"} if issubclass(kind, PairMLPConfig) else set())
     assert searched <= set(benchmark.get("set", {}))
 
 

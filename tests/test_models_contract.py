@@ -36,8 +36,9 @@ OF_MODEL = {
     "ials": {"l2": 0.03},
     "gru4rec": {"lr": 0.03},
     "gruatt": {"lr": 0.03},
-    "ncf": {"init_std": 0.01, "loss": "bce", "negatives": 4},  # wider: some ReLU answers to withheld items alone
-    "neumf": {"init_std": 0.01, "loss": "bce", "negatives": 4},
+    # wider, or with dropout, some ReLU answers to withheld items alone
+    "ncf": {"init_std": 0.01, "loss": "bce", "negatives": 4, "dropout": 0.0},
+    "neumf": {"init_std": 0.01, "loss": "bce", "negatives": 4, "dropout": 0.0},
     "transr": {"relation_dim": 8},
     "gan": {"g_lr": 0.02, "d_lr": 0.02, "batch_size": 8},
     "irgan": {"pretrain_epochs": 10, "adversarial_batch_size": 16},
