@@ -69,7 +69,7 @@ def _list(hint: Any) -> PlainType:
 
 
 def _bounds(metadata: Iterable[Any]) -> list[str]:
-    """What the annotations of a type ask of a value; those that ask nothing that can be said are left out."""
+    """The limits that a type's annotations set, in words. Annotations that have no words are left out."""
     found = []
     for one in metadata:
         found += _bounds(getattr(one, "metadata", ()))  # of a pydantic Field

@@ -1,4 +1,4 @@
-"""JSON that a folder of ours holds, read as if a stranger had written it: bounded, strict, of the types we write."""
+"""Read the JSON files of graph and run folders strictly: limited in size and depth, and checked for their types."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ SHOWN = 80  #: characters of a wrong value in a message
 
 
 def read_object(path: Path, remedy: str = "train again", *, longest: int = LONGEST) -> dict[str, Any]:
-    """The object that a JSON file holds. Its size is checked before it is read. remedy: what a message tells to do.
+    """Read the object in a JSON file. Its size is checked first. remedy: what an error message says to do.
 
-    Raises KgrecError where the file is missing, no regular file, not UTF-8, too long, nested too deeply, no JSON
-    object, and where an object has a key twice.
+    Raises KgrecError if the file is missing, is not a regular file, is not UTF-8, is too long or nested too deeply, is
+    not a JSON object, or has an object with a repeated key.
     """
     if not path.is_file():
         raise wrong_file(path.parent, f"lacks its file {path.name}; {remedy}", "missing file")
@@ -42,12 +42,12 @@ def read_object(path: Path, remedy: str = "train again", *, longest: int = LONGE
 
 
 def wrong_file(path: Path | str, what: str, kind: str = "altered file") -> KgrecError:
-    """The error that says `what` of a file."""
+    """An error about a file; `what` follows its name in the message."""
     return KgrecError(Fault(what, str(path), kind=kind, file_is="subject"))
 
 
 def described(value: object) -> str:
-    """What kind of JSON value this is, with the value where it is short.
+    """The type of a JSON value in words, with the beginning of the value.
 
     >>> described({"dim": 4}), described(True), described([1, 2])
     ("an object, {'dim': 4}", 'True', 'a list, [1, 2]')
@@ -90,7 +90,7 @@ def _is_deep(value: object) -> bool:
 
 
 def text_without_unicode(value: object) -> str | None:
-    """The first text, be it a key, that JSON writes and no file can hold: with half a pair of surrogates; else None.
+    """The first text or key with half a surrogate pair, which JSON can write and UTF-8 cannot; None if there is none.
 
     >>> text_without_unicode({"a": ["b", 1]}), text_without_unicode({"a": [{"\\ud800": 1}]})
     (None, '\\ud800')
@@ -116,7 +116,7 @@ def _too_deep(path: Path, remedy: str) -> KgrecError:
 
 
 class JsonPlace:
-    """A place in a JSON file, which says what is wrong there.
+    """A place in a JSON file. It reads the values there, and names the place in errors.
 
     >>> JsonPlace("graph.json", "build the graph again").at("nodes").at("item").whole({"count": -1}, "count")
     Traceback (most recent call last):
@@ -131,7 +131,7 @@ class JsonPlace:
         return JsonPlace(self.file, self.remedy, f"{self.key}.{name}" if self.key else str(name))
 
     def wrong(self, name: object, value: object, wanted: str) -> KgrecError:
-        """The error of a value of the wrong type, or out of range."""
+        """The error for a value that has the wrong type or is out of range."""
         where = self.at(name).key if name != "" else self.key or "it"
         return self._odd(f"{where} is {described(value)}, and {wanted} is wanted", where)
 
@@ -146,7 +146,7 @@ class JsonPlace:
         return KgrecError(Fault(message, str(self.file), column=key, kind="bad schema", file_is="subject"))
 
     def text(self, data: Mapping[str, Any], name: str, default: str | None = None, *, none: bool = False) -> Any:
-        """A text, or None where `none` says so. default: where the key is missing; None: it may not be."""
+        """A text, or None if `none` allows it. default: the value if the key is missing; None: the key is required."""
         value = data.get(name, default) if default is not None or none else self.required(data, name)
         if not (isinstance(value, str) or (none and value is None)):
             raise self.wrong(name, value, "a text or null" if none else "a text")
@@ -198,7 +198,7 @@ class JsonPlace:
         return value
 
     def finite(self, value: object) -> None:
-        """Raise KgrecError where NaN or infinity stands anywhere in a value."""
+        """Raise KgrecError if a value contains NaN or infinity anywhere."""
         if isinstance(value, float) and not abs(value) < float("inf"):
             raise self.wrong("", value, "a finite number")
         if isinstance(value, dict | list):

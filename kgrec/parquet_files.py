@@ -1,4 +1,4 @@
-"""Parquet files, held against their own size before and while they are read."""
+"""Read Parquet files, and compare what they claim to hold with their own size, before and during reading."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ OWN_VALUES = 1 << 28  #: values (256 Mi) that a column of such a file may hold: 
 
 
 def opened(path: Path, name: str, most_values: int = MOST_VALUES) -> pq.ParquetFile:
-    """A Parquet file. Raises BadData where it is none, and where its own words say that it holds what cannot be in it:
-    parts beyond its end, another number of rows than its parts have, far more rows or bytes than it has bytes."""
+    """Open a Parquet file. Raises BadData if it is not one, or if its metadata cannot be true: parts beyond its end, a
+    number of rows that differs from that of its parts, or far more rows or values than the file has bytes."""
     try:
         file = pq.ParquetFile(path)
         metadata, schema = file.metadata, file.schema_arrow
@@ -60,8 +60,8 @@ def _no_parquet(name: str, error: Exception) -> BadData:
 
 @lru_cache(maxsize=256)
 def _read_a_row_of_each_part(path: Path, size: int, changed: int) -> None:
-    """Raise what pyarrow raises where the words of a part contradict themselves: asked for them alone, it would end the
-    process. size, changed: of the file, for the cache."""
+    """Read one row of each part, so that pyarrow raises if the metadata of a part contradicts itself. If it were asked
+    for that metadata alone, it would end the process. size, changed: of the file, for the cache."""
     file = pq.ParquetFile(path)
     for part in range(file.num_row_groups):
         try:
@@ -71,16 +71,16 @@ def _read_a_row_of_each_part(path: Path, size: int, changed: int) -> None:
 
 
 def read_own(path: Path) -> pa.Table:
-    """All of a Parquet file of a graph or run folder, whoever wrote it, with more room for few values of many rows.
-    Raises BadData as `read_columns`."""
+    """Read a whole Parquet file of a graph or run folder. It may unpack to more than other files, because such files
+    often repeat a few values in many rows. Raises BadData as `read_columns` does."""
     return read_columns(path, str(path), None, small=OWN_SMALL, most_values=OWN_VALUES)
 
 
 def read_columns(
     path: Path, name: str, wanted: Sequence[str] | None, *, small: int = SMALL, most_values: int = MOST_VALUES
 ) -> pa.Table:
-    """Columns of a Parquet file, None for all. Text that the file keeps once for many rows is written out only where
-    that is in proportion. small: bytes that it may take in any case. Raises BadData where it is not."""
+    """Read some columns of a Parquet file; None reads all. A file may store a text once for many rows. Raises BadData
+    if the columns would be far larger in memory than the file is. small: a size in bytes that is always allowed."""
     file = opened(path, name, most_values)
     size = path.stat().st_size
     most = max(small, MOST_EXPANSION * size)
@@ -115,7 +115,7 @@ def read_columns(
 
 
 def _written_out(column: pa.DictionaryArray) -> int:
-    """Bytes of a column whose values stand for themselves."""
+    """The size of a column in bytes, with every value written out."""
     lengths = pc.binary_length(column.dictionary).to_numpy(zero_copy_only=False).astype(np.int64)
     codes = column.indices.drop_null().to_numpy()
     return int(np.bincount(codes, minlength=len(lengths)) @ lengths) if len(codes) else 0

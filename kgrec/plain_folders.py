@@ -1,5 +1,5 @@
-"""What may stand in a run or graph folder, which may be a stranger's: files and folders alone, and nothing that leads
-outside."""
+"""Check the folder of a run or graph, which may come from a stranger: it may contain files and folders, and nothing
+that leads outside."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ DEEPEST = 8  #: folders in folders
 
 
 def must_be_plain(folder: Path, remedy: str) -> list[str]:
-    """The names of the files in a folder and the folders below it, relative to it, `/` between them. The folder itself
-    may be reached by a link, as whoever names it chose that; a link within it was chosen by whoever made the folder.
+    """The names of all files in a folder and its subfolders, relative to the folder, with `/` as separator. The folder's
+    own path may be a link, because the user chose it. Links inside are refused, because whoever made the folder chose them.
 
-    Raises KgrecError for a symbolic link, for what is neither file nor folder (a pipe, a device), for too many of them,
-    and for a folder whose path is not UTF-8.
+    Raises KgrecError for a symbolic link, for a pipe or a device, for too many files, and for a path that is not UTF-8.
     """
     if is_no_unicode(str(folder)):
         raise wrong_file(
@@ -42,7 +41,7 @@ def must_be_plain(folder: Path, remedy: str) -> list[str]:
 
 
 def _entries(folder: Path) -> Iterator[tuple[os.DirEntry[str], str]]:
-    """All that stands in a folder and below, links not followed, with its name relative to it."""
+    """All entries of a folder and its subfolders, with their relative names. Links are not followed."""
     left = [(os.fspath(folder), "")]
     while left:
         path, prefix = left.pop()
@@ -54,8 +53,8 @@ def _entries(folder: Path) -> Iterator[tuple[os.DirEntry[str], str]]:
 
 
 def is_inside(name: str) -> bool:
-    r"""Whether a name that a file lists is that of a file in its folder, as kgrec writes names: relative, `/` between
-    folders, with no step up.
+    r"""Whether a name in a list of files belongs to a file inside the folder: it is relative, has `/` as separator, and
+    never goes up.
 
     >>> [is_inside(name) for name in ("nodes/item.parquet", "../etc/passwd", "/etc/passwd", "a\\..\\b", "a//b", "")]
     [True, False, False, False, False, False]

@@ -1,4 +1,4 @@
-"""Text that came from data, made fit for a terminal: what would control it stands there as a visible escape."""
+"""Make text from data safe to print: control characters become visible escapes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def printable(text: object, keep: str = "") -> str:
-    """The text with control characters, line breaks and turns of direction as escapes that can be seen. keep:
-    characters that stay, such as the line breaks of a message.
+    """The text with control characters, line breaks and marks of writing direction as visible escapes. keep: characters
+    that are not changed, such as the line breaks of a message.
 
     >>> print(printable("a\\x1b[31mb"), printable("[b] :skull:"), printable("x\\ny"))
     a\\x1b[31mb [b] :skull: x\\ny
@@ -26,7 +26,7 @@ def printable(text: object, keep: str = "") -> str:
 
 
 def is_no_unicode(text: str) -> bool:
-    """Whether a text has half a pair of surrogates, and so can be written nowhere.
+    """Whether a text has half a surrogate pair, which UTF-8 cannot write.
 
     >>> is_no_unicode("é"), is_no_unicode("\\ud800")
     (False, True)

@@ -1,4 +1,4 @@
-"""Parquet files that anybody may have written, as Arrow tables in which names and texts are UTF-8; and their values."""
+"""Read Parquet files from anybody as Arrow tables whose names and texts are UTF-8, and their values in Python."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from kgrec.parquet_files import read_own
 
 
 def read_parquet(path: Path) -> pa.Table:
-    """All of a Parquet file. Raises pa.ArrowException and OSError where it is none, truncated or altered, where a
-    column's name or a text is not UTF-8, where its parts do not fit each other, and where it is made to fill the
-    memory."""
+    """Read a whole Parquet file. Raises pa.ArrowException or OSError if it is not one, is truncated or altered, has a
+    name or a text that is not UTF-8, has parts that contradict each other, or unpacks to far more than its size."""
     try:
         pq.ParquetFile(path).schema_arrow.names  # noqa: B018 (a broken one is found here)
         table = read_own(path)
@@ -34,7 +33,7 @@ def read_parquet(path: Path) -> pa.Table:
 
 
 def plain_values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
-    """The values of a column in Python, each as `plain_value` gives it where Python has no form for one of them."""
+    """The values of a column as Python objects. If Python cannot represent one, all of them come from `plain_value`."""
     try:
         values: list[Any] = column.to_pylist()
         return values
@@ -43,7 +42,7 @@ def plain_values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
 
 
 def plain_rows(table: pa.Table | pa.RecordBatch) -> list[dict[str, Any]]:
-    """The rows of a table in Python, a dict each, with values as `plain_values` gives them."""
+    """The rows of a table as dicts, with values as in `plain_values`."""
     try:
         rows: list[dict[str, Any]] = table.to_pylist()
         return rows
@@ -58,7 +57,7 @@ def is_lists(kind: pa.DataType) -> bool:
 
 
 def plain_value(value: pa.Scalar) -> object:
-    """A value of an Arrow column in Python, to be shown; of a date or time that Python has none for, its number.
+    """A value of an Arrow column as a Python object. A date or time that Python cannot represent becomes a number.
 
     >>> plain_value(pa.scalar(7)), plain_value(pa.scalar(-(2**31), pa.int32()).cast(pa.date32()))
     (7, -2147483648)

@@ -1,4 +1,4 @@
-"""What a safetensors file says of its tensors, read from its header alone, before anything is allocated."""
+"""Read what the header of a safetensors file says about its tensors, before any memory is allocated for them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ LONGEST_HEADER = 100_000_000  #: bytes, the limit of safetensors itself
 
 
 def read_header(file: Path) -> tuple[int, dict[str, Any]]:
-    """Where a safetensors file's numbers start, in bytes, and what it says of each tensor, by name. Nothing is read
-    but the header, whose length is checked first. Raises KgrecError where the file is none of safetensors."""
+    """The byte where the numbers of a safetensors file start, and the entry of each tensor by name. Only the header is
+    read, and its length is checked first. Raises KgrecError if it is not a safetensors file."""
     size = file.stat().st_size
     with file.open("rb") as opened:
         length = int.from_bytes(opened.read(8), "little")
@@ -32,8 +32,8 @@ def read_header(file: Path) -> tuple[int, dict[str, Any]]:
 
 
 def stored_shapes(file: Path) -> dict[str, tuple[int, ...]]:
-    """The shape of each tensor of a safetensors file, by its header. Raises KgrecError where that is not of the form
-    that safetensors writes."""
+    """The shape of each tensor by name, as the header says. Raises KgrecError if the header does not have the form of
+    safetensors."""
     _, header = read_header(file)
     try:
         shapes = {name: tuple(one["shape"]) for name, one in header.items() if name != "__metadata__"}

@@ -1,4 +1,4 @@
-"""Tables and consoles of rich that show text as data: no markup, no emoji by name, no control characters."""
+"""Tables and consoles of rich that show text from data unchanged: no markup, no emoji names, no control characters."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ UNFOLDED = 1_000_000  #: characters of a line where no terminal folds it
 
 
 def as_text(value: object, keep: str = "") -> Text:
-    """A text for rich as it stands, with what would control a terminal escaped. keep: as `printable`."""
+    """A text for rich without markup, with control characters escaped. keep: as in `printable`."""
     return Text(printable(value, keep))
 
 
 class TextTable(Table):
-    """A table whose title, headings and cells are shown as they stand, whatever console prints it. The title is a line
-    of its own, as long as the console allows, not as the table is wide."""
+    """A table whose title, headings and cells are shown unchanged on any console. The title is a line of its own, and may
+    be wider than the table."""
 
     def add_row(self, *cells: Any, **options: Any) -> None:
         super().add_row(*(as_text(cell) if isinstance(cell, str) else cell for cell in cells), **options)
@@ -39,7 +39,8 @@ class TextTable(Table):
 
 
 class TextConsole(Console):
-    """Prints texts as they stand, on stdout by default: as wide as the terminal, and unfolded where there is none."""
+    """A console that prints texts unchanged, by default to stdout. Lines are folded at the width of the terminal, and are not
+    folded if there is none."""
 
     def __init__(self, file: IO[str] | None = None) -> None:
         to = file or sys.stdout
@@ -52,8 +53,8 @@ class TextConsole(Console):
 
 
 def text_table(title: str, texts: Sequence[str], numbers: Sequence[str] = (), *, headings: bool = True) -> TextTable:
-    """An empty table: columns of texts, which fold where a terminal is too narrow, and of numbers, which never do.
-    headings: whether the columns' names are shown."""
+    """An empty table. Columns of texts fold if the terminal is too narrow; columns of numbers never do. headings: whether
+    the names of the columns are shown."""
     table = TextTable(
         title=as_text(title) if title else None, box=box.SIMPLE, title_justify="left", show_header=headings
     )
