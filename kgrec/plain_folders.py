@@ -17,8 +17,8 @@ DEEPEST = 8  #: folders in folders
 
 
 def must_be_plain(folder: Path, remedy: str) -> list[str]:
-    """The names of all files in a folder and its subfolders, relative to the folder, with `/` as separator. The folder's
-    own path may be a link, because the user chose it. Links inside are refused, because whoever made the folder chose them.
+    """The names of all files in a folder and its subfolders, relative to the folder, with `/` as separator. The path of
+    the folder may be a link, because the user chose it. Links inside are refused: whoever made the folder chose them.
 
     Raises KgrecError for a symbolic link, for a pipe or a device, for too many files, and for a path that is not UTF-8.
     """

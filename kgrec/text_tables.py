@@ -22,8 +22,8 @@ def as_text(value: object, keep: str = "") -> Text:
 
 
 class TextTable(Table):
-    """A table whose title, headings and cells are shown unchanged on any console. The title is a line of its own, and may
-    be wider than the table."""
+    """A table whose title, headings and cells are shown unchanged on any console. The title is a line of its own, and
+    may be wider than the table."""
 
     def add_row(self, *cells: Any, **options: Any) -> None:
         super().add_row(*(as_text(cell) if isinstance(cell, str) else cell for cell in cells), **options)
@@ -39,8 +39,8 @@ class TextTable(Table):
 
 
 class TextConsole(Console):
-    """A console that prints texts unchanged, by default to stdout. Lines are folded at the width of the terminal, and are not
-    folded if there is none."""
+    """A console that prints texts unchanged, by default to stdout. Lines are folded at the width of the terminal, if
+    there is one."""
 
     def __init__(self, file: IO[str] | None = None) -> None:
         to = file or sys.stdout
@@ -53,8 +53,8 @@ class TextConsole(Console):
 
 
 def text_table(title: str, texts: Sequence[str], numbers: Sequence[str] = (), *, headings: bool = True) -> TextTable:
-    """An empty table. Columns of texts fold if the terminal is too narrow; columns of numbers never do. headings: whether
-    the names of the columns are shown."""
+    """An empty table. Columns of texts fold if the terminal is too narrow; columns of numbers never do. headings:
+    whether the names of the columns are shown."""
     table = TextTable(
         title=as_text(title) if title else None, box=box.SIMPLE, title_justify="left", show_header=headings
     )
