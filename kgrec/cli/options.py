@@ -70,8 +70,8 @@ NewItems = Annotated[
     typer.Option(
         "--new-items",
         metavar="FILE",
-        help="Items that the run does not know, which are ranked too: rows of the recipe's item table, or RDF. May be "
-        "given several times.",
+        help="A file of items that the run does not know: rows of the recipe's item table, or RDF. They are ranked "
+        "with the others. Repeat it for several files.",
     ),
 ]
 TableFile = Annotated[Path | None, typer.Option("--out", help="Write a .parquet or .csv file instead of printing.")]
@@ -142,16 +142,20 @@ class FilterOptions:
         list[str] | None,
         typer.Option(
             "--where",
-            help="Only items of which this is so: brand=Acme, brand='Acme|Umbra', 'price<20', or by a path through the "
-            "graph, brand/country=Sweden. Of several, all must be.",
+            help="Only items that meet this condition: brand=Acme, brand='Acme|Umbra', 'price<20', or a path through "
+            "the graph, brand/country=Sweden. If you repeat it, items must meet all conditions.",
         ),
     ] = None
     not_: Annotated[
-        list[str] | None, typer.Option("--not", help="Leave out items of which this is so: in_category=Toys.")
+        list[str] | None,
+        typer.Option("--not", help="Leave out items that meet this condition: in_category=Toys."),
     ] = None
     where_sparql: Annotated[
         Path | None,
-        typer.Option("--where-sparql", help="A file with a SPARQL SELECT whose ?item, or first variable, is an item."),
+        typer.Option(
+            "--where-sparql",
+            help="Only items that a SPARQL query finds: a file with a SELECT whose ?item, or first variable, is an item.",
+        ),
     ] = None
 
     @property

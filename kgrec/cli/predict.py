@@ -27,7 +27,7 @@ def predict(
     new_items: NewItems = None,
     skip_unknown: Annotated[
         bool,
-        typer.Option("--skip-unknown", help="Leave out rows of ids, and columns of new items, that are not known."),
+        typer.Option("--skip-unknown", help="Leave out unknown ids and columns instead of stopping."),
     ] = False,
     out: TableFile = None,
     device: Device = "auto",

@@ -33,36 +33,39 @@ if TYPE_CHECKING:
 def recommend(
     run: RunFolder,
     *,
-    user: Annotated[list[str] | None, typer.Option("--user", help="A user's id; may be given several times.")] = None,
-    users: Annotated[str | None, typer.Option("--users", help="A file with an id a line, or `all`.")] = None,
+    user: Annotated[list[str] | None, typer.Option("--user", help="A user's id. Repeat it for several users.")] = None,
+    users: Annotated[
+        str | None, typer.Option("--users", help="A text file with one user id per line, or `all`.")
+    ] = None,
     history: Annotated[
         Path | None,
         typer.Option(
             "--history",
-            help="New users' items: item[,user][,time][,weight][,behaviour], as CSV, Parquet or JSON lines.",
+            help="Interactions of new users: item[,user][,time][,weight][,behaviour], as CSV, Parquet or JSON lines.",
         ),
     ] = None,
     profile: Annotated[
         Path | None,
         typer.Option(
             "--profile",
-            help="What is said of new users: user and columns of users, called as in the graph or in the recipe's "
-            "files. It may be the file of --history.",
+            help="Profiles of new users: `user`, and columns of the user table with their names in the graph or in the "
+            "recipe's files. It may be the same file as --history.",
         ),
     ] = None,
-    k: Annotated[int, typer.Option("--k", help="Items for each user.")] = 10,
+    k: Annotated[int, typer.Option("--k", help="Number of items for each user.")] = 10,
     include_seen: Annotated[
-        bool, typer.Option("--include-seen", help="Also items that the user has by the target relation.")
+        bool, typer.Option("--include-seen", help="Also list items that the user already has.")
     ] = False,
     exclude: Annotated[
         str | None,
         typer.Option(
             "--exclude",
-            help="Behaviours such as viewed,carted, whose items are left out too; default: those of the target alone.",
+            help="Behaviours such as viewed,carted: leave out their items, too. By default only items that the user "
+            "already has by the target relation are left out.",
         ),
     ] = None,
     why: Annotated[
-        bool, typer.Option("--why", help="List the past items behind a list, and say by what it is known.")
+        bool, typer.Option("--why", help="Show the past items behind each list, and what kind of evidence it is.")
     ] = False,
     new_items: NewItems = None,
     rules: Annotated[
@@ -73,7 +76,7 @@ def recommend(
         bool,
         typer.Option(
             "--skip-unknown",
-            help="Leave out what is not known: users, items of a history, categories and columns of what is new.",
+            help="Leave out unknown users, items, categories and columns instead of stopping.",
         ),
     ] = False,
     filters: FilterOptions,
@@ -84,7 +87,7 @@ def recommend(
     csv_safe: CsvSafe = False,
     as_json: Json = False,
 ) -> None:
-    """Recommend items to users of a run, or to new ones by what they did and what is said of them."""
+    """Recommend items to users of a run, or to new users by their history or profile."""
     from kgrec.run import Run
     from kgrec.serving.ranked_lists import check_k
     from kgrec.serving.recommendation import by_user, wanted_users, write_tables

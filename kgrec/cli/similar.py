@@ -26,11 +26,12 @@ from kgrec.cli.output import console, note, print_json, status
 def similar(
     run: RunFolder,
     *,
-    item: Annotated[list[str], typer.Option("--item", help="An item's id; may be given several times.")],
-    k: Annotated[int, typer.Option("--k", help="Items that are like each.")] = 10,
+    item: Annotated[list[str], typer.Option("--item", help="An item's id. Repeat it for several items.")],
+    k: Annotated[int, typer.Option("--k", help="Number of similar items for each.")] = 10,
     new_items: NewItems = None,
     skip_unknown: Annotated[
-        bool, typer.Option("--skip-unknown", help="Of new items, leave out columns and items not known.")
+        bool,
+        typer.Option("--skip-unknown", help="Leave out unknown items and columns of new items."),
     ] = False,
     filters: FilterOptions,
     out: TableFile = None,
