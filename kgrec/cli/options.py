@@ -154,7 +154,7 @@ class FilterOptions:
         Path | None,
         typer.Option(
             "--where-sparql",
-            help="Only items that a SPARQL query finds: a file with a SELECT whose ?item, or first variable, is an item.",
+            help="Only items that the SPARQL SELECT in this file finds, as ?item or its first variable.",
         ),
     ] = None
 
