@@ -47,7 +47,8 @@ RATING, CLICK = (torch.tensor([float(edge[k]) for edge in EDGES]) for k in (2, 3
 def built(name: str, graph: Graph = GRAPH, **settings) -> Recommender:
     """A model whose weights are all drawn anew, far from the small ones of a start."""
     torch.manual_seed(0)
-    model = models.build(name, graph, {"dim": 4, "batch_size": 100, "l2": 0.0, **settings})
+    same = {"dropout": 0.0} if name in ("ncf", "neumf") else {}  # what the sums on paper are of
+    model = models.build(name, graph, {"dim": 4, "batch_size": 100, "l2": 0.0, **same, **settings})
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(std=0.5)

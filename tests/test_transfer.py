@@ -299,9 +299,9 @@ def test_neumf_starts_as_the_product_that_its_vectors_had() -> None:
     graph = THERE
     query, items = Query(torch.tensor([0, 1]), torch.empty(2, 0, dtype=torch.long)), torch.tensor([3, 4, 5])
     for name in ("mf", "neumf"):
-        trained, model = models.build(name, graph, {"dim": 4}), models.build("neumf", graph, {"dim": 4, "mlp_dim": 4})
-        if name == "neumf":
-            trained = models.build(name, graph, {"dim": 4, "mlp_dim": 4})
+        of_neumf = {"dim": 4, "mlp_dim": 4, "dropout": 0.0}
+        model = models.build("neumf", graph, of_neumf)
+        trained = models.build(name, graph, of_neumf if name == "neumf" else {"dim": 4})
         initialise(model, graph, trained, graph)
         torch.testing.assert_close(model.score(query, items), trained.score(query, items))
     assert not (model.weight == 1).any()

@@ -16,7 +16,7 @@ from kgrec.graph import Graph
 from kgrec.model import Objective, Query, Recommender
 from kgrec.nn import losses
 from kgrec.nn.added_rows import Added, Holder
-from kgrec.nn.fold_in import Folding, FoldingSteps
+from kgrec.nn.fold_in import Folding, FoldingSteps, ProfileFolding
 from kgrec.nn.link_folding import LinkFolding
 from kgrec.rows import NodeRows, RelationRows, declare_rows
 from kgrec.samplers import Batch, Edges, Loader, Negatives
@@ -105,17 +105,18 @@ class LinkModel(LinkScorer, ABC):
         return int(self.config.dim)
 
     @property
-    @abstractmethod
-    def user_holder(self) -> Holder:
-        """The module that gives `catalog_scores` the vectors of heads."""
+    def user_holder(self) -> Holder | None:
+        """The module that gives `catalog_scores` the vectors of heads; None for a model that new users cannot be
+        folded into."""
+        return None
 
-    @abstractmethod
     def vectors_of(self, node: Tensor) -> Tensor:
-        """The vectors of nodes [n] in that module: [n, D]."""
+        """The vectors of nodes [n] in that module: [n, D]; by default those that l2 regularises, side by side."""
+        return torch.cat([weight[node] for weight in self.weighed()[0]], 1)
 
     def folding(self, known: Graph, whole: Callable[[], Graph]) -> Folding:
         """Computes vectors of new users: see `kgrec.nn.fold_in`."""
-        return LinkFolding(self, known, self.fold_in)
+        return ProfileFolding(self, known) if self.user_holder is None else LinkFolding(self, known, self.fold_in)
 
     @abstractmethod
     def weighed(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
@@ -229,9 +230,6 @@ class KGELinkModel(LinkModel, ABC):
     @property
     def user_holder(self) -> Holder:
         return self
-
-    def vectors_of(self, node: Tensor) -> Tensor:
-        return torch.cat([weight[node] for weight in self.weighed()[0]], 1)
 
     def relation(self, number: int, part: Literal["", "_im"] = "") -> Tensor:
         """The vector of a relation: [D]. part: `_im` gives its imaginary part."""
