@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,7 @@ def train_options() -> dict:
 #: A program whose second rename of a folder called as argument 1 prints a line and waits: argument 2 says what to do
 BETWEEN_RENAMES = """
 import sys, time
+from functools import partial
 from pathlib import Path
 name, graph, out = sys.argv[1:]
 rename, seen = Path.rename, []
@@ -433,7 +435,8 @@ main()
 def test_a_signal_cleans_up(shop, tmp_path, where, number):
     command = [sys.executable, "-c", IN_THE_MIDDLE, where, "train", "mf", str(shop), "--out", str(tmp_path / "m")]
     command += ["--set", "dim=4", "--epochs", "3", "--device", "cpu"]
-    process = subprocess.Popen(command, stdout=-1, stderr=-1, text=True, cwd=ROOT)
+    heard = partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)  # which `nohup` has all processes below it ignore
+    process = subprocess.Popen(command, stdout=-1, stderr=-1, text=True, cwd=ROOT, preexec_fn=heard)
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     if where == "writing":
         assert any(".part-" in name for name in names(tmp_path))
