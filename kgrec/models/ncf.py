@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 from kgrec.graph import Graph
@@ -13,6 +16,14 @@ from kgrec.settings import settings
 @settings
 class NCFConfig(PairMLPConfig):
     """Settings of NCF."""
+
+    #: learning rate of the optimizer; lower it where the loss jumps, raise it where the loss hardly falls
+    lr: PositiveFloat = 2e-3
+    #: lambda, weight of L2 regularisation: for a ranking, of the vectors that an example uses; for ratings and clicks,
+    #: of all parameters; raise it against overfitting
+    l2: NonNegativeFloat = 0.03
+    #: share of a layer's output that training sets to 0; raise it against overfitting
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
 
 
 class NCF(EdgeModel):

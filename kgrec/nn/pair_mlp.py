@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Annotated, ClassVar
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from kgrec.nn.dropout import Dropout
@@ -21,15 +21,12 @@ class PairMLPConfig(EdgeModelConfig):
     """Settings of edge models with a multi-layer perceptron."""
 
     #: learning rate of the optimizer; lower it where the loss jumps, raise it where the loss hardly falls
-    lr: PositiveFloat = 2e-3
-    #: lambda, weight of L2 regularisation: for a ranking, of the vectors that an example uses; for ratings and clicks,
-    #: of all parameters; raise it against overfitting
-    l2: NonNegativeFloat = 0.03
+    lr: PositiveFloat = 5e-3
     #: widths of the perceptron's hidden layers, from its input to its output; wider or more layers can express more,
     #: and overfit sooner
     hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64, 32, 16)
     #: share of a layer's output that training sets to 0; raise it against overfitting
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     #: standard deviation of the vectors' random initial values; rarely needs a change
     init_std: PositiveFloat = 0.05
 
