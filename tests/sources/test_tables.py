@@ -55,7 +55,8 @@ def test_any_separator(build_of, separator):
 
 
 def test_a_separator_is_found_across_the_blocks_that_are_read(build_of, monkeypatch):
-    monkeypatch.setattr(record_stream, "PIECE", 64)
+    for name in ("BLOCK", "PIECE"):
+        monkeypatch.setattr(record_stream, name, 64)
     rows = [(f"u{n}", "i" * (n % 9 + 1), n % 5, n) for n in range(200)]
     text = "user::item::rating::time\n" + "".join(f"{u}::{i}::{r}::{t}\n" for u, i, r, t in rows)
     graph, _ = build_of(recipe("r.dat", 'separator: "::"'), {"r.dat": text})
@@ -157,7 +158,8 @@ def test_lists_have_their_order_as_time(build_of):
 @pytest.mark.parametrize("quote", ["", '"'])
 @pytest.mark.parametrize(("block", "records"), [(1 << 12, 7), (1 << 12, 1 << 18), (61, 2), (1 << 24, 100)])
 def test_many_rows_over_many_blocks_give_what_pandas_gives(build_of, monkeypatch, block, records, quote, bad):
-    monkeypatch.setattr(record_stream, "PIECE", block)
+    for name in ("BLOCK", "PIECE"):
+        monkeypatch.setattr(record_stream, name, block)
     monkeypatch.setattr(record_stream, "RECORDS_AT_ONCE", records)
     rows = [(f"u{n * 7919 % 211}", f"i{n * 104729 % 97}", n % 5 + 1, n) for n in range(2000)]
     lines = [f"{quote}{u}{quote},{i},{r},{t}" for u, i, r, t in rows]

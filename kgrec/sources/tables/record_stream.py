@@ -19,8 +19,8 @@ from kgrec.sources.tables.plain_records import plain_lines, plain_part
 from kgrec.sources.tables.record_scan import AFTER, BYTE, COUNT, GOOD, OPEN, copy_good, scan_records, whole_records
 from kgrec.sources.tables.text_streams import BlockStream, not_text
 
-BLOCK = 1 << 24  #: bytes that pyarrow parses at a time
-PIECE = 1 << 22  #: bytes that are read and looked through at a time
+BLOCK = 1 << 24  #: bytes that are read first, as many as a line may have, and that pyarrow parses at a time
+PIECE = 1 << 22  #: bytes that are read and looked through at a time after the first block
 UNIT_SEPARATOR = b"\x1f"  #: stands for a separator of several bytes while pyarrow reads
 LINE_END = memoryview(b"\n")
 RECORDS_AT_ONCE = 1 << 18  #: that a scan notes
@@ -93,8 +93,8 @@ class Records(BlockStream):
     def _first_block(self) -> tuple[bytes, bool]:
         """Some bytes after the lines that are passed over, and whether they are all."""
         text, is_end = b"", False
-        while not is_end and len(text) < PIECE:
-            block = self._source.read(PIECE)
+        while not is_end and len(text) < BLOCK:
+            block = self._source.read(BLOCK)
             text, is_end = text + block, not block
         for _ in range(self.file.skip_rows):
             text = text.partition(b"\n")[2]
