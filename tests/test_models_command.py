@@ -50,7 +50,7 @@ def test_a_model_is_explained() -> None:
     text, _ = kgrec("models", "transe")
     assert text.startswith("TransE: each relation is a translation that takes a fact's head to its tail.\n")
     assert "Bordes et al. 2013" in text
-    assert "tasks: ranking, link" in text and "new users: no, only users of the graph" in text
+    assert "tasks: ranking, link" in text and "new users: yes, by their history" in text
     (row,) = [line for line in text.splitlines() if line.split()[:1] == ["p"]]
     assert " ".join(row.split()) == (
         "p choice: 1, 2 2 norm of the distance: 1 (sum of absolute differences) or 2 (Euclidean)"
@@ -61,7 +61,7 @@ def test_a_model_is_explained() -> None:
 
 def test_a_model_is_explained_as_json() -> None:
     found = json.loads(kgrec("models", "transe", "--json")[0])
-    assert found["name"] == "transe" and found["tasks"] == ["ranking", "link"] and found["new_users"] is False
+    assert found["name"] == "transe" and found["tasks"] == ["ranking", "link"] and found["new_users"] is True
     fields = {field["name"]: field for field in found["fields"]}
     assert fields["p"]["choices"] == [1, 2] and fields["p"]["inherited_from"] is None
     assert fields["dim"]["inherited_from"] == "LinkModelConfig" and fields["dim"]["bounds"] == "more than 0"

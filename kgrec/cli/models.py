@@ -75,7 +75,7 @@ def describe_model(name: str) -> ModelInfo:
         name=name,
         summary=summary_of(kind),
         tasks=tasks_of(name),
-        new_users=kind.reads_history,
+        new_users=kind.reads_history or hasattr(kind, "folding"),
         paper=kind.paper,
         fields=describe(kind.Config),
     )
@@ -116,7 +116,7 @@ def show(one: ModelInfo, screen: Console) -> None:
     screen.print(one.summary)
     facts = {
         "tasks": ", ".join(one.tasks),
-        "new users": "yes, by their history" if one.new_users else "no, only users of the graph",
+        "new users": "yes, by their history" if one.new_users else "no, they get the most popular items",
         "paper": one.paper or "none",
     }
     for name, text in facts.items():
