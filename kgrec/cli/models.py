@@ -28,6 +28,11 @@ class ModelInfo:
     paper: str  #: "" if there is none
     fields: list[FieldInfo]
 
+    @property
+    def served(self) -> str:
+        """How users are served who are not in the graph."""
+        return "yes, by their history" if self.new_users else "no, they get the most popular items"
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data."""
         return {
@@ -67,6 +72,7 @@ def models(
 def describe_model(name: str) -> ModelInfo:
     """What a model is, and its settings, by its name or dotted path. Raises UnknownName if there is no such model."""
     from kgrec import models as folder
+    from kgrec.nn.fold_in import FoldsIn
     from kgrec.settings import describe
     from kgrec.training.job import tasks_of
 
@@ -75,7 +81,7 @@ def describe_model(name: str) -> ModelInfo:
         name=name,
         summary=summary_of(kind),
         tasks=tasks_of(name),
-        new_users=kind.reads_history or hasattr(kind, "folding"),
+        new_users=kind.reads_history or issubclass(kind, FoldsIn),
         paper=kind.paper,
         fields=describe(kind.Config),
     )
@@ -116,7 +122,7 @@ def show(one: ModelInfo, screen: Console) -> None:
     screen.print(one.summary)
     facts = {
         "tasks": ", ".join(one.tasks),
-        "new users": "yes, by their history" if one.new_users else "no, they get the most popular items",
+        "new users": one.served,
         "paper": one.paper or "none",
     }
     for name, text in facts.items():

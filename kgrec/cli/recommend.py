@@ -94,7 +94,8 @@ def recommend(
     from kgrec.table_files import refuse_out
 
     if out is not None:
-        read = [run, history, profile, *(new_items or []), None if users == "all" else users, filters.where_sparql]
+        listed = None if users == "all" else users
+        read = [run, history, profile, *(new_items or []), listed, rules, filters.where_sparql]
         refuse_out(out, overwrite, read)
     trained = with_new_items(Run.load(run, trust=model, device=device), new_items, skip_unknown)
     check_k(trained, k, "--k")

@@ -38,8 +38,7 @@ def models_page() -> str:
     ]
     lines = [MODELS, table(["model", "what it is", "tasks", "paper"], rows), ""]
     for one in found:
-        served = "yes, by their history" if one.new_users else "no, they get the most popular items"
-        facts = {"Tasks": ", ".join(one.tasks), "New users": served, "Paper": _paper(one.paper) or "none"}
+        facts = {"Tasks": ", ".join(one.tasks), "New users": one.served, "Paper": _paper(one.paper) or "none"}
         lines += [f"## {one.name}", "", prose(one.summary), ""]
         lines += [*(f"- {name}: {text}" for name, text in facts.items()), ""]
         lines += [_fields(one.fields, one.name) if one.fields else "This model has no settings.", ""]
