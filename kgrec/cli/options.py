@@ -172,8 +172,11 @@ class ResultOptions:
     as_json: Json = False
 
 
-def with_new_items(run: Run, files: list[Path] | None, skip_unknown: bool) -> Run:
-    """The run, with the items of files where there are some. Prints what is left out of these."""
+def load_run(folder: Path, model: str | None, device: str, files: list[Path] | None, skip_unknown: bool) -> Run:
+    """The run of a folder, with the new items of files if there are any. Prints what is left out of these."""
+    from kgrec.run import Run
+
+    run = Run.load(folder, trust=model, device=device)
     if not files:
         return run
     more = run.with_items(files, skip_unknown=skip_unknown)

@@ -16,7 +16,7 @@ from kgrec.cli.options import (
     RunFolder,
     TableFile,
     TrustedModel,
-    with_new_items,
+    load_run,
 )
 from kgrec.cli.output import print_csv, print_json, status
 
@@ -37,12 +37,11 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Predict the rating, the probability of a click or the score of each pair of a user and an item."""
-    from kgrec.run import Run
     from kgrec.table_files import as_csv, refuse_out, without_formulas
 
     if out is not None:
         refuse_out(out, overwrite, [run, pairs, *(new_items or [])])
-    trained = with_new_items(Run.load(run, trust=model, device=device), new_items, skip_unknown)
+    trained = load_run(run, model, device, new_items, skip_unknown)
     predictions = trained.predict(pairs, skip_unknown=skip_unknown)
     for text in predictions.notes:
         status(text)

@@ -19,7 +19,7 @@ from kgrec.cli.options import (
     TableFile,
     TrustedModel,
     comma_separated,
-    with_new_items,
+    load_run,
     with_options,
 )
 from kgrec.cli.output import console, note, print_json, status
@@ -88,7 +88,6 @@ def recommend(
     as_json: Json = False,
 ) -> None:
     """Recommend items to users of a run, or to new users by their history or profile."""
-    from kgrec.run import Run
     from kgrec.serving.ranked_lists import check_k
     from kgrec.serving.recommendation import by_user, wanted_users, write_tables
     from kgrec.table_files import refuse_out
@@ -97,7 +96,7 @@ def recommend(
         listed = None if users == "all" else users
         read = [run, history, profile, *(new_items or []), listed, rules, filters.where_sparql]
         refuse_out(out, overwrite, read)
-    trained = with_new_items(Run.load(run, trust=model, device=device), new_items, skip_unknown)
+    trained = load_run(run, model, device, new_items, skip_unknown)
     check_k(trained, k, "--k")
     are_new = history is not None or profile is not None
     if are_new and (user or users):

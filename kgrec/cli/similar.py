@@ -16,7 +16,7 @@ from kgrec.cli.options import (
     RunFolder,
     TableFile,
     TrustedModel,
-    with_new_items,
+    load_run,
     with_options,
 )
 from kgrec.cli.output import console, note, print_json, status
@@ -42,14 +42,13 @@ def similar(
     as_json: Json = False,
 ) -> None:
     """List the items most like an item: by the cosine of their vectors, or by the weights of EASE and ItemKNN."""
-    from kgrec.run import Run
     from kgrec.serving.ranked_lists import check_k
     from kgrec.serving.similar_items import by_item
     from kgrec.table_files import refuse_out
 
     if out is not None:
         refuse_out(out, overwrite, [run, *(new_items or []), filters.where_sparql])
-    trained = with_new_items(Run.load(run, trust=model, device=device), new_items, skip_unknown)
+    trained = load_run(run, model, device, new_items, skip_unknown)
     check_k(trained, k, "--k")
     table = trained.similar(item, k, **filters.values)
     for text in table.notes:
