@@ -36,8 +36,11 @@ if TYPE_CHECKING:
         Stream,
     )
     from kgrec.serving.answers import Table
+    from kgrec.serving.list_options import ListOptions
     from kgrec.serving.prediction import predict
     from kgrec.serving.recommendation import recommend
+    from kgrec.serving.service import Service
+    from kgrec.serving.wanted import Wanted
     from kgrec.sources.adopting import adopt
     from kgrec.sources.building import build
     from kgrec.splits.split import Split
@@ -66,6 +69,9 @@ _HOMES = {
     "Table": "serving.answers",
     "predict": "serving.prediction",
     "recommend": "serving.recommendation",
+    "ListOptions": "serving.list_options",
+    "Service": "serving.service",
+    "Wanted": "serving.wanted",
     "measure_robustness": "studies.robustness_study",
     "Run": "run",
     "train": "run",

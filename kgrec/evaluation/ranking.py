@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kgrec.errors import KgrecError
-from kgrec.evaluation.served_users import ServedBy, Service
+from kgrec.evaluation.served_users import ServedBy, ServedUsers
 from kgrec.evaluation.trained_nodes import Trained
 from kgrec.graph import NO_TIME, Graph
 from kgrec.model import Query, Recommender
@@ -139,7 +139,7 @@ class Best:
 
 class Ranker:
     """The first K candidates of each user in a total order, so chunks of any size give the same lists. For users about
-    whom the model knows nothing (see `Service`), items are ranked by their popularity in training, unless the model
+    whom the model knows nothing (see `ServedUsers`), items are ranked by their popularity in training, unless the model
     serves everybody.
 
     groups: items that are ranked only among themselves, LongTensor [items] each. depth: K. seed: seed of the order of
@@ -163,7 +163,7 @@ class Ranker:
         self.scorer, self.groups, self.depth = scorer, groups, depth
         self.lists, self.keep_seen = lists, keep_seen
         self.trained = trained or Trained(scorer.known, scorer.model, scorer.device)
-        self.service = Service(scorer, self.trained)
+        self.served = ServedUsers(scorer, self.trained)
         left_out = [] if keep_seen else [scorer.had]
         self.left_out_along = left_out if exclude is None else [*left_out, Histories(exclude.to(scorer.device))]
         generator = torch.Generator().manual_seed(seed)
@@ -232,6 +232,12 @@ class Ranker:
         other.depth = depth
         return other
 
+    def with_added(self, first: int, served: Tensor) -> Ranker:
+        """The same, which knows how some users are served that the graph does not have: see `ServedUsers`."""
+        other = copy.copy(self)
+        other.served = self.served.with_added(first, served)
+        return other
+
     def scores_of(self, query: Query, items: Tensor) -> Tensor:
         """What items are ranked by, FloatTensor [B, C]. items: LongTensor [C], flat."""
         scores, unknown = self.scorer.scores(query, items), self._unknown(query)
@@ -254,7 +260,7 @@ class Ranker:
         """The rows of users about whom the model knows nothing, and who get popular items: LongTensor [n]."""
         if self.scorer.model.serves_everybody:
             return query.user[:0]
-        return (self.service.of(query) >= ServedBy.POPULARITY).nonzero().squeeze(1)
+        return (self.served.of(query) >= ServedBy.POPULARITY).nonzero().squeeze(1)
 
     def merged(self, parts: Sequence[Best]) -> Best:
         """The first K of all parts."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import copy
 from enum import IntEnum
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -48,7 +47,7 @@ REASONS = {
 }
 
 
-class Service:
+class ServedUsers:
     """Decides how a model serves each user. trained: what training saw.
 
     A model that reads histories knows a user if it knows one of the past items. Any other model knows a user by the
@@ -58,17 +57,15 @@ class Service:
 
     def __init__(self, scorer: Scorer, trained: Trained) -> None:
         self.scorer, self.model, self.trained = scorer, scorer.model, trained
-        self.added: tuple[int, Tensor] | None = None  #: see `adding`
+        self.added: tuple[int, Tensor] | None = None  #: see `with_added`
 
-    @contextmanager
-    def adding(self, first: int, served: Tensor) -> Iterator[None]:
-        """While this lasts, users that the graph does not have are served so. first: flat number of the first of them,
-        past the graph's pad; served: CharTensor [n], a ServedBy for each."""
-        self.added = first, served
-        try:
-            yield
-        finally:
-            self.added = None
+    def with_added(self, first: int, served: Tensor) -> ServedUsers:
+        """The same, which knows how users are served that the graph does not have. first: flat number of the first of
+        them, past the graph's pad; served: CharTensor [n], a ServedBy for each."""
+        _ = self.of_users, self.known_items  # made once, for all copies
+        other = copy.copy(self)
+        other.added = first, served
+        return other
 
     def of(self, query: Query) -> Tensor:
         """A ServedBy for each query: CharTensor [B]."""

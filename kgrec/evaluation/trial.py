@@ -179,7 +179,7 @@ class Trial:
             return {}
         found = {"users": len(user)}
         if ranker is not None:
-            for code, number in enumerate(torch.bincount(ranker.service.of_users[user]).tolist()):
+            for code, number in enumerate(torch.bincount(ranker.served.of_users[user]).tolist()):
                 if number:
                     name = SERVED[ServedBy(code)]
                     found[name] = found.get(name, 0) + number

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Protocol
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -31,20 +32,25 @@ class Added:
         return torch.where((place >= 0).unsqueeze(-1), vector, found)
 
 
-class Holder(Protocol):
-    """What reads vectors of nodes, and also those that are added."""
+class Holder:
+    """What reads vectors of nodes, and also those that are added. It stands before nn.Module among a class's bases."""
 
-    added: Added | None
+    @property
+    def added(self) -> Added | None:
+        """Vectors of nodes that are not in the graph, in this thread; None: there are none."""
+        return _added.get().get(self)
+
+
+#: What is added, by what reads it: to each thread its own, so that many may ask one model at once
+_added: ContextVar[Mapping[Holder, Added]] = ContextVar("added", default=MappingProxyType({}))
 
 
 @contextmanager
 def added_rows(first: int, vectors: Mapping[Holder, Tensor]) -> Iterator[None]:
-    """While this lasts, the holders know the nodes from `first` on by these vectors, FloatTensor [n, D] each."""
-    before = {holder: holder.added for holder in vectors}
-    for holder, vector in vectors.items():
-        holder.added = Added(first, vector)
+    """While this lasts, the holders know the nodes from `first` on by these vectors, FloatTensor [n, D] each, in this
+    thread."""
+    token = _added.set({**_added.get(), **{holder: Added(first, vector) for holder, vector in vectors.items()}})
     try:
         yield
     finally:
-        for holder, one in before.items():
-            holder.added = one
+        _added.reset(token)

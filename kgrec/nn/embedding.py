@@ -13,7 +13,7 @@ from torch.nn import functional
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.graph.features import Feature
-from kgrec.nn.added_rows import Added
+from kgrec.nn.added_rows import Holder
 from kgrec.nn.computed_vectors import Vectors
 from kgrec.nn.node_features import NodeFeatures, NodeFeaturesConfig, has_edge
 from kgrec.rows import NodeRows, declare_rows
@@ -21,7 +21,7 @@ from kgrec.rows import NodeRows, declare_rows
 TINY = 1e-12  #: the smallest length that a vector is divided by
 
 
-class NodeEmbedding(nn.Module):
+class NodeEmbedding(Holder, nn.Module):
     """A vector for every node of one type, or of all types (None), looked up by flat node numbers. Any number past the
     last node (`graph.pad`, or a node added later) has the zero vector.
 
@@ -55,7 +55,6 @@ class NodeEmbedding(nn.Module):
         raises."""
         super().__init__()
         self.sparse, self.end = sparse, end
-        self.added: Added | None = None  #: vectors of nodes that are not in the graph
         nodes = range(graph.num_nodes) if node_type is None else graph.range(node_type)
         self.node_rows = NodeRows.of(graph, *(() if node_type is None else (node_type,)))
         self.start, self.count = nodes.start, len(nodes)
@@ -87,7 +86,8 @@ class NodeEmbedding(nn.Module):
     def forward(self, node: Tensor) -> Tensor:
         """node: LongTensor [*S], flat. Returns [*S, D]."""
         found = self._known(node)
-        return found if self.added is None else self.added.over(found, node)
+        added = self.added
+        return found if added is None else added.over(found, node)
 
     def _known(self, node: Tensor) -> Tensor:
         """The same, for nodes of the graph."""

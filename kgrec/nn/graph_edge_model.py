@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from kgrec.graph import Graph
 from kgrec.model import ScorerParts
-from kgrec.nn.added_rows import Added
+from kgrec.nn.added_rows import Holder
 from kgrec.nn.computed_vectors import Vectors
 from kgrec.nn.edge_model import EdgeModel
 from kgrec.nn.embedding import NodeEmbedding
@@ -24,7 +24,7 @@ from kgrec.nn.ranking_loss import Drawn, RankingLoss, linear_product, product
 from kgrec.rows import NodeRows, declare_rows
 
 
-class GraphEdgeModel(EdgeModel, ABC):
+class GraphEdgeModel(Holder, EdgeModel, ABC):
     """A score is the dot product (or cosine / temperature) of two final vectors. `encode` computes the final vectors
     from the tables `user` and `item` and the normalised `adjacency` of the two. `refresh` stores them once an epoch for
     scoring. `l2` regularises the vectors of the tables, not the final ones."""
@@ -35,7 +35,6 @@ class GraphEdgeModel(EdgeModel, ABC):
         """width: length D of a final vector; None: `config.dim`. tables, adjacency: false for a model that makes its
         own, or that needs none."""
         super().__init__(graph, config, centred=config.task != "ranking")
-        self.added: Added | None = None  #: final vectors of users that are not in the graph
         self.users, self.items = graph.range(graph.target[0]), graph.range(graph.target[2])
         width = width or config.dim
         self.user_vector: Tensor  #: FloatTensor [U + 1, D], the last row zeros
@@ -88,7 +87,8 @@ class GraphEdgeModel(EdgeModel, ABC):
             of_user, of_item = self.tables(*self.encode())
         else:
             of_user, of_item = Vectors(self.users.start, self.user_vector), Vectors(self.items.start, self.item_vector)
-        vector = of_user(user) if self.added is None else self.added.over(of_user(user), user)
+        added, vector = self.added, of_user(user)
+        vector = vector if added is None else added.over(vector, user)
         return product(self.config, vector, of_item, items, serves=not self.training)
 
     # ------------------------------------------------------------------ new users

@@ -173,7 +173,7 @@ class LinkModel(LinkScorer, ABC):
         return torch.stack(parts).sum()
 
 
-class KGELinkModel(LinkModel, ABC):
+class KGELinkModel(Holder, LinkModel, ABC):
     """A link model whose scores come from a class of torch_geometric.nn.kge, `kge`. Negatives and loss are those of
     LinkModel, not of torch_geometric. An unknown node has the zero vector."""
 
@@ -190,7 +190,6 @@ class KGELinkModel(LinkModel, ABC):
         the class besides its sizes."""
         super().__init__(graph, config)
         self.angles = angles
-        self.added: Added | None = None  #: vectors of heads that are not in the graph
         self.kge = kge(graph.num_nodes + 1, len(self.edge_types), config.dim, **settings)
         with torch.no_grad():
             for weight in self.weighed()[0]:
@@ -222,10 +221,11 @@ class KGELinkModel(LinkModel, ABC):
     def node(self, node: Tensor, part: Literal["", "_im"] = "") -> Tensor:
         """Vectors of nodes [n]: [n, D]. part: `_im` gives their imaginary parts."""
         found = functional.embedding(node.clamp(max=self.num_nodes), self.kge.get_parameter(f"node_emb{part}.weight"))
-        if self.added is None:
+        added = self.added
+        if added is None:
             return found
-        parts = self.added.vector.tensor_split(len(self.weighed()[0]), dim=1)
-        return Added(self.added.first, parts[1 if part else 0]).over(found, node)
+        parts = added.vector.tensor_split(len(self.weighed()[0]), dim=1)
+        return Added(added.first, parts[1 if part else 0]).over(found, node)
 
     @property
     def user_holder(self) -> Holder:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kgrec.errors import BadData, Fault, KgrecError, some
 from kgrec.evaluation.ranking import Scorer, scoring
-from kgrec.evaluation.served_users import Service
+from kgrec.evaluation.served_users import ServedUsers
 from kgrec.evaluation.trained_nodes import Trained, reads_all_edges
 from kgrec.nn.embedding import NodeEmbedding
 from kgrec.rows import NodeRows, rows_of
@@ -144,7 +144,7 @@ def _read(run: TrainedModel, count: int) -> Tensor:
     """Which of the last items have an edge or a column that the model reads: BoolTensor [count]."""
     with torch.no_grad():
         trained = run.trained or Trained(run.graph, run.model)
-        known = Service(Scorer(run.model, run.graph), trained).known_items
+        known = ServedUsers(Scorer(run.model, run.graph), trained).known_items
     return known[run.graph.nodes(run.graph.target[2])[-count:].to(known.device)].cpu()
 
 

@@ -108,7 +108,11 @@ def new_users(
     found = read_profile(run, profile, alone, columns, skip_unknown=skip_unknown, shared=shared)
     if shared and table is not None:
         table = _with_items(table)
-    new = _nobody(run) if table is None or not len(table) else _checked(run, table, alone, skip_unknown, found.names)
+    new = (
+        without_history(run)
+        if table is None or not len(table)
+        else _checked(run, table, alone, skip_unknown, found.names)
+    )
     return _joined(run, new, found)
 
 
@@ -125,10 +129,27 @@ def _filtered(values: Any, kept: pa.Array) -> Any:
     return values[np.asarray(kept)] if isinstance(values, pd.Series) else values.filter(kept)
 
 
-def _nobody(run: TrainedModel) -> NewUsers:
-    """No user at all."""
+def without_history(run: TrainedModel, names: Sequence[str] = ()) -> NewUsers:
+    """Users of whom nothing is known."""
     nothing = torch.empty(0, dtype=torch.long, device=run.device)
-    return NewUsers([], nothing.new_zeros(1), nothing, nothing, nothing.float(), None, (), has_weights=False)
+    ptr = nothing.new_zeros(len(names) + 1)
+    return NewUsers(list(names), ptr, nothing, nothing, nothing.float(), None, (), has_weights=False)
+
+
+def side_by_side(run: TrainedModel, parts: Sequence[NewUsers]) -> NewUsers:
+    """The users of several, which have no profiles, and have weights all or none. Their notes are left out."""
+    if len(parts) == 1:
+        return parts[0]
+    item, time, weight = (torch.cat([getattr(one, name) for one in parts]) for name in ("item", "time", "weight"))
+    behaviour = None
+    if any(one.behaviour is not None for one in parts):
+        target = (run.model.behaviours or (run.graph.target[1],)).index(run.graph.target[1])
+        behaviours = (torch.full_like(one.item, target) if one.behaviour is None else one.behaviour for one in parts)
+        behaviour = torch.cat(list(behaviours))
+    length = torch.cat([one.length for one in parts])
+    ptr = torch.cat([length.new_zeros(1), length.cumsum(0)])
+    names = [name for one in parts for name in one.names]
+    return NewUsers(names, ptr, item, time, weight, behaviour, (), parts[0].has_weights)
 
 
 def _joined(run: TrainedModel, new: NewUsers, profile: Profile) -> NewUsers:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -63,6 +63,17 @@ STEP = ("row", "item", "strength")  #: what is kept of a past item
 REASON_OF = {int(code): text for code, text in REASONS.items()}
 
 
+@dataclass(frozen=True, eq=False)
+class RankedUsers:
+    """The best items of some users, best first, before they are named. U users, K items."""
+
+    item: Tensor  #: LongTensor [U, K], flat, filled up with the graph's pad
+    score: Tensor  #: FloatTensor [U, K]
+    served: Tensor  #: CharTensor [U], a ServedBy each
+    kind: Kind | None = None  #: by what the past items behind the lists are known; None: they are not asked for
+    steps: tuple[PastItems, ...] = ()  #: those, whose rows are places among the U users
+
+
 def check_options(run: TrainedModel, options: ListOptions) -> None:
     """Raise KgrecError for options that the run has no lists for: a wrong k."""
     check_k(run, options.k)
@@ -113,28 +124,42 @@ def must_know_interactions(run: TrainedModel) -> None:
 
 def known_lists(run: TrainedModel, ranker: Ranker, local: Tensor, options: ListOptions) -> Iterator[Table]:
     """The best items for users that the run knows, a chunk at a time. local: LongTensor [U], their numbers."""
-    source = run.graph.target[0]
-    first, scorer, rules = run.graph.range(source).start, ranker.scorer, list_rules(run, options)
+    ids = run.graph.vocabulary[run.graph.target[0]].id_array
     for part in local.split(_chunk(ranker)):
-        user = part.to(scorer.device) + first
+        found = ranked_known(run, ranker, part, options)
+        yield _lists(run, ranker, ids.take(pa.array(part.numpy())), found, options)
 
-        def best(rows: Tensor, user: Tensor = user) -> tuple[Query, Best]:
-            query, left_out = scorer.query(user[rows]), ranker.left_out(user[rows])
-            if rules is None:
-                return query, ranker.best_of(query, *left_out)["all"]
-            return query, rules.best_of(ranker, query, Did(left_out, scorer.had.flattened(user[rows])))
 
-        def had(rows: Tensor, user: Tensor = user) -> Tensor:
-            return scorer.had.last(user[rows])
+def ranked_known(run: TrainedModel, ranker: Ranker, local: Tensor, options: ListOptions) -> RankedUsers:
+    """The best items for users that the run knows, all at once. local: LongTensor [U], their numbers."""
+    scorer, rules = ranker.scorer, list_rules(run, options)
+    user = local.to(scorer.device) + run.graph.range(run.graph.target[0]).start
 
-        names = run.graph.vocabulary[source].id_array.take(pa.array(part.numpy()))
-        yield _lists(run, ranker, names, ranker.batches(user), best, had, options)
+    def best(rows: Tensor) -> tuple[Query, Best]:
+        query, left_out = scorer.query(user[rows]), ranker.left_out(user[rows])
+        if rules is None:
+            return query, ranker.best_of(query, *left_out)["all"]
+        return query, rules.best_of(ranker, query, Did(left_out, scorer.had.flattened(user[rows])))
+
+    def had(rows: Tensor) -> Tensor:
+        return scorer.had.last(user[rows])
+
+    return _ranked(run, ranker, len(local), ranker.batches(user), best, had, options)
 
 
 def new_lists(run: TrainedModel, ranker: Ranker, new: NewUsers, options: ListOptions) -> Iterator[Table]:
     """The best items for new users, a chunk at a time. Left out is what each did by the target relation, unless the
     ranker keeps it, and by the behaviours that `exclude` names. Where users are items too, one whose name the run knows
     is not on the list, as of a known user."""
+    for part, found in ranked_new(run, ranker, new, options):
+        names = pa.array([new.names[row] for row in part.tolist()], pa.string())
+        yield _lists(run, ranker, names, found, options)
+
+
+def ranked_new(
+    run: TrainedModel, ranker: Ranker, new: NewUsers, options: ListOptions
+) -> Iterator[tuple[Tensor, RankedUsers]]:
+    """The best items for new users, a chunk at a time: which of them, LongTensor [U], and theirs; see `new_lists`."""
     behaviours, target = run.model.behaviours or (run.graph.target[1],), run.graph.target[1]
     dropped = [*options.exclude, *([] if ranker.keep_seen else [target])]
     left_out = [number for number, name in enumerate(behaviours) if name in dropped]
@@ -147,18 +172,17 @@ def new_lists(run: TrainedModel, ranker: Ranker, new: NewUsers, options: ListOpt
                 query, past = asked.query(rows), new.did(part[rows], [is_target], is_target)
                 did = Did(new.did(part[rows], left_out, is_target), past).beside(shown, part[rows], len(new))
                 if rules is None:
-                    return query, ranker.best_of(query, *did.left_out, own[part[rows]])["all"]
-                return query, rules.best_of(ranker, query, did, own[part[rows]])
+                    return query, asked.ranker.best_of(query, *did.left_out, own[part[rows]])["all"]
+                return query, rules.best_of(asked.ranker, query, did, own[part[rows]])
 
             def had(rows: Tensor, part: Tensor = part) -> Tensor:
                 did = new.query(part[rows], run.graph.pad)
                 is_other = False if did.behaviour is None else did.behaviour != is_target
                 return did.history.masked_fill(torch.as_tensor(is_other, device=run.device), run.graph.pad)
 
-            names = pa.array([new.names[row] for row in part.tolist()], pa.string())
             batches = ranker.scorer.batches(new.length[part], ranker.most)
-            table = _lists(run, ranker, names, batches, best, had, options)
-        yield table
+            found = _ranked(run, asked.ranker, len(part), batches, best, had, options)
+        yield part.cpu(), found
 
 
 def _nodes_named(run: TrainedModel, names: list[str]) -> Tensor:
@@ -177,26 +201,25 @@ def _chunk(ranker: Ranker) -> int:
     return max(1, min(CHUNK, CELLS // ranker.depth))
 
 
-def _lists(
+def _ranked(
     run: TrainedModel,
     ranker: Ranker,
-    users: pa.Array,
+    number: int,
     batches: Iterable[Tensor],
     best: Callable[[Tensor], tuple[Query, Best]],
     had: Callable[[Tensor], Tensor],
     options: ListOptions,
-) -> Table:
-    """The lists of users [U] whose rows come in batches. best: rows, LongTensor [B] -> their queries and best items;
-    had: rows -> what they had by the target relation, LongTensor [B, L], padded."""
-    pad, start = run.graph.pad, run.graph.range(run.graph.target[2]).start
-    served = torch.zeros(len(users), dtype=torch.int8)
-    item = torch.full((len(users), options.k), pad)
-    score = torch.full((len(users), options.k), -torch.inf)
+) -> RankedUsers:
+    """The best items of so many users, whose rows come in batches. best: rows, LongTensor [B] -> their queries and best
+    items; had: rows -> what they had by the target relation, LongTensor [B, L], padded."""
+    served = torch.zeros(number, dtype=torch.int8)
+    item = torch.full((number, options.k), run.graph.pad)
+    score = torch.full((number, options.k), -torch.inf)
     kind, steps = kind_of(ranker.scorer) if options.why else None, list[PastItems]()
     with scoring(run.model):
         for rows in batches:
             query, found = best(rows)
-            place, by = rows.cpu(), ranker.service.of(query)
+            place, by = rows.cpu(), ranker.served.of(query)
             item[place], score[place] = found.item.cpu(), found.score.float().cpu()
             served[place] = by.cpu()
             if kind is not None:
@@ -205,15 +228,21 @@ def _lists(
                 past = had(rows[by_model]) if len(by_model) else asked.history
                 behind = past_items(ranker.scorer, kind, asked, found.item[by_model], past)
                 steps.append(replace(behind, row=place[by_model.cpu()][behind.row.cpu()]))
-    there = item != pad  # a user who has seen nearly all gets fewer
+    return RankedUsers(item, score, served, kind, tuple(steps))
+
+
+def _lists(run: TrainedModel, ranker: Ranker, users: pa.Array, ranked: RankedUsers, options: ListOptions) -> Table:
+    """The lists of users [U] as a table."""
+    pad, start, score = run.graph.pad, run.graph.range(run.graph.target[2]).start, ranked.score
+    there = ranked.item != pad  # a user who has seen nearly all gets fewer
     row, rank = there.nonzero(as_tuple=True)
-    ids, labels = named_items(run, item[there] - start)
+    ids, labels = named_items(run, ranked.item[there] - start)
     reason = pa.nulls(len(users), pa.string())
     behind_all = None
-    if kind is not None:
-        behind_all, reason = _why(run, users, kind, steps)
-    otherwise = pa.array([REASON_OF.get(code) for code in served.tolist()], pa.string())
-    is_history = pa.array((served <= ServedBy.HISTORY).numpy())  # then the past items say more
+    if ranked.kind is not None:
+        behind_all, reason = _why(run, users, ranked.kind, ranked.steps)
+    otherwise = pa.array([REASON_OF.get(code) for code in ranked.served.tolist()], pa.string())
+    is_history = pa.array((ranked.served <= ServedBy.HISTORY).numpy())  # then the past items say more
     reason = pc.if_else(is_history, pc.coalesce(reason, otherwise), pc.coalesce(otherwise, reason))
     of_row = pa.array(row.numpy())
     columns = [
@@ -224,10 +253,12 @@ def _lists(
         pa.array(score[there].numpy()),
         reason.take(of_row),
     ]
-    return Table(pa.table(columns, schema=LISTS), users.to_pylist(), behind_all, _short(ranker, there.sum(1), options))
+    return Table(
+        pa.table(columns, schema=LISTS), users.to_pylist(), behind_all, short_lists(ranker, there.sum(1), options)
+    )
 
 
-def _short(ranker: Ranker, length: Tensor, options: ListOptions) -> tuple[str, ...]:
+def short_lists(ranker: Ranker, length: Tensor, options: ListOptions) -> tuple[str, ...]:
     """What is said of users who get less than was asked for since the rest of what they lack is filtered out, or is
     more than a rule allows.
 
@@ -243,18 +274,23 @@ def _short(ranker: Ranker, length: Tensor, options: ListOptions) -> tuple[str, .
     return (f"{short:,} of {len(length):,} users get fewer than k = {k} items: {why}",)
 
 
-def _why(run: TrainedModel, users: pa.Array, kind: Kind, steps: list[PastItems]) -> tuple[Table, pa.Array]:
-    """The table of the past items behind the lists, and a sentence a user, null for one of whom nothing is to be
-    said."""
+def behind_lists(steps: Sequence[PastItems], number: int) -> tuple[Tensor, Tensor, Tensor, list[int]]:
+    """The past items behind the lists of so many users, user by user: of whom each is, LongTensor [n], its flat number,
+    LongTensor [n], and strength, FloatTensor [n], on the CPU; user u has those from place u of the bounds to u + 1."""
     row, item, strength = (torch.cat([getattr(one, name).cpu() for one in steps]) for name in STEP)
     order = row.argsort(stable=True)
-    row, item, strength = row[order], item[order], strength[order]
+    return row[order], item[order], strength[order], [0, *torch.bincount(row, minlength=number).cumsum(0).tolist()]
+
+
+def _why(run: TrainedModel, users: pa.Array, kind: Kind, steps: Sequence[PastItems]) -> tuple[Table, pa.Array]:
+    """The table of the past items behind the lists, and a sentence a user, null for one of whom nothing is to be
+    said."""
+    row, item, strength, bounds = behind_lists(steps, len(users))
     ids, labels = named_items(run, item - run.graph.range(run.graph.target[2]).start)
     numbers = pa.array(strength.numpy())
     attention = numbers if kind is Kind.ATTENTION else pa.nulls(len(row), pa.float32())
     evidence = pa.repeat(pa.scalar(kind.value), len(row))
     table = pa.table([users.take(pa.array(row.numpy())), ids, labels, attention, evidence, numbers], schema=STEPS)
-    bounds = [0, *torch.bincount(row, minlength=len(users)).cumsum(0).tolist()]
     text, values = labels.to_pylist(), strength.tolist()
     sentences = [sentence(kind, text[a:b], values[a:b], run.name) for a, b in pairwise(bounds)]
     return Table(table), pa.array(sentences, pa.string())

@@ -74,6 +74,7 @@ class Recommendations:
     why: tuple[Step, ...] | None = None  #: the past items behind it, the one that counts most first, if asked for
     #: what the list comes from, where it is not the user's history ("no history, by popularity") or where it is asked
     reason: str | None = None
+    notes: tuple[str, ...] = ()  #: what was left out, or why the list is short, a sentence each; only of a Service
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data: the user, a list of items with their labels and scores, and a reason where there is one."""
@@ -81,7 +82,8 @@ class Recommendations:
         listed = [{"item": i, "label": label, "score": s} for i, label, s in rows]
         why = {} if self.why is None else {"why": [asdict(step) for step in self.why]}
         reason = {} if self.reason is None else {"reason": self.reason}
-        return {"user": self.user, "items": listed, **reason, **why}
+        notes = {"notes": list(self.notes)} if self.notes else {}
+        return {"user": self.user, "items": listed, **reason, **why, **notes}
 
     def table(self) -> rich.table.Table:
         """A rich table to print, with ids and labels as they stand: brackets in them are no markup."""

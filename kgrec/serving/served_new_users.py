@@ -28,6 +28,7 @@ class Asking:
     new: NewUsers
     row: Tensor  #: LongTensor [B], which of the new users they are
     pad: int  #: of the graph
+    ranker: Ranker  #: which knows how these are served
     are_added: bool  #: whether the model knows them by flat numbers past the pad, since it reads no history
 
     def query(self, rows: Tensor) -> Query:
@@ -38,17 +39,17 @@ class Asking:
 
 @contextmanager
 def asking(run: TrainedModel, ranker: Ranker, new: NewUsers, row: Tensor) -> Iterator[Asking]:
-    """The model knows some new users while this lasts. row: LongTensor [B], which they are."""
+    """The model knows some new users while this lasts, in this thread. row: LongTensor [B], which they are."""
     folding, pad = run.folding, run.graph.pad
     if folding is None:
-        yield Asking(new, row, pad, False)
+        yield Asking(new, row, pad, ranker, False)
         return
-    edges = _edges(new, row, ranker.service.known_items)
+    edges = _edges(new, row, ranker.served.known_items)
     with scoring(run.model):
         vectors = folding.vectors(edges)
     served = _served(folding, edges, new.length[row] > 0)
-    with added_rows(pad + 1, vectors), ranker.service.adding(pad + 1, served):
-        yield Asking(new, row, pad, True)
+    with added_rows(pad + 1, vectors):
+        yield Asking(new, row, pad, ranker.with_added(pad + 1, served), True)
 
 
 def _edges(new: NewUsers, row: Tensor, known_items: Tensor) -> NewUsersEdges:

@@ -16,6 +16,7 @@ from kgrec.evaluation.trained_nodes import Trained
 from kgrec.graph import Graph
 from kgrec.model import Recommender, scoring
 from kgrec.nn.fold_in import Folding, FoldsIn, ProfileFolding
+from kgrec.run_files import RunFiles
 from kgrec.settings import stored_settings
 from kgrec.splits.repeats import REPEATS, Repeats
 from kgrec.training.build_limit import limited_build
@@ -105,6 +106,14 @@ class TrainedModel:
             return self.graph.to("cpu")
         assert self.path is not None
         return load_whole_graph(self.path, self.graph)
+
+    @cached_property
+    def keeps_facts(self) -> bool:
+        """Whether `whole_graph` can be had: a run that was trained with --lean, or is of format 1, has none."""
+        if self.has_facts or self.path is None:
+            return self.has_facts
+        files = RunFiles.open(self.path)
+        return files.format > 1 and not files.config.get("lean")
 
     @cached_property
     def kept(self) -> dict[str, dict[Any, Any]]:
