@@ -36,6 +36,7 @@ from kgrec.cli.predict import predict
 from kgrec.cli.print_schema import schema
 from kgrec.cli.recommend import recommend
 from kgrec.cli.robustness import robustness
+from kgrec.cli.serve import key, serve
 from kgrec.cli.similar import similar
 from kgrec.cli.train import train
 from kgrec.errors import KgrecError
@@ -109,6 +110,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "similar": similar,
     "predict": predict,
     "generate": generate,
+    "serve": serve,
+    "key": key,
 }
 for name, command in COMMANDS.items():
     app.command(name)(command)

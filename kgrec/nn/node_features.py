@@ -147,7 +147,8 @@ class NodeFeatures(nn.Module):
 
         Raises KgrecError for a column of another kind, with other categories or of another length, for infinite values,
         and for texts: their vectors are computed for all texts together, before training."""
-        device = next(itertools.chain(self.parameters(), self.buffers())).device
+        held = itertools.chain(self.parameters(), self.buffers(), [torch.zeros(0)])  # a type may have no features
+        device = next(held).device if own is None else own.device
         out, found = torch.zeros(number, self.dim, device=device), []
         for (of_type, name), column in zip(self.names, self.columns):
             if of_type == node_type and name in profile:

@@ -1,0 +1,145 @@
+"""One thread that scores. What has come while it was busy goes as one batch, and nothing waits for a batch to fill."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kgrec.errors import KgrecError
+from kgrec.server.events.user_event import Event
+from kgrec.server.problems import Problem
+from kgrec.server.served_runs import ServedRun
+from kgrec.serving.recommendation import Recommendations
+from kgrec.serving.wanted import Wanted
+
+MOST = 128  #: requests in a batch
+
+Answer = Recommendations | KgrecError
+Outcome = tuple[asyncio.Future[Any], Any, BaseException | None]
+
+
+@dataclass(slots=True, eq=False)
+class Lists:
+    """A request for lists."""
+
+    future: asyncio.Future[list[Answer]]
+    run: ServedRun
+    wanted: Sequence[Wanted]
+    events: Sequence[Sequence[Event]]  #: of each user, since training
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """A request for anything else."""
+
+    future: asyncio.Future[Any]
+    function: Callable[[], Any]
+
+
+class Batcher:
+    """Answers requests of the event loop in one thread of its own."""
+
+    def __init__(self, max_waiting: int, batched: Callable[[int], None] = lambda size: None) -> None:
+        """batched: called with the number of requests of each batch."""
+        self._queue: queue.SimpleQueue[Lists | Call | None] = queue.SimpleQueue()
+        self._max_waiting, self._batched = max_waiting, batched
+        self._thread = threading.Thread(target=self._work, name="kgrec-scoring", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait."""
+        return self._queue.qsize()
+
+    async def lists(self, run: ServedRun, wanted: Sequence[Wanted], events: Sequence[Sequence[Event]]) -> list[Answer]:
+        """The list of each user, or why there is none. Raises Problem 503 where too many wait."""
+        future: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
+        self._put(Lists(future, run, wanted, events))
+        return await future
+
+    async def call(self, function: Callable[[], Any]) -> Any:
+        """What a function gives, called in the scoring thread. Raises what it raises, and as `lists`."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._put(Call(future, function))
+        return await future
+
+    def close(self) -> None:
+        """Answer what waits, and end."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _put(self, request: Lists | Call) -> None:
+        if self._queue.qsize() >= self._max_waiting:
+            raise Problem.busy(f"{self._max_waiting:,} requests are waiting already")
+        self._queue.put(request)
+
+    def _work(self) -> None:
+        last = False
+        while not last:
+            batch = [self._queue.get()]
+            while len(batch) < MOST:
+                try:
+                    batch.append(self._queue.get_nowait())
+                except queue.Empty:
+                    break
+            last = None in batch
+            asked = [one for one in batch if one is not None and not one.future.cancelled()]
+            if asked:
+                self._batched(len(asked))
+                self._answer(asked)
+
+    def _answer(self, batch: Sequence[Lists | Call]) -> None:
+        groups: dict[int, list[Lists]] = {}
+        for one in batch:
+            if isinstance(one, Lists):
+                groups.setdefault(id(one.run), []).append(one)
+        for group in groups.values():
+            _deliver(_answers(group))
+        for one in batch:
+            if isinstance(one, Call):
+                try:
+                    _deliver([(one.future, one.function(), None)])
+                except BaseException as error:
+                    _deliver([(one.future, None, error)])
+
+
+def _answers(group: Sequence[Lists]) -> list[Outcome]:
+    """The answers to requests of one run, all by what it is now."""
+    loaded = group[0].run.current
+    try:
+        wanted = [
+            loaded.with_events(one, events) if events else one
+            for request in group
+            for one, events in zip(request.wanted, request.events)
+        ]
+        answers = loaded.service.recommend(wanted)
+    except BaseException as error:  # whatever it is, those who wait are told, and no request spoils another
+        if len(group) == 1:
+            return [(group[0].future, None, error)]
+        return [outcome for one in group for outcome in _answers([one])]
+    found, start = list[Outcome](), 0
+    for one in group:
+        found.append((one.future, answers[start : start + len(one.wanted)], None))
+        start += len(one.wanted)
+    return found
+
+
+def _deliver(outcomes: Sequence[Outcome]) -> None:
+    """Tell the event loop."""
+
+    def tell() -> None:
+        for future, value, error in outcomes:
+            if future.done():
+                continue
+            if error is None:
+                future.set_result(value)
+            else:
+                future.set_exception(error)
+
+    loop = outcomes[0][0].get_loop()
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(tell)

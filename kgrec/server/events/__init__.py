@@ -1,0 +1,1 @@
+"""What users do after training: events that are stored for good before they are acknowledged, and read by user."""

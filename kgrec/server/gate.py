@@ -1,0 +1,203 @@
+"""What every request passes on its way in and out: who may ask, how much, how long; what is measured and written down.
+
+It is plain ASGI around the application, so that a request that is refused costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from kgrec.server.api_keys import ApiKeys, Role
+from kgrec.server.problems import Problem
+from kgrec.server.request_log import RequestLog
+from kgrec.server.server_settings import LOOPBACK, ServerSettings
+from kgrec.server.telemetry import Telemetry
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+LONGEST_URL = 8192  #: bytes of path and query
+SAFE = ("GET", "HEAD", "OPTIONS")
+#: method and last step of the path -> the role that it takes; reading takes `read`, and all else `admin`
+ROLE_OF: dict[tuple[str, str], Role] = {
+    ("POST", "recommendations"): "read",
+    ("POST", "predictions"): "read",
+    ("POST", "events"): "write",
+    ("PUT", "items"): "write",
+    ("POST", "reload"): "admin",
+}
+BODIES = ("application/json", "application/ld+json", "text/turtle", "application/n-triples")
+#: added to each answer: browsers must not guess what it is, nor show the page in another's frame
+HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+]
+HEADER_NAMES = {name for name, _ in HEADERS}
+
+
+def role_for(method: str, path: str) -> Role | None:
+    """The role that a request takes; None: anyone may ask.
+
+    >>> role_for("GET", "/users/7/recommendations"), role_for("POST", "/runs/shop/events"), role_for("DELETE", "/x")
+    ('read', 'write', 'admin')
+    """
+    if path.startswith("/health/"):
+        return None
+    if method in SAFE:
+        return "read"
+    return ROLE_OF.get((method, path.rpartition("/")[2]), "admin")
+
+
+class Gate:
+    """The application behind limits, keys, measuring and the log."""
+
+    def __init__(
+        self,
+        app: App,
+        settings: ServerSettings,
+        telemetry: Telemetry,
+        log: RequestLog,
+        keys: Callable[[], ApiKeys | None],
+    ) -> None:
+        """keys: gives the keys that are known now; None: everyone may ask everything."""
+        self.app, self.settings, self.telemetry, self.log, self.keys = app, settings, telemetry, log, keys
+        self.hosts = {*LOOPBACK, "[::1]", settings.host.lower(), *(host.lower() for host in settings.hosts)}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        begun = time.perf_counter()
+        passage = Passage(send, receive, self.settings.max_body)
+        try:
+            self.admit(scope)
+            async with asyncio.timeout(self.settings.seconds):
+                await self.app(scope, passage.receive, passage.send)
+            passage.must_be_whole()
+        except TimeoutError:
+            await passage.refuse(Problem.busy(f"the answer took more than {self.settings.seconds:g} s"))
+        except Problem as problem:
+            await passage.refuse(problem)
+        except Exception as error:
+            self.log.happened("error", {"route": route_of(scope), "error": type(error).__name__, **_place(error)})
+            await passage.refuse(Problem(500, "the server failed; its log says where"))
+        self._note(scope, passage.status, time.perf_counter() - begun)
+
+    def admit(self, scope: Scope) -> None:
+        """Raise Problem for a request that is not let in."""
+        headers = dict(scope["headers"])
+        if len(scope.get("raw_path", b"")) + len(scope.get("query_string", b"")) > LONGEST_URL:
+            raise Problem(414, f"the path and the query are longer than {LONGEST_URL:,} bytes")
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        name = host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
+        keys = self.keys()
+        if keys is None and self.settings.is_local and name not in self.hosts and "*" not in self.hosts:
+            raise Problem(421, f"this server is not called {name!r}; --host-name says by what names it may be called")
+        method = scope["method"]
+        if method in ("POST", "PUT", "PATCH"):
+            kind = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+            if kind not in BODIES and scope["path"].rpartition("/")[2] != "reload":
+                raise Problem(415, f"the body is {kind or 'of no type'}; Content-Type: application/json is wanted")
+            length = headers.get(b"content-length", b"")
+            if length.isdigit() and int(length) > self.settings.max_body:
+                raise too_large(self.settings.max_body)
+        role = role_for(method, scope["path"])
+        if keys is None or role is None:
+            return
+        shown = headers.get(b"x-api-key", b"")
+        kind, _, value = headers.get(b"authorization", b"").partition(b" ")
+        if not shown and kind.lower() == b"bearer":
+            shown = value.strip()
+        if not shown:
+            raise Problem(
+                401, "an API key is wanted, as Authorization: Bearer KEY", headers={"WWW-Authenticate": "Bearer"}
+            )
+        key = keys.of(shown.decode("latin-1"))
+        if key is None:
+            raise Problem(401, "the API key is not known", headers={"WWW-Authenticate": "Bearer"})
+        if not key.may(role):
+            raise Problem(403, f"this takes a key of the role {role}, and this one has {key.role}")
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        route = route_of(scope)
+        self.telemetry.seconds.labels(route).observe(seconds)
+        self.telemetry.requests.labels(route, status).inc()
+        if self.settings.log_requests:
+            said = {"method": scope["method"], "route": route, "status": status, "ms": round(1000 * seconds, 2)}
+            if self.settings.log_ids:
+                client = scope.get("client") or ("",)
+                query = scope["query_string"].decode("latin-1")
+                said |= {"path": scope["path"], "query": query, "client": client[0]}
+            self.log.request(said)
+
+
+class Passage:
+    """A request's body, counted, and its answer, watched."""
+
+    def __init__(self, send: Send, receive: Receive, max_body: int) -> None:
+        self._send, self._receive, self._left, self._max = send, receive, max_body, max_body
+        self.status = 0  #: 0: nothing was answered
+        self._refused: Problem | None = None  #: which is answered in place of what the application says
+
+    async def receive(self) -> Message:
+        """The next part of the body. Raises Problem 413."""
+        message = await self._receive()
+        self._left -= len(message.get("body", b""))
+        if self._left < 0:
+            self._refused = too_large(self._max)
+            raise self._refused
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Pass a part of the answer on."""
+        if self._refused is not None:
+            return
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            there = {name.lower() for name, _ in message["headers"]} & HEADER_NAMES
+            message["headers"] = [*message["headers"], *(one for one in HEADERS if one[0] not in there)]
+        await self._send(message)
+
+    def must_be_whole(self) -> None:
+        """Raise Problem where the body was not read to its end, whatever the application made of that."""
+        if self._refused is not None:
+            raise self._refused
+
+    async def refuse(self, problem: Problem) -> None:
+        """Answer with a problem, unless an answer has begun."""
+        if self.status:
+            return
+        self._refused = None
+        response = problem.response()
+        if problem.status in (413, 414):  # the rest of the request is not read
+            response.headers["Connection"] = "close"
+        await self.send({"type": "http.response.start", "status": problem.status, "headers": response.raw_headers})
+        await self.send({"type": "http.response.body", "body": response.body})
+
+
+def too_large(most: int) -> Problem:
+    """The problem of a body that is too large."""
+    return Problem(413, f"the body has more than {most:,} bytes")
+
+
+def route_of(scope: Scope) -> str:
+    """The template of a request's path, without ids."""
+    return str(getattr(scope.get("route"), "path_format", "none"))
+
+
+def _place(error: BaseException) -> dict[str, Any]:
+    """Where an error came from: files and lines, without values."""
+    places, trace = [], error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        places.append(f"{code.co_filename.rpartition('/kgrec/')[2]}:{trace.tb_lineno}")
+        trace = trace.tb_next
+    return {"at": places[-6:]}

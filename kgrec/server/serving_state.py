@@ -1,0 +1,158 @@
+"""What all routes of a server share: its runs, the scoring thread, the events, what is measured."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from starlette.requests import Request
+
+from kgrec.errors import KgrecError
+from kgrec.evaluation.served_users import REASONS
+from kgrec.server.api_keys import ApiKeys
+from kgrec.server.batcher import Answer, Batcher
+from kgrec.server.events.event_store import EventStore, StoreDown
+from kgrec.server.events.event_writer import EventWriter
+from kgrec.server.events.known_events import KnownEvents
+from kgrec.server.events.user_event import Added, Event
+from kgrec.server.problems import Problem
+from kgrec.server.request_log import RequestLog
+from kgrec.server.served_runs import ServedRun, ServedRuns
+from kgrec.server.server_settings import ServerSettings
+from kgrec.server.telemetry import Telemetry
+from kgrec.serving.wanted import Wanted
+
+FALLBACKS = {*REASONS.values()}
+SECONDS_TO_RETRY = 5  #: what is said to those whose events cannot be stored at the moment
+
+
+class ServingState:
+    """A server's parts. `close` ends its threads."""
+
+    def __init__(
+        self, runs: ServedRuns, settings: ServerSettings, log: RequestLog, keys: ApiKeys | None = None
+    ) -> None:
+        self.runs, self.settings, self.log, self.store = runs, settings, log, runs.store
+        self._keys, self._keys_state = keys, _state_of(settings.keys)
+        self.batcher = Batcher(settings.max_waiting, lambda size: self.telemetry.batch.observe(size))
+        self.telemetry = Telemetry(runs, lambda: self.batcher.waiting)
+        self.known: KnownEvents | None = None
+        self.writer: EventWriter | None = None
+        self.writing_down: str | None = None  #: why events could not be stored last time; None: they could
+        self._writing = 0
+        if self.store is not None:
+            self.known = KnownEvents(self.store, settings.max_history)
+            self.writer = EventWriter(self.store, self.known.stored)
+
+    @staticmethod
+    def load(
+        paths: Mapping[str, Path], settings: ServerSettings, store: EventStore | None, log: RequestLog
+    ) -> ServingState:
+        """A server of some run folders by name. Raises KgrecError."""
+        keys = None if settings.keys is None else ApiKeys.read(settings.keys)
+        return ServingState(ServedRuns.load(paths, settings, store, log.happened), settings, log, keys)
+
+    def run_of(self, request: Request) -> ServedRun:
+        """The run that a request's path names, or the default."""
+        return self.runs.named(request.path_params.get("run"))
+
+    def keys(self) -> ApiKeys | None:
+        """The API keys that are known now; None: everyone may ask everything."""
+        return self._keys
+
+    def read_keys_again(self) -> None:
+        """Take over the file of keys if it has changed; one that cannot be read is told of, and the keys stay."""
+        path, state = self.settings.keys, _state_of(self.settings.keys)
+        if path is None or state == self._keys_state:
+            return
+        self._keys_state = state
+        try:
+            self._keys = ApiKeys.read(path)
+            self.log.happened("keys read", {"keys": len(self._keys.keys)})
+        except KgrecError as error:
+            self.log.happened("keys not read", {"reason": str(error)})
+
+    def happened(self, event: str, fields: Mapping[str, object]) -> None:
+        """Something happened to a run: it is written down and counted."""
+        self.log.happened(event, fields)
+        if event in ("reloaded", "reload refused"):
+            self.telemetry.reloads.labels(fields.get("run"), event).inc()
+
+    # ------------------------------------------------------------------ lists
+
+    async def lists(self, run: ServedRun, wanted: Sequence[Wanted]) -> list[Answer]:
+        """The list of each user, with what happened since training, or why there is none."""
+        events = [await self.events_of(run, one) for one in wanted]
+        answers = await self.batcher.lists(run, wanted, events)
+        came_from = Counter(by_of(answer) for answer in answers)
+        for by, number in came_from.items():
+            self.telemetry.lists.labels(run.name, by).inc(number)
+        return answers
+
+    async def events_of(self, run: ServedRun, wanted: Wanted) -> Sequence[Event]:
+        """What a user did since training."""
+        if self.known is None or wanted.user is None or wanted.is_new:
+            return ()
+        graph = run.current.graph_key
+        found = self.known.kept(graph, wanted.user)
+        if found is None:
+            found = await asyncio.to_thread(self.known.of, graph, wanted.user)
+        return found
+
+    # ------------------------------------------------------------------ events
+
+    async def add_events(self, run: ServedRun, events: Sequence[Event]) -> Added:
+        """Store events. Returns when they are on disk. Raises Problem 503 where they cannot be stored now."""
+        if self.writer is None:
+            raise Problem(404, "this server stores no events (--events none)")
+        if self._writing >= self.settings.max_waiting:
+            raise Problem.busy(f"{self._writing:,} requests with events are waiting already")
+        self._writing += 1
+        try:
+            added = await asyncio.shield(asyncio.wrap_future(self.writer.add(run.current.graph_key, events)))
+        except StoreDown as error:
+            self.writing_down = str(error)
+            self.telemetry.events.labels("not written").inc(len(events))
+            raise Problem.busy(f"{error}; nothing of this request is stored", SECONDS_TO_RETRY) from error
+        finally:
+            self._writing -= 1
+        self.writing_down = None
+        return added
+
+    def events_health(self) -> dict[str, object]:
+        """How the store of events is."""
+        if self.store is None or self.known is None:
+            return {"status": "off"}
+        reasons = {"writing": self.writing_down, "reading": self.known.down}
+        down = {name: reason for name, reason in reasons.items() if reason is not None}
+        return {"status": "down" if down else "ready", "store": self.store.name, **down}
+
+    def close(self) -> None:
+        """End the threads. Events that wait are stored first."""
+        self.batcher.close()
+        if self.writer is not None:
+            self.writer.close()
+        if self.store is not None:
+            self.store.close()
+        self.log.flush()
+
+
+def by_of(answer: Answer) -> str:
+    """What a list comes from, as it is counted.
+
+    >>> by_of(KgrecError("no"))
+    'error'
+    """
+    if isinstance(answer, KgrecError):
+        return "error"
+    return answer.reason if answer.reason in FALLBACKS else "history"
+
+
+def _state_of(path: Path | None) -> tuple[int, int] | None:
+    try:
+        found = path.stat() if path is not None else None
+    except OSError:
+        return None
+    return None if found is None else (found.st_mtime_ns, found.st_size)
