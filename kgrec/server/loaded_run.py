@@ -81,7 +81,8 @@ class LoadedRun:
             return wanted
         if self.service.weighs_nothing:
             new = [{name: value for name, value in step.items() if name != "weight"} for step in new]
-        return replace(wanted, history=sorted([*past, *new], key=_time_of))
+        merged: list[dict[str, Any]] = sorted([*past, *new], key=_time_of)
+        return replace(wanted, history=merged)
 
     def with_items(self, document: NewItemsDocument) -> LoadedRun:
         """The same run that knows new items too, those of the document among them. `document.ids` need not be filled.
