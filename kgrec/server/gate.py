@@ -32,6 +32,8 @@ ROLE_OF: dict[tuple[str, str], Role] = {
     ("PUT", "items"): "write",
     ("POST", "reload"): "admin",
 }
+SLOW = (("PUT", "items"), ("POST", "reload"))  #: what makes a run anew beside the one that serves
+SECONDS_OF_SLOW = 300.0
 BODIES = ("application/json", "application/ld+json", "text/turtle", "application/n-triples")
 #: added to each answer: browsers must not guess what it is, nor show the page in another's frame
 HEADERS = [
@@ -77,13 +79,15 @@ class Gate:
             return
         begun = time.perf_counter()
         passage = Passage(send, receive, self.settings.max_body)
+        is_slow = (scope["method"], scope["path"].rpartition("/")[2]) in SLOW
+        seconds = max(SECONDS_OF_SLOW, self.settings.seconds) if is_slow else self.settings.seconds
         try:
             self.admit(scope)
-            async with asyncio.timeout(self.settings.seconds):
+            async with asyncio.timeout(seconds):
                 await self.app(scope, passage.receive, passage.send)
             passage.must_be_whole()
         except TimeoutError:
-            await passage.refuse(Problem.busy(f"the answer took more than {self.settings.seconds:g} s"))
+            await passage.refuse(Problem.busy(f"the answer took more than {seconds:g} s"))
         except Problem as problem:
             await passage.refuse(problem)
         except Exception as error:

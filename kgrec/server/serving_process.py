@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import sys
@@ -21,6 +22,7 @@ from kgrec.server.server_settings import ServerSettings
 from kgrec.server.serving_state import ServingState
 
 URLS = ("postgresql://", "postgres://")
+MOST_PORTS = 65535
 BACKLOG = 1024  #: connections that wait to be accepted
 SECONDS_TO_END = 10  #: for requests that are under way
 SECONDS_OF_SILENCE = 65  #: after which a kept-open connection is closed
@@ -57,16 +59,20 @@ def open_store(events: str) -> EventStore | None:
 
 def listening(host: str, port: int) -> socket.socket:
     """A socket that listens. Raises KgrecError where the port is in use, or the address is none of this machine."""
-    try:
-        (family, _, _, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        found = socket.socket(family, socket.SOCK_STREAM)
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind(address)
-        found.listen(BACKLOG)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise KgrecError(f"cannot listen on {host} port {port}: {reason}; name another --port or --host") from error
-    return found
+    if not 0 <= port <= MOST_PORTS:
+        raise KgrecError(f"cannot listen on port {port}: ports are numbers from 0 to {MOST_PORTS}")
+    with contextlib.ExitStack() as stack:
+        try:
+            (family, _, _, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            found.bind(address)
+            found.listen(BACKLOG)
+        except OSError as error:
+            reason = error.strerror or error
+            raise KgrecError(f"cannot listen on {host} port {port}: {reason}; name another --port or --host") from error
+        stack.pop_all()
+        return found
 
 
 def serve(

@@ -34,6 +34,13 @@ interactions:
   item: item
   relations: {column: event, values: {view: viewed, buy: bought}}
   time: time
+links:
+  item: {template: "https://shop.example/item/{id}"}
+rdf:
+  files: catalog.ttl
+  prefixes: {schema: https://schema.org/}
+  literals:
+    schema:weight: {feature: weight, kind: numeric}
 target: viewed
 """
 
@@ -45,6 +52,8 @@ def write_tables(folder: Path, items: int = 12) -> Path:
     (folder / "users.csv").write_text("user\n" + "".join(f"u{n}\n" for n in range(8)))
     rows = [f"i{n},<b>Item</b> {n},{10 + n},{'ab'[n % 2]},brand{n % 3}\n" for n in range(items)]
     (folder / "items.csv").write_text("item,title,price,genre,brand\n" + "".join(rows))
+    weights = [f"<https://shop.example/item/i{n}> <https://schema.org/weight> {n % 5 + 1} .\n" for n in range(items)]
+    (folder / "catalog.ttl").write_text("".join(weights))
     views = [f"u{n},i{(n + m) % items},view,{1000 + 10 * m}\n" for n in range(8) for m in (0, 2, 4, 6)]
     bought = [f"u{n},i{n % items},buy,2000\n" for n in range(8)]
     (folder / "events.csv").write_text("user,item,event,time\n" + "".join(views + bought))
