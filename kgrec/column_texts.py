@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec.errors import BadData, Fault
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Column = TypeVar("Column", pa.Array, pa.ChunkedArray)
 
@@ -69,6 +71,8 @@ def texts_of_values(values: object, name: str = "the column") -> pa.Array:
         return texts_of(values, name)
     if isinstance(values, pa.ChunkedArray):
         return _joined(texts_of(values, name), name)
+    import pandas as pd  # takes its time to come
+
     series = _series(values, name)
     if isinstance(series.dtype, pd.CategoricalDtype):
         codes = series.cat.codes.to_numpy()
@@ -83,6 +87,8 @@ def texts_of_values(values: object, name: str = "the column") -> pa.Array:
 
 def _series(values: object, name: str) -> pd.Series[Any]:
     """Values as a Series of their own type: a list keeps its Python objects."""
+    import pandas as pd  # takes its time to come
+
     if isinstance(values, pd.Series | pd.Index):
         series = pd.Series(values)
     elif isinstance(values, np.ndarray) or hasattr(values, "__array__"):
@@ -237,6 +243,8 @@ def _texts_of_uuids(array: pa.Array) -> pa.Array:
 
 def _texts_of_objects(values: np.ndarray, name: str) -> pa.Array:
     """Texts of Python objects: those of one class at a time, as an array of their type."""
+    import pandas as pd  # takes its time to come
+
     if pd.api.types.infer_dtype(values, skipna=True) == "string":
         return _strings(values, name)
     rows_of: dict[type, list[int]] = {}

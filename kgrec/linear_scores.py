@@ -24,6 +24,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "history_neighbors": ("neighbor", "similarity"),
     "constant": ("score",),
 }
+CELLS = 1 << 20  #: numbers that `of_pairs` multiplies at once
 MAY_HAVE: Mapping[str, tuple[str, ...]] = {"dot": ("user_bias", "item_bias")}
 
 
@@ -97,6 +98,22 @@ class LinearScores:
             scores = scores + np.asarray(self.arrays["item_bias"])
         return scores + scores.dtype.type(self.constant)
 
+    def of_pairs(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Scores of known users [B] with some items each [B, K]: float32 [B, K]. They are summed in float64 and rounded
+        once, so that they do not depend on how many are computed together, or by which library. For kind `dot`."""
+        found = np.empty(items.shape, np.float32)
+        of_user, of_item = self.arrays["user"], self.arrays["item"]
+        step = max(1, CELLS // max(1, items.shape[1] * of_item.shape[1]))
+        for start in range(0, len(users), step):
+            user, item = users[start : start + step], items[start : start + step]
+            score = np.einsum("bd,bkd->bk", of_user[user].astype(np.float64), of_item[item].astype(np.float64))
+            if "user_bias" in self.arrays:
+                score += self.arrays["user_bias"][user].astype(np.float64)[:, None]
+            if "item_bias" in self.arrays:
+                score += self.arrays["item_bias"][item]
+            found[start : start + step] = score + self.constant
+        return found
+
     def of_histories(self, histories: Sequence[Sequence[int] | np.ndarray]) -> np.ndarray:
         """Scores of new users with all items, from the items in each history: float32 [B, I]. Order and repetitions of
         items do not matter.
@@ -119,7 +136,8 @@ class LinearScores:
             else:
                 has = np.zeros(self.num_items, np.float32)
                 has[items] = 1
-                scores[row] = (self.arrays["similarity"] * has[self.arrays["neighbor"]]).sum(1)
+                counted = self.arrays["similarity"] * has[self.arrays["neighbor"]]
+                scores[row] = np.ascontiguousarray(counted.T).sum(0)  # one after the other, as the model sums them
         return scores + np.float32(self.constant)
 
 

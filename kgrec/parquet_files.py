@@ -70,10 +70,10 @@ def _read_a_row_of_each_part(path: Path, size: int, changed: int) -> None:
             continue
 
 
-def read_own(path: Path) -> pa.Table:
-    """Read a whole Parquet file of a graph or run folder. It may unpack to more than other files, because such files
-    often repeat a few values in many rows. Raises BadData as `read_columns` does."""
-    return read_columns(path, str(path), None, small=OWN_SMALL, most_values=OWN_VALUES)
+def read_own(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read some columns of a Parquet file of a graph or run folder; None reads all. It may unpack to more than other
+    files, because such files often repeat a few values in many rows. Raises BadData as `read_columns` does."""
+    return read_columns(path, str(path), columns, small=OWN_SMALL, most_values=OWN_VALUES)
 
 
 def read_columns(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kgrec.drafts import put_back
-from kgrec.errors import KgrecError
+from kgrec.errors import KgrecError, some
 from kgrec.files import file_hash
 from kgrec.json_files import JsonPlace, read_object
 from kgrec.output_kinds import FolderKind
@@ -16,6 +18,7 @@ from kgrec.plain_folders import is_inside, must_be_plain
 
 FORMAT = 2  #: the format that this version writes; it reads formats from 1 on
 REMEDY = "train again"
+PICKLES = {".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin", ".joblib", ".npy", ".npz"}
 #: keys of metrics.json with whole numbers from 0
 COUNTS = (
     *("num_users", "num_facts", "num_unseen_ends", "edges_left_out", "self_edges"),
@@ -104,6 +107,21 @@ class RunFiles:
     def json(self, name: str) -> dict[str, Any]:
         """The object in a JSON file. Raises what `path` raises, and KgrecError if it is no object."""
         return read_json(self.path(name))
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """The SHA-256 of what config.json says but for `files`, by which another file of the run can tell that it is not
+    altered."""
+    said = {name: value for name, value in config.items() if name != "files"}
+    plain = json.dumps(json.loads(json.dumps(said)), sort_keys=True)
+    return hashlib.sha256(plain.encode()).hexdigest()
+
+
+def refuse_pickles(folder: Path) -> None:
+    """Raise KgrecError if a run folder holds a file that may run code when it is read."""
+    smuggled = sorted(str(f.relative_to(folder)) for f in folder.rglob("*") if f.suffix.lower() in PICKLES)
+    if smuggled:
+        raise KgrecError(f"{folder} holds {some(smuggled)}, which kgrec never writes and which may run code; remove it")
 
 
 def list_files(folder: Path) -> dict[str, dict[str, Any]]:

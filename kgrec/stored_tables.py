@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ from kgrec.errors import BadData
 from kgrec.parquet_files import read_own
 
 
-def read_parquet(path: Path) -> pa.Table:
-    """Read a whole Parquet file. Raises pa.ArrowException or OSError if it is not one, is truncated or altered, has a
-    name or a text that is not UTF-8, has parts that contradict each other, or unpacks to far more than its size."""
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read some columns of a Parquet file; None reads all. Raises pa.ArrowException or OSError if it is not one, is
+    truncated or altered, has a name or a text that is not UTF-8, has parts that contradict each other, or unpacks to
+    far more than its size."""
     try:
         pq.ParquetFile(path).schema_arrow.names  # noqa: B018 (a broken one is found here)
-        table = read_own(path)
+        table = read_own(path, columns)
         twice = next((name for name in table.column_names if table.column_names.count(name) > 1), None)
         if twice is not None:
             raise pa.ArrowInvalid(f"the column {twice!r} stands there twice")

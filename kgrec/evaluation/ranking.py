@@ -13,7 +13,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from kgrec.errors import KgrecError
-from kgrec.evaluation.served_users import ServedBy, ServedUsers
+from kgrec.evaluation.served_by import ServedBy
+from kgrec.evaluation.served_users import ServedUsers
+from kgrec.evaluation.tie_order import tie_numbers
 from kgrec.evaluation.trained_nodes import Trained
 from kgrec.graph import NO_TIME, Graph
 from kgrec.model import Query, Recommender
@@ -166,9 +168,7 @@ class Ranker:
         self.served = ServedUsers(scorer, self.trained)
         left_out = [] if keep_seen else [scorer.had]
         self.left_out_along = left_out if exclude is None else [*left_out, Histories(exclude.to(scorer.device))]
-        generator = torch.Generator().manual_seed(seed)
-        numbers = torch.iinfo(torch.int64)
-        draw = torch.randint(numbers.min, numbers.max, (2, scorer.pad + 1), generator=generator).to(scorer.device)
+        draw = torch.from_numpy(tie_numbers(seed, scorer.pad)).to(scorer.device)
         self.user_tie_order, self.item_tie_order = draw  #: LongTensor [N + 1]; their product, modulo 2^64, orders ties
         self.catalog = torch.cat(list(groups.values()))
         self.num_items = len(scorer.known.range(scorer.known.target[2]))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from enum import IntEnum
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from kgrec.evaluation.served_by import ServedBy
 from kgrec.evaluation.trained_nodes import BY_BEHAVIOURS, BY_OTHER_EDGES, Trained, reads_all_edges
 from kgrec.graph import Graph
 from kgrec.model import Query
@@ -18,33 +18,6 @@ from kgrec.nn.feature_columns import Column
 
 if TYPE_CHECKING:
     from kgrec.evaluation.ranking import Scorer
-
-
-class ServedBy(IntEnum):
-    """What a user's list is based on. From POPULARITY on, the model knows nothing about the user."""
-
-    HISTORY = 0  #: the model, with the user's target edges
-    BEHAVIOURS = 1  #: the model, with other behaviours of the user
-    PROFILE = 2  #: the model, with the user's feature columns
-    OTHER_EDGES = 3  #: the model, with facts about the user
-    POPULARITY = 4  #: popularity, because the user has no target edge
-    UNTRAINED = 5  #: popularity, because the model was trained on none of the user's target edges
-    UNREAD = 6  #: popularity, because the model cannot use the target edges of a new user
-    FOLDED_IN = -1  #: the model, with a vector for a new user, fitted to the user's target edges
-    ALONG_GRAPH = -2  #: the model, with a vector for a new user, computed along the user's target edges
-
-
-#: The note in an answer for users who are not served by their own history
-REASONS = {
-    ServedBy.BEHAVIOURS: "no history, by other behaviours",
-    ServedBy.PROFILE: "no history, by profile",
-    ServedBy.OTHER_EDGES: "no history, by other edges",
-    ServedBy.POPULARITY: "no history, by popularity",
-    ServedBy.UNTRAINED: "no history in training, by popularity",
-    ServedBy.UNREAD: "the model reads no history, by popularity",
-    ServedBy.FOLDED_IN: "by history, folded in",
-    ServedBy.ALONG_GRAPH: "by history, along the graph",
-}
 
 
 class ServedUsers:

@@ -12,7 +12,7 @@ from torch import Tensor
 from kgrec.errors import KgrecError, some
 from kgrec.evaluation.excluded_edges import excluded_edges
 from kgrec.evaluation.ranking import LAST, Ranker, Scorer, as_edges
-from kgrec.evaluation.served_users import ServedBy
+from kgrec.evaluation.served_by import ServedBy
 from kgrec.evaluation.trained_nodes import Trained
 from kgrec.graph import NO_TIME, Candidates, Graph
 from kgrec.model import Recommender

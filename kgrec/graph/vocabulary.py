@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
-import torch
-from torch import Tensor
+import pyarrow.compute as pc
 
 from kgrec.column_texts import texts_of_values
 from kgrec.errors import BadData, UnknownName, some
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
 
 
 def as_strings(values: object, name: str = "id") -> pa.Array:
@@ -48,6 +51,8 @@ class Vocabulary:
     @cached_property
     def index(self) -> pd.Index:
         """The ids with a hash table. Raises BadData if an id occurs more than once."""
+        import pandas as pd  # takes its time to come
+
         index = pd.Index(self.id_array.to_numpy(zero_copy_only=False), dtype=object)
         if not index.is_unique:
             twice = index[index.duplicated()].unique()
@@ -57,18 +62,32 @@ class Vocabulary:
 
     def find(self, ids: object) -> np.ndarray:
         """The local number of each id, -1 for an unknown one: int64 [n]."""
+        import pandas as pd
+
         return np.asarray(self.index.get_indexer(pd.Index(as_strings(ids).to_pylist(), dtype=object)), dtype=np.int64)
+
+    def find_once(self, names: pa.Array) -> np.ndarray:
+        """The same for strings, without the hash table of `index`: quicker if nothing else is looked up later."""
+        if pc.count_distinct(self.id_array).as_py() < len(self):
+            return self.find(names)  # raises
+        return pc.fill_null(pc.index_in(names, value_set=self.id_array), -1).to_numpy().astype(np.int64)
 
     def numbers(self, ids: object, what: str = "id") -> Tensor:
         """The local number of each id: LongTensor [n]. Raises UnknownName with the unknown ids."""
+        import torch  # takes its time to come
+
         names = as_strings(ids)
         found = self.find(names)
+        self.require(names, found, what)
+        return torch.from_numpy(found)
+
+    def require(self, names: pa.Array, found: np.ndarray, what: str = "id") -> None:
+        """Raise UnknownName if an id was not found. names: strings [n]; found: what `find` gave, int64 [n]."""
         if (found < 0).any():
             unknown = list(dict.fromkeys(names.filter(pa.array(found < 0)).to_pylist()))
             raise UnknownName(
                 f"no {what} {some(unknown)} among the {len(self):,} known; known are such as {some(self.ids(range(3)))}"
             )
-        return torch.from_numpy(found)
 
     def ids(self, numbers: Sequence[int] | Tensor | np.ndarray | range) -> list[str]:
         """The external ids of local numbers. Of a range, numbers past the last node are left out."""

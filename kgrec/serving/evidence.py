@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import Enum
 
 import torch
 from torch import Tensor
@@ -14,23 +13,12 @@ from kgrec.evaluation.ranking import Scorer
 from kgrec.graph import NO_TIME
 from kgrec.model import Query, ScorerParts
 from kgrec.nn.next_item import NextItem
+from kgrec.serving.evidence_kinds import Kind
 
 NAMED = 3  #: past items that a sentence names
 LEAST = 1e-9  #: of a list's mean score, to which a fall is set in proportion
 ALPHA = 0.15  #: weight of every item's pull to 0 in a fit, where a past item's pull to 1 weighs 1 (the default of ials)
 RIDGE = 0.01  #: weight of a fitted vector's squares, in proportion to the mean of the diagonal
-
-
-class Kind(Enum):
-    """By what it is known which past items are behind a list."""
-
-    ATTENTION = "attention"  #: the share of all attention to the user's history
-    WITHOUT = "scores without it"  #: by what share the list's mean score falls where the history lacks the item
-    #: the same, where the model knows users by their ids and scores are products: of a vector that is fitted to what
-    #: the user did by weighted least squares (Hu et al. 2008), once with the item and once without
-    FITTED = "scores fitted without it"
-    COSINE = "cosine of vectors"  #: the mean cosine of the item's vector and those of the list
-    NOTHING = "nothing"  #: the scores do not depend on what a user did, or the model has no vectors of items
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kgrec.evaluation.served_users import ServedBy
-from kgrec.serving.evidence import Kind, sentence
-from kgrec.serving.ranked_lists import REASON_OF, RankedUsers, behind_lists, short_lists
-from kgrec.serving.recommendation import Recommendations, Step
+from kgrec.evaluation.served_by import ServedBy
+from kgrec.serving.evidence import sentence
+from kgrec.serving.evidence_kinds import Kind
+from kgrec.serving.list_tables import REASON_OF, Recommendations, Step
+from kgrec.serving.ranked_lists import RankedUsers, behind_lists, short_lists
 from kgrec.training.trained_model import TrainedModel
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
@@ -15,14 +14,15 @@ from torch import Tensor
 from kgrec.errors import KgrecError, some
 from kgrec.evaluation.excluded_edges import excluded_edges
 from kgrec.evaluation.ranking import Best, Ranker, Scorer, scoring
-from kgrec.evaluation.served_users import REASONS, ServedBy
+from kgrec.evaluation.served_by import ServedBy
 from kgrec.graph.behaviours import check_excluded
-from kgrec.graph.vocabulary import Vocabulary
 from kgrec.model import Query
 from kgrec.serving.answers import Table
-from kgrec.serving.evidence import Kind, PastItems, kind_of, past_items, sentence
+from kgrec.serving.evidence import PastItems, kind_of, past_items, sentence
+from kgrec.serving.evidence_kinds import Kind
 from kgrec.serving.filters.allowed_items import allowed_items
 from kgrec.serving.list_options import ListOptions
+from kgrec.serving.list_tables import LISTS, STEPS, item_names, list_arrow, must_fit, reasons_of
 from kgrec.serving.new_users import NewUsers
 from kgrec.serving.rules.rule_settings import Rules
 from kgrec.serving.rules.ruled_lists import Did
@@ -34,33 +34,7 @@ from kgrec.training.trained_model import TrainedModel
 CHUNK = 4096  #: users that are answered at once
 CELLS = 4_194_304  #: rows of a chunk at most
 
-#: of what is recommended
-LISTS = pa.schema(
-    [
-        ("user", pa.string()),
-        ("rank", pa.int32()),
-        ("item", pa.string()),
-        ("label", pa.string()),
-        ("score", pa.float32()),
-        ("reason", pa.string()),
-    ]
-)
-#: of the past items behind it; `evidence` is by what that is known (see `Kind`), `strength` how much one counts, and
-#: `attention` the same where it is attention, else null
-STEPS = pa.schema(
-    [
-        ("user", pa.string()),
-        ("item", pa.string()),
-        ("label", pa.string()),
-        ("attention", pa.float32()),
-        ("evidence", pa.string()),
-        ("strength", pa.float32()),
-    ]
-)
-
 STEP = ("row", "item", "strength")  #: what is kept of a past item
-
-REASON_OF = {int(code): text for code, text in REASONS.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,13 +55,7 @@ def check_options(run: TrainedModel, options: ListOptions) -> None:
 
 def check_k(run: TrainedModel, k: int, name: str = "k") -> None:
     """Raise KgrecError for a number of items that no list can have. name: what to call it."""
-    if isinstance(k, bool) or not isinstance(k, int | np.integer):
-        raise KgrecError(f"{name} is {k!r}, a whole number is wanted")
-    items = len(run.graph.range(run.graph.target[2]))
-    if k < 1:
-        raise KgrecError(f"{name} is {k}, 1 or more is wanted")
-    if k > items:
-        raise KgrecError(f"{name} {k} is more than the catalog's {items:,} items")
+    must_fit(k, len(run.graph.range(run.graph.target[2])), name)
 
 
 def ranker_for(run: TrainedModel, options: ListOptions) -> Ranker:
@@ -236,25 +204,20 @@ def _lists(run: TrainedModel, ranker: Ranker, users: pa.Array, ranked: RankedUse
     pad, start, score = run.graph.pad, run.graph.range(run.graph.target[2]).start, ranked.score
     there = ranked.item != pad  # a user who has seen nearly all gets fewer
     row, rank = there.nonzero(as_tuple=True)
-    ids, labels = named_items(run, ranked.item[there] - start)
     reason = pa.nulls(len(users), pa.string())
     behind_all = None
     if ranked.kind is not None:
         behind_all, reason = _why(run, users, ranked.kind, ranked.steps)
-    otherwise = pa.array([REASON_OF.get(code) for code in ranked.served.tolist()], pa.string())
+    otherwise = reasons_of(ranked.served.numpy())
     is_history = pa.array((ranked.served <= ServedBy.HISTORY).numpy())  # then the past items say more
     reason = pc.if_else(is_history, pc.coalesce(reason, otherwise), pc.coalesce(otherwise, reason))
-    of_row = pa.array(row.numpy())
-    columns = [
-        users.take(of_row),
-        pa.array((rank + 1).numpy(), pa.int32()),
-        ids,
-        labels,
-        pa.array(score[there].numpy()),
-        reason.take(of_row),
-    ]
+    items = run.graph.vocabulary[run.graph.target[2]]
+    rows = (row.numpy(), rank.numpy(), (ranked.item[there] - start).numpy(), score[there].numpy())
     return Table(
-        pa.table(columns, schema=LISTS), users.to_pylist(), behind_all, short_lists(ranker, there.sum(1), options)
+        list_arrow(users, items, *rows, reason),
+        users.to_pylist(),
+        behind_all,
+        short_lists(ranker, there.sum(1), options),
     )
 
 
@@ -298,10 +261,4 @@ def _why(run: TrainedModel, users: pa.Array, kind: Kind, steps: Sequence[PastIte
 
 def named_items(run: TrainedModel, local: Tensor) -> tuple[pa.Array, pa.Array]:
     """Ids and labels of items [n], the id where one has no label."""
-    vocabulary: Vocabulary = run.graph.vocabulary[run.graph.target[2]]
-    number = pa.array(local.numpy())
-    ids = vocabulary.id_array.take(number)
-    if vocabulary.label_array is None:
-        return ids, ids
-    labels = vocabulary.label_array.take(number)
-    return ids, pc.if_else(pc.fill_null(pc.not_equal(labels, ""), False), labels, ids)
+    return item_names(run.graph.vocabulary[run.graph.target[2]], local.numpy())

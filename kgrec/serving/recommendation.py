@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,15 +16,20 @@ from torch import Tensor
 from kgrec._deprecation import renamed_option
 from kgrec.errors import KgrecError, some
 from kgrec.serving.answers import Table, joined, write_parts
-from kgrec.serving.evidence import Kind
 from kgrec.serving.filters.allowed_items import allowed_items
 from kgrec.serving.input_tables import InputTable, id_list, is_one_id
 from kgrec.serving.list_options import ListOptions, takes_list_options
+from kgrec.serving.list_tables import (
+    LISTS,
+    Recommendations,
+    Step,
+    by_user,
+    named_users,
+    write_tables,
+)
 from kgrec.serving.new_users import new_users
 from kgrec.serving.ranked_lists import (
     CHUNK,
-    LISTS,
-    STEPS,
     check_options,
     known_lists,
     new_lists,
@@ -33,88 +37,23 @@ from kgrec.serving.ranked_lists import (
     ranker_for,
 )
 from kgrec.serving.rules.rules_of_run import rule_notes
-from kgrec.sources.tables.text_streams import text_lines
 from kgrec.training.trained_model import TrainedModel
 
-if TYPE_CHECKING:
-    import rich.table
+__all__ = [
+    "SCHEMA",
+    "Recommendations",
+    "Step",
+    "by_user",
+    "lists_for",
+    "new_user_lists",
+    "recommend",
+    "tables_for",
+    "wanted_users",
+    "write_lists",
+    "write_tables",
+]
 
 SCHEMA = LISTS  #: of a file of lists
-SHOWN = 10  #: past items that are printed
-
-#: What is printed above how much past items count
-MEASURED = {
-    Kind.ATTENTION: "attention",
-    Kind.WITHOUT: "fall without it",
-    Kind.FITTED: "fall without it",
-    Kind.COSINE: "cosine",
-    Kind.NOTHING: "strength",
-}
-
-
-@dataclass(frozen=True)
-class Step:
-    """A past item behind a list, and how much it counts."""
-
-    item: str  #: external id
-    label: str
-    attention: float | None  #: the share of all attention to the user's history; None where it is known otherwise
-    evidence: str = Kind.ATTENTION.value  #: by what it is known
-    strength: float | None = None  #: how much it counts by that; None: as its attention says
-
-
-@dataclass(frozen=True)
-class Recommendations:
-    """The best items for one user, best first."""
-
-    user: str  #: external id; "new user" for one who is served by a history
-    items: list[str]  #: external ids
-    labels: list[str]  #: what to show; the id where an item has no label
-    scores: list[float]  #: of the model, higher is better
-    why: tuple[Step, ...] | None = None  #: the past items behind it, the one that counts most first, if asked for
-    #: what the list comes from, where it is not the user's history ("no history, by popularity") or where it is asked
-    reason: str | None = None
-    notes: tuple[str, ...] = ()  #: what was left out, or why the list is short, a sentence each; only of a Service
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON data: the user, a list of items with their labels and scores, and a reason where there is one."""
-        rows = zip(self.items, self.labels, self.scores)
-        listed = [{"item": i, "label": label, "score": s} for i, label, s in rows]
-        why = {} if self.why is None else {"why": [asdict(step) for step in self.why]}
-        reason = {} if self.reason is None else {"reason": self.reason}
-        notes = {"notes": list(self.notes)} if self.notes else {}
-        return {"user": self.user, "items": listed, **reason, **why, **notes}
-
-    def table(self) -> rich.table.Table:
-        """A rich table to print, with ids and labels as they stand: brackets in them are no markup."""
-        from kgrec.text_tables import text_table
-
-        because = f" ({self.reason})" if self.reason is not None else ""
-        table = text_table(f"for {self.user}{because}", ["", "item", "label"], ["score"])
-        for rank, (item, label, score) in enumerate(zip(self.items, self.labels, self.scores), 1):
-            table.add_row(str(rank), item, label, f"{score:.4f}")
-        return table
-
-    def why_table(self) -> rich.table.Table:
-        """A rich table of the past items behind the list that count most, as `table`."""
-        from kgrec.text_tables import text_table
-
-        steps = self.why or ()
-        kind = steps[0].evidence if steps else Kind.ATTENTION.value
-        table = text_table(f"because of, for {self.user}", ["item", "label"], [MEASURED[Kind(kind)]])
-        for step in steps[:SHOWN]:
-            strength = step.attention if step.strength is None else step.strength
-            table.add_row(step.item, step.label, f"{strength:.4f}")
-        if len(steps) > SHOWN:
-            table.add_row("", f"and {len(steps) - SHOWN:,} more", "")
-        return table
-
-    def to_arrow(self) -> pa.Table:
-        """One row an item, by SCHEMA."""
-        number = len(self.items)
-        columns = [[self.user] * number, range(1, number + 1), self.items, self.labels, self.scores]
-        columns.append([self.reason] * number)
-        return pa.table([pa.array(column, field.type) for column, field in zip(columns, SCHEMA)], schema=SCHEMA)
 
 
 @takes_list_options("skip_unknown")
@@ -180,34 +119,6 @@ def tables_for(
     return tables()
 
 
-def by_user(table: Table) -> list[Recommendations]:
-    """A table of lists as an object a user, also for those whose list is empty."""
-    users, bounds = table.users or (), _bounds(table)
-    items, labels, scores = (_grouped(table, name, bounds) for name in ("item", "label", "score"))
-    whys: Iterable[tuple[Step, ...] | None] = itertools.repeat(None)
-    if table.why is not None:
-        steps = replace(table.why, users=table.users)
-        of_steps = _bounds(steps)
-        found = zip(*(_grouped(steps, name, of_steps) for name in STEPS.names[1:]))
-        whys = [tuple(map(Step, *step)) for step in found]
-    first = pa.array([start if start < stop else None for start, stop in bounds], pa.int64())
-    reasons = table.arrow["reason"].combine_chunks().take(first).to_pylist()  # one a user, as all its rows have it
-    return [Recommendations(*row) for row in zip(users, items, labels, scores, whys, reasons)]
-
-
-def _bounds(table: Table) -> list[tuple[int, int]]:
-    """The rows of each of the table's users, from the first to before the last."""
-    number = Counter(table["user"])
-    stops = itertools.accumulate((number[user] for user in table.users or ()), initial=0)
-    return list(itertools.pairwise(stops))
-
-
-def _grouped(table: Table, column: str, bounds: Iterable[tuple[int, int]]) -> Iterator[list[Any]]:
-    """The values of a column, a list for each of the table's users."""
-    values = table[column]
-    return (values[start:stop] for start, stop in bounds)
-
-
 def _asked(run: TrainedModel, users: Any) -> pa.Array | range:
     """The ids that are asked for, each once, in order of first mention; for `all` a range of local numbers.
 
@@ -264,29 +175,12 @@ def new_user_lists(
 
 def wanted_users(run: TrainedModel, ids: Sequence[str], users: str | None) -> Sequence[str] | range:
     """Users by id, those of a file with an id a line, or `all`. Raises KgrecError where nobody is named."""
-    if users is None and not ids:
-        raise KgrecError(
-            "say whom to recommend to: --user ID, --users FILE, --users all, or for new users --history FILE, "
-            "--profile FILE, or both"
-        )
     if users == "all":
         return range(len(run.graph.range(run.graph.target[0])))
-    if users is None:
-        return list(ids)
-    try:
-        lines = [line.decode() for _, line in text_lines(Path(users))]
-    except (OSError, UnicodeDecodeError) as error:
-        raise KgrecError(f"--users {users}: {error}; a text file with an id a line, or `all`, is wanted") from error
-    return [*ids, *(line for line in lines if line)]
+    return named_users(ids, users)
 
 
 def write_lists(lists: Iterable[list[Recommendations]], out: Path, *, overwrite: bool = False) -> int:
     """Write lists as .parquet or .csv, chunk by chunk, and the file whole or not at all. Returns the number of rows."""
     tables = (pa.concat_tables([one.to_arrow() for one in chunk]) for chunk in lists if chunk)
     return write_parts(tables, SCHEMA, out, overwrite=overwrite)
-
-
-def write_tables(tables: Iterable[Table], out: Path, *, overwrite: bool = False, csv_safe: bool = False) -> int:
-    """The same for tables of lists. csv_safe: as `Table.write`."""
-    parts = (table.to_arrow() for table in tables)
-    return write_parts(parts, SCHEMA, out, overwrite=overwrite, csv_safe=csv_safe)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from kgrec.evaluation.ranking import Ranker
-from kgrec.evaluation.served_users import ServedBy
+from kgrec.evaluation.served_by import ServedBy
 from kgrec.model import Query, scoring
 from kgrec.nn.added_rows import added_rows
 from kgrec.nn.fold_in import Folding, NewUsersEdges

@@ -18,11 +18,11 @@ from kgrec.serving.described_items import DescribedItem, NamedNode, described_it
 from kgrec.serving.filters.allowed_items import allowed_items
 from kgrec.serving.filters.sparql_filter import SparqlFilter
 from kgrec.serving.list_options import ListOptions
+from kgrec.serving.list_tables import Recommendations
 from kgrec.serving.named_lists import Names, named_lists
 from kgrec.serving.new_users import NewUsers, side_by_side, without_history
 from kgrec.serving.prediction import PREDICTED, predict
 from kgrec.serving.ranked_lists import check_options, ranked_known, ranked_new, ranker_for
-from kgrec.serving.recommendation import Recommendations
 from kgrec.serving.rules.rule_settings import Rules
 from kgrec.serving.rules.rules_of_run import rule_notes
 from kgrec.serving.similar_items import SimilarItems, by_item, similar_items

@@ -25,7 +25,8 @@ Optional ones:
 | `scorer.safetensors` | the tensors among them that are not part of model.safetensors | linear models |
 | `trained.parquet` | what training saw of each user, then of each item, in the order of local numbers: | a ranking, |
 | | `num_out` and `num_in`, target edges from and to it; `num_users`, distinct users of an item; | ratings, clicks |
-| | `reads`, which edges of it the model reads: 0 none, 1 only facts, 2 an interaction | |
+| | `reads`, which edges of it the model reads: 0 none, 1 only facts, 2 an interaction; with | |
+| | scorer.json also `served`, what a user's list is based on (`kgrec.evaluation.served_by`) | |
 | `per_user.parquet` | test results of each user | a ranking |
 | `predictions.parquet` | truth and prediction of each held-out edge | ratings and clicks |
 | `ranks.parquet` | test ranks of each held-out fact | `task: link` |
@@ -53,7 +54,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from kgrec._deprecation import renamed
-from kgrec.errors import KgrecError, some
+from kgrec.errors import KgrecError
 from kgrec.files import whole, write_json
 from kgrec.graph import NO_TIME, Graph
 from kgrec.graph.assembly import EdgePart, NodePart, assemble
@@ -61,13 +62,22 @@ from kgrec.graph.schema import Schema
 from kgrec.graph.storage import RECIPE
 from kgrec.graph.vocabulary import Vocabulary
 from kgrec.model import ScorerParts
-from kgrec.run_files import FORMAT, REMEDY, RUN_FOLDER, RunFiles, list_files, read_json, read_metrics
+from kgrec.run_files import (
+    FORMAT,
+    REMEDY,
+    RUN_FOLDER,
+    RunFiles,
+    config_hash,
+    list_files,
+    read_json,
+    read_metrics,
+    refuse_pickles,
+)
 from kgrec.stored_tables import read_parquet
 from kgrec.training.graph_files import read_whole, save_recipe, save_rest
 from kgrec.training.scorer_files import save_scorer
 from kgrec.training.tensor_files import save_tensors
 
-PICKLES = {".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin", ".joblib", ".npy", ".npz"}
 WEIGHTS = "model.safetensors"
 #: Encoding of columns in history.parquet; it is read in two thirds of the time of dictionaries for all columns
 HISTORY = {
@@ -105,6 +115,9 @@ class Artifact:
     trained: Mapping[str, Tensor] | None = None
     lean: bool = False  #: whether facts and features of the graph are left out
     scorer: ScorerParts | None = None  #: the model's scorer for NumPy; None if it has none, and when loaded
+    serves_everybody: bool = False  #: whether the scorer also serves users about whom nothing is known
+    #: with a scorer, how each user is served, a `kgrec.evaluation.served_by.ServedBy`: CharTensor [N + 1]
+    served: Tensor | None = None
 
 
 def save_artifact(
@@ -138,10 +151,8 @@ def save_artifact(
         save_recipe(graph, folder)
         if not artifact.lean:
             save_rest(graph, folder, graph.schema.behaviours(artifact.behaviours))
-        if artifact.scorer is not None:
-            save_scorer(artifact.scorer, artifact.weights, folder)
         tables = {"per_user": per_user, "predictions": predictions, "ranks": ranks}
-        for name, table in {"trained": _trained(graph, artifact.trained), **tables}.items():
+        for name, table in {"trained": _trained(graph, artifact), **tables}.items():
             if table is not None:
                 _write_table(table, folder / f"{name}.parquet")
         if log:
@@ -154,8 +165,11 @@ def save_artifact(
             "behaviours": list(artifact.behaviours),
             "lean": artifact.lean,
             **artifact.provenance,
-            "files": list_files(folder),
         }
+        if artifact.scorer is not None:
+            more = {"serves_everybody": artifact.serves_everybody, "config_hash": config_hash(config)}
+            save_scorer(artifact.scorer, artifact.weights, folder, more)
+        config["files"] = list_files(folder)
         write_json(folder / "config.json", config)
 
 
@@ -180,12 +194,15 @@ def _history(graph: Graph, behaviours: tuple[str, ...]) -> pa.Table:
     return pa.table(columns)
 
 
-def _trained(graph: Graph, columns: Mapping[str, Tensor] | None) -> pa.Table | None:
-    """What training saw, with one row for each user and then for each item. columns: [N + 1] each."""
-    if columns is None:
+def _trained(graph: Graph, artifact: Artifact) -> pa.Table | None:
+    """What training saw, with one row for each user and then for each item."""
+    if artifact.trained is None:
         return None
     nodes = torch.cat([graph.nodes(node_type) for node_type in _ends(graph)])
-    return pa.table({name: column.cpu()[nodes].to(STORED[name]).numpy() for name, column in columns.items()})
+    columns = {name: column.cpu()[nodes].to(STORED[name]).numpy() for name, column in artifact.trained.items()}
+    if artifact.served is not None:
+        columns["served"] = artifact.served.cpu()[nodes].numpy()
+    return pa.table(columns)
 
 
 def _ends(graph: Graph) -> tuple[str, ...]:
@@ -218,9 +235,7 @@ def load_artifact(path: str | Path) -> Artifact:
     """
     path = Path(path)
     files = RunFiles.open(path)
-    smuggled = sorted(str(f.relative_to(path)) for f in path.rglob("*") if f.suffix.lower() in PICKLES)
-    if smuggled:
-        raise KgrecError(f"{path} holds {some(smuggled)}, which kgrec never writes and which may run code; remove it")
+    refuse_pickles(path)
     config = files.config
     for name in ("format", "model", "config"):
         if name not in config:

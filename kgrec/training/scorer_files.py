@@ -11,6 +11,8 @@ import numpy as np
 from torch import Tensor
 
 from kgrec.evaluation.ranking import Scorer, scoring
+from kgrec.evaluation.served_users import ServedUsers
+from kgrec.evaluation.trained_nodes import Trained
 from kgrec.files import write_json
 from kgrec.graph import Graph
 from kgrec.linear_scores import LinearScores
@@ -59,8 +61,16 @@ def _goes_with_score(kind: type[Recommender]) -> bool:
     return offers <= scores
 
 
-def save_scorer(parts: ScorerParts, weights: Mapping[str, Tensor], folder: Path) -> None:
-    """Write scorer.json, and to scorer.safetensors the tensors that are not among the weights."""
+def how_served(model: Recommender, known: Graph, trained: Graph) -> Tensor:
+    """How each user of a run is served, a ServedBy: CharTensor [N + 1]. known: what the run knows; trained: what
+    training saw."""
+    scorer = Scorer(model, known)
+    return ServedUsers(scorer, Trained(trained, model, scorer.device)).of_users
+
+
+def save_scorer(parts: ScorerParts, weights: Mapping[str, Tensor], folder: Path, more: Mapping[str, Any]) -> None:
+    """Write scorer.json, and to scorer.safetensors the tensors that are not among the weights. more: what scorer.json
+    says besides."""
     places, own = dict[str, Any](), dict[str, Tensor]()
     for name, tensor in parts.tensors.items():
         place = _within(tensor, weights)
@@ -72,7 +82,8 @@ def save_scorer(parts: ScorerParts, weights: Mapping[str, Tensor], folder: Path)
         places[name] = place | {"shape": list(tensor.shape)}
     if own:
         save_tensors(folder / "scorer.safetensors", own)
-    write_json(folder / "scorer.json", {"kind": parts.kind, "constant": parts.constant, "tensors": places})
+    document = {"kind": parts.kind, "constant": parts.constant, "tensors": places}
+    write_json(folder / "scorer.json", document | more)
 
 
 def _within(tensor: Tensor, weights: Mapping[str, Tensor]) -> dict[str, Any] | None:

@@ -44,7 +44,7 @@ from kgrec.training.measuring import (
 )
 from kgrec.training.processes import launch, make_fabric
 from kgrec.training.run_folder import Artifact, read_schema, save_artifact, versions
-from kgrec.training.scorer_files import checked_scorer
+from kgrec.training.scorer_files import checked_scorer, how_served
 from kgrec.training.trained_model import TrainedModel
 from kgrec.training.trainer import Epoch, Trainer
 from kgrec.training.transfer import initialise, same_ids
@@ -304,6 +304,7 @@ class Session:
         if job.out is not None and self.fabric.is_global_zero:
             assert test is not None
             package = models.provider(job.model)
+            scorer = None if job.facts_only else checked_scorer(model, parts.train_valid)
             artifact = Artifact(
                 model=job.model,
                 config=dataclasses.asdict(model.config),
@@ -320,7 +321,9 @@ class Session:
                 behaviours=model.behaviours,
                 trained=trained.columns,
                 lean=job.lean,
-                scorer=None if job.facts_only else checked_scorer(model, self.split.train_valid),
+                scorer=scorer,
+                serves_everybody=model.serves_everybody,
+                served=None if scorer is None else how_served(model, parts.train_valid, self._trained),
             )
             tables: dict[str, Any] = (
                 {"ranks": test.ranks}
