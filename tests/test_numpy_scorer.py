@@ -19,6 +19,7 @@ from kgrec.model import Recommender, ScorerParts
 from kgrec.models.mf import MF, MFConfig
 from kgrec.run import Run, train
 from kgrec.serving.numpy_scorer import load_scores, read_header
+from kgrec.serving.quick_lists import QuickRun
 from kgrec.settings import configure
 from kgrec.training.config import TrainingConfig
 from kgrec.training.scorer_files import checked_scorer
@@ -89,6 +90,13 @@ def test_numpy_gives_the_models_own_scores(name, planted, tmp_path):
         assert found.dtype == np.float32 and np.ptp(wanted) > 0
         assert np.abs(found - wanted).max() <= 1e-5 * np.abs(wanted).max()
         assert (scores.num_users or 60, scores.num_items) == (60, 40)
+    users, quick = run.graph.vocabulary["user"].ids(range(60)), QuickRun.open(tmp_path / "run")
+    assert quick is not None
+    assert quick.lists(users, 40).to_arrow() == run.recommend(users, k=40).to_arrow()
+    found = {user: quick.lists([user], 10) for user in users}
+    sure = [user for user, lists in found.items() if lists is not None]
+    assert len(sure) > 50
+    assert [row for user in sure for row in found[user]] == list(run.recommend(sure))
 
 
 def test_weights_of_the_model_are_not_written_twice(planted, tmp_path):

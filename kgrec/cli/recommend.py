@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,6 +28,7 @@ from kgrec.cli.output import console, note, print_json, status
 from kgrec.errors import KgrecError
 
 if TYPE_CHECKING:
+    from kgrec.run import Run
     from kgrec.serving.answers import Table
 
 
@@ -88,21 +91,14 @@ def recommend(
     as_json: Json = False,
 ) -> None:
     """Recommend items to users of a run, or to new users by their history or profile."""
-    from kgrec.serving.ranked_lists import check_k
-    from kgrec.serving.recommendation import by_user, wanted_users, write_tables
+    from kgrec.serving.list_tables import by_user, write_tables
     from kgrec.table_files import refuse_out
 
     if out is not None:
         listed = None if users == "all" else users
         read = [run, history, profile, *(new_items or []), listed, rules, filters.where_sparql]
         refuse_out(out, overwrite, read)
-    trained = load_run(run, model, device, new_items, skip_unknown)
-    check_k(trained, k, "--k")
-    are_new = history is not None or profile is not None
-    if are_new and (user or users):
-        named = "--history" if history is not None else "--profile"
-        raise KgrecError(f"{named} is for new users; leave out --user and --users")
-    wanted = None if are_new else "all" if users == "all" else wanted_users(trained, user or [], users)
+    wanted = _Wanted(k, user or [], users, history, profile)
     options = {
         "include_seen": include_seen,
         "exclude": comma_separated(exclude) or (),
@@ -111,7 +107,12 @@ def recommend(
         "rules": rules,
         **filters.values,
     }
-    tables = _noted(trained.recommend_in_parts(wanted, k, history=history, profile=profile, **options))
+    asks_more = any((exclude, why, rules, *filters.values.values(), new_items, model)) or device not in ("auto", "cpu")
+    quick = None if asks_more else wanted.without_torch(run, include_seen, skip_unknown)
+    if quick is not None:
+        tables = _noted(iter([quick]))
+    else:
+        tables = _noted(wanted.by_model(load_run(run, model, device, new_items, skip_unknown), options))
     if out is not None:
         rows = write_tables(tables, out, overwrite=overwrite, csv_safe=csv_safe)
         status(f"{rows} rows in {out}")
@@ -123,6 +124,49 @@ def recommend(
                 console().print(one.table())
                 if why:
                     console().print(one.why_table())
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Whom lists are for, and how long they are."""
+
+    k: int
+    ids: list[str]
+    users: str | None
+    history: Path | None
+    profile: Path | None
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The ids of known users. Read once, since a file may be a pipe."""
+        from kgrec.serving.list_tables import named_users
+
+        return named_users(self.ids, self.users)
+
+    def without_torch(self, folder: Path, include_seen: bool, skip_unknown: bool) -> Table | None:
+        """The lists, if they can be said without importing torch, which takes seconds; else None."""
+        from kgrec.serving.list_tables import must_fit
+        from kgrec.serving.quick_lists import QuickRun
+
+        if self.history is not None or self.profile is not None or self.users == "all":
+            return None
+        run = QuickRun.open(folder)
+        if run is None:
+            return None
+        must_fit(self.k, len(run.items), "--k")
+        return run.lists(self.names, self.k, include_seen=include_seen, skip_unknown=skip_unknown)
+
+    def by_model(self, run: Run, options: dict[str, Any]) -> Iterator[Table]:
+        """The same by the model itself, for whomever, chunk by chunk."""
+        from kgrec.serving.ranked_lists import check_k
+
+        check_k(run, self.k, "--k")
+        are_new = self.history is not None or self.profile is not None
+        if are_new and (self.ids or self.users):
+            named = "--history" if self.history is not None else "--profile"
+            raise KgrecError(f"{named} is for new users; leave out --user and --users")
+        known = None if are_new else "all" if self.users == "all" else self.names
+        return run.recommend_in_parts(known, self.k, history=self.history, profile=self.profile, **options)
 
 
 def _noted(tables: Iterator[Table]) -> Iterator[Table]:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgrec.arrow_arrays import number_array, numbers_in, truth_array
 from kgrec.column_texts import texts_of_values
 from kgrec.errors import BadData, UnknownName, some
 
@@ -70,7 +71,8 @@ class Vocabulary:
         """The same for strings, without the hash table of `index`: quicker if nothing else is looked up later."""
         if pc.count_distinct(self.id_array).as_py() < len(self):
             return self.find(names)  # raises
-        return pc.fill_null(pc.index_in(names, value_set=self.id_array), -1).to_numpy().astype(np.int64)
+        unknown = number_array(np.full(len(names), -1, np.int32))
+        return numbers_in(pc.coalesce(pc.index_in(names, value_set=self.id_array), unknown)).astype(np.int64)
 
     def numbers(self, ids: object, what: str = "id") -> Tensor:
         """The local number of each id: LongTensor [n]. Raises UnknownName with the unknown ids."""
@@ -84,7 +86,7 @@ class Vocabulary:
     def require(self, names: pa.Array, found: np.ndarray, what: str = "id") -> None:
         """Raise UnknownName if an id was not found. names: strings [n]; found: what `find` gave, int64 [n]."""
         if (found < 0).any():
-            unknown = list(dict.fromkeys(names.filter(pa.array(found < 0)).to_pylist()))
+            unknown = list(dict.fromkeys(names.filter(truth_array(found < 0)).to_pylist()))
             raise UnknownName(
                 f"no {what} {some(unknown)} among the {len(self):,} known; known are such as {some(self.ids(range(3)))}"
             )
@@ -103,7 +105,7 @@ class Vocabulary:
     def _positions(self, numbers: Sequence[int] | Tensor | np.ndarray | range) -> pa.Array:
         if isinstance(numbers, range):
             numbers = range(numbers.start, min(numbers.stop, len(self)))
-        return pa.array(np.asarray(numbers, dtype=np.int64))
+        return number_array(np.asarray(numbers, dtype=np.int64))
 
     def extended(self, ids: object, labels: object | None = None) -> Vocabulary:
         """The vocabulary with these ids appended. Raises BadData for an id that it already has."""

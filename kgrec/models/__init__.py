@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from kgrec.errors import KgrecError, some, unknown_name
 from kgrec.plugins import Plugin, plugins
-from kgrec.settings import configure
 
 if TYPE_CHECKING:
     from kgrec.graph import Graph
@@ -160,6 +159,7 @@ def build(name: str, graph: Graph, config: object = None) -> Recommender:
 
     from kgrec.memory import sizes_checked
     from kgrec.nn.node_features import require_features
+    from kgrec.settings import configure  # pydantic takes its time to come
 
     kind = find(name)
     if config is None or isinstance(config, Mapping):

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgrec.arrow_arrays import number_array, text_array, truth_array
 from kgrec.errors import KgrecError
 from kgrec.evaluation.served_by import REASONS
 from kgrec.graph.vocabulary import Vocabulary
@@ -136,8 +137,10 @@ def by_user(table: Table) -> list[Recommendations]:
         of_steps = _bounds(steps)
         found = zip(*(_grouped(steps, name, of_steps) for name in STEPS.names[1:]))
         whys = [tuple(map(Step, *step)) for step in found]
-    first = pa.array([start if start < stop else None for start, stop in bounds], pa.int64())
-    reasons = table.arrow["reason"].combine_chunks().take(first).to_pylist()  # one a user, as all its rows have it
+    of_rows = table["reason"]
+    reasons = [
+        of_rows[start] if start < stop else None for start, stop in bounds
+    ]  # one a user, as all its rows have it
     return [Recommendations(*row) for row in zip(users, items, labels, scores, whys, reasons)]
 
 
@@ -182,17 +185,19 @@ def named_users(ids: Sequence[str], users: str | None) -> list[str]:
 
 def item_names(vocabulary: Vocabulary, number: np.ndarray) -> tuple[pa.Array, pa.Array]:
     """Ids and labels of items, the id where one has no label. number: int64 [n], local."""
-    place = pa.array(number)
+    place = number_array(number)
     ids = vocabulary.id_array.take(place)
     if vocabulary.label_array is None:
         return ids, ids
     labels = vocabulary.label_array.take(place)
-    return ids, pc.if_else(pc.fill_null(pc.not_equal(labels, ""), False), labels, ids)
+    is_longer = pc.greater(pc.binary_length(labels), number_array(np.zeros(len(labels), np.int32)))
+    has_label = pc.coalesce(is_longer, truth_array(np.zeros(len(labels), np.bool_)))
+    return ids, pc.if_else(has_label, labels, ids)
 
 
 def reasons_of(served: np.ndarray) -> pa.Array:
     """What lists come from in words, null for the user's history. served: a ServedBy each, int8 [U]."""
-    return pa.array([REASON_OF.get(code) for code in served.tolist()], pa.string())
+    return text_array([REASON_OF.get(code) for code in served.tolist()])
 
 
 def list_arrow(
@@ -207,9 +212,9 @@ def list_arrow(
     """The rows of lists, by LISTS. users: ids [U]; reason: strings [U]; the others say of each row which user it is of,
     its place from 0, the item by its local number, and its score, [n] each."""
     ids, labels = item_names(items, item)
-    of_row = pa.array(row)
-    columns = [users.take(of_row), pa.array(rank + 1, pa.int32()), ids, labels, pa.array(score), reason.take(of_row)]
-    return pa.table(columns, schema=LISTS)
+    of_row, place = number_array(row), number_array((rank + 1).astype(np.int32))
+    columns = [users.take(of_row), place, ids, labels, number_array(score), reason.take(of_row)]
+    return pa.Table.from_arrays(columns, schema=LISTS)
 
 
 def write_tables(tables: Iterable[Table], out: Path, *, overwrite: bool = False, csv_safe: bool = False) -> int:

@@ -1,5 +1,5 @@
-"""Lists of known users by NumPy alone, for runs with a `scorer.json`. torch is not imported, which would take longer than
-all of this.
+"""Lists of known users by NumPy alone, for runs with a `scorer.json`, without torch, whose import takes longer than all
+of this.
 
 They are the lists of `Run.recommend`. Nothing is decided here that is decided there: how each user is served stands in
 the run folder, and the order of ties, the shown scores, the ids and the table come from what both share. Where the
@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgrec.arrow_arrays import numbers_in, text_array
 from kgrec.errors import KgrecError
 from kgrec.evaluation.served_by import ServedBy
 from kgrec.evaluation.tie_order import tie_numbers
@@ -76,11 +77,11 @@ class QuickRun:
     ) -> Table | None:
         """What `Run.recommend` gives for these users; None if that cannot be said here. Raises UnknownName."""
         try:
-            asked = pa.array(names, pa.string()).unique()
+            asked = text_array(names).unique()
             local = self.users.find_once(asked)
             if not 0 < len(local) <= MOST_USERS or (skip_unknown and (local < 0).any()):
                 return None
-        except (KgrecError, pa.ArrowException, ValueError):
+        except (KgrecError, pa.ArrowException, ValueError, OverflowError):
             return None
         self.users.require(asked, local, self.user_type)
         served = self.served[local]
@@ -129,8 +130,9 @@ class QuickRun:
 
     def _order(self, user: int, item: np.ndarray, score: np.ndarray) -> np.ndarray:
         """The order of items by score, those of equal scores in the user's order of ties."""
-        if len(np.unique(score)) == len(score):
-            return np.argsort(-score)
+        order = np.argsort(-score)
+        if np.diff(score[order]).all():  # no ties
+            return order
         of_user, of_item = self._tie_numbers
         return np.lexsort((of_user[self.first_user + user] * of_item[self.first_item + item], -score))
 
@@ -231,10 +233,11 @@ def _has_paths(value: object) -> bool:
 def _history(files: RunFiles, relation: str, has_several: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     columns = ["source", "target", *(["relation"] if has_several else [])]
     table = read_parquet(files.path("history.parquet"), columns)
-    user, item = (table[name].to_numpy().astype(np.int64) for name in columns[:2])
+    user, item = (numbers_in(table[name]).astype(np.int64) for name in columns[:2])
     if not has_several:
         return user, item, np.full(len(user), True)
-    return user, item, pc.equal(table["relation"], relation).to_numpy()
+    place = pc.index_in(table["relation"].cast(pa.string()), value_set=text_array([relation]))
+    return user, item, numbers_in(place.is_valid().cast(pa.int8())) > 0
 
 
 def _trained(files: RunFiles, users: int, items: int, same_ends: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -242,4 +245,4 @@ def _trained(files: RunFiles, users: int, items: int, same_ends: bool) -> tuple[
     table = read_parquet(files.path("trained.parquet"))
     if len(table) != (users if same_ends else users + items) or "served" not in table.column_names:
         raise Unsure
-    return table["served"].to_numpy()[:users], table["num_users"].to_numpy()[-items:].astype(np.float32)
+    return numbers_in(table["served"])[:users], numbers_in(table["num_users"])[-items:].astype(np.float32)

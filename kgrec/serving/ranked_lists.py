@@ -20,6 +20,7 @@ from kgrec.model import Query
 from kgrec.serving.answers import Table
 from kgrec.serving.evidence import PastItems, kind_of, past_items, sentence
 from kgrec.serving.evidence_kinds import Kind
+from kgrec.serving.exact_scores import with_exact_scores
 from kgrec.serving.filters.allowed_items import allowed_items
 from kgrec.serving.list_options import ListOptions
 from kgrec.serving.list_tables import LISTS, STEPS, item_names, list_arrow, must_fit, reasons_of
@@ -188,14 +189,16 @@ def _ranked(
         for rows in batches:
             query, found = best(rows)
             place, by = rows.cpu(), ranker.served.of(query)
+            by_model = torch.ones_like(by) > 0 if run.model.serves_everybody else by < ServedBy.POPULARITY
+            found = with_exact_scores(run, found, query.user, by_model, keep_order=options.rules is not None)
             item[place], score[place] = found.item.cpu(), found.score.float().cpu()
             served[place] = by.cpu()
             if kind is not None:
-                by_model = (by < ServedBy.POPULARITY).nonzero().squeeze(1)
-                asked = query.rows(by_model)
-                past = had(rows[by_model]) if len(by_model) else asked.history
-                behind = past_items(ranker.scorer, kind, asked, found.item[by_model], past)
-                steps.append(replace(behind, row=place[by_model.cpu()][behind.row.cpu()]))
+                known = (by < ServedBy.POPULARITY).nonzero().squeeze(1)
+                asked = query.rows(known)
+                past = had(rows[known]) if len(known) else asked.history
+                behind = past_items(ranker.scorer, kind, asked, found.item[known], past)
+                steps.append(replace(behind, row=place[known.cpu()][behind.row.cpu()]))
     return RankedUsers(item, score, served, kind, tuple(steps))
 
 

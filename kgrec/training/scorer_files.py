@@ -27,7 +27,7 @@ def checked_scorer(model: Recommender, known: Graph) -> ScorerParts | None:
     """The model's scorer for NumPy. None if it has none, or if it inherits one but defines its own `score`. The scorer
     must give the model's scores for some users; otherwise it is left out with a warning."""
     with scoring(model):
-        parts = model.linear_scorer() if _goes_with_score(type(model)) else None
+        parts = model.linear_scorer() if goes_with_score(type(model)) else None
         if parts is None:
             return None
         users, items = known.nodes(known.target[0]), known.nodes(known.target[2])
@@ -53,7 +53,7 @@ def checked_scorer(model: Recommender, known: Graph) -> ScorerParts | None:
     return None
 
 
-def _goes_with_score(kind: type[Recommender]) -> bool:
+def goes_with_score(kind: type[Recommender]) -> bool:
     """Whether no subclass of the class that defines `linear_scorer` defines its own `score`."""
     offers, scores = (
         next(n for n, one in enumerate(kind.__mro__) if name in vars(one)) for name in ("linear_scorer", "score")
@@ -82,8 +82,8 @@ def save_scorer(parts: ScorerParts, weights: Mapping[str, Tensor], folder: Path,
         places[name] = place | {"shape": list(tensor.shape)}
     if own:
         save_tensors(folder / "scorer.safetensors", own)
-    document = {"kind": parts.kind, "constant": parts.constant, "tensors": places}
-    write_json(folder / "scorer.json", document | more)
+    document: dict[str, Any] = {"kind": parts.kind, "constant": parts.constant, "tensors": places}
+    write_json(folder / "scorer.json", {**document, **more})
 
 
 def _within(tensor: Tensor, weights: Mapping[str, Tensor]) -> dict[str, Any] | None:
