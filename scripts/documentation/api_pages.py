@@ -131,7 +131,8 @@ def home_of(name: str) -> str:
     module, _, last = name.rpartition(".")
     if module == "kgrec":
         return home_of(f"kgrec.{kgrec._HOMES[last]}.{last}")
-    for node in _tree(module).body:
+    top = _tree(module).body
+    for node in [inner for one in top for inner in (one.body if isinstance(one, ast.If) else [one])]:
         if isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
                 if (alias.asname or alias.name) == last:
