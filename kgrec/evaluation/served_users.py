@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from kgrec.evaluation.served_by import ServedBy
+from kgrec.evaluation.served_by import REASONS as REASONS  # other modules import it from here
+from kgrec.evaluation.served_by import ServedBy as ServedBy
 from kgrec.evaluation.trained_nodes import BY_BEHAVIOURS, BY_OTHER_EDGES, Trained, reads_all_edges
 from kgrec.graph import Graph
 from kgrec.model import Query
