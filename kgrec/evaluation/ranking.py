@@ -162,18 +162,37 @@ class Ranker:
         exclude: Graph | None = None,
         trained: Trained | None = None,
     ) -> None:
-        self.scorer, self.groups, self.depth = scorer, groups, depth
-        self.lists, self.keep_seen = lists, keep_seen
+        self.scorer, self.depth = scorer, depth
+        self.lists = lists
         self.trained = trained or Trained(scorer.known, scorer.model, scorer.device)
         self.served = ServedUsers(scorer, self.trained)
-        left_out = [] if keep_seen else [scorer.had]
-        self.left_out_along = left_out if exclude is None else [*left_out, Histories(exclude.to(scorer.device))]
         draw = torch.from_numpy(tie_numbers(seed, scorer.pad)).to(scorer.device)
         self.user_tie_order, self.item_tie_order = draw  #: LongTensor [N + 1]; their product, modulo 2^64, orders ties
-        self.catalog = torch.cat(list(groups.values()))
         self.num_items = len(scorer.known.range(scorer.known.target[2]))
-        self.column = torch.full((scorer.pad + 1,), -1, device=draw.device)  #: flat item -> its place in the catalog
-        self.column[self.catalog] = torch.arange(len(self.catalog), device=draw.device)
+        self._leave_out(keep_seen, exclude)
+        self._rank(groups)
+
+    def _leave_out(self, keep_seen: bool, exclude: Graph | None) -> None:
+        self.keep_seen, left_out = keep_seen, [] if keep_seen else [self.scorer.had]
+        device = self.scorer.device
+        self.left_out_along = left_out if exclude is None else [*left_out, Histories(exclude.to(device))]
+
+    def _rank(self, groups: Mapping[str, Tensor]) -> None:
+        self.groups, self.catalog = groups, torch.cat(list(groups.values()))
+        device = self.scorer.device
+        #: flat item -> its place in the catalog
+        self.column = torch.full((self.scorer.pad + 1,), -1, device=device)
+        self.column[self.catalog] = torch.arange(len(self.catalog), device=device)
+
+    def with_options(
+        self, items: Tensor | None, depth: int, *, keep_seen: bool = False, exclude: Graph | None = None
+    ) -> Ranker:
+        """The same for other lists: of these items alone, LongTensor [C], flat, or None: of the same ones."""
+        other = self.of_depth(depth)
+        other._leave_out(keep_seen, exclude)
+        if items is not None:
+            other._rank({"all": items})
+        return other
 
     @property
     def most(self) -> int:
@@ -295,13 +314,13 @@ class Ranker:
             row = going_on.nonzero().squeeze(1)
             score, place = score[:, :depth], place[:, :depth]
             if len(row):
-                tie_order = self._tie_order(user[row], items if items.dim() == 1 else items[row])
+                tie_order = self.tie_order(user[row], items if items.dim() == 1 else items[row])
                 place = place.index_copy(0, row, _by_tie_order(scores[row], tie_order, score[row], place[row]))
         item = items[place] if items.dim() == 1 else items.gather(1, place)
         item = item.masked_fill(score == -torch.inf, self.scorer.pad)
-        return Best(item, score, self._tie_order(user, item))
+        return Best(item, score, self.tie_order(user, item))
 
-    def _tie_order(self, user: Tensor, items: Tensor) -> Tensor:
+    def tie_order(self, user: Tensor, items: Tensor) -> Tensor:
         """Each user's random order of items [C] or [B, C]: LongTensor [B, C]."""
         return self.user_tie_order[user.clamp(max=self.scorer.pad)][:, None] * self.item_tie_order[items]
 

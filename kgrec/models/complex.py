@@ -8,6 +8,7 @@ from torch import Tensor
 from kgrec.graph import Graph
 from kgrec.model import ScorerParts
 from kgrec.nn import KGELinkModel, LinkModelConfig
+from kgrec.nn.steady_products import product
 
 
 class ComplEx(KGELinkModel):
@@ -24,7 +25,7 @@ class ComplEx(KGELinkModel):
 
     def catalog_scores(self, head: Tensor, relation: int, tails: Tensor) -> Tensor:
         real, imaginary = self._turned(head, relation)
-        return real @ self.node(tails).T + imaginary @ self.node(tails, "_im").T
+        return product(real, self.node(tails)) + product(imaginary, self.node(tails, "_im"))
 
     def _turned(self, head: Tensor, relation: int) -> tuple[Tensor, Tensor]:
         """e_h * e_r, which the tails are multiplied by: its real and its imaginary part, [B, D] each."""

@@ -7,6 +7,7 @@ from torch import Tensor
 from kgrec.graph import Graph
 from kgrec.model import ScorerParts
 from kgrec.nn import KGELinkModel, LinkModelConfig
+from kgrec.nn.steady_products import product
 
 
 class DistMult(KGELinkModel):
@@ -22,7 +23,7 @@ class DistMult(KGELinkModel):
         super().__init__(graph, config, Kge)
 
     def catalog_scores(self, head: Tensor, relation: int, tails: Tensor) -> Tensor:
-        return (self.node(head) * self.relation(relation)) @ self.node(tails).T
+        return product(self.node(head) * self.relation(relation), self.node(tails))
 
     def linear_scorer(self) -> ScorerParts:
         node = self.kge.get_parameter("node_emb.weight")

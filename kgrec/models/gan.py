@@ -16,6 +16,7 @@ from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.model import Objective, Query, Recommender
 from kgrec.nn import NodeEmbedding, NodeFeaturesConfig, Watch, distinct_share, dot, entropy_share, squares
+from kgrec.nn.steady_products import SteadyLinear, product
 from kgrec.rows import NodeRows, declare_rows
 from kgrec.samplers import Batch, Loader, Nodes
 from kgrec.settings import Depth, settings
@@ -304,7 +305,7 @@ class Condition(nn.Module):
             return torch.zeros(len(condition), 1, device=condition.device)
         if not self.is_history:
             return self.table(condition)
-        vector: Tensor = condition @ self.table.table()
+        vector: Tensor = product(condition, self.table.table().T)
         return vector / condition.sum(1, keepdim=True).clamp(min=1).sqrt()
 
 
@@ -318,8 +319,8 @@ class Generator(nn.Module):
         self.item = NodeEmbedding(known, target, config.dim, config.init_std, config)
         self.bias = NodeEmbedding(known, target, 1, std=0.0)
         self.condition = Condition(graph, config, widths[0])
-        self.noise = nn.Linear(config.noise_dim, widths[0])
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+        self.noise = SteadyLinear(config.noise_dim, widths[0])
+        self.layers = nn.ModuleList(SteadyLinear(a, b) for a, b in pairwise(widths))
         self.mean: Tensor  #: FloatTensor [], the logit of the share of all pairs that are interactions
         pairs = len(graph.range(source)) * len(graph.range(target))
         self.register_buffer("mean", torch.tensor(known.num_edges / max(1, pairs)).clamp(max=0.5).logit(eps=1e-6))
@@ -334,7 +335,7 @@ class Generator(nn.Module):
     def logits(self, noise: Tensor, condition: Tensor) -> Tensor:
         """The logits of x^: FloatTensor [B, I]."""
         hidden = self.hidden(noise, self.condition(condition))
-        return hidden @ self.item.table().T + self.bias.table().T + self.mean
+        return product(hidden, self.item.table()) + self.bias.table().T + self.mean
 
     def hidden(self, noise: Tensor, condition: Tensor) -> Tensor:
         """The last hidden layer h, [B, D]. noise: [Z] or [B, Z]; condition: [B, W], vectors that Condition makes."""
@@ -353,8 +354,8 @@ class Discriminator(nn.Module):
         self.item = NodeEmbedding(graph.only(graph.target), graph.target[2], widths[0], config.init_std, config)
         self.condition = Condition(graph, config, widths[0])
         self.bias = nn.Parameter(torch.zeros(widths[0]))
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
-        self.out = nn.Linear(
+        self.layers = nn.ModuleList(SteadyLinear(a, b) for a, b in pairwise(widths))
+        self.out = SteadyLinear(
             widths[-1], 1, bias=config.value != "wasserstein"
         )  # a bias cancels out in a critic's differences
 

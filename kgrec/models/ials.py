@@ -13,6 +13,7 @@ from torch import Tensor
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.model import Query, Recommender
+from kgrec.nn.steady_products import product
 from kgrec.rows import NodeRows, declare_rows
 from kgrec.settings import Depth, settings
 
@@ -133,7 +134,7 @@ class IALS(Recommender):
             own = torch.where(query.user < self.users.stop, query.user - self.users.start, -1)
         user = self.solve(_ptr(has.sum(1).long()), has.nonzero()[:, 1], self.item, self.gramian, own)
         item = self.item[items - self.items.start]
-        return user @ item.T if items.dim() == 1 else (item @ user.unsqueeze(-1)).squeeze(-1)
+        return product(user, item) if items.dim() == 1 else (item @ user.unsqueeze(-1)).squeeze(-1)
 
 
 def _ptr(count: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from kgrec.graph import Graph
 from kgrec.nn import KGELinkModel, LinkModelConfig
+from kgrec.nn.steady_products import filled_up
 from kgrec.settings import settings
 
 
@@ -35,4 +36,4 @@ class RotatE(KGELinkModel):
         re, im = self.relation(relation).cos(), self.relation(relation).sin()
         turned = torch.cat([head_re * re - head_im * im, head_re * im + head_im * re], -1)
         there = torch.cat([self.node(tails), self.node(tails, "_im")], -1)
-        return self.config.margin - torch.cdist(turned, there)
+        return self.config.margin - torch.cdist(filled_up(turned), there)[: len(turned)]

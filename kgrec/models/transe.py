@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from kgrec.graph import Graph
 from kgrec.nn import KGELinkModel, LinkModelConfig
+from kgrec.nn.steady_products import filled_up
 from kgrec.settings import settings
 
 
@@ -41,4 +42,5 @@ class TransE(KGELinkModel):
     def catalog_scores(self, head: Tensor, relation: int, tails: Tensor) -> Tensor:
         p = self.config.p
         moved = functional.normalize(self.node(head), p=p, dim=-1) + self.relation(relation)
-        return -torch.cdist(moved, functional.normalize(self.node(tails), p=p, dim=-1), p=p)
+        there = functional.normalize(self.node(tails), p=p, dim=-1)
+        return -torch.cdist(filled_up(moved), there, p=p)[: len(moved)]

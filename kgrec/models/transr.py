@@ -9,6 +9,7 @@ from kgrec.graph import Graph
 from kgrec.model import ScorerParts
 from kgrec.nn import LinkModel, LinkModelConfig, NodeEmbedding
 from kgrec.nn import TransR as Translations
+from kgrec.nn.steady_products import product
 from kgrec.rows import RelationRows
 from kgrec.settings import settings
 
@@ -46,9 +47,9 @@ class TransR(LinkModel):
 
     def catalog_scores(self, head: Tensor, relation: int, tails: Tensor) -> Tensor:
         matrix = self.transr.projection[relation]
-        moved = self.node(head) @ matrix + self.transr.relation[relation]  # [B, K]
+        moved = product(self.node(head), matrix.T) + self.transr.relation[relation]  # [B, K]
         there = self.node(tails) @ matrix  # [C, K]
-        return 2 * moved @ there.T - moved.square().sum(1, keepdim=True) - there.square().sum(1)
+        return product(2 * moved, there) - moved.square().sum(1, keepdim=True) - there.square().sum(1)
 
     def linear_scorer(self) -> ScorerParts:
         """-|m - t|^2 as 2 m . t - |m|^2 - |t|^2, with m the moved users and t the projected items."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from kgrec.nn.dropout import Dropout
 from kgrec.nn.gru import GRU
 from kgrec.nn.next_item import Paths
+from kgrec.nn.steady_products import SteadyLinear
 
 
 class AttentiveGRU(nn.Module):
@@ -22,9 +23,9 @@ class AttentiveGRU(nn.Module):
         super().__init__()
         self.gru = GRU(dim, layers, dropout)
         self.dropout = Dropout(dropout)
-        self.of_state = nn.Linear(dim, dim)
-        self.of_item = nn.Linear(dim, dim, bias=False)
-        self.energy = nn.Linear(dim, 1, bias=False)
+        self.of_state = SteadyLinear(dim, dim)
+        self.of_item = SteadyLinear(dim, dim, bias=False)
+        self.energy = SteadyLinear(dim, 1, bias=False)
 
     def forward(self, steps: Tensor, paths: Paths) -> Tensor:
         """c of each step: [n, D]. steps: [n, D], packed (see Paths)."""

@@ -32,6 +32,10 @@ class Vectors:
         """The vectors of all nodes of the range: [N, D]."""
         return self.weight[:-1]
 
+    def serving_table(self) -> Tensor | None:
+        """The vectors of all nodes of the range, [N, D]; None where they are not a range."""
+        return self.table() if self.find is None else None
+
     def norm(self, node: Tensor) -> Tensor:
         """The lengths |v| of the vectors of nodes [*S]: FloatTensor [*S]."""
         return functional.embedding(self.row(node), self.weight.norm(dim=-1, keepdim=True)).squeeze(-1)

@@ -13,6 +13,7 @@ from torch.nn import functional
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.graph.features import Feature
+from kgrec.nn import steady_products
 from kgrec.nn.added_rows import Holder
 from kgrec.nn.computed_vectors import Vectors
 from kgrec.nn.node_features import NodeFeatures, NodeFeaturesConfig, has_edge
@@ -111,6 +112,10 @@ class NodeEmbedding(Holder, nn.Module):
             return self._made(torch.arange(self.count, device=self.weight.device))
         return self.weight[:-1].detach() if self.sparse else self.weight[:-1]
 
+    def serving_table(self) -> Tensor | None:
+        """The vectors of all nodes, [N, D], where they stand ready; None: they are made, or there are added ones."""
+        return self.weight[:-1] if self.features is None and self.added is None else None
+
     def norm(self, node: Tensor) -> Tensor:
         """The lengths |v| of the vectors of nodes [*S]: FloatTensor [*S]."""
         if self.features is not None:
@@ -184,13 +189,25 @@ def dot(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor) -> Tensor:
     place and adds gradients in place, so that no tensor [B, C, D] is created.
     """
     if node.dim() == 1:
-        return vector @ table(node).T
+        return steady_products.product(vector, _rows_of(table, node))
     if isinstance(table, NodeEmbedding) and table.features is not None:
         return _product(vector, *table.distinct(node))
     if _has_kernel(vector, table.weight):
         product: Tensor = _Dot.apply(vector, table.weight, table.row(node))
         return product
     return (vector.unsqueeze(1) * table(node)).sum(-1)
+
+
+def _rows_of(table: NodeEmbedding | Vectors, node: Tensor) -> Tensor:
+    """The vectors of nodes [C]: [C, D]. Of a range of nodes, such as a whole catalog, they are no copy where a model
+    serves."""
+    whole = table.serving_table() if steady_products.serves(node) and len(node) else None
+    if whole is not None:
+        first = int(node[0]) - table.start
+        stop = first + len(node)
+        if first >= 0 and stop <= len(whole) and torch.equal(node, torch.arange(first, stop) + table.start):
+            return whole[first:stop]
+    return table(node)
 
 
 def vector_tables(model: nn.Module) -> list[NodeEmbedding]:
@@ -221,7 +238,7 @@ def scaled(vectors: Tensor, magnitude: float) -> Tensor:
 def _product(vector: Tensor, table: Tensor, row: Tensor) -> Tensor:
     """`dot` with rows of a table [R + 1, D] whose last row is zeros. row: LongTensor [C] or [B, C]."""
     if row.dim() == 1:
-        return vector @ functional.embedding(row, table).T
+        return steady_products.product(vector, functional.embedding(row, table))
     if _has_kernel(vector, table):
         product: Tensor = _Dot.apply(vector, table, row)
         return product

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from kgrec.nn.next_item import Paths
+from kgrec.nn.steady_products import filled_up
 
 
 class GRU(nn.Module):
@@ -16,4 +17,5 @@ class GRU(nn.Module):
         self.gru = nn.GRU(dim, dim, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
 
     def forward(self, steps: Tensor, paths: Paths) -> Tensor:
-        return paths.packed(self.gru(paths.padded(steps))[0])
+        rows = paths.padded(steps)
+        return paths.packed(self.gru(filled_up(rows))[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any, ClassVar
 
@@ -88,6 +88,13 @@ class Paths:
         if self.places is not None:
             return self.places
         return int(self.length.max()) if len(self.length) else 0
+
+    def rounded(self, multiple: int) -> Paths:
+        """The same, with a width that is a multiple of something."""
+        other = replace(self)
+        if self.places is None:
+            vars(other)["width"] = -(-self.width // multiple) * multiple
+        return other
 
     @cached_property
     def stop(self) -> Tensor:

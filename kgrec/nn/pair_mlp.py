@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from kgrec.nn.dropout import Dropout
 from kgrec.nn.edge_model import EdgeModelConfig
+from kgrec.nn.steady_products import SteadyLinear
 from kgrec.settings import settings
 
 CELLS = 1 << 22  #: outputs of one layer that scoring keeps in memory at once
@@ -42,7 +43,7 @@ class PairMLP(nn.Module):
 
     def __init__(self, dim: int, layers: tuple[int, ...], dropout: float = 0.0) -> None:
         super().__init__()
-        self.of_user, self.of_item = nn.Linear(dim, layers[0]), nn.Linear(dim, layers[0], bias=False)
+        self.of_user, self.of_item = SteadyLinear(dim, layers[0]), nn.Linear(dim, layers[0], bias=False)
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(layers))
         self.out = nn.Linear(layers[-1], 1)
         self.dropout = Dropout(dropout)

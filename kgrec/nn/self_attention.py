@@ -12,6 +12,7 @@ from torch.nn import functional
 from kgrec.errors import KgrecError
 from kgrec.nn.dropout import Dropout
 from kgrec.nn.next_item import Paths
+from kgrec.nn.steady_products import SteadyLinear, serves
 from kgrec.settings import Depth, settings
 
 
@@ -30,6 +31,9 @@ class SelfAttentionConfig:
     pre_norm: bool = True
     #: share of attention weights that training sets to 0; raise it against overfitting
     attention_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+STEADY = 32  #: steps that attention takes at once; where paths have a multiple of them, none depends on the longest
 
 
 class SelfAttention(nn.Module):
@@ -64,6 +68,8 @@ class SelfAttention(nn.Module):
 
     def forward(self, steps: Tensor, paths: Paths) -> Tensor:
         """The encodings of the steps, [n, D], from the steps [n, D], packed (see Paths)."""
+        if serves(steps):
+            paths = paths.rounded(STEADY)
         from_end = (paths.length[paths.row] - paths.step).clamp(1, len(self.position))
         x = steps * steps.shape[-1] ** 0.5 + functional.embedding(len(self.position) - from_end, self.position)
         x = self.dropout(x) if self.pre_norm else self.norm(self.dropout(x))
@@ -79,10 +85,10 @@ class _Block(nn.Module):
     def __init__(self, config: SelfAttentionConfig, dim: int, dropout: float) -> None:
         super().__init__()
         self.heads, self.pre_norm, self.drop_attention = config.heads, config.pre_norm, config.attention_dropout
-        self.project = nn.Linear(dim, 3 * dim)
-        self.mix = nn.Linear(dim, dim)
-        self.first = nn.Linear(dim, config.feedforward * dim)
-        self.second = nn.Linear(config.feedforward * dim, dim)
+        self.project = SteadyLinear(dim, 3 * dim)
+        self.mix = SteadyLinear(dim, dim)
+        self.first = SteadyLinear(dim, config.feedforward * dim)
+        self.second = SteadyLinear(config.feedforward * dim, dim)
         self.norm_attention, self.norm_feedforward = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.dropout = Dropout(dropout)
 

@@ -58,11 +58,7 @@ def _is_near(exact: np.ndarray, score: np.ndarray) -> bool:
 
 def _product(run: TrainedModel) -> LinearScores | None:
     """A run's scores as products of vectors, made once; None if they are none."""
-    kept = run.kept.setdefault("exact scores", {})
-    if "product" not in kept:
-        kept["product"] = next(_products(run), None)
-    product: LinearScores | None = kept["product"]
-    return product
+    return run.made_once("exact scores", None, lambda: next(_products(run), None))
 
 
 def _products(run: TrainedModel) -> Iterator[LinearScores]:

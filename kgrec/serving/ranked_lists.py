@@ -65,21 +65,25 @@ def ranker_for(run: TrainedModel, options: ListOptions) -> Ranker:
     Raises UnknownName for a behaviour that the run's graph does not have, KgrecError where its edges are not kept, and
     as `allowed_items` and `must_know_interactions`."""
     must_know_interactions(run)
-    scorer, graph, exclude = Scorer(run.model, run.graph), run.graph, tuple(options.exclude)
+    graph, exclude = run.graph, tuple(options.exclude)
     if exclude and not run.has_facts:
         assert run.path is not None
         wanted = check_excluded(read_schema(run.path), exclude, keep_seen=options.include_seen)
         if any(edge_type not in graph.edge_types for edge_type in wanted):
             graph = run.whole_graph()
     allowed = allowed_items(run, options)
-    return Ranker(
-        scorer,
-        {"all": run.graph.nodes(run.graph.target[2]).to(scorer.device) if allowed is None else allowed.items},
+    return run.made_once("ranker", None, lambda: _ranker(run)).with_options(
+        None if allowed is None else allowed.items,
         depth_for(options),
         keep_seen=options.include_seen,
         exclude=with_shown(run, options, excluded_edges(graph, exclude, keep_seen=options.include_seen)),
-        trained=run.trained,
     )
+
+
+def _ranker(run: TrainedModel) -> Ranker:
+    """What ranks all items, made once for a run."""
+    scorer = Scorer(run.model, run.graph)
+    return Ranker(scorer, {"all": run.graph.nodes(run.graph.target[2]).to(scorer.device)}, 1, trained=run.trained)
 
 
 def must_know_interactions(run: TrainedModel) -> None:

@@ -15,6 +15,7 @@ from kgrec.errors import KgrecError, unknown_name
 from kgrec.evaluation.ranking import Ranker
 from kgrec.graph import NO_TIME
 from kgrec.serving.described_items import DescribedItem, NamedNode, described_item, found_nodes
+from kgrec.serving.few_users import FewUsers
 from kgrec.serving.filters.allowed_items import allowed_items
 from kgrec.serving.filters.sparql_filter import SparqlFilter
 from kgrec.serving.list_options import ListOptions
@@ -30,7 +31,12 @@ from kgrec.serving.wanted import ORDINARY, Wanted
 from kgrec.training.trained_model import TrainedModel
 
 KEPT = 64  #: options whose rankers are kept
-CELLS = 50_000_000  #: and nodes of all these rankers together
+NODES = 50_000_000  #: and nodes of all these rankers together
+MOST = 64  #: known users that are ranked at once
+CELLS = 1 << 24  #: and their scores
+
+
+ONE = ListOptions(k=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +46,7 @@ class Prepared:
     options: ListOptions
     ranker: Ranker
     notes: tuple[str, ...]  #: what is said of each answer
+    few: FewUsers | None  #: for known users; None: these options need more
 
 
 class Service:
@@ -136,13 +143,31 @@ class Service:
         known = [user for _, _, user in group if isinstance(user, int)]
         if known:
             names = [one.name for _, one, _ in group]
-            return named_lists(self.names, names, ranked_known(run, ranker, torch.tensor(known), options), prepared)
+            return self._known_lists(prepared, known, names)
         parts = [user for _, _, user in group if isinstance(user, NewUsers)]
         new, found = side_by_side(run, parts), list[Recommendations]()
         notes = [part.notes for part in parts]
         for rows, ranked in ranked_new(run, ranker, new, options):
             names = [new.names[row] for row in rows.tolist()]
             found += named_lists(self.names, names, ranked, prepared, [notes[row] for row in rows.tolist()])
+        return found
+
+    def _known_lists(self, prepared: Prepared, users: Sequence[int], names: Sequence[str]) -> list[Recommendations]:
+        run, ranker, options, few = self.run, prepared.ranker, prepared.options, prepared.few
+        most = MOST if few is None else max(1, min(MOST, CELLS // len(ranker.catalog)))
+        if few is None:
+            return named_lists(self.names, names, ranked_known(run, ranker, torch.tensor(users), options), prepared)
+        found = list[Recommendations]()
+        for start in range(0, len(users), most):
+            part, called = users[start : start + most], names[start : start + most]
+            ranked, left = few.ranked(part)
+            lists = named_lists(self.names, called, ranked, prepared)
+            if left:
+                again = ranked_known(run, ranker, torch.tensor([part[row] for row in left]), options)
+                named = named_lists(self.names, [called[row] for row in left], again, prepared)
+                for row, one in zip(left, named):
+                    lists[row] = one
+            found += lists
         return found
 
     def _prepare(self, options: ListOptions) -> Prepared:
@@ -155,9 +180,10 @@ class Service:
                 check_options(run, options)
                 ranker, allowed = ranker_for(run, options), allowed_items(run, options)
                 notes = allowed.notes_on(options.k) if allowed else ()
+                few = FewUsers(run, ranker, options) if FewUsers.serves(run, options) else None
                 said = (*notes, *rule_notes(run, options, check_users=False))
-                found = self._prepared[key] = Prepared(options, ranker, said)
-                most = max(1, min(KEPT, CELLS // (run.graph.num_nodes + 1)))
+                found = self._prepared[key] = Prepared(options, ranker, said, few)
+                most = max(1, min(KEPT, NODES // (run.graph.num_nodes + 1)))
                 while len(self._prepared) > most:
                     self._prepared.popitem(last=False)
             self._prepared.move_to_end(key)
@@ -218,13 +244,13 @@ class Service:
         """Answer some requests, so that the first ones of others are as fast as the tenth."""
         users = self.run.graph.vocabulary[self.run.graph.target[0]].ids(range(2))
         for number in range(len(users)):
-            self.recommend([Wanted(user) for user in users[: number + 1]])
+            self.recommend([Wanted(user, options=ONE) for user in users[: number + 1]])
 
     def history_of(self, user: str) -> list[dict[str, Any]]:
         """What the run knows that a user did, oldest first: steps with `item`, and `time`, `weight` and `behaviour`
         where they say anything, as `Wanted.history` takes them. Raises UnknownName."""
         run, known = self.run, self._known(self.run.graph.target[0], user)
-        scorer = self._prepare(ORDINARY).ranker.scorer
+        scorer = ranker_for(run, ONE).scorer
         histories = scorer.histories
         head = torch.tensor([known + run.graph.range(run.graph.target[0]).start], device=scorer.device)
         place = histories.places(head)

@@ -143,10 +143,7 @@ class Likeness:
 
 def _likeness(run: TrainedModel) -> Likeness | None:
     """By the model's weights between items, else by its vectors; None: it has neither."""
-    kept = run.kept.setdefault("likeness", {})
-    if run.name not in kept:
-        kept[run.name] = _by_weights(run) or _by_cosine(run)
-    return kept[run.name]
+    return run.made_once("likeness of items", None, lambda: _by_weights(run) or _by_cosine(run))
 
 
 def _by_weights(run: TrainedModel) -> Likeness | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import threading
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 
@@ -22,6 +23,9 @@ from kgrec.splits.repeats import REPEATS, Repeats
 from kgrec.training.build_limit import limited_build
 from kgrec.training.processes import choose_device
 from kgrec.training.run_folder import WEIGHTS, Artifact, load_artifact, load_whole_graph, read_schema
+
+Made = TypeVar("Made")
+LOCK = threading.Lock()  #: of what runs keep; it is held for no longer than a look-up takes
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,9 +119,24 @@ class TrainedModel:
         files = RunFiles.open(self.path)
         return files.format > 1 and not files.config.get("lean")
 
+    def made_once(self, what: str, key: Hashable, make: Callable[[], Made], most: int = 64) -> Made:
+        """What answers make of this run and keep for the next ones: it is made on first use. Many threads may ask.
+
+        what: what it is; key: which of these; make: makes it; most: how many of these are kept, the last made ones."""
+        kept: dict[Hashable, Made] = self.kept.setdefault(what, {})
+        try:
+            return kept[key]
+        except KeyError:
+            made = make()
+        with LOCK:
+            found = kept.setdefault(key, made)
+            while len(kept) > most:
+                del kept[next(iter(kept))]
+        return found
+
     @cached_property
     def kept(self) -> dict[str, dict[Any, Any]]:
-        """What answers have made of this run and keep for the next ones, by what it is."""
+        """What `made_once` keeps, by what it is."""
         return {}
 
     @cached_property

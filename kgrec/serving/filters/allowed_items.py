@@ -60,17 +60,14 @@ def allowed_items(run: TrainedModel, options: ListOptions) -> AllowedItems | Non
     if not options.where and not options.not_ and options.where_sparql is None and rules is None:
         return None
     query = None if options.where_sparql is None else SparqlFilter.of(options.where_sparql)
-    kept = run.kept.setdefault("allowed items", {})
     of_rules = None if rules is None else (rules.key, options.skip_unknown)
     key = tuple(options.where or ()), tuple(options.not_ or ()), query, of_rules
-    if key not in kept:
-        parts = [
-            _filters(run, options, query),
-            *([] if rules is None else [_by_rules(run, rules, options.skip_unknown)]),
-        ]
-        kept[key] = narrowed(chain.from_iterable(parts), run)
-        _forget_oldest(kept)
-    return kept[key]
+
+    def found() -> AllowedItems:
+        by_rules = [] if rules is None else [_by_rules(run, rules, options.skip_unknown)]
+        return narrowed(chain(_filters(run, options, query), *by_rules), run)
+
+    return run.made_once("allowed items", key, found, KEPT)
 
 
 def narrowed(parts: Iterable[Filter], run: TrainedModel) -> AllowedItems:
@@ -115,14 +112,10 @@ def _by_rules(run: TrainedModel, rules: Rules, skip_unknown: bool) -> Iterator[F
 
 def _mask(run: TrainedModel, option: str, text: str) -> np.ndarray:
     """Which items meet a condition, bool [I]; it is the same mask whether they are wanted or left out."""
-    kept = run.kept.setdefault("conditions", {})
-    if text not in kept:
-        try:
-            kept[text] = meets(run.whole_graph(), run.graph.target[2], text)
-        except KgrecError as error:
-            raise type(error)(f"{option} {text!r}: {error}", value=error.value) from error
-        _forget_oldest(kept)
-    return kept[text]
+    try:
+        return run.made_once("conditions", text, lambda: meets(run.whole_graph(), run.graph.target[2], text), KEPT)
+    except KgrecError as error:
+        raise type(error)(f"{option} {text!r}: {error}", value=error.value) from error
 
 
 def meets(graph: Graph, node_type: str, text: str) -> np.ndarray:
@@ -161,8 +154,3 @@ def _below(graph: Graph, node_type: str, text: str) -> str:
         if source == target and source in ends and len(ends) == 1:
             return f"; to count what is below too, say {asked.name}/{relation}*{asked.operator}{'|'.join(asked.values)}"
     return ""
-
-
-def _forget_oldest(kept: dict[object, object]) -> None:
-    while len(kept) > KEPT:
-        kept.pop(next(iter(kept)))

@@ -34,10 +34,7 @@ def likeness(run: TrainedModel, by: str) -> Likeness:
     """By `facts`, `vectors` or a name of values. Kept for the run.
 
     Raises UnknownName for a name that is not there, KgrecError where there are no facts or no vectors of items."""
-    kept = run.kept.setdefault("likeness", {})
-    if by not in kept:
-        kept[by] = _likeness(run, by)
-    return kept[by]
+    return run.made_once("likeness", by, lambda: _likeness(run, by))
 
 
 def _likeness(run: TrainedModel, by: str) -> Likeness:
@@ -59,14 +56,12 @@ def _likeness(run: TrainedModel, by: str) -> Likeness:
 def named_values(run: TrainedModel, name: str, rule: str) -> ItemValues:
     """What items have under a name; kept for the run. rule: which asks, for messages. Raises as `values_of`, and
     KgrecError where no item has anything under it."""
-    kept = run.kept.setdefault("item values", {})
-    if name not in kept:
-        try:
-            kept[name] = values_of(run.whole_graph(), run.graph.target[2], name)
-        except KgrecError as error:
-            near = f"; or say `{FACTS}` or `{VECTORS}`" if rule == "diversity" else ""
-            raise type(error)(f"rule {rule}: {error}{near}", value=error.value) from error
-    found: ItemValues = kept[name]
+    try:
+        graph, target = run.whole_graph(), run.graph.target[2]
+        found = run.made_once("item values", name, lambda: values_of(graph, target, name))
+    except KgrecError as error:
+        near = f"; or say `{FACTS}` or `{VECTORS}`" if rule == "diversity" else ""
+        raise type(error)(f"rule {rule}: {error}{near}", value=error.value) from error
     if not len(found.value):
         raise KgrecError(f"rule {rule}: no {run.graph.target[2]} has anything under {name!r}; name another", value=name)
     return found

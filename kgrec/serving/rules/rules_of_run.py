@@ -25,16 +25,10 @@ def list_rules(run: TrainedModel, options: ListOptions) -> ListRules | None:
     rules = options.rules
     if not isinstance(rules, Rules) or not rules.chooses:
         return None
-    kept = run.kept.setdefault("list rules", {})
     allowed = allowed_items(run, options)
-    mask = None if allowed is None else allowed.mask
-    key = rules.key, int(options.k), id(mask), options.skip_unknown  # what is kept holds the mask, so its id stays
-    if key not in kept:
-        kept[key] = ListRules(run, rules, int(options.k), mask, skip_unknown=options.skip_unknown)
-        while len(kept) > KEPT:
-            kept.pop(next(iter(kept)))
-    found: ListRules = kept[key]
-    return found
+    mask, k, skip_unknown = None if allowed is None else allowed.mask, int(options.k), options.skip_unknown
+    key = rules.key, k, id(mask), skip_unknown  # what is kept holds the mask, so its id stays
+    return run.made_once("list rules", key, lambda: ListRules(run, rules, k, mask, skip_unknown=skip_unknown), KEPT)
 
 
 def depth_for(options: ListOptions) -> int:
