@@ -1,8 +1,11 @@
 """Whole runs: resume to the bit, processes, precision, refit, the run folder, and what is refused."""
 
+import importlib
 import json
 import pickle
 import shutil
+import sys
+from importlib.metadata import version
 
 import numpy as np
 import pandas as pd
@@ -15,6 +18,7 @@ from kgrec.graph import Graph
 from kgrec.run import Run, measure, train
 from kgrec.settings import configure
 from kgrec.training.config import TrainingConfig
+from kgrec.training.processes import _versions_alone
 
 SMALL = {"dim": 8, "batch_size": 64, "lr": 0.01}
 
@@ -331,3 +335,11 @@ def test_a_graph_model_goes_on_to_the_bit(name, planted, tmp_path):
     with pytest.raises(Interrupt):
         train(name, planted, training=training(epochs=4), out=tmp_path / "r", report=stop_after(2), **how)
     assert same(train(name, planted, training=training(epochs=4), out=tmp_path / "r", resume=True, **how), whole)
+
+
+def test_lightning_is_imported_without_the_metrics_that_it_asks_for_a_version(monkeypatch):
+    monkeypatch.delitem(sys.modules, "torchmetrics", raising=False)
+    with _versions_alone("torchmetrics"):
+        stand_in = importlib.import_module("torchmetrics")
+    assert stand_in.__version__ == version("torchmetrics") and not hasattr(stand_in, "Metric")
+    assert "torchmetrics" not in sys.modules

@@ -7,8 +7,10 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.context import SpawnProcess
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -44,11 +46,30 @@ def choose_device(name: str) -> torch.device:
 def make_fabric(config: TrainingConfig) -> Fabric:
     """The Lightning Fabric for a config. Raises KgrecError if this machine does not have the device."""
     device = choose_device(config.device)
-    from lightning_fabric import Fabric  # the import takes seconds, and only training needs it
+    with _versions_alone("torchmetrics"):
+        from lightning_fabric import Fabric  # the import takes seconds, and only training needs it
 
     devices: Any = [device.index] if device.index is not None and config.devices == 1 else config.devices
     strategy = "auto" if config.devices == 1 else "ddp_spawn"
     return Fabric(accelerator=device.type, devices=devices, strategy=strategy, precision=config.precision)
+
+
+@contextmanager
+def _versions_alone(*packages: str) -> Iterator[None]:
+    """Inside, importing one of these packages gives a module that has its version and nothing else. Lightning asks
+    torchmetrics for its version; that import would take as long again as Lightning's own."""
+    stand_ins = {}
+    for name in packages:
+        if name not in sys.modules:
+            stand_ins[name] = ModuleType(name)
+            with suppress(PackageNotFoundError):
+                stand_ins[name].__version__ = version(name)  # type: ignore[attr-defined]
+    sys.modules.update(stand_ins)
+    try:
+        yield
+    finally:
+        for name in stand_ins:
+            del sys.modules[name]
 
 
 def launch(fabric: Fabric, work: Callable[[Fabric], None]) -> None:
