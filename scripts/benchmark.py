@@ -42,6 +42,7 @@ LESS_IS_BETTER = (
     "beyond_scoring_seconds",
     "peak_mb",
     "user_milliseconds",
+    *("p50_ms", "p99_ms", "p99_rise", "failed", "crashes", "wrong", "lost", "memory_growth"),
 )
 
 
@@ -53,6 +54,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="list the benchmarks")
     parser.add_argument("--quick", action="store_true", help="run only two epochs, to see how long one takes")
     parser.add_argument("--seeds", type=int, default=1, help="number of seeds; they are 0 to N - 1 (default: 1)")
+    parser.add_argument("--minutes", type=float, default=0, help="how long serve-soak lasts (default: as it says)")
     parser.add_argument("--table", action="store_true", help="print the table of results from results.jsonl")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("KGREC_DATA", ROOT.parent / "shared/data")))
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks", help="folder for graphs and results.jsonl")
@@ -440,6 +442,15 @@ def fold_in(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[s
     return new_users_quality.fold_in(benchmark, Graph.load(graph_folder(benchmark["recipe"], options)), options)
 
 
+def serve(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """How a server answers under load: see `serve_speed`."""
+    import serve_speed
+
+    graph = graph_folder(benchmark["recipe"], options)
+    measure = {"speed": serve_speed.serve_speed, "reload": serve_speed.serve_reload, "soak": serve_speed.serve_soak}
+    return measure[benchmark["load"]](benchmark, graph, options.out, options.quick, options.minutes)
+
+
 MEASURES: dict[str, Callable[[Mapping[str, Any], argparse.Namespace], dict[str, Any]]] = {
     function.__name__: function
     for function in (
@@ -453,6 +464,7 @@ MEASURES: dict[str, Callable[[Mapping[str, Any], argparse.Namespace], dict[str, 
         filter_requests,
         rules,
         fold_in,
+        serve,
     )
 }
 

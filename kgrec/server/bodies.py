@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from kgrec.serving.wanted import Wanted
 
 LONGEST_ID = 512  #: characters
 MOST_CONDITIONS = 20
+KEPT = 1024  #: queries whose options are kept
 FILES = ("blocked", "in_stock", "recently_shown")  #: rules that may name a file in the library, and not here
 
 
@@ -58,6 +60,7 @@ class ListQuery(Body):
     include_seen: bool = Field(False, description="Also items that the user has.")
     why: bool = Field(False, description="Name the past items behind the list.")
 
+    @functools.lru_cache(KEPT)  # noqa: B019 - queries are frozen, and so many are kept at most
     def options(self, max_k: int) -> ListOptions:
         """As the library has them. Raises KgrecError for a k that is too large, and as ListOptions."""
         check_k(self.k, max_k)

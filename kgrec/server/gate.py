@@ -35,14 +35,10 @@ ROLE_OF: dict[tuple[str, str], Role] = {
 SLOW = (("PUT", "items"), ("POST", "reload"))  #: what makes a run anew beside the one that serves
 SECONDS_OF_SLOW = 300.0
 BODIES = ("application/json", "application/ld+json", "text/turtle", "application/n-triples")
-#: added to each answer: browsers must not guess what it is, nor show the page in another's frame
-HEADERS = [
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cache-control", b"no-store"),
-]
-HEADER_NAMES = {name for name, _ in HEADERS}
+#: added to each answer: browsers must not guess what it is
+HEADERS = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
+#: and to pages: they must not be shown in the frame of another's
+OF_PAGES = [*HEADERS, (b"x-frame-options", b"DENY"), (b"referrer-policy", b"no-referrer")]
 
 
 def role_for(method: str, path: str) -> Role | None:
@@ -132,8 +128,7 @@ class Gate:
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         route = route_of(scope)
-        self.telemetry.seconds.labels(route).observe(seconds)
-        self.telemetry.requests.labels(route, status).inc()
+        self.telemetry.answered(route, status, seconds)
         if self.settings.log_requests:
             said = {"method": scope["method"], "route": route, "status": status, "ms": round(1000 * seconds, 2)}
             if self.settings.log_ids:
@@ -166,8 +161,9 @@ class Passage:
             return
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            there = {name.lower() for name, _ in message["headers"]} & HEADER_NAMES
-            message["headers"] = [*message["headers"], *(one for one in HEADERS if one[0] not in there)]
+            there = dict(message["headers"])
+            more = OF_PAGES if there.get(b"content-type", b"").startswith(b"text/html") else HEADERS
+            message["headers"] = [*message["headers"], *(one for one in more if one[0] not in there)]
         await self._send(message)
 
     def must_be_whole(self) -> None:

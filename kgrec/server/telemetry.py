@@ -40,8 +40,18 @@ class Telemetry:
         self.lists = counter("kgrec_lists", by, "run", "by")
         self.reloads = counter("kgrec_reloads", "Runs that took another's place, or were refused.", "run", "to")
         self.events = counter("kgrec_events", "Events: stored, known before, refused, not written.", "to")
+        self._of_route: dict[tuple[str, int], tuple[Histogram, Counter]] = {}
         self.registry.register(Gauges(runs, waiting))
         ProcessCollector(registry=self.registry)
+
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        """Count an answer. Routes and statuses are few, so that their counters are kept at hand."""
+        key = route, status
+        if key not in self._of_route:
+            self._of_route[key] = self.seconds.labels(route), self.requests.labels(route, status)
+        histogram, counter = self._of_route[key]
+        histogram.observe(seconds)
+        counter.inc()
 
     def text(self) -> bytes:
         """All of it, in Prometheus' format."""

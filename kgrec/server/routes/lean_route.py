@@ -12,6 +12,7 @@ from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from kgrec.server.problems import Problem
 
@@ -30,6 +31,16 @@ register_url_convertor("id", IdConvertor())
 class LeanRoute(APIRoute):
     """A route whose function takes the request, one id of the path, and `query`, a model. It says so to OpenAPI as any
     other; when it is asked, its path is taken as it is, and a query is checked once and kept."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        handler = self.get_route_handler()
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            response = await handler(Request(scope))
+            await response(scope, receive, send)
+
+        self.app = answer  # what it raises is answered by the application's handlers
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """See APIRoute."""
