@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
+import gc
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -80,6 +83,8 @@ class ServedRuns:
                 raise
             old, run.current, run.refused = run.current, new, None
             notify("reloaded", {"run": run.name, "version": new.version, "before": old.version})
+            del old
+            await asyncio.to_thread(_give_back)
             return new
 
     def _checked(self, run: ServedRun, notify: Notify) -> LoadedRun:
@@ -115,6 +120,13 @@ class ServedRuns:
                         continue  # it was told; the old one stays
                     except Exception as error:
                         notify("reload failed", {"run": run.name, "error": repr(error)})
+
+
+def _give_back() -> None:
+    """Free what no one holds any more, and give its memory back to the system where the C library can (glibc)."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _with_stored(loaded: LoadedRun, store: EventStore | None, name: str, notify: Notify) -> LoadedRun:

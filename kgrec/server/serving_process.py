@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import socket
 import sys
@@ -94,6 +95,8 @@ def serve(
             "NAME --keys FILE` and say --keys FILE, or say --no-keys where all who reach it may"
         )
     torch.set_num_threads(1)
+    gc.collect()
+    gc.freeze()  # what modules hold is not looked through again, so that a collection takes a few milliseconds
     log = RequestLog()
     with listening(settings.host, settings.port) as bound:
         store = open_store(events)
