@@ -451,6 +451,13 @@ def serve(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str
     return measure[benchmark["load"]](benchmark, graph, options.out, options.quick, options.minutes)
 
 
+def service_requests(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """How fast a Service answers: see `service_speed`."""
+    import service_speed
+
+    return service_speed.service_requests(benchmark, Graph.load(graph_folder(benchmark["recipe"], options)))
+
+
 MEASURES: dict[str, Callable[[Mapping[str, Any], argparse.Namespace], dict[str, Any]]] = {
     function.__name__: function
     for function in (
@@ -462,6 +469,7 @@ MEASURES: dict[str, Callable[[Mapping[str, Any], argparse.Namespace], dict[str, 
         neighbors,
         scale_kgat,
         filter_requests,
+        service_requests,
         rules,
         fold_in,
         serve,

@@ -30,6 +30,7 @@ from kgrec.serving.similar_items import SimilarItems, by_item, similar_items
 from kgrec.serving.wanted import ORDINARY, Wanted
 from kgrec.training.trained_model import TrainedModel
 
+PAGE = 4096  #: bytes of memory that are mapped at once
 KEPT = 64  #: options whose rankers are kept
 NODES = 50_000_000  #: and nodes of all these rankers together
 MOST = 64  #: known users that are ranked at once
@@ -241,10 +242,17 @@ class Service:
         return Service(run_with_items(self.run, items, skip_unknown=skip_unknown), unknown=self.unknown)
 
     def warm(self) -> None:
-        """Answer some requests, so that the first ones of others are as fast as the tenth."""
-        users = self.run.graph.vocabulary[self.run.graph.target[0]].ids(range(2))
-        for number in range(len(users)):
-            self.recommend([Wanted(user, options=ONE) for user in users[: number + 1]])
+        """Answer some requests of known and new users and read all weights once, so that the first requests of others
+        are as fast as the tenth."""
+        for weight in self.run.model.state_dict().values():
+            if weight.device.type == "cpu":
+                weight.reshape(-1)[:: PAGE // weight.element_size()].sum()  # what is mapped is there from now on
+        source, _, target = self.run.graph.target
+        users, items = (self.run.graph.vocabulary[end].ids(range(1)) for end in (source, target))
+        asked = [*(Wanted(user, options=options) for user in users for options in (ONE, ORDINARY))]
+        asked += [Wanted(history=items, options=ONE)] if items else []
+        for number in range(1, len(asked) + 1):
+            self.recommend(asked[:number])
 
     def history_of(self, user: str) -> list[dict[str, Any]]:
         """What the run knows that a user did, oldest first: steps with `item`, and `time`, `weight` and `behaviour`

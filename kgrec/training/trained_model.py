@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import torch
+from torch import Tensor
 
 from kgrec import models
 from kgrec.errors import KgrecError, UnknownName
@@ -51,10 +52,21 @@ class TrainedModel:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def load(cls, path: str | Path, *, trust: str | Collection[str] | None = None, device: str = "cpu") -> Self:
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        trust: str | Collection[str] | None = None,
+        device: str = "cpu",
+        mapped: bool = False,
+    ) -> Self:
         """Read a run folder. It may come from an unknown source: no code in it is run, and nothing outside it is read.
         A model that is neither built in nor registered by an installed package is imported only if `trust` names its
         dotted path. This holds for the run's own model and for models in its settings (such as `base`).
+
+        mapped: on the CPU, the model reads its weights from the file, mapped into memory, in place of a copy: processes
+        that serve one run share them, and the system may drop what nobody reads. The file must stay as it is meanwhile;
+        `--overwrite` puts a new folder in its place and does not touch it.
 
         Raises KgrecError if the folder is incomplete or altered, has a pickle or a link, needs a model that is not
         trusted or a package that is not installed, or if its weights do not fit its settings.
@@ -66,7 +78,7 @@ class TrainedModel:
             with stored_settings(), limited_build(Path(path), Path(path) / WEIGHTS):
                 model = models.build(artifact.model, Graph.empty(schema), dict(artifact.config))
         try:
-            model.load_state_dict(dict(artifact.weights))
+            model.load_state_dict(_like(model, artifact.weights) if mapped else dict(artifact.weights), assign=mapped)
         except (RuntimeError, KgrecError) as error:
             raise KgrecError(
                 f"{path}: the weights do not fit the model ({error}), so the folder was altered; train again"
@@ -160,6 +172,12 @@ class TrainedModel:
     def device(self) -> torch.device:
         """The device of the model's tensors."""
         return next(iter(self.model.state_dict().values())).device
+
+
+def _like(model: Recommender, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of the types that the model has, as copying makes them."""
+    wanted = {name: own.dtype for name, own in model.state_dict().items()}
+    return {name: weight.to(wanted.get(name, weight.dtype)) for name, weight in weights.items()}
 
 
 def _find(artifact: Artifact, path: str | Path) -> None:
