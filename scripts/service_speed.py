@@ -13,6 +13,7 @@ from kgrec import models
 from kgrec.graph import Graph
 from kgrec.model import scoring
 from kgrec.run import Run
+from kgrec.serving.recommendation import Recommendations
 from kgrec.serving.service import Service
 from kgrec.serving.wanted import Wanted
 
@@ -64,6 +65,7 @@ def _same(run: Run, service: Service, asked: Sequence[Wanted]) -> float:
     equal = 0
     for one, among in zip(asked, together):
         (alone,) = service.recommend([one])
-        lists = [list(zip(answer.items, answer.scores)) for answer in (alone, among)]
-        equal += lists[0] == lists[1] == by_run[one.name]
+        assert isinstance(alone, Recommendations)
+        assert isinstance(among, Recommendations)
+        equal += list(zip(alone.items, alone.scores)) == list(zip(among.items, among.scores)) == by_run[one.name]
     return equal / len(asked)

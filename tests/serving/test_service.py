@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,11 +17,12 @@ from kgrec.errors import KgrecError, UnknownName
 from kgrec.graph import Graph
 from kgrec.model import scoring
 from kgrec.nn.steady_products import SteadyLinear, product
-from kgrec.run import Run
+from kgrec.run import Run, train
 from kgrec.serving.list_options import ListOptions
 from kgrec.serving.recommendation import Recommendations, by_user
 from kgrec.serving.service import Service
 from kgrec.serving.wanted import Wanted
+from kgrec.training.config import TrainingConfig
 from tests.serving.test_filters import GRAPH as SHOP
 
 USERS = [f"u{number}" for number in range(9)]
@@ -294,3 +296,15 @@ def test_what_is_kept_for_options_is_bounded(run_of: Callable[[str], Run], monke
         assert isinstance(answer, Recommendations)
         assert len(answer.items) == k
     assert len(service._prepared) == 3
+
+
+def test_weights_that_are_mapped_from_their_file_give_the_same_scores(planted: Graph, tmp_path: Path) -> None:
+    for name in ("mf", "ease"):
+        train(name, planted, out=tmp_path / name, training=TrainingConfig(epochs=1))
+        copied, mapped = (Run.load(tmp_path / name, mapped=mapped) for mapped in (False, True))
+        service = Service(mapped)
+        service.warm()
+        assert said(service.recommend(MIXED[:4])) == said(Service(copied).recommend(MIXED[:4]))
+        maps = Path("/proc/self/maps")
+        if maps.exists():
+            assert str(tmp_path / name / "model.safetensors") in maps.read_text()
