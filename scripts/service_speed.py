@@ -41,8 +41,8 @@ def service_requests(benchmark: Mapping[str, Any], graph: Graph) -> dict[str, An
     together = np.array([_seconds(service.recommend, batch) for batch in batches])
     return {
         "test": {
-            "median_milliseconds": 1000 * float(np.median(alone)),
-            "p99_milliseconds": 1000 * float(np.quantile(alone, 0.99)),
+            "p50_ms": 1000 * float(np.median(alone)),
+            "p99_ms": 1000 * float(np.quantile(alone, 0.99)),
             "batched_per_second": REQUESTS / float(together.sum()),
             "same": _same(run, service, asked[:EQUAL]),
         }
