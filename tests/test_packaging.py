@@ -61,8 +61,7 @@ def test_the_wheel_runs_away_from_the_checkout(installed, tmp_path):
     assert Path(origin.strip()).is_relative_to(installed)
     assert "recommend" in command("--help")
     assert json.loads(command("schema")) == json.loads((installed / "kgrec/recipe.schema.json").read_text("utf-8"))
-    shutil.copytree(ROOT / "graphs/shop", tmp_path / "shop")
-    command("build", "shop/shop.yaml", "--out", "shop.graph")
+    command("build", str(installed / "kgrec/sample/shop/shop.yaml"), "--out", "shop.graph")  # as `kgrec demo` does
     assert json.loads(command("info", "shop.graph", "--json"))["nodes"]["item"]["count"] == 400
 
 

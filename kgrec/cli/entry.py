@@ -26,6 +26,7 @@ from kgrec.cli.backtest import backtest
 from kgrec.cli.build import build
 from kgrec.cli.check import check
 from kgrec.cli.compare import compare
+from kgrec.cli.demo import demo
 from kgrec.cli.doctor import doctor_command
 from kgrec.cli.evaluate import evaluate
 from kgrec.cli.generate import generate
@@ -112,6 +113,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "generate": generate,
     "serve": serve,
     "key": key,
+    "demo": demo,
 }
 for name, command in COMMANDS.items():
     app.command(name)(command)

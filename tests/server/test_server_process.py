@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,15 @@ from kgrec.errors import KgrecError
 from kgrec.server.events.sqlite_store import SqliteStore
 from kgrec.server.server_settings import ServerSettings
 from kgrec.server.serving_process import listening, named_runs, open_store, serve
+
+
+def run_the_guides_client(port: int) -> None:
+    """The client of docs/guides/serving.md does what it says."""
+    page = (Path(__file__).parents[2] / "docs/guides/serving.md").read_text(encoding="utf-8")
+    code = page.partition('```python title="client.py"\n')[2].partition("```")[0]
+    names: dict = {}
+    exec(code.replace("http://127.0.0.1:8000", f"http://127.0.0.1:{port}"), names)
+    assert len(names["before"]) == 3 and names["before"][0] not in names["after"]
 
 
 def test_every_acknowledged_event_is_stored_once_after_kill_9(runs, tmp_path):
@@ -26,6 +36,7 @@ def test_every_acknowledged_event_is_stored_once_after_kill_9(runs, tmp_path):
         try:
             line = next(one for one in server.stderr if one.startswith("serving"))
             port = int(re.search(r":(\d+)/", line).group(1))
+            run_the_guides_client(port)
 
             def send(name: str) -> None:
                 connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
@@ -52,7 +63,8 @@ def test_every_acknowledged_event_is_stored_once_after_kill_9(runs, tmp_path):
                 thread.join()
         finally:
             server.kill()
-    there = [row[0] for row in sqlite3.connect(store).execute("SELECT id FROM kgrec_events")]
+    query = "SELECT id FROM kgrec_events WHERE user_id <> 'u0003'"  # whom the guide's client asks for
+    there = [row[0] for row in sqlite3.connect(store).execute(query)]
     assert server.returncode == -signal.SIGKILL and len(acknowledged) > 120
     assert len(there) == len(set(there)) and {*acknowledged} <= {*there} <= {*sent}
     again = SqliteStore(store)
@@ -92,3 +104,9 @@ def test_events_that_go_nowhere():
     assert open_store("none") is None
     with pytest.raises(KgrecError, match="no URL"):
         open_store("postgresql://user@host:notaport/x?nonsense=1")
+
+
+def test_the_demos_sample_is_found():
+    from kgrec.cli.demo import sample_shop
+
+    assert (sample_shop().parent / "events.csv").is_file()
