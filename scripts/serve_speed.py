@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import itertools
 import json
 import random
@@ -76,7 +77,9 @@ def served(*arguments: str | Path) -> Iterator[Server]:
 
 def run_of(benchmark: Mapping[str, Any], graph: Path, out: Path, seed: int = 0) -> Path:
     """A run of a benchmark's model in `out`, trained where it is not there."""
-    folder = out / f"serve-{graph.name.removesuffix('.graph')}-{benchmark['model']}-seed{seed}.run"
+    settings = json.dumps([benchmark.get(name) for name in ("model", "set", "training", "split")], sort_keys=True)
+    digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
+    folder = out / f"serve-{graph.name.removesuffix('.graph')}-{benchmark['model']}-{digest}-seed{seed}.run"
     if not folder.exists():
         training = {**benchmark.get("training", {"epochs": 1}), "seed": seed}
         train(

@@ -6,8 +6,11 @@ It is plain ASGI around the application, so that a request that is refused costs
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
+import contextlib
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from kgrec.server.api_keys import ApiKeys, Role
@@ -52,6 +55,24 @@ def role_for(method: str, path: str) -> Role | None:
     if method in SAFE:
         return "read"
     return ROLE_OF.get((method, path.rpartition("/")[2]), "admin")
+
+
+def shown_key(headers: Mapping[bytes, bytes]) -> str | None:
+    """The API key that a request shows; None: it shows none. Browsers show one as a password, for which they ask.
+
+    >>> shown_key({b"authorization": b"Bearer abc"}), shown_key({b"authorization": b"Basic bWU6YWJj"}), shown_key({})
+    ('abc', 'abc', None)
+    """
+    alone = headers.get(b"x-api-key")
+    if alone is not None:
+        return alone.decode("latin-1")
+    kind, _, value = headers.get(b"authorization", b"").partition(b" ")
+    if kind.lower() == b"bearer":
+        return value.strip().decode("latin-1")
+    if kind.lower() == b"basic":
+        with contextlib.suppress(binascii.Error):
+            return base64.b64decode(value, validate=True).partition(b":")[2].decode("latin-1")
+    return None
 
 
 class Gate:
@@ -112,17 +133,14 @@ class Gate:
         role = role_for(method, scope["path"])
         if keys is None or role is None:
             return
-        shown = headers.get(b"x-api-key", b"")
-        kind, _, value = headers.get(b"authorization", b"").partition(b" ")
-        if not shown and kind.lower() == b"bearer":
-            shown = value.strip()
-        if not shown:
-            raise Problem(
-                401, "an API key is wanted, as Authorization: Bearer KEY", headers={"WWW-Authenticate": "Bearer"}
-            )
-        key = keys.of(shown.decode("latin-1"))
+        shown = shown_key(headers)
+        key = None if shown is None else keys.of(shown)
         if key is None:
-            raise Problem(401, "the API key is not known", headers={"WWW-Authenticate": "Bearer"})
+            detail = "the API key is not known"
+            if shown is None:
+                detail = "an API key is wanted, as Authorization: Bearer KEY; in a browser, as the password of any name"
+            how = 'Basic realm="kgrec"' if b"text/html" in headers.get(b"accept", b"") else "Bearer"
+            raise Problem(401, detail, headers={"WWW-Authenticate": how})
         if not key.may(role):
             raise Problem(403, f"this takes a key of the role {role}, and this one has {key.role}")
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from kgrec.errors import KgrecError, some
@@ -79,10 +80,8 @@ class LoadedRun:
         new = [step for step in steps if (step["item"], step["behaviour"], step["time"]) not in there]
         if not new:
             return wanted
-        if self.service.weighs_nothing:
-            new = [{name: value for name, value in step.items() if name != "weight"} for step in new]
-        merged: list[dict[str, Any]] = sorted([*past, *new], key=_time_of)
-        return replace(wanted, history=merged)
+        merged = sorted([*past, *new], key=_time_of)
+        return replace(wanted, history=_weighed(merged, self.service.weighs_nothing))
 
     def with_items(self, document: NewItemsDocument) -> LoadedRun:
         """The same run that knows new items too, those of the document among them. `document.ids` need not be filled.
@@ -111,6 +110,22 @@ class LoadedRun:
             return None
         service, ids = _with_document(self.service, document)
         return replace(self, service=service, added=(*added, replace(document, ids=tuple(ids))))
+
+
+def _weighed(steps: list[dict[str, Any]], weighs_nothing: bool) -> list[dict[str, Any]]:
+    """The steps with a weight each, or none. One that says none has the mean of the user's others.
+
+    >>> _weighed([{"item": "x", "weight": 2.0}, {"item": "y"}, {"item": "z", "weight": 5.0}], False)[1]
+    {'item': 'y', 'weight': 3.5}
+    >>> _weighed([{"item": "x", "weight": 2.0}], True)
+    [{'item': 'x'}]
+    """
+    weights = [step["weight"] for step in steps if "weight" in step]
+    if weighs_nothing:
+        return [{name: value for name, value in step.items() if name != "weight"} for step in steps]
+    if not weights or len(weights) == len(steps):
+        return steps
+    return [step if "weight" in step else {**step, "weight": fmean(weights)} for step in steps]
 
 
 def _time_of(step: Mapping[str, Any]) -> float:

@@ -82,6 +82,10 @@ class EventStore(ABC):
         )
         return [Event(*row) for row in reversed(self.read(query, (graph, user, most)))]
 
+    def is_empty(self) -> bool:
+        """Whether there are no events."""
+        return not self.read("SELECT 1 FROM kgrec_events LIMIT 1", ())
+
     def count(self) -> int:
         """How many events there are."""
         return int(self.read("SELECT count(*) FROM kgrec_events", ())[0][0])

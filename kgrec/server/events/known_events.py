@@ -24,7 +24,7 @@ class KnownEvents:
         self._lock = threading.Lock()
         self._changes = 0
         self.down: str | None = None  #: why the store could not be read last time
-        self._is_empty = not store.shared and store.count() == 0
+        self._is_empty = not store.shared and store.is_empty()
 
     def kept(self, graph: str, user: str) -> tuple[Event, ...] | None:
         """The last events of a user as far as they are in memory; None: `of` must read them."""
