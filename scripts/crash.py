@@ -28,7 +28,7 @@ os.environ.setdefault("NUMBA_NUM_THREADS", "2")
 
 from crash_commands import COMMANDS, Command, empty, prepare, resumed
 from crash_outcomes import OUTCOMES, WHOLE, Contents, contents, drafts_in, has_state, judged, misbehaviour
-from crash_process import FULL_DISK, LONG_FILE, NO_SPACE, Ended, Ending, in_small_volume, run
+from crash_process import FULL_DISK, LONG_FILE, NO_SPACE, Ended, Ending, in_small_volume, prepare_numba, run
 from kgrec.errors import KgrecError, unknown_name
 
 #: Modules that commands import; they are imported once for all commands
@@ -106,6 +106,7 @@ def crash(options: argparse.Namespace) -> list[str]:
     begun = time.perf_counter()
     for module in IMPORTED:
         importlib.import_module(module)
+    prepare_numba()
     importing = time.perf_counter() - begun
     wanted, failures = models_to_resume(options), list[str]()
     # not TemporaryDirectory: forked processes would remove it when they end

@@ -120,6 +120,15 @@ def run(arguments: Sequence[str], folder: Path, ending: Ending | None = None, th
     return Ended(code if code >= 0 else 128 - code, written, touches, seconds, hit, stayed)
 
 
+def prepare_numba() -> None:
+    """Fill numba's tables of what it knows, which starts no thread. Else every forked process does so before its first
+    kernel, for longer than many a command takes."""
+    from numba.core.registry import cpu_target
+
+    cpu_target.typing_context.refresh()
+    cpu_target.target_context.refresh()
+
+
 def in_fork(work: Callable[[], Any]) -> Any:
     """Run a function in a forked process and return its result, passed as JSON. Raises RuntimeError if it fails."""
     found = _pipe()

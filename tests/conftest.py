@@ -1,10 +1,14 @@
 """What tests share: the public data's folder, the skip where no CUDA device is, and a planted graph."""
 
+import fcntl
+import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -24,8 +28,18 @@ def data_root() -> Path:
     return root
 
 
+#: Files that take longest, which begin first: else one of two processes would end with such a file alone
+LONGEST = (
+    *("test_exact.py", "test_interruptions.py", "test_strangers.py", "test_docs.py", "test_packaging.py"),
+    *("test_crash.py", "test_perf_guard.py", "test_ranges.py", "test_next_item.py", "test_cke.py", "test_bombs.py"),
+    *("test_check_agrees.py", "test_run.py", "test_neighbors.py", "test_models_contract.py", "test_export.py"),
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what is marked `cuda` where there is no device."""
+    """Put the longest files first, and skip what is marked `cuda` where there is no device."""
+    order = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
     marked = [item for item in items if item.get_closest_marker("cuda")]
     if not marked:
         return
@@ -36,6 +50,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and torch sees none"))
 
 
+F_SETPIPE_SZ = 1031
+
 PEAK = """
 def peak():
     with open("/proc/self/status") as status:
@@ -43,17 +59,78 @@ def peak():
 """
 
 
+class Forked:
+    """A program that runs in a process forked from one that has imported kgrec: see tests/fork_server.py."""
+
+    def __init__(self, server: subprocess.Popen[str], request: dict[str, object], folder: Path) -> None:
+        assert server.stdin is not None and server.stdout is not None
+        self._answers, pipes = server.stdout, []
+        for name in ("out", "err"):
+            os.mkfifo(folder / name)
+            pipe = os.open(folder / name, os.O_RDONLY | os.O_NONBLOCK)  # which does not wait for who writes
+            os.set_blocking(pipe, True)
+            fcntl.fcntl(pipe, F_SETPIPE_SZ, 1 << 20)  # more than any program here writes
+            pipes.append(os.fdopen(pipe, encoding="utf-8"))
+            request = request | {name: str(folder / name)}
+        self.out, self._err = pipes
+        print(json.dumps(request), file=server.stdin, flush=True)
+        self.pid = int(self._answers.readline())
+
+    def send_signal(self, number: int) -> None:
+        with suppress(ProcessLookupError):  # it has ended
+            os.kill(self.pid, number)
+
+    def ended(self) -> subprocess.CompletedProcess[str]:
+        """Its exit code and what it wrote, when it has ended; it is killed after five minutes."""
+        late = threading.Timer(300, self.send_signal, (signal.SIGKILL,))
+        late.start()
+        with self.out, self._err:
+            out, err = self.out.read(), self._err.read()
+        code = int(self._answers.readline())
+        late.cancel()
+        return subprocess.CompletedProcess([], code, out, err)
+
+
 @pytest.fixture(scope="session")
-def megabytes_of() -> Callable[[str, str], float]:
-    """By how many MB the peak of memory rises as a step runs after a setup, on one thread of a new Python."""
+def _fork_server() -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, str(Path(__file__).with_name("fork_server.py"))]
+    server = subprocess.Popen(command, stdin=-1, stdout=-1, text=True, cwd=Path(__file__).parents[1])
+    yield server
+    server.communicate(timeout=60)
+
+
+@pytest.fixture
+def forked(_fork_server: subprocess.Popen[str], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Forked]:
+    """Starts a program's code with arguments; bytes_a_file: the system refuses to write longer files, as a full disk
+    would."""
+
+    def start(code: str, *arguments: object, bytes_a_file: int | None = None) -> Forked:
+        request = {"code": code, "arguments": list(map(str, arguments)), "bytes_a_file": bytes_a_file}
+        return Forked(_fork_server, request, tmp_path_factory.mktemp("forked"))
+
+    return start
+
+
+@pytest.fixture
+def command(forked: Callable[..., Forked]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `kgrec` with arguments, in a process of its own in the project's folder, and gives its end."""
+
+    def run(*arguments: object, bytes_a_file: int | None = None) -> subprocess.CompletedProcess[str]:
+        return forked("from kgrec.cli import main; main()", *arguments, bytes_a_file=bytes_a_file).ended()
+
+    return run
+
+
+@pytest.fixture
+def megabytes_of(forked: Callable[..., Forked]) -> Callable[[str, str], float]:
+    """By how many MB the peak of memory rises as a step runs after a setup, on one thread of a new process."""
     if not Path("/proc/self/status").exists():
         pytest.skip("the peak of memory is read from /proc, which this system lacks")
 
     def rise(setup: str, step: str) -> float:
-        code = (
+        done = forked(
             f"import torch\ntorch.set_num_threads(1)\n{PEAK}\n{setup}\nbefore = peak()\n{step}\nprint(peak() - before)"
-        )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        ).ended()
         assert done.returncode == 0, done.stderr
         return float(done.stdout)
 

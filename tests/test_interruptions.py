@@ -6,12 +6,11 @@ import errno
 import fcntl
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
 import time
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,6 +23,7 @@ from kgrec.files import whole
 from kgrec.graph import Graph
 from kgrec.run import Run, train
 from kgrec.settings import configure
+from kgrec.sources.building import build_to
 from kgrec.training.config import TrainingConfig
 from kgrec.training.processes import launch
 from kgrec.training.tensor_files import save_tensors
@@ -40,21 +40,8 @@ def names(folder: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("interruptions") / "shop.graph"
-    done = kgrec("build", SHOP, "--out", folder)
-    assert done.returncode == 0, done.stderr
+    build_to(SHOP, None, folder)
     return folder
-
-
-def kgrec(*arguments: object, bytes_a_file: int | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own. bytes_a_file: the system refuses to write longer files, as a full disk
-    would."""
-
-    def limit() -> None:
-        if bytes_a_file is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_a_file, bytes_a_file))
-
-    command = [sys.executable, "-m", "kgrec", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, preexec_fn=limit, check=False, timeout=300)
 
 
 def train_options() -> dict:
@@ -88,19 +75,23 @@ else:
 """
 
 
-def killed_between_renames(name: str, *arguments: object) -> Path:
-    """Kill the program between its two renames. Returns what it had moved aside."""
-    command = [sys.executable, "-c", BETWEEN_RENAMES, name, *map(str, arguments)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    old = Path(process.stdout.readline().strip())
-    process.kill()
-    process.communicate()
-    assert old.exists()
-    return old
+@pytest.fixture
+def killed_between_renames(forked) -> Callable[..., None]:
+    """Kills the program between its two renames, when something is moved aside."""
+
+    def kill(name: str, *arguments: object) -> None:
+        program = forked(BETWEEN_RENAMES, name, *arguments)
+        old = program.out.readline().strip()
+        program.send_signal(signal.SIGKILL)
+        assert program.ended().returncode == -signal.SIGKILL
+        assert old and Path(old).exists()
+
+    return kill
 
 
-def test_a_training_killed_between_the_renames_of_its_checkpoint_is_gone_on_with(shop, tmp_path):
+def test_a_training_killed_between_the_renames_of_its_checkpoint_is_gone_on_with(
+    shop, tmp_path, killed_between_renames
+):
     uncut = train("mf", shop, out=tmp_path / "uncut", **train_options())
     killed_between_renames("cut.checkpoint", shop, tmp_path / "cut")
     assert not (tmp_path / "cut.checkpoint").exists()
@@ -111,7 +102,7 @@ def test_a_training_killed_between_the_renames_of_its_checkpoint_is_gone_on_with
     assert names(tmp_path) == ["cut", "uncut"]
 
 
-def test_a_graph_whose_writer_was_killed_between_the_renames_is_read(shop, tmp_path):
+def test_a_graph_whose_writer_was_killed_between_the_renames_is_read(shop, tmp_path, killed_between_renames):
     graph = Graph.load(shop)
     graph.save(tmp_path / "g")
     killed_between_renames("g", shop, tmp_path / "g")
@@ -266,15 +257,15 @@ def test_files_have_the_modes_that_the_umask_says(tmp_path, umask):
 
 #: Bytes a file at which the first checkpoint can be written, or the checkpoint and not the result, or nothing
 @pytest.mark.parametrize("limit", [300, 12_000])
-def test_a_training_on_a_full_disk_is_an_error_and_leaves_nothing_partial(shop, tmp_path, limit):
+def test_a_training_on_a_full_disk_is_an_error_and_leaves_nothing_partial(shop, tmp_path, command, limit):
     arguments = ("train", "mf", shop, "--out", tmp_path / "m", "--set", "dim=4", "--epochs", "2", "--device", "cpu")
-    done = kgrec(*arguments, bytes_a_file=limit)
+    done = command(*arguments, bytes_a_file=limit)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "error: cannot write" in done.stderr and "File too large" in done.stderr
     left = names(tmp_path)
     assert left in ([], ["m.checkpoint"])
     if left:
-        assert kgrec(*arguments, "--resume").returncode == 0 and names(tmp_path) == ["m"]
+        assert command(*arguments, "--resume").returncode == 0 and names(tmp_path) == ["m"]
 
 
 def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(shop, tmp_path, monkeypatch):
@@ -298,13 +289,16 @@ def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(shop, tmp_path, m
     assert names(tmp_path) == ["m"]
 
 
-def test_building_and_recommending_on_a_full_disk(shop, tmp_path):
-    done = kgrec("build", SHOP, "--out", tmp_path / "g", bytes_a_file=2_000)
+def test_building_and_recommending_on_a_full_disk(shop, tmp_path, command):
+    done = command("build", SHOP, "--out", tmp_path / "g", bytes_a_file=2_000)
     assert done.returncode == 1 and "error: cannot write" in done.stderr and names(tmp_path) == []
-    assert kgrec("train", "popularity", shop, "--out", tmp_path / "run").returncode == 0
+    train("popularity", shop, out=tmp_path / "run", **(train_options() | {"config": {}}))
+    whole = command("recommend", tmp_path / "run", "--users", "all", "--out", tmp_path / "whole.csv")
+    assert whole.returncode == 0  # and kernels are compiled, which no full disk could keep
+    (tmp_path / "whole.csv").unlink()
     for ending in ("csv", "parquet"):
         out = tmp_path / f"lists.{ending}"
-        done = kgrec("recommend", tmp_path / "run", "--users", "all", "--out", out, bytes_a_file=2_000)
+        done = command("recommend", tmp_path / "run", "--users", "all", "--out", out, bytes_a_file=2_000)
         assert done.returncode == 1 and "error: cannot write" in done.stderr and names(tmp_path) == ["run"]
         assert "Traceback" not in done.stderr
 
@@ -365,16 +359,18 @@ def test_what_ends_several_processes_is_said(error, message):
         launch(Failing(), print)
 
 
-def test_processes_of_a_training_end_with_it(shop, tmp_path):
+def test_processes_of_a_training_end_with_it(shop, tmp_path, forked):
     """Ctrl-C reaches the first process alone, as by `kill -INT`; the others are not seen to go on, nor heard."""
-    command = [sys.executable, "-m", "kgrec", "train", "mf", str(shop), "--out", str(tmp_path / "m"), "--devices", "2"]
-    command += ["--set", "dim=4", "--epochs", "1000", "--patience", "1000", "--device", "cpu"]
-    process = subprocess.Popen(command, stdout=-1, stderr=-1, text=True, cwd=ROOT, start_new_session=True)
-    while process.poll() is None and not (tmp_path / "m.checkpoint").exists():
+    options = ("--set", "dim=4", "--epochs", "1000", "--patience", "1000", "--device", "cpu", "--devices", "2")
+    code = "import os; os.setsid(); print('alone', flush=True); from kgrec.cli import main; main()"
+    process = forked(code, "train", "mf", shop, "--out", tmp_path / "m", *options)
+    assert process.out.readline() == "alone\n"
+    while alive_in_session(process.pid) and not (tmp_path / "m.checkpoint").exists():
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=300)
-    assert process.returncode == 130 and "Traceback" not in said and "no half-written files are left" in said
+    done = process.ended()
+    assert done.returncode == 130 and "Traceback" not in done.stderr
+    assert "no half-written files are left" in done.stderr
     assert names(tmp_path) == ["m.checkpoint"]
     until = time.monotonic() + 60  # multiprocessing's tracker of resources ends a moment after the last of them
     while alive_in_session(process.pid) and time.monotonic() < until:
@@ -432,20 +428,18 @@ main()
         ("writing", signal.SIGINT),
     ],
 )
-def test_a_signal_cleans_up(shop, tmp_path, where, number):
-    command = [sys.executable, "-c", IN_THE_MIDDLE, where, "train", "mf", str(shop), "--out", str(tmp_path / "m")]
-    command += ["--set", "dim=4", "--epochs", "3", "--device", "cpu"]
-    heard = partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)  # which `nohup` has all processes below it ignore
-    process = subprocess.Popen(command, stdout=-1, stderr=-1, text=True, cwd=ROOT, preexec_fn=heard)
-    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+def test_a_signal_cleans_up(shop, tmp_path, forked, where, number):
+    options = ("--set", "dim=4", "--epochs", "3", "--device", "cpu")
+    program = forked(IN_THE_MIDDLE, where, "train", "mf", shop, "--out", tmp_path / "m", *options)
+    assert program.out.readline() == "ready\n"
     if where == "writing":
         assert any(".part-" in name for name in names(tmp_path))
-    process.send_signal(number)
+    program.send_signal(number)
     if number != signal.SIGINT:
-        process.send_signal(number)  # `timeout` sends it twice
-    _, said = process.communicate(timeout=60)
-    assert "Traceback" not in said and names(tmp_path) == []
+        program.send_signal(number)  # `timeout` sends it twice
+    done = program.ended()
+    assert "Traceback" not in done.stderr and names(tmp_path) == []
     if number != signal.SIGINT:
-        assert process.returncode == 128 + number and "no half-written files are left" in said
+        assert done.returncode == 128 + number and "no half-written files are left" in done.stderr
     else:
-        assert process.returncode in (1, 130)
+        assert done.returncode in (1, 130)
