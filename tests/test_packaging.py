@@ -72,6 +72,8 @@ def test_the_wheel_has_the_package_alone_and_says_what_it_is(built):
         entries = next(wheel.read(name).decode() for name in names if name.endswith("entry_points.txt"))
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"kgrec"}
     assert {"kgrec/py.typed", "kgrec/recipe.schema.json"} <= set(names)
+    page = "kgrec/server/page"
+    assert {f"{page}/templates/list.html", f"{page}/static/page.css", f"{page}/static/page.js"} <= set(names)
     assert "kgrec = kgrec.cli:main" in entries
     assert f"Version: {kgrec.__version__}\n" in metadata and "License-Expression: Apache-2.0\n" in metadata
     for name in ("Homepage", "Documentation", "Repository", "Issues", "Changelog"):

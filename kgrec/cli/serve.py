@@ -58,6 +58,10 @@ class ServerOptions:
     any_graph: Annotated[bool, typer.Option("--any-graph", help="A run of another graph may take a run's place.")] = (
         False
     )
+    image: Annotated[
+        str | None,
+        typer.Option("--image", help="A column of items that holds addresses of images, which the page shows."),
+    ] = None
     no_log: Annotated[bool, typer.Option("--no-log", help="Write no line for each request.")] = False
     log_ids: Annotated[
         bool, typer.Option("--log-ids", help="Write paths, which hold ids, and addresses of clients too.")
@@ -78,6 +82,7 @@ class ServerOptions:
             seconds=self.timeout,
             keep_unknown_items=self.keep_unknown_items,
             any_graph=self.any_graph,
+            image=self.image,
             log_requests=not self.no_log,
             log_ids=self.log_ids,
             **more,

@@ -18,6 +18,8 @@ import kgrec
 from kgrec.errors import KgrecError
 from kgrec.server.gate import App, Gate
 from kgrec.server.page import page_routes
+from kgrec.server.page.item_pictures import must_have_column
+from kgrec.server.page.page_problems import answer_to
 from kgrec.server.problems import Problem
 from kgrec.server.routes import event_routes, health_routes, item_routes, list_routes
 from kgrec.server.routes.docs_routes import mount_docs
@@ -29,7 +31,11 @@ SECONDS_TO_READ_KEYS = 2.0
 
 
 def application(state: ServingState) -> App:
-    """The ASGI application of a server. Its lifespan watches run folders, and closes the server's parts at the end."""
+    """The ASGI application of a server. Its lifespan watches run folders, and closes the server's parts at the end.
+
+    Raises UnknownName where images are to be shown by a column that no run has."""
+    if state.settings.image is not None:
+        must_have_column([run.current.run for run in state.runs.runs.values()], state.settings.image)
     app = FastAPI(title="kgrec", version=kgrec.__version__, docs_url=None, redoc_url=None, lifespan=_lifespan(state))
     app.state.serving = state
     for router in (*OF_RUNS, health_routes.of_run):
@@ -81,12 +87,12 @@ async def _look_after(state: ServingState) -> None:
 
 async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
-    return error.response()
+    return answer_to(request.scope, error)
 
 
 async def _of_library(request: Request, error: Exception) -> Response:
     assert isinstance(error, KgrecError)
-    return Problem.of(error).response()
+    return answer_to(request.scope, Problem.of(error))
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
@@ -101,11 +107,11 @@ async def _invalid(request: Request, error: Exception) -> Response:
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     detail = "there is nothing at this path" if error.status_code == 404 else str(error.detail)
-    return Problem(error.status_code, detail, headers=error.headers).response()
+    return answer_to(request.scope, Problem(error.status_code, detail, headers=error.headers))
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    return Problem(500, "the server failed; its log says where").response()
+    return answer_to(request.scope, Problem(500, "the server failed; its log says where"))
 
 
 HANDLERS: dict[type[Exception], Any] = {

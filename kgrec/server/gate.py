@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from kgrec.server.api_keys import ApiKeys, Role
+from kgrec.server.page.page_paths import FORM_TYPE, FORMS, is_open, is_page, key_in, takes_cookie
+from kgrec.server.page.page_problems import answer_to
 from kgrec.server.problems import Problem
 from kgrec.server.request_log import RequestLog
 from kgrec.server.server_settings import LOOPBACK, ServerSettings
@@ -50,7 +52,7 @@ def role_for(method: str, path: str) -> Role | None:
     >>> role_for("GET", "/users/7/recommendations"), role_for("POST", "/runs/shop/events"), role_for("DELETE", "/x")
     ('read', 'write', 'admin')
     """
-    if path.startswith("/health/"):
+    if path.startswith("/health/") or (is_page(path) and is_open(path)):
         return None
     if method in SAFE:
         return "read"
@@ -95,7 +97,7 @@ class Gate:
             await self.app(scope, receive, send)
             return
         begun = time.perf_counter()
-        passage = Passage(send, receive, self.settings.max_body)
+        passage = Passage(scope, send, receive, self.settings.max_body)
         is_slow = (scope["method"], scope["path"].rpartition("/")[2]) in SLOW
         seconds = max(SECONDS_OF_SLOW, self.settings.seconds) if is_slow else self.settings.seconds
         try:
@@ -125,7 +127,8 @@ class Gate:
         method = scope["method"]
         if method in ("POST", "PUT", "PATCH"):
             kind = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
-            if kind not in BODIES and scope["path"].rpartition("/")[2] != "reload":
+            is_form = kind == FORM_TYPE and scope["path"] in FORMS
+            if kind not in BODIES and not is_form and scope["path"].rpartition("/")[2] != "reload":
                 raise Problem(415, f"the body is {kind or 'of no type'}; Content-Type: application/json is wanted")
             length = headers.get(b"content-length", b"")
             if length.isdigit() and int(length) > self.settings.max_body:
@@ -134,12 +137,15 @@ class Gate:
         if keys is None or role is None:
             return
         shown = shown_key(headers)
+        if shown is None and takes_cookie(method, scope["path"]):
+            shown = key_in(headers.get(b"cookie", b""))
         key = None if shown is None else keys.of(shown)
         if key is None:
             detail = "the API key is not known"
             if shown is None:
                 detail = "an API key is wanted, as Authorization: Bearer KEY; in a browser, as the password of any name"
-            how = 'Basic realm="kgrec"' if b"text/html" in headers.get(b"accept", b"") else "Bearer"
+            asks = b"text/html" in headers.get(b"accept", b"") and not is_page(scope["path"])  # the page has a form
+            how = 'Basic realm="kgrec"' if asks else "Bearer"
             raise Problem(401, detail, headers={"WWW-Authenticate": how})
         if not key.may(role):
             raise Problem(403, f"this takes a key of the role {role}, and this one has {key.role}")
@@ -159,7 +165,8 @@ class Gate:
 class Passage:
     """A request's body, counted, and its answer, watched."""
 
-    def __init__(self, send: Send, receive: Receive, max_body: int) -> None:
+    def __init__(self, scope: Scope, send: Send, receive: Receive, max_body: int) -> None:
+        self._scope = scope
         self._send, self._receive, self._left, self._max = send, receive, max_body, max_body
         self.status = 0  #: 0: nothing was answered
         self._refused: Problem | None = None  #: which is answered in place of what the application says
@@ -194,7 +201,7 @@ class Passage:
         if self.status:
             return
         self._refused = None
-        response = problem.response()
+        response = answer_to(self._scope, problem)
         if problem.status in (413, 414):  # the rest of the request is not read
             response.headers["Connection"] = "close"
         await self.send({"type": "http.response.start", "status": problem.status, "headers": response.raw_headers})

@@ -30,6 +30,7 @@ class ServerSettings:
     future_seconds: int = 300  #: by how much the time of an event may be ahead of the server's clock
     watch_seconds: float = 2.0  #: how often it looks whether a run's folder is another one; 0: never
     any_graph: bool = False  #: a run of another graph may take a run's place
+    image: str | None = None  #: the column of items that holds addresses of images for the page; None: it shows none
     trust: str | None = None  #: the dotted paths of own models whose code may be run
     device: str = "cpu"  #: where to compute
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from kgrec.errors import unknown_name
 from kgrec.graph import Graph
 from kgrec.graph.edge_index import CSR
 from kgrec.graph.features import Feature
@@ -50,6 +51,15 @@ class DescribedItem:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class DescribedNode:
+    """A node with what the run knows of it."""
+
+    node: NamedNode
+    columns: dict[str, Any]  #: as those of an item
+    facts: tuple[FactGroup, ...]  #: by relation
+
+
 def described_item(run: TrainedModel, item: str, *, most: int = MOST) -> DescribedItem:
     """An item by its id. most: nodes of a relation that are listed.
 
@@ -62,20 +72,33 @@ def described_item(run: TrainedModel, item: str, *, most: int = MOST) -> Describ
     users = seen.csc.other[int(seen.csc.ptr[flat]) : int(seen.csc.ptr[flat + 1])]
     graph = run.whole_graph() if run.keeps_facts else None
     columns = {} if graph is None else dict(_columns(graph.features.get(node_type, {}), number))
-    facts = () if graph is None else tuple(_facts(graph, number + graph.range(node_type).start, most))
+    facts = () if graph is None else tuple(_facts(run, graph, number + graph.range(node_type).start, most))
     return DescribedItem(item, vocabulary.labels([number])[0], len(users.unique()), columns, facts)
+
+
+def described_node(run: TrainedModel, node_type: str, name: str, *, most: int = MOST) -> DescribedNode:
+    """A node of any type by its id, but for what users do. most: nodes of a relation that are listed.
+
+    Raises UnknownName for a type or id that is not there, KgrecError for a run that was trained with --lean."""
+    graph = run.whole_graph()
+    if node_type not in graph.vocabulary:
+        raise unknown_name("node type", node_type, graph.node_types, "in this graph")
+    number = int(graph.vocabulary[node_type].numbers([name], what=node_type)[0])
+    flat = number + graph.range(node_type).start
+    columns = dict(_columns(graph.features.get(node_type, {}), number))
+    return DescribedNode(named_node(graph, flat), columns, tuple(_facts(run, graph, flat, most)))
 
 
 def _columns(features: Any, number: int) -> Iterator[tuple[str, Any]]:
     """The values that a node has."""
     for name, feature in features.items():
-        value = None if feature.schema.kind == "vector" else _value(feature, number)
+        value = None if feature.schema.kind == "vector" else feature_value(feature, number)
         if value not in (None, "", []):
             yield name, value
 
 
-def _value(feature: Feature, number: int) -> Any:
-    """The value of one row, None where it is missing."""
+def feature_value(feature: Feature, number: int) -> Any:
+    """The value of one row of a column that is no vector; None where it is missing."""
     names, values = feature.schema.categories, feature.values
     match feature.schema.kind:
         case "numeric":
@@ -90,9 +113,9 @@ def _value(feature: Feature, number: int) -> Any:
     return values[number].as_py()
 
 
-def _facts(graph: Graph, flat: int, most: int) -> Iterator[FactGroup]:
+def _facts(run: TrainedModel, graph: Graph, flat: int, most: int) -> Iterator[FactGroup]:
     """What is said of a node, by relation, forward first. A relation that another states backwards counts once."""
-    facts = graph.facts()
+    facts = run.made_once("facts", None, graph.facts)
     inverse = {edge.inverse_of for edge in facts.schema.edges.values()}
     for backward, rows in ((False, facts.csr), (True, facts.csc)):
         for number, nodes in _by_relation(facts, rows, flat).items():

@@ -49,7 +49,7 @@ def test_a_role_may_what_those_below_it_may(serving, runs, keys):
             answer = client.get("/users/u1/recommendations", headers={k: v.encode() for k, v in headers.items()})
             assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Bearer"
         assert client.get("/runs", headers={"x-api-key": made["read"], "host": "any.example"}).status_code == 200
-        page = client.get("/", headers={"accept": "text/html"})
+        page = client.get("/docs", headers={"accept": "text/html"})
         assert page.status_code == 401 and page.headers["www-authenticate"].startswith("Basic")
         assert client.get("/", auth=("anyone", made["read"])).status_code == 200
         assert client.get("/metrics").status_code == 401 and client.get("/docs").status_code == 401
