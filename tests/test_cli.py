@@ -2,6 +2,7 @@
 
 import io
 import json
+import runpy
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -85,9 +86,12 @@ def test_a_lean_run_folder_leaves_facts_and_features_out(shop, runs, tmp_path):
     assert recipes[0] == recipes[1] and recipes[0]["nodes"]["item"]["tables"][0]["id"] == "product"
 
 
-def test_the_script_builds_the_same_graph(shop, tmp_path):
-    script = [sys.executable, ROOT / "scripts/build_graph.py", SHOP, "--out", tmp_path / "shop.graph"]
-    subprocess.run(script, check=True, capture_output=True)
+def test_the_script_builds_the_same_graph(shop, tmp_path, monkeypatch):
+    script = str(ROOT / "scripts/build_graph.py")
+    monkeypatch.setattr(sys, "argv", [script, str(SHOP), "--out", str(tmp_path / "shop.graph")])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(script, run_name="__main__")
+    assert not end.value.code
     names = [file.relative_to(shop) for file in sorted(shop.rglob("*")) if file.is_file()]
     assert names and all((shop / name).read_bytes() == (tmp_path / "shop.graph" / name).read_bytes() for name in names)
 
@@ -331,13 +335,11 @@ def test_wrong_usage_is_exit_code_2():
     assert "No such option" in kgrec("doctor", "--jason", code=2).stderr
 
 
-def test_an_interrupted_build_leaves_nothing(tmp_path):
-    code = (
-        "import sys, kgrec.storage as s\n"
-        "s.write_columns = lambda *a: (_ for _ in ()).throw(KeyboardInterrupt())\n"
-        "from kgrec import cli\nsys.argv = ['kgrec', 'build', sys.argv[1], '--out', sys.argv[2]]\ncli.main()"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, SHOP, tmp_path / "g"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 130 and list(tmp_path.iterdir()) == []
+def test_an_interrupted_build_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(*_: object) -> None:
+        assert list(tmp_path.iterdir()) != []
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kgrec.graph.storage.write_columns", interrupted)
+    kgrec("build", SHOP, "--out", tmp_path / "g", code=130)
+    assert list(tmp_path.iterdir()) == []
