@@ -56,6 +56,9 @@ class NodeEmbedding(Holder, nn.Module):
         raises."""
         super().__init__()
         self.sparse, self.end = sparse, end
+        #: whether the vectors of all nodes are kept where features make them and nobody trains; it takes [N, D] more
+        self.keeps_table = False
+        self._kept: tuple[object, Tensor] | None = None  #: what they were made of, and they
         nodes = range(graph.num_nodes) if node_type is None else graph.range(node_type)
         self.node_rows = NodeRows.of(graph, *(() if node_type is None else (node_type,)))
         self.start, self.count = nodes.start, len(nodes)
@@ -93,6 +96,8 @@ class NodeEmbedding(Holder, nn.Module):
     def _known(self, node: Tensor) -> Tensor:
         """The same, for nodes of the graph."""
         if self.features is not None:
+            if self._serves_kept and self.features.attention is None and steady_products.serves(node):
+                return functional.embedding(self.row(node), self._whole())
             vectors, place = self.distinct(node)
             return functional.embedding(place, vectors)
         return functional.embedding(self.row(node), self.weight, padding_idx=self.count, sparse=self.sparse)
@@ -114,7 +119,23 @@ class NodeEmbedding(Holder, nn.Module):
 
     def serving_table(self) -> Tensor | None:
         """The vectors of all nodes, [N, D], where they stand ready; None: they are made, or there are added ones."""
-        return self.weight[:-1] if self.features is None and self.added is None else None
+        if self.added is not None:
+            return None
+        if self.features is None:
+            return self.weight[:-1]
+        return self._whole()[:-1] if self._serves_kept else None
+
+    @property
+    def _serves_kept(self) -> bool:
+        return self.keeps_table and not self.training
+
+    def _whole(self) -> Tensor:
+        """The vectors of all nodes, with a row of zeros behind them: [N + 1, D]. They are made anew where a parameter
+        has changed."""
+        made_of = tuple((id(one), one._version) for one in (*self.parameters(), *self.buffers()))
+        if self._kept is None or self._kept[0] != made_of:
+            self._kept = made_of, self._made(torch.arange(self.count + 1, device=self.weight.device))
+        return self._kept[1]
 
     def norm(self, node: Tensor) -> Tensor:
         """The lengths |v| of the vectors of nodes [*S]: FloatTensor [*S]."""

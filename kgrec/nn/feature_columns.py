@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from kgrec.errors import KgrecError, some
 from kgrec.graph.features import Feature
+from kgrec.nn.steady_products import product
 from kgrec.nn.stored_indices import require_indices
 from kgrec.nn.text_vectors import text_vectors
 
@@ -214,7 +215,7 @@ class Dense(Column):
         _add_fitted(self, "length")
 
     def forward(self, row: Tensor) -> Tensor:
-        return functional.linear(self.value[row], self.weight)
+        return product(self.value[row], self.weight)
 
     def fill(self, feature: Feature, fitted: Tensor) -> None:
         value = feature.values

@@ -14,6 +14,7 @@ import torch
 from kgrec.errors import KgrecError, unknown_name
 from kgrec.evaluation.ranking import Ranker
 from kgrec.graph import NO_TIME
+from kgrec.nn.embedding import NodeEmbedding
 from kgrec.serving.described_items import DescribedItem, NamedNode, described_item, found_nodes
 from kgrec.serving.few_users import FewUsers
 from kgrec.serving.filters.allowed_items import allowed_items
@@ -76,7 +77,9 @@ class Service:
         if unknown not in ("error", "popularity"):
             raise KgrecError(f"unknown is {unknown!r}; error or popularity is wanted")
         self.run, self.unknown = run, unknown
-        run.model.eval()
+        for module in run.model.eval().modules():
+            if isinstance(module, NodeEmbedding):
+                module.keeps_table = True
         self.names = Names(run)
         self._prepared: OrderedDict[Hashable, Prepared] = OrderedDict()
         self._lock = threading.RLock()

@@ -307,3 +307,29 @@ def test_weights_that_are_mapped_from_their_file_give_the_same_scores(planted: G
     maps = Path("/proc/self/maps")
     if maps.exists():
         assert str(folder / "model.safetensors") in maps.read_text()
+
+
+@pytest.mark.parametrize("name", ["mf", "sasrec"])
+def test_vectors_that_features_make_are_made_once_and_anew_where_a_parameter_changes(name: str) -> None:
+    run, users = built(name, SHOP, dim=8, features="all"), ["ann", "bob", "cem", "dan"]
+    asked = [Wanted(user, options=ListOptions(k=4)) for user in users]
+
+    def of_run() -> list[Any]:
+        return said(by_user(run.recommend(users, k=4)))
+
+    before, service = of_run(), Service(run)
+    assert said(service.recommend(asked)) == before == [said(service.recommend([one]))[0] for one in asked]
+    with torch.no_grad():
+        for parameter in run.model.parameters():
+            parameter.mul_(1.5)
+    run.kept.clear()
+    after = said(service.recommend(asked))
+    assert after != before
+    assert after == said(Service(built_like(run)).recommend(asked))
+
+
+def built_like(run: Run) -> Run:
+    """The same model in another run, which keeps nothing yet."""
+    model = models.build(run.name, run.graph, dataclasses.asdict(run.model.config))
+    model.load_state_dict(run.model.state_dict())
+    return Run(run.name, model, run.graph)
