@@ -30,6 +30,7 @@ from kgrec.cli.demo import demo
 from kgrec.cli.doctor import doctor_command
 from kgrec.cli.evaluate import evaluate
 from kgrec.cli.generate import generate
+from kgrec.cli.index import index
 from kgrec.cli.info import info
 from kgrec.cli.models import models
 from kgrec.cli.output import note, status
@@ -111,6 +112,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "similar": similar,
     "predict": predict,
     "generate": generate,
+    "index": index,
     "serve": serve,
     "key": key,
     "demo": demo,

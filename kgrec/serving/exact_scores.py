@@ -26,7 +26,7 @@ def with_exact_scores(
 
     user: LongTensor [B], flat; by_model: BoolTensor [B], whether the model serves them; keep_order: leave the items as
     they stand."""
-    scores = _product(run)
+    scores = product_of(run)
     if scores is None:
         return found
     users, items = (run.graph.range(run.graph.target[end]) for end in (0, 2))
@@ -56,7 +56,7 @@ def _is_near(exact: np.ndarray, score: np.ndarray) -> bool:
     return bool(np.abs(exact - score).max(initial=0) <= TOLERANCE * np.abs(score).max(initial=0))
 
 
-def _product(run: TrainedModel) -> LinearScores | None:
+def product_of(run: TrainedModel) -> LinearScores | None:
     """A run's scores as products of vectors, made once; None if they are none."""
     return run.made_once("exact scores", None, lambda: next(_products(run), None))
 
@@ -68,7 +68,7 @@ def _products(run: TrainedModel) -> Iterator[LinearScores]:
     if parts is None or parts.kind != "dot":
         return
     arrays = {name: (part if part.dtype == torch.float64 else part.float()) for name, part in parts.tensors.items()}
-    scores = LinearScores("dot", {name: part.cpu().numpy() for name, part in arrays.items()}, parts.constant)
+    scores = LinearScores("dot", {name: part.detach().cpu().numpy() for name, part in arrays.items()}, parts.constant)
     users, items = (len(run.graph.range(run.graph.target[end])) for end in (0, 2))
     if (scores.num_users, scores.num_items) == (users, items):
         yield scores

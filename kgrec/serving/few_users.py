@@ -13,6 +13,7 @@ from kgrec.graph import NO_TIME
 from kgrec.model import Query
 from kgrec.samplers.histories import Histories
 from kgrec.serving.exact_scores import with_exact_scores
+from kgrec.serving.item_index import ItemIndex
 from kgrec.serving.list_options import ListOptions
 from kgrec.serving.ranked_lists import RankedUsers
 from kgrec.serving.rules.rule_settings import Rules
@@ -26,12 +27,14 @@ class FewUsers:
     `Ranker`, as are users of whom the model knows nothing.
     """
 
-    def __init__(self, run: TrainedModel, ranker: Ranker, options: ListOptions) -> None:
+    def __init__(self, run: TrainedModel, ranker: Ranker, options: ListOptions, index: ItemIndex | None = None) -> None:
+        """index: finds about the best items, where all may be shown; None: all are scored."""
         self.run, self.model, self.ranker, self.scorer = run, run.model, ranker, ranker.scorer
         self.k, self.keep_order = options.k, options.rules is not None
         self.items = ranker.groups["all"]
         self.first_user = run.graph.range(run.graph.target[0]).start
         self.first_item, self.num_items = run.graph.range(run.graph.target[2]).start, ranker.num_items
+        self.index = index if len(self.items) == self.num_items else None
         self.column = None if len(self.items) == self.num_items else ranker.column.numpy()
         self.left_out = [Rows(histories) for histories in ranker.left_out_along]
         self.served = ranker.served.of_users.numpy()
@@ -49,6 +52,8 @@ class FewUsers:
         """The best items of some users, by their local numbers, and the rows of those who are left to the Ranker."""
         flat = [user + self.first_user for user in users]
         served = self.served[flat]
+        if self.index is not None:
+            return self._found(self.index, users, flat, served)
         with torch.no_grad():
             scores = self.scorer.scores(self._query(flat), self.items)
             self._leave_out(scores.numpy(), flat)
@@ -62,6 +67,23 @@ class FewUsers:
             found = with_exact_scores(self.run, found, user, by_model, keep_order=self.keep_order)
         left = np.flatnonzero(tied.any(1) | (served >= self.known_up_to)).tolist()
         return RankedUsers(found.item, found.score, torch.from_numpy(served)), left
+
+    def _found(
+        self, index: ItemIndex, users: Sequence[int], flat: Sequence[int], served: np.ndarray
+    ) -> tuple[RankedUsers, list[int]]:
+        """The same from the items that an index finds: enough that the list is full without what is left out."""
+        left_out = [np.concatenate([rows.of(user) for rows in self.left_out]) for user in flat] if self.left_out else []
+        most = max(map(len, left_out), default=0) + self.scorer.same_ends
+        item, score = index.found(np.array(users), self.k, most)
+        for row, gone in enumerate(left_out):
+            score[row, np.isin(item[row] + self.first_item, gone)] = -np.inf
+        if self.scorer.same_ends:
+            score[item + self.first_item == np.array(flat)[:, None]] = -np.inf
+        found, user = torch.from_numpy(item + self.first_item), torch.tensor(flat)
+        best = Best(found, torch.from_numpy(score), self.ranker.tie_order(user, found)).first(self.k, self.scorer.pad)
+        short = (best.score == -torch.inf).any(1).numpy()
+        left = np.flatnonzero(short | (served >= self.known_up_to)).tolist()
+        return RankedUsers(best.item, best.score, torch.from_numpy(served)), left
 
     def _query(self, users: Sequence[int]) -> Query:
         user = torch.tensor(users)

@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -19,6 +20,7 @@ from kgrec.serving.described_items import DescribedItem, NamedNode, described_it
 from kgrec.serving.few_users import FewUsers
 from kgrec.serving.filters.allowed_items import allowed_items
 from kgrec.serving.filters.sparql_filter import SparqlFilter
+from kgrec.serving.item_index import ItemIndex, index_advice
 from kgrec.serving.list_options import ListOptions
 from kgrec.serving.list_tables import Recommendations
 from kgrec.serving.named_lists import Names, named_lists
@@ -56,7 +58,8 @@ class Service:
 
     run: a Run, or another trained model with its ids. unknown: what a user gets whom the run does not know and of whom
     the request says nothing: "error", as `run.recommend` has it, or "popularity", the most popular items, with the
-    reason.
+    reason. index: finds about the best items of known users where no filter or rule says which may be shown (see `kgrec
+    index`); all others are answered exactly. Raises KgrecError for an index of another run.
 
     >>> import kgrec
     >>> import pandas as pd
@@ -73,13 +76,20 @@ class Service:
     UnknownName("no user 'dan' among the 3 known; known are such as 'ann', 'bob', 'cem'")
     """
 
-    def __init__(self, run: TrainedModel, *, unknown: Literal["error", "popularity"] = "error") -> None:
+    def __init__(
+        self,
+        run: TrainedModel,
+        *,
+        unknown: Literal["error", "popularity"] = "error",
+        index: ItemIndex | str | Path | None = None,
+    ) -> None:
         if unknown not in ("error", "popularity"):
             raise KgrecError(f"unknown is {unknown!r}; error or popularity is wanted")
         self.run, self.unknown = run, unknown
         for module in run.model.eval().modules():
             if isinstance(module, NodeEmbedding):
                 module.keeps_table = True
+        self.index = index if isinstance(index, ItemIndex) or index is None else ItemIndex.load(index, run)
         self.names = Names(run)
         self._prepared: OrderedDict[Hashable, Prepared] = OrderedDict()
         self._lock = threading.RLock()
@@ -184,7 +194,7 @@ class Service:
                 check_options(run, options)
                 ranker, allowed = ranker_for(run, options), allowed_items(run, options)
                 notes = allowed.notes_on(options.k) if allowed else ()
-                few = FewUsers(run, ranker, options) if FewUsers.serves(run, options) else None
+                few = FewUsers(run, ranker, options, self.index) if FewUsers.serves(run, options) else None
                 said = (*notes, *rule_notes(run, options, check_users=False))
                 found = self._prepared[key] = Prepared(options, ranker, said, few)
                 most = max(1, min(KEPT, NODES // (run.graph.num_nodes + 1)))
@@ -280,6 +290,11 @@ class Service:
                 step["behaviour"] = behaviours[relation]
             steps.append(step)
         return steps
+
+    @property
+    def advice(self) -> str | None:
+        """What to say of a catalog so large that an index would pay; None: it would not, or there is one."""
+        return index_advice(self.run) if self.index is None else None
 
     @property
     def weighs_nothing(self) -> bool:
