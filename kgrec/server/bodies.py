@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from kgrec.errors import KgrecError
+from kgrec.printable import is_no_unicode
 from kgrec.serving.list_options import ListOptions
 from kgrec.serving.wanted import Wanted
 
@@ -27,6 +28,8 @@ def _as_id(value: Any) -> Any:
 def _is_id(value: str) -> str:
     if "\x00" in value:
         raise ValueError("has a NUL character")
+    if is_no_unicode(value):
+        raise ValueError("has half a surrogate pair, which is no character")
     return value
 
 

@@ -29,7 +29,7 @@ class Problem(Exception):
         status: int,
         detail: str,
         *,
-        errors: list[dict[str, Any]] | None = None,
+        errors: list[dict[str, str]] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
@@ -57,7 +57,7 @@ class Problem(Exception):
             "detail": text if len(text) <= LONGEST else text[:LONGEST] + "...",
         }
         if self.errors:
-            found["errors"] = self.errors[:MOST]
+            found["errors"] = [{name: printable(text) for name, text in one.items()} for one in self.errors[:MOST]]
         return found
 
     def response(self) -> Response:

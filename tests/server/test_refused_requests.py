@@ -98,11 +98,14 @@ def test_a_body_that_is_no_json(shop, path, body):
         ("events", {"id": "a", "user": "u1", "item": "i1", "behaviour": "liked"}, "viewed"),
         ("events", {"id": "a", "user": "u\x00", "item": "i1"}, "NUL"),
         ("events", {"id": "", "user": "u1", "item": "i1"}, "id"),
+        ("predictions", {"pairs": [{"user": "u\ud800", "item": "i1"}]}, "surrogate"),
+        ("recommendations", {"user": "u1", "k\ud800": 1}, "not permitted"),
+        ("recommendations", {"user": "u1", "where": ["a\ud800=1"]}, "unicode"),
         ("events", [1], "body"),
     ],
 )  # fmt: skip
 def test_a_body_that_does_not_fit(shop, path, body, words):
-    refused(shop.post(f"/{path}", json=body), 422, words)
+    refused(shop.post(f"/{path}", content=json.dumps(body), headers=HEADERS), 422, words)
 
 
 def test_an_event_of_the_future(shop):
