@@ -9,7 +9,6 @@ from typing import Any
 
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
-from kgrec.serving.added_items import run_with_items
 from kgrec.serving.answers import Table, joined
 from kgrec.serving.list_options import ListOptions, takes_list_options
 from kgrec.serving.prediction import predict_pairs
@@ -191,6 +190,8 @@ class Run(TrainedModel):
         cannot be read; UnknownName for a column that the recipe does not read; BadData for an id that is known, and for
         an item of which the run knows nothing.
         """
+        from kgrec.serving.added_items import run_with_items  # what reads recipes takes its time to come
+
         return run_with_items(self, items, skip_unknown=skip_unknown)
 
     def measure(

@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_array
+import scipy  # its parts are imported when they are first used
 
 ALPHA = 0.01  #: share of the user's own shares that is mixed into the list's, so that their distance is finite
 ROWS = 1024  #: lists that are held against histories at once
 
 
-def rows_of(items: np.ndarray, num_items: int) -> csr_array:
+def rows_of(items: np.ndarray, num_items: int) -> scipy.sparse.csr_array:
     """Lists [U, K] of local numbers, -1 behind the end of a short one, as 0-1 rows [U, num_items]."""
     row, place = (items >= 0).nonzero()
-    return csr_array((np.ones(len(row)), (row, items[row, place])), shape=(len(items), num_items))
+    return scipy.sparse.csr_array((np.ones(len(row)), (row, items[row, place])), shape=(len(items), num_items))
 
 
-def intra_list_diversity(lists: csr_array, unit: csr_array | np.ndarray) -> np.ndarray:
+def intra_list_diversity(lists: scipy.sparse.csr_array, unit: scipy.sparse.csr_array | np.ndarray) -> np.ndarray:
     """1 - the mean likeness of all pairs of a list's items (Ziegler et al. 2005, as a mean), where the likeness of two
     is the product of their rows of `unit`: float64 [U], NaN for a list of less than two.
 
@@ -38,32 +38,32 @@ def _squares(rows: Any) -> np.ndarray:
     return np.asarray((rows * rows).sum(axis=1), np.float64).reshape(-1)
 
 
-def unit_rows(ptr: np.ndarray, value: np.ndarray, number: int) -> csr_array:
+def unit_rows(ptr: np.ndarray, value: np.ndarray, number: int) -> scipy.sparse.csr_array:
     """Sets of values as rows of length 1, [I, number], so that a product of two is the cosine of the sets: what both
     have / sqrt(what the one has * what the other has). Those of item i are value[ptr[i] : ptr[i + 1]]."""
     size = np.diff(ptr)
     entries = np.repeat(1 / np.sqrt(np.maximum(size, 1)), size)
-    return csr_array((entries, value, ptr), shape=(len(size), number))
+    return scipy.sparse.csr_array((entries, value, ptr), shape=(len(size), number))
 
 
-def shares(lists: csr_array, ptr: np.ndarray, value: np.ndarray, number: int) -> csr_array:
+def shares(lists: scipy.sparse.csr_array, ptr: np.ndarray, value: np.ndarray, number: int) -> scipy.sparse.csr_array:
     """The share of each value in each list, [U, number]: an item counts 1 / its values for each of them, and one that
     has none does not count (Steck 2018, eqs. 2 and 3, all weights 1). Rows sum to 1, or to 0 where no item counts."""
     size = np.diff(ptr)
     entries = np.repeat(1 / np.maximum(size, 1), size)
-    found = csr_array(lists @ csr_array((entries, value, ptr), shape=(len(size), number)))
+    found = scipy.sparse.csr_array(lists @ scipy.sparse.csr_array((entries, value, ptr), shape=(len(size), number)))
     counted = np.maximum(lists @ (size > 0).astype(np.float64), 1)
     found.data /= np.repeat(counted, np.diff(found.indptr))
     return found
 
 
-def calibration_error(own: csr_array, listed: csr_array) -> np.ndarray:
+def calibration_error(own: scipy.sparse.csr_array, listed: scipy.sparse.csr_array) -> np.ndarray:
     """KL(p, q) = sum of p log(p / q), with p the shares of a user's history and q those of the list, of which 0.01 is
     p's, so that it is finite (Steck 2018, eqs. 4 and 5): float64 [U], NaN for a user without shares. 0 is calibrated.
 
     own, listed: rows of shares [U, G].
 
-    >>> own, listed = csr_array([[0.5, 0.5]]), csr_array([[1.0, 0.0]])
+    >>> own, listed = scipy.sparse.csr_array([[0.5, 0.5]]), scipy.sparse.csr_array([[1.0, 0.0]])
     >>> calibration_error(own, listed).round(4).tolist()  # 0.5 log(0.5 / 0.995) + 0.5 log(0.5 / 0.005)
     [1.9585]
     """

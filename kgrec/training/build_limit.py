@@ -55,6 +55,11 @@ class _Limit(TorchDispatchMode):
         super().__init__()
         self.folder, self.most, self.taken = folder, most, 0
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """False: else torch imports its compiler when this is first called, which takes more than a second."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:

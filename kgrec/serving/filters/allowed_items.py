@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,12 +16,14 @@ from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.serving.filters.condition_text import Condition
 from kgrec.serving.filters.fact_paths import FactPath, path_of
-from kgrec.serving.filters.sparql_filter import SparqlFilter
 from kgrec.serving.filters.value_matches import matches
 from kgrec.serving.list_options import ListOptions
 from kgrec.serving.rules.item_rules import item_sets, rule_conditions
 from kgrec.serving.rules.rule_settings import Rules
 from kgrec.training.trained_model import TrainedModel
+
+if TYPE_CHECKING:
+    from kgrec.serving.filters.sparql_filter import SparqlFilter
 
 KEPT = 256  #: conditions, and combinations of them, that a run keeps
 
@@ -59,7 +63,7 @@ def allowed_items(run: TrainedModel, options: ListOptions) -> AllowedItems | Non
     rules = options.rules if isinstance(options.rules, Rules) and options.rules.leaves_out else None
     if not options.where and not options.not_ and options.where_sparql is None and rules is None:
         return None
-    query = None if options.where_sparql is None else SparqlFilter.of(options.where_sparql)
+    query = None if options.where_sparql is None else _query(options.where_sparql)
     of_rules = None if rules is None else (rules.key, options.skip_unknown)
     key = tuple(options.where or ()), tuple(options.not_ or ()), query, of_rules
 
@@ -154,3 +158,9 @@ def _below(graph: Graph, node_type: str, text: str) -> str:
         if source == target and source in ends and len(ends) == 1:
             return f"; to count what is below too, say {asked.name}/{relation}*{asked.operator}{'|'.join(asked.values)}"
     return ""
+
+
+def _query(where: str | Path) -> SparqlFilter:
+    from kgrec.serving.filters.sparql_filter import SparqlFilter  # what reads RDF takes its time to come
+
+    return SparqlFilter.of(where)

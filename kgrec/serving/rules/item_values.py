@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from scipy.sparse import csr_array, identity
+import scipy  # its parts are imported when they are first used
 
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
@@ -23,7 +23,7 @@ class ItemValues:
     number: int  #: how many values there are
 
     @staticmethod
-    def of(rows: csr_array) -> ItemValues:
+    def of(rows: scipy.sparse.csr_array) -> ItemValues:
         """By a matrix [items, values], in which what is not 0 is there."""
         rows = rows.tocsr()
         rows.sum_duplicates()
@@ -51,7 +51,7 @@ def values_of(graph: Graph, node_type: str, name: str) -> ItemValues:
     vectors, which has no values that items share.
     """
     path, nodes = path_of(graph, name, node_type), graph.range(node_type)
-    rows = csr_array(identity(graph.num_nodes, np.float32, "csr"))[nodes.start : nodes.stop]
+    rows = scipy.sparse.csr_array(scipy.sparse.identity(graph.num_nodes, np.float32, "csr"))[nodes.start : nodes.stop]
     for meaning in path.hops:
         rows = _after(rows, _adjacency(graph, meaning), repeated=meaning.repeated)
     if path.column is None:
@@ -79,10 +79,12 @@ def facts_of(graph: Graph, node_type: str) -> ItemValues:
             "link them to entities in the recipe (`links:`)"
         )
     ones = np.ones(len(number), np.float32)
-    return ItemValues.of(csr_array((ones, (np.concatenate(members), number)), shape=(len(nodes), len(value))))
+    return ItemValues.of(
+        scipy.sparse.csr_array((ones, (np.concatenate(members), number)), shape=(len(nodes), len(value)))
+    )
 
 
-def _adjacency(graph: Graph, meaning: Meaning) -> csr_array:
+def _adjacency(graph: Graph, meaning: Meaning) -> scipy.sparse.csr_array:
     """From which node which is reached by one hop: [N, N]."""
     near, far = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for hop in meaning.hops:
@@ -91,10 +93,12 @@ def _adjacency(graph: Graph, meaning: Meaning) -> csr_array:
         near.append(tail if hop.backward else head)
         far.append(head if hop.backward else tail)
     place = np.concatenate(near), np.concatenate(far)
-    return csr_array((np.ones(len(place[0]), np.float32), place), shape=(graph.num_nodes, graph.num_nodes))
+    return scipy.sparse.csr_array((np.ones(len(place[0]), np.float32), place), shape=(graph.num_nodes, graph.num_nodes))
 
 
-def _after(rows: csr_array, adjacency: csr_array, *, repeated: bool) -> csr_array:
+def _after(
+    rows: scipy.sparse.csr_array, adjacency: scipy.sparse.csr_array, *, repeated: bool
+) -> scipy.sparse.csr_array:
     """What is reached from what is: by one hop, or by any number of them."""
     while True:
         found = rows @ adjacency
@@ -106,7 +110,7 @@ def _after(rows: csr_array, adjacency: csr_array, *, repeated: bool) -> csr_arra
         rows = found
 
 
-def _of_columns(graph: Graph, name: str, columns: list[tuple[int, Feature]]) -> csr_array:
+def _of_columns(graph: Graph, name: str, columns: list[tuple[int, Feature]]) -> scipy.sparse.csr_array:
     """The values of nodes in columns of one name: [N, values]. columns: the first node, and the column."""
     node, text = [], []
     for start, feature in columns:
@@ -115,7 +119,7 @@ def _of_columns(graph: Graph, name: str, columns: list[tuple[int, Feature]]) -> 
         text.append(values)
     known, number = np.unique(np.concatenate(text), return_inverse=True)
     ones = np.ones(len(number), np.float32)
-    return csr_array((ones, (np.concatenate(node), number)), shape=(graph.num_nodes, max(1, len(known))))
+    return scipy.sparse.csr_array((ones, (np.concatenate(node), number)), shape=(graph.num_nodes, max(1, len(known))))
 
 
 def _texts(name: str, feature: Feature) -> tuple[np.ndarray, np.ndarray]:

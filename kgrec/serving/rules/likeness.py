@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_array
+import scipy  # its parts are imported when they are first used
 
 from kgrec.errors import KgrecError
 from kgrec.evaluation.list_quality import unit_rows
@@ -24,7 +24,7 @@ class Likeness:
     vector: np.ndarray  #: float32 [I, D], of length 1 or 0; [I, 0] where items are alike by values
 
     @property
-    def unit(self) -> csr_array | np.ndarray:
+    def unit(self) -> scipy.sparse.csr_array | np.ndarray:
         """Rows of length 1 whose products are the likeness: [I, D]."""
         values = self.values
         return self.vector if self.vector.shape[1] else unit_rows(values.ptr, values.value, values.number)

@@ -6,8 +6,8 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its parts are imported when they are first used
 import torch
-from scipy.sparse import csr_array, hstack
 from torch import Tensor
 
 from kgrec.errors import KgrecError
@@ -52,10 +52,10 @@ class Did:
         row, item = (torch.cat([one.long(), other]) for one, other in pairs)
         return Did((row, item), self.past)
 
-    def shares(self, values: ItemValues, number: int, items: range) -> csr_array:
+    def shares(self, values: ItemValues, number: int, items: range) -> scipy.sparse.csr_array:
         """The shares of values in the users' histories: [number, values]."""
         row, item = self.past[0].cpu().numpy(), self.past[1].cpu().numpy() - items.start
-        has = csr_array((np.ones(len(row)), (row, item)), shape=(number, len(items)))
+        has = scipy.sparse.csr_array((np.ones(len(row)), (row, item)), shape=(number, len(items)))
         has.sum_duplicates()
         has.data[:] = 1  # a pair that stands twice counts once
         return shares(has, values.ptr, values.value, values.number)
@@ -197,20 +197,20 @@ class ListRules:
 def _groups(run: TrainedModel, rules: Rules) -> Groups:
     """The groups of `at_most`: the values under each name, or where it is a condition the items that meet it."""
     items = len(run.graph.range(run.graph.target[2]))
-    parts, most = [csr_array((items, 0))], [np.zeros(0, np.int64)]
+    parts, most = [scipy.sparse.csr_array((items, 0))], [np.zeros(0, np.int64)]
     for name, number in rules.at_most.items():
         if any(operator in name for operator in OPERATORS):
             try:
                 met = meets(run.whole_graph(), run.graph.target[2], name)
             except KgrecError as error:
                 raise type(error)(f"rule at_most: {error}", value=error.value) from error
-            parts.append(csr_array(met[:, None].astype(np.float64)))
+            parts.append(scipy.sparse.csr_array(met[:, None].astype(np.float64)))
         else:
             values = named_values(run, name, "at_most")
             ones = np.ones(len(values.value))
-            parts.append(csr_array((ones, values.value, values.ptr), shape=(items, values.number)))
+            parts.append(scipy.sparse.csr_array((ones, values.value, values.ptr), shape=(items, values.number)))
         most.append(np.full(parts[-1].shape[1], number))
-    return Groups(ItemValues.of(csr_array(hstack(parts))), np.concatenate(most))
+    return Groups(ItemValues.of(scipy.sparse.csr_array(scipy.sparse.hstack(parts))), np.concatenate(most))
 
 
 def _relevance(score: np.ndarray, scale: int) -> np.ndarray:

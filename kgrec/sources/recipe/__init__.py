@@ -1,11 +1,16 @@
 """The keys of a recipe, which say what the columns and predicates of a data set's files mean."""
 
+from typing import TYPE_CHECKING
+
 from kgrec._deprecation import renamed
-from kgrec.sources.recipe.recipe import Recipe
+from kgrec._late import late
+
+if TYPE_CHECKING:
+    from kgrec.sources.recipe.recipe import Recipe
 
 __all__ = ["Recipe"]
 
-__getattr__ = renamed(
+_former_names = renamed(
     __name__,
     {
         "AttributeEdge": "kgrec.sources.recipe.node_part:AttributeEdge",
@@ -32,3 +37,5 @@ __getattr__ = renamed(
         "Standard": "kgrec.sources.recipe.recipe:Standard",
     },
 )
+
+__getattr__ = late(__name__, {"Recipe": "recipe"}, _former_names)
