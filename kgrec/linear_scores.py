@@ -129,13 +129,14 @@ class LinearScores:
             return self.of_users(np.zeros(len(histories), np.int64))
         scores = np.zeros((len(histories), self.num_items), np.float32)
         for row, history in enumerate(histories):
-            items = np.unique(np.asarray(history, dtype=np.int64))
-            _must_be_below(items, self.num_items, "item")
+            past = np.asarray(history, dtype=np.int64)
+            _must_be_below(past, self.num_items, "item")
+            has = np.zeros(self.num_items, np.float32)
+            has[past] = 1
+            items = np.flatnonzero(has)
             if self.kind == "history_times_weights":
                 scores[row] = self.arrays["weight"][items].sum(0)
             else:
-                has = np.zeros(self.num_items, np.float32)
-                has[items] = 1
                 counted = self.arrays["similarity"] * has[self.arrays["neighbor"]]
                 scores[row] = np.ascontiguousarray(counted.T).sum(0)  # one after the other, as the model sums them
         return scores + np.float32(self.constant)
