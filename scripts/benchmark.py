@@ -42,6 +42,7 @@ LESS_IS_BETTER = (
     "beyond_scoring_seconds",
     "peak_mb",
     "user_milliseconds",
+    *("index_p50_ms", "index_p99_ms", "exact_p50_ms", "exact_p99_ms"),
     *("p50_ms", "p99_ms", "p99_rise", "failed", "crashes", "wrong", "lost", "memory_growth"),
     *(f"{name}_seconds" for name in ("mf", "ease", "itemknn", "kgat")),
 )
@@ -452,6 +453,13 @@ def serve(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str
     return measure[benchmark["load"]](benchmark, graph, options.out, options.quick, options.minutes)
 
 
+def item_index(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Lists of a large catalog, exactly and by an index: see `index_speed`."""
+    import index_speed
+
+    return index_speed.item_index(benchmark)
+
+
 def service_requests(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """How fast a Service answers: see `service_speed`."""
     import service_speed
@@ -478,6 +486,7 @@ MEASURES: dict[str, Callable[[Mapping[str, Any], argparse.Namespace], dict[str, 
         scale_kgat,
         filter_requests,
         service_requests,
+        item_index,
         rules,
         fold_in,
         serve,
