@@ -207,8 +207,7 @@ class Service:
 
     def similar(self, item: str, options: ListOptions = ORDINARY) -> SimilarItems:
         """The items most like an item. options: k, where, not_ and where_sparql. Raises as `Run.similar`."""
-        with self._lock:
-            return by_item(self.run, similar_items(self.run, [item], options))[0]
+        return by_item(self.run, similar_items(self.run, [item], options))[0]
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> list[float | KgrecError]:
         """What the model predicts of each pair of a user and an item, in their order: a rating, a probability or a

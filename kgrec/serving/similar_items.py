@@ -185,7 +185,7 @@ def _by_cosine(run: TrainedModel) -> Likeness | None:
 def _nearest(run: TrainedModel, alike: Likeness, local: Tensor, k: int, allowed: AllowedItems | None) -> Table:
     """The k items most like each of some items. local: LongTensor [n]."""
     is_known = alike.is_known.cpu()
-    candidates = _by_users(run)
+    candidates = run.made_once("items by users", None, lambda: _by_users(run))
     if allowed is not None:
         candidates = candidates[torch.from_numpy(allowed.mask)[candidates]]
     without = int((~is_known[candidates]).sum()) if alike.reason == COSINE else 0
