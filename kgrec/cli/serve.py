@@ -55,6 +55,10 @@ class ServerOptions:
         bool,
         typer.Option("--keep-unknown-items", help="Keep events of items that the run does not know, for a later run."),
     ] = False
+    approximate: Annotated[
+        bool,
+        typer.Option("--approximate", help="Lists by the index beside each run, as `kgrec index` makes it."),
+    ] = False
     any_graph: Annotated[bool, typer.Option("--any-graph", help="A run of another graph may take a run's place.")] = (
         False
     )
@@ -82,6 +86,7 @@ class ServerOptions:
             seconds=self.timeout,
             keep_unknown_items=self.keep_unknown_items,
             any_graph=self.any_graph,
+            approximate=self.approximate,
             image=self.image,
             log_requests=not self.no_log,
             log_ids=self.log_ids,

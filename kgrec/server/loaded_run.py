@@ -154,14 +154,16 @@ def _without(message: str, path: Path) -> str:
     return message.replace(str(path), "the body")
 
 
-def load(path: Path, *, trust: str | None = None, device: str = "cpu") -> LoadedRun:
-    """A run folder, loaded, checked and warm. Raises KgrecError where it cannot serve."""
+def load(path: Path, *, trust: str | None = None, device: str = "cpu", approximate: bool = False) -> LoadedRun:
+    """A run folder, loaded, checked and warm. approximate: by the index beside it. Raises KgrecError where it cannot
+    serve."""
     folder = Path(os.path.realpath(path))
     files = RunFiles.open(folder)
     run = Run.load(folder, trust=trust, device=device)
     recipe = files.json("recipe.json") if files.holds("recipe.json") else {}
     config = folder / "config.json"
-    service = Service(run, unknown="popularity")
+    index = folder.with_name(f"{folder.name}.index") if approximate else None
+    service = Service(run, unknown="popularity", index=index)
     version = hashlib.sha256(config.read_bytes()).hexdigest()[:12]
     source, _, item = run.graph.target
     behaviours = tuple(name for head, name, tail in read_schema(folder).edges if (head, tail) == (source, item))

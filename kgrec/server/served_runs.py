@@ -56,10 +56,13 @@ class ServedRuns:
         """Load all runs, each by its name. Raises KgrecError."""
         runs = []
         for name, path in paths.items():
-            run = ServedRun(name, path, load(path, trust=settings.trust, device=settings.device))
+            run = ServedRun(name, path, _load(path, settings))
             run.seen = run.state()
             run.current = _with_stored(run.current, store, name, notify)
             runs.append(run)
+            advice = run.current.service.advice
+            if advice is not None:
+                notify("advice", {"run": name, "advice": advice})
         return ServedRuns(runs, settings, store)
 
     def named(self, name: str | None) -> ServedRun:
@@ -88,7 +91,7 @@ class ServedRuns:
             return new
 
     def _checked(self, run: ServedRun, notify: Notify) -> LoadedRun:
-        new = load(run.path, trust=self.settings.trust, device=self.settings.device)
+        new = _load(run.path, self.settings)
         if not self.settings.any_graph:
             must_be_alike(run.current, new)
         return _with_stored(new, self.store, run.name, notify)
@@ -120,6 +123,10 @@ class ServedRuns:
                         continue  # it was told; the old one stays
                     except Exception as error:
                         notify("reload failed", {"run": run.name, "error": repr(error)})
+
+
+def _load(path: Path, settings: ServerSettings) -> LoadedRun:
+    return load(path, trust=settings.trust, device=settings.device, approximate=settings.approximate)
 
 
 def _give_back() -> None:

@@ -29,6 +29,7 @@ class ServerSettings:
     keep_unknown_items: bool = False  #: events of items that the run does not know are kept for a later run
     future_seconds: int = 300  #: by how much the time of an event may be ahead of the server's clock
     watch_seconds: float = 2.0  #: how often it looks whether a run's folder is another one; 0: never
+    approximate: bool = False  #: lists by the index beside each run (`kgrec index`), which a run must then have
     any_graph: bool = False  #: a run of another graph may take a run's place
     image: str | None = None  #: the column of items that holds addresses of images for the page; None: it shows none
     trust: str | None = None  #: the dotted paths of own models whose code may be run

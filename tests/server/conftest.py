@@ -89,6 +89,7 @@ def runs(shop_runs, tmp_path) -> Path:
     return tmp_path
 
 
+QUIET = {"watch_seconds": 0, "seconds": 120}  #: settings of servers in tests: none is held to a clock
 Served = tuple[TestClient, ServingState, StringIO]
 
 
@@ -99,7 +100,7 @@ def serving() -> Callable:
     @contextmanager
     def start(runs: dict[str, Path], store: object = None, **settings: object) -> Iterator[Served]:
         log = StringIO()
-        settings = {"watch_seconds": 0, **settings}
+        settings = {**QUIET, **settings}
         state = ServingState.load(runs, ServerSettings(**settings), store, RequestLog(log))
         with TestClient(application(state), base_url="http://localhost", raise_server_exceptions=False) as client:
             yield client, state, log
@@ -112,6 +113,6 @@ def shop(shop_runs, tmp_path_factory) -> Iterator[TestClient]:
     """A server that the tests of a file share."""
     store = SqliteStore(tmp_path_factory.mktemp("events") / "events.sqlite")
     paths = {"mf": shop_runs / "mf.run", "ease": shop_runs / "ease.run"}
-    state = ServingState.load(paths, ServerSettings(watch_seconds=0), store, RequestLog(StringIO()))
+    state = ServingState.load(paths, ServerSettings(**QUIET), store, RequestLog(StringIO()))
     with TestClient(application(state), base_url="http://localhost", raise_server_exceptions=False) as client:
         yield client

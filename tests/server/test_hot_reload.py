@@ -200,3 +200,18 @@ def test_more_new_items_than_a_server_holds(serving, shop_runs):
         assert client.put("/items", json=[ROW]).status_code == 201
         assert client.put("/items", json=[{**ROW, "item": "i91"}]).status_code == 409
         assert client.get("/runs").json()["runs"][0]["num_items"] == 13
+
+
+def test_lists_by_an_index_of_which_a_run_without_one_is_refused(serving, runs, link):
+    pytest.importorskip("usearch", reason="needs the extra `index`")
+    from kgrec.serving.item_index import ItemIndex
+
+    run = Run.load(runs / "mf.run")
+    ItemIndex.of(run).save(run, runs / "mf.run.index", {})
+    turn(link, "mf.run")
+    with serving({"shop": link}, approximate=True) as (client, state, _):
+        assert state.runs.default.current.service.index is not None
+        assert ids(client.get("/users/u1/recommendations?k=3")) == run.recommend("u1", 3)["item"]
+        turn(link, "ease.run")
+        answer = client.post("/reload")
+        assert answer.status_code == 409 and "index" in answer.json()["detail"]
