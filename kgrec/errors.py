@@ -12,8 +12,8 @@ Severity = Literal["error", "note"]
 class Fault(NamedTuple):
     """One problem, and where it is. Programs read the fields; `str` gives the sentence for a person.
 
-    >>> print(Fault("rating '6' is not in 1..5; mend the row", "ratings.csv", 812, "rating", "6", "out of range"))
-    ratings.csv line 812: rating '6' is not in 1..5; mend the row
+    >>> print(Fault("rating '6' is not in 1..5; fix the row", "ratings.csv", 812, "rating", "6", "out of range"))
+    ratings.csv line 812: rating '6' is not in 1..5; fix the row
     >>> print(Fault("is empty; it must have a line for each row", "ratings.csv", kind="empty file", file_is="subject"))
     ratings.csv is empty; it must have a line for each row
     """

@@ -31,7 +31,7 @@ from kgrec.errors import KgrecError, unknown_name
 from kgrec.evaluation.metrics import higher_is_better
 from kgrec.graph import Graph
 from kgrec.model import Recommender
-from kgrec.nn import NextItemConfig
+from kgrec.nn import EdgeModelConfig, NextItemConfig
 from kgrec.settings import configure
 from kgrec.splits.split import Split
 from kgrec.training.config import TrainingConfig
@@ -317,7 +317,11 @@ def shares(trials: Sequence[Trial], value: Mapping[tuple[str, str, str], float])
 
 def defaults_now(trial: Trial) -> dict[str, Any]:
     """What the fields that a trial sets are by default today."""
-    fields = dataclasses.asdict(configure(models.find(trial.model).Config, {}))
+    kind: Any = models.find(trial.model).Config
+    config = configure(kind, {"task": trial.task} if issubclass(kind, EdgeModelConfig) else {})
+    fields = dataclasses.asdict(config)
+    by_task = {"l2": "l2_of_task", "biases": "has_biases"}  # what None stands for
+    fields |= {name: getattr(config, other) for name, other in by_task.items() if fields.get(name, 0) is None}
     return {name: fields[name] for name in trial.settings}
 
 

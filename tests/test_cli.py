@@ -152,7 +152,7 @@ def test_predict_fills_a_column_in(shop, tmp_path):
     assert set(test) == {"auc", "gauc", "logloss", "ece"} and 0.5 < test["auc"] < 1
     (tmp_path / "pairs.csv").write_text("user,item,note\nu0003,p0001,a\nu0001,p0042,b\nu9999,p0001,c\n")
     done = kgrec("predict", tmp_path / "run", tmp_path / "pairs.csv", "--out", tmp_path / "no.csv", code=1)
-    assert "pairs.csv line 4: no user 'u9999' among the 600 known; mend the row" in done.stderr
+    assert "pairs.csv line 4: no user 'u9999' among the 600 known; fix the row" in done.stderr
     assert not (tmp_path / "no.csv").exists()
     arguments = ("predict", tmp_path / "run", tmp_path / "pairs.csv", "--skip-unknown")
     rows = last_json(kgrec(*arguments, "--json"))

@@ -59,7 +59,9 @@ def test_popularity_has_no_control_nor_has_a_run_without_valid():
 
 def test_ratings_have_the_bias_for_control():
     """All ratings are 4, so bias predicts 4: its rmse is 0, and vectors near 0 are off by 4."""
-    below = trained("mf", metrics=("rmse",), task="rating", lr=1e-9, init_std=1e-6).metrics["below_control"]
+    below = trained("mf", metrics=("rmse",), task="rating", biases=False, lr=1e-9, init_std=1e-6).metrics[
+        "below_control"
+    ]
     assert (below["control"], below["control_value"]) == ("bias", pytest.approx(0, abs=1e-6))
     assert below["value"] == pytest.approx(4, abs=1e-3)
     assert "mf is worse than bias on valid (rmse: mf 4.0000" in below["note"]

@@ -10,6 +10,7 @@ import yaml
 
 from kgrec import models
 from kgrec.nn import EdgeModelConfig, NextItemConfig, PairMLPConfig
+from kgrec.nn.label_loss import squares
 from kgrec.run import train
 from kgrec.settings import configure
 from kgrec.training.config import TrainingConfig
@@ -70,3 +71,21 @@ def test_defaults_learn_what_was_planted(planted, name):
     training = configure(TrainingConfig, {"device": "cpu"})
     metrics = train(name, planted, split="last_n:1,valid=1", training=training, metrics=["ndcg@10"]).metrics
     assert metrics["valid"]["ndcg@10"] > 1.2 * metrics["control"]["popularity"]["valid"]["ndcg@10"]
+
+
+@pytest.mark.parametrize(
+    ("task", "l2", "biases"), [("ranking", 0.01, False), ("rating", 10.0, True), ("ctr", 0.01, False)]
+)
+def test_some_defaults_are_those_of_the_task(task, l2, biases):
+    by_default = configure(models.find("mf").Config, {"task": task})
+    assert (by_default.l2_of_task, by_default.has_biases) == (l2, biases)
+    own = configure(models.find("mf").Config, {"task": task, "l2": 0.5, "biases": not biases})
+    assert (own.l2_of_task, own.has_biases) == (0.5, not biases)
+
+
+def test_ratings_learn_by_default(planted):
+    """The weight in the loss, and the biases in the model, are those of ratings."""
+    model = models.build("mf", planted, {"task": "rating"})
+    assert model.item_bias is not None and model.user_bias is not None
+    batch = next(iter(next(iter(model.objectives(planted))).batches))
+    assert model.edge_penalty(batch).item() == pytest.approx(10 * squares(model).item() / model.num_known)

@@ -9,20 +9,20 @@ import pytest
 
 from kgrec.errors import BadData, Fault, KgrecError, UnknownName, unknown_name
 
-RATING = Fault("rating '6' is not in 1..5; mend the row", "r.csv", 812, "rating", "6", "out of range")
+RATING = Fault("rating '6' is not in 1..5; fix the row", "r.csv", 812, "rating", "6", "out of range")
 EMPTY = Fault("is empty; it must have a line for each row", "s.csv", kind="empty file", file_is="subject")
 MISSING = Fault("data/t.csv is not there", "t.csv", kind="missing file", file_is="named")
-SYNTAX = Fault("oops is not a valid RDF object; mend the file", "f.ttl", 2, 18, kind="bad RDF")
+SYNTAX = Fault("oops is not a valid RDF object; fix the file", "f.ttl", 2, 18, kind="bad RDF")
 ANSWER = Fault("stars '9' is not in 1..5", "f.ttl", 3, "stars", "9", unit="answer")
 
 
 @pytest.mark.parametrize(
     ("fault", "text"),
     [
-        (RATING, "r.csv line 812: rating '6' is not in 1..5; mend the row"),
+        (RATING, "r.csv line 812: rating '6' is not in 1..5; fix the row"),
         (EMPTY, "s.csv is empty; it must have a line for each row"),
         (MISSING, "data/t.csv is not there"),
-        (SYNTAX, "f.ttl line 2 column 18: oops is not a valid RDF object; mend the file"),
+        (SYNTAX, "f.ttl line 2 column 18: oops is not a valid RDF object; fix the file"),
         (ANSWER, "f.ttl answer 3: stars '9' is not in 1..5"),
         (Fault("no such thing"), "no such thing"),
         (Fault("no encoding 'x'", "r.csv"), "r.csv: no encoding 'x'"),

@@ -100,7 +100,7 @@ def test_unknown_ids_are_named_with_their_lines(file) -> None:
     text = 'note,user,item\n"two\nlines",bob,x\n\n,bib,x\n,cem,w\n,,v\n'
     with pytest.raises(BadData) as raised:
         predict_file(run_of("bias"), file(text))
-    mend = "mend the row, or say --skip-unknown"
+    mend = "fix the row, or say --skip-unknown"
     assert [line.partition("pairs.csv ")[2] for line in raised.value.problems] == [
         f"line 5: no user 'bib' among the 3 known; {mend}",
         f"line 6: no item 'w' among the 3 known; {mend}",
@@ -139,7 +139,7 @@ def test_rows_of_unknown_ids_are_left_out_where_asked(file) -> None:
         ("user,item,rating\nbob,x,3\n", "has a column 'rating' already, as the prediction is called; rename it"),
         (
             "user,item\nbob,x,3\n",
-            "pairs.csv line 2: 3 values where there are 2 columns; mend the row; a CSV or Parquet file with",
+            "pairs.csv line 2: 3 values where there are 2 columns; fix the row; a CSV or Parquet file with",
         ),
         ("user,item\n", "pairs.csv has no rows; a pair of a user and an item in each is wanted"),
         ("", "pairs.csv is empty; it must have a line for each row; a CSV or Parquet"),

@@ -128,7 +128,7 @@ class CKE(GraphEdgeModel):
         """The regularisation of `l2`: in a ranking of the batch's users and item offsets, otherwise of all of them."""
         if self.task == "ranking":
             return super().edge_penalty(batch)
-        return self.config.l2 * squares(nn.ModuleList([self.user, self.item])) / self.num_known
+        return self.config.l2_of_task * squares(nn.ModuleList([self.user, self.item])) / self.num_known
 
     def weighed_tables(self) -> list[NodeEmbedding]:
         return [table for table in super().weighed_tables() if table is not self.entity]

@@ -84,7 +84,7 @@ class KGAT(GraphEdgeModel):
         vector = functional.pad(self.encoder.around(around), (0, 0, 0, 1))
         table, drawn = Vectors(0, vector, around.find), Drawn(batch.tail, batch.negative, batch.log_q, user=batch.head)
         loss = self.ranking.of_vectors(table(batch.head), table, drawn)
-        return loss + self.edge_penalty(batch) if self.config.l2 else loss
+        return loss + self.edge_penalty(batch) if self.config.l2_of_task else loss
 
     @property
     def user_table(self) -> NodeEmbedding:

@@ -14,8 +14,14 @@ from kgrec.settings import settings
 class MFConfig(EdgeModelConfig):
     """Settings of MF."""
 
-    #: add a learned bias of each item; for ratings and clicks also one of each user, and the mean of all
-    biases: bool = False
+    #: add a learned bias of each item; for ratings and clicks also one of each user, and the mean of all. None: for
+    #: ratings alone
+    biases: bool | None = None
+
+    @property
+    def has_biases(self) -> bool:
+        """`biases`, or what it is by default for the task."""
+        return self.task == "rating" if self.biases is None else self.biases
 
 
 class MF(EdgeModel):
@@ -34,13 +40,13 @@ class MF(EdgeModel):
     )
 
     def __init__(self, graph: Graph, config: MFConfig) -> None:
-        super().__init__(graph, config, centred=config.biases)
+        super().__init__(graph, config, centred=config.has_biases)
         known, (source, _, target) = graph.only(graph.target), graph.target
         self.user = NodeEmbedding(known, source, config.dim, config.init_std, config, end="users")
         self.item = NodeEmbedding(known, target, config.dim, config.init_std, config, end="items")
         ranks = config.task == "ranking"
-        self.user_bias = NodeEmbedding(graph, source, 1, std=0.0) if config.biases and not ranks else None
-        self.item_bias = NodeEmbedding(graph, target, 1, std=0.0) if config.biases else None
+        self.user_bias = NodeEmbedding(graph, source, 1, std=0.0) if config.has_biases and not ranks else None
+        self.item_bias = NodeEmbedding(graph, target, 1, std=0.0) if config.has_biases else None
 
     def ranking_loss(self, ranking: RankingLoss, user: Tensor, drawn: Drawn) -> Tensor:
         return ranking.of_vectors(self.user(user), self.item, drawn, self.item_bias)

@@ -21,7 +21,7 @@ class NCFConfig(PairMLPConfig):
     lr: PositiveFloat = 2e-3
     #: lambda, weight of L2 regularisation: for a ranking, of the vectors that an example uses; for ratings and clicks,
     #: of all parameters; raise it against overfitting
-    l2: NonNegativeFloat = 0.03
+    l2: NonNegativeFloat | None = 0.03
     #: share of a layer's output that training sets to 0; raise it against overfitting
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
 

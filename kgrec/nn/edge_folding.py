@@ -44,6 +44,7 @@ class EdgeFolding(TableFolding):
         self.edge_model = model
         self.config: Any = model.config
         self.ranking: RankingLoss | None = None
+        self.weighed = model.weighed_tables()
         if model.task != "ranking":
             weight = known.only(known.target).weight
             self.mean_rating = weight.mean() if len(weight) else weight.new_zeros(())
@@ -121,9 +122,9 @@ class EdgeFolding(TableFolding):
 
     def _squares(self, own: Mapping[Any, Tensor], times: Tensor) -> Tensor:
         """What l2 weighs of the users' own vectors, each so often."""
-        weighed = self.edge_model.weighed_tables() if self.ranking is not None else list(own)
+        weighed = self.weighed if self.ranking is not None else list(own)
         found = torch.zeros((), device=times.device)
         for table, vector in own.items():
-            if self.config.l2 and any(table is one for one in weighed):
-                found = found + self.config.l2 * (vector.square().sum(1) @ times.float())
+            if self.config.l2_of_task and any(table is one for one in weighed):
+                found = found + self.config.l2_of_task * (vector.square().sum(1) @ times.float())
         return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -20,6 +20,9 @@ from kgrec.nn.node_features import NodeFeaturesConfig
 from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfig
 from kgrec.samplers import Batch, Edges, Loader, Nodes, Stage
 from kgrec.settings import settings
+
+#: l2 where nothing is said. That of ratings weighs a sum over all edges, and is larger for that (docs/defaults.md)
+L2_OF_TASK: Mapping[str, float] = {"ranking": 0.01, "rating": 10.0, "ctr": 0.01}
 
 
 @settings
@@ -42,10 +45,15 @@ class EdgeModelConfig(NodeFeaturesConfig, RankingLossConfig):
     #: learning rate of the optimizer; lower it where the loss jumps, raise it where the loss hardly falls
     lr: PositiveFloat = 1e-2
     #: lambda, weight of L2 regularisation: for a ranking, of the vectors that an example uses; for ratings and clicks,
-    #: of all parameters; raise it against overfitting
-    l2: NonNegativeFloat = 0.01
+    #: of all parameters; raise it against overfitting. None: 10 for ratings, 0.01 otherwise
+    l2: NonNegativeFloat | None = None
     #: standard deviation of the vectors' random initial values; rarely needs a change
     init_std: PositiveFloat = 0.02
+
+    @property
+    def l2_of_task(self) -> float:
+        """`l2`, or what it is by default for the task."""
+        return L2_OF_TASK[self.task] if self.l2 is None else self.l2
 
 
 class EdgeModel(Recommender, ABC):
@@ -95,7 +103,7 @@ class EdgeModel(Recommender, ABC):
         """The task's objective over the target edges. stages: additional stages of its loader; prefetch: see Loader;
         how: other fields of the objective."""
         c, known = self.config, graph.only(graph.target)
-        how = {"lr": c.lr, "loss": self.edge_loss, "penalty": self.edge_penalty if c.l2 else None, **how}
+        how = {"lr": c.lr, "loss": self.edge_loss, "penalty": self.edge_penalty if c.l2_of_task else None, **how}
         if c.task != "ranking":
             edges = Edges(known, label=label_of(c.task))
             return Objective(name, Loader(edges, *stages, batch_size=c.batch_size), parameters=parameters, **how)
@@ -111,14 +119,14 @@ class EdgeModel(Recommender, ABC):
         else:
             score = self.pair_scores(batch.head, batch.tail.unsqueeze(1)).squeeze(1) + self.mean
             loss = label_loss(self.task, score, batch)
-        return loss + self.edge_penalty(batch) if self.config.l2 else loss
+        return loss + self.edge_penalty(batch) if self.config.l2_of_task else loss
 
     def edge_penalty(self, batch: Batch) -> Tensor:
         """The part of `edge_loss` that is regularisation: the one by `l2`."""
         if self.task != "ranking":
-            return self.config.l2 * squares(self) / self.num_known
+            return self.config.l2_of_task * squares(self) / self.num_known
         head = batch.head if batch.ptr is None else batch.head.repeat_interleave(batch.ptr.diff())
-        return self.config.l2 * self._squares(head, _drawn(batch)) / len(head)
+        return self.config.l2_of_task * self._squares(head, _drawn(batch)) / len(head)
 
     def weighed_tables(self) -> list[NodeEmbedding]:
         """The tables of vectors that `l2` regularises in a ranking: all of them, unless a model overrides this."""

@@ -32,8 +32,8 @@ Loss = Callable[[Mapping[Any, Tensor], int], Tensor]
 class FoldingSteps:
     """How a model's new users are solved for."""
 
-    steps: int = 30  #: steps of Adam, whose step size falls to 0 along a cosine
-    lr: float = 0.05  #: step size at first, times the spread of the vectors of users in training where that is over 1
+    steps: int = 8  #: steps of Adam, whose step size falls to 0 along a cosine
+    lr: float = 0.2  #: step size at first, times the spread of the vectors of users in training where that is over 1
     classes: int = 4096  #: items that a user's own are held against at most, drawn once where there are more
 
 
@@ -145,6 +145,7 @@ class VectorFolding(Folding):
         self.first = known.pad + 1
         users = known.only(known.target).head.unique()
         self.trained = users if len(users) else known.nodes(known.target[0])
+        self.starts: dict[Any, Tensor] = {}
         self.spreads: dict[Any, float] = {}
 
     @abstractmethod
@@ -162,8 +163,10 @@ class VectorFolding(Folding):
 
     def start(self, table: Any) -> Tensor:
         """Their mean, zeros where there are none: FloatTensor [D]."""
-        vectors = self.of_trained(table)
-        return vectors.mean(0) if len(vectors) else vectors.new_zeros(vectors.shape[1])
+        if table not in self.starts:
+            vectors = self.of_trained(table)
+            self.starts[table] = vectors.mean(0) if len(vectors) else vectors.new_zeros(vectors.shape[1])
+        return self.starts[table]
 
     def spread(self, table: Any) -> float:
         """How far they are from their mean, in a number of a vector: the root of the mean square."""

@@ -186,7 +186,8 @@ class KGEncoder(nn.Module):
             attention = softmax_in_rows(energy, ptr)
         vector, outputs = own, [own]
         for aggregator, layer in zip(self.aggregators, layers):
-            vector = aggregator(vector, row_sums(ptr, neighbor, attention, layer))
+            assert isinstance(aggregator, Aggregator)
+            vector = aggregator.by_autograd(vector, row_sums(ptr, neighbor, attention, layer))
             outputs.append(functional.normalize(vector, dim=-1))
         return torch.cat(outputs, -1)
 

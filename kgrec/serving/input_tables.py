@@ -195,7 +195,7 @@ TEXT = Wanted(pa.string(), lists=True)
 def _wanting(fault: Fault, wanted: str) -> Fault:
     """What is wrong with a file that is no recipe's. wanted: what it should be."""
     message = fault.message.removesuffix(f"; {MEND}")
-    end = "; mend the row" if message != fault.message else ""
+    end = "; fix the row" if message != fault.message else ""
     return fault._replace(message=f"{message}{end}; {wanted} is wanted")
 
 

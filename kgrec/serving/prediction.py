@@ -135,5 +135,5 @@ def _unknown(run: TrainedModel, pairs: InputTable, user: np.ndarray, item: np.nd
             if number[row] < 0:
                 value = pairs.value(column, row)
                 what = f"no {name} {value!r} among the {len(run.graph.range(name)):,} known"
-                problems.append(pairs.fault(f"{what}; mend the row, or say {skip}", row, column, value, "unknown id"))
+                problems.append(pairs.fault(f"{what}; fix the row, or say {skip}", row, column, value, "unknown id"))
     return problems + ([f"and {len(rows) - MOST:,} more rows of unknown ids"] if len(rows) > MOST else [])

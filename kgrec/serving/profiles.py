@@ -275,9 +275,9 @@ def _require_seen(
         notes.append(f"left out: {column} {some(unknown)}, which training has not seen")
         return
     near = nearest(unknown[0], schema.categories)
-    known = f"did you mean {near!r}?" if near is not None else f"it has {some(schema.categories, NAMED)}"
+    known = f"did you mean {near!r}?" if near is not None else f"it has {some(schema.categories, NAMED)}."
     message = (
-        f"no category {some(unknown)} of {column} in training; {known} Mend it, or leave it out: an empty value is "
-        "missing (skip_unknown takes it for that)"
+        f"no category {some(unknown)} of {column} in training; {known} Fix it, or leave the value empty "
+        "(skip_unknown does so)"
     )
     raise UnknownName(Fault(message, table.name, None, column, unknown[0], "unknown category"))

@@ -268,7 +268,7 @@ def test_filtered_lists_are_the_whole_lists_less_what_is_filtered_out() -> None:
         ),
         (
             {"where": "price>100"},
-            "where 'price>100' leaves out all 5 items; take it away, or ask for less$",
+            "where 'price>100' leaves out all 5 items; remove it, or ask for less$",
         ),
         ({"where": "in_category=all"}, r"to count what is below too, say in_category/part_of\*=all$"),
         ({"where": 7}, "where is 7; a condition such as 'brand=Acme', or a list of these is wanted"),

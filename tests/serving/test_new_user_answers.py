@@ -88,7 +88,7 @@ def test_folding_in_lowers_the_loss_of_the_history(name: str, loss: str) -> None
 def test_a_vector_that_is_folded_in_is_that_of_the_closed_form() -> None:
     """Ratings 3 of x and 1 of y, l2 = 1, v_x = (1, 0), v_y = (0, 2): u = (v v' + 1)^-1 v r = (3 / 2, 2 / 5)."""
     rated = pd.DataFrame({"source": ["ann", "ann"], "target": ["x", "y"], "weight": [3.0, 1.0]})
-    run = run_of("mf", Graph.from_frames(edges={RATED: rated}), dim=2, task="rating", l2=1.0)
+    run = run_of("mf", Graph.from_frames(edges={RATED: rated}), dim=2, task="rating", l2=1.0, biases=False)
     run.model.item.weight.data[:2] = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
     run.model.mean.fill_(0)
     run.model.fold_in = FoldingSteps(steps=400, lr=0.1)

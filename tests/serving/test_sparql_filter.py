@@ -95,7 +95,7 @@ def test_items_that_a_query_finds(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("SELECT ?item { ?item schema:brand ", "where_sparql: query line 1 column .*; mend the query$"),
+        ("SELECT ?item { ?item schema:brand ", "where_sparql: query line 1 column .*; fix the query$"),
         ("ASK { ?a ?b ?c }", r"of the form ASK; a SELECT whose \?item is an item is wanted"),
         (
             "SELECT ?b { ?item schema:brand ?b }",

@@ -254,7 +254,7 @@ def test_an_option_that_does_not_apply_is_an_error(build_of, tmp_path, file, opt
 def test_an_unclosed_quote_is_one_bad_line(build_of):
     text = 'item,w,user\na,1,u\nb,2,"v\nc,3,w\nd,4,x\n'
     recipe = BY.format(file="r.csv", more=", weight: w")
-    what = "the quote is never closed; close it, or say `quote: false` if quotes are part of the text"
+    what = "the quote is never closed; close it, or set `quote: false` if quotes are part of the text"
     assert problems(build_of, recipe, {"r.csv": text}) == [f"r.csv line 3: {what}"]
     graph, report = build_of(recipe + "on_bad_rows: report\n", {"r.csv": text})
     assert ids(graph, "user") == ["u", "w", "x"] and graph.weight.tolist() == [1, 3, 4]

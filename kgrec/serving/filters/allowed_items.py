@@ -83,8 +83,7 @@ def narrowed(parts: Iterable[Filter], run: TrainedModel) -> AllowedItems:
         if not left.any():
             these = "items" if before == len(left) else "items that the filters before it leave"
             raise KgrecError(
-                f"no item is left: {part.said} leaves out all {before:,} {these}; take it away, or ask for less"
-                f"{part.hint}"
+                f"no item is left: {part.said} leaves out all {before:,} {these}; remove it, or ask for less{part.hint}"
             )
         notes += part.notes
     flat = torch.from_numpy(np.flatnonzero(left) + items.start).to(run.device)

@@ -48,7 +48,7 @@ class SparqlFilter:
                 f"{self.name} asks for facts by their IRIs, and this run's graph has none, as nothing of it was read "
                 "from RDF; say where=... or --where"
             )
-        words = QueryWords(self.name, "mend the query", "", "", "")
+        words = QueryWords(self.name, "fix the query", "", "", "")
         found = ask(self.query, triples.prefixes, lambda: [iter(triples)], words)
         if found["form"] != "SELECT":
             raise self._wrong(f"the query is of the form {found['form']}; a SELECT whose ?item is an item is wanted")

@@ -178,7 +178,7 @@ class Records(BlockStream):
             return f"{detail} values where there are {self.width} columns; {MEND}"
         if code == BYTE:
             return not_text(record[detail:], detail + 1, self.file.encoding)
-        unless = "say `quote: false` if quotes are part of the text"
+        unless = "set `quote: false` if quotes are part of the text"
         if code == OPEN:
             return f"the quote is never closed; close it, or {unless}"
         assert code == AFTER
@@ -199,7 +199,7 @@ class OneByte(io.RawIOBase):
         block = self._stream.read(BLOCK if size < 0 else size) or b""
         if UNIT_SEPARATOR in block:
             what = f"has the character 0x1f, which cannot stand beside the separator {self._separator.decode()!r}"
-            raise BadData(Fault(f"{what}; take it away", self._name, kind="bad separator", file_is="subject"))
+            raise BadData(Fault(f"{what}; remove it", self._name, kind="bad separator", file_is="subject"))
         data = (self._rest + block).replace(self._separator, UNIT_SEPARATOR)
         self._rest = b""
         if block:  # the last bytes may be the start of a separator that the next block ends
