@@ -35,7 +35,7 @@ class Seen(HTMLParser):
         self._in_places = self._in_places and tag != "ol"
 
     def handle_data(self, data):
-        self.text += data
+        self.text += data.replace("\xa0", " ")
 
     def queries(self, path: str) -> list[dict]:
         """The queries of links to a path, in order."""
@@ -152,6 +152,7 @@ def test_items_nodes_and_the_graph_lead_to_each_other(shop):
     assert {"type": ["brand"], "id": ["brand1"]} in item.queries("/page/node") and "14" in item.text
     similar = [row["item"] for row in shop.get("/items/i4/similar?k=8").json()["items"]]
     assert [one["id"][0] for one in item.queries("/page/item")] == similar
+    assert "By the cosine of the vectors" in item.text
     node = see(shop, "/page/node?type=brand&id=brand1")
     assert [one["id"][0] for one in node.queries("/page/item")] == ["i1", "i4", "i7", "i10"]
     graph = see(shop, "/page/graph")

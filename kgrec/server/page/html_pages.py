@@ -72,7 +72,7 @@ def sentence(text: str) -> str:
     >>> sentence("because of Alien")
     'Because of Alien.'
     """
-    text = text.strip()
+    text = text.strip().replace(" %", "\u00a0%")  # no line breaks between
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")
 
 

@@ -16,6 +16,7 @@ from kgrec.server.serving_state import ServingState
 from kgrec.serving.list_options import ListOptions
 from kgrec.serving.list_tables import Step
 from kgrec.serving.recommendation import Recommendations
+from kgrec.serving.similar_items import COSINE, HISTORY, NOTHING, WEIGHTS
 from kgrec.serving.wanted import Wanted
 
 STEPS = 8  #: past items that are shown of those behind a list
@@ -32,6 +33,14 @@ SENTENCES = {
     REASONS[ServedBy.UNREAD]: "The model cannot read what a new user did, so these are the most popular items.",
     REASONS[ServedBy.FOLDED_IN]: "By what this user did: a vector was fitted to it.",
     REASONS[ServedBy.ALONG_GRAPH]: "By what this user did: a vector was computed along the graph.",
+}
+
+#: What is said of how items are alike, in place of the short reason
+ALIKE = {
+    COSINE: "By the cosine of the vectors that the model learned.",
+    WEIGHTS: "By how much each counts for this item's score, as the model learned it.",
+    HISTORY: "By the list of a user who had this item alone.",
+    NOTHING: "The model knows nothing of this item alone, so these are the most popular ones.",
 }
 
 

@@ -102,9 +102,8 @@ class PageQuery:
 
     @property
     def has_controls(self) -> bool:
-        """Whether filters or rules are set."""
-        names = ("k", "seen", "exclude", "filters", "cap_name", "diversity", "calibrate", "pin", "block")
-        return any(name in names or name == "side" for name, _ in self.pairs())
+        """Whether filters or rules are set that nothing else on the page shows."""
+        return bool(self.seen or self.exclude or self.filters or self.cap_name or self.diversity or self.calibrate)
 
     def wanted(self, max_k: int, diversity_by: str) -> Wanted:
         """As the library has it. diversity_by: by what items are alike. Raises KgrecError."""

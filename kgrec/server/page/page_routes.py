@@ -14,7 +14,7 @@ from kgrec.errors import KgrecError
 from kgrec.server.page.control_names import control_names, value_choices
 from kgrec.server.page.graph_views import graph_view, relation_view, type_view
 from kgrec.server.page.html_pages import html_page, static_file
-from kgrec.server.page.list_views import list_view, past_of, popular_items, shown_items, side_by_side
+from kgrec.server.page.list_views import ALIKE, list_view, past_of, popular_items, shown_items, side_by_side
 from kgrec.server.page.page_paths import COOKIE, KEY_PATH, LEAVE_PATH, way_back
 from kgrec.server.page.page_query import PageQuery
 from kgrec.server.problems import Problem
@@ -138,7 +138,7 @@ async def item(request: Request) -> Response:
     alike, scores = [], []
     try:
         similar = await state.batcher.call(lambda: service.similar(name, ListOptions(k=most)))
-        reason, scores = similar.reason, similar.scores
+        reason, scores = ALIKE.get(similar.reason, similar.reason), similar.scores
         alike = await shown_items(state, run, similar.items)
     except KgrecError as error:
         trouble = str(error)
