@@ -62,6 +62,9 @@ class Connection(asyncio.Protocol):
             return
         body = bytes(self.buffer[end + 4 : end + 4 + length])
         del self.buffer[: end + 4 + length]
+        if b"connection: close" in head and self.transport is not None:
+            self.transport.close()
+            self.transport = None
         if not self.waiting.done():
             self.waiting.set_result((int(head[9:12]), body))
 
@@ -70,13 +73,13 @@ class Connection(asyncio.Protocol):
         if self.waiting is not None and not self.waiting.done():
             self.waiting.set_exception(ConnectionError("the server closed the connection"))
 
-    async def ask(self, request: bytes) -> tuple[int, bytes]:
-        """The status and the body. Raises ConnectionError, and TimeoutError after SECONDS_TO_WAIT."""
+    async def ask(self, request: bytes, seconds: float = SECONDS_TO_WAIT) -> tuple[int, bytes]:
+        """The status and the body. Raises ConnectionError, and TimeoutError after so many seconds."""
         if self.transport is None:
             raise ConnectionError("the connection is closed")
         self.waiting = asyncio.get_running_loop().create_future()
         self.transport.write(request)
-        async with asyncio.timeout(SECONDS_TO_WAIT):
+        async with asyncio.timeout(seconds):
             return await self.waiting
 
 
@@ -161,6 +164,8 @@ async def open_loop(
 
     async def one(request: bytes, due: float) -> None:
         connection = await free.get()
+        if connection.transport is None:  # the server closed it with an answer that said so
+            connection = await connected(port)
         try:
             status, body = await connection.ask(request)
         except (OSError, TimeoutError):

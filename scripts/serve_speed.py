@@ -32,8 +32,8 @@ from kgrec.run import train
 from kgrec.settings import configure
 from kgrec.training.config import TrainingConfig
 
+ACTIVE = 1000  #: known users, and as many new ones, of whom events come
 WARMING = 300  #: requests before anything is measured
-JSON = {"Content-Type": "application/json"}
 
 
 @dataclass
@@ -165,7 +165,7 @@ def serve_reload(benchmark: Mapping[str, Any], graph: Path, out: Path, quick: bo
                     link.unlink()
                     link.symlink_to(folders[(number + 1) % 2])
                     start = time.perf_counter()
-                    status, body = await connection.ask(send("POST", "/reload", b"{}"))
+                    status, body = await connection.ask(send("POST", "/reload", b"{}"), 300)
                     during.append((start - begun, time.perf_counter() - begun))
                     if status not in (200, 409):
                         raise RuntimeError(f"a swap failed: {status} {body!r}")
@@ -247,13 +247,15 @@ class Visitors:
         (kind,) = self.chance.choices([*self.KINDS], [share for share, _ in self.KINDS.values()])
         request = self._made(kind)
         self.asked[kind] += 1
-        self.kind_of[request] = kind
+        if kind != "bad":
+            self.kind_of[request] = kind
         return request
 
     def _made(self, kind: str) -> bytes:
         pick = self.chance.choice
         if kind == "list":
-            return get(f"/users/{pick(self.users)}/recommendations?k={pick((5, 10, 20))}")
+            user = pick(self.users) if self.chance.random() < 0.9 else f"visitor-{self.chance.randrange(ACTIVE)}"
+            return get(f"/users/{user}/recommendations?k={pick((5, 10, 20))}")
         if kind == "new user":
             body = {"history": self.chance.sample(self.items, 5), "k": 10}
             return send("POST", "/recommendations", json.dumps(body).encode())
@@ -265,7 +267,8 @@ class Visitors:
         if kind == "again" and self.events_of:
             return next(reversed(self.events_of))
         if kind in ("event", "again"):
-            user = pick(self.users) if self.chance.random() < 0.8 else f"visitor-{next(self.number) % 1000}"
+            is_known = self.chance.random() < 0.8
+            user = pick(self.users[:ACTIVE]) if is_known else f"visitor-{next(self.number) % ACTIVE}"
             names = tuple(f"e{next(self.number)}" for _ in range(pick((1, 1, 3))))
             events = [{"id": name, "user": user, "item": pick(self.items)} for name in names]
             request = send("POST", "/events", json.dumps({"events": events}).encode())
@@ -277,7 +280,7 @@ class Visitors:
 
     def answered(self, request: bytes, status: int, body: bytes) -> None:
         """Take notice of an answer."""
-        kind = self.kind_of.pop(request, "again")
+        kind = "bad" if request in self.BAD else self.kind_of.pop(request, "again")
         names = self.events_of.get(request)
         if names is not None and status == 201:
             self.acknowledged.extend(names)
@@ -308,7 +311,7 @@ def serve_soak(benchmark: Mapping[str, Any], graph: Path, out: Path, quick: bool
                 for number in range(benchmark["new_items"]):
                     await asyncio.sleep(seconds / (4 * benchmark["new_items"]))  # in the first quarter of the time
                     row = {name: value.format(number=number) for name, value in benchmark["new_item"].items()}
-                    status, body = await connection.ask(send("PUT", "/items", json.dumps([row]).encode()))
+                    status, body = await connection.ask(send("PUT", "/items", json.dumps([row]).encode()), 300)
                     put[status] += 1
                     if status != 201:
                         visitors.wrong[f"new item {status} {body[:200]!r}"] += 1

@@ -108,6 +108,7 @@ class ServedRuns:
             if self.store is not None:
                 await asyncio.to_thread(self.store.put_items, before.graph_key, more.added[-1])
             run.current = more
+            await asyncio.to_thread(_give_back)
         is_new = known > sum(len(one.ids) for one in before.added)
         return len(more.added[-1].ids), is_new
 

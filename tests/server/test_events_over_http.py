@@ -60,7 +60,7 @@ def test_a_new_user_is_one_from_the_first_event_on(serving, runs, store):
         assert unread["reason"] == "no history, by popularity"  # ease reads views alone
 
 
-def test_an_event_is_stored_once_whoever_sends_it_again(serving, runs, store):
+def test_an_event_is_stored_once_whoever_sends_it_again(serving, runs, store, monkeypatch):
     event = {"id": "e1", "user": "u1", "item": "i1", "time": 5000}
     with serving({"ease": runs / "ease.run"}, store) as (client, _, _):
         assert client.post("/events", json=event).json() == {"stored": 1, "known": 0}
@@ -69,7 +69,12 @@ def test_an_event_is_stored_once_whoever_sends_it_again(serving, runs, store):
         assert client.post("/events", json=event).status_code == 200
         other = client.post("/events", json={"events": [{**event, "id": "e3"}, {**event, "item": "i2"}]})
         assert other.status_code == 409 and "'e1'" in other.json()["detail"]
-        assert store.count() == 2  # nothing of a request with a conflict is stored
+        timed_here = {"id": "e9", "user": "u1", "item": "i1"}
+        assert client.post("/events", json=timed_here).json() == {"stored": 1, "known": 0}
+        clock = time.time
+        monkeypatch.setattr(time, "time", lambda: clock() + 60)  # it is sent again a minute later
+        assert client.post("/events", json=timed_here).json() == {"stored": 0, "known": 1}
+        assert store.count() == 3  # nothing of a request with a conflict is stored
 
 
 def test_what_the_run_knows_already_is_not_counted_twice(serving, runs, store):

@@ -60,7 +60,7 @@ class EventStore(ABC):
                 before = stored.get(event.id) or new.get(event.id)
                 if before is None:
                     new[event.id] = event
-                elif before != event:
+                elif not event.is_again(before):
                     conflicts.append(event.id)
             if conflicts:
                 done.append(Added(conflicts=tuple(dict.fromkeys(conflicts))))

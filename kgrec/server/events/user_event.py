@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -20,6 +20,12 @@ class Event:
     behaviour: str  #: a relation of the graph from users to items
     time: int  #: unix seconds
     weight: float | None = None  #: such as a rating; None: the graph's edges have none
+    #: whether `time` is when it came, as it said none itself: when it is sent again, that is another moment
+    is_timed_here: bool = field(default=False, compare=False)
+
+    def is_again(self, before: Event) -> bool:
+        """Whether this is an event that is stored, sent again."""
+        return self == before or (self.is_timed_here and replace(self, time=before.time) == before)
 
     @property
     def step(self) -> dict[str, Any]:

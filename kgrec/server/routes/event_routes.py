@@ -58,5 +58,5 @@ def _checked(run: LoadedRun, bodies: list[EventBody], settings: ServerSettings) 
             )
         if not settings.keep_unknown_items and not run.knows_item(one.item):
             raise KgrecError(f"event {number} is of {one.item!r}, which is no {run.target[2]} of the run")
-        events.append(Event(one.id, one.user, one.item, behaviour, moment, one.weight))
+        events.append(Event(one.id, one.user, one.item, behaviour, moment, one.weight, one.time is None))
     return events
