@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from kgrec.errors import KgrecError, unknown_name
-from kgrec.serving.input_tables import InputTable, is_one_id
+from kgrec.serving.input_tables import InputTable, id_list, is_one_id
 from kgrec.serving.list_options import ListOptions
 from kgrec.serving.new_users import NEW_USER, NewUsers, new_users
 from kgrec.training.trained_model import TrainedModel
@@ -24,6 +24,8 @@ class Wanted:
 
     >>> Wanted("ann").name, Wanted(history=["x", "y"]).name
     ('ann', 'new user')
+
+    Raises BadData for a user that is no id; 7 is the id "7".
     """
 
     user: str | None = None  #: the id of a known user, or what to call a new one
@@ -32,6 +34,10 @@ class Wanted:
     history: Sequence[str | Mapping[str, Any]] | None = None
     profile: Mapping[str, Any] | None = None  #: columns of a new user to their values
     options: ListOptions = field(default=ORDINARY)  #: how long the list is, and what is left out of it
+
+    def __post_init__(self) -> None:
+        if self.user is not None and not isinstance(self.user, str):
+            object.__setattr__(self, "user", id_list([self.user], "user")[0].as_py())
 
     @property
     def is_new(self) -> bool:

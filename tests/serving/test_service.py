@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from kgrec import models
-from kgrec.errors import KgrecError, UnknownName
+from kgrec.errors import BadData, KgrecError, UnknownName
 from kgrec.graph import Graph
 from kgrec.model import scoring
 from kgrec.nn.steady_products import SteadyLinear, product
@@ -191,6 +191,16 @@ def test_an_unknown_user_gets_popular_items_where_that_is_asked(run_of: Callable
         assert sorted(answer.scores) == sorted([float(score) for score in answer.scores], reverse=False)
         most = run.graph.only("rated").tail.bincount().max().item()
         assert answer.scores[0] == most
+
+
+def test_a_whole_number_is_the_id_that_it_writes() -> None:
+    rated = pd.DataFrame([("7", "x"), ("7", "y"), ("8", "z")], columns=["source", "target"])
+    service = Service(built("ease", Graph.from_frames(edges={("user", "rated", "item"): rated})))
+    one = ListOptions(k=1)
+    by_number, by_text = service.recommend([Wanted(7, options=one), Wanted("7", options=one)])  # type: ignore[arg-type]
+    assert by_number == by_text
+    with pytest.raises(BadData, match=r"7\.5 is a decimal number, and no id"):
+        Wanted(7.5)  # type: ignore[arg-type]
 
 
 def test_a_request_that_names_nobody_is_an_error_of_its_own(run_of: Callable[[str], Run]) -> None:
