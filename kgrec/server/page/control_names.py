@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pyarrow.compute as pc
 
+from kgrec.evaluation.ranking import scoring
 from kgrec.graph import Graph
 from kgrec.training.trained_model import TrainedModel
 
@@ -19,6 +20,7 @@ class ControlNames:
 
     filters: tuple[str, ...] = ()  #: columns and relations of items
     groups: tuple[str, ...] = ()  #: those by whose values items fall into groups
+    alike_by: str | None = None  #: by what items are alike, for the rule of diversity; None: by nothing
 
 
 def control_names(run: TrainedModel) -> ControlNames:
@@ -30,14 +32,16 @@ def control_names(run: TrainedModel) -> ControlNames:
 def _names(run: TrainedModel) -> ControlNames:
     source, _, item = run.graph.target
     if not run.keeps_facts:
-        return ControlNames()
+        with scoring(run.model):
+            has_vectors = run.model.node_vectors(item) is not None
+        return ControlNames(alike_by="vectors" if has_vectors else None)
     graph = run.whole_graph()
     relations = dict.fromkeys(name for head, name, tail in graph.edge_types if head == item and tail != source)
     kinds = {name: feature.schema.kind for name, feature in graph.features.get(item, {}).items()}
     columns = [name for name, kind in kinds.items() if kind != "vector"]
     grouping = [name for name, kind in kinds.items() if kind in ("categorical", "multi")]
     filters, groups = (tuple(dict.fromkeys([*some, *relations]))[:MOST_NAMES] for some in (columns, grouping))
-    return ControlNames(filters, groups)
+    return ControlNames(filters, groups, "facts")
 
 
 def value_choices(run: TrainedModel, name: str, text: str) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from kgrec.errors import KgrecError
 from kgrec.evaluation.served_by import REASONS, ServedBy
-from kgrec.server.loaded_run import LoadedRun
+from kgrec.server.page.control_names import control_names
 from kgrec.server.page.item_pictures import pictures
 from kgrec.server.page.page_query import PageQuery
 from kgrec.server.served_runs import ServedRun
@@ -96,16 +96,12 @@ class ListView:
     error: str | None = None
 
 
-def diversity_by(run: LoadedRun) -> str:
-    """By what items are alike: facts, or vectors where the run keeps no facts."""
-    return "facts" if run.run.keeps_facts else "vectors"
-
-
 async def list_view(state: ServingState, run: ServedRun, asked: PageQuery) -> ListView:
     """The list that a page asks a run for."""
-    name, model = run.name, run.current.run.name
+    name, model, loaded = run.name, run.current.run.name, run.current.run
+    names = await state.batcher.call(lambda: control_names(loaded))
     try:
-        wanted = asked.wanted(state.settings.max_k, diversity_by(run.current))
+        wanted = asked.wanted(state.settings.max_k, names.alike_by or "facts")
         (answer,) = await state.lists(run, [wanted])
     except KgrecError as error:
         answer = error
@@ -180,8 +176,14 @@ async def past_of(state: ServingState, run: ServedRun, user: str) -> tuple[list[
 
 
 async def popular_items(state: ServingState, run: ServedRun) -> list[ShownItem]:
-    """Items to begin with: the most popular ones."""
-    most = min(POPULAR, state.settings.max_k, len(run.current.run.graph.range(run.current.target[2])))
-    nobody = Wanted("", options=ListOptions(k=most))  # no user has an empty id
-    (answer,) = await state.lists(run, [nobody])
-    return [] if isinstance(answer, KgrecError) else await shown_items(state, run, answer.items)
+    """Items to begin with: the most popular ones. They are looked up once, and are no list that somebody got."""
+    loaded = run.current
+    most = min(POPULAR, state.settings.max_k, len(loaded.run.graph.range(loaded.target[2])))
+
+    def look() -> list[str]:
+        nobody = Wanted("", options=ListOptions(k=most))  # no user has an empty id
+        (answer,) = loaded.service.recommend([nobody])
+        return [] if isinstance(answer, KgrecError) else answer.items
+
+    ids = await state.batcher.call(lambda: loaded.run.made_once("popular items", most, look))
+    return await shown_items(state, run, ids)

@@ -151,6 +151,8 @@ async def node(request: Request) -> Response:
     """A node of the graph with its facts."""
     page = Page.of(request)
     loaded, asked = page.run.current.run, page.asked
+    if not loaded.keeps_facts:
+        raise Problem(404, f"the run {page.run.name!r} keeps no facts of its graph: it was trained with --lean")
     try:
         about = await page.state.batcher.call(lambda: described_node(loaded, asked.type, asked.id))
     except KgrecError as error:
