@@ -236,7 +236,9 @@ def pictured(tmp_path_factory):
     (root / "shop/items.csv").write_text("\n".join([f"{head},picture", *rows, ""]))
     build_to(recipe, None, root / "shop.graph")
     train("ease", Graph.load(root / "shop.graph"), config={"l2": 1.0}, split="last_n:1", out=root / "ease.run")
-    return {"ease": root / "ease.run"}
+    lean = {"config": {"l2": 1.0}, "split": "last_n:1", "lean": True}
+    train("ease", Graph.load(root / "shop.graph"), **lean, out=root / "lean.run")
+    return {"ease": root / "ease.run", "lean": root / "lean.run"}
 
 
 def test_images_are_shown_by_a_column_where_they_are_of_the_web(serving, pictured):
@@ -250,6 +252,17 @@ def test_images_are_shown_by_a_column_where_they_are_of_the_web(serving, picture
         assert all(one.startswith("https://img.example/") for one in images) and len(images) > 3
     with serving(pictured) as (client, _, _):
         assert 'class="picture"' not in client.get("/page/list?item=i4").text
+
+
+def test_a_run_without_facts_says_so(serving, pictured):
+    with serving({"lean": pictured["lean"]}) as (client, _, _):
+        assert (
+            "--lean" in see(client, "/page/graph").text and "--lean" in see(client, "/page/node?type=x&id=1", 404).text
+        )
+        seen = see(client, "/page/list?user=u1")
+        assert (
+            len(seen.listed()) > 3 and "Variety" not in seen.text and "no facts" in see(client, "/page/item?id=i1").text
+        )
 
 
 def test_a_column_of_images_must_be_there(serving, pictured):
