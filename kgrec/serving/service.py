@@ -262,6 +262,8 @@ class Service:
         source, _, target = self.run.graph.target
         users, items = (self.run.graph.vocabulary[end].ids(range(1)) for end in (source, target))
         asked = [*(Wanted(user, options=options) for user in users for options in (ONE, ORDINARY))]
+        if items:  # rules have a compiled loop of their own
+            asked += [Wanted(user, options=ListOptions(k=1, rules={"pinned": items})) for user in users]
         asked += [Wanted(history=items, options=ONE)] if items else []
         for number in range(1, len(asked) + 1):
             self.recommend(asked[:number])

@@ -105,8 +105,8 @@ class ListRules:
             place = one.place or next(free)
             if allowed is not None and not allowed[item]:
                 raise KgrecError(
-                    f"rule pinned: {one.item!r} is an item that filters or other rules leave out; take it from "
-                    "`pinned`, or take away what leaves it out",
+                    f"rule pinned: {one.item!r} is an item that filters or other rules leave out; remove it from "
+                    "`pinned`, or remove what leaves it out",
                     value=one.item,
                 )
             if place > self.k:
