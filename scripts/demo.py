@@ -38,9 +38,8 @@ def main() -> None:
         console.print(f"\n[bold]3. recommendations[/] of {best.name}, the best on validation:")
         for lists in recommend(best, ["u0003", "u0042", "u0123"], k=5):
             console.print(lists.table())
-    console.print(
-        f"done in {time.perf_counter() - begun:.0f} s; the same by command: see README; in a browser: .venv/bin/kgrec demo --serve"
-    )
+    console.print(f"done in {time.perf_counter() - begun:.0f} s; the same by command: see README")
+    console.print("in a browser: .venv/bin/kgrec demo --serve")
 
 
 def metrics_table(runs: dict[str, Run]) -> Table:
