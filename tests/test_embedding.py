@@ -1,6 +1,7 @@
 """Node vectors and their dot products, against the plain tensor form."""
 
 import pandas as pd
+import pytest
 import torch
 
 from kgrec.graph import Graph
@@ -30,6 +31,19 @@ def test_dot_equals_the_plain_form_and_so_do_its_gradients():
         results.append((product.detach(), user.weight.grad, item.weight.grad))
     for mine, plain in zip(*results):
         torch.testing.assert_close(mine, plain)
+
+
+@pytest.mark.parametrize("left", [[0, 2, 3, 4, 5], [0, 5], [1, 2, 3, 4], [0, 1, 2, 3, 4, 5]])
+def test_dot_with_some_items_is_that_with_all_where_a_model_serves(left):
+    """Most of the items, a few, a range, and all: the same numbers, in their order."""
+    frame = pd.DataFrame({"source": list("abcdef"), "target": list("uvwxyz")})
+    graph = Graph.from_frames(edges={("user", "rated", "item"): frame})
+    user, item = NodeEmbedding(graph, "user", dim=8), NodeEmbedding(graph, "item", dim=8)
+    vector, node = user(torch.tensor([1, 4])), graph.nodes("item")[left]
+    with torch.no_grad():
+        torch.testing.assert_close(dot(vector, item, node), vector @ item.weight[left].T)
+        torch.testing.assert_close(dot(vector, item, node.flip(0)), vector @ item.weight[left[::-1]].T)
+    assert dot(vector, item, node).requires_grad
 
 
 def test_squares_count_a_node_as_often_as_it_stands():

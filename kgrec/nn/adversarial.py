@@ -381,6 +381,7 @@ def base_fields(config: AdversarialRankingConfig, kind: type) -> dict[str, Any]:
     if "lr" not in there:
         raise KgrecError(f"base {config.base!r} has no learning rate (lr), so it is not trained by gradients; {WANTED}")
     common = {one.name: getattr(config, one.name) for one in dataclasses.fields(EdgeModelConfig)}
+    common["l2"] = config.l2_of_task
     return {name: value for name, value in common.items() if name in there} | config.base_config
 
 

@@ -210,6 +210,9 @@ def dot(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor) -> Tensor:
     place and adds gradients in place, so that no tensor [B, C, D] is created.
     """
     if node.dim() == 1:
+        whole = _whole_for(table, node, vector)
+        if whole is not None:
+            return steady_products.product(vector, whole).index_select(1, node - table.start)
         return steady_products.product(vector, _rows_of(table, node))
     if isinstance(table, NodeEmbedding) and table.features is not None:
         return _product(vector, *table.distinct(node))
@@ -217,6 +220,19 @@ def dot(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor) -> Tensor:
         product: Tensor = _Dot.apply(vector, table.weight, table.row(node))
         return product
     return (vector.unsqueeze(1) * table(node)).sum(-1)
+
+
+def _whole_for(table: NodeEmbedding | Vectors, node: Tensor, vector: Tensor) -> Tensor | None:
+    """All vectors of a table, where a model serves and a few vectors [B, D] are multiplied with most of them, as with a
+    filter that leaves most items: then it costs less to choose scores than to copy vectors. None: otherwise."""
+    if not steady_products.serves(node) or 2 * len(vector) > vector.shape[1]:
+        return None
+    whole = table.serving_table()
+    if whole is None or not len(whole) / 2 <= len(node) < len(whole):
+        return None
+    first, last = (int(end) - table.start for end in node.aminmax())
+    is_range = last - first + 1 == len(node)  # which is no copy
+    return whole if first >= 0 and last < len(whole) and not is_range else None
 
 
 def _rows_of(table: NodeEmbedding | Vectors, node: Tensor) -> Tensor:
