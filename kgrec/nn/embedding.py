@@ -210,10 +210,7 @@ def dot(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor) -> Tensor:
     place and adds gradients in place, so that no tensor [B, C, D] is created.
     """
     if node.dim() == 1:
-        whole = _whole_for(table, node, vector)
-        if whole is not None:
-            return steady_products.product(vector, whole).index_select(1, node - table.start)
-        return steady_products.product(vector, _rows_of(table, node))
+        return _dot_of_shared(vector, table, node)
     if isinstance(table, NodeEmbedding) and table.features is not None:
         return _product(vector, *table.distinct(node))
     if _has_kernel(vector, table.weight):
@@ -222,29 +219,20 @@ def dot(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor) -> Tensor:
     return (vector.unsqueeze(1) * table(node)).sum(-1)
 
 
-def _whole_for(table: NodeEmbedding | Vectors, node: Tensor, vector: Tensor) -> Tensor | None:
-    """All vectors of a table, where a model serves and a few vectors [B, D] are multiplied with most of them, as with a
-    filter that leaves most items: then it costs less to choose scores than to copy vectors. None: otherwise."""
-    if not steady_products.serves(node) or 2 * len(vector) > vector.shape[1]:
-        return None
-    whole = table.serving_table()
-    if whole is None or not len(whole) / 2 <= len(node) < len(whole):
-        return None
-    first, last = (int(end) - table.start for end in node.aminmax())
-    is_range = last - first + 1 == len(node)  # which is no copy
-    return whole if first >= 0 and last < len(whole) and not is_range else None
+def _dot_of_shared(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor) -> Tensor:
+    """Dot products of vectors [B, D] with those of nodes [C], the same for all: [B, C].
 
-
-def _rows_of(table: NodeEmbedding | Vectors, node: Tensor) -> Tensor:
-    """The vectors of nodes [C]: [C, D]. Of a range of nodes, such as a whole catalog, they are no copy where a model
-    serves."""
+    Where a model serves, the vectors of a range of nodes, such as a whole catalog, are not copied. Nor are those of
+    most nodes, as a filter leaves them: for a few vectors it costs less to choose scores than to copy vectors."""
     whole = table.serving_table() if steady_products.serves(node) and len(node) else None
     if whole is not None:
-        first = int(node[0]) - table.start
-        stop = first + len(node)
-        if first >= 0 and stop <= len(whole) and torch.equal(node, torch.arange(first, stop) + table.start):
-            return whole[first:stop]
-    return table(node)
+        first, last = (int(end) - table.start for end in node.aminmax())
+        if first >= 0 and last < len(whole):
+            if torch.equal(node, torch.arange(first, last + 1, device=node.device) + table.start):
+                return steady_products.product(vector, whole[first : last + 1])
+            if 2 * len(node) >= len(whole) and 2 * len(vector) <= vector.shape[1]:
+                return steady_products.product(vector, whole).index_select(1, node - table.start)
+    return steady_products.product(vector, table(node))
 
 
 def vector_tables(model: nn.Module) -> list[NodeEmbedding]:
