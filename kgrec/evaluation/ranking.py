@@ -71,9 +71,14 @@ class Scorer:
         return Query(user, histories.tails(place), histories.times(place), histories.weights(place), behaviour, now)
 
     def scores(self, query: Query, items: Tensor) -> Tensor:
-        """The model's scores, float32 [B, C]. They are a copy, since a model may return a view of its buffers."""
-        scores = self.model.score(query, items)
-        name, wanted = type(self.model).__name__, (len(query), items.shape[-1])
+        """The model's scores, float32 [B, C]: see `checked`. They are a copy, since a model may return a view of its
+        buffers."""
+        return self.checked(self.model.score(query, items), (len(query), items.shape[-1]))
+
+    def checked(self, scores: Tensor, wanted: tuple[int, int]) -> Tensor:
+        """A copy of a model's scores, float32. Raises KgrecError for those that are not finite, or not of the wanted
+        shape [B, C]."""
+        name = type(self.model).__name__
         if scores.shape != wanted:
             raise KgrecError(
                 f"{name}.score returned shape {list(scores.shape)}, but must return {list(wanted)}, users x items"

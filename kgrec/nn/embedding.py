@@ -228,7 +228,8 @@ def _dot_of_shared(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor)
     if whole is not None:
         first, last = (int(end) - table.start for end in node.aminmax())
         if first >= 0 and last < len(whole):
-            if torch.equal(node, torch.arange(first, last + 1, device=node.device) + table.start):
+            span = last + 1 - first
+            if len(node) == span and torch.equal(node, torch.arange(first, last + 1, device=node.device) + table.start):
                 return steady_products.product(vector, whole[first : last + 1])
             if 2 * len(node) >= len(whole) and 2 * len(vector) <= vector.shape[1]:
                 return steady_products.product(vector, whole).index_select(1, node - table.start)

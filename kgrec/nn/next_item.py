@@ -251,6 +251,10 @@ class NextItem(Recommender, ABC):
         item = self.item.vectors()
         return self._scores(item, self._vector(item, query), items)
 
+    def score_by(self, vector: Tensor, items: Tensor) -> Tensor:
+        """The scores that `score` gives to users whose histories have these vectors, [B, D], as `vector` makes them."""
+        return self._scores(self.item.vectors(), vector, items)
+
     def padded_score(self, query: Query, items: Tensor) -> Tensor:
         """The same as `score`, but with padding, so that no shape depends on the values of a tensor."""
         item = self.item.vectors()

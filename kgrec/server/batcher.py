@@ -17,6 +17,7 @@ from kgrec.serving.recommendation import Recommendations
 from kgrec.serving.wanted import Wanted
 
 MOST = 128  #: requests in a batch
+QUIET = 0.02  #: seconds without a request after which something is done ahead
 
 Answer = Recommendations | KgrecError
 Outcome = tuple[asyncio.Future[Any], Any, BaseException | None]
@@ -43,10 +44,16 @@ class Call:
 class Batcher:
     """Answers requests of the event loop in one thread of its own."""
 
-    def __init__(self, max_waiting: int, batched: Callable[[int], None] = lambda size: None) -> None:
-        """batched: called with the number of requests of each batch."""
+    def __init__(
+        self,
+        max_waiting: int,
+        batched: Callable[[int], None] = lambda size: None,
+        ahead: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """batched: called with the number of requests of each batch. ahead: called while no request is there; it does
+        a little, and returns whether there is more to do."""
         self._queue: queue.SimpleQueue[Lists | Call | None] = queue.SimpleQueue()
-        self._max_waiting, self._batched = max_waiting, batched
+        self._max_waiting, self._batched, self._ahead = max_waiting, batched, ahead
         self._thread = threading.Thread(target=self._work, name="kgrec-scoring", daemon=True)
         self._thread.start()
 
@@ -80,7 +87,7 @@ class Batcher:
     def _work(self) -> None:
         last = False
         while not last:
-            batch = [self._queue.get()]
+            batch = [self._next()]
             while len(batch) < MOST:
                 try:
                     batch.append(self._queue.get_nowait())
@@ -91,6 +98,20 @@ class Batcher:
             if asked:
                 self._batched(len(asked))
                 self._answer(asked)
+
+    def _next(self) -> Lists | Call | None:
+        """The next request. While there is none, something is done ahead."""
+        wait = QUIET
+        while True:
+            try:
+                return self._queue.get(timeout=wait)
+            except queue.Empty:
+                wait = 0.0
+            try:
+                if not self._ahead():
+                    return self._queue.get()
+            except Exception:  # those who ask are told what is wrong
+                return self._queue.get()
 
     def _answer(self, batch: Sequence[Lists | Call]) -> None:
         groups: dict[int, list[Lists]] = {}

@@ -73,6 +73,10 @@ class ServedRuns:
             raise Problem(404, f"no run {name!r}; there are: {some(self.runs)}")
         return self.runs[name]
 
+    def read_ahead(self) -> bool:
+        """Do a little of what requests would do later. Returns whether there is more to do. For the scoring thread."""
+        return any(run.current.service.read_ahead() for run in self.runs.values())
+
     async def reload(self, run: ServedRun, notify: Notify) -> LoadedRun:
         """Load what is in a run's folder now, beside the run that serves, and swap. Raises KgrecError where it cannot
         serve; then the old one stays."""

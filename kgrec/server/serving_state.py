@@ -36,7 +36,7 @@ class ServingState:
     ) -> None:
         self.runs, self.settings, self.log, self.store = runs, settings, log, runs.store
         self._keys, self._keys_state = keys, _state_of(settings.keys)
-        self.batcher = Batcher(settings.max_waiting, lambda size: self.telemetry.batch.observe(size))
+        self.batcher = Batcher(settings.max_waiting, lambda size: self.telemetry.batch.observe(size), runs.read_ahead)
         self.telemetry = Telemetry(runs, lambda: self.batcher.waiting)
         self.known: KnownEvents | None = None
         self.writer: EventWriter | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -11,13 +11,20 @@ from kgrec.evaluation.ranking import Best, Ranker
 from kgrec.evaluation.served_by import ServedBy
 from kgrec.graph import NO_TIME
 from kgrec.model import Query
+from kgrec.nn.next_item import NextItem
 from kgrec.samplers.histories import Histories
+from kgrec.serving.coarse_items import CoarseItems
 from kgrec.serving.exact_scores import with_exact_scores
 from kgrec.serving.item_index import ItemIndex
 from kgrec.serving.list_options import ListOptions
 from kgrec.serving.ranked_lists import RankedUsers
 from kgrec.serving.rules.rule_settings import Rules
 from kgrec.training.trained_model import TrainedModel
+
+NUMBERS = 1 << 26  #: in the vectors of users' histories that are kept at most, 4 bytes each
+FEW = 8  #: users at once for whom items of a large catalog are ruled out first
+AT_ONCE = 4  #: users whose vectors are made at once before they are asked for
+LOOKED_AT = 4096  #: users among whom those are looked for at once
 
 
 class FewUsers:
@@ -55,18 +62,47 @@ class FewUsers:
         if self.index is not None:
             return self._found(self.index, users, flat, served)
         with torch.no_grad():
-            scores = self.scorer.scores(self._query(flat), self.items)
-            self._leave_out(scores.numpy(), flat)
-            depth, width = self.k, scores.shape[1]
-            best, place = scores.topk(min(depth + 1, width))
-            value, score = best.numpy(), best[:, :depth]
-            tied = (value[:, 1:] == value[:, :-1]) & (value[:, 1:] > -np.inf)
-            item = self.items[place[:, :depth]].masked_fill_(score == -torch.inf, self.scorer.pad)
+            value, items = self._best(users, flat)
+            score = value[:, : self.k]
+            tied = ((value[:, 1:] == value[:, :-1]) & (value[:, 1:] > -torch.inf)).any(1).numpy()
+            item = items[:, : self.k].masked_fill_(score == -torch.inf, self.scorer.pad)
             user, by_model = torch.tensor(flat), torch.from_numpy(served < self.known_up_to)
             found = Best(item, score, self.ranker.tie_order(user, item))
             found = with_exact_scores(self.run, found, user, by_model, keep_order=self.keep_order)
-        left = np.flatnonzero(tied.any(1) | (served >= self.known_up_to)).tolist()
+        left = np.flatnonzero(tied | (served >= self.known_up_to)).tolist()
         return RankedUsers(found.item, found.score, torch.from_numpy(served)), left
+
+    def _best(self, users: Sequence[int], flat: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The highest k + 1 scores of each user, or of all items if there are fewer, [B, K], and the flat items."""
+        if self.column is None and len(users) <= FEW:
+            coarse = self.run.made_once("coarse items", None, lambda: CoarseItems.of(self.run))
+            parts = [] if coarse is None else [self._best_of_candidates(coarse, *one) for one in zip(users, flat)]
+            if parts and all(part is not None for part in parts):
+                values, items = zip(*(part for part in parts if part is not None))
+                return torch.cat(values), torch.cat(items)
+        scores = self._scores(flat)
+        self._leave_out(scores.numpy(), flat)
+        value, place = scores.topk(min(self.k + 1, scores.shape[1]))
+        return value, self.items[place]
+
+    def _best_of_candidates(
+        self, coarse: CoarseItems, user: int, flat: int
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """The same for one user by scoring few items of a large catalog; None where they cannot be told."""
+        own = [np.array([flat])] if self.scorer.same_ends else []
+        left_out = [*(rows.of(flat) for rows in self.left_out), *own]
+        found = coarse.candidates(user, self.k + 1 + sum(map(len, left_out)))
+        if found is None:
+            return None
+        items = self.first_item + torch.from_numpy(found[0])
+        scores = self.scorer.scores(self._query([flat]), items)
+        inside = scores[0].numpy() - coarse.common(user)
+        if not ((found[1] <= inside) & (inside <= found[2])).all():  # a model of a stranger may score otherwise
+            return None
+        for gone in left_out:
+            scores[0, torch.from_numpy(np.isin(items.numpy(), gone))] = -torch.inf
+        value, place = scores.topk(self.k + 1)
+        return value, items[place]
 
     def _found(
         self, index: ItemIndex, users: Sequence[int], flat: Sequence[int], served: np.ndarray
@@ -84,6 +120,30 @@ class FewUsers:
         short = (best.score == -torch.inf).any(1).numpy()
         left = np.flatnonzero(short | (served >= self.known_up_to)).tolist()
         return RankedUsers(best.item, best.score, torch.from_numpy(served)), left
+
+    @property
+    def paths(self) -> PathVectors | None:
+        """The vectors of histories, which all requests share."""
+        return self.run.made_once("vectors of histories", None, lambda: PathVectors.of_run(self.run))
+
+    def read_ahead(self) -> bool:
+        """Make the vectors of the histories of some users who were not asked for yet, if any are kept. Returns whether
+        that is to be done for more."""
+        paths = self.paths
+        missing = [] if paths is None else paths.first_missing(AT_ONCE)
+        if paths is None or not missing:
+            return False
+        with torch.no_grad():
+            paths.of(missing, self._query)
+        return True
+
+    def _scores(self, users: Sequence[int]) -> torch.Tensor:
+        """The scores of the items, float32 [B, C]."""
+        paths = self.paths
+        if paths is None:
+            return self.scorer.scores(self._query(users), self.items)
+        found = paths.model.score_by(paths.of(users, self._query), self.items)
+        return self.scorer.checked(found, (len(users), len(self.items)))
 
     def _query(self, users: Sequence[int]) -> Query:
         user = torch.tensor(users)
@@ -106,6 +166,44 @@ class FewUsers:
                 column = user - self.first_item if self.column is None else self.column[user]
                 if column >= 0:
                     row[column] = -np.inf
+
+
+class PathVectors:
+    """The vectors of known users' histories, for a model that scores by these alone. Each is made when its user is
+    first asked for, and kept: a history grows only in another run, or for a user who is served as a new one."""
+
+    def __init__(self, model: NextItem, users: range, dim: int) -> None:
+        self.model, self.first = model, users.start
+        self.vector = torch.zeros(len(users), dim)  #: FloatTensor [U, D]
+        self.is_there = np.zeros(len(users), bool)
+        self.looked_at = 0  #: users up to whom all are there
+
+    @staticmethod
+    def of_run(run: TrainedModel) -> PathVectors | None:
+        """None for other models, and where there are too many users."""
+        model, users = run.model, run.graph.range(run.graph.target[0])
+        if not isinstance(model, NextItem) or type(model).score is not NextItem.score:
+            return None
+        dim = model.config.dim
+        return PathVectors(model, users, dim) if len(users) * dim <= NUMBERS else None
+
+    def first_missing(self, most: int) -> list[int]:
+        """The first flat users whose vectors are not there, at most so many."""
+        while self.looked_at < len(self.is_there):
+            part = np.flatnonzero(~self.is_there[self.looked_at : self.looked_at + LOOKED_AT])[:most]
+            if len(part):
+                return [self.first + self.looked_at + place for place in part.tolist()]
+            self.looked_at += LOOKED_AT
+        return []
+
+    def of(self, users: Sequence[int], query: Callable[[Sequence[int]], Query]) -> torch.Tensor:
+        """The vectors of flat users: [B, D]."""
+        row = np.asarray(users) - self.first
+        new = np.unique(row[~self.is_there[row]])
+        if len(new):
+            self.vector[torch.from_numpy(new)] = self.model.vector(query((new + self.first).tolist()))
+            self.is_there[new] = True
+        return self.vector[torch.from_numpy(row)]
 
 
 class Rows:

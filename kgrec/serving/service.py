@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any, Literal
 
 import torch
@@ -38,6 +39,7 @@ KEPT = 64  #: options whose rankers are kept
 NODES = 50_000_000  #: and nodes of all these rankers together
 MOST = 64  #: known users that are ranked at once
 CELLS = 1 << 24  #: and their scores
+READ_AHEAD = 10.0  #: seconds that `warm` takes at most to read histories
 
 
 ONE = ListOptions(k=1)
@@ -267,6 +269,15 @@ class Service:
         asked += [Wanted(history=items, options=ONE)] if items else []
         for number in range(1, len(asked) + 1):
             self.recommend(asked[:number])
+        until = monotonic() + READ_AHEAD
+        while monotonic() < until and self.read_ahead():
+            pass
+
+    def read_ahead(self) -> bool:
+        """Do a little of what requests of known users would do later: for a model of sequences, read some histories. It
+        takes some milliseconds. Returns whether there is more to do."""
+        few = self._prepare(ORDINARY).few
+        return few is not None and few.read_ahead()
 
     def history_of(self, user: str) -> list[dict[str, Any]]:
         """What the run knows that a user did, oldest first: steps with `item`, and `time`, `weight` and `behaviour`

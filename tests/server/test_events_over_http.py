@@ -8,6 +8,7 @@ import pytest
 
 from kgrec.errors import KgrecError
 from kgrec.run import Run
+from kgrec.server.events import known_events
 from kgrec.server.events.event_store import StoreDown
 from kgrec.server.events.event_writer import EventWriter
 from kgrec.server.events.known_events import KnownEvents
@@ -182,6 +183,20 @@ def test_a_user_read_while_another_writes_is_not_kept_stale(store):
     store.of_user = read
     assert known.of("g", "u") == (first,)
     assert known.of("g", "u") == (first, second)
+
+
+def test_the_events_that_are_kept_in_memory_are_bounded(store, monkeypatch):
+    monkeypatch.setattr(known_events, "EVENTS", 4)
+    known = KnownEvents(store, 10)
+    events = {user: tuple(Event(f"{user}{n}", user, "i", "b", n) for n in range(3)) for user in "abc"}
+    for of_user in events.values():
+        store.add("g", [[*of_user]])
+        known.stored("g", of_user)
+    for user in "abca":
+        assert known.of("g", user) == events[user]
+        assert known.kept("g", user) == events[user]
+    assert known.kept("g", "b") is None  # four events have no room for two users
+    assert known.of("g", "b") == events["b"]
 
 
 def test_a_store_that_cannot_be_read_leaves_lists_as_the_run_has_them(serving, runs, store):

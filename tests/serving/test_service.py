@@ -342,6 +342,23 @@ def test_vectors_that_features_make_are_made_once_and_anew_where_a_parameter_cha
     assert after == said(Service(built_like(run)).recommend(asked))
 
 
+@pytest.mark.parametrize("name", ["sasrec", "gru4rec"])
+def test_histories_that_are_read_ahead_give_the_same_lists(name: str, run_of: Callable[[str], Run]) -> None:
+    run = run_of(name)
+    ids = run.graph.vocabulary[run.graph.target[0]].id_array.to_pylist()
+    service, asked = Service(built_like(run)), [Wanted(user) for user in ids]
+    service.recommend(asked[3:5])
+    steps = 0
+    while service.read_ahead():
+        steps += 1
+    assert 0 < steps <= len(ids) // 4 + 1 and not service.read_ahead()
+    assert said(service.recommend(asked)) == said(by_user(run.recommend(ids)))
+
+
+def test_there_is_nothing_to_read_ahead_for_a_model_without_sequences(run_of: Callable[[str], Run]) -> None:
+    assert not Service(run_of("mf")).read_ahead()
+
+
 def built_like(run: Run) -> Run:
     """The same model in another run, which keeps nothing yet."""
     model = models.build(run.name, run.graph, dataclasses.asdict(run.model.config))

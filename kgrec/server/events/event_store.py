@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from sys import intern
 from typing import Any
 
 from kgrec.errors import KgrecError
@@ -80,7 +81,8 @@ class EventStore(ABC):
             f"SELECT {COLUMNS} FROM kgrec_events WHERE graph = {self.mark} AND user_id = {self.mark} "
             f"ORDER BY time DESC, number DESC LIMIT {self.mark}"
         )
-        return [Event(*row) for row in reversed(self.read(query, (graph, user, most)))]
+        rows = reversed(self.read(query, (graph, user, most)))
+        return [Event(name, user, intern(item), intern(behaviour), *rest) for name, _, item, behaviour, *rest in rows]
 
     def is_empty(self) -> bool:
         """Whether there are no events."""

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from kgrec.server.events.event_store import EventStore, StoreDown
 from kgrec.server.events.user_event import Event
 
-KEPT = 100_000  #: users whose events are kept in memory
+KEPT = 100_000  #: users whose events are kept in memory at most
+EVENTS = 200_000  #: and events of all of them together
 SECONDS = 5.0  #: after which they are read again where other servers write too
 
 
@@ -22,7 +23,7 @@ class KnownEvents:
         self._store, self._most = store, most
         self._kept: OrderedDict[tuple[str, str], tuple[float, tuple[Event, ...]]] = OrderedDict()
         self._lock = threading.Lock()
-        self._changes = 0
+        self._changes = self._events = 0
         self.down: str | None = None  #: why the store could not be read last time
         self._is_empty = not store.shared and store.is_empty()
 
@@ -54,9 +55,11 @@ class KnownEvents:
         self.down = None
         with self._lock:
             if changes == self._changes:  # else something was stored meanwhile, which may be this user's
+                self._drop(key)
                 self._kept[key] = time.monotonic(), events
-                while len(self._kept) > KEPT:
-                    self._kept.popitem(last=False)
+                self._events += len(events)
+                while len(self._kept) > KEPT or (self._events > EVENTS and len(self._kept) > 1):
+                    self._drop(next(iter(self._kept)))
         return events
 
     def stored(self, graph: str, events: Sequence[Event]) -> None:
@@ -65,4 +68,8 @@ class KnownEvents:
             self._is_empty = False
             self._changes += 1
             for user in {event.user for event in events}:
-                self._kept.pop((graph, user), None)
+                self._drop((graph, user))
+
+    def _drop(self, key: tuple[str, str]) -> None:
+        _, events = self._kept.pop(key, (0.0, ()))
+        self._events -= len(events)
