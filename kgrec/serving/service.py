@@ -276,7 +276,7 @@ class Service:
     def read_ahead(self) -> bool:
         """Do a little of what requests of known users would do later: for a model of sequences, read some histories. It
         takes some milliseconds. Returns whether there is more to do."""
-        few = self._prepare(ORDINARY).few
+        few = self._prepare(ONE).few
         return few is not None and few.read_ahead()
 
     def history_of(self, user: str) -> list[dict[str, Any]]:
