@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         Stream,
     )
     from kgrec.serving.answers import Table
+    from kgrec.serving.explanation import Explanation
     from kgrec.serving.list_options import ListOptions
     from kgrec.serving.prediction import predict
     from kgrec.serving.recommendation import recommend
@@ -69,6 +70,7 @@ _HOMES = {
     "Table": "serving.answers",
     "predict": "serving.prediction",
     "recommend": "serving.recommendation",
+    "Explanation": "serving.explanation",
     "ListOptions": "serving.list_options",
     "Service": "serving.service",
     "Wanted": "serving.wanted",

@@ -156,6 +156,17 @@ class Recommender(nn.Module, ABC):
         mode and without gradients. A subclass that defines its own `score` does not inherit it."""
         return None
 
+    @property
+    def learns_facts(self) -> bool:
+        """Whether its weights learned from facts, while its scores come along no edge: then masking a fact does not
+        change a score. A model whose scores come along edges has `edge_masking` instead (`kgrec.nn.masked_edges`)."""
+        return False
+
+    @property
+    def serving_part(self) -> Recommender:
+        """The model inside it whose scores are its own; by default itself."""
+        return self
+
     def begin(self, epoch: int) -> None:
         """Called before each epoch (from 1), for example to copy or freeze something when a phase begins."""
 

@@ -97,6 +97,15 @@ def json_kind(name: str, keys: Mapping[str, type]) -> FileKind:
     return FileKind(name, check)
 
 
+def marked_kind(name: str, marker: str) -> FileKind:
+    """The kind of a file that holds a text which only kgrec writes."""
+
+    def check(path: Path) -> str | None:
+        return None if marker.encode() in path.read_bytes() else f"it does not hold {marker!r}"
+
+    return FileKind(name, check)
+
+
 def read_object(path: Path) -> dict[str, Any] | None:
     """The object in a JSON file; None if it is no object, or if the file cannot be read."""
     try:

@@ -29,6 +29,7 @@ from kgrec.cli.compare import compare
 from kgrec.cli.demo import demo
 from kgrec.cli.doctor import doctor_command
 from kgrec.cli.evaluate import evaluate
+from kgrec.cli.explain import explain
 from kgrec.cli.generate import generate
 from kgrec.cli.index import index
 from kgrec.cli.info import info
@@ -110,6 +111,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "robustness": robustness,
     "recommend": recommend,
     "similar": similar,
+    "explain": explain,
     "predict": predict,
     "generate": generate,
     "index": index,

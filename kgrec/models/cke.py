@@ -92,6 +92,10 @@ class CKE(GraphEdgeModel):
             if name
         )
 
+    @property
+    def learns_facts(self) -> bool:
+        return self.entity is not None and self.config.facts_weight > 0
+
     def objectives(self, graph: Graph) -> list[Objective]:
         facts, c = graph.facts(), self.config
         joint = self.objective(graph, self.task, list(self.parameters()), loss=self.loss, penalty=self.penalty)

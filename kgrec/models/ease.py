@@ -60,6 +60,10 @@ class EASE(Recommender):
         else:
             self.register_buffer("weight", torch.zeros(len(self.items), len(self.items)))
 
+    @property
+    def learns_facts(self) -> bool:
+        return self.config.facts > 0
+
     def gram(self, graph: Graph) -> Tensor:
         """X'X, with the rows of the facts if `facts` is set: FloatTensor [I, I]."""
         rows = _rows_of(graph.only(graph.target), len(self.items))

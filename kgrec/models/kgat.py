@@ -16,6 +16,7 @@ from kgrec.model import Objective
 from kgrec.nn import Drawn, EdgeModelConfig, GraphEdgeModel, KGEncoder, KGEncoderConfig, NodeEmbedding, Vectors
 from kgrec.nn.extended_model import extended_model
 from kgrec.nn.fold_in import NewUsersEdges
+from kgrec.nn.masked_edges import EdgeMasking, MaskedVectors, attended
 from kgrec.samplers import Batch, Neighbors
 from kgrec.settings import settings
 
@@ -110,6 +111,10 @@ class KGAT(GraphEdgeModel):
         encoder, of_layers, relation = layers
         found: Tensor = encoder.of_new(own, edges.ptr, edges.item, relation, of_layers)
         return found
+
+    def edge_masking(self, graph: Graph) -> EdgeMasking:
+        """What masks edges of the graph: see `kgrec.nn.masked_edges`."""
+        return MaskedVectors(self, graph, graph, *attended(self.encoder, graph), by="attention")
 
 
 def _check(config: KGATConfig) -> None:

@@ -21,6 +21,8 @@ from kgrec.nn import (
     SelfAttentionConfig,
     Vectors,
 )
+from kgrec.nn.masked_edges import EdgeMasking, attended
+from kgrec.nn.masked_sequences import MaskedSequences
 from kgrec.rows import NodeRows, declare_rows
 from kgrec.settings import settings
 
@@ -72,6 +74,12 @@ class KGATSeq(NextItem):
     def attention(self, query: Query) -> Tensor | None:
         return self.spread(query, self.encoder.weights) if isinstance(self.encoder, AttentiveGRU) else None
 
+    def edge_masking(self, graph: Graph) -> EdgeMasking:
+        """What masks edges of the graph: see `kgrec.nn.masked_edges`."""
+        edges = graph if self.config.interactions else graph.facts()
+        layers = attended(self.item.encoder, edges, self.item.projected)
+        return MaskedSequences(self, graph, edges, *layers, by="attention")
+
 
 class EncodedItems(nn.Module):
     """Item vectors from the graph around the items. Those that scoring reads are computed once an epoch and stored in a
@@ -95,8 +103,13 @@ class EncodedItems(nn.Module):
 
     def encoded(self) -> Tensor:
         """The vectors of all items and a row of zeros: [I + 1, D]."""
-        own, of_layers = self.encoder().tensor_split([self.dim], dim=-1)
-        return functional.pad(own + self.project(of_layers), (0, 0, 0, 1))
+        return functional.pad(self.projected(self.encoder()), (0, 0, 0, 1))
+
+    def projected(self, vector: Tensor) -> Tensor:
+        """Item vectors [n, D] from final vectors of the encoder, [n, width]."""
+        own, of_layers = vector.tensor_split([self.dim], dim=-1)
+        found: Tensor = own + self.project(of_layers)
+        return found
 
     def refresh(self) -> None:
         """Recompute the attention and the vectors that scoring reads."""

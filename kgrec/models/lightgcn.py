@@ -11,6 +11,7 @@ from torch import Tensor
 from kgrec.graph import Graph
 from kgrec.nn import EdgeModelConfig, GraphEdgeModel
 from kgrec.nn.fold_in import NewUsersEdges
+from kgrec.nn.masked_edges import EdgeMasking, MaskedVectors, averaged
 from kgrec.settings import Depth, settings
 
 
@@ -39,3 +40,9 @@ class LightGCN(GraphEdgeModel):
 
     def new_vectors(self, own: Tensor, edges: NewUsersEdges, layers: Any) -> Tensor:
         return torch.stack([own, *layers.along(edges)]).mean(0)
+
+    def edge_masking(self, graph: Graph) -> EdgeMasking:
+        """What masks edges of the graph: see `kgrec.nn.masked_edges`."""
+        known, first = graph.only(graph.target), (-self.users.start, len(self.users) - self.items.start)
+        layers = averaged(self.own_vectors(), known, self.config.layers, with_own=True)
+        return MaskedVectors(self, graph, known, *layers, by="weight of propagation", first=first)

@@ -14,6 +14,7 @@ from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.nn import Drawn, EdgeModelConfig, GraphEdgeModel, RankingLoss
 from kgrec.nn.fold_in import FoldingSteps, NewUsersEdges
+from kgrec.nn.masked_edges import EdgeMasking, MaskedVectors, averaged
 from kgrec.settings import Depth, settings
 
 
@@ -81,6 +82,12 @@ class XSimGCL(GraphEdgeModel):
 
     def new_vectors(self, own: Tensor, edges: NewUsersEdges, layers: Any) -> Tensor:
         return torch.stack(layers.along(edges)).mean(0)
+
+    def edge_masking(self, graph: Graph) -> EdgeMasking:
+        """What masks edges of the graph: see `kgrec.nn.masked_edges`."""
+        known, first = graph.only(graph.target), (-self.users.start, len(self.users) - self.items.start)
+        layers = averaged(self.own_vectors(), known, self.config.layers, with_own=False)
+        return MaskedVectors(self, graph, known, *layers, by="weight of propagation", first=first)
 
     def _contrast(self, one: Tensor, other: Tensor) -> Tensor:
         """InfoNCE of two views [n, D] of the same nodes: each row must recognise its own other view among all rows."""

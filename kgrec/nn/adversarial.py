@@ -333,6 +333,12 @@ class AdversarialRanking(Recommender, ABC):
             return self.generator.score(query, items)
         return self.combined([judge.score(query, items) for judge in self.judges().values()])
 
+    @property
+    def serving_part(self) -> Recommender:
+        judges = list(self.judges().values())
+        serving = [self.generator] if self.config.serve == "generator" else judges
+        return serving[0].serving_part if len(serving) == 1 else self
+
     def folding(self, known: Graph, whole: Callable[[], Graph]) -> Folding:
         """What makes vectors of users that it does not know: that of what serves, by the loss of its base."""
         serving = [self.generator] if self.config.serve == "generator" else list(self.judges().values())

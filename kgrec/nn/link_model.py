@@ -64,6 +64,10 @@ class LinkScorer(Recommender, ABC):
         self.users, self.items = graph.range(graph.target[0]), graph.range(graph.target[2])
 
     @property
+    def learns_facts(self) -> bool:
+        return True
+
+    @property
     def list_width(self) -> int:
         """How many numbers `list_scores` keeps in memory for each tail."""
         return 1

@@ -247,6 +247,12 @@ class NextItem(Recommender, ABC):
         """The vector of each user's history, which predicts the next item: [B, D]."""
         return self._vector(self.item.vectors(), query)
 
+    def vector_of(self, query: Query, item: Vectors, find: Callable[[Tensor], Tensor]) -> Tensor:
+        """The same by other vectors of the steps. find: from the nodes of steps, [B, length or less], to their rows."""
+        history, behaviour, there, masked = self._read(query)
+        steps, paths = self.steps(item, find(history), behaviour, there, masked), Paths(there.sum(1))
+        return paths.last(self.encode(steps, paths) if len(steps) else steps)
+
     def score(self, query: Query, items: Tensor) -> Tensor:
         item = self.item.vectors()
         return self._scores(item, self._vector(item, query), items)

@@ -128,3 +128,14 @@ __getattr__ = renamed(
         "is_member": "kgrec.graph.edge_kernels:is_member",
     },
 )
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def dots(one: np.ndarray, other: np.ndarray, of_one: np.ndarray, of_other: np.ndarray, out: np.ndarray) -> None:
+    """The dot product of row of_one[n] of one table and row of_other[n] of another, float32 [N], for each n."""
+    for pair in range(len(of_one)):
+        a, b = of_one[pair], of_other[pair]
+        total = np.float32(0)
+        for column in range(one.shape[1]):
+            total += one[a, column] * other[b, column]
+        out[pair] = total

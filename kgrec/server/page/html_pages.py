@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -15,6 +14,7 @@ from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse, Response
 
 from kgrec.printable import printable
+from kgrec.serving.relation_words import words
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'{images}; "
@@ -27,7 +27,6 @@ STATIC = {
     "icon.svg": "image/svg+xml",
 }
 A_DAY = 86_400
-WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|_")
 
 
 def html_page(
@@ -45,16 +44,6 @@ def static_file(name: str) -> Response | None:
         return None
     headers = {"Cache-Control": f"max-age={A_DAY}", "Content-Security-Policy": POLICY.format(images="")}
     return Response(_static()[name], media_type=STATIC[name], headers=headers)
-
-
-def words(name: str) -> str:
-    """The name of a relation, type or column as words.
-
-    >>> words("isAccessoryOrSparePartFor"), words("of_brand"), words("RDF")
-    ('is accessory or spare part for', 'of brand', 'RDF')
-    """
-    parts = [part for part in WORDS.split(name) if part]
-    return " ".join(part if part.isupper() and len(part) > 1 else part[:1].lower() + part[1:] for part in parts)
 
 
 def without(values: tuple[str, ...], value: str) -> tuple[str, ...]:
