@@ -29,10 +29,10 @@ class PathLinks:
         """The links of a graph. reads: of which relations, by their numbers."""
         number = {edge: at for at, edge in enumerate(graph.edge_types)}
         named, turned = np.arange(len(number)), np.zeros(len(number), bool)
-        for (source, name, target), at in number.items():
+        for (source, name, target), which in number.items():
             inverse = graph.schema.edges[source, name, target].inverse_of
             if inverse is not None and (target, inverse, source) in number:
-                named[at], turned[at] = number[target, inverse, source], True
+                named[which], turned[which] = number[target, inverse, source], True
         edge = np.flatnonzero(np.asarray(reads, bool)[graph.relation.cpu().numpy()])
         relation, size = graph.relation.cpu().numpy()[edge], graph.num_nodes
         head, tail = graph.head.cpu().numpy()[edge], graph.tail.cpu().numpy()[edge]

@@ -46,8 +46,7 @@ def find_paths(links: PathLinks, user: int, item: int, through: Through = "facts
     if not len(had):
         return []
     if through == "users":
-        found = _over(links, user, item, place, behaviours=True)
-        return _begun(links, user, had, step, found)
+        return _begun(links, user, had, step, _over(links, user, item, place, behaviours=True))
     direct = _next_to(links, item, place)
     shared = _over(links, user, item, place, behaviours=False)
     found = [part for part in (direct, shared) if len(part)] or [_further(links, user, item, place)]

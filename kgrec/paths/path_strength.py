@@ -37,10 +37,10 @@ def strengths(
     at = torch.from_numpy(edge).to(device)
     tail, head = (share.double().cpu().numpy() for share in masking.shares(at))
     forth = links.graph.head[at].cpu().numpy() == links.head[link[which]]
-    into_tail, into_head = np.zeros(len(link)), np.zeros(len(link))
-    np.maximum.at(into_tail, which, np.where(forth, tail, head))
-    np.maximum.at(into_head, which, np.where(forth, head, tail))
-    into_tail, into_head = (side[place].reshape(found.link.shape) for side in (into_tail, into_head))
+    sides = np.zeros((2, len(link)))
+    np.maximum.at(sides[0], which, np.where(forth, tail, head))
+    np.maximum.at(sides[1], which, np.where(forth, head, tail))
+    into_tail, into_head = (side[place].reshape(found.link.shape) for side in sides)
     onwards = links.head[found.link] == found.node[:, :-1]
     to_next, to_last = np.where(onwards, into_tail, into_head), np.where(onwards, into_head, into_tail)
     begins = 0 if masking.propagates_interactions else 1

@@ -182,8 +182,7 @@ def explain(
         scorer = run.made_once("scorer of explanations", None, lambda: Scorer(run.model, run.graph))
         query = scorer.query(torch.tensor([flat_user], device=run.device))
         had = scorer.had.last(query.user)[0]
-        way: Through | None = through  # type: ignore[assignment]
-        over: Through = way or made.through
+        over: Through = through or made.through
         each = [made.explain(query, one, paths, by=choice, through=over, had=had, seed=seed) for one in number.tolist()]
         notes = tuple(_notes(run, made, query, wanted, number.tolist(), each, had.tolist()))
     return _named(run, made, node_of(made.graph, flat_user), wanted, each, over, choice, notes)

@@ -87,11 +87,11 @@ def drawing_of(paths: Sequence[ReasonPath], *, hide_users: bool = False) -> Draw
             boxes[column, row] = Box(kind, label, 10 + WIDTH // 2 + column * ACROSS, y)
     lines: dict[tuple[tuple[int, int], tuple[int, int]], dict[tuple[str, bool], None]] = {}
     for path in paths:
-        at = [
+        stops = [
             place[node.type, node.id, longest if step == len(path.nodes) - 1 else step]
             for step, node in enumerate(path.nodes)
         ]
-        for start, stop, relation in zip(at, at[1:], path.relations):
+        for start, stop, relation in zip(stops, stops[1:], path.relations):
             lines.setdefault((start, stop), {})[printable(relation.label), relation.onwards] = None
     drawn = [
         Line(boxes[start], boxes[stop], ", ".join(label for label, _ in labels), all(onwards for _, onwards in labels))
@@ -180,8 +180,7 @@ def as_figure(drawing: Drawing, title: str) -> Figure:
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, max(drawing.width, 300)), ylim=(drawing.height, -30))
     axes.axis("off")
-    plain = {"parse_math": False, "fontsize": 9}
-    axes.text(10, -12, printable(title), **plain)
+    axes.text(10, -12, printable(title), parse_math=False, fontsize=9)
     for line in drawing.lines:
         x1, x2 = line.start.x + WIDTH // 2, line.stop.x - WIDTH // 2
         axes.plot([x1, x2], [line.start.y, line.stop.y], color="0.6", linewidth=0.9)
@@ -191,5 +190,5 @@ def as_figure(drawing: Drawing, title: str) -> Figure:
     colors = {"user": "#dbe9f6", "had": "#e8f3e1", "between": "#f4f0dc", "item": "#f6dede"}
     for box in drawing.boxes:
         face = {"boxstyle": "round,pad=0.4", "facecolor": colors[box.kind], "edgecolor": "0.4"}
-        axes.text(box.x, box.y, box.short, ha="center", va="center", bbox=face, **plain)
+        axes.text(box.x, box.y, box.short, ha="center", va="center", bbox=face, parse_math=False, fontsize=9)
     return figure

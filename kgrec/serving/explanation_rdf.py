@@ -99,7 +99,7 @@ def _add_path(
     found.add((recommendation, PROV.wasDerivedFrom, node))
     found.add((node, RDFS.comment, rdflib.Literal(path.text)))
     found.add((node, own.strength, rdflib.Literal(path.strength, datatype=XSD.double)))
-    facts = []
+    facts = list[rdflib.term.Node]()
     for at, relation in enumerate(path.relations):
         ends = path.nodes[at], path.nodes[at + 1]
         subject, target = ends if relation.onwards else ends[::-1]
