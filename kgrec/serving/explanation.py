@@ -92,13 +92,13 @@ class Explanation:
     `text` has it as sentences, `to_json` as plain data; `write_rdf` and `draw` write files."""
 
     model: str  #: the model's name
-    user: PathNode
-    items: tuple[ExplainedItem, ...]
+    user: PathNode  #: to whom the items are recommended
+    items: tuple[ExplainedItem, ...]  #: those that are explained, with their scores and ranks
     paths: tuple[ReasonPath, ...]  #: item after item, the strongest first
     by: str  #: how paths were chosen: drop, attention, or "weight of the past item"
     through: Through  #: what they lead over
     unreached: str | None = None  #: why masking does not reach the scores; None: it does
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  #: what is to be said besides, a sentence each
 
     def paths_to(self, item: str) -> list[ReasonPath]:
         """The paths to one of the items, by its id."""

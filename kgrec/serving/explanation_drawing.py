@@ -109,7 +109,7 @@ def as_svg(paths: Sequence[ReasonPath], title: str, name: str = "paths", *, hide
     parts = [
         f'<svg class="paths" role="img" aria-labelledby="{name}-title {name}-said" xmlns="http://www.w3.org/2000/svg" '
         f'viewBox="0 0 {drawing.width} {drawing.height}" width="{drawing.width}" height="{drawing.height}" '
-        f'font-family="sans-serif" font-size="13">',
+        f'font-family="system-ui" font-size="13">',
         f'<title id="{name}-title">{escape(title)}</title>',
         f'<desc id="{name}-said">{escape("the other users are not named" if hide_users and not said else said)}</desc>',
         f"<!-- {MARKER} -->",

@@ -65,7 +65,7 @@ PAGES: dict[str, ApiPage] = {
         "Runs and their answers",
         "What a trained model recommends and predicts, in your own ids.",
         ("kgrec.run",),
-        ("Run", "Table", "recommend", "predict", "Service", "Wanted", "ListOptions"),
+        ("Run", "Table", "recommend", "predict", "Service", "Wanted", "ListOptions", "Explanation"),
     ),
     "evaluation": ApiPage(
         "Evaluation",
