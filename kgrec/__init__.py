@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from kgrec.sources.adopting import adopt
     from kgrec.sources.building import build
     from kgrec.splits.split import Split
+    from kgrec.studies.audit_study import audit
     from kgrec.studies.backtesting import backtest
     from kgrec.studies.comparison import compare
     from kgrec.studies.generation import generate
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from kgrec.training.job import TrainingJob
 
 _HOMES = {
+    "audit": "studies.audit_study",
     "backtest": "studies.backtesting",
     "compare": "studies.comparison",
     "BadData": "errors",

@@ -121,6 +121,9 @@ class Recommender(nn.Module, ABC):
     #: whether the model knows a node by any of its edges, as a graph network over all edges does; else only by edges of
     #: `behaviours`
     reads_all_edges: ClassVar[bool] = False
+    #: whether it learns from the graph's facts (edges that do not join users and items); a text is the name of the
+    #: setting that says so: it does if the setting is not 0 or false
+    reads_facts: ClassVar[bool | str] = False
     #: whether it also serves users about whom nothing is known, for example by season; else they get popular items
     serves_everybody: ClassVar[bool] = False
     behaviours: tuple[str, ...] = ()  #: relations whose edges are the history, in the graph's order; (): the target

@@ -130,7 +130,8 @@ def graph_folder(recipe: str, options: argparse.Namespace) -> Path:
 
     folder = options.out / f"{recipe}.graph"
     if not folder.exists():
-        build_to(ROOT / f"graphs/{recipe}.yaml", options.data, folder)
+        own = "/" in recipe  # a sample with its files beside the recipe
+        build_to(ROOT / f"graphs/{recipe}.yaml", None if own else options.data, folder)
     return folder
 
 
@@ -474,6 +475,43 @@ def start(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str
     return start_speed.start(benchmark, Graph.load(graph_folder(benchmark["recipe"], options)), options.out)
 
 
+def audit(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """What the facts of a graph are worth on warm and on cold items, by `kgrec.audit`, and how many seconds that takes.
+    Its folder stays beside the results; it is begun anew each time."""
+    import kgrec
+
+    out = options.out / f"audit-{Path(benchmark['recipe']).name}{'-quick' * options.quick}"
+    graph = graph_folder(benchmark["recipe"], options)
+    begun = time.perf_counter()
+    found = kgrec.audit(
+        benchmark["model"],
+        graph,
+        config=benchmark.get("set", {}),
+        training=configure(TrainingConfig, benchmark.get("training", {})),
+        split=benchmark.get("split"),
+        cold=benchmark["cold"],
+        metrics=benchmark["metrics"],
+        seeds=1 if options.quick else benchmark["seeds"],
+        jobs=benchmark["jobs"],
+        out=out,
+        overwrite=True,
+        notify=lambda result, number, total: print(f"{number} of {total}: {result.arm}", file=sys.stderr, flush=True),
+    )
+    worth = {row.scope: row.difference for scope in ("warm", "cold") for row in found.of(scope) if row.what == "graph"}
+    alone = {row.part: row for row in found.of("cold") if row.what == "alone" and row.part_kind == "relation"}
+    return {
+        "test": {
+            "seconds": time.perf_counter() - begun,
+            "warm_worth": worth["warm"],
+            "cold_worth": worth["cold"],
+        },
+        "trainings": found.trainings,
+        "metric": found.metric,
+        "sentence": found.sentence,
+        "alone_on_cold": {name: [row.difference, row.interval, row.p] for name, row in alone.items()},
+    }
+
+
 MEASURES: dict[str, Callable[[Mapping[str, Any], argparse.Namespace], dict[str, Any]]] = {
     function.__name__: function
     for function in (
@@ -491,6 +529,7 @@ MEASURES: dict[str, Callable[[Mapping[str, Any], argparse.Namespace], dict[str, 
         fold_in,
         serve,
         start,
+        audit,
     )
 }
 

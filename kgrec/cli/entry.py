@@ -22,6 +22,7 @@ from typer.core import TyperGroup
 
 from kgrec._deprecation import FormerName
 from kgrec.cli.adopt import adopt
+from kgrec.cli.audit import audit
 from kgrec.cli.backtest import backtest
 from kgrec.cli.build import build
 from kgrec.cli.check import check
@@ -109,6 +110,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "compare": compare,
     "backtest": backtest,
     "robustness": robustness,
+    "audit": audit,
     "recommend": recommend,
     "similar": similar,
     "explain": explain,

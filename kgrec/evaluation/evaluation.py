@@ -49,6 +49,9 @@ class Evaluation:
     #: made of: `by_popularity`, `by_later_history` (edges after training), `by_other_behaviours`, `by_profile`,
     #: `by_other_edges`; zeros are left out
     without_history: dict[str, int] = field(default_factory=dict)
+    #: the values of lists user by user, as in `per_user`, for each scope that has metrics: `all`, `warm`, `cold` and
+    #: `with_history`; a scope has the users with a held-out item in it
+    by_scope: dict[str, pa.Table] = field(default_factory=dict)
     #: for ratings and clicks: one row for each held-out edge, with `user` and `item` (external ids), `truth` and
     #: `prediction` (the rating or the probability, float32)
     predictions: pa.Table | None = None
@@ -143,6 +146,7 @@ def evaluate(
         counts=trial.counts(of_lists=bool(of_lists), of_edges=bool(of_edges)),
         without_history=trial.without_history(ranker),
         per_user=pa.table({"user": trial.ids(trial.seen.target[0], trial.user), **columns}),
+        by_scope={scope: _of_lists(trial, one) for scope, one in of_users.items() if one.row is not None},
         predictions=None if score is None else trial.predictions(score),
         num_users=len(trial.user),
         num_unrankable=trial.num_unrankable(),
@@ -241,6 +245,14 @@ class _Found:
 
     means: dict[str, float]
     columns: dict[str, Tensor]
+    row: Tensor | None = None  #: LongTensor [users of the scope], their rows in the trial; only for lists
+
+
+def _of_lists(trial: Trial, found: _Found) -> pa.Table:
+    """The values of lists of a scope, a row for each user."""
+    assert found.row is not None
+    columns = {name: pa.array(own.cpu().numpy()) for name, own in found.columns.items()}
+    return pa.table({"user": trial.ids(trial.seen.target[0], trial.user[found.row]), **columns})
 
 
 def _joined(ranked: _Found | None, rated: _Found | None, wanted: Sequence[Metric]) -> _Found:
@@ -290,18 +302,19 @@ class _Tally:
         row = torch.cat(self.rows)
         order = row.argsort()
         columns = {name: torch.cat(values)[order] for name, values in self.values.items()}
-        found = {self.scope: self._means(columns, self.recommended) if len(order) else _Found({}, {})}
+        row = row[order]
+        found = {self.scope: self._means(row, columns, self.recommended) if len(order) else _Found({}, {})}
         if self.has_history is not None and bool(self.has_history.any()):
-            there = self.has_history[row[order]]
+            there = self.has_history[row]
             some_columns = {name: values[there] for name, values in columns.items()}
-            found["with_history"] = self._means(some_columns, self.with_history)
+            found["with_history"] = self._means(row[there], some_columns, self.with_history)
         return found
 
-    def _means(self, columns: dict[str, Tensor], recommended: dict[int, Tensor]) -> _Found:
+    def _means(self, row: Tensor, columns: dict[str, Tensor], recommended: dict[int, Tensor]) -> _Found:
         means = {name: float(values.mean()) for name, values in columns.items()}
         for metric in self.of_catalog:
             means[metric.name] = float(metric.formula.value(recommended[metric.k][self.catalog]))
-        return _Found(means, columns)
+        return _Found(means, columns, row)
 
 
 def _add_listed(recommended: Tensor, item: Tensor) -> None:

@@ -71,6 +71,7 @@ class CKE(GraphEdgeModel):
 
     Config = CKEConfig
     paper = "Zhang et al. 2016, Collaborative knowledge base embedding for recommender systems, KDD"
+    reads_facts = True
 
     def __init__(self, graph: Graph, config: CKEConfig) -> None:
         super().__init__(graph, config, adjacency=False)

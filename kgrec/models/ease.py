@@ -46,6 +46,7 @@ class EASE(Recommender):
     Config = EASEConfig
     paper = "Steck 2019, Embarrassingly shallow autoencoders for sparse data, WWW"
     reads_history = True
+    reads_facts = "facts"
 
     def __init__(self, graph: Graph, config: EASEConfig) -> None:
         super().__init__(graph, config)
@@ -140,7 +141,7 @@ def _facts_of(graph: Graph, items: range) -> csr_array:
         keys.append(((relation * 2 + direction) * (graph.num_nodes + 1) + other)[about])
         members.append(item[about] - items.start)
     row = np.unique(np.concatenate(keys), return_inverse=True)[1]
-    if not len(row):
+    if not len(row) and (facts.num_edges or not facts.edge_types):  # relations without edges are no mistake
         raise KgrecError(
             f"none of the {facts.num_edges:,} facts of this graph is about an item; link items to entities in the "
             "recipe (`links:`), or leave out the setting `facts`"

@@ -50,6 +50,7 @@ class KGAT(GraphEdgeModel):
     Config = KGATConfig
     paper = "Wang et al. 2019, KGAT: knowledge graph attention network for recommendation, KDD"
     reads_all_edges = True
+    reads_facts = True
 
     def __init__(self, graph: Graph, config: KGATConfig) -> None:
         super().__init__(graph, config, config.dim + sum(config.layer_dims), tables=False, adjacency=False)

@@ -44,6 +44,7 @@ class KGATSeq(NextItem):
 
     Config = KGATSeqConfig
     reads_all_edges = True
+    reads_facts = True
 
     def __init__(self, graph: Graph, config: KGATSeqConfig) -> None:
         items = EncodedItems(graph if config.interactions else graph.facts(), graph, config)
@@ -59,6 +60,8 @@ class KGATSeq(NextItem):
 
     def objectives(self, graph: Graph) -> list[Objective]:
         known = graph if self.config.interactions else graph.facts()
+        if not known.num_edges:  # relations without edges: there is nothing to learn about them
+            return super().objectives(graph)
         facts = self.item.encoder.objective(known)
         only_facts = {id(parameter) for parameter in self.item.encoder.transr.parameters()}
         next_item = super().objectives(graph)[0]

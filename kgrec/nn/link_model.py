@@ -54,6 +54,7 @@ class LinkScorer(Recommender, ABC):
     reads_head: ClassVar[bool] = True  #: whether scores depend on the head; if not, they depend on relation and tail
 
     reads_all_edges = True
+    reads_facts = True
 
     def __init__(self, graph: Graph, config: Any) -> None:
         super().__init__(graph, config)

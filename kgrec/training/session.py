@@ -300,7 +300,7 @@ class Session:
         run = TrainedModel(job.model, model, parts.train_valid, trained=trained, **measured_by)
         if self.fabric.is_global_zero:
             test = self._measure(model, self.split.train_valid, self.split.test, self.split.candidates)
-            run = dataclasses.replace(run, metrics=self._summary(model, test), path=job.out)
+            run = dataclasses.replace(run, metrics=self._summary(model, test), path=job.out, evaluation=test)
         if job.out is not None and self.fabric.is_global_zero:
             assert test is not None
             package = models.provider(job.model)

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from kgrec import models
 from kgrec.errors import KgrecError, UnknownName
+from kgrec.evaluation.evaluation import Evaluation
+from kgrec.evaluation.link_evaluation import LinkEvaluation
 from kgrec.evaluation.trained_nodes import Trained
 from kgrec.graph import Graph
 from kgrec.model import Recommender, scoring
@@ -48,6 +50,7 @@ class TrainedModel:
     exclude: tuple[str, ...] = ()  #: behaviours whose items were left out of the lists that it was measured on
     #: what training saw of each node, if that is less than `graph` (without validation edges); None: all of `graph`
     trained: Trained | None = None
+    evaluation: Evaluation | LinkEvaluation | None = None  #: its test, user by user; None if it was loaded
     #: what was left out of nodes that were added after training, a sentence each
     notes: tuple[str, ...] = ()
 
