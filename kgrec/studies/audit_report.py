@@ -47,20 +47,21 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _arm_rows(result: Audit) -> list[dict[str, Any]]:
-    """A row for each arm, scope, metric and seed."""
-    return [
-        {
+    """A row for each arm, scope, metric and seed; one row without a value for an arm that was skipped."""
+    rows = list[dict[str, Any]]()
+    for arm in result.arms:
+        about = {
             "arm": arm.arm, "kind": arm.kind, "part_kind": arm.part_kind, "part": arm.part, "facts": arm.facts,
-            "same_as": arm.same_as, "skipped": arm.skipped, "scope": scope, "metric": metric, "seed": seed,
-            "value": value,
-        }
-        for arm in result.arms
-        for scope, metric, values in (
-            [(scope, metric, values) for scope, one in arm.by_seed.items() for metric, values in one.items()]
-            or [(None, None, [None])]
-        )
-        for seed, value in zip(result.seeds, values)
-    ]  # fmt: skip
+            "same_as": arm.same_as, "skipped": arm.skipped,
+        }  # fmt: skip
+        measured = [
+            {"scope": scope, "metric": metric, "seed": seed, "value": value}
+            for scope, by_metric in arm.by_seed.items()
+            for metric, values in by_metric.items()
+            for seed, value in zip(result.seeds, values)
+        ]
+        rows += [{**about, **one} for one in measured or [dict.fromkeys(("scope", "metric", "seed", "value"))]]
+    return rows
 
 
 def _worth_rows(result: Audit) -> list[dict[str, Any]]:

@@ -40,7 +40,7 @@ class Worth:
     what: str  #: `graph`, `facts beyond their number`, `shuffled facts`, `alone` or `left out`
     part: str | None  #: the relation or node type; None for all facts
     part_kind: str | None  #: `relation` or `type`
-    arm: str  #: the arm with more facts, or with the true ones
+    arm: str  #: the arm with more facts, or with those that are not shuffled
     against: str  #: the arm that it is compared with
     scope: str  #: warm, cold, or cold among all
     metric: str
@@ -92,8 +92,8 @@ class Audit:
 
 
 def contrasts(arms: Sequence[Arm]) -> Iterator[tuple[str, Arm, str, str]]:
-    """What is compared: the name of the comparison, the arm that it is about, the arm with more or true facts, and the
-    arm that it is compared with."""
+    """What is compared: the name of the comparison, the arm that it is about, the arm with more facts (or with those
+    that are not shuffled), and the arm that it is compared with."""
     by_name = {arm.name: arm for arm in arms}
     for arm in arms:
         if arm.skipped:
@@ -120,9 +120,9 @@ def arm_results(arms: Sequence[Arm], results: Mapping[str, Sequence[TrialResult]
             for scope, test in result.test.items():
                 for metric, value in test.items():
                     by_seed.setdefault(scope, {}).setdefault(metric, []).append(value)
-        test = {scope: {name: float(np.mean(v)) for name, v in one.items()} for scope, one in by_seed.items()}
-        part = (None, None) if arm.part is None else (arm.part.name, arm.part.kind)
-        found.append(ArmResult(arm.name, arm.kind, *part, arm.facts, arm.same_as, arm.skipped, test, by_seed))
+        means = {scope: {name: float(np.mean(each)) for name, each in of.items()} for scope, of in by_seed.items()}
+        name, kind = (None, None) if arm.part is None else (arm.part.name, arm.part.kind)
+        found.append(ArmResult(arm.name, arm.kind, name, kind, arm.facts, arm.same_as, arm.skipped, means, by_seed))
     return found
 
 

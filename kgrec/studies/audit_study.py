@@ -4,7 +4,7 @@ each relation, and measure what that changes on warm and on cold items."""
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from functools import partial
@@ -181,7 +181,7 @@ def _results(
 
 def _trained(
     lab: Laboratory, left: Sequence[Trial], folder: Path, jobs: int, report: Report | None
-) -> Iterator[TrialResult]:
+) -> Generator[TrialResult, None, None]:
     if jobs > 1 and len(left) > 1:
         yield from trained_in_processes(lab, left, folder, min(jobs, len(left)))
         return

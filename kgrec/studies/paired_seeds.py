@@ -18,7 +18,7 @@ class PairedDifference:
     interval: tuple[float, float] | None  #: None if there is only one user
     p: float | None  #: two-sided, that the mean is 0; None if there is only one user
     by_seed: list[float]  #: the mean over users, for each seed
-    num_users: int  #: number of different users
+    num_users: int  #: number of users
 
 
 def paired_difference(
