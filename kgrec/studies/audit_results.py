@@ -196,7 +196,7 @@ def sentence_of(worth: Sequence[Worth], metric: str, scopes: Sequence[str]) -> s
     """What was found in the main metric, in words: what the graph is worth on warm and on cold items, which relations
     that comes from, and whether facts help by what they say or by their number.
 
-    A relation is named if it alone is worth at least half of what the best one is, and more than chance."""
+    A relation is named if it alone is worth at least half of what the best one is, and its interval does not have 0."""
     said = []
     for scope in scopes:
         rows = [row for row in worth if row.scope == scope and row.metric == metric]
@@ -206,11 +206,11 @@ def sentence_of(worth: Sequence[Worth], metric: str, scopes: Sequence[str]) -> s
         text = f"on {scope} items the graph {_verdict(graph)}"
         best = mostly(rows)
         if best and graph.difference > 0 and not _is_nothing(graph):
-            text += f", mostly {_listed([str(row.part) for row in best])}"
+            text += f", mostly {_listed([str(row.part) for row in best])}{_missed(rows)}"
         said.append(text)
         shuffle = next((row for row in rows if row.what == "shuffled facts"), None)
         if shuffle is not None and graph.difference > 0 and not _is_nothing(graph) and not _is_nothing(shuffle):
-            said[-1] += f" (shuffled facts: {_amount(shuffle)})"
+            said[-1] += f"; shuffled facts are worth {_amount(shuffle)}"
     text = "; ".join(said)
     return f"{text[:1].upper()}{text[1:]} ({metric}, difference to the graph without facts, 95 % interval)."
 
@@ -224,6 +224,17 @@ def mostly(rows: Sequence[Worth]) -> list[Worth]:
         return []
     best = [row for row in alone if row.difference >= NEAR * alone[0].difference and not _is_nothing(row)]
     return best[:MOST_NAMED]
+
+
+def _missed(rows: Sequence[Worth]) -> str:
+    """The relations whose loss is more than chance when they are left out, in words."""
+    left = sorted(
+        (row for row in rows if row.what == "left out" and row.part_kind == "relation"), key=lambda row: -row.difference
+    )
+    missed = [str(row.part) for row in left if row.difference > 0 and row.is_seen][:MOST_NAMED]
+    if not missed:
+        return " (none is missed when it is left out alone, as others say much of the same)" if len(left) > 1 else ""
+    return f" (left out, {_listed(missed)} {'is' if len(missed) == 1 else 'are'} missed)"
 
 
 def _is_nothing(row: Worth) -> bool:
