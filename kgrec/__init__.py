@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from kgrec.serving.wanted import Wanted
     from kgrec.sources.adopting import adopt
     from kgrec.sources.building import build
+    from kgrec.sources.linking import find_links
     from kgrec.splits.split import Split
     from kgrec.studies.audit_study import audit
     from kgrec.studies.backtesting import backtest
@@ -94,6 +95,7 @@ _HOMES = {
     "Schema": "graph.schema",
     "adopt": "sources.adopting",
     "build": "sources.building",
+    "find_links": "sources.linking",
     "Split": "splits.split",
     "TrainingConfig": "training.config",
     "TrainingJob": "training.job",

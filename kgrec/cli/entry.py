@@ -34,6 +34,7 @@ from kgrec.cli.explain import explain
 from kgrec.cli.generate import generate
 from kgrec.cli.index import index
 from kgrec.cli.info import info
+from kgrec.cli.link import link
 from kgrec.cli.models import models
 from kgrec.cli.output import note, status
 from kgrec.cli.predict import predict
@@ -100,6 +101,7 @@ app = typer.Typer(
 COMMANDS: dict[str, Callable[..., None]] = {
     "build": build,
     "adopt": adopt,
+    "link": link,
     "info": info,
     "check": check,
     "schema": schema,

@@ -27,8 +27,11 @@ PAGES: dict[str, ApiPage] = {
     "sources": ApiPage(
         "Files to a graph",
         "What reads recipes, tables and RDF. The keys of a recipe are on [a page of their own](../recipe.md).",
-        ("kgrec.sources.building", "kgrec.sources.adopting", "kgrec.sources.checking", "kgrec.sources.rdf"),
-        ("build", "adopt"),
+        (
+            "kgrec.sources.building", "kgrec.sources.adopting", "kgrec.sources.checking", "kgrec.sources.linking",
+            "kgrec.sources.rdf",
+        ),
+        ("build", "adopt", "find_links"),
     ),
     "graph": ApiPage(
         "The graph",
