@@ -198,6 +198,34 @@ def build(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str
     return {"test": {"seconds": seconds, "peak_mb": peak_mb()}, "report": report.to_json()}
 
 
+def link_films(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Links of items to entities by name, held against published ones that are not seen: the share of accepted links
+    that equal those, the share of those that are found, and seconds."""
+    import pandas as pd
+
+    from kgrec.sources.linking import find_links
+    from kgrec.sources.recipe.recipe import Recipe
+
+    recipe = Recipe.load(ROOT / f"graphs/{benchmark['recipe']}.yaml")
+    rdf = [source.model_copy(update={"files": benchmark["facts"]}) for source in recipe.rdf]
+    begun = time.perf_counter()
+    found = find_links(recipe.model_copy(update={"links": {}, "rdf": rdf}), options.data)
+    seconds = time.perf_counter() - begun
+    table = pd.read_csv(options.data / benchmark["links"], sep="\t", header=benchmark.get("header"), dtype=str)
+    published = dict(zip(table[table.columns[0]], table[table.columns[-1]]))
+    right = sum(published.get(row.id) == row.entity for row in found.accepted)
+    return {
+        "test": {
+            "published": len(published),
+            "accepted": len(found.accepted),
+            "precision": right / len(found.accepted),
+            "recall": right / len(published),
+            "seconds": seconds,
+        },
+        "found": found.to_json(),
+    }
+
+
 def build_csv(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """Seconds and memory to build a graph folder from a CSV file of synthetic interactions, and to load it."""
     import pyarrow as pa
@@ -517,6 +545,7 @@ MEASURES: dict[str, Callable[[Mapping[str, Any], argparse.Namespace], dict[str, 
     for function in (
         build,
         build_csv,
+        link_films,
         read_ntriples,
         full_ranking,
         negatives,
