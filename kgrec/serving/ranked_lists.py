@@ -241,7 +241,8 @@ def short_lists(ranker: Ranker, length: Tensor, options: ListOptions) -> tuple[s
         return ()
     left_out = f"what a user has{' or was shown' if rules.recently_shown else ''} is left out"
     why = " and ".join([", ".join(reasons) + "," if reasons else "", left_out]) if reasons else left_out
-    return (f"{short:,} of {len(length):,} users get fewer than k = {k} items: {why}",)
+    who = "the user gets" if len(length) == 1 else f"{short:,} of {len(length):,} users get"
+    return (f"{who} fewer than k = {k} items: {why}",)
 
 
 def behind_lists(steps: Sequence[PastItems], number: int) -> tuple[Tensor, Tensor, Tensor, list[int]]:

@@ -195,7 +195,7 @@ def test_more_is_ranked_where_a_rule_leaves_too_few(run: Run) -> None:
     assert table["item"] == ["a", "d"]
     table = run.recommend("ann", k=4, rules={"at_most": {"of_brand": 1}, "in_stock": list("abcde")})
     assert table.notes == (
-        "1 of 1 users get fewer than k = 4 items: the filters leave 5, at_most allows no more by 'of_brand', and what "
+        "the user gets fewer than k = 4 items: the filters leave 5, at_most allows no more by 'of_brand', and what "
         "a user has is left out",
     )
 
