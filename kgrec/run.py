@@ -10,6 +10,7 @@ from typing import Any
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.serving.answers import Table, joined
+from kgrec.serving.explained_lists import USERS, measure_explanations
 from kgrec.serving.explanation import Explanation, explain
 from kgrec.serving.list_options import ListOptions, takes_list_options
 from kgrec.serving.prediction import predict_pairs
@@ -192,9 +193,9 @@ class Run(TrainedModel):
         nodes of a similar number of edges.
 
         user, item: ids that the run knows; item: None: the k first items of the user's list. paths: how many for each
-        item. by: "drop" chooses those without which the score falls most, of the 256 that the model's weights put
-        first; "attention" chooses by these weights alone, for models with attention; None: drop. through: "facts" or
-        "users"; None: facts, where the model reads some. seed: of the random paths.
+        item. by: "drop" chooses those without which the score falls most, of the 256 that the model's weights put first
+        (32 for lightgcn and xsimgcl); "attention" chooses by these weights alone, for models with attention; None:
+        drop. through: "facts" or "users"; None: facts, where the model reads some. seed: of the random paths.
 
         A model whose weights learned from facts, as EASE with facts, has paths by the weight of the past item, and
         `unreached` says why masking does not reach it. Notes say where an item has no path, and where the user has it
@@ -213,6 +214,19 @@ class Run(TrainedModel):
         'because you rated *Alien*, also made by *Scott*'
         """
         return explain(self, user, item, paths, by=by, through=through, k=k, seed=seed)
+
+    def measure_explanations(
+        self, *, users: int = USERS, k: int = 10, by: str = "drop", seed: int = 0
+    ) -> dict[str, Any]:
+        """What explanations of some users' lists are like: whether items have a path (`fidelity@k`), how recent what
+        they link to is (`lir@k`), how popular the nodes between are (`sep@k`), how varied they are (`etd@k`, `lid@k`,
+        `sed@k`), and `faithfulness`: of which share of users the strongest path to the first item lowers its score more
+        than a random path like it, with a 95 % interval. The definitions and sources stand at
+        `kgrec.evaluation.explanation_quality`.
+
+        users: how many are drawn; k: items of each list; by: "drop" or "attention", how the path of each item is
+        chosen; seed: of the draw. Raises KgrecError as `explain`."""
+        return measure_explanations(self, users=users, k=k, by=by, seed=seed)
 
     def with_items(self, items: Any, *, skip_unknown: bool = False) -> Run:
         """A run of the same weights that knows new items too, without training: they are ranked with the rest.

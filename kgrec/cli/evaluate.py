@@ -9,6 +9,7 @@ import typer
 
 from kgrec.cli.options import Device, GraphFolder, Json, Metrics, RunFolder, TrustedModel, comma_separated
 from kgrec.cli.output import console, note, plain, print_json, say, show_metrics
+from kgrec.errors import KgrecError
 
 
 def evaluate(
@@ -37,18 +38,42 @@ def evaluate(
         Path | None,
         typer.Option("--rules", help="A YAML file of rules: what they cost and gain, measured on valid, not on test."),
     ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Measure explanations instead: whether the paths behind lists hold, how recent, popular and varied "
+            "what they lead over is. The graph is that of the run.",
+        ),
+    ] = False,
+    users: Annotated[int, typer.Option("--users", help="With --explain, how many users' lists are explained.")] = 200,
+    k: Annotated[int, typer.Option("--k", help="With --explain, number of items in each list.")] = 10,
     metrics: Metrics = None,
     device: Device = "auto",
     model: TrustedModel = None,
     as_json: Json = False,
 ) -> None:
     """Measure a run on the test edges of a graph. The graph must have the same nodes as the run."""
+    from kgrec.graph import Graph
     from kgrec.run import Run
+    from kgrec.training.measuring import same_ids
 
     trained = Run.load(run, trust=model, device=device)
+    if explain:
+        asked = {"--split": split, "--candidates": candidates, "--repeats": repeats, "--exclude": exclude}
+        asked |= {"--rules": rules, "--metrics": metrics}
+        if named := [name for name, value in asked.items() if value is not None]:
+            raise KgrecError(f"--explain measures explanations of the run's lists, so {', '.join(named)} has no effect")
+        same_ids(trained, Graph.load(graph))
+        quality = trained.measure_explanations(users=users, k=k)
+        if as_json:
+            print_json(quality)
+        else:
+            show_explanations(quality)
+        return
     left_out = None if exclude is None else () if exclude == "none" else comma_separated(exclude) or ()
-    asked: dict[str, Any] = {"split": split, "candidates": candidates, "repeats": repeats, "exclude": left_out}
-    result = trained.measure(graph, metrics=comma_separated(metrics), rules=rules, **asked)
+    wanted: dict[str, Any] = {"split": split, "candidates": candidates, "repeats": repeats, "exclude": left_out}
+    result = trained.measure(graph, metrics=comma_separated(metrics), rules=rules, **wanted)
     if as_json:
         print_json(result)
     elif rules is not None:
@@ -71,3 +96,20 @@ def show_rules(result: dict[str, Any]) -> None:
         table.add_row(name, f"{before:.4f}", f"{after:.4f}", f"{after - before:+.4f}", *values)
     console().print(table)
     say(f"{result['num_users']:,} users, lists of {result['k']} from the best {result['depth']}")
+
+
+def show_explanations(result: dict[str, Any]) -> None:
+    """What explanations are like, and whether they hold."""
+    table = plain(f"explanations of {result['model']}, chosen by {result['by']}", ["metric"], ["mean over users"])
+    for name, value in result["metrics"].items():
+        table.add_row(name, "" if value is None else f"{value:.4f}")
+    console().print(table)
+    for by, found in result["faithfulness"].items():
+        low, high = found["interval"]
+        say(
+            f"paths chosen by {by} lower the score more than a random path like them in {found['mean']:.1%} of "
+            f"{found['pairs']} pairs (95 % interval {low:.1%} to {high:.1%})".replace("%", " %").replace("  ", " ")
+        )
+    if not result["faithfulness"]:
+        say("masking edges does not reach the scores of this model, so faithfulness cannot be measured")
+    say(f"{result['num_users']:,} users, lists of {result['k']}, {result['seconds']:.1f} s")

@@ -15,6 +15,7 @@ from kgrec.nn.propagation import csr_matrix
 
 AT_ONCE = 1 << 18  #: vectors that are added at once
 DEARER = 4  #: how many times what it costs to sum along an edge it costs to find that what comes along it differs
+FEW = 1 << 16  #: edges that are never summed along mask by mask, as that takes some time for each mask
 LEAST_KEPT = 0.5  #: where a node keeps less than this share of its sum, what it keeps is summed anew
 
 
@@ -212,7 +213,8 @@ class _Masked:
         whole, node, rows = self.whole, key % self.whole.num_nodes, need.nonzero().squeeze(1)
         away = int((whole.back_ptr[node + 1] - whole.back_ptr[node]).sum())
         masks = len(key.div(whole.num_nodes, rounding_mode="floor").unique())
-        return away * DEARER > int((whole.entries.ptr[rows + 1] - whole.entries.ptr[rows]).sum()) * masks
+        along = int((whole.entries.ptr[rows + 1] - whole.entries.ptr[rows]).sum())
+        return along > FEW and away * DEARER > along * masks
 
     def _step_everywhere(
         self,

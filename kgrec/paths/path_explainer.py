@@ -17,7 +17,6 @@ from kgrec.paths.path_search import FoundPaths, Through, find_paths
 from kgrec.paths.path_strength import masks_of, matched, strengths, weighed_by_item
 
 By = Literal["drop", "attention"]
-TRIED = 256  #: paths whose edges are masked to see which lower the score most: the strongest by the model's weights
 RANDOM = 20  #: random paths that a path is held against
 AT_ONCE = 1 << 18  #: links of masked nodes that are looked at together
 
@@ -99,12 +98,13 @@ class PathExplainer:
         through: Through | None = None,
         had: Tensor | None = None,
         seed: int = 0,
+        held: bool = True,
     ) -> ExplainedScore:
         """The `number` strongest paths from a user to an item. Without gradients.
 
         query: of one user; item: flat; by: "attention", the model's weights along a path, or "drop", by how much the
-        score falls without its edges, of the TRIED strongest by those weights. had: LongTensor, flat items that are not
-        ranked; seed: of the random paths."""
+        score falls without its edges, of the strongest by those weights, as many as can be tried. had: LongTensor, flat
+        items that are not ranked; seed: of the random paths; held: false: it is not measured what masking does."""
         found = find_paths(self.links, int(query.user[0]), item, through or self.through)
         if self.masking is None:
             return self._by_weights(query, item, found, number, had)
@@ -115,15 +115,21 @@ class PathExplainer:
         before = masking.scores(query, Masks.none(self.graph.device), every)[0]
         own = int((every == item).nonzero()[0, 0])
         chosen = self._chosen(query, item, found, strength, number, by, float(before[own]))
+        if not held:
+            return ExplainedScore(
+                float(before[own]),
+                _rank(before, own),
+                sum(map(len, found)),
+                tuple(_path(found[part], row, strength[part], None) for part, row in chosen),
+            )
         rng, paths = np.random.default_rng((seed, int(query.user[0]), item)), list[ExplainedPath]()
         alike = [matched(self.links, found[part], row, RANDOM, rng) for part, row in chosen]
         drops = [float(before[own]) - one for one in self._each(query, found, chosen, alike, item)]
         for (part, row), fall in zip(chosen, drops):
             after = masking.scores(query, masks_of(self.links, found[part].rows(np.array([row]))), every)[0]
             ends = float(before[own]), float(after[own])
-            held = Faithfulness(*ends, _rank(before, own), _rank(after, own), tuple(fall.tolist()))
-            nodes, links = (tuple(one[row].tolist()) for one in (found[part].node, found[part].link))
-            paths.append(ExplainedPath(nodes, links, float(strength[part][row]), held))
+            faith = Faithfulness(*ends, _rank(before, own), _rank(after, own), tuple(fall.tolist()))
+            paths.append(_path(found[part], row, strength[part], faith))
         return ExplainedScore(float(before[own]), _rank(before, own), sum(map(len, found)), tuple(paths))
 
     def _chosen(
@@ -143,7 +149,8 @@ class PathExplainer:
         row = np.concatenate([np.arange(len(one)) for one in found])
         order = np.argsort(-np.concatenate(strength), kind="stable")
         if by == "drop":
-            order = order[: max(TRIED, number)]
+            assert self.masking is not None
+            order = order[: max(self.masking.affordable, number)]
             drop = np.empty(len(order))
             for of in range(len(found)):
                 inside = np.flatnonzero(part[order] == of)
@@ -186,16 +193,17 @@ class PathExplainer:
             ((value, -part, -row) for part, values in enumerate(strength) for row, value in enumerate(values.tolist())),
             reverse=True,
         )
-        paths = tuple(
-            ExplainedPath(tuple(found[-part].node[-row].tolist()), tuple(found[-part].link[-row].tolist()), value, None)
-            for value, part, row in order[:number]
-        )
+        paths = tuple(_path(found[-part], -row, strength[-part], None) for _, part, row in order[:number])
         return ExplainedScore(float(score[own]), _rank(score, own), sum(map(len, found)), paths)
 
     def _ranked(self, item: int, had: Tensor | None) -> Tensor:
         """The items that an item is ranked among: LongTensor [C], flat."""
         items = self.graph.nodes(self.graph.target[2])
         return items if had is None else items[~torch.isin(items, had) | (items == item)]
+
+
+def _path(found: FoundPaths, row: int, strength: np.ndarray, held: Faithfulness | None) -> ExplainedPath:
+    return ExplainedPath(tuple(found.node[row].tolist()), tuple(found.link[row].tolist()), float(strength[row]), held)
 
 
 def _rank(scores: Tensor, own: int) -> int:
