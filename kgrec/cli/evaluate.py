@@ -60,7 +60,12 @@ def evaluate(
 
     trained = Run.load(run, trust=model, device=device)
     if explain:
-        asked = {"--split": split, "--candidates": candidates, "--repeats": repeats, "--exclude": exclude}
+        asked: dict[str, Any] = {
+            "--split": split,
+            "--candidates": candidates,
+            "--repeats": repeats,
+            "--exclude": exclude,
+        }
         asked |= {"--rules": rules, "--metrics": metrics}
         if named := [name for name, value in asked.items() if value is not None]:
             raise KgrecError(f"--explain measures explanations of the run's lists, so {', '.join(named)} has no effect")

@@ -96,7 +96,7 @@ def explanation_quality(
     ]
     names = ("fidelity", "lir", "sep", "etd", "lid", "sed")
     metrics = {f"{name}@{k}": _mean([row[place] for row in rows]) for place, name in enumerate(names)}
-    held = {way: _interval(values, seed) for way, values in faithful.items()}
+    held = {str(way): _interval(values, seed) for way, values in faithful.items()}
     return ExplanationQuality(metrics, held, len(rows), time.perf_counter() - begun)
 
 

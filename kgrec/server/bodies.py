@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import math
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from kgrec.errors import KgrecError
 from kgrec.printable import is_no_unicode
+from kgrec.serving.explanation import MOST_PATHS
 from kgrec.serving.list_options import ListOptions
 from kgrec.serving.wanted import Wanted
 
@@ -88,6 +89,16 @@ class SimilarQuery(Body):
         """As the library has them. Raises KgrecError."""
         check_k(self.k, max_k)
         return ListOptions(k=self.k, where=self.where, not_=self.not_)
+
+
+class ExplanationQuery(Body):
+    """Which item is explained, and by how many paths."""
+
+    item: Id
+    paths: int = Field(5, ge=1, le=MOST_PATHS, description="Paths of the graph behind the item's score.")
+    by: Literal["drop", "attention"] | None = Field(
+        None, description="How paths are chosen: by how much the score falls without them, or by the model's attention."
+    )
 
 
 def check_k(k: int, most: int) -> None:

@@ -22,6 +22,7 @@ from kgrec.server.request_log import RequestLog
 from kgrec.server.served_runs import ServedRun, ServedRuns
 from kgrec.server.server_settings import ServerSettings
 from kgrec.server.telemetry import Telemetry
+from kgrec.serving.explanation import Explanation
 from kgrec.serving.wanted import Wanted
 
 FALLBACKS = {*REASONS.values()}
@@ -41,7 +42,8 @@ class ServingState:
         self.known: KnownEvents | None = None
         self.writer: EventWriter | None = None
         self.writing_down: str | None = None  #: why events could not be stored last time; None: they could
-        self._writing = 0
+        self._writing = self._explaining = 0
+        self._one_explanation = asyncio.Lock()
         if self.store is not None:
             self.known = KnownEvents(self.store, settings.max_history)
             self.writer = EventWriter(self.store, self.known.stored)
@@ -90,6 +92,30 @@ class ServingState:
         for by, number in came_from.items():
             self.telemetry.lists.labels(run.name, by).inc(number)
         return answers
+
+    async def explanation(
+        self, run: ServedRun, user: str, item: str, paths: int = 5, by: str | None = None
+    ) -> Explanation:
+        """Why an item is recommended to a user, by what the run knew when it was trained. One after the other, beside
+        the scoring thread, as each takes a second or so. Raises Problem for what the run does not know, and where it
+        has no paths."""
+        loaded = run.current
+        for known, what, name in (
+            (loaded.knows_user(user), loaded.target[0], user),
+            (loaded.knows_item(item), loaded.target[2], item),
+        ):
+            if not known:
+                raise Problem(404, f"no {what} {name!r} in the run {run.name!r}")
+        if self._explaining >= self.settings.max_waiting:
+            raise Problem.busy(f"{self._explaining:,} requests for explanations are waiting already")
+        self._explaining += 1
+        try:
+            async with self._one_explanation:
+                return await asyncio.to_thread(loaded.service.explain, user, item, paths, by=by)
+        except KgrecError as error:
+            raise Problem.of(error) from error
+        finally:
+            self._explaining -= 1
 
     async def events_of(self, run: ServedRun, wanted: Wanted) -> Sequence[Event]:
         """What a user did since training."""

@@ -48,7 +48,7 @@ def measure_explanations(
             k=k,
             by=by,
             compared=ways,
-            seed=seed,  # type: ignore[arg-type]
+            seed=seed,
         )
     return {
         "model": run.name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from kgrec.training.trained_model import TrainedModel
 MOST_PATHS = 100  #: that are asked for of an item
 BYS: tuple[By, ...] = ("drop", "attention")
 THROUGH: tuple[Through, ...] = ("facts", "users")
+ANOTHER = "another user"  #: what one is called who is not named
 NEAR = 1e-3  #: share of the spread of scores by which those of propagation may differ from those that are served
 
 
@@ -155,8 +156,10 @@ def explain(
     through: str | None = None,
     k: int = 3,
     seed: int = 0,
+    name_users: bool = True,
 ) -> Explanation:
-    """The strongest paths behind an item's score: what `Run.explain` gives; see there."""
+    """The strongest paths behind an item's score: what `Run.explain` gives; see there. name_users: whether other users
+    that a path leads over are named; those who are not have an empty id and the label "another user"."""
     must_know_interactions(run)
     must_have_paths(run)
     check_paths(paths)
@@ -170,8 +173,8 @@ def explain(
     source, _, target = run.graph.target
     name, flat_user = _node(run, source, user, "user")
     if item is None:
-        (found,) = next(lists_for(run, [name], ListOptions(k=k)))
-        wanted = list(found.items)
+        (listed,) = next(lists_for(run, [name], ListOptions(k=k)))
+        wanted = list(listed.items)
     else:
         wanted = [_node(run, target, item, "item")[0]]
     first = run.graph.range(target).start
@@ -185,7 +188,8 @@ def explain(
         over: Through = through or made.through
         each = [made.explain(query, one, paths, by=choice, through=over, had=had, seed=seed) for one in number.tolist()]
         notes = tuple(_notes(run, made, query, wanted, number.tolist(), each, had.tolist()))
-    return _named(run, made, node_of(made.graph, flat_user), wanted, each, over, choice, notes)
+    found = _named(run, made, node_of(made.graph, flat_user), wanted, each, over, choice, notes)
+    return found if name_users else replace(found, paths=tuple(map(_without_names, found.paths)))
 
 
 def must_have_paths(run: TrainedModel) -> None:
@@ -310,6 +314,19 @@ def _path(made: PathExplainer, item: str, path: ExplainedPath, through: Through)
     others = f"{graph.target[0]} *{nodes[2].label}*" if through == "users" else None
     text = because(said, [node_words(node.label) for node in nodes], others=others)
     return ReasonPath(item, nodes, tuple(relations), path.strength, path.faithfulness, text)
+
+
+def _without_names(path: ReasonPath) -> ReasonPath:
+    """The same path, on which other users have no names."""
+    first = path.nodes[0]
+    nodes = [
+        PathNode(node.type, "", ANOTHER) if node.type == first.type != path.nodes[-1].type and node != first else node
+        for node in path.nodes
+    ]
+    said = [Link(relation.label, relation.onwards) for relation in path.relations]
+    labels = [node_words(node.label) for node in nodes]
+    others = ANOTHER if any(node.label == ANOTHER for node in nodes) else None
+    return replace(path, nodes=tuple(nodes), text=because(said, labels, others=others))
 
 
 def node_of(graph: Graph, flat: int) -> PathNode:

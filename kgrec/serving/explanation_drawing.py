@@ -62,8 +62,8 @@ class Drawing:
     height: int
 
 
-def drawing_of(paths: Sequence[ReasonPath], *, hide_users: bool = False) -> Drawing:
-    """The nodes and links of paths, each drawn once. hide_users: other users are not named."""
+def drawing_of(paths: Sequence[ReasonPath]) -> Drawing:
+    """The nodes and links of paths, each drawn once."""
     longest = max((len(path.relations) for path in paths), default=0)
     columns: dict[int, list[tuple[PathNode, str]]] = {}
     place: dict[tuple[str, str, int], tuple[int, int]] = {}
@@ -81,8 +81,7 @@ def drawing_of(paths: Sequence[ReasonPath], *, hide_users: bool = False) -> Draw
     boxes: dict[tuple[int, int], Box] = {}
     for column, rows in columns.items():
         for row, (node, kind) in enumerate(rows):
-            hidden = hide_users and kind == "between" and node.type == paths[0].nodes[0].type
-            label = "another user" if hidden else printable(node_words(node.label))
+            label = printable(node_words(node.label))
             y = (height - (len(rows) - 1) * DOWN) // 2 + row * DOWN
             boxes[column, row] = Box(kind, label, 10 + WIDTH // 2 + column * ACROSS, y)
     lines: dict[tuple[tuple[int, int], tuple[int, int]], dict[tuple[str, bool], None]] = {}
@@ -100,10 +99,10 @@ def drawing_of(paths: Sequence[ReasonPath], *, hide_users: bool = False) -> Draw
     return Drawing(tuple(boxes.values()), tuple(drawn), width, height)
 
 
-def as_svg(paths: Sequence[ReasonPath], title: str, name: str = "paths", *, hide_users: bool = False) -> str:
+def as_svg(paths: Sequence[ReasonPath], title: str, name: str = "paths") -> str:
     """A drawing as SVG that a page can hold: without scripts and styles, in the page's own colors, with a title and a
     description that is read aloud. name: begins the ids in it."""
-    drawing = drawing_of(paths, hide_users=hide_users)
+    drawing = drawing_of(paths)
     title = printable(title)
     said = "; ".join(printable(path.text).replace("*", "") for path in paths) or "no path"
     parts = [
@@ -111,7 +110,7 @@ def as_svg(paths: Sequence[ReasonPath], title: str, name: str = "paths", *, hide
         f'viewBox="0 0 {drawing.width} {drawing.height}" width="{drawing.width}" height="{drawing.height}" '
         f'font-family="system-ui" font-size="13">',
         f'<title id="{name}-title">{escape(title)}</title>',
-        f'<desc id="{name}-said">{escape("the other users are not named" if hide_users and not said else said)}</desc>',
+        f'<desc id="{name}-said">{escape(said)}</desc>',
         f"<!-- {MARKER} -->",
     ]
     for line in drawing.lines:

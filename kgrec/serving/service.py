@@ -15,9 +15,11 @@ import torch
 
 from kgrec.errors import KgrecError, unknown_name
 from kgrec.evaluation.ranking import Ranker
+from kgrec.evaluation.trained_nodes import reads_all_edges
 from kgrec.graph import NO_TIME
 from kgrec.nn.embedding import NodeEmbedding
 from kgrec.serving.described_items import DescribedItem, NamedNode, described_item, found_nodes
+from kgrec.serving.explanation import Explanation, explain, must_have_paths
 from kgrec.serving.few_users import FewUsers
 from kgrec.serving.filters.allowed_items import allowed_items
 from kgrec.serving.filters.sparql_filter import SparqlFilter
@@ -240,6 +242,20 @@ class Service:
     def item(self, item: str) -> DescribedItem:
         """An item with its label, columns and facts. Raises UnknownName."""
         return described_item(self.run, item)
+
+    def explain(self, user: str, item: str, paths: int = 5, *, by: str | None = None) -> Explanation:
+        """Why an item is recommended to a user that the run knows, by what the run knows of the user, as `Run.explain`;
+        other users are not named. Raises as it does."""
+        return explain(self.run, user, item, paths, by=by, name_users=False)
+
+    @property
+    def explains(self) -> bool:
+        """Whether `explain` has paths for this run's model."""
+        try:
+            must_have_paths(self.run)
+        except KgrecError:
+            return False
+        return self.run.keeps_facts or not (reads_all_edges(self.run.model) or self.run.model.learns_facts)
 
     def search(self, text: str, kind: Literal["user", "item"] = "item", most: int = 20) -> list[NamedNode]:
         """Users or items whose id or label holds a text, in upper or lower case: first the one of this id, then those

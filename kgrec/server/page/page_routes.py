@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -21,6 +22,7 @@ from kgrec.server.problems import Problem
 from kgrec.server.served_runs import ServedRun
 from kgrec.server.serving_state import ServingState
 from kgrec.serving.described_items import NamedNode, described_node
+from kgrec.serving.explanation_drawing import as_svg
 from kgrec.serving.filters.condition_text import OPERATORS
 from kgrec.serving.list_options import ListOptions
 
@@ -112,6 +114,7 @@ async def lists(request: Request) -> Response:
         pinned=kept[: len(asked.pin)],
         blocked=kept[len(asked.pin) :],
         knows_user=bool(asked.user) and run.current.knows_user(asked.user),
+        explains=run.current.service.explains,
     )
 
 
@@ -144,6 +147,20 @@ async def item(request: Request) -> Response:
         trouble = str(error)
     (shown,) = await shown_items(state, run, [name])
     return page.shown("item.html", about=about, shown=shown, alike=list(zip(alike, scores)), by=reason, trouble=trouble)
+
+
+@router.get("/page/why")
+async def why(request: Request) -> Response:
+    """Why an item is recommended to a user: a drawing of the paths behind it, and what the score loses without each."""
+    page = Page.of(request)
+    state, run, asked = page.state, page.run, page.asked
+    if not asked.user:
+        raise Problem(404, "the address names no user, and only those whom the run knows have explanations")
+    found = await state.explanation(run, asked.user, asked.id)
+    (shown,) = await shown_items(state, run, [asked.id])
+    title = f"How {shown.label} is linked to what {asked.user} did"
+    drawing = Markup(as_svg(found.paths, title)) if found.paths else None  # escapes what it draws
+    return page.shown("why.html", found=found, shown=shown, drawing=drawing)
 
 
 @router.get("/page/node")

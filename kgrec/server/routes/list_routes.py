@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from kgrec.errors import KgrecError
-from kgrec.server.bodies import ListQuery, ListsBody, UserBody
+from kgrec.server.bodies import ExplanationQuery, ListQuery, ListsBody, UserBody
 from kgrec.server.problems import Problem, json_response
 from kgrec.server.routes.lean_route import LeanRoute
 from kgrec.server.serving_state import ServingState
@@ -32,6 +32,16 @@ async def of_user(request: Request, user: str, query: Annotated[ListQuery, Query
     if isinstance(answer, KgrecError):
         raise Problem.of(answer)
     return json_response(listed(answer))
+
+
+@lean.get("/users/{user:id}/explanation", summary="Why an item is recommended to a user")
+async def explanation(request: Request, user: str, query: Annotated[ExplanationQuery, Query()]) -> Response:
+    """The strongest paths of the graph from a user to an item, in sentences and as nodes and relations, each with the
+    item's score and rank before and after its edges are masked. By what the run knew when it was trained, without
+    events since; other users that a path leads over are not named."""
+    state: ServingState = request.app.state.serving
+    found = await state.explanation(state.run_of(request), user, query.item, query.paths, query.by)
+    return json_response(found.to_json())
 
 
 @router.post("/recommendations", summary="Lists for many users, known or new")
