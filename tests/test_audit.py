@@ -22,6 +22,8 @@ from kgrec.studies.audit_trials import TrialResult
 from kgrec.studies.fact_arms import FactArms, with_facts
 from kgrec.studies.fact_shuffling import can_be_shuffled, shuffled
 from kgrec.studies.paired_seeds import paired_difference
+from kgrec.training.config import TrainingConfig
+from kgrec.training.job import TrainingJob
 
 TARGET = ("user", "rated", "item")
 MADE, MAKES = ("item", "made_by", "studio"), ("studio", "makes", "item")
@@ -47,7 +49,7 @@ def graph() -> Graph:
         if rng.random() < (0.7 if of_item[i] == of_user[u] else 0.05)
     ]
     edges = {
-        TARGET: frame(*rated),
+        TARGET: frame(*rated).assign(time=range(len(rated))),
         GENRE: frame(*((f"i{i}", f"g{of_item[i]}") for i in range(items))),
         MADE: frame(*((f"i{i}", f"s{studio[i]}") for i in range(items))),
         MAKES: frame(*((f"s{studio[i]}", f"i{i}") for i in range(0, items, 2))),
@@ -297,6 +299,20 @@ def test_several_processes_give_the_same(done, folder, tmp_path):
     for arm in found.arms:
         for scope, values in arm.by_seed.items():
             assert values["ndcg@10"] == pytest.approx(one[arm.arm][scope]["ndcg@10"][:1], abs=1e-6)
+
+
+@pytest.mark.parametrize("model", ["kgat", "kgatseq", "cke", "transe"])
+def test_models_train_on_every_arm(graph, model):
+    """Relations without edges are no error, and a model has the same parameters with and without facts."""
+    config = {"dim": 4, **({"layer_dims": [4]} if model.startswith("kgat") else {})}
+    job = TrainingJob.of(model, {"config": config, "training": TrainingConfig(epochs=1, device="cpu")}, "a test")
+    lab = audit_trials.Laboratory(job, FactArms(graph), {"warm": "ratio:0.2", "cold": "cold_items:0.4"}, ("ndcg@10",))
+    audit_trials.must_read_facts(job, graph)
+    listed = {arm.name: arm for arm in lab.arms.arms(lab.arms.chosen(["prize"], None))}
+    for arm in ("removed", "only prize"):
+        found = lab.run(audit_trials.Trial("cold", listed[arm], 0))
+        assert list(found.values) == ["cold", "cold among all"] and len(found.users["cold"]) > 20
+        assert found.values["cold"]["ndcg@10"].mean() == pytest.approx(found.test["cold"]["ndcg@10"])
 
 
 # ---------------------------------------------------------------------- bad input

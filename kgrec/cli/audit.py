@@ -79,18 +79,22 @@ def audit(
     from kgrec.studies.audit_study import audit as audit_facts
 
     job = training.job(model, "kgrec audit", split=split, repeats=repeats, out=out, overwrite=overwrite)
-    found = audit_facts(
-        job,
-        graph,
-        cold=cold,
-        seeds=seeds,
-        jobs=jobs,
-        relations=comma_separated(relations),
-        types=comma_separated(types),
-        features=features,  # type: ignore[arg-type]
-        report=progress,
-        notify=on_trial,
-    )
+    try:
+        found = audit_facts(
+            job,
+            graph,
+            cold=cold,
+            seeds=seeds,
+            jobs=jobs,
+            relations=comma_separated(relations),
+            types=comma_separated(types),
+            features=features,  # type: ignore[arg-type]
+            report=progress,
+            notify=on_trial,
+        )
+    except SystemExit:  # by a signal
+        status(f"the same command goes on with {out}, where the trials that are done are kept")
+        raise
     print_json(found.to_json()) if as_json else show(found, out, console())
 
 

@@ -130,10 +130,10 @@ class Laboratory:
             trial.arm.name,
             trial.seed,
             str(run.metrics["protocol"]),
-            {scope: dict(means[places[scope]]) for scope in tables},
+            {scope: {name: means[places[scope]][name] for name in self.metrics} for scope in tables},
             {scope: np.array(table["user"].to_pylist(), dtype=object) for scope, table in tables.items()},
             {
-                scope: {name: table[name].to_numpy() for name in table.column_names if name != "user"}
+                scope: {name: table[name].to_numpy() for name in self.metrics if name in table.column_names}
                 for scope, table in tables.items()
             },
             {scope: dict(test.counts[places[scope]]) for scope in tables},
