@@ -332,6 +332,8 @@ def test_models_train_on_every_arm(graph, model):
         ("ease", {"split": "cold_items:0.3"}, "must hold out interactions of warm items, such as ratio"),
         ("ease", {"seeds": 0}, "seeds is 0, but must be 1 or more"),
         ("ease", {"jobs": 0}, "jobs is 0, but must be 1 or more"),
+        ("ease", {"metrics": ["coverage@10"]}, "user by user, but coverage@10 has no value for the list of a user"),
+        ("ease", {"metrics": ["ndcg@10", "rmse"]}, "but rmse has no value for the list of a user; use metrics such as"),
         ("ease", {"features": "left"}, "must be kept or removed"),
         ("transe", {"config": {"task": "link"}}, "is trained for task 'link'; use --task ranking"),
         ("bias", {"config": {"task": "rating"}}, "is trained for task 'rating'; use --task ranking"),
@@ -357,9 +359,11 @@ def test_graphs_without_facts_say_what_is_missing():
         audit_study.audit("ease", far, **HOW)
 
 
-def test_what_fails_in_training_names_the_arm(folder):
+def test_what_fails_in_training_names_the_arm_and_keeps_no_settings(folder, tmp_path):
+    how = {**HOW, "seeds": 1, "relations": [], "out": tmp_path / "out"}
     with pytest.raises(KgrecError, match="arm 'whole', warm items, seed 0: metric 'ndcg@2000'"):
-        audit_study.audit("ease", folder, **{**HOW, "metrics": ["ndcg@2000"]})
+        audit_study.audit("ease", folder, **{**how, "metrics": ["ndcg@2000"]})
+    assert audit_study.audit("ease", folder, **how).trainings == 6
 
 
 def kgrec_command(*arguments: object, code: int = 0) -> tuple[str, str]:

@@ -31,8 +31,8 @@ AUDIT_FOLDER = FolderKind(
 
 
 def open_folder(out: Path, settings: Mapping[str, Any], overwrite: bool, inputs: Sequence[str | Path | None]) -> None:
-    """Make the folder of an audit, or go on with it. settings: what must be the same to go on; the number of seeds may
-    be raised.
+    """Make the folder of an audit, or go on with it. settings: what must be the same to go on, if there is a trial; the
+    number of seeds may be raised.
 
     Raises KgrecError if something else is there, an audit with other settings, or damaged settings.
     """
@@ -46,7 +46,8 @@ def open_folder(out: Path, settings: Mapping[str, Any], overwrite: bool, inputs:
         found = read_object(file)
         if found is None or missing_keys(found, AUDIT_FOLDER.keys):
             raise KgrecError(f"{file} is damaged; use --overwrite to begin again, or name another --out")
-        _must_be_equal(found, wanted, out)
+        if any((out / TRIALS).glob("*.parquet")):
+            _must_be_equal(found, wanted, out)
         if found != wanted:
             with whole(file, True) as draft:
                 write_json(draft, wanted)

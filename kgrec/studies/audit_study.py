@@ -95,7 +95,7 @@ def audit(
     parts = arms.chosen(relations, types)
     must_read_facts(job, arms.graph)
     splits = _splits(job, graph, cold)
-    metrics = tuple(dict.fromkeys(parse(name).name for name in job.metrics or METRICS))
+    metrics = _metrics(job)
     lab = Laboratory(job, arms, splits, metrics)
     lab.must_hold_out_enough(numbers)
     listed = arms.arms(parts)
@@ -143,6 +143,18 @@ def _checked(job: TrainingJob, seeds: int, jobs: int, features: str) -> list[int
     if job.training.seed + seeds > MOST_OF_SEEDS:
         raise KgrecError(f"{seeds} seeds from {job.training.seed} on go beyond {MOST_OF_SEEDS:,}; use a smaller seed")
     return list(range(job.training.seed, job.training.seed + seeds))
+
+
+def _metrics(job: TrainingJob) -> tuple[str, ...]:
+    """What is measured. Raises KgrecError for metrics that single users have no value of."""
+    wanted = [parse(name) for name in job.metrics or METRICS]
+    for metric in wanted:
+        if metric.of != "lists":
+            raise KgrecError(
+                f"an audit compares arms user by user, but {metric.name} has no value for the list of a user; use "
+                f"metrics such as {','.join(METRICS)}"
+            )
+    return tuple(dict.fromkeys(metric.name for metric in wanted))
 
 
 def _splits(job: TrainingJob, graph: Graph, cold: str) -> dict[Items, str]:
