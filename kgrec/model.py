@@ -126,6 +126,9 @@ class Recommender(nn.Module, ABC):
     reads_facts: ClassVar[bool | str] = False
     #: whether it also serves users about whom nothing is known, for example by season; else they get popular items
     serves_everybody: ClassVar[bool] = False
+    #: its settings where items without interactions matter most, as `--for cold` sets them; empty: it has none. Weights
+    #: of content that no item of a graph has are left out (see `kgrec.training.purposes`)
+    for_cold: ClassVar[Mapping[str, Any]] = {}
     behaviours: tuple[str, ...] = ()  #: relations whose edges are the history, in the graph's order; (): the target
 
     @abstractmethod

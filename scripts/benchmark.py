@@ -24,6 +24,7 @@ from kgrec.cli.entry import wait_briefly
 
 wait_briefly()  # before torch starts, as the kgrec command does
 
+from cold_items import cold_arms
 from filter_speed import filter_requests
 from kgrec.errors import KgrecError, unknown_name
 from kgrec.graph import Graph
@@ -378,6 +379,11 @@ def scale_kgat(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dic
     return {"test": measured, "edges": benchmark["edges"], "nodes": benchmark["edges"] // 10}
 
 
+def cold_items(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Recall of cold items by models and controls with the same side data: see cold_items.py."""
+    return cold_arms(benchmark, Graph.load(graph_folder(benchmark["recipe"], options)), options)
+
+
 def _train_kgat(benchmark: Mapping[str, Any], edges: int) -> dict[str, float]:
     """Measure KGAT on a graph with one node for ten edges. Half of the edges are interactions, half are facts of 20
     relations."""
@@ -556,6 +562,7 @@ MEASURES: dict[str, Callable[[Mapping[str, Any], argparse.Namespace], dict[str, 
         item_index,
         rules,
         fold_in,
+        cold_items,
         serve,
         start,
         audit,

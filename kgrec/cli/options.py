@@ -41,6 +41,8 @@ def job_option(flag: str) -> Any:
     return typer.Option(flag, help=f"{text[0].upper()}{text[1:]}.")
 
 
+#: `--for`: the field `purpose`, as `for` is a word of Python
+purpose_option = typer.Option("--for", metavar="PURPOSE", help=job_option("--purpose").help)
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `kgrec train --out` writes it.")]
 GraphFolder = Annotated[Path, typer.Argument(metavar="GRAPH", help="A graph folder, as `kgrec build` writes it.")]
 ModelName = Annotated[

@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
 import numpy as np
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat
+from pydantic import NonNegativeFloat, PositiveFloat, model_validator
 from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn import functional
 
-from kgrec.errors import KgrecError
 from kgrec.graph import Graph
+from kgrec.graph.item_counts import item_counts
 from kgrec.model import Query, Recommender, ScorerParts
+from kgrec.nn.content_regression import ContentRegression, as_high, predicted_popularity
+from kgrec.nn.item_content import ItemContent, ItemContentConfig, multi_hot
 from kgrec.settings import settings
 
 ROWS = 1024  #: rows of the inverse that are solved at once
 
 
 @settings
-class EASEConfig:
+class EASEConfig(ItemContentConfig):
     """Settings of EASE."""
 
     #: lambda, weight of L2 regularisation of the item-item weights; raise it where users are few or histories are short
     l2: PositiveFloat = 1000.0
-    #: weight of the facts of items, each of which is one more row beside the users' (CEASE); 0: interactions alone,
-    #: plain EASE
-    facts: NonNegativeFloat = 0.0
+    #: with facts, words or columns, how they count: `rows` adds them to the users' rows (CEASE); `regression` leaves
+    #: the items with users as they are, and predicts the weights of the others from what is known of them
+    content: Literal["rows", "regression"] = "rows"
+    #: with `content: regression`, weight of L2 regularisation of the map from content to weights; raise it where it
+    #: overfits
+    content_l2: PositiveFloat = 30.0
+    #: with `content: regression`, how far popularity, which content predicts less well than taste, is taken out of the
+    #: weights before the map and put back after it: 0 not at all, 1 in proportion
+    popularity: NonNegativeFloat = 0.25
+
+    @model_validator(mode="after")
+    def _has_content(self) -> EASEConfig:
+        if self.content == "regression" and not self.reads_content:
+            raise ValueError("content=regression needs content: set facts, words or columns to more than 0")
+        return self
 
 
 class EASE(Recommender):
@@ -36,9 +53,16 @@ class EASE(Recommender):
     3,706 items of MovieLens-1M, 13 GB for 41,000 items. On MovieLens-1M, scores differ from those computed in float64
     by 7e-6 at l2 = 300 and by 3e-5 at l2 = 1.
 
-    With `facts` it is CEASE (Jeunen et al. 2020, eq. 7). Each statement of the facts (a relation and its other end) is
-    one more row of X: it marks the items with this statement, and is weighted by `facts`. So items without users are
-    recommended too, by their facts.
+    With `facts`, `words` or `columns` it is CEASE (Jeunen et al. 2020, eq. 7). Each statement of the facts (a relation
+    and its other end) is one more row of X: it marks the items with this statement, and is weighted by `facts`. Words
+    of texts and other columns are rows as well. So items without users are recommended too, by what is known of them.
+
+    With `content: regression` they are no rows. B is that of the users alone. The column of an item without users is
+    predicted from what is known of it, by ridge regression on the columns of the items with users (Gantner et al. 2010
+    map attributes to vectors of a factorization in this way), and so is its row, for those who will have it. Columns
+    are divided by n^popularity before, where n is the number of an item's users over their geometric mean, and
+    multiplied by m^(popularity / 2) after it, where m is the n that the content predicts. At last all predicted columns
+    are multiplied by one number, so that known users' scores of these items are as high in the mean as of the others.
 
     Where users and items are the same nodes, column j of B is fitted without row j, so that nobody's own entry counts.
     """
@@ -47,6 +71,15 @@ class EASE(Recommender):
     paper = "Steck 2019, Embarrassingly shallow autoencoders for sparse data, WWW"
     reads_history = True
     reads_facts = "facts"
+    for_cold: ClassVar[Mapping[str, Any]] = {
+        "l2": 500.0,
+        "content": "regression",
+        "facts": 1.0,
+        "words": 1.0,
+        "columns": 4.0,
+        "content_l2": 30.0,
+        "popularity": 0.25,
+    }
 
     def __init__(self, graph: Graph, config: EASEConfig) -> None:
         super().__init__(graph, config)
@@ -58,6 +91,8 @@ class EASE(Recommender):
             if graph.same_ends:
                 inverse = _without_own(inverse, _rows_of(known, len(self.items)))
             self.register_buffer("weight", inverse.div_(-inverse.diagonal().clone()).fill_diagonal_(0))
+            if config.content == "regression":
+                self.predict_cold(graph)
         else:
             self.register_buffer("weight", torch.zeros(len(self.items), len(self.items)))
 
@@ -66,13 +101,30 @@ class EASE(Recommender):
         return self.config.facts > 0
 
     def gram(self, graph: Graph) -> Tensor:
-        """X'X, with the rows of the facts if `facts` is set: FloatTensor [I, I]."""
+        """X'X, with the rows of what is known of items if the settings give it a weight: FloatTensor [I, I]."""
         rows = _rows_of(graph.only(graph.target), len(self.items))
         gram = (rows.T @ rows).toarray(order="C")  # whole numbers, so exact in float32
-        if self.config.facts:
-            facts = _facts_of(graph, self.items)
-            gram += self.config.facts * (facts.T @ facts).toarray(order="C")
+        if self.config.reads_content and self.config.content == "rows":
+            gram += ItemContent.of(graph, self.config).gram()
         return torch.from_numpy(gram)
+
+    def predict_cold(self, graph: Graph) -> None:
+        """Fill the columns and rows of the items without users by what their content predicts."""
+        c, count = self.config, item_counts(graph)
+        content = ItemContent.of(graph, c)
+        mapped = ContentRegression.of(content, (count > 0).cpu().numpy(), c.content_l2)
+        learned, predicted = (one.to(self.weight.device) for one in (mapped.learned, mapped.predicted))
+        if not len(learned) or not len(predicted):
+            return
+        before, after = predicted_popularity(graph, content, mapped, count)
+        columns = self.weight / (before**c.popularity).to(self.weight)
+        columns = mapped.rows_of(columns.T).T * (after ** (c.popularity / 2)).to(self.weight)
+        rows = mapped.rows_of(self.weight)
+        times = count.to(self.weight)
+        columns *= as_high(times @ self.weight[:, learned], times @ columns)
+        self.weight[:, predicted] = columns
+        self.weight[predicted] = rows
+        self.weight.fill_diagonal_(0)
 
     def inverse(self, matrix: Tensor, l2: float) -> Tensor:
         """P from X'X [I, I], computed in place of it: FloatTensor [I, I]."""
@@ -101,7 +153,7 @@ class EASE(Recommender):
 def _rows_of(known: Graph, width: int) -> csr_array:
     """The 0-1 rows of users up to the last one who has an edge: [*, I]."""
     user, item = known.edge_index.cpu().numpy()
-    return _multi_hot(user, item, width)
+    return multi_hot(user, item, (int(user.max(initial=-1)) + 1, width))
 
 
 def _without_own(inverse: Tensor, rows: csr_array) -> Tensor:
@@ -116,34 +168,3 @@ def _without_own(inverse: Tensor, rows: csr_array) -> Tensor:
     own = by_row.diagonal()  # r_j' P e_j
     share = torch.from_numpy(np.asarray((rows * by_row.cpu().numpy()).sum(1))).to(inverse)  # r_j' P r_j, below 1
     return inverse + by_row.T * (own / (1 - share))
-
-
-def _multi_hot(row: np.ndarray, item: np.ndarray, width: int) -> csr_array:
-    """0-1 rows [*, I]; repeated pairs count once. row, item: int64 [n]."""
-    ones = np.ones(len(row), np.float32)
-    matrix = csr_array((ones, (row, item)), shape=(int(row.max(initial=-1)) + 1, width))
-    matrix.sum_duplicates()
-    matrix.data[:] = 1
-    return matrix
-
-
-def _facts_of(graph: Graph, items: range) -> csr_array:
-    """The statements about items: a 0-1 row for each relation, direction and other end. A fact that an inverse relation
-    states again counts once. Raises KgrecError where no fact is about an item."""
-    facts, keys, members = graph.facts(), [], []
-    second = torch.tensor([edge.inverse_of is not None for edge in facts.schema.edges.values()], dtype=torch.bool)
-    if facts.num_edges:
-        facts = facts.where(~second.to(facts.device)[facts.relation])
-    relation = facts.relation.cpu().numpy()
-    ends = facts.head.cpu().numpy(), facts.tail.cpu().numpy()
-    for direction, (item, other) in enumerate((ends, ends[::-1])):
-        about = (item >= items.start) & (item < items.stop)
-        keys.append(((relation * 2 + direction) * (graph.num_nodes + 1) + other)[about])
-        members.append(item[about] - items.start)
-    row = np.unique(np.concatenate(keys), return_inverse=True)[1]
-    if not len(row) and (facts.num_edges or not facts.edge_types):  # relations without edges are no mistake
-        raise KgrecError(
-            f"none of the {facts.num_edges:,} facts of this graph is about an item; link items to entities in the "
-            "recipe (`links:`), or leave out the setting `facts`"
-        )
-    return _multi_hot(row, np.concatenate(members), len(items))

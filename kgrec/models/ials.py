@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import ClassVar
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ from torch import Tensor
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.model import Query, Recommender
+from kgrec.nn.content_regression import ContentRegression, as_high
+from kgrec.nn.item_content import ItemContent, ItemContentConfig
 from kgrec.nn.steady_products import product
 from kgrec.rows import NodeRows, declare_rows
 from kgrec.settings import Depth, settings
@@ -21,7 +23,7 @@ FLOATS = 1 << 22  #: numbers of vectors that are gathered at once
 
 
 @settings
-class IALSConfig:
+class IALSConfig(ItemContentConfig):
     """Settings of iALS."""
 
     #: length of a user's or item's vector (embedding size); longer vectors can express more, and cost memory and time
@@ -38,6 +40,9 @@ class IALSConfig:
     #: item vectors start with normal random values of standard deviation init_std / sqrt(dim)
     init_std: PositiveFloat = 0.1
     seed: NonNegativeInt = 0  #: seed of the items' random initial vectors
+    #: with facts, words or columns: weight of L2 regularisation of the map from these to vectors; raise it where the
+    #: map overfits
+    content_l2: PositiveFloat = 30.0
 
     FORMER: ClassVar = {"reg": "l2", "std": "init_std"}
 
@@ -56,6 +61,11 @@ class IALS(Recommender):
     from the history when scoring, so a new user gets the same scores as a known user with the same history. Without a
     history all scores are 0. Where users and items are the same nodes, a user's pair with themselves does not count;
     then known and new users with the same history differ a little.
+
+    With `facts`, `words` or `columns`, an item without users gets the vector that ridge regression predicts from these.
+    It learns the map on the other items, whose vectors it leaves as they are (Gantner et al. 2010, Learning
+    attribute-to-feature mappings for cold-start recommendations, ICDM). All of these vectors are multiplied by one
+    number, so that known users' scores of these items are as high in the mean as of the others.
     """
 
     Config = IALSConfig
@@ -64,6 +74,8 @@ class IALS(Recommender):
         "arXiv 2110.14037"
     )
     reads_history = True
+    reads_facts = "facts"
+    for_cold: ClassVar[Mapping[str, Any]] = {"facts": 1.0, "words": 1.0, "columns": 4.0, "content_l2": 30.0}
 
     def __init__(self, graph: Graph, config: IALSConfig) -> None:
         super().__init__(graph, config)
@@ -76,6 +88,10 @@ class IALS(Recommender):
         declare_rows(self, item=NodeRows.of(graph, graph.target[2], computed=True))
         if graph.only(graph.target).num_edges:
             self.alternate(graph)
+
+    @property
+    def learns_facts(self) -> bool:
+        return self.config.facts > 0
 
     def alternate(self, graph: Graph) -> None:
         """Fill the buffers: solve for users, then for items, `iterations` times."""
@@ -94,6 +110,11 @@ class IALS(Recommender):
         for _ in range(c.iterations):
             users = self.solve(*items_of, self.item, self.item.T @ self.item, own)
             self.item = self.solve(*users_of, users, users.T @ users, own)
+        if c.reads_content:
+            has_users = users_of[0].diff().cpu().numpy() > 0
+            mapped = ContentRegression.of(ItemContent.of(graph, c), has_users, c.content_l2)
+            own, found, total = self.item[mapped.learned.to(graph.device)], mapped.rows_of(self.item), users.sum(0)
+            self.item[mapped.predicted.to(graph.device)] = found * as_high(own @ total, found @ total)
         self.gramian = self.item.T @ self.item
 
     def solve(self, ptr: Tensor, other: Tensor, fixed: Tensor, gramian: Tensor, own: Tensor | None = None) -> Tensor:

@@ -1,16 +1,21 @@
-"""ItemKNN: recommends items that many users have together with the items of this user."""
+"""ItemKNN: recommends items that many users have together with the items of this user, or that are alike."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 import numpy as np
 import torch
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveInt, model_validator
 from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn import functional
 
 from kgrec.graph import Graph
+from kgrec.graph.item_counts import item_counts
 from kgrec.model import Query, Recommender, ScorerParts
+from kgrec.nn.item_content import ItemContent, ItemContentConfig
 from kgrec.nn.stored_indices import require_indices
 from kgrec.settings import settings
 
@@ -18,24 +23,39 @@ BLOCK = 1 << 24  #: similarities that are computed at a time
 
 
 @settings
-class ItemKNNConfig:
+class ItemKNNConfig(ItemContentConfig):
     """Settings of ItemKNN."""
 
     #: K, the number of most similar items that are kept for each item; more reach more items and add noise
     neighbors: PositiveInt = 100
     #: added to the denominator of similarities; higher: pairs of items with few common users count less
     shrink: NonNegativeFloat = 0.0
+    #: weight of the users who have an item; 0, with a weight for facts, words or columns: similarity by content alone
+    users: NonNegativeFloat = 1.0
+
+    @model_validator(mode="after")
+    def _compares_something(self) -> ItemKNNConfig:
+        if not self.users and not self.reads_content:
+            raise ValueError("with users=0 nothing is compared: set facts, words or columns to more than 0")
+        return self
 
 
 class ItemKNN(Recommender):
     """score(u, i) is the sum of sim(i, j) over those items j of the user that are among the K items most similar to i.
     sim(i, j) = users of both / (sqrt(users of i) sqrt(users of j) + shrink), the cosine of two columns of the 0-1
     user-item matrix (Sarwar et al. 2001; shrinkage as in Ferrari Dacrema et al. 2021).
+
+    With `facts`, `words` or `columns`, the matrix has more rows: a row for each fact, word or category, times the root
+    of its weight. With `users: 0` these are all it has, and similarity is that of content alone (content kNN; Lops et
+    al. 2011, Content-based recommender systems, sec. 3.3.1). An item without users is then never a neighbor, as it is
+    in nobody's history, but has neighbors, so that it is recommended too.
     """
 
     Config = ItemKNNConfig
     paper = "Sarwar et al. 2001, Item-based collaborative filtering recommendation algorithms, WWW"
     reads_history = True
+    reads_facts = "facts"
+    for_cold: ClassVar[Mapping[str, Any]] = {"users": 0.0, "facts": 1.0, "words": 1.0, "columns": 1.0}
 
     def __init__(self, graph: Graph, config: ItemKNNConfig) -> None:
         super().__init__(graph, config)
@@ -48,24 +68,39 @@ class ItemKNN(Recommender):
         require_indices(self, "neighbor", len(self.items))
         self.fill(graph, config.shrink)
 
+    @property
+    def learns_facts(self) -> bool:
+        return self.config.facts > 0
+
     def fill(self, graph: Graph, shrink: float) -> None:
         """Find the neighbors of every item, for some rows of the item-item matrix at a time."""
         if not graph.only(graph.target).num_edges:
             return  # no item is similar to another; the buffers are zeros already
         num_items, most = self.neighbor.shape
-        user, item = graph.only(graph.target).edge_index.cpu().numpy()
-        ones = np.ones(len(user), np.float32)
-        rows = csr_array((ones, (user, item)), shape=(len(graph.range(graph.target[0])), num_items))
-        rows.data[:] = 1  # repeated pairs count once
-        columns = rows.T.tocsr()
-        length = torch.from_numpy(np.sqrt(columns.sum(1))).float()
+        columns, content = self.columns(graph), None
+        rows, square = columns.T.tocsr(), columns.sum(1)
+        if self.config.reads_content:
+            content = ItemContent.of(graph, self.config).gram()
+            square = square + content.diagonal()
+            content[:, (item_counts(graph) == 0).cpu().numpy()] = 0  # they are in nobody's history
+        length = torch.from_numpy(np.sqrt(square)).float()
         size = max(1, BLOCK // max(1, num_items))
         for start in range(0, num_items, size):
             common = torch.from_numpy((columns[start : start + size] @ rows).toarray())  # [size, I]
+            if content is not None:
+                common += torch.from_numpy(content[start : start + size])
             similarity = common / (length[start : start + size, None] * length + shrink).clamp(min=1e-12)
             similarity.diagonal(start).zero_()  # an item is not its own neighbor
             best = similarity.topk(most)
             self.similarity[start : start + size], self.neighbor[start : start + size] = best
+
+    def columns(self, graph: Graph) -> csr_array:
+        """The users of each item, weighted: float32 [I, U]."""
+        user, item = graph.only(graph.target).edge_index.cpu().numpy()
+        ones = np.ones(len(user), np.float32)
+        rows = csr_array((ones, (user, item)), shape=(len(graph.range(graph.target[0])), len(self.items)))
+        rows.data[:] = self.config.users**0.5  # repeated pairs count once
+        return rows.T.tocsr()
 
     def score(self, query: Query, items: Tensor) -> Tensor:
         has = query.multi_hot(self.items)  # [B, I]

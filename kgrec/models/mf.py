@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 from torch import Tensor
 
 from kgrec.graph import Graph
@@ -38,6 +41,7 @@ class MF(EdgeModel):
         "Rendle et al. 2009, BPR: Bayesian personalized ranking from implicit feedback, UAI; Koren et al. "
         "2009, Matrix factorization techniques for recommender systems, IEEE Computer 42(8)"
     )
+    for_cold: ClassVar[Mapping[str, Any]] = {"features": ("all",), "id_dropout": 0.5}
 
     def __init__(self, graph: Graph, config: MFConfig) -> None:
         super().__init__(graph, config, centred=config.has_biases)

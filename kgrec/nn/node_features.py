@@ -79,7 +79,7 @@ class NodeFeatures(nn.Module):
             tuple[range, range]
         ] = []  #: for each type with columns: its rows of the table, its positions in `columns`
         _require_known(graph, config)
-        fitted, stop = _fitted(graph), 0
+        fitted, stop = fitted_nodes(graph), 0
         for node_type in node_types:
             node, nodes = graph.schema.nodes[node_type], graph.range(node_type)
             rows, first = range(stop, stop := stop + node.count), len(self.columns)
@@ -214,7 +214,7 @@ def has_edge(graph: Graph) -> Tensor:
     return touched
 
 
-def _fitted(graph: Graph) -> Tensor:
+def fitted_nodes(graph: Graph) -> Tensor:
     """The nodes that training sees: BoolTensor [N], flat."""
     seen = has_edge(graph)
     if graph.withheld is not None:

@@ -27,15 +27,16 @@ def text_vectors(texts: Sequence[str | None], fitted: np.ndarray, dim: int, enco
         return vectors
     known = [text for text, is_there in zip(texts, there) if text is not None and is_there]
     of_fitted = fitted[there]
-    matrix = _tfidf(known, of_fitted) if encoder == "tfidf" else _sentences(known, encoder)
+    matrix = tfidf(known, of_fitted) if encoder == "tfidf" else _sentences(known, encoder)
     if matrix is not None:
         found = _reduced(matrix, of_fitted, dim)
         vectors[there, : found.shape[1]] = found
     return vectors
 
 
-def _tfidf(texts: list[str], fitted: np.ndarray) -> Any:
-    """TF-IDF weights as a sparse matrix [n, words]; None if the fitted texts have no words."""
+def tfidf(texts: list[str], fitted: np.ndarray) -> Any:
+    """TF-IDF weights as a sparse matrix [n, words]; each row with words has length 1. None if the fitted texts have no
+    words. fitted: bool [n], the texts that words and weights are fitted on."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     words = TfidfVectorizer(token_pattern=TOKEN, sublinear_tf=True, dtype=np.float32)

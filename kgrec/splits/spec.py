@@ -8,7 +8,7 @@ SPECS = {
     "last_n": "last_n:N[,valid=M]",
     "ratio": "ratio:F[,valid=F][,per_user][,seed=S]",
     "by_time": "by_time:T1,T2",
-    "cold_items": "cold_items:F[,valid=F][,seed=S]",
+    "cold_items": "cold_items:F[,valid=F][,warm=F][,seed=S]",
     "NAME": "NAME[,valid=M or F][,users=F][,seed=S], where NAME is a split stored in the graph",
 }
 OF_FACTS = "ratio:0.1,valid=0.05,seed=0"  #: how facts are divided by default
@@ -74,7 +74,7 @@ def spec_of_test(spec: str) -> str:
     ('given:', 'ratio:0.2,seed=0')
     """
     words = Spec(spec)
-    return _spelled(words, *(() if ":" not in spec else ("seed",)))
+    return _spelled(words, *(() if ":" not in spec else ("warm", "seed")))
 
 
 def spec_of_parts(spec: str) -> str:
@@ -83,7 +83,7 @@ def spec_of_parts(spec: str) -> str:
     >>> spec_of_parts("given,seed=0,valid=0.1") == spec_of_parts("given,valid=0.1")
     True
     """
-    return _spelled(Spec(spec), "valid", "users", "seed")
+    return _spelled(Spec(spec), "valid", "users", "warm", "seed")
 
 
 def _spelled(words: Spec, *names: str) -> str:

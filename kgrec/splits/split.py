@@ -97,7 +97,8 @@ def split(
     - `ratio:F[,valid=F][,per_user][,seed=S]`: test has the rows where `numpy.random.default_rng(seed).random(n) < F`.
     - `by_time:T1,T2`: valid begins at T1 and test at T2. Times are unix seconds, ISO dates, or shares of the target
       edges such as 80%,90%.
-    - `cold_items:F[,valid=F][,seed=S]`: all edges of a share of the items.
+    - `cold_items:F[,valid=F][,warm=F][,seed=S]`: all edges of a share of the items. `valid=F` holds out all edges of
+      another share of the items for validation, and `warm=F` also a share of the edges of all other items for test.
 
     candidates: the name of a candidate list stored in the graph. repeats: how held-out pairs are treated that the user
     already had, see `kgrec.splits.repeats`. exclude: behaviours whose items are left out of users' lists, in addition
@@ -292,15 +293,26 @@ def _cut(draw: np.ndarray, test: float, valid: float) -> np.ndarray:
 
 
 def _cold_items(graph: Graph, target: Graph, words: Spec) -> Split:
-    words.allow("valid", "seed")
+    words.allow("valid", "warm", "seed")
     if len(words.positional) != 1:
         raise words.wrong("write exactly one share after cold_items:")
     test = words.share(words.positional[0], "F")
     valid = words.share(words.options["valid"], "valid") if "valid" in words.options else 0.0
     items = graph.range(graph.target[2])
-    draw = np.random.default_rng(words.seed).random(len(items))
+    random = np.random.default_rng(words.seed)
+    draw = random.random(len(items))
     part_of_item = _cut(draw, test, valid)
-    result = _of_parts(graph, part_of_item[target.tail.cpu().numpy() - items.start], words)
+    part = part_of_item[target.tail.cpu().numpy() - items.start]
+    for name, code, share in (("test", TEST, test), ("valid", VALID, valid)):
+        if share and not (part == code).any():
+            drawn = int((part_of_item == code).sum())
+            raise words.wrong(
+                f"of {len(items):,} {graph.target[2]} nodes {drawn} {'is' if drawn == 1 else 'are'} drawn for {name}, "
+                f"and none of them has a {graph.target[1]!r} edge; hold out a larger share, or try another seed"
+            )
+    if "warm" in words.options:
+        part[(part == TRAIN) & (random.random(len(part)) < words.share(words.options["warm"], "warm"))] = TEST
+    result = _of_parts(graph, part, words)
 
     def without(known: Graph, parts: tuple[int, ...]) -> Graph:
         cold = np.flatnonzero(np.isin(part_of_item, parts)) + items.start

@@ -34,6 +34,9 @@ class TrainingConfig:
     patience: PositiveInt = 10
     #: the metric that chooses the best epoch, such as ndcg@10; by default the usual one of the task
     metric: str | None = None
+    #: the items among which the metric that chooses the best epoch is measured: all, only cold ones (without an
+    #: interaction in train), or only warm ones; cold needs a split that holds out cold items, such as cold_items
+    among: Literal["all", "cold", "warm"] = "all"
     seed: NonNegativeInt = 0  #: seed of all random numbers
     device: str = "auto"  #: where to train: auto, cpu, cuda or cuda:1
     devices: PositiveInt = 1  #: number of training processes; on CUDA each has its own device

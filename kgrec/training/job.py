@@ -17,6 +17,7 @@ from kgrec.evaluation.metrics import metric_names, parse
 from kgrec.settings import configure, present_names, settings
 from kgrec.splits.repeats import Repeats
 from kgrec.training.config import TrainingConfig
+from kgrec.training.purposes import check_purpose
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -52,6 +53,10 @@ class TrainingJob:
     #: other behaviours, such as viewed,carted, whose items are left out of the lists too; by default only the user's
     #: items of the target relation are left out
     exclude: Annotated[tuple[str, ...], BeforeValidator(lambda found: metric_names(found or ()))] = ()
+    #: the settings of the model for a purpose: `cold`, where items without interactions matter most. Settings of
+    #: `config` that are named as well have precedence. With cold items in valid, these alone choose the epoch, and the
+    #: model is trained again on train + valid
+    purpose: str | None = None
     refit: bool = False  #: after validation has chosen the best epoch, train again on train + valid for as many epochs
     #: a run folder to start from: node vectors are taken by external id, layers where their shapes fit
     init: Annotated[str | None, BeforeValidator(lambda found: str(found) if isinstance(found, Path) else found)] = None
@@ -73,6 +78,8 @@ class TrainingJob:
                 f"facts_only leaves all interactions out, but task {self.trained_for!r} learns from them; use --task "
                 "link, or leave --facts-only out"
             )
+        if self.purpose is not None:
+            check_purpose(self.purpose, self.model, self.trained_for)
         if self.init_part is not None and self.init is None:
             raise KgrecError(
                 f"init_part {self.init_part!r} names a part of a run to start from, but no run is named; add --init RUN"
@@ -143,6 +150,7 @@ class TrainingJob:
             "repeats": self.repeats,
             "facts_only": self.facts_only,
             "exclude": sorted(self.exclude),
+            **({} if self.purpose is None else {"purpose": self.purpose}),
             "refit": self.refit,
             "graph": graph_hash,
             "init": self.init,

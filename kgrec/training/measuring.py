@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from kgrec import models
 from kgrec.errors import KgrecError, some
 from kgrec.evaluation.evaluation import Evaluation, default_metrics, evaluate
 from kgrec.evaluation.link_evaluation import LinkEvaluation, evaluate_links
-from kgrec.evaluation.metrics import metric_names
+from kgrec.evaluation.metrics import metric_names, parse
 from kgrec.graph import Candidates, Graph
 from kgrec.model import Recommender
 from kgrec.nn import LinkScorer
@@ -22,6 +24,8 @@ from kgrec.splits.split import split as split_graph
 from kgrec.training.controls import CONTROLS
 from kgrec.training.trained_model import TrainedModel
 
+LEAST_ITEMS = 5  #: fewer cold or warm items in valid do not choose an epoch
+ALL_FOUND = ("recall", "precision", "hit_rate")  #: metrics that are the same for every order of a list of all items
 MOST_COUNTS = 100_000_000  #: maximum size of the control of link prediction; it takes 1.2 GB while it is built
 #: The default metric that chooses the epoch, by task
 CHOOSERS: Mapping[str, str] = {"ranking": "ndcg@10", "rating": "rmse", "ctr": "auc", "link": "mrr"}
@@ -135,6 +139,41 @@ def evaluated(
         )
     assert isinstance(model, LinkScorer)
     return evaluate_links(model, divided.whole, held, metrics=metrics, trained=trained)
+
+
+def metrics_among(found: Evaluation | LinkEvaluation, among: str) -> dict[str, float]:
+    """The metrics of an evaluation that choose: over all items, or among its cold or warm ones."""
+    if among == "all" or isinstance(found, LinkEvaluation):
+        return dict(found.metrics)
+    return dict(found.cold if among == "cold" else found.warm)
+
+
+def check_among(among: str, metric: str, divided: Split) -> None:
+    """Raise KgrecError if valid has no items, or too few, for a metric that chooses among cold or warm items."""
+    valid = divided.valid
+    if among == "all" or valid is None:
+        return
+    advice = (
+        "hold out a larger share, such as --split cold_items:0.1,valid=0.1, or choose with --set training.among=all"
+    )
+    if divided.whole is not None:
+        raise KgrecError(f"training.among={among} is about items, but held out are facts; leave it out")
+    train = divided.train.only(divided.train.target)
+    count = torch.bincount(train.tail, minlength=train.pad + 1)
+    held = torch.unique(valid.only(valid.target).tail)
+    items = train.nodes(train.target[2])
+    chosen, ranked = ((count[one] > 0) == (among == "warm") for one in (held, items))
+    found, candidates, wanted = int(chosen.sum()), int(ranked.sum()), parse(metric)
+    if found < LEAST_ITEMS:
+        raise KgrecError(
+            f"split {divided.spec!r}: valid has {found or 'no'} {among} item{'s' * (found != 1)}, too few to choose "
+            f"by; {LEAST_ITEMS} are the least; {advice}"
+        )
+    if wanted.kind in ALL_FOUND and wanted.k >= candidates:
+        raise KgrecError(
+            f"split {divided.spec!r}: there are {candidates} {among} items, so {metric} among them is the same for "
+            f"every model; use a smaller cut-off, such as --metric {wanted.kind}@{max(1, candidates // 4)}, or {advice}"
+        )
 
 
 def control_too_large(divided: Split) -> dict[str, str]:

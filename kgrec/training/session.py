@@ -35,14 +35,17 @@ from kgrec.training.job import TrainingJob
 from kgrec.training.log import as_csv_text, event_writer, model_size, peak_mb
 from kgrec.training.measuring import (
     CHOOSERS,
+    check_among,
     control_too_large,
     counted,
     divided_for,
     evaluated,
     link_control,
     measured,
+    metrics_among,
 )
 from kgrec.training.processes import launch, make_fabric
+from kgrec.training.purposes import for_purpose
 from kgrec.training.run_folder import Artifact, read_schema, save_artifact, versions
 from kgrec.training.scorer_files import checked_scorer, how_served
 from kgrec.training.trained_model import TrainedModel
@@ -110,6 +113,9 @@ class Session:
         chosen = job.split, job.candidates, job.repeats, job.exclude, job.facts_only, job.all_edges
         self.split = divided_for(graph.to(fabric.device), job.trained_for, *chosen)
         self.graph = graph
+        if job.purpose is not None:
+            self.job = job = for_purpose(job, self.split)
+        check_among(job.training.among, job.training.metric or CHOOSERS[job.trained_for], self.split)
         self.state, self.best_weights = TrainingState(), dict[str, Tensor]()
         self.evaluation_seconds = self.build_seconds = 0.0
         self.taken: dict[str, Any] = {}  #: what was taken from the `init` run
@@ -235,7 +241,9 @@ class Session:
 
     def _choose(self, model: Recommender, known: Graph, held: Graph, epoch: int) -> Mapping[str, float]:
         """Validate on rank 0, tell all ranks, and keep the weights if they are the best so far. Returns the metrics."""
-        measured = self._measure(model, known, held).metrics if self.fabric.is_global_zero else {}
+        measured: Mapping[str, float] = {}
+        if self.fabric.is_global_zero:
+            measured = metrics_among(self._measure(model, known, held), self.job.training.among)
         measured = self.fabric.broadcast(dict(measured))
         name = self._metric(model)
         value, state = measured[name], self.state
@@ -296,6 +304,7 @@ class Session:
             **({"clicks_alone": True} if parts.left_out else {}),
             **({"exclude": parts.exclude} if parts.exclude else {}),
         }
+        for_what = {} if job.purpose is None else {"purpose": job.purpose}
         trained = Trained(self._trained, model)
         run = TrainedModel(job.model, model, parts.train_valid, trained=trained, **measured_by)
         if self.fabric.is_global_zero:
@@ -315,6 +324,7 @@ class Session:
                 provenance={
                     "graph": self.hash,
                     **measured_by,
+                    **for_what,
                     "versions": versions(),
                     **({} if package is None else {"package": {"name": package.package, "version": package.version}}),
                 },
@@ -342,6 +352,8 @@ class Session:
             "model": self.job.model,
             "protocol": self.split.named(refit=state.phase == "refit"),
             "valid": state.valid,
+            **({} if self.job.training.among == "all" else {"valid_among": self.job.training.among}),
+            **({} if self.job.purpose is None else {"purpose": self.job.purpose}),
             **self._measured(model, test),
             **self._against_control(model),
             "epochs": len(seconds),
@@ -379,7 +391,8 @@ class Session:
         control = models.build(name, self.split.train, {"task": model.task} if name == "bias" else {})
         names = [one for one in state.valid if one in self._metrics(model)]
         train = self.split.train
-        values = evaluated(control.to(self.fabric.device), self.split, train, valid, names, trained=train).metrics
+        found = evaluated(control.to(self.fabric.device), self.split, train, valid, names, trained=train)
+        values = metrics_among(found, self.job.training.among)
         metric, rows = self._metric(model), [row for row in state.rows if row["phase"] == "train"]
         course = Course.of(rows, metric, state.best_epoch, self.job.training.epochs, model.config)
         below = below_control(self.job.model, model.task, metric, state.best, values[metric], course)
