@@ -80,15 +80,15 @@ class ItemKNN(Recommender):
         columns, content = self.columns(graph), None
         rows, square = columns.T.tocsr(), columns.sum(1)
         if self.config.reads_content:
-            content = ItemContent.of(graph, self.config).gram()
-            square = square + content.diagonal()
-            content[:, (item_counts(graph) == 0).cpu().numpy()] = 0  # they are in nobody's history
+            content = ItemContent.of(graph, self.config)
+            square = square + content.squares()
+            nobody = (item_counts(graph) == 0).cpu()  # they are in nobody's history
         length = torch.from_numpy(np.sqrt(square)).float()
         size = max(1, BLOCK // max(1, num_items))
         for start in range(0, num_items, size):
             common = torch.from_numpy((columns[start : start + size] @ rows).toarray())  # [size, I]
             if content is not None:
-                common += torch.from_numpy(content[start : start + size])
+                common += torch.from_numpy(content.gram(slice(start, start + size))).masked_fill_(nobody, 0)
             similarity = common / (length[start : start + size, None] * length + shrink).clamp(min=1e-12)
             similarity.diagonal(start).zero_()  # an item is not its own neighbor
             best = similarity.topk(most)

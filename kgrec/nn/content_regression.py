@@ -9,6 +9,7 @@ import torch
 from scipy.linalg import cho_factor, cho_solve
 from torch import Tensor
 
+from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.nn.item_content import ItemContent, counts_of
 
@@ -32,16 +33,22 @@ class ContentRegression:
 
     @staticmethod
     def of(content: ItemContent, has_users: np.ndarray, l2: float) -> ContentRegression:
-        """has_users: bool [I]; l2: the weight of L2 regularisation. Items without content are left as they are."""
+        """has_users: bool [I]; l2: the weight of L2 regularisation. Items without content are left as they are. Raises
+        KgrecError where the settings are too extreme to solve for."""
         learned, predicted = (np.flatnonzero(which & content.known()) for which in (has_users, ~has_users))
         if not len(learned) or not len(predicted):
             nothing = torch.zeros(len(learned), len(predicted))
             return ContentRegression(torch.from_numpy(learned), torch.from_numpy(predicted), nothing)
-        gram = content.gram()
-        matrix = gram[np.ix_(learned, learned)]
+        matrix = content.gram(learned, learned)
         matrix[np.diag_indices_from(matrix)] += l2
-        factor = cho_factor(matrix, lower=True, overwrite_a=True)
-        weight = cho_solve(factor, gram[np.ix_(learned, predicted)])
+        try:
+            factor = cho_factor(matrix, lower=True, overwrite_a=True)
+            weight = cho_solve(factor, content.gram(learned, predicted))
+        except (np.linalg.LinAlgError, ValueError) as error:  # ValueError: numbers are not finite
+            raise KgrecError(
+                f"the map from content cannot be solved in 32-bit numbers with these settings ({error}); raise "
+                "content_l2, and set facts, words and columns closer to 1"
+            ) from error
         return ContentRegression(*(torch.from_numpy(one) for one in (learned, predicted, weight.astype(np.float32))))
 
     def rows_of(self, rows: Tensor) -> Tensor:

@@ -38,6 +38,7 @@ class ItemContentConfig:
         return bool(self.facts or self.words or self.columns)
 
 
+Rows = slice | np.ndarray  #: which items, from 0
 BINS = 8  #: bins of a number in a standard deviation
 #: What is known of items: the name of each weight, and what it is called in messages
 CONTENT: Mapping[str, str] = {"facts": "facts", "words": "texts", "columns": "other columns"}
@@ -84,10 +85,17 @@ class ItemContent:
             parts.append((config.columns, columns_of(graph)))
         return ItemContent(parts)
 
-    def gram(self) -> np.ndarray:
-        """The products of the items' rows, weighted and summed: float32 [I, I]."""
-        first, *others = (weight * (matrix @ matrix.T).toarray(order="C") for weight, matrix in self.parts)
-        return sum(others, first)
+    def gram(self, rows: Rows = slice(None), columns: Rows = slice(None)) -> np.ndarray:
+        """The products of items' rows, weighted and summed: float32 [I, I], or [R, C] of some items with some."""
+        products = (weight * (matrix[rows] @ matrix[columns].T).toarray(order="C") for weight, matrix in self.parts)
+        first = next(products)
+        for product in products:
+            first += product
+        return first
+
+    def squares(self) -> np.ndarray:
+        """The products of the items' rows with themselves: float32 [I]."""
+        return sum((weight * matrix.multiply(matrix).sum(1) for weight, matrix in self.parts), np.float32(0))
 
     def known(self) -> np.ndarray:
         """Which items have any content: bool [I]."""
