@@ -84,6 +84,7 @@ class TrainingOptions:
     """How a model is trained. Every command that trains takes these options."""
 
     task: Annotated[str | None, job_option("--task")] = None
+    purpose: Annotated[str | None, purpose_option] = None
     assignments: Annotated[
         list[str] | None,
         typer.Option(
@@ -122,7 +123,7 @@ class TrainingOptions:
         fields, training = training_settings(
             self.config, self.assignments or [], **{name: getattr(self, name) for name in names}
         )
-        shared = {name: getattr(self, name) for name in ("task", "refit", "all_edges")}
+        shared = {name: getattr(self, name) for name in ("task", "purpose", "refit", "all_edges")}
         shared |= {name: comma_separated(getattr(self, name)) for name in ("metrics", "exclude")}
         return TrainingJob.of(model, {"config": fields, "training": training, **shared, **options}, command)
 

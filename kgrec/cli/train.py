@@ -14,7 +14,6 @@ from kgrec.cli.options import (
     SplitOptions,
     TrainingOptions,
     job_option,
-    purpose_option,
     with_options,
 )
 from kgrec.cli.output import note_control, print_json, progress, show_metrics
@@ -28,7 +27,6 @@ def train(
     out: Annotated[Path | None, typer.Option("--out", help="The run folder to write.")] = None,
     held_out: SplitOptions,
     training: TrainingOptions,
-    purpose: Annotated[str | None, purpose_option] = None,
     facts_only: Annotated[bool, job_option("--facts-only")] = False,
     init: Annotated[Path | None, job_option("--init")] = None,
     init_part: Annotated[str | None, job_option("--init-part")] = None,
@@ -45,7 +43,6 @@ def train(
         split=held_out.split,
         candidates=held_out.candidates,
         repeats=held_out.repeats,
-        purpose=purpose,
         facts_only=facts_only,
         init=init,
         init_part=init_part,

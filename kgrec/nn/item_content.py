@@ -95,7 +95,8 @@ class ItemContent:
 
     def squares(self) -> np.ndarray:
         """The products of the items' rows with themselves: float32 [I]."""
-        return sum((weight * matrix.multiply(matrix).sum(1) for weight, matrix in self.parts), np.float32(0))
+        found: np.ndarray = np.sum([weight * matrix.multiply(matrix).sum(1) for weight, matrix in self.parts], axis=0)
+        return found
 
     def known(self) -> np.ndarray:
         """Which items have any content: bool [I]."""

@@ -26,6 +26,7 @@ from kgrec.splits.spec import SPECS, Spec
 from kgrec.studies.fact_arms import Arm, FactArms
 from kgrec.training.job import TrainingJob, tasks_of
 from kgrec.training.measuring import divided_for
+from kgrec.training.purposes import settings_for
 from kgrec.training.run_folder import read_table
 from kgrec.training.session import Report, run_job
 
@@ -180,8 +181,9 @@ def must_read_facts(job: TrainingJob, graph: Graph) -> None:
     """Raise KgrecError if a model with these settings does not learn from facts. To find out, it is built for one node
     of each type."""
     few = {name: replace(node, count=min(node.count, 1)) for name, node in graph.schema.nodes.items()}
+    of_purpose = {} if job.purpose is None else settings_for(job.purpose, job.model, graph)
     with torch.random.fork_rng(devices=[]):
-        built = models.build(job.model, Graph.empty(replace(graph.schema, nodes=few)), job.fields)
+        built = models.build(job.model, Graph.empty(replace(graph.schema, nodes=few)), {**of_purpose, **job.fields})
     if any(_reads_facts(module) for module in built.modules() if isinstance(module, Recommender)):
         return
     able, by_setting = list[str](), dict[str, str]()
