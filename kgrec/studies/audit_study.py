@@ -251,3 +251,5 @@ def _summary(
 def _notes(seeds: Sequence[int]) -> Iterator[str]:
     if len(seeds) == 1:
         yield "there is one seed, so the intervals say nothing about other seeds and other cold items; use --seeds 3"
+    if len(seeds) == 2:
+        yield "two seeds say little about how much seeds differ, so the intervals may be too narrow; use --seeds 3"
