@@ -91,11 +91,17 @@ def audit(
             features=features,  # type: ignore[arg-type]
             report=progress,
             notify=on_trial,
+            begun=on_begin,
         )
     except SystemExit:  # by a signal
         status(f"the same command goes on with {out}, where the trials that are done are kept")
         raise
     print_json(found.to_json()) if as_json else show(found, out, console())
+
+
+def on_begin(trials: int, done: int) -> None:
+    """Print a line on stderr with the number of trainings."""
+    status(f"{trials:,} trainings" + (f", of which {done:,} are done" if done else "; --relations limits them"))
 
 
 def on_trial(result: TrialResult, number: int, total: int) -> None:

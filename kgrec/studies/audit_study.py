@@ -53,6 +53,7 @@ def audit(
     features: Literal["kept", "removed"] = "kept",
     report: Report | None = None,
     notify: Notify | None = None,
+    begun: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> Audit:
     """Measure what the facts of a graph are worth to a model, on warm items and on cold ones.
@@ -76,7 +77,8 @@ def audit(
     to leave out and try alone; None: all. jobs: number of processes that train at the same time. out: a folder for the
     results and for each trial; None: nothing is kept. If it has a half-finished audit with the same settings, this one
     goes on with it, also with more seeds. report: called after each epoch (with one job); notify: called after each
-    trial. All other options are as in `kgrec.train`; without `metrics`, ndcg@10 and recall@20 are measured.
+    trial; begun: called before the first with the number of trials and of those that are done. All other options are as
+    in `kgrec.train`; without `metrics`, ndcg@10 and recall@20 are measured.
 
     Differences are paired by user and seed; see `kgrec.studies.paired_seeds.paired_difference`. p values are corrected
     for the number of comparisons in one scope and metric (Holm 1979).
@@ -115,6 +117,8 @@ def audit(
         open_folder(out, settings, job.overwrite, [source])
         with held(out):
             clear_drafts(out)
+            if begun is not None:
+                begun(len(trials), sum((out / TRIALS / trial.file).is_file() for trial in trials))
             results = _results(lab, trials, out / TRIALS, jobs, report, notify)
             found = _summary(lab, listed, parts, results, numbers, features)
             found = replace(found, settings=settings, notes=[*found.notes, *write_results(found, out)])
