@@ -305,11 +305,12 @@ def test_trials_in_a_process_of_their_own_give_the_same(done, graph, tmp_path):
         assert found[arm.arm] == pytest.approx(arm.by_seed["cold"]["ndcg@10"][0], abs=1e-6)
 
 
-@pytest.mark.parametrize("model", ["kgatseq", "cke", "transe"])
-def test_models_train_on_every_arm(graph, model):
+@pytest.mark.parametrize(("model", "purpose"), [("kgatseq", None), ("cke", None), ("transe", None), ("ease", "cold")])
+def test_models_train_on_every_arm(graph, model, purpose):
     """Relations without edges are no error, and a model has the same parameters with and without facts."""
-    config = {"dim": 4, **({"layer_dims": [4]} if model == "kgatseq" else {})}
-    job = TrainingJob.of(model, {"config": config, "training": TrainingConfig(epochs=1, device="cpu")}, "a test")
+    config = {"kgatseq": {"dim": 4, "layer_dims": [4]}, "ease": {}}.get(model, {"dim": 4})
+    training = TrainingConfig(epochs=1, device="cpu")
+    job = TrainingJob.of(model, {"config": config, "training": training, "purpose": purpose}, "a test")
     lab = audit_trials.Laboratory(job, FactArms(graph), {"warm": "ratio:0.2", "cold": "cold_items:0.4"}, ("ndcg@10",))
     audit_trials.must_read_facts(job, graph)
     listed = {arm.name: arm for arm in lab.arms.arms(lab.arms.chosen(["prize"], None))}
@@ -341,7 +342,7 @@ def test_models_train_on_every_arm(graph, model):
         ("ease", {"features": "left"}, "must be kept or removed"),
         ("transe", {"config": {"task": "link"}}, "is trained for task 'link'; use --task ranking"),
         ("bias", {"config": {"task": "rating"}}, "is trained for task 'rating'; use --task ranking"),
-        ("kgat", {"config": {"features": ["price"]}, "features": "removed"}, "the setting `features` names some"),
+        ("kgat", {"config": {"features": ["price"]}, "features": "removed"}, "the setting `features` reads some"),
     ],
 )  # fmt: skip
 def test_bad_input_says_what_is_wanted_before_training(folder, monkeypatch, tmp_path, model, change, message):

@@ -37,6 +37,8 @@ METRICS = ("ndcg@10", "recall@20")  #: default metrics; the first is the main on
 #: options of a job that make no sense for an audit; it has its own names for the splits
 REFUSED = ("resume", "init", "init_part", "facts_only", "lean", "candidates")
 
+READ_FEATURES = ("features", "words", "columns")  #: settings of models that read features of nodes
+
 Notify = Callable[[TrialResult, int, int], None]  #: called with a result, its number from 1, and their number
 
 
@@ -139,10 +141,11 @@ def _checked(job: TrainingJob, seeds: int, jobs: int, features: str) -> list[int
         raise KgrecError("an audit trains each model in one process; use --jobs for several trainings at once")
     if features not in ("kept", "removed"):
         raise KgrecError(f"features is {features!r}, but must be kept or removed")
-    if features == "removed" and getattr(job, "config", {}).get("features"):
+    named = [name for name in READ_FEATURES if job.config.get(name)]
+    if features == "removed" and named:
         raise KgrecError(
-            "the features of nodes are removed from all arms, but the setting `features` names some; leave one of the "
-            "two out"
+            f"the features of nodes are removed from all arms, but the setting `{named[0]}` reads some; leave one of "
+            "the two out"
         )
     if job.training.seed + seeds > MOST_OF_SEEDS:
         raise KgrecError(f"{seeds} seeds from {job.training.seed} on go beyond {MOST_OF_SEEDS:,}; use a smaller seed")
@@ -177,7 +180,7 @@ def _settings(job: TrainingJob) -> dict[str, Any]:
     training = {name: value for name, value in asdict(job.training).items() if name not in ("seed", "device")}
     return {
         "config": asdict(config), "training": training, "repeats": job.repeats, "exclude": sorted(job.exclude),
-        "refit": job.refit, "all_edges": job.all_edges,
+        "refit": job.refit, "all_edges": job.all_edges, "purpose": job.purpose,
     }  # fmt: skip
 
 
