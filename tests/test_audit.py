@@ -159,6 +159,17 @@ def test_all_arms_have_the_same_nodes_interactions_and_parameters(graph):
     assert (listed["only has_genre"].same_as, listed["without has_genre"].same_as) == ("whole", "removed")
 
 
+def test_a_note_says_what_a_shuffle_leaves_as_it_is():
+    """All but one of ten facts of `kind` have one tail, so at most one of five is changed; `like` changes as a whole,
+    but for one fact between genres alone."""
+    kinds = frame(*((f"i{n}", "same") for n in range(9)), ("i9", "other"))
+    likes = frame(*((f"i{n}", f"i{n + 1}") for n in range(9)))
+    edges = {TARGET: frame(("u", "i0")), ("item", "kind", "genre"): kinds, LIKE: likes}
+    edges |= {("genre", "like", "genre"): frame(("same", "other"))}
+    notes = list(FactArms(Graph.from_frames(edges=edges, target=TARGET)).notes(0))
+    assert notes == ["relation 'kind' has few different ends: 80% of its facts are true after the shuffle too"]
+
+
 def test_facts_that_reach_no_item_are_no_arm_of_their_own():
     edges = {TARGET: frame(("u", "i0")), GENRE: frame(("i0", "g0"), ("i1", "g1")), LAND: frame(("s0", "l0"))}
     arms = FactArms(Graph.from_frames(edges=edges, target=TARGET))

@@ -109,6 +109,7 @@ ALL_FACTS = {
     "shuffled facts": "shuffled facts",
     "facts beyond their number": "all, less shuffled",
 }
+LEAST_P = 1e-99  #: smaller p values are not written out
 COLUMNS = ("facts", "alone", "95 % interval", "p", "left out", "95 % interval", "p")
 
 
@@ -116,7 +117,7 @@ def _cells(row: Worth | None) -> tuple[str, str, str]:
     if row is None:
         return "", "", ""
     interval = "" if row.interval is None else f"{row.interval[0]:+.4f} to {row.interval[1]:+.4f}"
-    return f"{row.difference:+.4f}", interval, "" if row.p is None else f"{row.p:.3g}"
+    return f"{row.difference:+.4f}", interval, "" if row.p is None else f"{row.p:.3g}" if row.p >= LEAST_P else "<1e-99"
 
 
 def about(result: Audit, scope: str) -> str:

@@ -189,7 +189,7 @@ class FactArms:
 
     def notes(self, seed: int) -> Iterator[str]:
         """What cannot be shuffled, and of which relations the shuffle of a seed leaves much as it is, by chance."""
-        kept = {edge[1]: share for edge, share in shuffled(self.graph, self.edge_types, seed).kept.items()}
+        kept = shuffled(self.graph, self.edge_types, seed).kept
         for name, part in self.relations.items():
             alone = [edge for edge in self.edge_types if edge in part.edge_types]
             if not part.facts:
@@ -197,10 +197,9 @@ class FactArms:
             elif not can_be_shuffled(self.graph, alone):
                 few = "a single fact" if part.facts == 1 else "only facts that share one end"
                 yield f"relation {name!r} cannot be shuffled: it has {few}, so it is as it was in the arm `shuffled`"
-            elif kept[name] >= MUCH:
+            elif (share := sum(kept[edge] * self._counts[edge] for edge in alone) / part.facts) >= MUCH:
                 yield (
-                    f"relation {name!r} has few different ends: {kept[name]:.0%} of its facts are true after the "
-                    "shuffle too"
+                    f"relation {name!r} has few different ends: {share:.0%} of its facts are true after the shuffle too"
                 )
 
 
