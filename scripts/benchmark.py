@@ -40,6 +40,7 @@ LESS_IS_BETTER = (
     "seconds",
     "load_seconds",
     "first_seconds",
+    "longest_seconds",
     "beyond_scoring_seconds",
     "peak_mb",
     "user_milliseconds",
@@ -502,6 +503,25 @@ def service_requests(benchmark: Mapping[str, Any], options: argparse.Namespace) 
     return service_speed.service_requests(benchmark, Graph.load(graph_folder(benchmark["recipe"], options)))
 
 
+def explanations(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Whether the paths behind a run's lists hold: see `explain_quality`. The run is trained if it is not there."""
+    import explain_quality
+
+    folder = run_folder(benchmark["of"], 0, options)
+    if not folder.is_dir():
+        of_run = yaml.safe_load((ROOT / "scripts/benchmarks.yaml").read_text(encoding="utf-8"))[benchmark["of"]]
+        run(benchmark["of"], of_run, 0, options)
+    return explain_quality.faithfulness(benchmark, folder, options.quick)
+
+
+def explain_speed(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds to explain one pair: see `explain_quality`."""
+    import explain_quality
+
+    graph = Graph.load(graph_folder(benchmark["recipe"], options))
+    return explain_quality.explain_speed(benchmark, graph, options.quick)
+
+
 def start(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """Seconds of `kgrec recommend` for one user: see `start_speed`."""
     import start_speed
@@ -566,6 +586,8 @@ MEASURES: dict[str, Callable[[Mapping[str, Any], argparse.Namespace], dict[str, 
         serve,
         start,
         audit,
+        explanations,
+        explain_speed,
     )
 }
 

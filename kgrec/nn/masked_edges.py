@@ -240,7 +240,7 @@ class MaskedVectors(EdgeMasking):
         flat user, and to a flat item, for its number in the propagation."""
         self.model, self.graph, self.propagation, self.by, self.first = model, graph, propagation, by, first
         self.along, self.hops, self.propagates_interactions = along.within(edges, graph), len(propagation.layers), True
-        self.affordable = 256 if not propagation.before else 32  # where degrees count, a mask reaches further
+        self.affordable = (256 if self.hops < 3 else 128) if not propagation.before else 32  # degrees reach further
         self.reads = tuple(edge in edges.edge_types for edge in graph.edge_types)
         self.items = graph.range(graph.target[2])
         nodes = torch.arange(self.items.start, self.items.stop, device=graph.device) + first[1]

@@ -15,6 +15,7 @@ from kgrec.nn.propagation import csr_matrix
 
 AT_ONCE = 1 << 18  #: vectors that are added at once
 DEARER = 4  #: how many times what it costs to sum along an edge it costs to find that what comes along it differs
+FEW_NODES = 16  #: wanted nodes whose readers are kept
 FEW = 1 << 16  #: edges that are never summed along mask by mask, as that takes some time for each mask
 LEAST_KEPT = 0.5  #: where a node keeps less than this share of its sum, what it keeps is summed anew
 
@@ -106,6 +107,7 @@ class MaskedPropagation:
         #: LongTensors [N + 1] and [E], entries by the node that they come from
         self.back_ptr, self.back_entry = grouped(column, entries.num_nodes)
         self.back_row = row[self.back_entry]
+        self._last_needs: tuple[tuple[int, ...] | None, list[Tensor]] = None, []  #: those of one pair, asked for again
         shape = entries.num_nodes, entries.num_nodes
         matrix = csr_matrix(ptr.int(), column.int(), value.float(), shape)
         self.read, self.summed = [own.float()], list[Tensor]()  #: [N, *] each, of each layer
@@ -147,6 +149,9 @@ class MaskedPropagation:
 
     def _needs(self, wanted: Tensor) -> list[Tensor]:
         """The nodes whose vectors each layer's readers read: BoolTensor [N] each, from the first layer's input on."""
+        key = tuple(wanted.tolist()) if len(wanted) < FEW_NODES else None
+        if key is not None and self._last_needs[0] == key:
+            return self._last_needs[1]
         last = torch.zeros(self.num_nodes, dtype=torch.bool, device=wanted.device)
         last[wanted] = True
         needs = [last]
@@ -158,6 +163,8 @@ class MaskedPropagation:
             before = needs[0].clone()
             before[self.entries.column[self.entries.of_rows(rows)[1]]] = True
             needs.insert(0, before)
+        if key is not None:
+            self._last_needs = key, needs
         return needs
 
 

@@ -14,7 +14,7 @@ from kgrec.model import Query, Recommender
 from kgrec.nn.masked_edges import EdgeMasking, Masks, masking_of
 from kgrec.paths.path_links import PathLinks
 from kgrec.paths.path_search import FoundPaths, Through, find_paths
-from kgrec.paths.path_strength import masks_of, matched, strengths, weighed_by_item
+from kgrec.paths.path_strength import masks_of, masks_of_links, matched, strengths, weighed_by_item
 
 By = Literal["drop", "attention"]
 RANDOM = 20  #: random paths that a path is held against
@@ -125,8 +125,9 @@ class PathExplainer:
         rng, paths = np.random.default_rng((seed, int(query.user[0]), item)), list[ExplainedPath]()
         alike = [matched(self.links, found[part], row, RANDOM, rng) for part, row in chosen]
         drops = [float(before[own]) - one for one in self._each(query, found, chosen, alike, item)]
-        for (part, row), fall in zip(chosen, drops):
-            after = masking.scores(query, masks_of(self.links, found[part].rows(np.array([row]))), every)[0]
+        masks = masks_of_links(self.links, [found[part].link[row] for part, row in chosen])
+        afters = masking.scores(query, masks, every) if chosen else []
+        for (part, row), fall, after in zip(chosen, drops, afters):
             ends = float(before[own]), float(after[own])
             faith = Faithfulness(*ends, _rank(before, own), _rank(after, own), tuple(fall.tolist()))
             paths.append(_path(found[part], row, strength[part], faith))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -16,9 +18,15 @@ TWICE = 1.0  #: how far apart degrees may be that are alike, as a logarithm to t
 
 def masks_of(links: PathLinks, found: FoundPaths) -> Masks:
     """For each path the edges that state its links, in whichever direction."""
-    which, edge = links.edges(found.link.reshape(-1))
-    size = np.bincount(which // found.length, minlength=len(found))
-    ptr = np.concatenate([[0], np.cumsum(size)])
+    return masks_of_links(links, list(found.link))
+
+
+def masks_of_links(links: PathLinks, sets: Sequence[np.ndarray]) -> Masks:
+    """For each set of links the edges that state them."""
+    size = [len(one) for one in sets]
+    which, edge = links.edges(np.concatenate([np.empty(0, np.int64), *sets]))
+    number = np.bincount(np.repeat(np.arange(len(sets)), size)[which], minlength=len(sets))
+    ptr = np.concatenate([[0], np.cumsum(number)])
     device = links.graph.device
     return Masks(torch.from_numpy(ptr).to(device), torch.from_numpy(edge).to(device))
 

@@ -356,9 +356,12 @@ def _said(held: Faithfulness | None) -> str:
     """What masking does, to be read behind a sentence."""
     if held is None:
         return ""
-    change = f"without it score {held.score_before:.5g} → {held.score_after:.5g}"
+    scores = f"{held.score_before:.5g} → {held.score_after:.5g}"
     ranks = f", rank {held.rank_before} → {held.rank_after}" if held.rank_before != held.rank_after else ""
+    if held.drop <= 0:
+        return f" (but the score does not fall without it: {scores}{ranks})"
     if held.lowers_more is None:
-        return f" ({change}{ranks}; no other path is like it)"
+        return f" (without it score {scores}{ranks}; no other path is like it)"
     number = len(held.random_drops)
-    return f" ({change}{ranks}; it counts more than {held.lowers_more * number:g} of {number} random paths like it)"
+    more = f"{held.lowers_more * number:g} of {number} random paths like it"
+    return f" (without it score {scores}{ranks}; it counts more than {more})"
