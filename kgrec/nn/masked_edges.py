@@ -66,6 +66,11 @@ class EdgeMasking(ABC):
         """The scores of one user's items under each mask: FloatTensor [P, C]. query: of one user; items: LongTensor
         [C], flat."""
 
+    @abstractmethod
+    def slopes(self, query: Query, item: int) -> Callable[[Tensor], Tensor]:
+        """By how much the item's score falls without each edge, to first order (attention times gradient): a function
+        from edges, LongTensor [n], to FloatTensors [n]. query: of one user; item: flat."""
+
     def steps_shares(self, query: Query) -> Tensor | None:
         """The share of each step of the user's history in the scores, FloatTensor [L]; None: the model has none."""
         return None
@@ -108,6 +113,13 @@ class GraphEntries:
             share = propagation.shares(entry.clamp(min=0))
             found.append(torch.where(entry >= 0, share, 1.0))
         return found[0], found[1]
+
+    def falls(self, of_entries: Callable[[Tensor], Tensor], edge: Tensor) -> Tensor:
+        """The falls without edges, LongTensor [n], from those without entries."""
+        found = torch.zeros(len(edge), device=edge.device)
+        for entry in (self.into_tail[edge], self.into_head[edge]):
+            found = found + torch.where(entry >= 0, of_entries(entry.clamp(min=0)), 0.0)
+        return found
 
     def within(self, edges: Graph, graph: Graph) -> GraphEntries:
         """The same by positions in a larger graph, of which `edges` is a view of some relations."""
@@ -240,7 +252,7 @@ class MaskedVectors(EdgeMasking):
         flat user, and to a flat item, for its number in the propagation."""
         self.model, self.graph, self.propagation, self.by, self.first = model, graph, propagation, by, first
         self.along, self.hops, self.propagates_interactions = along.within(edges, graph), len(propagation.layers), True
-        self.affordable = (256 if self.hops < 3 else 128) if not propagation.before else 32  # degrees reach further
+        self.affordable = 64 if not propagation.before else 32  # where degrees count, a mask reaches further
         self.reads = tuple(edge in edges.edge_types for edge in graph.edge_types)
         self.items = graph.range(graph.target[2])
         nodes = torch.arange(self.items.start, self.items.stop, device=graph.device) + first[1]
@@ -266,3 +278,14 @@ class MaskedVectors(EdgeMasking):
         found[mask, place[changed.node[own]]] = score.squeeze(1)
         scores: Tensor = found + self.model.mean
         return scores
+
+    def slopes(self, query: Query, item: int) -> Callable[[Tensor], Tensor]:
+        ends = torch.tensor([int(query.user[0]) + self.first[0], item + self.first[1]], device=query.user.device)
+
+        def score(vector: Tensor) -> Tensor:
+            table = Vectors(0, functional.pad(vector[1:], (0, 0, 0, 1)))
+            one = torch.zeros(1, dtype=torch.long, device=vector.device)
+            return product(self.model.config, vector[:1], table, one, serves=True).sum()
+
+        of_entries = self.propagation.slopes(ends, score)
+        return lambda edge: self.along.falls(of_entries, edge)

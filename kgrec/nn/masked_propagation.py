@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kgrec.graph import edge_kernels
-from kgrec.nn.propagation import csr_matrix
+from kgrec.nn.propagation import csr_matrix, product
 
 AT_ONCE = 1 << 18  #: vectors that are added at once
 DEARER = 4  #: how many times what it costs to sum along an edge it costs to find that what comes along it differs
@@ -110,6 +110,8 @@ class MaskedPropagation:
         self._last_needs: tuple[tuple[int, ...] | None, list[Tensor]] = None, []  #: those of one pair, asked for again
         shape = entries.num_nodes, entries.num_nodes
         matrix = csr_matrix(ptr.int(), column.int(), value.float(), shape)
+        back = csr_matrix(self.back_ptr.int(), self.back_row.int(), value[self.back_entry].float(), shape)
+        self.matrix, self.transpose = matrix, back
         self.read, self.summed = [own.float()], list[Tensor]()  #: [N, *] each, of each layer
         for layer in self.layers:
             vector = self.read[-1]
@@ -129,6 +131,35 @@ class MaskedPropagation:
         """The weight of each entry in its row's sum: FloatTensor like `entry`."""
         kept = _power(self.total, self.after)[self.entries.row(entry), 0]
         return self.entries.value[entry] * kept * _power(self.total, self.before)[self.entries.column[entry], 0]
+
+    def slopes(self, node: Tensor, score: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """By how much a score falls without each entry, to first order: attention times gradient.
+
+        node: LongTensor [n]; score: from their final vectors [n, D] to a number. Returned is a function from entries to
+        FloatTensors like them. Where rows are normalised, what an entry takes goes to the others of its row."""
+        with torch.enable_grad():
+            vector, sums = self.read[0].detach(), list[Tensor]()
+            read = [vector]
+            for layer in self.layers:
+                scaled = vector * _power(self.total, self.before)
+                summed = product(self.matrix, self.transpose, scaled) if sums else self.summed[0].detach()
+                sums.append(summed.requires_grad_() if not sums else summed)
+                vector = layer(vector, summed * _power(self.total, self.after))
+                read.append(vector)
+            found = score(self.join([one[node] for one in read]))
+            slope = torch.autograd.grad(found, sums)
+
+        def falls(entry: Tensor) -> Tensor:
+            row, column, total = self.entries.row(entry), self.entries.column[entry], torch.zeros(len(entry))
+            total = total.to(entry.device)
+            for number, of_sums in enumerate(slope):
+                moved = (self.read[number] * _power(self.total, self.before))[column]
+                if not self.before:
+                    moved = moved - self.summed[number][row] * _power(self.total, 1.0)[row]
+                total = total + (of_sums[row] * moved).sum(1)
+            return (self.entries.value[entry] * total).detach()
+
+        return falls
 
     def masked(self, mask: Tensor, entry: Tensor, wanted: Tensor) -> Changed:
         """The final vectors of those wanted nodes that masks change. mask: LongTensor [m], the number of a mask, from

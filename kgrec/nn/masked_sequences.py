@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -36,7 +37,7 @@ class MaskedSequences(EdgeMasking):
         """edges: the relations of `graph` that are propagated along, of which `along` speaks."""
         self.model, self.graph, self.propagation, self.by = model, graph, propagation, by
         self.along, self.hops, self.propagates_interactions = along.within(edges, graph), len(propagation.layers), False
-        self.affordable = 256
+        self.affordable = 64
         steps = graph.schema.behaviours(model.behaviours)
         self.reads = tuple(edge in edges.edge_types or edge in steps for edge in graph.edge_types)
         #: LongTensor [R], the number of each relation among the behaviours that are read; -1: it is none
@@ -51,6 +52,31 @@ class MaskedSequences(EdgeMasking):
     def steps_shares(self, query: Query) -> Tensor | None:
         found = self.model.attention(query)
         return None if found is None else found[0]
+
+    def slopes(self, query: Query, item: int) -> Callable[[Tensor], Tensor]:
+        history = query.history[0]
+        nodes = torch.cat([history, torch.tensor([item], device=history.device)]).unique()
+        nodes = nodes[(nodes >= self.items.start) & (nodes < self.items.stop)]
+        place = torch.full((self.graph.num_nodes + 1,), len(nodes), device=history.device)
+        place[nodes] = torch.arange(len(nodes), device=history.device)
+
+        def score(vector: Tensor) -> Tensor:
+            table = Vectors(0, functional.pad(vector, (0, 0, 0, 1)))
+            user = self.model.vector_of(query, table, lambda steps: place[steps])
+            return product(self.model.config, user, table, place[item : item + 1], serves=True).sum()
+
+        of_entries = self.propagation.slopes(nodes, score)
+        whole = self.scores(query, Masks.none(history.device), torch.tensor([item], device=history.device))[0, 0]
+
+        def falls(edge: Tensor) -> Tensor:
+            found = self.along.falls(of_entries, edge)
+            steps = (self.graph.head[edge] == query.user[0]) & (self._behaviour(edge) >= 0)
+            steps = steps.nonzero().squeeze(1)  # a step is there or not, so its fall is computed
+            masks = Masks(torch.arange(len(steps) + 1, device=edge.device), edge[steps])
+            without = self.scores(query, masks, torch.tensor([item], device=edge.device))[:, 0]
+            return found.index_add(0, steps, whole - without) if len(steps) else found
+
+        return falls
 
     def scores(self, query: Query, masks: Masks, items: Tensor) -> Tensor:
         nodes = torch.cat([query.history[0], items]).unique()

@@ -52,8 +52,7 @@ class Adjacency(nn.Module):
         """The product with x [M, D]: float32 [N, D], also under autocast: sparse products do not support bf16."""
         forth = csr_matrix(self.ptr, self.column, self.value, self.shape)
         back = csr_matrix(self.back_ptr, self.back_column, self.back_value, self.shape[::-1])
-        product: Tensor = _Product.apply(forth, back, x.float())
-        return product
+        return product(forth, back, x.float())
 
 
 def csr_matrix(ptr: Tensor, column: Tensor, value: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -61,6 +60,12 @@ def csr_matrix(ptr: Tensor, column: Tensor, value: Tensor, shape: tuple[int, ...
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
         return torch.sparse_csr_tensor(ptr, column, value, shape, check_invariants=False)
+
+
+def product(matrix: Tensor, transpose: Tensor, x: Tensor) -> Tensor:
+    """The product of a CSR matrix [N, M] with x [M, D], whose gradient is made with the transpose: float32 [N, D]."""
+    found: Tensor = _Product.apply(matrix, transpose, x)
+    return found
 
 
 class _Product(torch.autograd.Function):

@@ -14,7 +14,7 @@ from kgrec.model import Query, Recommender
 from kgrec.nn.masked_edges import EdgeMasking, Masks, masking_of
 from kgrec.paths.path_links import PathLinks
 from kgrec.paths.path_search import FoundPaths, Through, find_paths
-from kgrec.paths.path_strength import masks_of, masks_of_links, matched, strengths, weighed_by_item
+from kgrec.paths.path_strength import first_falls, masks_of, masks_of_links, matched, strengths, weighed_by_item
 
 By = Literal["drop", "attention"]
 RANDOM = 20  #: random paths that a path is held against
@@ -151,7 +151,9 @@ class PathExplainer:
         order = np.argsort(-np.concatenate(strength), kind="stable")
         if by == "drop":
             assert self.masking is not None
-            order = order[: max(self.masking.affordable, number)]
+            slopes = self.masking.slopes(query, item)
+            falls = np.concatenate([first_falls(self.links, one, slopes) for one in found])
+            order = order[np.argsort(-falls[order], kind="stable")][: max(self.masking.affordable, number)]
             drop = np.empty(len(order))
             for of in range(len(found)):
                 inside = np.flatnonzero(part[order] == of)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -61,6 +61,17 @@ def strengths(
         if middle - begins <= masking.hops and found.length - middle <= masking.hops:
             total += to_last[:, :middle].prod(1) * to_next[:, middle:].prod(1)
     return total
+
+
+def first_falls(links: PathLinks, found: FoundPaths, of_edges: Callable[[Tensor], Tensor]) -> np.ndarray:
+    """By how much the score falls without each path, to first order: the sum of the falls without its edges, float64
+    [n]. of_edges: as `EdgeMasking.slopes` has it."""
+    link, place = np.unique(found.link, return_inverse=True)
+    which, edge = links.edges(link)
+    falls = of_edges(torch.from_numpy(edge).to(links.graph.device)).double().cpu().numpy()
+    total = np.bincount(which, falls, minlength=len(link))
+    summed: np.ndarray = total[place].reshape(found.link.shape).sum(1)
+    return summed
 
 
 def weighed_by_item(links: PathLinks, found: FoundPaths, model: Recommender) -> np.ndarray:

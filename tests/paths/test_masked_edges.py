@@ -1,5 +1,6 @@
 """Masked edges: what is computed anew near them is what the whole model computes on a graph that never had them."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -13,6 +14,7 @@ from kgrec.graph import Graph
 from kgrec.model import scoring
 from kgrec.nn.extended_model import extended_model
 from kgrec.nn.masked_edges import Masks, masking_of
+from kgrec.nn.masked_propagation import MaskedPropagation
 
 USERS, ITEMS, ENTITIES = 9, 12, 6
 
@@ -113,3 +115,44 @@ def test_either_way_of_summing_gives_the_same(graph, monkeypatch, dearer):
 def test_what_no_edge_can_be_masked_of_says_so(graph):
     assert masking_of(models.build("mf", graph), graph) is None
     assert masking_of(models.build("ease", graph, {"facts": 0.5}), graph) is None
+
+
+@pytest.mark.parametrize("case", ["kgat", "three layers, cosine", "kgatseq", "kgatseq, gru, interactions"])
+def test_slopes_are_what_the_score_loses_to_first_order(graph, case):
+    model, item = built(*CASES[case], graph), graph.nodes("item")[3]
+    with scoring(model):
+        masking = masking_of(model, graph)
+        query = Scorer(model, graph).query(torch.tensor([2]))
+        entries, score = masking.propagation.entries, masking.scores(query, Masks.none(), item[None])[0, 0]
+        edge = torch.arange(graph.num_edges)[torch.tensor(masking.reads)[graph.relation]]
+        slopes = masking.slopes(query, int(item))(edge)
+        steps = graph.head[edge] == 2
+        part = torch.zeros(len(edge))
+        for row, one in enumerate(edge.tolist()):  # a thousandth of the edge is taken away, and the rest normalised
+            kept = entries.value.clone()
+            for entry in (masking.along.into_tail[one], masking.along.into_head[one]):
+                if entry >= 0:
+                    start, stop = entries.ptr[entries.row(entry)], entries.ptr[entries.row(entry) + 1]
+                    kept[entry] *= 0.999
+                    kept[start:stop] /= kept[start:stop].sum()
+            part[row] = _score_with(masking, kept, query, item)
+    falls = (float(score) - part) * 1000
+    if not masking.propagates_interactions:
+        falls, slopes = falls[~steps], slopes[~steps]
+    assert np.corrcoef(falls.numpy(), slopes.numpy())[0, 1] > 0.98 and falls.abs().max() > 1e-3
+
+
+def _score_with(masking, value, query, item):
+    """The score of an item with other shares of attention."""
+    other = MaskedPropagation(
+        dataclasses.replace(masking.propagation.entries, value=value),
+        masking.propagation.read[0],
+        masking.propagation.layers,
+        masking.propagation.join,
+    )
+    same = copy.copy(masking)
+    same.propagation = other
+    first = getattr(masking, "first", (0, 0))[1]
+    vectors = other.vectors(torch.arange(masking.items.start, masking.items.stop) + first)
+    same.item_vector = torch.nn.functional.pad(vectors, (0, 0, 0, len(masking.item_vector) - len(vectors)))
+    return same.scores(query, Masks.none(), item[None])[0, 0]
