@@ -193,10 +193,9 @@ class Run(TrainedModel):
         nodes of a similar number of edges.
 
         user, item: ids that the run knows; item: None: the k first items of the user's list. paths: how many for each
-        item. by: "drop" chooses those without which the score falls most, of the 256 that the model's weights put first
-        (128 with three layers or more, 32 for lightgcn and xsimgcl); "attention" chooses by these weights alone, for
-        models with attention; None: drop. through: "facts" or "users"; None: facts, where the model reads some. seed:
-        of the random paths.
+        item. by: "drop" chooses those without which the score falls most, of the 32 that attention times gradient puts
+        first; "attention" chooses by attention alone, for models that have it; None: drop. through: "facts" or
+        "users"; None: facts, where the model reads some. seed: of the random paths.
 
         A model whose weights learned from facts, as EASE with facts, has paths by the weight of the past item, and
         `unreached` says why masking does not reach it. Notes say where an item has no path, and where the user has it

@@ -29,6 +29,7 @@ SAID = {
     "training": "the training loop, checkpoints, run folders",
     "models": "a file for each model",
     "evaluation": "ranking and metrics",
+    "paths": "paths of the graph behind a score",
     "nn": "layers and losses that models share",
     "model": "the protocol: what a model must say",
     "sources": "recipes, tables, RDF",

@@ -24,7 +24,7 @@ def explain(
         typer.Option(
             "--by",
             help="What makes a path strong: `drop`, by how much the score falls without its edges, or `attention`, the "
-            "model's own. Default: drop, of the paths that the model's weights put first.",
+            "model's own. Default: drop, of those that attention times gradient puts first.",
         ),
     ] = None,
     through: Annotated[

@@ -53,7 +53,6 @@ class EdgeMasking(ABC):
     reads: tuple[bool, ...]  #: of which relations the scores read edges, by their numbers
     by: str  #: what `shares` are: "attention" or "weight of propagation"
     hops: int  #: how many edges away a node's vector is read at most
-    affordable: int  #: masks that are soon computed for one item
     propagates_interactions: bool  #: whether edges between users and items are propagated along, too
 
     @abstractmethod
@@ -252,7 +251,6 @@ class MaskedVectors(EdgeMasking):
         flat user, and to a flat item, for its number in the propagation."""
         self.model, self.graph, self.propagation, self.by, self.first = model, graph, propagation, by, first
         self.along, self.hops, self.propagates_interactions = along.within(edges, graph), len(propagation.layers), True
-        self.affordable = 64 if not propagation.before else 32  # where degrees count, a mask reaches further
         self.reads = tuple(edge in edges.edge_types for edge in graph.edge_types)
         self.items = graph.range(graph.target[2])
         nodes = torch.arange(self.items.start, self.items.stop, device=graph.device) + first[1]

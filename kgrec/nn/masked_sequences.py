@@ -37,7 +37,6 @@ class MaskedSequences(EdgeMasking):
         """edges: the relations of `graph` that are propagated along, of which `along` speaks."""
         self.model, self.graph, self.propagation, self.by = model, graph, propagation, by
         self.along, self.hops, self.propagates_interactions = along.within(edges, graph), len(propagation.layers), False
-        self.affordable = 64
         steps = graph.schema.behaviours(model.behaviours)
         self.reads = tuple(edge in edges.edge_types or edge in steps for edge in graph.edge_types)
         #: LongTensor [R], the number of each relation among the behaviours that are read; -1: it is none

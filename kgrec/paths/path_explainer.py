@@ -17,6 +17,7 @@ from kgrec.paths.path_search import FoundPaths, Through, find_paths
 from kgrec.paths.path_strength import first_falls, masks_of, masks_of_links, matched, strengths, weighed_by_item
 
 By = Literal["drop", "attention"]
+TRIED = 32  #: paths whose edges are masked to see which lower the score most, the first by attention times gradient
 RANDOM = 20  #: random paths that a path is held against
 AT_ONCE = 1 << 18  #: links of masked nodes that are looked at together
 
@@ -103,7 +104,7 @@ class PathExplainer:
         """The `number` strongest paths from a user to an item. Without gradients.
 
         query: of one user; item: flat; by: "attention", the model's weights along a path, or "drop", by how much the
-        score falls without its edges, of the strongest by those weights, as many as can be tried. had: LongTensor, flat
+        score falls without its edges, of the TRIED first by attention times gradient. had: LongTensor, flat
         items that are not ranked; seed: of the random paths; held: false: it is not measured what masking does."""
         found = find_paths(self.links, int(query.user[0]), item, through or self.through)
         if self.masking is None:
@@ -153,7 +154,7 @@ class PathExplainer:
             assert self.masking is not None
             slopes = self.masking.slopes(query, item)
             falls = np.concatenate([first_falls(self.links, one, slopes) for one in found])
-            order = order[np.argsort(-falls[order], kind="stable")][: max(self.masking.affordable, number)]
+            order = order[np.argsort(-falls[order], kind="stable")][: max(TRIED, number)]
             drop = np.empty(len(order))
             for of in range(len(found)):
                 inside = np.flatnonzero(part[order] == of)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MARKER = "drawn by kgrec explain"  #: what stands in a drawing, by which it is known
 KIND = marked_kind("drawing of kgrec's", MARKER)
 ENDINGS = (".png", ".svg")
-WIDTH, HEIGHT, ACROSS, DOWN = 150, 34, 250, 58  #: of a box, and from one to the next, in pixels
+WIDTH, HEIGHT, ACROSS, DOWN = 170, 34, 290, 58  #: of a box, and from one to the next, in pixels
 LONGEST = 22  #: characters of a label that are drawn
 DOTS_PER_PIXEL = 2
 
@@ -123,7 +123,7 @@ def as_svg(paths: Sequence[ReasonPath], title: str, name: str = "paths") -> str:
         x, y = (x1 + x2) // 2, (line.start.y + line.stop.y) // 2 - 5
         parts.append(
             f'<text x="{x}" y="{y}" text-anchor="middle" fill="currentColor" font-size="11">'
-            f"{escape(_short(line.label, 14))} {arrow}</text>"
+            f"{escape(_short(line.label, 18))} {arrow}</text>"
         )
     parts += [
         f'<g class="path-{box.kind}"><title>{escape(box.label)}</title>'
@@ -185,7 +185,7 @@ def as_figure(drawing: Drawing, title: str) -> Figure:
         axes.plot([x1, x2], [line.start.y, line.stop.y], color="0.6", linewidth=0.9)
         arrow = "→" if line.onwards else "←"
         middle = (x1 + x2) / 2, (line.start.y + line.stop.y) / 2 - 5
-        axes.text(*middle, f"{_short(line.label, 14)} {arrow}", ha="center", color="0.3", parse_math=False, fontsize=7)
+        axes.text(*middle, f"{_short(line.label, 18)} {arrow}", ha="center", color="0.3", parse_math=False, fontsize=7)
     colors = {"user": "#dbe9f6", "had": "#e8f3e1", "between": "#f4f0dc", "item": "#f6dede"}
     for box in drawing.boxes:
         face = {"boxstyle": "round,pad=0.4", "facecolor": colors[box.kind], "edgecolor": "0.4"}
