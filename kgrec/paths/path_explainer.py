@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -127,7 +127,7 @@ class PathExplainer:
         alike = [matched(self.links, found[part], row, RANDOM, rng) for part, row in chosen]
         drops = [float(before[own]) - one for one in self._each(query, found, chosen, alike, item)]
         masks = masks_of_links(self.links, [found[part].link[row] for part, row in chosen])
-        afters = masking.scores(query, masks, every) if chosen else []
+        afters: Any = masking.scores(query, masks, every) if chosen else ()
         for (part, row), fall, after in zip(chosen, drops, afters):
             ends = float(before[own]), float(after[own])
             faith = Faithfulness(*ends, _rank(before, own), _rank(after, own), tuple(fall.tolist()))
