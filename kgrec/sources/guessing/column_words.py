@@ -1,0 +1,117 @@
+"""What the names of columns and files say: the words in them, and the roles that these words stand for."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+
+#: Role -> words of a name that stand for it. Both the words of a name and its last but one are looked up.
+ROLES: dict[str, frozenset[str]] = {
+    "user": frozenset(
+        "user users uid usr customer customers client member members reviewer visitor visitors buyer account person "
+        "people listener reader player subscriber email patron guest shopper viewer consumer student learner rater "
+        "cust kunde kunden kunde utilisateur usuario cliente household nutzer".split()
+    ),
+    "item": frozenset(
+        "item items product products movie movies film films book books isbn asin sku stock artist artists track tracks "
+        "song songs article articles news game games app apps business restaurant venue place poi location spot course "
+        "courses recipe recipes video videos show shows series anime beer listing property hotel hotels goods "
+        "merchandise album albums artikel produkt produkte titel podcast podcasts episode paper papers iid dish food "
+        "wine perfume lineitem variant repo meal joke content".split()
+    ),
+    "time": frozenset(
+        "time timestamp date datetime when created created_at at ts timestamps unixreviewtime unix ordered purchased "
+        "paid watched played day moment epoch visited clicked datum fecha zeit since added".split()
+    ),
+    "weight": frozenset(
+        "rating ratings rate score stars star overall weight count counts plays playcount listens listen quantity qty "
+        "hours playtime frequency freq times value menge cantidad bewertung note watched minutes duration".split()
+    ),
+    "behaviour": frozenset(
+        "event events behaviour behavior action activity interaction type kind verb eventtype actiontype op".split()
+    ),
+    "label": frozenset("title name label titel caption headline description_short designation bezeichnung".split()),
+    "group": frozenset(
+        "session sessions basket invoice order orders transaction visit playlist cart receipt ticket bestellung".split()
+    ),
+    "interactions": frozenset(
+        "rating ratings review reviews event events interaction interactions transaction transactions purchase "
+        "purchases order orders click clicks log logs history behaviors behaviours checkin checkins plays listens "
+        "views inter sales retail train bestellungen ventas scrobbles recommendations loans checkouts bookings".split()
+    ),
+    "knowledge": frozenset("kg triples triple knowledge facts ontology graph".split()),
+    "link": frozenset("link links mapping mappings map entity entities entity2id index2entity".split()),
+}
+PARTS = {
+    "train": ("train", "training", "base", "tr"),
+    "valid": ("valid", "validation", "val", "dev", "vali"),
+    "test": ("test", "testing", "te", "tst"),
+}
+IDENTIFIERS = ("id", "ids", "code", "no", "nr", "key", "number", "uuid", "guid", "sku", "isbn", "asin", "email", "idx")
+PREFIXES = tuple(
+    sorted({word for role in ("user", "item", "group") for word in ROLES[role] if len(word) > 3}, key=len, reverse=True)
+)
+
+
+def words_of(name: str) -> list[str]:
+    """The words of a name in lower case. A word such as `productid` is two.
+
+    >>> words_of("CustomerID"), words_of("user_id:token"), words_of("productid")
+    (['customer', 'id'], ['user', 'id'], ['product', 'id'])
+    """
+    name = re.sub(r":(token|float|token_seq|float_seq)$", "", name.strip())
+    parts = re.findall(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-zà-ÿ]+|[A-Z]+|\d+", name)
+    words: list[str] = []
+    for part in map(str.lower, parts):
+        prefix = next((one for one in PREFIXES if part.startswith(one) and part[len(one) :] in IDENTIFIERS), None)
+        words += [part] if prefix is None else [prefix, part[len(prefix) :]]
+    return words
+
+
+def has_role(name: str, role: str) -> bool:
+    """Whether a word of a name stands for a role.
+
+    >>> has_role("reviewerID", "user"), has_role("asin", "item"), has_role("price", "weight")
+    (True, True, False)
+    """
+    return bool(ROLES[role] & {*words_of(name)})
+
+
+def is_identifier(name: str) -> bool:
+    """Whether a name says that it is an identifier, such as `user_id` or `StockCode`."""
+    return bool({*words_of(name)} & {*IDENTIFIERS})
+
+
+def file_has_role(name: str, role: str) -> bool:
+    """Whether a file's name, without its suffixes and folder, has a word that stands for a role."""
+    stem = PurePosixPath(name).name.partition(".")[0]
+    return has_role(stem, role) or has_role(PurePosixPath(name).suffix.lstrip("."), role)
+
+
+def part_of_split(name: str) -> tuple[str, str] | None:
+    """The part of a split that a file's name stands for, and the name without that word; None if there is none.
+
+    >>> part_of_split("ml/u1.base"), part_of_split("train.txt"), part_of_split("trainers.csv")
+    (('train', 'ml/u1'), ('train', ''), None)
+    """
+    pieces = re.split(r"[./_\-\s]+", PurePosixPath(name).name)
+    folder = str(PurePosixPath(name).parent)
+    for part, words in PARTS.items():
+        for word in words:
+            if word in map(str.lower, pieces):
+                rest = [p for p in pieces if p.lower() not in (word, "txt", "csv", "tsv", "dat", "gz", "parquet")]
+                return part, "_".join(rest) if folder == "." else f"{folder}/{'_'.join(rest)}".rstrip("/")
+    return None
+
+
+def singular(word: str) -> str:
+    """The singular of an English plural, roughly.
+
+    >>> singular("categories"), singular("genres"), singular("news")
+    ('category', 'genre', 'news')
+    """
+    if word in ("news", "series") or word.endswith("ss") or word.endswith("us"):
+        return word
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    return word[:-1] if word.endswith("s") and len(word) > 3 else word
