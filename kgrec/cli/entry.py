@@ -34,6 +34,7 @@ from kgrec.cli.explain import explain
 from kgrec.cli.generate import generate
 from kgrec.cli.index import index
 from kgrec.cli.info import info
+from kgrec.cli.init import init
 from kgrec.cli.link import link
 from kgrec.cli.models import models
 from kgrec.cli.output import note, status
@@ -99,6 +100,7 @@ app = typer.Typer(
 
 #: Name -> command, in the order in which `kgrec --help` lists them
 COMMANDS: dict[str, Callable[..., None]] = {
+    "init": init,
     "build": build,
     "adopt": adopt,
     "link": link,

@@ -5,49 +5,78 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
+
+def word_set(text: str) -> frozenset[str]:
+    """The words of a text, each once."""
+    return frozenset(text.split())
+
+
 #: Role -> words of a name that stand for it. Both the words of a name and its last but one are looked up.
 ROLES: dict[str, frozenset[str]] = {
-    "user": frozenset(
-        "user users uid usr customer customers client member members reviewer visitor visitors buyer account person "
-        "people listener reader player subscriber email patron guest shopper viewer consumer student learner rater "
-        "cust kunde kunden kunde utilisateur usuario cliente household nutzer".split()
+    "user": word_set(
+        "user users uid usr customer customers client member members reviewer visitor visitors buyer account "
+        "person people listener reader player subscriber email patron guest shopper viewer consumer student "
+        "learner rater cust kunde kunden utilisateur usuario cliente household nutzer "
     ),
-    "item": frozenset(
-        "item items product products movie movies film films book books isbn asin sku stock artist artists track tracks "
-        "song songs article articles news game games app apps business restaurant venue place poi location spot course "
-        "courses recipe recipes video videos show shows series anime beer listing property hotel hotels goods "
-        "merchandise album albums artikel produkt produkte titel podcast podcasts episode paper papers iid dish food "
-        "wine perfume lineitem variant repo meal joke content".split()
+    "item": word_set(
+        "item items product products movie movies film films book books isbn asin sku stock artist artists "
+        "track tracks song songs article articles news game games app apps business restaurant venue place "
+        "poi location spot course courses recipe recipes video videos show shows series anime beer listing "
+        "property hotel hotels goods merchandise album albums artikel produkt produkte titel podcast podcasts "
+        "episode paper papers iid dish food wine perfume lineitem variant repo meal joke content "
     ),
-    "time": frozenset(
-        "time timestamp date datetime when created created_at at ts timestamps unixreviewtime unix ordered purchased "
-        "paid watched played day moment epoch visited clicked datum fecha zeit since added".split()
+    "time": word_set(
+        "time timestamp date datetime when created at ts created_at timestamps unixreviewtime unix ordered "
+        "purchased paid watched played day moment epoch visited clicked datum fecha zeit since added "
     ),
-    "weight": frozenset(
-        "rating ratings rate score stars star overall weight count counts plays playcount listens listen quantity qty "
-        "hours playtime frequency freq times value menge cantidad bewertung note watched minutes duration".split()
+    "weight": word_set(
+        "rating ratings rate score stars star overall weight count counts plays playcount listens listen "
+        "quantity qty hours playtime frequency freq times value menge cantidad bewertung note watched minutes "
+        "duration "
     ),
-    "behaviour": frozenset(
-        "event events behaviour behavior action activity interaction type kind verb eventtype actiontype op".split()
+    "behaviour": word_set(
+        "event events behaviour behavior action activity interaction type kind verb eventtype actiontype op "
     ),
-    "label": frozenset("title name label titel caption headline description_short designation bezeichnung".split()),
-    "group": frozenset(
-        "session sessions basket invoice order orders transaction visit playlist cart receipt ticket bestellung".split()
+    "label": word_set(
+        "title name label titel caption headline description_short designation bezeichnung produktname artikelname "
     ),
-    "interactions": frozenset(
-        "rating ratings review reviews event events interaction interactions transaction transactions purchase "
-        "purchases order orders click clicks log logs history behaviors behaviours checkin checkins plays listens "
-        "views inter sales retail train bestellungen ventas scrobbles recommendations loans checkouts bookings".split()
+    "group": word_set(
+        "session sessions basket invoice order orders transaction visit playlist cart receipt ticket bestellung "
     ),
-    "knowledge": frozenset("kg triples triple knowledge facts ontology graph".split()),
-    "link": frozenset("link links mapping mappings map entity entities entity2id index2entity".split()),
+    "interactions": word_set(
+        "rating ratings review reviews event events interaction interactions transaction transactions "
+        "purchase purchases order orders click clicks log logs history behaviors behaviours checkin checkins "
+        "plays listens views inter sales retail train bestellungen ventas scrobbles recommendations loans "
+        "checkouts bookings "
+    ),
+    "knowledge": word_set("kg triples triple knowledge facts ontology graph"),
+    "link": word_set("link links mapping mappings map entity entities entity2id index2entity"),
 }
 PARTS = {
     "train": ("train", "training", "base", "tr"),
     "valid": ("valid", "validation", "val", "dev", "vali"),
     "test": ("test", "testing", "te", "tst"),
 }
-IDENTIFIERS = ("id", "ids", "code", "no", "nr", "key", "number", "uuid", "guid", "sku", "isbn", "asin", "email", "idx")
+IDENTIFIERS = (
+    "id",
+    "ids",
+    "code",
+    "no",
+    "nr",
+    "key",
+    "number",
+    "uuid",
+    "guid",
+    "sku",
+    "isbn",
+    "asin",
+    "email",
+    "idx",
+    "nummer",
+    "num",
+    "numero",
+)
+ENDINGS = (*IDENTIFIERS, "name", "title", "type", "category", "date", "time", "quantity", "price")
 PREFIXES = tuple(
     sorted({word for role in ("user", "item", "group") for word in ROLES[role] if len(word) > 3}, key=len, reverse=True)
 )
@@ -63,7 +92,7 @@ def words_of(name: str) -> list[str]:
     parts = re.findall(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-zà-ÿ]+|[A-Z]+|\d+", name)
     words: list[str] = []
     for part in map(str.lower, parts):
-        prefix = next((one for one in PREFIXES if part.startswith(one) and part[len(one) :] in IDENTIFIERS), None)
+        prefix = next((one for one in PREFIXES if part.startswith(one) and part[len(one) :] in ENDINGS), None)
         words += [part] if prefix is None else [prefix, part[len(prefix) :]]
     return words
 
@@ -75,6 +104,11 @@ def has_role(name: str, role: str) -> bool:
     (True, True, False)
     """
     return bool(ROLES[role] & {*words_of(name)})
+
+
+def has_name(name: str) -> bool:
+    """Whether a column's file names it: `c1` and the like stand for no name."""
+    return re.fullmatch(r"c\d+", name) is None
 
 
 def is_identifier(name: str) -> bool:

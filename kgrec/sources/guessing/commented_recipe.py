@@ -11,6 +11,7 @@ import yaml
 from kgrec.printable import printable
 
 Place = tuple[str, ...]
+KEPT = "Predicates that are kept:"  #: how the remark about them begins
 WIDTH = 116  #: characters of a line, above which a comment stands in a line of its own
 
 
@@ -30,6 +31,7 @@ class CommentedRecipe:
         for name in place[:-1]:
             here = here.setdefault(name, {})
         here[place[-1]] = value
+        self.because.pop(place, None)
         if because:
             self.because[place] = because
 

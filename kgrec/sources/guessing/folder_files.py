@@ -70,7 +70,7 @@ def files_in(folder: Path, left_out: dict[str, str]) -> list[FoundFile]:
         name = path.relative_to(folder).as_posix()
         if is_no_unicode(name):
             left_out[ascii(name)] = "has a name that is not UTF-8; rename it"
-        elif (why := _no_data(path)) is not None:
+        elif (why := no_data(path)) is not None:
             left_out[name] = why
         else:
             file = found_file(path, name)
@@ -92,7 +92,9 @@ def _walk(folder: Path) -> Iterator[Path]:
     count = 0
     for here, folders, names in os.walk(folder):
         place = Path(here)
-        folders[:] = sorted(one for one in folders if not one.startswith((".", "__MACOSX")) and not _is_own(place / one))
+        folders[:] = sorted(
+            one for one in folders if not one.startswith((".", "__MACOSX")) and not _is_own(place / one)
+        )
         for name in names:
             if not name.startswith((".", "~")):
                 count += 1
@@ -110,9 +112,9 @@ def _is_own(folder: Path) -> bool:
     return (folder / "config.json").is_file() and (folder / "model.safetensors").is_file()
 
 
-def _no_data(path: Path) -> str | None:
+def no_data(path: Path) -> str | None:
     """Why a file is no data, by its name; None if it may be."""
-    if not path.is_file():
+    if path.exists() and not path.is_file():
         return "is no plain file"
     if DOCUMENTS.match(path.name) and path.suffix.lower() in ("", ".txt", ".md", ".rst", ".html"):
         return "is a document"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from kgrec.sources.guessing.column_words import part_of_split
 from kgrec.sources.guessing.folder_files import FoundFile, files_in
 from kgrec.sources.guessing.key_search import ProfiledTable
 from kgrec.sources.guessing.mending import mended
-from kgrec.sources.guessing.table_sample import WHOLE, SampledTable, sampled_table
+from kgrec.sources.guessing.table_sample import WHOLE, SampledTable, columns_of, sampled_table
 from kgrec.sources.tables.formats import JsonLists
 from kgrec.sources.tables.raw_table import Wanted
 
@@ -37,7 +38,9 @@ class FolderTables:
     tables: list[ProfiledTable] = field(default_factory=list)
     rdf: list[FoundFile] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)  #: file -> why
-    origins: dict[str, str] = field(default_factory=dict)  #: name of a file that was written out -> what it was made from
+    origins: dict[str, str] = field(
+        default_factory=dict
+    )  #: name of a file that was written out -> what it was made from
 
     def name_of(self, path: Path) -> str:
         """How the recipe will name a file that lies in `work` now."""
@@ -61,6 +64,18 @@ class FolderTables:
         whole = WHOLE if sum(file.size for file in tables) <= MOST_READ else LESS
         for group in _groups(tables):
             self.tables += map(ProfiledTable, self._tables_of(group, whole))
+        self._read_lists()
+
+    def _read_lists(self) -> None:
+        """Read the parts of a split as lists where one of them is: lines may happen to have equally many values."""
+        stems = {found[1] for one in self.tables if one.sample.is_lists and (found := part_of_split(one.name))}
+        for place, table in enumerate(self.tables):
+            found = part_of_split(table.name)
+            if found and found[1] in stems and table.sample.form.get("separator") == " ":
+                columns = columns_of(table.sample.files[0].path, {"format": "lists"})
+                rows = len(columns["user"])
+                form = {"format": "lists"}
+                self.tables[place] = ProfiledTable(SampledTable(table.sample.files, form, columns, True, rows))
 
     def _written_out(self, file: FoundFile) -> Iterator[FoundFile]:
         """A file, or those that are made from it."""
@@ -130,9 +145,20 @@ class FolderTables:
                 self.left_out.setdefault(file.name, self.left_out[picked[0].name])
         same = [one for one in found if _is_like(one, found[0])]
         if len(files) > 1 and len(same) == len(picked):
-            yield joined(same, files)
+            table = joined(same, files)
+            table.pattern = self._pattern(files)
+            yield table
         else:
             yield from found
+
+    def _pattern(self, files: Sequence[FoundFile]) -> str | None:
+        """A pattern that has exactly many files; None where they are few, or there is none."""
+        patterns = {re.sub(r"\d+", "*", file.path.name) for file in files}
+        if len(files) <= MANY or len(patterns) > 1:
+            return None
+        pattern = (Path(files[0].name).parent / patterns.pop()).as_posix()
+        found = {path.relative_to(self.folder).as_posix() for path in self.folder.glob(pattern)}
+        return pattern if found == {file.name for file in files} else None
 
     def _sampled(self, file: FoundFile, whole: int) -> SampledTable:
         if file.form == "json_lists":
@@ -164,7 +190,9 @@ def joined(tables: Sequence[SampledTable], files: Sequence[FoundFile]) -> Sample
     """One table of several of one form. files: all that it has, of which perhaps only some were sampled."""
     first = tables[0]
     chunks = {
-        name: pa.chunked_array([chunk for one in tables for chunk in one.columns[name].chunks], first.columns[name].type)
+        name: pa.chunked_array(
+            [chunk for one in tables for chunk in one.columns[name].chunks], first.columns[name].type
+        )
         for name in first.columns
     }
     is_whole = all(one.is_whole for one in tables) and len(tables) == len(files)

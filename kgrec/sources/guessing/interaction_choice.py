@@ -6,17 +6,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from kgrec.sources.guessing.behaviours import behaviour_of
+from kgrec.sources.guessing.behaviour_values import behaviour_of
 from kgrec.sources.guessing.column_profile import Column
-from kgrec.sources.guessing.column_words import has_role, is_identifier, words_of
+from kgrec.sources.guessing.column_words import has_role, is_identifier, word_set, words_of
 from kgrec.sources.guessing.key_search import ProfiledTable, Reference, names_agree, references
 
 LEAST = 1.5  #: score from which on a column may be the user or the item
-NO_WEIGHT = frozenset("price cost total amount revenue age year lat latitude lon lng longitude zip discount tax id "
-                      "unit rank position index page number helpful average avg mean".split())  # fmt: skip
-NO_TIME = frozenset("birth birthday born released release updated modified expires expiry founded".split())
-RATING_NAMES = frozenset("rating ratings rate score stars star overall bewertung note".split())
-COUNT_NAMES = frozenset("plays playcount listens listen count counts weight frequency freq times".split())
+NO_WEIGHT = word_set(
+        "price cost total amount revenue age year lat latitude lon lng longitude zip discount tax id unit "
+        "rank position index page number helpful average avg mean "
+    )  # fmt: skip
+NO_TIME = word_set("birth birthday born released release updated modified expires expiry founded")
+RATING_NAMES = word_set("rating ratings rate score stars star overall bewertung note")
+COUNT_NAMES = word_set("plays playcount listens listen count counts weight frequency freq times")
 SCALE = 21  #: most different values of a rating
 
 
@@ -84,7 +86,11 @@ def _is_triples(table: ProfiledTable) -> bool:
         return False
     middle = columns[1]
     named = [words_of(c.name)[:1] for c in columns]
-    if named[:3] in ([["head"], ["relation"], ["tail"]], [["subject"], ["predicate"], ["object"]], [["h"], ["r"], ["t"]]):
+    if named[:3] in (
+        [["head"], ["relation"], ["tail"]],
+        [["subject"], ["predicate"], ["object"]],
+        [["h"], ["r"], ["t"]],
+    ):
         return True
     return not table.sample.has_header and not middle.is_number and middle.repeats > 20 and columns[0].is_key
 
@@ -149,7 +155,9 @@ def _may_be_id(column: Column, is_early: bool) -> bool:
         return False
     if column.is_key and (column.repeats > 1.05 and len(column.distinct) > 5):
         return True
-    return is_early and column.words <= 12 and column.repeats > 1.5 and not column.is_number and len(column.distinct) > 5
+    return (
+        is_early and column.words <= 12 and column.repeats > 1.5 and not column.is_number and len(column.distinct) > 5
+    )
 
 
 def _why(column: Column, role: str, table: ProfiledTable) -> str:
@@ -175,7 +183,7 @@ def _add_others(found: Interactions, chosen: Mapping[str, str]) -> None:
         named = chosen.get(role)
         if named == "none":
             continue
-        column = columns[named] if named in columns else choose(others, found)
+        column = columns[named] if named is not None and named in columns else choose(others, found)
         if column is not None:
             setattr(found, role, column)
             others = [c for c in others if c is not column]
@@ -227,12 +235,21 @@ def _weight(columns: Sequence[Column], found: Interactions) -> Column | None:
     return max(scored, key=lambda pair: pair[0])[1] if scored else None
 
 
+def is_rating(column: Column) -> bool:
+    """Whether numbers are on a scale of ratings: few, in equal steps, and by their name if they have one."""
+    few = 2 <= len(column.distinct) <= SCALE and len(column.numbers) > 1
+    if not few or column.numbers.min() < -10 or column.numbers.max() > 100:
+        return False
+    steps = bool((column.numbers * 4 == (column.numbers * 4).round()).all())
+    return steps and (not column.table.has_header or bool({*words_of(column.name)} & RATING_NAMES))
+
+
 def _weight_by_values(columns: Sequence[Column]) -> Column | None:
     """Without names: a scale of ratings, else a column of numbers that are counts."""
     numeric = [c for c in columns if c.is_number and not c.is_constant and c.time is None and len(c.numbers)]
     for column in numeric:
-        if 2 <= len(column.distinct) <= SCALE and column.numbers.min() >= -10 and column.numbers.max() <= 100:
-            return None if column.is_flag else column
+        if is_rating(column) and not column.is_flag:
+            return column
     counts = [c for c in numeric if c.numbers.min() >= 0 and c.missing_share == 0 and c.repeats > 1.2]
     return counts[0] if len(counts) == 1 else None
 
@@ -256,7 +273,9 @@ def join_of(
             if not (reference.is_named or names_agree(column.name, reference.key.name, other.stem)):
                 continue
             owners = _scores([*other.columns.values()], "user", {}, other, chosen.get("user"))
-            owners = {c: score for c, score in owners.items() if c is not reference.key and not has_role(c.name, "group")}
+            owners = {
+                c: score for c, score in owners.items() if c is not reference.key and not has_role(c.name, "group")
+            }
             if owners:
                 user = max(owners, key=lambda c: owners[c])
                 found = Interactions(table, user, item, items[item] + owners[user] + 2)

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from kgrec.sources.guessing.behaviours import AGAINST, behaviour_of
+from kgrec.sources.guessing.behaviour_values import AGAINST, behaviour_of
 from kgrec.sources.guessing.column_profile import Column
 from kgrec.sources.guessing.column_words import words_of
 from kgrec.sources.guessing.commented_recipe import CommentedRecipe
-from kgrec.sources.guessing.interaction_choice import RATING_NAMES, SCALE, Interactions
+from kgrec.sources.guessing.interaction_choice import RATING_NAMES, Interactions, is_rating
 from kgrec.sources.guessing.key_search import ProfiledTable
 from kgrec.sources.guessing.published_files import PublishedFiles
 from kgrec.sources.guessing.questions import Choices, Question
@@ -19,8 +19,8 @@ from kgrec.sources.guessing.table_sample import SampledTable
 RELATIONS = (
     ("rated", RATING_NAMES | {"review", "reviews"}),
     ("played", {"plays", "play", "playcount", "listens", "listen", "scrobbles", "playtime", "hours", "artists"}),
-    ("purchased", {"purchase", "purchases", "order", "orders", "transactions", "transaction", "invoice", "quantity", "qty",
-                   "retail", "sales", "bestellungen", "ventas"}),
+    ("purchased", {"purchase", "purchases", "order", "orders", "transactions", "transaction", "invoice", "quantity",
+                   "qty", "retail", "sales", "bestellungen", "ventas"}),
     ("clicked", {"click", "clicks", "behaviors"}),
     ("viewed", {"view", "views", "pageviews", "visits"}),
     ("visited", {"checkin", "checkins", "visit", "location"}),
@@ -46,16 +46,20 @@ def rename_columns(table: ProfiledTable, names: dict[Column, str]) -> None:
     table.__dict__["columns"] = dict(zip(table.sample.columns, columns))
 
 
-def put_interactions(recipe: CommentedRecipe, found: Interactions, split: PublishedFiles | None, choices: Choices) -> None:
+def put_interactions(
+    recipe: CommentedRecipe, found: Interactions, split: PublishedFiles | None, choices: Choices
+) -> None:
     """Write `interactions`. split: the published split whose parts the table is."""
     table = found.table
-    scale = found.weight is not None and len(found.weight.distinct) <= SCALE
+    scale = found.weight is not None and is_rating(found.weight)
     names = {getattr(found, role): name for role, name in NAMES.items() if getattr(found, role) is not None}
     if found.weight is not None:
         names[found.weight] = "rating" if scale else "count"
     rename_columns(table, names)
     at = ("interactions",)
-    recipe.put(*at, value={}, because=f"{table.sample.estimated:,} rows{'' if table.sample.is_whole else ', estimated'}")
+    recipe.put(
+        *at, value={}, because=f"{table.sample.estimated:,} rows{'' if table.sample.is_whole else ', estimated'}"
+    )
     form = form_of(table.sample)
     for key, value in form.items():
         recipe.put(*at, key, value=value)
@@ -70,7 +74,9 @@ def put_interactions(recipe: CommentedRecipe, found: Interactions, split: Publis
     if table.sample.is_lists:
         _put_relation(recipe, found)
         if split is None:
-            recipe.put(*at, "time", value="position", because="each line is taken as in order of time; remove this if not")
+            recipe.put(
+                *at, "time", value="position", because="each line is taken as in order of time; remove this if not"
+            )
         return
     missing = _missing_words(found)
     if missing:

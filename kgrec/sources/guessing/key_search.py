@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,13 +11,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec.sources.guessing.column_profile import Column, profiled
-from kgrec.sources.guessing.column_words import IDENTIFIERS, ROLES, file_has_role, is_identifier, singular, words_of
+from kgrec.sources.guessing.column_words import (
+    IDENTIFIERS,
+    ROLES,
+    file_has_role,
+    has_name,
+    is_identifier,
+    singular,
+    words_of,
+)
 from kgrec.sources.guessing.table_sample import SampledTable
 
 LEAST_SHARE = 0.5  #: of a column's values that must be in a key, for the column to refer to it
 LEAST_SAMPLED = 0.05  #: the same where only a sample of the key's table is read
 SMALL_NUMBER = 1_000_000  #: whole numbers below it are in many keys by accident
-LEAST_COVER = 0.3  #: of a key's values that a column of small numbers must have, where no name says that it refers to it
+LEAST_COVER = (
+    0.3  #: of a key's values that a column of small numbers must have, where no name says that it refers to it
+)
 
 
 @dataclass(eq=False)
@@ -30,6 +39,11 @@ class ProfiledTable:
     @property
     def name(self) -> str:
         return self.sample.name
+
+    @property
+    def shown(self) -> str:
+        """Its name for people: without the folder where it was written out."""
+        return self.name.rpartition("/")[2] if self.name.startswith("..") else self.name
 
     @cached_property
     def columns(self) -> Mapping[str, Column]:
@@ -80,7 +94,7 @@ class Reference:
     def because(self) -> str:
         """The evidence as words."""
         sampled = "" if self.table.sample.is_whole else ", of which a sample was read"
-        return f"{percent(self.share)} of {self.column.name} found in {self.table.name}:{self.key.name}{sampled}"
+        return f"{percent(self.share)} of {self.column.name} found in {self.table.shown}:{self.key.name}{sampled}"
 
     @property
     def strength(self) -> float:
@@ -123,9 +137,9 @@ def _reference(column: Column, key: Column, table: ProfiledTable) -> Reference |
     if share < (LEAST_SHARE if table.sample.is_whole else LEAST_SAMPLED):
         return None
     named = names_agree(column.name, key.name, table.stem)
-    if not named and are_small_numbers(column):
-        if contradict(column.name, key.name, table.stem) or share < 0.9 or cover < LEAST_COVER:
-            return None
+    by_accident = contradict(column.name, key.name, table.stem) or share < 0.9 or cover < LEAST_COVER
+    if not named and are_small_numbers(column) and by_accident:
+        return None
     return Reference(column, key, table, share, cover, named)
 
 
@@ -154,7 +168,7 @@ def contradict(column: str, key: str, stem: str) -> bool:
 
 def _said(name: str) -> list[str]:
     """The words of a column's name; none where the file does not name its columns (`c1`, `c2`)."""
-    return [] if re.fullmatch(r"c\d+", name) else words_of(name)
+    return words_of(name) if has_name(name) else []
 
 
 def _singulars(role: str) -> set[str]:

@@ -78,23 +78,22 @@ class NodeChooser:
                 self._put_type(role, self.chosen[role])
 
     def _put_type(self, role: str, choices: Sequence[NodeTableChoice]) -> None:
-        written, later = [], {}
+        written: list[tuple[NodeTableChoice, NodeColumns, dict[str, object]]] = []
         for number, choice in enumerate(choices):
-            found = self._columns(role, choice, any("label" in one for one in written))
-            place = ("nodes", role) if len(choices) == 1 else ("nodes", role, "tables", str(number))
+            found = self._columns(role, choice, any("label" in part for _, _, part in written))
             part = self._table_part(choice)
-            part |= {key: value for key, value in self._keys(found).items() if value}
-            if len(part) <= len(form_of(choice.table.sample)) + 2 and number:
-                self.left_out[choice.table.name] = "says nothing more about its nodes that a model could use"
-                continue
-            written.append(part)
-            self._remember(place, choice, found)
-            later |= found.new_types
-        if not written:
-            return
-        self.recipe.put("nodes", role, value=written[0] if len(written) == 1 else {"tables": written})
-        for node_type, reference in later.items():
-            self._put_other(node_type, reference)
+            named = {key: value for key, value in self._keys(found).items() if value}
+            if number and not named:
+                self.left_out[choice.table.shown] = "says nothing more about its nodes that a model could use"
+            else:
+                written.append((choice, found, part | named))
+        parts = [part for _, _, part in written]
+        self.recipe.put("nodes", role, value=parts[0] if len(parts) == 1 else {"tables": parts})
+        for number, (choice, found, _) in enumerate(written):
+            self._remember(("nodes", role, *(("tables", str(number)) if len(parts) > 1 else ())), choice, found)
+        for _, found, _ in written:
+            for node_type, reference in found.new_types.items():
+                self._put_other(node_type, reference)
 
     def _table_part(self, choice: NodeTableChoice) -> dict[str, object]:
         sample = choice.table.sample
@@ -117,7 +116,7 @@ class NodeChooser:
         found = ColumnChooser(role, refers, self.types).choose(table, key, has_label)
         self._name_flags(table, found)
         for name, why in found.left_out.items():
-            self.left_out[f"{table.name}:{name}"] = why
+            self.left_out[f"{table.shown}:{name}"] = why
         return found
 
     def _name_flags(self, table: ProfiledTable, found: NodeColumns) -> None:
@@ -191,14 +190,13 @@ class NodeChooser:
         """The node type whose ids a column has, and why; None where it has those of none."""
         for role in ("item", "user"):
             own = getattr(self.events, role)
-            keys = [(one.key, one.table.name) for one in self.chosen.get(role, ())] or [(own, self.events.name)]
-            for key, name in keys:
+            for key in [one.key for one in self.chosen.get(role, ())] or [own]:
                 fake = ProfiledTable(key.table)
                 fake.__dict__["keys"] = [key]
                 for one in references(column, [fake]):
                     named = has_role(column.name, role) or one.is_named
                     if named and not (has_role(column.name, OTHER[role]) and not has_role(column.name, role)):
-                        return role, one.because.replace(key.table.name, name)
+                        return role, one.because
         return None
 
     def _other_end(self, table: ProfiledTable, column: Column) -> tuple[Column | None, str, Reference | None]:
@@ -211,7 +209,9 @@ class NodeChooser:
             if named:
                 return one, self._type(one.name), named[0]
         plain = [c for c in candidates if c.is_key or c.words < 3]
-        plain = [c for c in plain if not c.is_number and c.repeats > 1.5 and c.time is None and not has_role(c.name, "user")]
+        plain = [
+            c for c in plain if not c.is_number and c.repeats > 1.5 and c.time is None and not has_role(c.name, "user")
+        ]
         return (plain[0], self._type(plain[0].name), None) if plain else (None, "", None)
 
     def _type(self, name: str) -> str:

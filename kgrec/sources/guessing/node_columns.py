@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,14 +11,14 @@ import numpy as np
 
 from kgrec.graph.schema import clean_name, free_name
 from kgrec.sources.guessing.column_profile import Column
-from kgrec.sources.guessing.column_words import has_role, is_identifier, singular, words_of
+from kgrec.sources.guessing.column_words import has_name, has_role, is_identifier, singular, word_set, words_of
 from kgrec.sources.guessing.key_search import ProfiledTable, Reference
 
 LEAST_FLAGS = 4  #: neighboring columns of 0 and 1 that are one feature together
 LEAST_REPEATS = 1.3  #: rows for each value, from which on a column is of categories
 MOST_CODES = 12  #: different whole numbers that are rather codes of categories, in a file without names
 MISSING = 0.95  #: share of missing values from which on a column is left out
-KINDS = frozenset("zip code plz postal postcode phone class status level group type gender sex".split())
+KINDS = word_set("zip code plz postal postcode phone class status level group type gender sex")
 
 
 @dataclass(eq=False)
@@ -80,6 +81,8 @@ class ColumnChooser:
             self._several(column, None, found)
         elif column.path is not None:
             self._path(column, found)
+        elif column.name.endswith(":token_seq"):
+            self._several(column, " ", found)
         elif column.split is not None:
             self._several(column, column.split, found)
         elif column.is_text:
@@ -133,7 +136,7 @@ class ColumnChooser:
     def _refer(self, column: Column, reference: Reference, found: NodeColumns) -> None:
         """A column with the ids of another table's rows."""
         if reference.table.has_role("user") or reference.key.table is column.table:
-            found.left_out[column.name] = f"refers to {reference.table.name}, whose rows are nodes of another kind"
+            found.left_out[column.name] = f"refers to {reference.table.shown}, whose rows are nodes of another kind"
             return
         name = [word for word in words_of(column.name) if word not in ("id", "ids", "code", "key")]
         to = self._type_of(singular("_".join(name)) or singular(reference.table.stem))
@@ -141,7 +144,7 @@ class ColumnChooser:
         self._edge(column, {}, reference.because, found, to)
 
     def _edge(self, column: Column, part: dict[str, Any], why: str, found: NodeColumns, to: str | None = None) -> None:
-        name = singular(clean_name(column.name.lower()))
+        name = singular(clean_name(re.sub(r":(token|float)(_seq)?$", "", column.name.lower())))
         to = to or self._type_of(name)
         relation = free_name(f"has_{to}", found.edges)
         found.edges[relation] = {"column": column.name, **part, "to": to}
@@ -160,9 +163,16 @@ def label_of(columns: Sequence[Column], table: ProfiledTable, node_type: str) ->
     named = [c for c in texts if has_role(c.name, "label") and c.length < 200 and len(c.distinct) > 0.3 * c.filled]
     if named:
         return min(named, key=lambda c: (not {"title", "name", "label"} & {*words_of(c.name)}, len(words_of(c.name))))
-    if node_type == "user" or table.sample.has_header:
+    short = [c for c in texts if "description" in words_of(c.name) and c.length < 60 and c.words < 9]
+    if short and node_type != "user":
+        return short[0]
+    if node_type == "user":
         return None
-    fit = [c for c in texts if len(c.distinct) > 0.8 * c.filled and c.length < 120 and c.words < 12]
+    fit = [
+        c
+        for c in texts
+        if not has_name(c.name) and len(c.distinct) > 0.8 * c.filled and c.length < 120 and c.words < 12
+    ]
     return fit[0] if fit else None
 
 
@@ -207,7 +217,7 @@ def _flags(columns: Sequence[Column]) -> list[Column]:
 
 
 def _feature_name(name: str, taken: Mapping[str, Any]) -> str:
-    return free_name(clean_name(name), taken)
+    return free_name(clean_name(re.sub(r":(token|float)(_seq)?$", "", name)), taken)
 
 
 def _with(column: Column, sign: str) -> Any:

@@ -42,9 +42,7 @@ class Making:
     has_clicks: bool = False
 
 
-def possible_join(
-    table: ProfiledTable, tables: Sequence[ProfiledTable], chosen: Mapping[str, str]
-) -> Making | None:
+def possible_join(table: ProfiledTable, tables: Sequence[ProfiledTable], chosen: Mapping[str, str]) -> Making | None:
     """Interactions that a table gives together with the one that it refers to, as lines of orders and orders."""
     found = join_of(table, tables, chosen)
     if found is None or table.sample.size + found[2].sample.size > MOST_READ:
@@ -69,11 +67,14 @@ def possible_lists(table: ProfiledTable, tables: Sequence[ProfiledTable]) -> Mak
             continue
         listed = Column(table.sample, column.name, pa.chunked_array([tokens]), distinct=tokens.unique())
         for other in tables:
-            share = max((overlap(listed, key)[0] for key in other.keys[:3]), default=0.0) if other is not table else 0.0
+            keys = other.keys[:3] if other is not table else []
+            share = max(
+                (min(overlap(listed, key)[0], _whole_rows(column, sign, key, clicks)) for key in keys), default=0.0
+            )
             score = share + clicks
             if (share > 0.5 or (clicks and share > 0.1)) and (best is None or score > best[0]):
                 events = Interactions(table, users[0], listed, 6 + 2 * clicks)
-                why = f"{percent(share)} of the values that {column.name} lists found in {other.name}"
+                why = f"{percent(share)} of the values that {column.name} lists found in {other.shown}"
                 events.because = {"item": why, "user": "its name" if table.sample.has_header else "its values repeat"}
                 best = score, Making(events, "lists", column, None, sign, clicks)
     return None if best is None else best[1]
@@ -92,6 +93,18 @@ def _tokens(column: Column) -> tuple[str | None, pa.Array | None, bool]:
         clicks = all(CLICKED.match(token) for token in flat)
         return sign, pa.array([CLICKED.sub(r"\1", t) for t in flat] if clicks else flat, pa.string()), clicks
     return None, None, False
+
+
+def _whole_rows(column: Column, sign: str | None, key: Column, clicks: bool) -> float:
+    """The share of a column's lists of which most values are in a key."""
+    known = set(key.distinct.to_pylist())
+    if column.is_list:
+        rows = [[str(v) for v in one] for one in column.values[:LOOKED_AT].to_pylist() if one]
+    else:
+        rows = [value.split(sign) for value in column.few[:LOOKED_AT]]
+    rows = [[CLICKED.sub(r"\1", v.strip()) if clicks else v.strip() for v in row if v.strip()] for row in rows]
+    good = [sum(v in known for v in row) >= 0.6 * len(row) for row in rows if row]
+    return sum(good) / max(1, len(good))
 
 
 class EventMaker:
@@ -113,7 +126,8 @@ class EventMaker:
         for name, values in orders.items():
             if name != other and name not in columns and not is_list(values.type):
                 columns[name] = pa.chunked_array([values.combine_chunks().take(codes)])
-        origin = f"{making.events.name} joined to {making.reference.table.name} by {key} ({making.reference.because})"
+        lines_of, orders_of = making.events.table.shown, making.reference.table.shown
+        origin = f"{lines_of} joined to {orders_of} by {key} ({making.reference.because})"
         stem = making.events.table.stem
         return self._written(f"{stem}_with_{making.reference.table.stem}", columns, origin)
 
@@ -135,7 +149,7 @@ class EventMaker:
         short = {name: one for name, one in made.items() if _is_short(one)}
         table = pa.table({**short, "item": tokens}).filter(is_token)
         clicked = ", those that were clicked" if making.has_clicks else ""
-        origin = f"{making.events.name}, with a row for each item that {making.column.name} lists{clicked}"
+        origin = f"{making.events.table.shown}, with a row for each item that {making.column.name} lists{clicked}"
         return self._written(f"{making.events.table.stem}_items", dict(zip(table.column_names, table.columns)), origin)
 
     def filled(self, events: Interactions) -> ProfiledTable | None:
@@ -147,7 +161,7 @@ class EventMaker:
         for column in table.columns.values():
             if column.is_list or column in (events.user, events.item) or column.missing_share > 0.01:
                 continue
-            if not 1.2 < column.repeats < 100 or column.is_number and not is_identifier(column.name):
+            if not 1.2 < column.repeats < 100 or (column.is_number and not is_identifier(column.name)):
                 continue
             has_user = pc.is_valid(_without_empty(events.user.values))
             named = pc.mean(pc.is_in(column.values.filter(pc.invert(has_user)).combine_chunks(),
@@ -170,7 +184,7 @@ class EventMaker:
             if name in rows.column_names:
                 columns[name] = pa.chunked_array([pc.coalesce(first[name].combine_chunks(),
                                                               rows[name].combine_chunks().take(place))])  # fmt: skip
-        origin = f"{table.name}, with gaps filled from the first row of each {group.name}"
+        origin = f"{table.shown}, with gaps filled from the first row of each {group.name}"
         return self._written(f"{table.stem}_filled", columns, origin)
 
     def nodes(self, events: Interactions, role: str, used: set[str]) -> ProfiledTable | None:
@@ -185,7 +199,7 @@ class EventMaker:
         columns = _all(sample)
         table = distinct_rows(columns[key.name], {name: columns[name] for name in names})
         table = table.filter(pc.fill_null(pc.not_equal(table["id"], ""), False))
-        origin = f"{events.name}: {', '.join(names)} by {key.name}"
+        origin = f"{events.table.shown}: {', '.join(names)} by {key.name}"
         return self._written(f"{role}s", dict(zip(table.column_names, table.columns)), origin)
 
     @staticmethod

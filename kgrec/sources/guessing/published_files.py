@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kgrec.graph.schema import clean_name
-from kgrec.sources.guessing.column_words import part_of_split
+from kgrec.sources.guessing.column_words import PARTS, part_of_split
 from kgrec.sources.guessing.folder_tables import joined, row_share
 from kgrec.sources.guessing.key_search import ProfiledTable, percent
 
@@ -46,7 +46,8 @@ def find_splits(tables: Sequence[ProfiledTable], left_out: dict[str, str]) -> Fo
             groups[found[1], len(table.columns)].setdefault(found[0], table)
     result = FoundSplits(others)
     merged: list[PublishedFiles] = []
-    for (stem, _), parts in groups.items():
+    for (stem, _), unordered in groups.items():
+        parts = {part: unordered[part] for part in PARTS if part in unordered}
         whole = next((table for table in others if _holds(table, parts)), None)
         if whole is not None and "test" in parts:
             shown = ", ".join(f"{part} {percent(row_share(one.sample, whole.sample))}" for part, one in parts.items())

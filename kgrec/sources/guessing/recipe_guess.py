@@ -14,7 +14,7 @@ from typing import Any
 
 from kgrec.errors import KgrecError
 from kgrec.files import refuse_existing, whole
-from kgrec.sources.guessing.commented_recipe import CommentedRecipe
+from kgrec.sources.guessing.commented_recipe import KEPT, CommentedRecipe
 from kgrec.sources.guessing.folder_tables import FolderTables
 from kgrec.sources.guessing.guesser import Guesser
 from kgrec.sources.guessing.proving import proved
@@ -47,9 +47,8 @@ class RecipeGuess:
         lines = [f"{self.path} is written ({self.seconds:.1f} s)"]
         file = events.get("file") or events.get("parts")
         lines.append(f"  interactions: {_shown(file)}, {events.get('user', 'user')} -> {events.get('item', 'item')}")
-        for key in ("relation", "relations", "weight", "time"):
-            if key in events:
-                lines.append(f"    {key}: {_shown(events[key])}")
+        keys = [key for key in ("relation", "relations", "weight", "time") if key in events]
+        lines += [f"    {key}: {_shown(events[key])}" for key in keys]
         for name, nodes in self.recipe.values.get("nodes", {}).items():
             files = [_shown(one["file"]) for one in nodes.get("tables", [nodes])]
             lines.append(f"  {name}: {', '.join(files)}")
@@ -60,7 +59,8 @@ class RecipeGuess:
         lines += [f"  written out: {name}, from {origin}" for name, origin in self.prepared.items()]
         if self.recipe.left_out:
             lines.append(f"  not used: {len(self.recipe.left_out)} files, columns or predicates; the recipe says why")
-        return "\n".join([*lines, *(f"  {one}" for one in self.recipe.remarks)])
+        remarks = [text for text in self.recipe.remarks if not text.startswith(KEPT)]
+        return "\n".join([*lines, *("  " + text.replace("\n", "\n  ") for text in remarks)])
 
 
 def _shown(value: Any) -> str:
@@ -76,11 +76,11 @@ def init(
     overwrite: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> RecipeGuess:
-    """Guess a recipe for the raw files in a folder, and write it to `out` (default: NAME.yaml in the current folder).
+    """Guess a recipe for the raw files in a folder, and write it to `out` (default: NAME.yaml, here).
 
     Files are read by samples where they are large. Each guess stands in the recipe with its evidence as a comment. What
-    a recipe cannot read as it is (a table of a database, an archive, lines of orders without their customers) is written
-    out beside it, in `NAME.prepared`.
+    a recipe cannot read as it is (a table of a database, an archive, lines of orders without their customers) is
+    written out beside it, in `NAME.prepared`.
 
     choices: what was decided beforehand, and who is asked where two guesses are as likely. progress: is called with
     lines about what is done.

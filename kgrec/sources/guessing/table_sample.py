@@ -36,6 +36,7 @@ class SampledTable:
     is_mixed: bool = False  #: whether lines are of two encodings
     notes: list[str] = field(default_factory=list)
     parts: dict[str, list[FoundFile]] = field(default_factory=dict)  #: of a published split that they make
+    pattern: str | None = None  #: which has these files and no others, such as part-*.csv
     profile: dict[str, Any] | None = None  #: its columns with what was found out about them
     origin: str = ""  #: what it was made from, where it is not in the folder
 
@@ -47,6 +48,8 @@ class SampledTable:
     @property
     def file(self) -> str | list[str]:
         """What a recipe names as its `file`."""
+        if self.pattern is not None:
+            return self.pattern
         names = [one.name for one in self.files]
         return names[0] if len(names) == 1 else names
 

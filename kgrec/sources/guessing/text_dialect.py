@@ -39,7 +39,11 @@ def sample_of(path: Path, size: int, budget: int, packed: bool) -> tuple[bytes, 
     all."""
     with open_bytes(path) as stream:
         if packed or size <= budget:
-            data = b"".join(iter(lambda: stream.read(1 << 20) if stream.tell() < budget else b"", b""))
+            blocks, length = [], 0
+            while length < budget and (block := stream.read(1 << 20)):
+                blocks.append(block)
+                length += len(block)
+            data = b"".join(blocks)
             is_whole = not stream.read(1)
             return (data if is_whole else data[: data.rfind(b"\n") + 1] or data), is_whole
     pieces = []
@@ -53,8 +57,10 @@ def sample_of(path: Path, size: int, budget: int, packed: bool) -> tuple[bytes, 
 
 
 def dialect_of(data: bytes, suffix: str, copy: Path) -> Dialect:
-    """The dialect of a file by a sample of its lines, which is also in the file `copy`. Raises KgrecError where it is no
-    table, with the reason as words to follow the file's name."""
+    """The dialect of a file by a sample of its lines, which is in the file `copy` too.
+
+    Raises KgrecError where it is no table, with the reason as words to follow the file's name.
+    """
     found = Dialect()
     encoding = _encoding(data, found)
     if encoding != "utf-8":
@@ -219,7 +225,9 @@ def _is_header(names: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
         return False
     for place in range(len(names)):
         column = [row[place] for row in rows if row[place]]
-        if column and sum(bool(NUMBER.match(v)) or bool(re.match(r"\d{4}-\d\d", v)) for v in column) > 0.9 * len(column):
+        if column and sum(bool(NUMBER.match(v)) or bool(re.match(r"\d{4}-\d\d", v)) for v in column) > 0.9 * len(
+            column
+        ):
             return True
     known = sum(bool(KNOWN & {*words_of(name)} | ({"id"} & {*words_of(name)})) for name in filled)
     if known >= max(1, len(filled) / 3) and all(len(words_of(name)) <= 4 for name in filled):

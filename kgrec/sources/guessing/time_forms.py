@@ -20,7 +20,7 @@ DAYS = (
     "%a %b %d", "%a, %d %b %Y",
 )  # fmt: skip
 OTHERS = ("%Y%m%d", "%Y%m%d%H%M%S", "%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S %z %Y", "%d/%b/%Y:%H:%M:%S %z",
-          "%Y-%m-%d-%H.%M.%S", "%Y-%m-%dT%H:%M:%S%z", "%d/%m/%Y, %H:%M", "%d/%m/%Y, %H:%M:%S", "%m/%d/%Y, %H:%M")  # fmt: skip
+          "%Y-%m-%d-%H.%M.%S", "%Y-%m-%dT%H:%M:%S%z", "%d/%m/%Y, %H:%M", "%m/%d/%Y, %H:%M")  # fmt: skip
 ISO = re.compile(r"^\d{4}-\d\d(-\d\d)?([T ]\d\d:\d\d(:\d\d([.,]\d+)?)?)?( ?(Z|UTC|[+-]\d\d:?\d\d))?$")
 LOOKS = re.compile(
     r"^(\d[^:]*[/.\- ]|((mon|tue|wed|thu|fri|sat|sun|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\b.*)).*\d",
@@ -101,7 +101,7 @@ def _formatted(values: Sequence[str]) -> TimeForm | None:
         return None
     forms = [form for form, share in shares.items() if share > best - 0.001]
     chosen = min(forms, key=lambda form: _disorder(values, form)) if len(forms) > 1 else forms[0]
-    same = [form for form in forms if form != chosen and _disorder(values, form) <= _disorder(values, chosen)]
+    same = [form for form in forms if form != chosen and _disorder(values, form) <= 2 * _disorder(values, chosen)]
     other = {"format": same[0]} if same and _differs(values, chosen, same[0]) else None
     said = f"dates such as {values[0]}, in the format {chosen}"
     if len(forms) > 1 and other is None:

@@ -1,4 +1,4 @@
-"""Files that a recipe cannot read as they are, written out as tables: archives, SQLite, and JSON with nested objects."""
+"""Files that a recipe cannot read as they are, written out as tables: archives, SQLite, and nested JSON."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import tarfile
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kgrec.errors import KgrecError
-from kgrec.sources.guessing.folder_files import FoundFile, found_file
+from kgrec.sources.guessing.folder_files import FoundFile, found_file, no_data
 from kgrec.sources.limits import read_json
 from kgrec.sources.packed_files import altered_said, open_bytes, read_all
 from kgrec.sources.tables.text_streams import text_lines
@@ -39,6 +40,9 @@ def unpacked(file: FoundFile, to: Path, left_out: dict[str, str]) -> Iterator[tu
         for name, size, stream in _members(file.path):
             place = PurePosixPath(name)
             if place.is_absolute() or ".." in place.parts or any(p.startswith((".", "__MACOSX")) for p in place.parts):
+                continue
+            if (why := no_data(Path(name))) is not None:
+                left_out[f"{name} in {file.name}"] = why
                 continue
             total += size
             if total > most:
@@ -63,8 +67,9 @@ def _members(path: Path) -> Iterator[tuple[str, int, Any]]:
         return
     with tarfile.open(path) as archive:
         for member in archive:
-            if member.isfile() and (stream := archive.extractfile(member)) is not None:
-                yield member.name, member.size, stream
+            content = archive.extractfile(member) if member.isfile() else None
+            if content is not None:
+                yield member.name, member.size, content
 
 
 def tables_of_database(file: FoundFile, to: Path) -> Iterator[Path]:
@@ -78,7 +83,7 @@ def tables_of_database(file: FoundFile, to: Path) -> Iterator[Path]:
                 rows = database.execute(f'SELECT * FROM "{quoted}"')
                 columns = [one[0] for one in rows.description]
                 path = to / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}.parquet"
-                if _write_rows(path, columns, iter(lambda rows=rows: rows.fetchmany(ROWS), [])):
+                if _write_rows(path, columns, iter(partial(rows.fetchmany, ROWS), [])):
                     yield path
     except sqlite3.Error as error:
         raise KgrecError(f"cannot be read as SQLite: {error}") from error
