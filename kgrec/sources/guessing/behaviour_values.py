@@ -11,7 +11,7 @@ from kgrec.sources.guessing.column_words import has_role
 MOST_VALUES = 25  #: different values that a column of behaviours may have
 #: Words of a value -> the relation
 WORDS = {
-    "viewed": "views pageview viewed page_view view product_view pv detail visit detail_page_view view_item impression",
+    "viewed": "pageview viewed page_view product_view pv view detail visit detail_page_view impression views view_item",
     "clicked": "click clicks clicked clickout",
     "carted": "cart carted addtocart add_to_cart add-to-cart basket addtobasket add_to_basket",
     "purchased": "purchase purchased purchases buy bought order ordered transaction checkout sale pay paid conversion",
