@@ -306,9 +306,10 @@ def _cold_items(graph: Graph, target: Graph, words: Spec) -> Split:
     for name, code, share in (("test", TEST, test), ("valid", VALID, valid)):
         if share and not (part == code).any():
             drawn = int((part_of_item == code).sum())
+            why = f", and none of these has a {graph.target[1]!r} edge" if drawn else ""
             raise words.wrong(
-                f"of {len(items):,} {graph.target[2]} nodes {drawn} {'is' if drawn == 1 else 'are'} drawn for {name}, "
-                f"and none of them has a {graph.target[1]!r} edge; hold out a larger share, or try another seed"
+                f"of {len(items):,} {graph.target[2]} nodes {drawn or 'none'} {'are' if drawn > 1 else 'is'} drawn for "
+                f"{name}{why}; hold out a larger share, or try another seed"
             )
     if "warm" in words.options:
         part[(part == TRAIN) & (random.random(len(part)) < words.share(words.options["warm"], "warm"))] = TEST

@@ -153,9 +153,7 @@ def check_among(among: str, metric: str, divided: Split) -> None:
     valid = divided.valid
     if among == "all" or valid is None:
         return
-    advice = (
-        "hold out a larger share, such as --split cold_items:0.1,valid=0.1, or choose with --set training.among=all"
-    )
+    advice = "hold out more items, such as --split cold_items:0.1,valid=0.2, or choose with --set training.among=all"
     if divided.whole is not None:
         raise KgrecError(f"training.among={among} is about items, but held out are facts; leave it out")
     train = divided.train.only(divided.train.target)

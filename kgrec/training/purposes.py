@@ -42,11 +42,11 @@ def check_purpose(purpose: str, model: str, task: str) -> None:
 
 
 def for_purpose(job: TrainingJob, divided: Split) -> TrainingJob:
-    """The job with the settings of its purpose. Settings of the job's own `config` have precedence. If cold items are
+    """The job with the settings of its purpose. Settings of the job's own `config` have precedence. If whole items are
     held out for validation, they alone choose the epoch, and the model is trained again on train + valid."""
     assert job.purpose is not None
     config = {**settings_for(job.purpose, job.model, divided.train_valid), **job.config}
-    if not has_cold_items(divided.train, divided.valid):
+    if not holds_out_items(divided.train, divided.valid):
         return dataclasses.replace(job, config=config)
     return dataclasses.replace(job, config=config, refit=True, training=dataclasses.replace(job.training, among="cold"))
 
@@ -94,9 +94,9 @@ def _reads(kind: type[Recommender], there: Mapping[str, int]) -> bool:
     return bool({"words", "columns"} & set(there)) or ("facts" in there and kind.reads_all_edges)
 
 
-def has_cold_items(train: Graph, held: Graph | None) -> bool:
-    """Whether an item of the held-out edges has no target edge in train."""
+def holds_out_items(train: Graph, held: Graph | None) -> bool:
+    """Whether all held-out edges are of items without a target edge in train, as under `cold_items`."""
     if held is None:
         return False
     known, held = train.only(train.target), held.only(held.target)
-    return not bool(torch.isin(held.tail, known.tail).all())
+    return not bool(torch.isin(held.tail, known.tail).any())
