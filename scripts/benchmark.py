@@ -24,7 +24,7 @@ from kgrec.cli.entry import wait_briefly
 
 wait_briefly()  # before torch starts, as the kgrec command does
 
-from cold_items import cold_arms
+from cold_items import Kept, cold_arms
 from filter_speed import filter_requests
 from kgrec.errors import KgrecError, unknown_name
 from kgrec.graph import Graph
@@ -382,7 +382,9 @@ def scale_kgat(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dic
 
 def cold_items(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """Recall of cold items by models and controls with the same side data: see cold_items.py."""
-    return cold_arms(benchmark, Graph.load(graph_folder(benchmark["recipe"], options)), options)
+    graph = Graph.load(graph_folder(benchmark["recipe"], options))
+    kept = Kept(options.out / f"cold-items-{benchmark['recipe']}{'-quick' if options.quick else ''}.jsonl")
+    return cold_arms(benchmark, graph, options, kept)
 
 
 def _train_kgat(benchmark: Mapping[str, Any], edges: int) -> dict[str, float]:

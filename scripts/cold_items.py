@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,57 +36,92 @@ class Arm:
     fixed: Mapping[str, Any]
     search: list[Mapping[str, Any]]
     epochs: int  #: most epochs, for models that are trained by epochs
+    shows_hits: bool  #: whether hits among all items are measured
 
     @staticmethod
     def of(name: str, words: Mapping[str, Any]) -> Arm:
-        return Arm(name, words["model"], words.get("set", {}), words.get("search", [{}]), words.get("epochs", 1))
+        return Arm(
+            name,
+            words["model"],
+            words.get("set", {}),
+            words.get("search", [{}]),
+            words.get("epochs", 1),
+            words.get("hits", False),
+        )
 
 
-def cold_arms(benchmark: Mapping[str, Any], graph: Graph, options: argparse.Namespace) -> dict[str, Any]:
+def cold_arms(benchmark: Mapping[str, Any], graph: Graph, options: argparse.Namespace, kept: Kept) -> dict[str, Any]:
     """Recall of cold items by each arm of a benchmark, over several seeds of the split: settings and epochs are chosen
-    on valid's cold items, the model is trained again on train + valid, and test is measured once.
+    on the cold items of the first seed's valid, each model is trained again on train + valid, and test is measured.
 
     `test` has the mean over seeds of the benchmark's `best` arm, ranked among cold items, and its difference from the
     best other one, with its interval of 95 %: a bootstrap over users, each drawn with their values of all seeds. What
-    is said of hits among all items is measured apart, with a tenth of the interactions of warm items held out too.
+    is said of hits among all items is measured apart, by the first seed, with a tenth of the interactions of warm items
+    held out too, for arms with `hits: true`.
     """
     arms = [Arm.of(name, words) for name, words in benchmark["arms"].items()]
     found: dict[str, list[dict[str, Any]]] = {arm.name: [] for arm in arms}
     for seed in range(1 if options.quick else benchmark.get("seeds", 3)):
         spec = f"cold_items:{benchmark['share']},valid={benchmark['share']},seed={seed}"
-        divided, mixed = split(graph, spec), split(graph, f"{spec},warm=0.1")
+        divided = split(graph, spec)
         for arm in arms:
             begun = time.perf_counter()
-            chosen, epochs, on_valid = _chosen(arm, divided, options.quick)
-            model = _built(arm, chosen, divided.train_valid, epochs)
-            users = recall_among(model, divided.train_valid, divided.test, cold_alone=True)
-            of_all = recall_among(model, divided.train_valid, divided.test, cold_alone=False)
-            row = {
-                "settings": dict(chosen),
-                "epochs": epochs,
-                "valid": on_valid,
-                "cold": float(np.mean(list(users.values()))),
-                "all": float(np.mean(list(of_all.values()))),
-                "users": users,
-                **_hits(_built(arm, chosen, mixed.train_valid, epochs), mixed),
-                "seconds": round(time.perf_counter() - begun, 1),
-            }
-            found[arm.name].append(row)
-            shown = {key: value for key, value in row.items() if key != "users"}
-            print(f"seed {seed} {arm.name}: {shown}", file=sys.stderr, flush=True)
+            choice = kept.get(f"{arm.name} chosen")
+            if choice is None:
+                choice = kept.put(f"{arm.name} chosen", _chosen(arm, divided, options.quick))
+            row = kept.get(f"{arm.name} {seed}")
+            if row is None:
+                row = _measured(arm, choice, graph, divided, shows_hits=arm.shows_hits and seed == 0)
+                kept.put(f"{arm.name} {seed}", row)
+                seconds = time.perf_counter() - begun
+                shown = {key: value for key, value in {**choice, **row}.items() if key != "users"}
+                print(f"seed {seed} {arm.name}, {seconds:.0f} s: {shown}", file=sys.stderr, flush=True)
+            found[arm.name].append({**choice, **row})
     return _result(found, benchmark["best"])
 
 
-def _chosen(arm: Arm, divided: Split, quick: bool) -> tuple[Mapping[str, Any], int, float]:
-    """The settings, and the number of epochs, with the highest recall of valid's cold items, and this value."""
-    best: tuple[Mapping[str, Any], int, float] | None = None
+class Kept:
+    """What was measured before, in a file: a benchmark that was stopped goes on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        self.found: dict[str, dict[str, Any]] = {}
+        for line in lines:
+            self.found |= json.loads(line)
+
+    def get(self, name: str) -> dict[str, Any] | None:
+        return self.found.get(name)
+
+    def put(self, name: str, values: dict[str, Any]) -> dict[str, Any]:
+        self.found[name] = values
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({name: values}) + "\n")
+        return values
+
+
+def _measured(arm: Arm, choice: Mapping[str, Any], graph: Graph, divided: Split, *, shows_hits: bool) -> dict[str, Any]:
+    """An arm trained on train + valid, on test. Users are flat numbers, as texts."""
+    model = _built(arm, choice["settings"], divided.train_valid, choice["epochs"])
+    users = recall_among(model, divided.train_valid, divided.test, cold_alone=True)
+    of_all = recall_among(model, divided.train_valid, divided.test, cold_alone=False)
+    row = {"cold": float(np.mean(list(users.values()))), "all": float(np.mean(list(of_all.values())))}
+    if shows_hits:
+        mixed = split(graph, f"{divided.spec},warm=0.1")
+        row |= _hits(_built(arm, choice["settings"], mixed.train_valid, choice["epochs"]), mixed)
+    return {**row, "users": {str(user): round(value, 6) for user, value in users.items()}}
+
+
+def _chosen(arm: Arm, divided: Split, quick: bool) -> dict[str, Any]:
+    """The `settings` and the number of `epochs` with the highest recall of valid's cold items, and this, `valid`."""
+    best: dict[str, Any] | None = None
     assert divided.valid is not None
     for settings in arm.search[: 1 if quick else None]:
         for epoch, model in _epochs(arm, settings, divided.train, arm.epochs):
             users = recall_among(model, divided.train, divided.valid, cold_alone=True)
             value = float(np.mean(list(users.values())))
-            if best is None or value > best[2]:
-                best = settings, epoch, value
+            if best is None or value > best["valid"]:
+                best = {"settings": dict(settings), "epochs": epoch, "valid": value}
     assert best is not None
     return best
 
@@ -158,11 +195,9 @@ def _result(found: Mapping[str, list[dict[str, Any]]], best: str) -> dict[str, A
         name: {
             "cold": means[name],
             "of_seeds": [round(row["cold"], 4) for row in rows],
-            **{
-                key: float(np.mean([row[key] for row in rows]))
-                for key in ("all", "cold_share_of_hits", "cold_share_of_pairs", "cold_share_of_places", "seconds")
-            },
-            "settings": [row["settings"] for row in rows],
+            "all": float(np.mean([row["all"] for row in rows])),
+            **{key: value for key, value in rows[0].items() if key.startswith("cold_share")},
+            **{key: rows[0][key] for key in ("settings", "epochs", "valid")},
             **({} if name == best else {"best_less_this": differences[name]}),
         }
         for name, rows in found.items()

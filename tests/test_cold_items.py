@@ -229,23 +229,27 @@ def test_among_cold_items_needs_cold_items(kinds) -> None:
     assert split(kinds, "cold_items:0.2,valid=0.2,seed=1").valid is not None
 
 
-def test_the_benchmark_holds_arms_against_the_best(kinds, monkeypatch) -> None:
+def test_the_benchmark_holds_arms_against_the_best(kinds, monkeypatch, tmp_path) -> None:
     """Facts tell all here: recall of cold items is 1 with them, less without; half of the pairs held out are cold."""
     monkeypatch.syspath_prepend(Path(__file__).parents[1] / "scripts")
     script = importlib.import_module("cold_items")
+    two = {"search": [{"l2": 10}, {"l2": 100}]}
     arms = {
         "random": {"model": "popularity"},
-        "mf": {"model": "mf", "set": {"loss": "softmax", "dim": 4}, "epochs": 2},
-        "ours": {"model": "ease", "set": {"content": "regression", "facts": 1}, "search": [{"l2": 10}, {"l2": 100}]},
+        "mf": {"model": "mf", "set": {"loss": "softmax", "dim": 4}, "epochs": 2, "hits": True},
+        "ours": {"model": "ease", "set": {"content": "regression", "facts": 1}, "hits": True} | two,
     }
     monkeypatch.setattr(script, "DEPTH", 3)
     benchmark = {"arms": arms, "share": 0.2, "seeds": 2, "best": "ours"}
-    found = script.cold_arms(benchmark, kinds, argparse.Namespace(quick=False))
+    options, kept = argparse.Namespace(quick=False), script.Kept(tmp_path / "kept.jsonl")
+    found = script.cold_arms(benchmark, kinds, options, kept)
     ours, other = found["arms"]["ours"], found["arms"][found["nearest"]]
     assert ours["cold"] == found["test"]["recall@20"] > other["cold"] + 0.2
     low, high = other["best_less_this"]["interval"]
     assert low < ours["cold"] - other["cold"] < high and len(ours["of_seeds"]) == 2
     assert ours["cold_share_of_hits"] > found["arms"]["mf"]["cold_share_of_hits"]
+    monkeypatch.setattr(script, "_built", None)  # all is kept, so nothing is trained
+    assert script.cold_arms(benchmark, kinds, options, script.Kept(tmp_path / "kept.jsonl")) == found
 
 
 @pytest.mark.parametrize("model", ["ease", "itemknn", "ials"])
