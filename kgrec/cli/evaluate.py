@@ -58,7 +58,6 @@ def evaluate(
     from kgrec.run import Run
     from kgrec.training.measuring import same_ids
 
-    trained = Run.load(run, trust=model, device=device)
     if explain:
         asked: dict[str, Any] = {
             "--split": split,
@@ -69,6 +68,7 @@ def evaluate(
         asked |= {"--rules": rules, "--metrics": metrics}
         if named := [name for name, value in asked.items() if value is not None]:
             raise KgrecError(f"--explain measures explanations of the run's lists, so {', '.join(named)} has no effect")
+        trained = Run.load(run, trust=model, device=device)
         same_ids(trained, Graph.load(graph))
         quality = trained.measure_explanations(users=users, k=k)
         if as_json:
@@ -76,6 +76,7 @@ def evaluate(
         else:
             show_explanations(quality)
         return
+    trained = Run.load(run, trust=model, device=device)
     left_out = None if exclude is None else () if exclude == "none" else comma_separated(exclude) or ()
     wanted: dict[str, Any] = {"split": split, "candidates": candidates, "repeats": repeats, "exclude": left_out}
     result = trained.measure(graph, metrics=comma_separated(metrics), rules=rules, **wanted)

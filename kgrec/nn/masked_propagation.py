@@ -181,8 +181,9 @@ class MaskedPropagation:
     def _needs(self, wanted: Tensor) -> list[Tensor]:
         """The nodes whose vectors each layer's readers read: BoolTensor [N] each, from the first layer's input on."""
         key = tuple(wanted.tolist()) if len(wanted) < FEW_NODES else None
-        if key is not None and self._last_needs[0] == key:
-            return self._last_needs[1]
+        kept = self._last_needs  # another thread may replace it
+        if key is not None and kept[0] == key:
+            return kept[1]
         last = torch.zeros(self.num_nodes, dtype=torch.bool, device=wanted.device)
         last[wanted] = True
         needs = [last]

@@ -83,6 +83,10 @@ def weighed_by_item(links: PathLinks, found: FoundPaths, model: Recommender) -> 
     parts = model.linear_scorer()
     if parts is not None and parts.kind == "history_times_weights":
         tie = parts.tensors["weight"][torch.from_numpy(had), torch.from_numpy(item)].double().cpu().numpy()
+    elif parts is not None and parts.kind == "history_neighbors":
+        neighbor, similarity = parts.tensors["neighbor"], parts.tensors["similarity"]
+        is_had = neighbor[torch.from_numpy(item)] == torch.from_numpy(had).to(neighbor.device).unsqueeze(1)
+        tie = (similarity[torch.from_numpy(item)] * is_had).sum(1).double().cpu().numpy()
     else:
         vectors = model.node_vectors(links.graph.target[2])
         if vectors is None:

@@ -84,6 +84,8 @@ class ExplainedItem:
     score: float
     rank: int  #: among the items that the user did not have, from 1
     num_paths: int  #: of all that lead to it
+    type: str  #: its node type
+    iri: str | None  #: as that of a node of a path
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,12 @@ class Explanation:
     through: Through  #: what they lead over
     unreached: str | None = None  #: why masking does not reach the scores; None: it does
     notes: tuple[str, ...] = ()  #: what is to be said besides, a sentence each
+
+    def _repr_svg_(self) -> str:
+        """What a notebook shows."""
+        from kgrec.serving.explanation_drawing import as_svg
+
+        return as_svg(self.paths, f"Why {self.model} recommends these items to {self.user.label}")
 
     def paths_to(self, item: str) -> list[ReasonPath]:
         """The paths to one of the items, by its id."""
@@ -282,9 +290,11 @@ def _named(
     notes: tuple[str, ...],
 ) -> Explanation:
     target = run.graph.target[2]
-    labels = run.graph.vocabulary[target].labels(run.graph.vocabulary[target].find(list(wanted)))
+    first, numbers = made.graph.range(target).start, run.graph.vocabulary[target].find(list(wanted)).tolist()
+    nodes = [node_of(made.graph, first + number) for number in numbers]
     items = tuple(
-        ExplainedItem(name, label, one.score, one.rank, one.num_paths) for name, label, one in zip(wanted, labels, each)
+        ExplainedItem(node.id, node.label, one.score, one.rank, one.num_paths, node.type, node.iri)
+        for node, one in zip(nodes, each)
     )
     paths = tuple(_path(made, name, path, through) for name, one in zip(wanted, each) for path in one.paths)
     unreached = None

@@ -9,12 +9,11 @@ from urllib.parse import quote
 from kgrec.errors import unknown_name
 from kgrec.files import whole
 from kgrec.output_kinds import marked_kind
-from kgrec.serving.filters.node_iris import is_iri
 
 if TYPE_CHECKING:
     import rdflib
 
-    from kgrec.serving.explanation import Explanation, PathNode, ReasonPath
+    from kgrec.serving.explanation import ExplainedItem, Explanation, PathNode, ReasonPath
 
 NAMESPACE = "https://kgrec.github.io/kgrec/explanation#"
 FORMS = {".ttl": "turtle", ".nt": "nt", ".jsonld": "json-ld", ".rdf": "xml", ".trig": "trig"}
@@ -67,7 +66,7 @@ def as_rdf(explanation: Explanation) -> rdflib.Graph:
         place = f"{explanation.model}:{explanation.user.id}:{item.id}"
         one = rdflib.URIRef(f"urn:kgrec:recommendation:{quote(place, safe='')}")
         done = rdflib.BNode(f"scoring{number}")
-        node = _item_term(explanation, item.id)
+        node = _term(item)
         for kind in (PROV.Entity, own.Recommendation):
             found.add((one, RDF.type, kind))
         found.add((done, RDF.type, PROV.Activity))
@@ -130,16 +129,7 @@ def _add_path(
             found.add((node, own[name], rdflib.Literal(value, datatype=kind)))
 
 
-def _term(node: PathNode) -> rdflib.URIRef:
+def _term(node: PathNode | ExplainedItem) -> rdflib.URIRef:
     import rdflib
 
     return rdflib.URIRef(node.iri or f"urn:kgrec:{node.type}:{quote(node.id, safe='')}")
-
-
-def _item_term(explanation: Explanation, item: str) -> rdflib.URIRef:
-    import rdflib
-
-    paths = explanation.paths_to(item)
-    if paths:
-        return _term(paths[0].nodes[-1])
-    return rdflib.URIRef(item if is_iri(item) else f"urn:kgrec:item:{quote(item, safe='')}")

@@ -9,6 +9,7 @@ import torch
 
 import kgrec
 from kgrec import KgrecError, Run, models
+from kgrec.cli.evaluate import evaluate
 from kgrec.evaluation.explanation_quality import _interval, scaled_averages
 from kgrec.model import scoring
 
@@ -82,3 +83,8 @@ def test_what_cannot_be_measured_is_refused(run, planted):
         Run("mf", models.build("mf", planted), planted).measure_explanations()
     with pytest.raises(KgrecError, match="no way to choose paths 'best'"):
         run.measure_explanations(by="best", k=2)
+
+
+def test_evaluate_refuses_what_has_no_effect_on_explanations(tmp_path):
+    with pytest.raises(KgrecError, match="so --split, --metrics has no effect"):
+        evaluate(tmp_path, tmp_path, explain=True, split="last_n:1", metrics="ndcg@10")

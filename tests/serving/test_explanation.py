@@ -1,6 +1,7 @@
 """Explanations: paths, what masking does to them, and their forms."""
 
 import json
+import math
 
 import pandas as pd
 import pytest
@@ -12,6 +13,7 @@ import kgrec
 from kgrec import KgrecError, Run, TrainingConfig, UnknownName, models
 from kgrec.model import scoring
 from kgrec.serving.explanation_drawing import as_svg
+from kgrec.serving.explanation_rdf import NAMESPACE, as_rdf
 
 SMALL = {"dim": 8, "layer_dims": (8, 6), "relation_dim": 8}
 ONCE = TrainingConfig(epochs=1)
@@ -88,6 +90,11 @@ def test_what_the_user_had_is_not_ranked(kgat):
     assert found.items[0].rank == 1 + sum(score > scores[1] for score in scores)
 
 
+def test_an_item_without_a_path_stands_in_rdf_by_its_type(kgat):
+    triples = as_rdf(kgat.explain("ann", "Solo"))
+    assert [str(node) for node in triples.objects(None, rdflib.URIRef(f"{NAMESPACE}item"))] == ["urn:kgrec:film:Solo"]
+
+
 def test_without_an_item_the_first_of_the_list_are_explained(kgat):
     found = kgat.explain("ann", k=2)
     assert [item.id for item in found.items] == kgat.recommend("ann", k=2)["item"]
@@ -127,6 +134,14 @@ def test_weights_that_hold_the_facts_are_not_reached(graph):
     assert found.paths[0].faithfulness is None and found.by == "weight of the past item"
     assert "masking edges does not reach its scores" in found.unreached and found.unreached in found.text()
     assert found.to_json()["paths"][0]["faithfulness"]["reaches"] is False
+
+
+@pytest.mark.parametrize("name", ["itemknn", "ials", "cke"])
+def test_other_models_that_learned_facts_have_paths_too(graph, name):
+    found = run_of(name, graph, {"cke": {"dim": 4, "relation_dim": 4}}.get(name, {"facts": 1.0})).explain(
+        "ann", "Gladiator"
+    )
+    assert len(found.paths) == 1 and found.paths[0].faithfulness is None and math.isfinite(found.paths[0].strength)
 
 
 @pytest.mark.parametrize("name", ["mf", "popularity", "itemknn", "sasrec", "ease"])
