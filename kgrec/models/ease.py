@@ -15,10 +15,11 @@ from torch.nn import functional
 from kgrec.graph import Graph
 from kgrec.graph.item_counts import item_counts
 from kgrec.model import Query, Recommender, ScorerParts
-from kgrec.nn.content_regression import ContentRegression, as_high, predicted_popularity
+from kgrec.nn.content_regression import ContentRegression, as_strong, predicted_popularity
 from kgrec.nn.item_content import ItemContent, ItemContentConfig, multi_hot
 from kgrec.settings import settings
 
+SOME = 512  #: users whose scores are compared
 ROWS = 1024  #: rows of the inverse that are solved at once
 
 
@@ -62,7 +63,7 @@ class EASE(Recommender):
     map attributes to vectors of a factorization in this way), and so is its row, for those who will have it. Columns
     are divided by n^popularity before, where n is the number of an item's users over their geometric mean, and
     multiplied by m^(popularity / 2) after it, where m is the n that the content predicts. At last all predicted columns
-    are multiplied by one number, so that known users' scores of these items are as high in the mean as of the others.
+    are multiplied by one number, so that the mean square of known users' scores is that of the other items.
 
     Where users and items are the same nodes, column j of B is fitted without row j, so that nobody's own entry counts.
     """
@@ -120,8 +121,9 @@ class EASE(Recommender):
         columns = self.weight / (before**c.popularity).to(self.weight)
         columns = mapped.rows_of(columns.T).T * (after ** (c.popularity / 2)).to(self.weight)
         rows = mapped.rows_of(self.weight)
-        times = count.to(self.weight)
-        columns *= as_high(times @ self.weight[:, learned], times @ columns)
+        rows_of_users = _some_rows(graph.only(graph.target), len(self.items)).to(self.weight)
+        own, found = rows_of_users @ self.weight[:, learned], rows_of_users @ columns
+        columns *= as_strong(own.square().sum(0), found.square().sum(0))
         self.weight[:, predicted] = columns
         self.weight[predicted] = rows
         self.weight.fill_diagonal_(0)
@@ -154,6 +156,16 @@ def _rows_of(known: Graph, width: int) -> csr_array:
     """The 0-1 rows of users up to the last one who has an edge: [*, I]."""
     user, item = known.edge_index.cpu().numpy()
     return multi_hot(user, item, (int(user.max(initial=-1)) + 1, width))
+
+
+def _some_rows(known: Graph, width: int) -> Tensor:
+    """The 0-1 rows of at most SOME users who have an item: FloatTensor [at most SOME, I]."""
+    user, item = known.edge_index.cpu().numpy()
+    chosen = np.unique(user)
+    chosen = chosen[:: -(-len(chosen) // SOME)]
+    inside = np.isin(user, chosen)
+    row = np.searchsorted(chosen, user[inside])
+    return torch.from_numpy(multi_hot(row, item[inside], (len(chosen), width)).toarray())
 
 
 def _without_own(inverse: Tensor, rows: csr_array) -> Tensor:

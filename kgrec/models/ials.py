@@ -13,7 +13,7 @@ from torch import Tensor
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.model import Query, Recommender
-from kgrec.nn.content_regression import ContentRegression, as_high
+from kgrec.nn.content_regression import ContentRegression, as_strong
 from kgrec.nn.item_content import ItemContent, ItemContentConfig
 from kgrec.nn.steady_products import product
 from kgrec.rows import NodeRows, declare_rows
@@ -65,7 +65,7 @@ class IALS(Recommender):
     With `facts`, `words` or `columns`, an item without users gets the vector that ridge regression predicts from these.
     It learns the map on the other items, whose vectors it leaves as they are (Gantner et al. 2010, Learning
     attribute-to-feature mappings for cold-start recommendations, ICDM). All of these vectors are multiplied by one
-    number, so that known users' scores of these items are as high in the mean as of the others.
+    number, so that the mean square of known users' scores is that of the other items.
     """
 
     Config = IALSConfig
@@ -113,8 +113,9 @@ class IALS(Recommender):
         if c.reads_content:
             has_users = users_of[0].diff().cpu().numpy() > 0
             mapped = ContentRegression.of(ItemContent.of(graph, c), has_users, c.content_l2)
-            own, found, total = self.item[mapped.learned.to(graph.device)], mapped.rows_of(self.item), users.sum(0)
-            self.item[mapped.predicted.to(graph.device)] = found * as_high(own @ total, found @ total)
+            own, found, both = self.item[mapped.learned.to(graph.device)], mapped.rows_of(self.item), users.T @ users
+            strength = as_strong(((own @ both) * own).sum(1), ((found @ both) * found).sum(1))
+            self.item[mapped.predicted.to(graph.device)] = found * strength
         self.gramian = self.item.T @ self.item
 
     def solve(self, ptr: Tensor, other: Tensor, fixed: Tensor, gramian: Tensor, own: Tensor | None = None) -> Tensor:

@@ -56,13 +56,13 @@ class ContentRegression:
         return self.weight.T.to(rows) @ rows[self.learned.to(rows.device)]
 
 
-def as_high(own: Tensor, predicted: Tensor) -> float:
-    """The factor that brings predicted scores to the height of the others: the mean of own [L] over that of predicted
-    [C], which are sums of scores over known users, an item each. A regression predicts scores that are too low, as it
-    shrinks them, so that items without users would hardly ever be among the best of all items. The factor is the same
-    for all predicted items, so it leaves their order as it is. 1 where a mean is not above 0."""
+def as_strong(own: Tensor, predicted: Tensor) -> float:
+    """The factor that makes predicted scores as strong as the others: the root of the mean of own [L] over that of
+    predicted [C], which are sums of squared scores over known users, an item each. A regression shrinks what it
+    predicts, so that items without users would hardly ever be among the best of all items. The factor is the same for
+    all predicted items, so it leaves their order as it is. 1 where there is nothing to compare."""
     wanted, found = float(own.double().mean()), float(predicted.double().mean())
-    return wanted / found if wanted > 0 and found > 0 else 1.0
+    return (wanted / found) ** 0.5 if wanted > 0 and found > 0 else 1.0
 
 
 def predicted_popularity(
