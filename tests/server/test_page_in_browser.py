@@ -8,6 +8,8 @@ from io import StringIO
 
 import pytest
 
+from kgrec import train
+from kgrec.graph import Graph
 from kgrec.server.application import application
 from kgrec.server.request_log import RequestLog
 from kgrec.server.server_settings import ServerSettings
@@ -24,18 +26,22 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: 
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe: pip install 'kgrec[browser]'")
 
 FULL = "/page/list?user=u1&beside=ease&side=only&name=genre&op==&value=a&cap_name=of_brand&pin=i9&block=i3&k=4"
-SEEN = (*(one for one in PAGES if one not in ("/", "/page/graph?type=item")), FULL, "/page/item?id=nope")
+WHY = "/page/why?run=facts&user=u1&id=i7"
+SEEN = (*(one for one in PAGES if one not in ("/", "/page/graph?type=item")), FULL, "/page/item?id=nope", WHY)
 
 GROUND = "getComputedStyle(document.documentElement).backgroundColor"
 LIGHT, DARK = "rgb(246, 247, 247)", "rgb(20, 24, 26)"
 
 
 @pytest.fixture(scope="module")
-def address(shop_runs):
-    """A server of two runs on loopback."""
+def address(shop_runs, tmp_path_factory):
+    """A server of three runs on loopback, of which one has paths of the graph."""
     import uvicorn
 
     paths = {"mf": shop_runs / "mf.run", "ease": shop_runs / "ease.run"}
+    paths["facts"] = tmp_path_factory.mktemp("facts") / "facts.run"
+    graph = Graph.load(shop_runs / "shop.graph")
+    train("ease", graph, config={"l2": 1.0, "facts": 1.0}, split="last_n:1", out=paths["facts"])
     state = ServingState.load(paths, ServerSettings(watch_seconds=0), None, RequestLog(StringIO()))
     with listening("127.0.0.1", 0) as bound:
         server = uvicorn.Server(uvicorn.Config(application(state), log_config=None, ws="none", lifespan="on"))
