@@ -302,19 +302,26 @@ def test_many_files_of_one_form_are_one_table(raw: Path) -> None:
     assert (events["user"], events["item"], events["time"]) == ("user", "product", {"column": "time", "unit": "s"})
 
 
-def test_rdf_in_which_no_item_is_found_is_left_out_and_said(raw: Path) -> None:
-    """The recipe says what the RDF has, and that `kgrec link` compares labels."""
+@pytest.mark.parametrize("has_names", [True, False])
+def test_rdf_in_which_no_key_finds_an_item_is_linked_by_name_or_left_out(raw: Path, has_names: bool) -> None:
+    """Where names find nothing either, the recipe says what the RDF has."""
     table(raw / "ratings.csv", [["user", "film", "rating"], *([f"u{u}", f"f{i}", r] for u, i, _, r in happened())])
     table(raw / "films.csv", [["film", "title"], *([f"f{i}", title(i)] for i in range(ITEMS))])
     label = "<http://www.w3.org/2000/01/rdf-schema#label>"
+    names = [title(i) if has_names else f"Person {i}" for i in range(ITEMS)]
     lines = [
-        f'<http://x/e{i * 31}> {label} "{title(i)}" .\n<http://x/e{i * 31}> <http://x/by> <http://x/q> .'
-        for i in range(ITEMS)
+        f'<http://x/e{i * 31}> {label} "{name}" .\n<http://x/e{i * 31}> <http://x/by> <http://x/q> .'
+        for i, name in enumerate(names)
     ]
     (raw / "facts.nt").write_text("\n".join(lines) + "\n")
-    assert not {"rdf", "links"} & guessed(raw).keys()
+    assert ({"rdf", "links"} & guessed(raw).keys() == {"rdf", "links"}) == has_names
     text = (raw.parent / "recipe.yaml").read_text()
-    assert "No item of films.csv was found in facts.nt" in text and "48 triples" in text and "kgrec link" in text
+    if has_names:
+        assert "by names and years" in text and "No item" not in text
+    else:
+        assert (
+            "No item of films.csv was found in facts.nt" in text and "48 triples" in text and "By their names" in text
+        )
 
 
 def test_an_existing_recipe_is_kept(raw: Path) -> None:

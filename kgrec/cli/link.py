@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import tempfile
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kgrec.cli.options import Data, Json
-from kgrec.cli.output import note, print_json, say
+from kgrec.cli.output import note, print_json, say, status
+from kgrec.errors import KgrecError
+
+if TYPE_CHECKING:
+    from kgrec.sources.recipe.recipe import Recipe
 
 
 def link(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe with `rdf` or `triples`.")],
+    recipe: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RECIPE|FOLDER",
+            help="A recipe with `rdf` or `triples`, or a folder of raw files, whose recipe is guessed as `kgrec init` "
+            "guesses it.",
+        ),
+    ],
     out: Annotated[
         Path, typer.Option("--out", help="The CSV to write. What is not sure is written to NAME-review.csv beside it.")
     ],
@@ -61,13 +74,16 @@ def link(
     from kgrec.sources.linking import LinkOptions, add_to_recipe, file_in_recipe, find_links, refuse_links, write_links
     from kgrec.sources.recipe.recipe import Recipe
 
-    read = Recipe.load(recipe)
-    folder = Path(read.data if data is None else data)
-    refuse_links(out, overwrite, [recipe, known])
+    if add and recipe.is_dir():
+        raise KgrecError(f"{recipe} is a folder, so there is no recipe to add to; write one by kgrec init {recipe}")
+    refuse_links(out, overwrite, [recipe if recipe.is_file() else None, known])
     options = LinkOptions(
         node_type, known, tuple(labels or ()), tuple(dates or ()), threshold, precision, one_to_one=not many
     )
-    found = find_links(read, data, options)
+    with ExitStack() as stack:
+        read = _guessed(recipe, stack) if recipe.is_dir() else Recipe.load(recipe)
+        folder = Path(read.data if data is None else data)
+        found = find_links(read, data, options)
     file = file_in_recipe(out, folder)
     review = write_links(found, out, overwrite=overwrite)
     added = add_to_recipe(recipe, found, file) if add else None
@@ -84,3 +100,12 @@ def link(
         note(f"{recipe} has links already; make those of {found.node_type} there:")
     if not added:
         say(f"in the recipe:\n\n{found.recipe_part(file)}")
+
+
+def _guessed(folder: Path, stack: ExitStack) -> Recipe:
+    """The recipe that `kgrec init` would write for a folder. What it makes of the files lasts as long as the stack."""
+    from kgrec.sources.guessing import init
+    from kgrec.sources.recipe.recipe import Recipe
+
+    place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    return Recipe.load(init(folder, place / "recipe.yaml", by_name=False, progress=status).path)

@@ -10,24 +10,25 @@ import yaml
 
 from kgrec import build, find_links
 from kgrec.errors import KgrecError
+from kgrec.sources.guessing import init
 from kgrec.sources.linking import LinkOptions, Links
 from kgrec.sources.linking.matching import matched, threshold_of
 from kgrec.sources.linking.names import key_of, last_part, name_of, years_in
 from kgrec.sources.linking.pair_scores import WEIGHTS, Pairs
 
 FILMS = [  # id, title, the entity that it is, and how that is called
-    ("1", "Big Chill, The (1983)", "Q1", "The Big Chill", 1983),
-    ("2", "Hamlet (1996)", "Q2", "Hamlet", 1996),
-    ("3", "Hamlet (2000)", "Q3", "Hamlet", 2000),
-    ("4", "Amélie (Fabuleux destin d'Amélie Poulain, Le) (2001)", "Q4", "Amelie", 2001),
-    ("5", "Rocky IV (1985)", "Q5", "Rocky 4", 1985),
-    ("6", "Se7en (Seven) (1995)", "Q6", "Seven", 1995),
-    ("7", "Alien (1979)", "Q7", "Alien", 1979),
-    ("8", "Aliens (1986)", "Q8", "Aliens", 1986),
+    ("1", "Big Chill, The (1983)", "Q537", "The Big Chill", 1983),
+    ("2", "Hamlet (1996)", "Q574", "Hamlet", 1996),
+    ("3", "Hamlet (2000)", "Q611", "Hamlet", 2000),
+    ("4", "Amélie (Fabuleux destin d'Amélie Poulain, Le) (2001)", "Q648", "Amelie", 2001),
+    ("5", "Rocky IV (1985)", "Q685", "Rocky 4", 1985),
+    ("6", "Se7en (Seven) (1995)", "Q722", "Seven", 1995),
+    ("7", "Alien (1979)", "Q759", "Alien", 1979),
+    ("8", "Aliens (1986)", "Q796", "Aliens", 1986),
     ("9", "Nobody Knows This One (1951)", None, None, None),
-    ("10", "Psycho (1960)", "Q10", "Psycho", 1960),
-    ("11", "Vertigo (1958)", "Q11", "Vertigo", 1958),
-    ("12", "Rear Window (1954)", "Q12", "Rear Window", 1954),
+    ("10", "Psycho (1960)", "Q870", "Psycho", 1960),
+    ("11", "Vertigo (1958)", "Q907", "Vertigo", 1958),
+    ("12", "Rear Window (1954)", "Q944", "Rear Window", 1954),
 ]
 WD, WDT = "http://www.wikidata.org/entity/", "http://www.wikidata.org/prop/direct/"
 LABEL, TYPE = "http://www.w3.org/2000/01/rdf-schema#label", "http://www.w3.org/1999/02/22-rdf-syntax-ns#type"
@@ -109,7 +110,7 @@ def test_an_iri_ends_in_a_name_or_in_a_code() -> None:
     assert last_part("http://dbpedia.org/resource/AC/DC") == "AC/DC"
     assert last_part("http://dbpedia.org/resource/Category:1995_films") == "1995 films"
     assert last_part("urn:shop:Blue_Chair") == "Blue Chair"
-    assert [last_part(iri) for iri in (WD + "Q42", "m.0123x", "http://x.example/id/178", "http://x/")] == [None] * 4
+    assert [last_part(iri) for iri in (WD + "Q2054", "m.0123x", "http://x.example/id/178", "http://x/")] == [None] * 4
     assert years_in("films of the 1990s, shown again in 2004") == [2004]
 
 
@@ -118,16 +119,16 @@ def test_films_are_found_by_name_and_year_and_people_of_the_same_name_are_not(fo
     assert pairs(links) == {film: entity for film, _, entity, *_ in FILMS if entity}
     assert links.unlike + len(links.others) == 1
     row = next(row for row in links.accepted if row.id == "2")
-    assert row.runner_up == WD + "Q3" and row.runner_up_score < 0.5 < row.score
+    assert row.runner_up == WD + "Q611" and row.runner_up_score < 0.5 < row.score
 
 
 def test_an_entity_is_of_one_item_unless_it_may_be_of_many(folder: Path) -> None:
     films = pd.read_csv(folder / "films.csv", dtype=str)
     films.loc[len(films)] = ["13", "Alien (1979)"]
     films.to_csv(folder / "films.csv", index=False)
-    assert sum(entity == "Q7" for entity in pairs(find_links(folder / "recipe.yaml")).values()) == 1
+    assert sum(entity == "Q759" for entity in pairs(find_links(folder / "recipe.yaml")).values()) == 1
     found = pairs(find_links(folder / "recipe.yaml", options=LinkOptions(one_to_one=False)))
-    assert (found["7"], found["13"]) == ("Q7", "Q7")
+    assert (found["7"], found["13"]) == ("Q759", "Q759")
 
 
 def test_years_come_from_columns_dates_and_names_of_categories(folder: Path) -> None:
@@ -140,19 +141,19 @@ def test_years_come_from_columns_dates_and_names_of_categories(folder: Path) -> 
     category = "http://dbpedia.org/resource/Category"
     facts += "".join(
         f"<{WD}{entity}> <http://purl.org/dc/terms/subject> <{category}:{year}_films> .\n"
-        for entity, year in (("Q2", 1996), ("Q3", 2000))
+        for entity, year in (("Q574", 1996), ("Q611", 2000))
     )
     (folder / "facts.nt").write_text(facts, encoding="utf-8")
     found = pairs(find_links(folder / "recipe.yaml"))
-    assert (found["2"], found["3"]) == ("Q2", "Q3")
+    assert (found["2"], found["3"]) == ("Q574", "Q611")
 
 
 def test_names_of_the_same_resource_count(folder: Path) -> None:
     facts = (folder / "facts.nt").read_text(encoding="utf-8")
-    facts = "\n".join(line for line in facts.split("\n") if not (LABEL in line and f"<{WD}Q11>" in line))
-    facts += f"<{WD}Q11> <http://www.w3.org/2002/07/owl#sameAs> <http://dbpedia.org/resource/Vertigo_(film)> .\n"
+    facts = "\n".join(line for line in facts.split("\n") if not (LABEL in line and f"<{WD}Q907>" in line))
+    facts += f"<{WD}Q907> <http://www.w3.org/2002/07/owl#sameAs> <http://dbpedia.org/resource/Vertigo_(film)> .\n"
     (folder / "facts.nt").write_text(facts, encoding="utf-8")
-    assert pairs(find_links(folder / "recipe.yaml"))["11"] in ("Q11", "http://dbpedia.org/resource/Vertigo_(film)")
+    assert pairs(find_links(folder / "recipe.yaml"))["11"] in ("Q907", "http://dbpedia.org/resource/Vertigo_(film)")
 
 
 def test_links_of_the_recipe_and_of_a_table_count_as_known(folder: Path) -> None:
@@ -162,10 +163,10 @@ def test_links_of_the_recipe_and_of_a_table_count_as_known(folder: Path) -> None
     assert (links.known, pairs(links)["7"]) == (1, "Q700")  # as it is said, though the name speaks for another
     assert [row.by for row in links.accepted if row.id == "7"] == ["known"]
     known = folder / "known.csv"
-    pd.DataFrame({"id": ["8"], "entity": [WD + "Q8"]}).to_csv(known, index=False)
+    pd.DataFrame({"id": ["8"], "entity": [WD + "Q796"]}).to_csv(known, index=False)
     assert find_links(path, options=LinkOptions(known=known)).known == 2
     assert pairs(links)["9"] == "urn:elsewhere"  # it is kept, though the facts do not name it
-    pd.DataFrame({"id": ["nobody"], "entity": [WD + "Q8"]}).to_csv(known, index=False)
+    pd.DataFrame({"id": ["nobody"], "entity": [WD + "Q796"]}).to_csv(known, index=False)
     with pytest.raises(KgrecError, match="names no node"):
         find_links(path, options=LinkOptions(known=known))
 
@@ -233,6 +234,37 @@ def test_triples_in_a_table_are_read_too(folder: Path) -> None:
     pd.DataFrame(rows, columns=["head", "relation", "tail"]).to_csv(folder / "kg.csv", index=False)
     path = write(folder, {"triples": {"file": "kg.csv"}}, rdf=None)
     assert {"7": "m.01", "11": "m.02"}.items() <= pairs(find_links(path)).items()
+
+
+def test_init_finds_items_by_name_where_there_is_no_key(folder: Path, tmp_path: Path) -> None:
+    (folder / "recipe.yaml").unlink()
+    out = tmp_path / "out" / "films.yaml"
+    guess = init(folder, out)
+    link = guess.recipe.values["links"]["item"]
+    assert "links.csv" in link["file"] and "91.7% of the items" in out.read_text(encoding="utf-8")
+    _, report = build(out)
+    assert report.links["item"].linked == 11
+    without = init(folder, tmp_path / "out" / "other.yaml", by_name=False)
+    assert "links" not in without.recipe.values and "rdf" in without.recipe.values
+
+
+def test_init_says_where_names_find_too_few(folder: Path, tmp_path: Path) -> None:
+    (folder / "recipe.yaml").unlink()
+    facts = f'<{WD}Q1> <{LABEL}> "Nothing like it"@en .\n<{WD}Q1> <{WDT}P57> <{WD}Q2> .\n'
+    (folder / "facts.nt").write_text(facts, encoding="utf-8")
+    guess = init(folder, tmp_path / "out" / "films.yaml")
+    assert "rdf" not in guess.recipe.values
+    assert "0.0% of the items were found" in str(guess)
+    assert build(guess.path)[0].num_nodes
+
+
+def test_a_folder_of_raw_files_is_linked_too(folder: Path, command) -> None:
+    (folder / "recipe.yaml").unlink()
+    out = folder.parent / f"{folder.name}-links.csv"
+    done = command("link", folder, "--out", out)
+    assert done.returncode == 0 and "11 of 12 nodes" in done.stdout, done.stderr
+    refused = command("link", folder, "--out", out, "--overwrite", "--add")
+    assert refused.returncode == 1 and "no recipe to add to" in refused.stderr
 
 
 @pytest.mark.real_data

@@ -35,6 +35,7 @@ class Guesser:
         self.maker = EventMaker(folder)
         self.sources: list[ProfiledTable] = []  # tables that the interactions were made from
         self.profile: RdfProfile | None = None
+        self.knowledge: KnowledgeChooser | None = None
         self.facts: RdfEvents | None = None  # where the interactions are facts
         self.candidates: dict[str, str] = {}  # other tables that could hold interactions
         self.found: FoundSplits = find_splits(folder.tables, folder.left_out)
@@ -65,7 +66,7 @@ class Guesser:
         self._add_nodes_of_events(chooser, events)
         chooser.put()
         self._add_lists(chooser, events)
-        knowledge = KnowledgeChooser(recipe, chooser, self.found.tables)
+        self.knowledge = knowledge = KnowledgeChooser(recipe, chooser, self.found.tables)
         if self.profile is not None:
             knowledge.put_rdf(self.profile, self.facts.predicates if self.facts is not None else ())
         knowledge.put_triples()
@@ -73,7 +74,7 @@ class Guesser:
         self._set_target(events)
         put_splits(recipe, events, self.found.splits)
         self._note_rest(chooser, events)
-        _order(recipe)
+        order(recipe)
         return recipe
 
     def _interactions(self) -> Interactions:
@@ -274,8 +275,8 @@ class Guesser:
         self.result.left_out |= {**self.folder.left_out, **chooser.left_out}
 
 
-def _order(recipe: CommentedRecipe) -> None:
+def order(recipe: CommentedRecipe) -> None:
     """The keys in the order in which recipes are written."""
     first = ("name", "about", "data", "on_bad_rows", "nodes", "interactions", "edges", "links")
-    order = (*first, "rdf", "triples", "target", "standard", "splits")
-    recipe.values = {key: recipe.values[key] for key in order if key in recipe.values}
+    names = (*first, "rdf", "triples", "target", "standard", "splits")
+    recipe.values = {key: recipe.values[key] for key in names if key in recipe.values}

@@ -42,6 +42,8 @@ class KnowledgeChooser:
     def __init__(self, recipe: CommentedRecipe, chooser: NodeChooser, tables: Sequence[ProfiledTable]) -> None:
         self.recipe, self.chooser, self.tables = recipe, chooser, tables
         self.item = self._item_key()
+        #: RDF in which no key found an item, though items have labels, and the remark that says so
+        self.unlinked: tuple[RdfProfile, str] | None = None
 
     def _item_key(self) -> Column:
         """The column with the ids of all items."""
@@ -58,6 +60,25 @@ class KnowledgeChooser:
             return
         self.recipe.put("links", "item", value=link.part, because=link.because)
         self._use_link_table(link)
+        self._put_facts(profile, choice, except_for)
+
+    def put_linked_rdf(self, file: str, because: str, entities: Collection[str]) -> None:
+        """Write the facts of the RDF in which no key found an item, and a file of links. entities: those in it."""
+        assert self.unlinked is not None
+        profile, text = self.unlinked
+        self.recipe.remarks.remove(text)
+        for one in profile.files:
+            self.recipe.left_out.pop(one.name, None)
+        self.recipe.put("links", "item", value={"file": file, "id": "id", "entity": "entity"}, because=because)
+        self._put_facts(profile, choose_predicates(profile, {*entities}, {*self.chooser.types}), ())
+        self.unlinked = None
+
+    def keep_unlinked(self) -> None:
+        """Write the facts of RDF in which no key found an item all the same."""
+        if self.unlinked is not None:
+            self._put_facts(self.unlinked[0], choose_predicates(self.unlinked[0], (), {*self.chooser.types}), ())
+
+    def _put_facts(self, profile: RdfProfile, choice: PredicateChoice, except_for: Collection[str]) -> None:
         files = [file.name for file in profile.files]
         why = profile.seen().partition(";")[0]
         self.recipe.put("rdf", "files", value=files[0] if len(files) == 1 else files, because=why)
@@ -101,10 +122,8 @@ class KnowledgeChooser:
             f"No item of {name} was found in {files}: neither its ids are in IRIs or values, nor does a table join the "
         )
         text += f"two. Seen: {profile.seen()}."
-        has_labels = bool(choice.labels) or any("label" in one for one in self._node_parts())
-        if has_labels:
-            text += f"\nItems and entities have labels; `kgrec link` compares these: kgrec link {_written(self.recipe)}"
-            text += " --out links.csv"
+        if any("label" in one for one in self._node_parts()):
+            self.unlinked = profile, text
         self.recipe.remarks.append(text)
         for file in profile.files:
             self.recipe.left_out[file.name] = "no item was found in it (see above)"
@@ -227,10 +246,6 @@ class KnowledgeChooser:
             return None
         because = f"{percent(share)} of the items are entities of {table.shown} by their own ids"
         return LinkGuess({"template": "{id}"}, share, because, frozenset(found))
-
-
-def _written(recipe: CommentedRecipe) -> str:
-    return str(recipe.values.get("name", "recipe")) + ".yaml"
 
 
 def _are_triples(table: ProfiledTable) -> bool:

@@ -16,7 +16,8 @@ from kgrec.errors import KgrecError
 from kgrec.files import refuse_existing, whole
 from kgrec.sources.guessing.commented_recipe import KEPT, CommentedRecipe
 from kgrec.sources.guessing.folder_tables import FolderTables
-from kgrec.sources.guessing.guesser import Guesser
+from kgrec.sources.guessing.guesser import Guesser, order
+from kgrec.sources.guessing.name_links import link_by_name
 from kgrec.sources.guessing.proving import proved
 from kgrec.sources.guessing.questions import Choices
 
@@ -74,6 +75,7 @@ def init(
     *,
     choices: Choices | None = None,
     overwrite: bool = False,
+    by_name: bool = True,
     progress: Callable[[str], None] = lambda _: None,
 ) -> RecipeGuess:
     """Guess a recipe for the raw files in a folder, and write it to `out` (default: NAME.yaml, here).
@@ -83,7 +85,8 @@ def init(
     written out beside it, in `NAME.prepared`.
 
     choices: what was decided beforehand, and who is asked where two guesses are as likely. progress: is called with
-    lines about what is done.
+    lines about what is done. by_name: find items in the RDF by their names where no key leads to it; if not, facts that
+    nothing links are kept all the same.
 
     Raises KgrecError where the folder is missing, has no data or no interactions, where two guesses are as likely and
     nobody can be asked, and where `out` exists and `overwrite` is false.
@@ -101,8 +104,14 @@ def init(
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kgrec-init-")))
         tables = FolderTables(folder, prepared, work, progress)
         tables.read()
-        recipe = Guesser(tables, out, choices).recipe()
-        recipe = proved(recipe, tables, progress)
+        guesser = Guesser(tables, out, choices)
+        recipe = proved(guesser.recipe(), tables, progress)
+        if not by_name and guesser.knowledge is not None:
+            guesser.knowledge.keep_unlinked()
+            order(recipe)
+        if by_name and guesser.knowledge is not None and link_by_name(guesser.knowledge, tables, progress):
+            order(recipe)
+            recipe = proved(recipe, tables, progress)
         used = _used(recipe, tables)
         if used:
             _put_in_place(used, prepared, overwrite)
