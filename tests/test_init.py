@@ -54,12 +54,18 @@ EXPECTED: dict[str, tuple[str, str, str | None, dict[str, str] | None, object]] 
     "atomic": ("user_id:token", "item_id:token", "rating:float", {"column": "timestamp:float", "unit": "s"}, "rated"),
     "kgat": ("user", "item", None, None, "interacted"),
     "triple_store": ("user", "item", None, None, "purchased"),
+    "warehouse": ("customer_key", "product_key", "units", {"column": "date_key", "format": "%Y%m%d"}, "purchased"),
+    "behaviour_log": ("user", "item", None, {"column": "time", "unit": "s"},
+                      {"pv": "viewed", "cart": "carted", "fav": "favorited", "buy": "purchased"}),
+    "playlists": ("pid", "tracks_track_uri", None, None, "interacted"),
+    "gtin": ("customer_no", "ean", None, {"column": "sold_at", "unit": "iso"}, "purchased"),
     "two_part_logs": ("visitor", "sku", None, {"column": "clicked_at", "format": "%d/%m/%Y %H:%M:%S"}, "clicked"),
 }  # fmt: skip
 #: Shape -> number of users and of items in the graph, where they are not those that happened
 COUNTS = {"online_retail": (USERS, ITEMS), "triple_store": (USERS, ITEMS)}
 LABELLED = {"shopify", "german_shop", "online_retail", "goodbooks", "amazon", "lastfm_plays", "news", "order_tables",
-            "database", "movielens_latest", "nested_json", "steam", "atomic", "triple_store"}  # fmt: skip
+            "database", "movielens_latest", "nested_json", "steam", "atomic", "triple_store",
+            "warehouse", "playlists", "gtin"}  # fmt: skip
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -152,6 +158,7 @@ def test_an_id_column_that_repeats_is_no_key_of_nodes(raw: Path) -> None:
         (["1672819200000000", "1682819200123000"], {"unit": "us"}),
         (["1672819200000000000", "1682819200123000000"], {"unit": "ns"}),
         (["2023-01-04T08:00:00Z", "2023-02-04T08:00:00+01:00"], {"unit": "iso"}),
+        (["2019-10-01 00:00:00 UTC", "2019-10-02 00:00:01 UTC"], {"format": "%Y-%m-%d %H:%M:%S UTC"}),
         (["20230104", "20231231"], {"format": "%Y%m%d"}),
         (["13/01/2023", "01/02/2023"], {"format": "%d/%m/%Y"}),
         (["01/13/2023", "02/01/2023"], {"format": "%m/%d/%Y"}),

@@ -15,9 +15,10 @@ from kgrec.errors import KgrecError
 if TYPE_CHECKING:
     from kgrec.sources.guessing import Question, RecipeGuess
 
-#: Models that --train trains: simple ones to compare with, and last the one to serve
-CONTROLS = ("popularity", "itemknn")
-MOST_ITEMS = 20_000  #: up to which the first model is ease, whose memory grows with the square of the items
+#: Models that --train trains, which all take seconds: simple ones to compare with, and last the one to serve
+FEW_ITEMS = ("popularity", "itemknn", "ease")
+MANY_ITEMS = ("popularity", "itemknn")
+MOST_ITEMS = 8_000  #: up to which ease is trained, whose time grows with the cube of the items
 
 
 def init(
@@ -112,16 +113,15 @@ def _train(guess: RecipeGuess, overwrite: bool, as_json: bool) -> dict[str, dict
 
     graph = Graph.load(_graph(guess))
     items = len(graph.range(graph.target[2]))
-    first = "ease" if items <= MOST_ITEMS else "mf"
+    models = FEW_ITEMS if items <= MOST_ITEMS else MANY_ITEMS
     found: dict[str, dict[str, float]] = {}
-    for name in (*CONTROLS, first):
+    for name in models:
         folder = guess.path.with_name(f"{guess.path.stem}.{name}.run")
         status(f"training {name}")
         run = train_model(name, graph, out=folder, overwrite=overwrite)
         found[name] = {"run": str(folder), **run.metrics}  # type: ignore[dict-item]
     if not as_json:
-        folder = guess.path.with_name(f"{guess.path.stem}.{first}.run")
-        runs = " ".join(str(guess.path.with_name(f"{guess.path.stem}.{name}.run")) for name in (*CONTROLS, first))
-        say(f"{folder} is the first model. Compare it: kgrec compare {runs}")
-        say(f"The page with its recommendations: kgrec serve {folder}")
+        runs = [str(one["run"]) for one in found.values()]
+        say(f"{runs[-1]} is the first model. Compare it: kgrec compare {' '.join(runs)}")
+        say(f"The page with its recommendations: kgrec serve {runs[-1]}")
     return found

@@ -419,6 +419,59 @@ def two_part_logs(to: Path) -> None:
         table(to / f"clicks-2023-{month}.csv", [["visitor", "sku", "clicked_at"], *lines])
 
 
+def warehouse(to: Path) -> None:
+    """A fact table with keys of dimensions, and dates as whole numbers."""
+    facts: list[list[object]] = [["sale_key", "customer_key", "product_key", "date_key", "units", "net_amount"]]
+    facts += [[n, 1000 + u, 2000 + i, t.strftime("%Y%m%d"), r, r * 9.5] for n, (u, i, t, r) in enumerate(happened())]
+    customers = [[1000 + u, "AB"[u % 2], "NSE"[u % 3]] for u in range(USERS)]
+    products = [[2000 + i, title(i), f"B{i % 4}", 30 + i % 5] for i in range(ITEMS)]
+    table(to / "fact_sales.csv", facts)
+    table(to / "dim_customer.csv", [["customer_key", "segment", "region"], *customers])
+    table(to / "dim_product.csv", [["product_key", "product_name", "brand", "category_key"], *products])
+    table(to / "dim_category.csv", [["category_key", "category"], *([30 + k, kind] for k, kind in enumerate(KINDS))])
+
+
+def behaviour_log(to: Path) -> None:
+    """No header: user, item, the item's category, what happened, Unix time."""
+    kinds = ["pv", "pv", "cart", "fav", "buy"]
+    rows = [
+        [u + 1, 2268318 + i, 2520377 + i % 5, kinds[n % 5], int(t.timestamp())]
+        for n, (u, i, t, _) in enumerate(happened())
+    ]
+    table(to / "UserBehavior.csv", rows)
+
+
+def playlists(to: Path) -> None:
+    """Slices of playlists with their tracks inside, as JSON documents."""
+    lists: list[dict[str, object]] = []
+    for user in range(USERS):
+        items = [i for u, i, _, _ in happened() if u == user]
+        tracks = [
+            {"track_uri": f"spotify:track:{i:022}", "track_name": title(i), "duration_ms": 9000 + i} for i in items
+        ]
+        lists.append({"name": f"mix {user % 4}", "pid": user, "tracks": tracks})
+    to.mkdir(parents=True, exist_ok=True)
+    for n, part in enumerate((lists[:15], lists[15:])):
+        (to / f"mpd.slice.{n}.json").write_text(json.dumps({"info": {"v": 1}, "playlists": part}, indent=1))
+
+
+def gtin(to: Path) -> None:
+    """Sales by article number, and a catalog in schema.org terms that has these numbers."""
+    rows = [[1, f"K{u}", f"40{i:011}", str(t)] for u, i, t, _ in happened()]
+    table(to / "sales.csv", [["till", "customer_no", "ean", "sold_at"], *rows])
+    products = [
+        {
+            "@id": f"https://s.example/p/{title(i).replace(' ', '-')}",
+            "@type": "Product",
+            "name": title(i),
+            "gtin13": f"40{i:011}",
+            "brand": {"@id": f"https://s.example/b/{i % 4}"},
+        }
+        for i in range(ITEMS)
+    ]
+    (to / "catalog.jsonld").write_text(json.dumps({"@context": "https://schema.org/", "@graph": products}))
+
+
 #: Shape -> what makes it
 SHAPES: dict[str, Callable[[Path], None]] = {
     one.__name__: one
@@ -440,5 +493,9 @@ SHAPES: dict[str, Callable[[Path], None]] = {
         kgat,
         triple_store,
         two_part_logs,
+        warehouse,
+        behaviour_log,
+        playlists,
+        gtin,
     )
 }

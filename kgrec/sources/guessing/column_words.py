@@ -14,16 +14,18 @@ def word_set(text: str) -> frozenset[str]:
 #: Role -> words of a name that stand for it. Both the words of a name and its last but one are looked up.
 ROLES: dict[str, frozenset[str]] = {
     "user": word_set(
-        "user users uid usr customer customers client member members reviewer visitor visitors buyer account "
-        "person people listener reader player subscriber email patron guest shopper viewer consumer student "
-        "learner rater cust kunde kunden utilisateur usuario cliente household nutzer "
+        "user users uid friend friends follower followee trustee usr customer customers client member members "
+        "reviewer visitor visitors buyer account person people listener reader player subscriber email patron "
+        "guest shopper viewer consumer student learner rater cust kunde kunden utilisateur usuario cliente "
+        "household nutzer "
     ),
     "item": word_set(
         "item items product products movie movies film films book books isbn asin sku stock artist artists "
         "track tracks song songs article articles news game games app apps business restaurant venue place "
         "poi location spot course courses recipe recipes video videos show shows series anime beer listing "
         "property hotel hotels goods merchandise album albums artikel produkt produkte titel podcast podcasts "
-        "episode paper papers iid dish food wine perfume lineitem variant repo meal joke content "
+        "episode paper papers iid ean gtin upc barcode plu dish food wine perfume lineitem variant repo meal "
+        "joke content "
     ),
     "time": word_set(
         "time timestamp date datetime when created at ts created_at timestamps unixreviewtime unix ordered "
@@ -31,8 +33,8 @@ ROLES: dict[str, frozenset[str]] = {
     ),
     "weight": word_set(
         "rating ratings rate score stars star overall weight count counts plays playcount listens listen "
-        "quantity qty hours playtime frequency freq times value menge cantidad bewertung note watched minutes "
-        "duration "
+        "quantity qty units pieces hours playtime frequency freq times value menge cantidad bewertung note "
+        "watched minutes duration "
     ),
     "behaviour": word_set(
         "event events behaviour behavior action activity interaction type kind verb eventtype actiontype op "
@@ -41,7 +43,7 @@ ROLES: dict[str, frozenset[str]] = {
         "title name label titel caption headline description_short designation bezeichnung produktname artikelname "
     ),
     "group": word_set(
-        "session sessions basket invoice order orders transaction visit playlist cart receipt ticket bestellung "
+        "session sessions pid basket invoice order orders transaction visit playlist cart receipt ticket bestellung "
     ),
     "interactions": word_set(
         "rating ratings review reviews event events interaction interactions transaction transactions "
@@ -57,24 +59,8 @@ PARTS = {
     "valid": ("valid", "validation", "val", "dev", "vali"),
     "test": ("test", "testing", "te", "tst"),
 }
-IDENTIFIERS = (
-    "id",
-    "ids",
-    "code",
-    "no",
-    "nr",
-    "key",
-    "number",
-    "uuid",
-    "guid",
-    "sku",
-    "isbn",
-    "asin",
-    "email",
-    "idx",
-    "nummer",
-    "num",
-    "numero",
+IDENTIFIERS = tuple(
+    word_set("id ids code no nr key number uuid guid sku isbn asin email idx uri iri ean gtin upc nummer num numero ")
 )
 ENDINGS = (*IDENTIFIERS, "name", "title", "type", "category", "date", "time", "quantity", "price")
 PREFIXES = tuple(

@@ -104,7 +104,7 @@ class FolderTables:
                 if (found := self._found(path, f"{file.name}, whose lines are Python's")) is not None:
                     yield found
             case "json_lines" if unpacking.is_nested(file):
-                path = self.made / f"{file.path.name.partition('.')[0]}.jsonl"
+                path = self._free(file.path.name.removesuffix(".gz").removesuffix(file.suffix), ".jsonl")
                 unpacking.write_flat(unpacking.rows_of_lines(file), path)
                 if (found := self._found(path, f"{file.name}, without its nesting")) is not None:
                     yield found
@@ -117,11 +117,18 @@ class FolderTables:
             yield replace(file, form="json_lists")
             return
         for name, rows in lists.items():
-            stem = file.path.name.partition(".")[0]
-            path = self.made / (f"{stem}_{name}.jsonl" if name else f"{stem}.jsonl")
+            stem = file.path.name.removesuffix(".gz").removesuffix(file.suffix)
+            path = self._free(f"{stem}_{name}" if name else stem, ".jsonl")
             unpacking.write_flat(rows, path)
             if (found := self._found(path, f"{name or 'the objects'} of {file.name}")) is not None:
                 yield found
+
+    def _free(self, stem: str, suffix: str) -> Path:
+        """A path in `made` that no file has."""
+        path, place = self.made / f"{stem}{suffix}", 2
+        while path.exists():
+            path, place = self.made / f"{stem}_{place}{suffix}", place + 1
+        return path
 
     def _found(self, path: Path, origin: str) -> FoundFile | None:
         """A file that was written out."""

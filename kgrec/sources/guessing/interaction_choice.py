@@ -6,10 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+import pyarrow as pa
+
 from kgrec.sources.guessing.behaviour_values import behaviour_of
 from kgrec.sources.guessing.column_profile import Column
 from kgrec.sources.guessing.column_words import has_role, is_identifier, word_set, words_of
-from kgrec.sources.guessing.key_search import ProfiledTable, Reference, names_agree, references
+from kgrec.sources.guessing.key_search import ProfiledTable, Reference, depends_on, names_agree, references
 
 LEAST = 1.5  #: score from which on a column may be the user or the item
 NO_WEIGHT = word_set(
@@ -221,7 +224,7 @@ def _behaviour(columns: Sequence[Column], found: Interactions) -> Column | None:
 def _weight(columns: Sequence[Column], found: Interactions) -> Column | None:
     """A rating or a count."""
     if not found.table.sample.has_header:
-        return _weight_by_values(columns)
+        return _weight_by_values([c for c in columns if not _is_of_items(c, found)])
     scored = []
     for place, column in enumerate(columns):
         words = {*words_of(column.name)}
@@ -230,15 +233,25 @@ def _weight(columns: Sequence[Column], found: Interactions) -> Column | None:
             continue
         if column.time is not None or not has_role(column.name, "weight") or "id" in words:
             continue
+        if not words & RATING_NAMES and _is_of_items(column, found):
+            continue
         score = 3 * bool(words & RATING_NAMES) + 2 * bool(words & COUNT_NAMES) + 1 - place / 1000
         scored.append((score, column))
     return max(scored, key=lambda pair: pair[0])[1] if scored else None
+
+
+def _is_of_items(column: Column, found: Interactions) -> bool:
+    """Whether a column says something about the item, as its category does: each item has one value of it."""
+    rows = pa.array(np.arange(0, column.rows, max(1, column.rows // 100_000)))
+    return found.item.repeats > 1.2 and depends_on(found.item.values.take(rows), column.values.take(rows)) > 0.95
 
 
 def is_rating(column: Column) -> bool:
     """Whether numbers are on a scale of ratings: few, in equal steps, and by their name if they have one."""
     few = 2 <= len(column.distinct) <= SCALE and len(column.numbers) > 1
     if not few or column.numbers.min() < -10 or column.numbers.max() > 100:
+        return False
+    if not column.table.has_header and (column.numbers.max() < 3 or len(column.numbers) < 3):
         return False
     steps = bool((column.numbers * 4 == (column.numbers * 4).round()).all())
     return steps and (not column.table.has_header or bool({*words_of(column.name)} & RATING_NAMES))

@@ -171,8 +171,12 @@ def put_splits(recipe: CommentedRecipe, found: Interactions, splits: list[Publis
     if own:
         recipe.put("standard", "split", value=own[0].name, because="the published split")
         return
-    enough = found.user.repeats if found.table.sample.is_whole else max(found.user.repeats, 2.0)
+    enough = found.user.repeats
     has_time = found.time is not None or found.table.sample.is_lists
+    if has_time and not found.table.sample.is_whole:
+        why = "the last tenth of the rows by time is test, and the tenth before it valid"
+        recipe.put("standard", "split", value="by_time:80%,90%", because=why)
+        return
     if has_time and enough >= ENOUGH:
         why = f"{found.user.repeats:.3g} interactions of a user on average: the last of each is held out"
         recipe.put("standard", "split", value="last_n:1,valid=1", because=why)

@@ -16,6 +16,7 @@ from kgrec.sources.guessing.column_words import (
     ROLES,
     file_has_role,
     has_name,
+    has_role,
     is_identifier,
     singular,
     words_of,
@@ -25,6 +26,7 @@ from kgrec.sources.guessing.table_sample import SampledTable
 LEAST_SHARE = 0.5  #: of a column's values that must be in a key, for the column to refer to it
 LEAST_SAMPLED = 0.05  #: the same where only a sample of the key's table is read
 SMALL_NUMBER = 1_000_000  #: whole numbers below it are in many keys by accident
+DENSE = 0.1  #: share of the numbers from the least to the greatest, above which they lie close together
 LEAST_COVER = (
     0.3  #: of a key's values that a column of small numbers must have, where no name says that it refers to it
 )
@@ -57,6 +59,7 @@ class ProfiledTable:
         found = [c for c in self.columns.values() if c.is_key and c.is_unique and not c.is_iri]
         found = found or [c for c in self.columns.values() if c.is_key and c.is_nearly_unique and is_identifier(c.name)]
         found = found or [c for c in self.columns.values() if c.is_iri and c.is_unique]
+        found = [c for c in found if is_identifier(c.name) or not has_role(c.name, "time") or c.time is None]
         places = {name: place for place, name in enumerate(self.columns)}
         return sorted(found, key=lambda c: (not self._is_own(c), not is_identifier(c.name), places[c.name]))
 
@@ -176,8 +179,10 @@ def _singulars(role: str) -> set[str]:
 
 
 def are_small_numbers(column: Column) -> bool:
-    """Whether all values are whole numbers below a million."""
-    return column.is_integer and bool(len(column.numbers)) and float(column.numbers.max()) < SMALL_NUMBER
+    """Whether all values are whole numbers below a million that lie close together."""
+    if not column.is_integer or not len(column.numbers) or float(column.numbers.max()) >= SMALL_NUMBER:
+        return False
+    return len(column.numbers) > DENSE * (column.numbers.max() - column.numbers.min() + 1)
 
 
 def depends_on(keys: pa.ChunkedArray, values: pa.ChunkedArray) -> float:

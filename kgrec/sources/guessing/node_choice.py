@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from kgrec.graph.schema import clean_name, free_name
 from kgrec.sources.guessing.column_profile import Column
-from kgrec.sources.guessing.column_words import has_role, singular, words_of
+from kgrec.sources.guessing.column_words import has_role, is_identifier, singular, words_of
 from kgrec.sources.guessing.commented_recipe import CommentedRecipe
 from kgrec.sources.guessing.interaction_choice import Interactions
 from kgrec.sources.guessing.interaction_words import form_of, rename_columns
-from kgrec.sources.guessing.key_search import ProfiledTable, Reference, references
+from kgrec.sources.guessing.key_search import ProfiledTable, Reference, overlap, references
 from kgrec.sources.guessing.node_columns import ColumnChooser, NodeColumns, flag_names, label_of
 
 OTHER = {"user": "item", "item": "user"}
@@ -42,7 +42,7 @@ class NodeChooser:
             key = getattr(self.events, role)
             found = []
             for reference in self._references(key, role):
-                if reference.table in self.used or self._is_link(reference.table):
+                if reference.table in self.used or self._is_link(reference.table) or self._joins_two(reference, role):
                     continue
                 self.used.append(reference.table)
                 found.append(NodeTableChoice(reference.table, reference.key, reference.because))
@@ -64,10 +64,18 @@ class NodeChooser:
         return best
 
     @staticmethod
+    def _joins_two(reference: Reference, role: str) -> bool:
+        """Whether a table joins two users, or two items: another column has ids of the same role."""
+        columns = [c for c in reference.table.columns.values() if c is not reference.key and c.is_key]
+        named = [c for c in columns if has_role(c.name, role) and is_identifier(c.name)]
+        return any(overlap(c, reference.key)[0] > 0.5 for c in named)
+
+    @staticmethod
     def _is_link(table: ProfiledTable) -> bool:
         """Whether a table joins ids to entities: by its name, or because it has two columns that are both keys."""
         columns = [*table.columns.values()]
-        if len(columns) <= 3 and any(c.is_iri for c in columns):
+        has_label = any(has_role(c.name, "label") for c in columns)
+        if len(columns) <= 3 and any(c.is_iri for c in columns) and not has_label:
             return True
         return len(columns) == 2 and all(c.is_unique and c.is_key for c in columns) and table.has_role("link")
 

@@ -20,8 +20,9 @@ DAYS = (
     "%a %b %d", "%a, %d %b %Y",
 )  # fmt: skip
 OTHERS = ("%Y%m%d", "%Y%m%d%H%M%S", "%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S %z %Y", "%d/%b/%Y:%H:%M:%S %z",
-          "%Y-%m-%d-%H.%M.%S", "%Y-%m-%dT%H:%M:%S%z", "%d/%m/%Y, %H:%M", "%m/%d/%Y, %H:%M")  # fmt: skip
-ISO = re.compile(r"^\d{4}-\d\d(-\d\d)?([T ]\d\d:\d\d(:\d\d([.,]\d+)?)?)?( ?(Z|UTC|[+-]\d\d:?\d\d))?$")
+          "%Y-%m-%d-%H.%M.%S", "%Y-%m-%d %H:%M:%S UTC", "%Y-%m-%d %H:%M:%S.%f UTC", "%Y-%m-%d %H:%M UTC",
+          "%Y-%m-%dT%H:%M:%S%z", "%d/%m/%Y, %H:%M", "%m/%d/%Y, %H:%M")  # fmt: skip
+ISO = re.compile(r"^\d{4}-\d\d(-\d\d)?([T ]\d\d:\d\d(:\d\d([.,]\d+)?)?)?( ?(Z|[+-]\d\d:?\d\d))?$")
 LOOKS = re.compile(
     r"^(\d[^:]*[/.\- ]|((mon|tue|wed|thu|fri|sat|sun|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\b.*)).*\d",
     re.IGNORECASE,
