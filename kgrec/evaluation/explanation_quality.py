@@ -83,11 +83,15 @@ def explanation_quality(
         one = torch.tensor([user], device=scorer.device)
         query, had = scorer.query(one), scorer.had.last(one)[0]
         items = [item for item in ranker.best(one)["all"].item[0].tolist() if item != scorer.pad][:k]
-        found = [explainer.explain(query, item, 1, by=by, had=had, seed=seed, held=False) for item in items]
-        first = next((item for item, score in zip(items, found) if score.paths), None)
-        for way in compared if first is not None else ():
-            score = explainer.explain(query, first, 1, by=way, had=had, seed=seed)  # type: ignore[arg-type]
-            faithful[way] += _against_random(score)
+        found, is_first = list[ExplainedScore](), True
+        for item in items:
+            measured = is_first and by in compared
+            found.append(explainer.explain(query, item, 1, by=by, had=had, seed=seed, held=measured))
+            if is_first and found[-1].paths:
+                is_first = False
+                for way in compared:
+                    again = None if way == by else explainer.explain(query, item, 1, by=way, had=had, seed=seed)
+                    faithful[way] += _against_random(found[-1] if again is None else again)
         each.append((len(items), [score.paths[0] for score in found if score.paths]))
         types |= {_type_of(explainer, path) for path in each[-1][1]}
     rows = [
