@@ -174,6 +174,7 @@ def plot(result: Audit) -> Figure:
         axes.set_title(f"{scope} items", fontsize="medium")
         axes.set_xlabel(f"worth in {result.metric}")
         axes.grid(axis="x", alpha=0.3)
+        axes.locator_params(axis="x", nbins=5)
     panels[0].set_yticks([len(names) - number for number in range(len(names))], names)
     panels[0].set_ylim(0.4, len(names) + 0.6)
     panels[-1].errorbar([], [], fmt="o", color="tab:blue", label="all, or alone: gain")

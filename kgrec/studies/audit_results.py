@@ -209,7 +209,7 @@ def sentence_of(worth: Sequence[Worth], metric: str, scopes: Sequence[str]) -> s
             text += f", mostly {_listed([str(row.part) for row in best])}{_missed(rows)}"
         said.append(text)
         shuffle = next((row for row in rows if row.what == "shuffled facts"), None)
-        if shuffle is not None and graph.difference > 0 and not _is_nothing(graph) and not _is_nothing(shuffle):
+        if shuffle is not None and graph.difference > 0 and not _is_nothing(graph) and shuffle.is_seen:
             said[-1] += f"; shuffled facts are worth {_amount(shuffle)}"
     text = "; ".join(said)
     return f"{text[:1].upper()}{text[1:]} ({metric}, difference to the graph without facts, 95 % interval)."
@@ -233,7 +233,7 @@ def _missed(rows: Sequence[Worth]) -> str:
     )
     missed = [str(row.part) for row in left if row.difference > 0 and row.is_seen][:MOST_NAMED]
     if not missed:
-        return " (none is missed when it is left out alone, as others say much of the same)" if len(left) > 1 else ""
+        return " (none is missed more than by chance when it is left out)" if len(left) > 1 else ""
     return f" (left out, {_listed(missed)} {'is' if len(missed) == 1 else 'are'} missed)"
 
 
@@ -247,7 +247,8 @@ def _verdict(row: Worth) -> str:
         return f"makes a difference of {row.difference:+.4f} (one user, so no interval)"
     if _is_nothing(row):
         return f"is worth nothing: {_amount(row)}"
-    return f"is worth {_amount(row)}" if row.difference > 0 else f"does harm: {_amount(row)}"
+    chance = "" if row.is_seen or row.p is None else f" (which may be chance: p {row.p:.2g} after the correction)"
+    return (f"is worth {_amount(row)}" if row.difference > 0 else f"does harm: {_amount(row)}") + chance
 
 
 def _amount(row: Worth) -> str:
