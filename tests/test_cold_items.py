@@ -154,7 +154,7 @@ def test_cold_items_are_as_strong_as_the_others(kinds, model) -> None:
 def test_settings_for_cold_items_are_for_what_items_have() -> None:
     assert content_there(small(plot=["p", None, "q", "r"])) == {"facts": 3, "words": 3}
     found = settings_for("cold", "itemknn", small(plot=["p", None, "q", "r"]))
-    assert found == {"users": 0.0, "facts": 1.0, "words": 1.0}
+    assert found == {"users": 0.0, "facts": 1.0, "words": 1.0, "neighbors": 300, "shrink": 1000.0}
 
 
 def test_a_graph_that_says_nothing_of_items_is_refused() -> None:

@@ -55,7 +55,14 @@ class ItemKNN(Recommender):
     paper = "Sarwar et al. 2001, Item-based collaborative filtering recommendation algorithms, WWW"
     reads_history = True
     reads_facts = "facts"
-    for_cold: ClassVar[Mapping[str, Any]] = {"users": 0.0, "facts": 1.0, "words": 1.0, "columns": 1.0}
+    for_cold: ClassVar[Mapping[str, Any]] = {
+        "users": 0.0,
+        "facts": 1.0,
+        "words": 1.0,
+        "columns": 4.0,
+        "neighbors": 300,
+        "shrink": 1000.0,
+    }
 
     def __init__(self, graph: Graph, config: ItemKNNConfig) -> None:
         super().__init__(graph, config)
