@@ -109,18 +109,30 @@ def file_has_role(name: str, role: str) -> bool:
 
 
 def part_of_split(name: str) -> tuple[str, str] | None:
-    """The part of a split that a file's name stands for, and the name without that word; None if there is none.
+    """The part of a split that the name of a file or of its folder stands for, and the rest of its name; None if none.
 
     >>> part_of_split("ml/u1.base"), part_of_split("train.txt"), part_of_split("trainers.csv")
     (('train', 'ml/u1'), ('train', ''), None)
+    >>> part_of_split("MIND_dev/behaviors.tsv")
+    ('valid', 'MIND/behaviors')
     """
-    pieces = re.split(r"[./_\-\s]+", PurePosixPath(name).name)
-    folder = str(PurePosixPath(name).parent)
+    path = PurePosixPath(name)
+    folder = "" if str(path.parent) == "." else f"{path.parent}/"
+    part = _part_in(path.name)
+    if part is not None:
+        return part[0], f"{folder}{part[1]}".rstrip("/")
+    part = _part_in(path.parent.name)
+    return None if part is None else (part[0], f"{part[1]}/{path.name.partition('.')[0]}".lstrip("/"))
+
+
+def _part_in(name: str) -> tuple[str, str] | None:
+    """The part of a split that a name has a word for, and the other words."""
+    pieces = re.split(r"[./_\-\s]+", name)
     for part, words in PARTS.items():
         for word in words:
             if word in map(str.lower, pieces):
                 rest = [p for p in pieces if p.lower() not in (word, "txt", "csv", "tsv", "dat", "gz", "parquet")]
-                return part, "_".join(rest) if folder == "." else f"{folder}/{'_'.join(rest)}".rstrip("/")
+                return part, "_".join(rest)
     return None
 
 

@@ -24,6 +24,7 @@ class CommentedRecipe:
     remarks: list[str] = field(default_factory=list)  #: at the end: what a person should know
     left_out: dict[str, str] = field(default_factory=dict)  #: file, column or predicate -> why it is not used
     header: list[str] = field(default_factory=list)
+    path: str = "recipe.yaml"  #: where it will be written
 
     def put(self, *place: str, value: Any, because: str = "") -> None:
         """Set a key, with its evidence."""

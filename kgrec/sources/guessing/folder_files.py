@@ -39,9 +39,9 @@ class FoundFile:
 
     @property
     def suffix(self) -> str:
-        """The suffix without that of a packed file, in lower case."""
+        """The suffix without that of a packed file. A recipe knows those in lower case."""
         path = self.path
-        return (path.with_suffix("").suffix if path.suffix in COMPRESSIONS else path.suffix).lower()
+        return path.with_suffix("").suffix if path.suffix in COMPRESSIONS else path.suffix
 
     @property
     def is_packed(self) -> bool:

@@ -43,6 +43,7 @@ class Guesser:
     def recipe(self) -> CommentedRecipe:
         """The recipe. Raises KgrecError where no table holds interactions, or two may be the one."""
         recipe, folder = self.result, self.folder
+        recipe.path = str(self.out)
         folder.progress(f"{len(folder.tables)} tables, {len(folder.rdf)} files of RDF")
         self.profile = read_profile(folder.rdf, folder.left_out)
         data = os.path.relpath(folder.folder.absolute(), self.out.parent.absolute())

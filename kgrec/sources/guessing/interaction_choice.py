@@ -56,6 +56,8 @@ def interactions_in(
     refers = {c.name: references(c, tables) for c in columns if c.is_key or c.is_email}
     users = _scores(columns, "user", refers, table, chosen.get("user"))
     items = _scores(columns, "item", refers, table, chosen.get("item"))
+    if table.sample.has_header:
+        users, items = users or _unnamed(columns, items, "user"), items or _unnamed(columns, users, "item")
     pairs = [(u + i, user, item) for user, u in users.items() for item, i in items.items() if user is not item]
     if not pairs or _is_triples(table) or table.has_role("knowledge") or len(columns) > 300:
         return None
@@ -114,6 +116,16 @@ def _scores(
         if score >= LEAST and (chosen is None or column.name == chosen):
             found[column] = score
     return found
+
+
+def _unnamed(columns: Sequence[Column], others: Mapping[Column, float], role: str) -> dict[Column, float]:
+    """Identifiers whose name says nothing about users or items, where the other end is named and repeats: `mid` beside
+    `user_id`."""
+    if not any(score >= 4 and other.repeats > 1.2 for other, score in others.items()):
+        return {}
+    found = [c for c in columns if c not in others and c.name.lower().endswith("id") and _may_be_id(c, False)]
+    named = [c for c in found if has_role(c.name, "group") or has_role(c.name, "item" if role == "user" else "user")]
+    return {c: LEAST + 0.1 for c in found[:1] if c not in named}
 
 
 def _score(column: Column, role: str, refers: Sequence[Reference], table: ProfiledTable) -> float:

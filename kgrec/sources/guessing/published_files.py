@@ -53,9 +53,13 @@ def find_splits(tables: Sequence[ProfiledTable], left_out: dict[str, str]) -> Fo
             shown = ", ".join(f"{part} {percent(row_share(one.sample, whole.sample))}" for part, one in parts.items())
             why = f"rows found in {whole.name}: {shown}"
             result.splits.append(PublishedFiles(_name(stem, result.splits), parts, whole, False, why))
-        elif {"train", "test"} <= parts.keys() and _are_alike(list(parts.values())):
+        elif {"train", "test"} <= parts.keys() and _are_alike(list(parts.values())) and not _are_nodes(parts):
             merged.append(_merged(stem, parts))
-        elif "train" in parts or not others:
+        elif "train" in parts:
+            result.tables.append(parts["train"])
+            for part in parts.keys() - {"train"}:
+                left_out[parts[part].name] = f"the {part} part of {parts['train'].name}, which is read alone"
+        elif not others:
             result.tables += parts.values()
         else:
             for part, table in parts.items():
@@ -73,6 +77,11 @@ def _holds(table: ProfiledTable, parts: dict[str, ProfiledTable]) -> bool:
 
 def _are_alike(tables: Sequence[ProfiledTable]) -> bool:
     return len({tuple(table.columns) for table in tables}) == 1 and len({str(t.sample.form) for t in tables}) == 1
+
+
+def _are_nodes(parts: dict[str, ProfiledTable]) -> bool:
+    """Whether each part lists nodes, as news.tsv does in the folders of train and of test."""
+    return not parts["train"].sample.is_lists and any(key.is_unique for key in parts["train"].keys[:1])
 
 
 def _merged(stem: str, parts: dict[str, ProfiledTable]) -> PublishedFiles:
