@@ -345,6 +345,7 @@ def test_models_train_on_every_arm(graph, model, purpose):
         ("ease", {"cold": "cold_items:0.05"}, r"holds out \d items? with interactions for test \(40 items in all\)"),
         ("ease", {"cold": "cold_items:0.4,valid=0.05"}, "with interactions for valid .* use a larger share"),
         ("ease", {"cold": "ratio:0.1"}, "must be a split that holds out items, such as cold_items"),
+        ("ease", {"cold": "cold_items:0.4,warm=0.1"}, "warm items on a split of their own .--split.; leave warm= out"),
         ("ease", {"split": "cold_items:0.3"}, "must hold out interactions of warm items, such as ratio"),
         ("ease", {"seeds": 0}, "seeds is 0, but must be 1 or more"),
         ("ease", {"jobs": 0}, "jobs is 0, but must be 1 or more"),

@@ -169,6 +169,10 @@ def _splits(job: TrainingJob, graph: Graph, cold: str) -> dict[Items, str]:
     warm = job.split or graph.schema.standard.get("split") or WARM
     if Spec(cold).kind != "cold_items":
         raise KgrecError(f"cold is {cold!r}, but must be a split that holds out items, such as {COLD}")
+    if "warm" in Spec(cold).options:
+        raise KgrecError(
+            f"cold is {cold!r}, but an audit measures warm items on a split of their own (--split); leave warm= out"
+        )
     if Spec(warm).kind == "cold_items":
         raise KgrecError(f"split is {warm!r}, but must hold out interactions of warm items, such as {WARM}; use --cold")
     return {"warm": warm, "cold": cold}
