@@ -62,14 +62,14 @@ class LinkOptions:
 class Row:
     """One node, and which entity it is."""
 
-    id: str
-    label: str
-    entity: str
-    entity_label: str
+    id: str  #: the node's
+    label: str  #: the node's
+    entity: str  #: its IRI, or id in a table of triples
+    entity_label: str  #: the name that is shown
     score: float  #: between 0 and 1; 1 where it is known
     runner_up: str  #: the likeliest other entity; "": there is none
-    runner_up_label: str
-    runner_up_score: float
+    runner_up_label: str  #: its name
+    runner_up_score: float  #: its score
     by: str  #: known, or name
 
 
@@ -77,18 +77,18 @@ class Row:
 class Links:
     """The links that were found."""
 
-    node_type: str
-    accepted: Sequence[Row]
+    node_type: str  #: whose nodes were looked for
+    accepted: Sequence[Row]  #: nodes whose entity is known, or sure enough
     others: Sequence[Row]  #: the likeliest entity is below the threshold
     unlike: int  #: nodes whose names are like those of no entity
     entities: int  #: that have a name
     unnamed: int  #: entities without a name
-    threshold: float
+    threshold: float  #: the score from which a pair is accepted
     known: int  #: nodes whose entity was known
     #: of known nodes, by what was learned from others of them: the share of accepted pairs that are right, and the
     #: share of nodes whose entity was found; None: too few are known
     precision: float | None
-    recall: float | None
+    recall: float | None  #: see `precision`
 
     def recipe_part(self, file: str) -> str:
         """What to write into a recipe. file: of the links, relative to the data folder."""
