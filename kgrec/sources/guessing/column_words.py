@@ -20,12 +20,12 @@ ROLES: dict[str, frozenset[str]] = {
         "household nutzer "
     ),
     "item": word_set(
-        "item items product products movie movies film films book books isbn asin sku stock artist artists "
-        "track tracks song songs article articles news game games app apps business restaurant venue place "
-        "poi location spot course courses recipe recipes video videos show shows series anime beer listing "
-        "property hotel hotels goods merchandise album albums artikel produkt produkte titel podcast podcasts "
-        "episode paper papers iid ean gtin upc barcode plu dish food wine perfume lineitem variant repo meal "
-        "joke content "
+        "item items producto productos produit medium medien buch livre libro product products movie movies "
+        "film films book books isbn asin sku stock artist artists track tracks song songs article articles "
+        "news game games app apps business restaurant venue place poi location spot course courses recipe "
+        "recipes video videos show shows series anime beer listing property hotel hotels goods merchandise "
+        "album albums artikel produkt produkte titel podcast podcasts episode paper papers iid ean gtin upc "
+        "barcode plu dish food wine perfume lineitem variant repo meal joke content "
     ),
     "time": word_set(
         "time timestamp date datetime when created at ts created_at timestamps unixreviewtime unix ordered "

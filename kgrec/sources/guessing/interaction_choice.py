@@ -19,7 +19,12 @@ NO_WEIGHT = word_set(
         "price cost total amount revenue age year lat latitude lon lng longitude zip discount tax id unit "
         "rank position index page number helpful average avg mean "
     )  # fmt: skip
-NO_TIME = word_set("birth birthday born released release updated modified expires expiry founded")
+ID_ENDINGS = ("id", "nummer", "nr", "code", "key", "_no", "number", "uuid")  #: of names of identifiers
+NO_TIME = word_set(
+    "birth birthday born released release updated modified expires expiry founded shipping shipped delivery "
+    "delivered estimated limit due deadline approved expected"
+)
+OWN_TIME = word_set("purchase purchased order ordered created event timestamp datetime")  #: of the interaction itself
 RATING_NAMES = word_set("rating ratings rate score stars star overall bewertung note")
 COUNT_NAMES = word_set("plays playcount listens listen count counts weight frequency freq times")
 SCALE = 21  #: most different values of a rating
@@ -123,7 +128,7 @@ def _unnamed(columns: Sequence[Column], others: Mapping[Column, float], role: st
     `user_id`."""
     if not any(score >= 4 and other.repeats > 1.2 for other, score in others.items()):
         return {}
-    found = [c for c in columns if c not in others and c.name.lower().endswith("id") and _may_be_id(c, False)]
+    found = [c for c in columns if c not in others and c.name.lower().endswith(ID_ENDINGS) and _may_be_id(c, False)]
     named = [c for c in found if has_role(c.name, "group") or has_role(c.name, "item" if role == "user" else "user")]
     return {c: LEAST + 0.1 for c in found[:1] if c not in named}
 
@@ -223,7 +228,14 @@ def _time(columns: Sequence[Column], found: Interactions) -> Column | None:
         named = has_role(column.name, "time")
         if found.table.sample.has_header and unix and not named:
             continue
-        score = 2 * named + unix + (not form.is_daily) + form.share + ("updated" not in column.name.lower())
+        score = (
+            2 * named
+            + 0.5 * bool({*words_of(column.name)} & OWN_TIME)
+            + unix
+            + (not form.is_daily)
+            + form.share
+            + ("updated" not in column.name.lower())
+        )
         scored.append((score, column))
     return max(scored, key=lambda pair: pair[0])[1] if scored else None
 
