@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from kgrec.errors import KgrecError
 from kgrec.parquet_files import opened
 from kgrec.sources.guessing.folder_files import FoundFile
 from kgrec.sources.guessing.text_dialect import dialect_of, sample_of
+from kgrec.sources.guessing.unpacking import LOOKED_AT, nested_keys
 from kgrec.sources.recipe.table_part import TableFormat
 from kgrec.sources.tables.columns import is_list
 from kgrec.sources.tables.opening import reader_of
@@ -106,7 +108,8 @@ def _text(file: FoundFile, work: Path, whole: int) -> SampledTable:
             table = SampledTable(
                 [file], dialect.form, {}, is_whole, 0, dialect.has_header, dialect.is_mixed, dialect.notes
             )
-        table.columns = columns_of(copy, _full_form(table.form, file))
+        nested = nested_keys(data.split(b"\n", LOOKED_AT)[:LOOKED_AT]) if file.form == "json_lines" else set()
+        table.columns = columns_of(copy, _full_form(table.form, file), nested)
     finally:
         copy.unlink()
     packed = 4 if file.is_packed else 1
@@ -121,11 +124,11 @@ def _full_form(form: dict[str, Any], file: FoundFile) -> dict[str, Any]:
     return {"separator": "tab" if file.suffix == ".tsv" else ",", **form, "format": "separated"}
 
 
-def columns_of(path: Path, form: dict[str, Any]) -> dict[str, pa.ChunkedArray]:
-    """The columns of a file as texts or lists of texts; those that hold objects are left out."""
+def columns_of(path: Path, form: dict[str, Any], nested: Collection[str] = ()) -> dict[str, pa.ChunkedArray]:
+    """The columns of a file as texts or lists of texts; those that hold objects are left out. nested: names of some."""
     reader = reader_of(TableFormat(**form), path.name, path)
     names = reader.names()
-    wanted = {name: Wanted(pa.string(), lists=True) for name in names if names.count(name) == 1}
+    wanted = {name: Wanted(pa.string(), lists=True) for name in names if names.count(name) == 1 and name not in nested}
     raw = reader.careful(wanted)
     return {
         name: column if is_list(column.type) else texts_of(column, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import re
 import sqlite3
@@ -28,6 +29,7 @@ MOST_EXPANSION = 200  #: the same, for each byte of the archive
 LEAST_LIMIT = 1 << 30  #: bytes that an archive may always unpack to
 MOST_JSON = 1 << 29  #: bytes (512 MiB) of a JSON document that is read as a whole
 ROWS = 100_000  #: that are held at once
+MOST_FLAT = 500_000_000  #: bytes of JSON lines that are written out without nesting
 LOOKED_AT = 200  #: JSON lines that are looked at for nested objects
 
 
@@ -138,17 +140,24 @@ def _are_objects(values: list[Any]) -> bool:
 
 
 def is_nested(file: FoundFile) -> bool:
-    """Whether objects in the lines of a file hold other objects, or lists of them."""
-    for place, (_, line) in enumerate(text_lines(file.path)):
-        if place >= LOOKED_AT:
-            return False
+    """Whether objects in the lines of a file hold other objects, or lists of them, and can be written out without."""
+    if file.size * (5 if file.is_packed else 1) > MOST_FLAT:
+        return False
+    with altered_said(file.path):
+        return bool(nested_keys(itertools.islice((line for _, line in text_lines(file.path)), LOOKED_AT)))
+
+
+def nested_keys(lines: Iterable[bytes]) -> set[str]:
+    """The keys whose values are objects, or lists of them, in some lines of JSON."""
+    found: set[str] = set()
+    for line in lines:
         try:
             row = json.loads(line) if line.strip() else {}
         except ValueError:
             continue
-        if isinstance(row, dict) and any(_holds_objects(value) for value in row.values()):
-            return True
-    return False
+        if isinstance(row, dict):
+            found |= {key for key, value in row.items() if _holds_objects(value)}
+    return found
 
 
 def _holds_objects(value: Any) -> bool:
