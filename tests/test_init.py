@@ -331,6 +331,25 @@ def test_rdf_in_which_no_key_finds_an_item_is_linked_by_name_or_left_out(raw: Pa
         )
 
 
+def test_sessions_with_nested_events_and_long_ids_without_a_header(raw: Path) -> None:
+    events: dict[int, list[dict[str, object]]] = {}
+    for u, i, t, _ in happened():
+        events.setdefault(u, []).append(
+            {"aid": i * 37, "ts": int(t.timestamp() * 1000), "type": ["clicks", "carts"][i % 2]}
+        )
+    lines = [json.dumps({"session": u, "events": done}) for u, done in events.items()]
+    (raw / "train.jsonl").write_text("\n".join(lines) + "\n")
+    found = guessed(raw)["interactions"]
+    assert (found["user"], found["item"], found["time"]["unit"]) == ("session", "events_aid", "ms")
+    (raw / "train.jsonl").unlink()
+    plays = [
+        [f"{u * 99991:040x}", f"{i * 7:08x}-1111-2222", title(i), n % 97 + 1] for n, (u, i, *_) in enumerate(happened())
+    ]
+    table(raw / "plays.tsv", plays, "\t")
+    found = init(raw, raw.parent / "plays.yaml").recipe.values["interactions"]
+    assert (found["user"], found["item"]) == ("user", "item")
+
+
 def test_an_existing_recipe_is_kept(raw: Path) -> None:
     table(raw / "views.csv", [["user", "product"], *([f"u{u}", f"p{i}"] for u, i, _, _ in happened())])
     out = raw.parent / "mine.yaml"

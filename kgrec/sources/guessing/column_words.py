@@ -24,7 +24,7 @@ ROLES: dict[str, frozenset[str]] = {
         "film films book books isbn asin sku stock artist artists track tracks song songs article articles "
         "news game games app apps business restaurant venue place poi location spot course courses recipe "
         "recipes video videos show shows series anime beer listing property hotel hotels goods merchandise "
-        "album albums artikel produkt produkte titel podcast podcasts episode paper papers iid ean gtin upc "
+        "album albums artikel produkt produkte titel podcast podcasts episode paper papers iid aid ean gtin upc "
         "barcode plu dish food wine perfume lineitem variant repo meal joke content "
     ),
     "time": word_set(

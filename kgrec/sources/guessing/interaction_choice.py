@@ -102,7 +102,9 @@ def _is_triples(table: ProfiledTable) -> bool:
         [["h"], ["r"], ["t"]],
     ):
         return True
-    return not table.sample.has_header and not middle.is_number and middle.repeats > 20 and columns[0].is_key
+    has_count = any(c.is_number for c in columns[2:]) and not columns[0].is_number  # plays, or a rating
+    is_relation = not middle.is_number and middle.repeats > 20
+    return not table.sample.has_header and is_relation and columns[0].is_key and not has_count
 
 
 def _scores(
