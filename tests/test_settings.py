@@ -175,9 +175,8 @@ def test_a_run_of_before_is_loaded_without_a_warning(tmp_path, planted):
     made = train("ials", planted, split="last_n:1", config=config, out=tmp_path / "run")
     file = tmp_path / "run/config.json"
     document = json.loads(file.read_text())
-    stored = document["config"]
-    document["config"] = {{"l2": "reg", "init_std": "std"}.get(name, name): value for name, value in stored.items()}
-    assert set(document["config"]) == {"dim", "alpha", "reg", "nu", "iterations", "std", "seed"}
+    former = {"dim": "dim", "alpha": "alpha", "l2": "reg", "nu": "nu", "iterations": "iterations", "init_std": "std"}
+    document["config"] = {before: document["config"][name] for name, before in {**former, "seed": "seed"}.items()}
     file.write_text(json.dumps(document))
     found = Run.load(tmp_path / "run")  # pytest makes an error of a warning
     assert found.model.config == made.model.config and found.model.config.l2 == 0.25
