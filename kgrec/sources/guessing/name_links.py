@@ -8,6 +8,7 @@ from kgrec.errors import KgrecError
 from kgrec.sources.guessing.folder_tables import FolderTables
 from kgrec.sources.guessing.knowledge_choice import KnowledgeChooser
 from kgrec.sources.guessing.proving import recipe_of
+from kgrec.sources.guessing.rdf_profile import NO_BASE
 from kgrec.sources.linking import find_links, write_links
 
 LEAST = 0.2  #: share of the items that must be found, else the likeness of names is chance
@@ -28,7 +29,7 @@ def link_by_name(knowledge: KnowledgeChooser, folder: FolderTables, progress: Ca
     progress("looking for the items in the RDF by their names")
     rdf = {"files": [file.name for file in profile.files], "lenient": profile.is_lenient}
     if profile.needs_base:
-        rdf["base"] = "http://example.org/"
+        rdf["base"] = NO_BASE
     values = {key: value for key, value in recipe.values.items() if key not in ("links", "triples")}
     try:
         links = find_links(recipe_of({**values, "rdf": rdf}, folder))

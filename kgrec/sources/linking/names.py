@@ -20,7 +20,6 @@ LETTERS = re.compile(r"[^\W_]+")
 NUMERALS = ("ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii", "xiii")  #: "i" is a word
 ROMAN = {name: str(number) for number, name in enumerate(NUMERALS, 2)}
 NO_NAME = re.compile(r"^(?:[QPLm]\d+|[mg]\.[0-9a-z_]+|[0-9a-f-]{16,}|\d+|)$", re.IGNORECASE)
-PARTS = ("/", "#", ":")
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,8 @@ def last_part(iri: str) -> str | None:
     >>> last_part("http://www.wikidata.org/entity/Q171048") is None
     True
     """
-    start = max(iri.rfind(sign) for sign in PARTS[:2]) if any(sign in iri for sign in PARTS[:2]) else iri.rfind(":")
+    start = max(iri.rfind("/"), iri.rfind("#"))
+    start = iri.rfind(":") if start < 0 else start
     if iri.startswith(("http://", "https://")):  # a name may have slashes and signs of its own behind a known place
         _, found, rest = iri.partition("/resource/")
         start = len(iri) - len(rest) - 1 if found else start
