@@ -200,6 +200,14 @@ class Recommender(nn.Module, ABC):
                 setattr(cls, present, vars(cls)[former])
 
 
+def goes_with_score(kind: type[Recommender]) -> bool:
+    """Whether no subclass of the class that defines `linear_scorer` defines its own `score`."""
+    offers, scores = (
+        next(n for n, one in enumerate(kind.__mro__) if name in vars(one)) for name in ("linear_scorer", "score")
+    )
+    return offers <= scores
+
+
 @contextmanager
 def scoring(model: Recommender) -> Iterator[None]:
     """Inside this context, the model is in eval mode and without gradients. Afterwards it is in its former mode."""

@@ -18,11 +18,15 @@ from kgrec.evaluation.served_users import ServedUsers
 from kgrec.evaluation.tie_order import tie_numbers
 from kgrec.evaluation.trained_nodes import Trained
 from kgrec.graph import NO_TIME, Graph
-from kgrec.model import Query, Recommender
+from kgrec.model import Query, Recommender, goes_with_score
 from kgrec.model import scoring as scoring  # other modules import it from here
 from kgrec.samplers.histories import Histories
 
 LEAST_USERS = 64  #: the catalog is cut into chunks rather than scoring fewer users than this at once
+#: scores at once of models that score any items as fast as others, so that they stay in a core's cache; and users
+CELLS_IN_CACHE, USERS_IN_CACHE = 1 << 19, 512
+#: from so many scores on, and up to such a depth, the best ones are kept by compiled code, which takes a moment to load
+LEAST_COMPILED, DEEPEST_COMPILED = 1 << 18, 128
 LAST = torch.iinfo(torch.int64).max  #: comes after all others in the order of ties
 
 
@@ -54,6 +58,14 @@ class Scorer:
             yield order[start : start + size]
             start += size
 
+    @property
+    def by_parts(self) -> bool:
+        """Whether scores of few items take as much less time as they are fewer: on the CPU, of models whose scores are
+        products of vectors, or as simple."""
+        kind = type(self.model)
+        has_formula = kind.linear_scorer is not Recommender.linear_scorer and goes_with_score(kind)
+        return self.device.type == "cpu" and not self.model.reads_history and has_formula
+
     def width(self, user: Tensor) -> Tensor:
         """Length of each user's history in a query: LongTensor [U]."""
         if not self.model.reads_history:
@@ -75,14 +87,20 @@ class Scorer:
         buffers."""
         return self.checked(self.model.score(query, items), (len(query), items.shape[-1]))
 
+    def shaped(self, scores: Tensor, wanted: tuple[int, int]) -> Tensor:
+        """The same scores. Raises KgrecError where they are not of the wanted shape [B, C]."""
+        if scores.shape != wanted:
+            raise KgrecError(
+                f"{type(self.model).__name__}.score returned shape {list(scores.shape)}, but must return "
+                f"{list(wanted)}, users x items"
+            )
+        return scores
+
     def checked(self, scores: Tensor, wanted: tuple[int, int]) -> Tensor:
         """A copy of a model's scores, float32. Raises KgrecError for those that are not finite, or not of the wanted
         shape [B, C]."""
         name = type(self.model).__name__
-        if scores.shape != wanted:
-            raise KgrecError(
-                f"{name}.score returned shape {list(scores.shape)}, but must return {list(wanted)}, users x items"
-            )
+        scores = self.shaped(scores, wanted)
         if not (scores.sum().isfinite() or scores.isfinite().all()):  # a sum of finite scores may overflow
             wrong = int((~scores.isfinite()).sum())
             raise KgrecError(
@@ -202,6 +220,8 @@ class Ranker:
     @property
     def most(self) -> int:
         """Maximum number of users that are ranked over the whole catalog at once."""
+        if self.scorer.by_parts:
+            return min(self.scorer.batch_size, USERS_IN_CACHE)
         return min(self.scorer.batch_size, max(LEAST_USERS, self.scorer.cells // len(self.catalog)))
 
     def batches(self, user: Tensor) -> Iterator[Tensor]:
@@ -232,8 +252,11 @@ class Ranker:
         is left out of that row's list. own: LongTensor [B], if users are items too: the node of each user, pad for a
         user who is no node; None: as in the query."""
         row, column = self._cells(row, left_out, query.user if own is None else own)
-        unknown, found, start = self._unknown(query), {}, 0
-        chunk = max(1, self.scorer.cells // len(query))
+        unknown, found, start = self._unknown(query), dict[str, Best](), 0
+        most = min(self.scorer.cells, CELLS_IN_CACHE) if self.scorer.by_parts else self.scorer.cells
+        chunk = max(1, most // len(query))
+        if self._is_compiled(len(query)):
+            return self._kept(query, row, column, unknown, chunk)
         for group, items in self.groups.items():
             best = []
             for part in items.split(chunk):
@@ -248,6 +271,35 @@ class Ranker:
                 best.append(self._top(query.user, scores, part))
                 start += len(part)
             found[group] = self.merged(best)
+        return found
+
+    def _is_compiled(self, users: int) -> bool:
+        """Whether it pays to keep the best items by compiled code."""
+        cells = users * len(self.catalog)
+        return self.scorer.device.type == "cpu" and self.depth <= DEEPEST_COMPILED and cells >= LEAST_COMPILED
+
+    def _kept(self, query: Query, row: Tensor, column: Tensor, unknown: Tensor, chunk: int) -> dict[str, Best]:
+        """What `best_of` gives, where each score is read once. row, column: LongTensor [n], what is left out; unknown:
+        LongTensor [m], rows of those who get popular items; chunk: items that are scored at once."""
+        from kgrec.evaluation.top_items import TopItems  # numba takes its time to come
+
+        user, found, start = query.user.clamp(max=self.scorer.pad), dict[str, Best](), 0
+        left_out = row.numpy(), column.numpy(), len(self.catalog)
+        for group, items in self.groups.items():
+            top = TopItems(self.depth, self.user_tie_order[user].numpy(), *left_out)
+            for part in items.split(chunk):
+                wanted = len(query), len(part)
+                scores = self.scorer.shaped(self.scorer.model.score(query, part), wanted).detach()
+                if len(unknown):
+                    scores = self.scorer.checked(scores, wanted)
+                    scores[unknown] = self.trained.num_users[part]
+                numbers = scores.float().contiguous().numpy()
+                if not top.add(numbers, start, self.item_tie_order[part].numpy()):
+                    self.scorer.checked(scores, wanted)  # says how many are not finite
+                start += len(part)
+            there = torch.from_numpy(top.column)
+            item = torch.where(there < 0, self.scorer.pad, self.catalog[there])
+            found[group] = Best(item, torch.from_numpy(top.score), self.tie_order(query.user, item))
         return found
 
     def of_depth(self, depth: int) -> Ranker:

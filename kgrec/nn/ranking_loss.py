@@ -92,7 +92,7 @@ def product(
         scores = cosine(vector, item, items, config.magnitude if serves else 0.0)
     else:
         scores = dot(vector, item, items)
-    return scores / config.temperature
+    return scores if config.temperature == 1 else scores / config.temperature
 
 
 def linear_product(config: RankingLossConfig, user: Tensor, item: Tensor) -> dict[str, Tensor]:

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from kgrec.evaluation.ranking import Best, scoring
 from kgrec.linear_scores import LinearScores
-from kgrec.training.scorer_files import TOLERANCE, goes_with_score
+from kgrec.model import goes_with_score
+from kgrec.training.scorer_files import TOLERANCE
 from kgrec.training.trained_model import TrainedModel
 
 

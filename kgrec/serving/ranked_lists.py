@@ -16,12 +16,13 @@ from kgrec.evaluation.excluded_edges import excluded_edges
 from kgrec.evaluation.ranking import Best, Ranker, Scorer, scoring
 from kgrec.evaluation.served_by import ServedBy
 from kgrec.graph.behaviours import check_excluded
-from kgrec.model import Query
+from kgrec.model import Query, goes_with_score
 from kgrec.serving.answers import Table
 from kgrec.serving.evidence import PastItems, kind_of, past_items, sentence
 from kgrec.serving.evidence_kinds import Kind
-from kgrec.serving.exact_scores import with_exact_scores
+from kgrec.serving.exact_scores import product_of, with_exact_scores
 from kgrec.serving.filters.allowed_items import allowed_items
+from kgrec.serving.in_threads import in_threads
 from kgrec.serving.list_options import ListOptions
 from kgrec.serving.list_tables import LISTS, STEPS, item_names, list_arrow, must_fit, reasons_of
 from kgrec.serving.new_users import NewUsers
@@ -33,6 +34,7 @@ from kgrec.training.run_folder import read_schema
 from kgrec.training.trained_model import TrainedModel
 
 CHUNK = 4096  #: users that are answered at once
+LEAST_CHUNK = 256  #: users at least, where threads share them
 CELLS = 4_194_304  #: rows of a chunk at most
 
 STEP = ("row", "item", "strength")  #: what is kept of a past item
@@ -98,9 +100,25 @@ def must_know_interactions(run: TrainedModel) -> None:
 def known_lists(run: TrainedModel, ranker: Ranker, local: Tensor, options: ListOptions) -> Iterator[Table]:
     """The best items for users that the run knows, a chunk at a time. local: LongTensor [U], their numbers."""
     ids = run.graph.vocabulary[run.graph.target[0]].id_array
-    for part in local.split(_chunk(ranker)):
+    threads, size = _threads(run, ranker, options), _chunk(ranker)
+    if threads > 1:
+        size = min(size, max(LEAST_CHUNK, -(-len(local) // (4 * threads))))
+
+    def lists(part: Tensor) -> Table:
         found = ranked_known(run, ranker, part, options)
-        yield _lists(run, ranker, ids.take(pa.array(part.numpy())), found, options)
+        return _lists(run, ranker, ids.take(pa.array(part.numpy())), found, options)
+
+    yield from in_threads(lists, local.split(size), threads)
+
+
+def _threads(run: TrainedModel, ranker: Ranker, options: ListOptions) -> int:
+    """In how many threads lists are made: in torch's, where a user costs little and others none of the same. Models
+    whose scores take a network use all threads for one chunk after the other."""
+    is_sum = goes_with_score(type(run.model)) and run.model.linear_scorer() is not None
+    if run.device.type != "cpu" or options.why or options.rules is not None or not is_sum:
+        return 1
+    _ = product_of(run), ranker.served.of_users  # made before, not in each
+    return torch.get_num_threads()
 
 
 def ranked_known(run: TrainedModel, ranker: Ranker, local: Tensor, options: ListOptions) -> RankedUsers:

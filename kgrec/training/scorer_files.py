@@ -16,7 +16,7 @@ from kgrec.evaluation.trained_nodes import Trained
 from kgrec.files import write_json
 from kgrec.graph import Graph
 from kgrec.linear_scores import LinearScores
-from kgrec.model import Recommender, ScorerParts
+from kgrec.model import Recommender, ScorerParts, goes_with_score
 from kgrec.training.tensor_files import save_tensors
 
 CHECKED = 8  #: number of users whose scores are compared before a scorer is kept
@@ -51,14 +51,6 @@ def checked_scorer(model: Recommender, known: Graph) -> ScorerParts | None:
         stacklevel=2,
     )
     return None
-
-
-def goes_with_score(kind: type[Recommender]) -> bool:
-    """Whether no subclass of the class that defines `linear_scorer` defines its own `score`."""
-    offers, scores = (
-        next(n for n, one in enumerate(kind.__mro__) if name in vars(one)) for name in ("linear_scorer", "score")
-    )
-    return offers <= scores
 
 
 def how_served(model: Recommender, known: Graph, trained: Graph) -> Tensor:
