@@ -24,6 +24,7 @@ class FolderKind:
     #: patterns of the files that may be there, in which `*` matches no slash; the document is always allowed
     files: tuple[str, ...]
     listed_under: str | None = None  #: key of the document under which all other files are listed, if it lists them
+    caches: tuple[str, ...] = ()  #: names of folders inside whose contents can be made again, and are not listed
 
     def objection(self, path: Path) -> str | None:
         """Why a folder is not of this kind, or has other files too, as words to follow its name; None if it may be
@@ -54,6 +55,9 @@ class FolderKind:
         """Files, links and empty folders in a folder that kgrec does not write."""
         for folder, folders, names in os.walk(path):
             here = Path(folder).relative_to(path)
+            if here.as_posix() in self.caches:
+                folders.clear()
+                continue
             for name in [*names, *(one for one in folders if (Path(folder) / one).is_symlink())]:
                 place = (here / name).as_posix()
                 own = any(_matches(place, pattern) for pattern in (self.document, *self.files))

@@ -79,35 +79,19 @@ def assemble(
     for (edge, part), start, stop in zip(edges.items(), ptr, ptr[1:]):
         _same_length(f"relation {edge[1]!r}", len(part.source), part.features)
         for end, numbers, node_type in ((0, part.source, edge[0]), (1, part.target, edge[2])):
-            _in_range(numbers, schema.nodes[node_type].count, edge, node_type)
+            check_numbers(numbers, schema.nodes[node_type].count, edge, node_type)
             edge_index[end, start:stop].numpy()[:] = numbers
         time[start:stop].numpy()[:] = NO_TIME if part.time is None else part.time
         with np.errstate(over="ignore"):  # becomes infinite, which raises an error below
             weight[start:stop].numpy()[:] = 1.0 if part.weight is None else part.weight
-        missing = int(weight[start:stop].isnan().sum())
-        if missing:
-            what = f"{missing} edges of relation {edge[1]!r} have no weight; fill them in, or leave the column out"
-            raise BadData(what, column="weight", value=edge[1], kind="missing value")
-        infinite = int(weight[start:stop].isinf().sum())
-        if infinite:
-            what = (
-                f"{infinite} edges of relation {edge[1]!r} have a weight that is infinite or above 3.4e38; correct it"
-            )
-            raise BadData(what, column="weight", value=edge[1], kind="bad number")
+        check_weights(edge, int(weight[start:stop].isnan().sum()), int(weight[start:stop].isinf().sum()))
     for name, parts in (splits or {}).items():
-        if target is None or len(parts) != len(edges[target].source):
-            wanted = (
-                "there is no target relation" if target is None else f"{target[1]!r} has {len(edges[target].source)}"
-            )
-            what = f"split {name!r} has {len(parts)} rows, but {wanted}; give one row for each edge of the target"
-            raise BadData(what, value=name, kind="wrong length")
-        if len(parts) and not 0 <= parts.min() <= parts.max() <= 2:
-            what = f"split {name!r} has parts {parts.min()} to {parts.max()}; use 0 for train, 1 for valid, 2 for test"
-            raise BadData(what, value=name, kind="bad split")
+        lowest, highest = (int(parts.min()), int(parts.max())) if len(parts) else (0, 0)
+        check_split(name, len(parts), lowest, highest, target, len(edges[target].source) if target is not None else 0)
     if target is not None:
         for lists in (candidates or {}).values():
             for numbers, node_type in ((lists.user.numpy(), target[0]), (lists.item.numpy(), target[2])):
-                _in_range(numbers, schema.nodes[node_type].count, target, node_type)
+                check_numbers(numbers, schema.nodes[node_type].count, target, node_type)
     return GraphParts(
         schema,
         edge_index,
@@ -156,8 +140,31 @@ def _same_length(what: str, length: int, features: Mapping[str, Feature]) -> Non
         raise BadData(message, column=next(iter(wrong)), kind="wrong length")
 
 
-def _in_range(numbers: np.ndarray, count: int, edge: EdgeType, node_type: str) -> None:
+def check_numbers(numbers: np.ndarray, count: int, edge: EdgeType, node_type: str) -> None:
+    """Raise BadData if a local number of a node is outside its type. count: number of nodes of the type."""
     if len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < count:
         what = f"relation {edge[1]!r} uses the {node_type} numbers {numbers.min()} to {numbers.max()}"
         wanted = f"there are {count} nodes of that type, 0 to {count - 1}"
         raise BadData(f"{what}; {wanted}", value=str(numbers.max()), kind="dangling id")
+
+
+def check_weights(edge: EdgeType, missing: int, infinite: int) -> None:
+    """Raise BadData if edges of a relation have no weight, or an infinite one. missing, infinite: their numbers."""
+    if missing:
+        what = f"{missing} edges of relation {edge[1]!r} have no weight; fill them in, or leave the column out"
+        raise BadData(what, column="weight", value=edge[1], kind="missing value")
+    if infinite:
+        what = f"{infinite} edges of relation {edge[1]!r} have a weight that is infinite or above 3.4e38; correct it"
+        raise BadData(what, column="weight", value=edge[1], kind="bad number")
+
+
+def check_split(name: str, rows: int, lowest: int, highest: int, target: EdgeType | None, wanted: int) -> None:
+    """Raise BadData if a published split does not fit the target's edges. rows: its number of rows; lowest, highest: of
+    its codes; wanted: number of the target's edges."""
+    if target is None or rows != wanted:
+        found = "there is no target relation" if target is None else f"{target[1]!r} has {wanted}"
+        what = f"split {name!r} has {rows} rows, but {found}; give one row for each edge of the target"
+        raise BadData(what, value=name, kind="wrong length")
+    if rows and not 0 <= lowest <= highest <= 2:
+        what = f"split {name!r} has parts {lowest} to {highest}; use 0 for train, 1 for valid, 2 for test"
+        raise BadData(what, value=name, kind="bad split")

@@ -6,11 +6,15 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from kgrec.errors import KgrecError
+
+if TYPE_CHECKING:
+    from kgrec.graph.mapped_index import MappedIndex
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +42,13 @@ class EdgeIndex:
     starts: tuple[Sequence[int], Sequence[int]]
     time: Tensor  #: LongTensor [E], unix seconds
     num_nodes: int  #: N
+    mapped: MappedIndex | None = None  #: makes and keeps the same in files, for a graph that is mapped from files
 
     @cached_property
     def relation(self) -> Tensor:
         """Number of each edge's type, LongTensor [E]."""
+        if self.mapped is not None:
+            return self.mapped.relation()
         sizes = torch.tensor(self.relation_ptr, device=self.time.device).diff()
         return torch.arange(len(sizes), device=self.time.device).repeat_interleave(sizes, output_size=len(self.time))
 
@@ -58,12 +65,36 @@ class EdgeIndex:
     @cached_property
     def head(self) -> Tensor:
         """Flat source of each edge, LongTensor [E]."""
-        return self.flat_end(0)
+        return self.flat_end(0) if self.mapped is None else self.mapped.flat_end(0)
 
     @cached_property
     def tail(self) -> Tensor:
         """Flat target of each edge, LongTensor [E]."""
-        return self.flat_end(1)
+        return self.flat_end(1) if self.mapped is None else self.mapped.flat_end(1)
+
+    def ends_of(self, rows: slice) -> tuple[Tensor, Tensor]:
+        """Flat sources and targets of consecutive edges, LongTensors [n]. The others are not computed for it."""
+        found = [self.edge_index[end, rows].clone() for end in (0, 1)]
+        for number, (first, stop) in enumerate(itertools.pairwise(self.relation_ptr)):
+            part = slice(max(first, rows.start) - rows.start, max(0, min(stop, rows.stop) - rows.start))
+            for end in (0, 1):
+                found[end][part] += self.starts[end][number]
+        return found[0], found[1]
+
+    @cached_property
+    def num_out(self) -> Tensor:
+        """Number of edges from each node, LongTensor [N]."""
+        return self._counts(0)
+
+    @cached_property
+    def num_in(self) -> Tensor:
+        """Number of edges to each node, LongTensor [N]."""
+        return self._counts(1)
+
+    def _counts(self, end: int) -> Tensor:
+        if self.mapped is not None:
+            return self.mapped.counts(end)
+        return torch.bincount(self.head if end == 0 else self.tail, minlength=self.num_nodes)
 
     @cached_property
     def csr(self) -> CSR:
@@ -77,6 +108,8 @@ class EdgeIndex:
 
     def _grouped(self, end: int) -> CSR:
         """Edges grouped by one end. The flat numbers are computed for this and not kept, to save memory."""
+        if self.mapped is not None:
+            return CSR(*self.mapped.grouped(end))
         by, other = self.flat_end(end), self.flat_end(1 - end)
         if by.is_cuda:
             ptr, order = self._group_by_sorting(by)
@@ -99,6 +132,8 @@ class EdgeIndex:
     @cached_property
     def _sorted_rows(self) -> Tensor:
         """For the CPU: the targets of `csr`, sorted within each row. IntTensor [E]."""
+        if self.mapped is not None:
+            return self.mapped.sorted_rows()
         from kgrec.graph import edge_kernels
 
         tails = self.csr.other.clone()

@@ -66,3 +66,62 @@ def is_member(ptr: np.ndarray, tail: np.ndarray, head: np.ndarray, candidate: np
                     high = middle
             found[example, k] = low < row_stop and tail[low] == wanted
     return found
+
+
+@numba.njit(nogil=True, cache=True)
+def count_ends(local: np.ndarray, relation_ptr: np.ndarray, starts: np.ndarray, count: np.ndarray) -> None:
+    """Add the number of edges of each flat node to `count`, int64 [N]. local: int64 [E], local numbers of one end;
+    relation_ptr: int64 [R + 1]; starts: int64 [R], the flat number of each relation's first node."""
+    for relation in range(len(starts)):
+        start = starts[relation]
+        for edge in range(relation_ptr[relation], relation_ptr[relation + 1]):
+            count[local[edge] + start] += 1
+
+
+@numba.njit(nogil=True, cache=True)
+def group_rows(
+    ends: tuple[np.ndarray, np.ndarray],
+    relation_ptr: np.ndarray,
+    starts: tuple[np.ndarray, np.ndarray],
+    time: np.ndarray,
+    fill: np.ndarray,
+    first: int,
+    edge: np.ndarray,
+    other: np.ndarray,
+    when: np.ndarray,
+) -> None:
+    """The rows of a CSR for some nodes: edges in order of time, those of equal time in file order. It reads all edges
+    once, in their order, and keeps those of these nodes.
+
+    ends: local numbers of the end by which edges are grouped, and of the other one, int64 [E] each; starts: the flat
+    numbers of each relation's first nodes at the two ends, int64 [R] each; fill: int64 [n + 1], where each node's row
+    begins in the results, and where the last one ends; first: the flat number of the first node; edge, other, when:
+    int64, int32 and int64 [edges of these nodes], the results.
+    """
+    place, width = fill[:-1].copy(), len(fill) - 1
+    for relation in range(len(starts[0])):
+        shift, start = starts[0][relation] - first, starts[1][relation]
+        for at in range(relation_ptr[relation], relation_ptr[relation + 1]):
+            row = ends[0][at] + shift
+            if 0 <= row < width:
+                to = place[row]
+                place[row] += 1
+                edge[to] = at
+                other[to] = ends[1][at] + start
+                when[to] = time[at]
+    for row in range(width):
+        for at in range(fill[row] + 1, fill[row + 1]):
+            if when[at] < when[at - 1]:
+                part = slice(fill[row], fill[row + 1])
+                order = np.argsort(when[part], kind="mergesort")
+                edge[part], other[part] = edge[part][order], other[part][order]
+                break
+
+
+@numba.njit(nogil=True, cache=True)
+def count_distinct(ptr: np.ndarray, tail: np.ndarray, count: np.ndarray) -> None:
+    """Add the number of rows that each tail is in to `count`, int64 [N]. `tail` must be sorted within rows."""
+    for row in range(len(ptr) - 1):
+        for at in range(ptr[row], ptr[row + 1]):
+            if at == ptr[row] or tail[at] != tail[at - 1]:
+                count[tail[at]] += 1

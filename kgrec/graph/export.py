@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 from torch import Tensor
 
 from kgrec.graph.parts import NO_TIME, GraphParts
+from kgrec.graph.schema import EdgeType
 
 if TYPE_CHECKING:
     import networkx
     from torch_geometric.data import HeteroData
 
     from kgrec.graph.graph import Graph
+
+ROWS = 1 << 16  #: ids that are joined at once
 
 
 def to_hetero(parts: GraphParts) -> HeteroData:
@@ -62,14 +67,38 @@ def to_networkx(graph: Graph) -> networkx.MultiDiGraph:
     return result
 
 
+class ContentHash:
+    """The hash of `content_hash`, of parts that are added in their order."""
+
+    def __init__(self) -> None:
+        self.digest, self.first = hashlib.blake2b(digest_size=16), True
+
+    def node_type(self, name: str) -> None:
+        """Begin with the nodes of a type."""
+        self.digest.update(name.encode())
+        self.first = True
+
+    def ids(self, ids: pa.Array) -> None:
+        """Add ids of the type, strings [n]."""
+        for start in range(0, len(ids), ROWS):
+            text = "\0".join(ids[start : start + ROWS].to_pylist())
+            self.digest.update(text.encode() if self.first else f"\0{text}".encode())
+            self.first = False
+
+    def edges(self, edge_types: Sequence[EdgeType], relation_ptr: tuple[int, ...], *arrays: np.ndarray) -> str:
+        """Add all edges. arrays: edge_index, time and weight. Returns the hash."""
+        self.digest.update(repr((list(edge_types), relation_ptr)).encode())
+        for array in arrays:
+            self.digest.update(np.ascontiguousarray(array).data)
+        return self.digest.hexdigest()
+
+
 def content_hash(graph: Graph) -> str:
     """A hash of ids, edges, times and weights. It does not depend on how they are stored."""
-    digest = hashlib.blake2b(digest_size=16)
+    digest = ContentHash()
     for node_type in graph.node_types:
-        digest.update(node_type.encode())
+        digest.node_type(node_type)
         if node_type in graph.vocabulary:
-            digest.update("\0".join(graph.vocabulary[node_type].id_array.to_pylist()).encode())
-    digest.update(repr((graph.edge_types, graph.relation_ptr)).encode())
-    for tensor in (graph.edge_index, graph.time, graph.weight):
-        digest.update(np.ascontiguousarray(tensor.cpu().numpy()).data)
-    return digest.hexdigest()
+            digest.ids(graph.vocabulary[node_type].id_array)
+    arrays = (tensor.cpu().numpy() for tensor in (graph.edge_index, graph.time, graph.weight))
+    return digest.edges(graph.edge_types, graph.relation_ptr, *arrays)

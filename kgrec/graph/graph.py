@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -120,7 +120,13 @@ class Graph(GraphParts):
         """Data computed from the edges, each part when it is first used."""
         first = {name: numbers.start for name, numbers in self.ranges.items()}
         starts = [first[edge[0]] for edge in self.edge_types], [first[edge[2]] for edge in self.edge_types]
-        return EdgeIndex(self.edge_index, self.relation_ptr, starts, self.time, self.num_nodes)
+        mapped = None
+        if self.mapped is not None:
+            from kgrec.graph.mapped_index import Ends, MappedIndex  # numba takes its time to come
+
+            ends = Ends(self.edge_index.numpy(), self.time.numpy(), self.relation_ptr, starts, self.num_nodes)
+            mapped = MappedIndex(self.mapped.folder, ends)
+        return EdgeIndex(self.edge_index, self.relation_ptr, starts, self.time, self.num_nodes, mapped)
 
     @property
     def relation(self) -> Tensor:
@@ -190,6 +196,8 @@ class Graph(GraphParts):
         if len(kept) == 1:
             return self._one_relation(kept[0])
         numbers = [self.edge_types.index(edge) for edge in kept]
+        if self.mapped is not None:
+            return self._only_mapped(numbers)
         parts = [torch.arange(self.relation_ptr[n], self.relation_ptr[n + 1], device=self.device) for n in numbers]
         sizes = [len(part) for part in parts]
         index = torch.cat(parts) if parts else torch.empty(0, dtype=torch.long, device=self.device)
@@ -199,9 +207,45 @@ class Graph(GraphParts):
         """A view of one relation: a slice, not a copy. It is kept, so that its indexes are built only once."""
         if edge_type not in self._views:
             number = self.edge_types.index(edge_type)
-            start, stop = self.relation_ptr[number], self.relation_ptr[number + 1]
-            self._views[edge_type] = self._edges_at(slice(start, stop), [edge_type], (0, stop - start))
+            self._views[edge_type] = self._slice(number, number + 1)
         return self._views[edge_type]
+
+    def _slice(self, first: int, last: int) -> Graph:
+        """A view of consecutive relations, from position `first` to before `last`: a slice, not a copy."""
+        start, stop = self.relation_ptr[first], self.relation_ptr[last]
+        ptr = tuple(at - start for at in self.relation_ptr[first : last + 1])
+        view = self._edges_at(slice(start, stop), self.edge_types[first:last], ptr)
+        if self.mapped is None:
+            return view
+        from kgrec.graph.mapped_edges import mapped_slice
+
+        return Graph.of(mapped_slice(self.mapped, view, f"relations-{first}-{last}"))
+
+    def _only_mapped(self, numbers: Sequence[int]) -> Graph:
+        """The same of a graph that is mapped from files, for several relations. numbers: their positions, ascending."""
+        if list(numbers) == list(range(numbers[0], numbers[-1] + 1)):
+            return self._slice(numbers[0], numbers[-1] + 1)
+        mask, sizes = self.room(self.num_edges, torch.bool), list[int]()
+        for number in numbers:
+            start, stop = self.relation_ptr[number], self.relation_ptr[number + 1]
+            mask[start:stop] = True
+            sizes.append(stop - start)
+        view = self._edges_at(slice(0, 0), [self.edge_types[number] for number in numbers], (0,))
+        return self._kept(view, mask, (0, *itertools.accumulate(sizes)))
+
+    def _kept(self, view: Graph, mask: Tensor, ptr: tuple[int, ...]) -> Graph:
+        """A view with the edges of this mapped graph where a mask is true. ptr: its `relation_ptr`."""
+        from kgrec.graph.mapped_edges import kept_edges
+
+        assert self.mapped is not None
+        return Graph.of(kept_edges(self.mapped, view, mask, ptr))
+
+    def room(self, number: int, kind: torch.dtype) -> Tensor:
+        """A tensor of zeros for `number` values of edges, such as a mask, on the graph's device. If the graph is mapped
+        from files and large, it is in a file that only this process uses."""
+        if self.mapped is None:
+            return torch.zeros(number, dtype=kind, device=self.device)
+        return self.mapped.room(number, kind)
 
     @cached_property
     def _views(self) -> dict[EdgeType | Literal["single"], Graph]:
@@ -240,9 +284,12 @@ class Graph(GraphParts):
 
     def where(self, mask: Tensor) -> Graph:
         """Only the edges where mask (BoolTensor [E]) is true. The new graph holds nothing of the other edges."""
-        kept = torch.cat([mask.new_zeros(1, dtype=torch.long), mask.long().cumsum(0)])
-        ptr = tuple(kept[torch.tensor(self.relation_ptr, device=self.device)].tolist())
-        view = self._edges_at(torch.nonzero(mask).squeeze(1), self.edge_types, ptr)
+        counts = [int(torch.count_nonzero(mask[start:stop])) for start, stop in itertools.pairwise(self.relation_ptr)]
+        ptr = (0, *itertools.accumulate(counts))
+        if self.mapped is not None:
+            view = self._kept(self._edges_at(slice(0, 0), self.edge_types, ptr), mask, ptr)
+        else:
+            view = self._edges_at(torch.nonzero(mask).squeeze(1), self.edge_types, ptr)
         if not self.edge_features:
             return view
         rows = {
@@ -433,11 +480,34 @@ class Graph(GraphParts):
         save_graph(self.to("cpu"), Path(path), overwrite=overwrite)
 
     @staticmethod
-    def load(path: str | Path) -> Graph:
-        """Read a graph folder. Raises KgrecError if a file is missing, truncated, altered or of a newer format."""
+    def load(path: str | Path, mmap: bool | None = False) -> Graph:
+        """Read a graph folder.
+
+        mmap: map edges, ids and features from files instead of reading them into memory, for graphs that are larger
+        than the memory. The files are in the folder `arrays` (see `kgrec.graph.array_folder`); they are made when they
+        are first needed, and belong to all processes. What is computed from the edges is kept there too. None: only if
+        the graph would take more than a quarter of the memory.
+
+        Raises KgrecError if a file is missing, truncated, altered or of a newer format, and if arrays cannot be
+        written, for example because the disk is full.
+        """
         from kgrec.graph.storage import load_parts
 
-        return Graph.of(load_parts(Path(path)))
+        if mmap is False:
+            return Graph.of(load_parts(Path(path)))
+        from kgrec.graph.mapped_storage import is_large, load_mapped
+
+        if mmap is None and not is_large(Path(path)):
+            return Graph.of(load_parts(Path(path)))
+        graph = Graph.of(load_mapped(Path(path)))
+        vars(graph)["_loaded_from"] = Path(path).resolve()
+        return graph
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """A mapped graph is sent to another process as the path of its folder, where it is mapped again."""
+        if "_loaded_from" in vars(self):
+            return Graph.load, (vars(self)["_loaded_from"], True)
+        return super().__reduce_ex__(protocol)
 
 
 def _reversed(schema: Schema) -> dict[EdgeType, EdgeSchema]:

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,6 +15,9 @@ from kgrec.errors import unknown_name
 from kgrec.graph.features import Feature
 from kgrec.graph.schema import EdgeType, Schema
 from kgrec.graph.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from kgrec.graph.mapped_edges import MappedEdges
 
 NO_TIME = torch.iinfo(torch.int64).min  #: stands for the time of an edge without one; it is before every other time
 
@@ -49,6 +52,12 @@ class GraphParts:
     #: the recipe: what the columns and predicates of the source files mean, so that more rows can be read the same way.
     #: Plain JSON data without local paths; None: the graph was not built from a recipe. Not part of `content_hash`
     recipe: Mapping[str, Any] | None = None
+    arrays: MappedEdges | None = None  #: the files that the edges are mapped from; see `mapped`
+
+    @cached_property
+    def mapped(self) -> MappedEdges | None:
+        """The files that the edges are mapped from; None: they are in memory."""
+        return self.arrays if self.arrays is not None and self.arrays.is_of(self) else None
 
     @property
     def node_types(self) -> list[str]:

@@ -7,6 +7,7 @@
 | `edges/SOURCE__RELATION__TARGET.parquet` | `source`, `target`, optional `time`, `weight` and features |
 | `splits/NAME.parquet`, `splits/NAME.candidates.parquet` | optional: published splits, and lists of items to rank |
 | `recipe.json` | optional: the recipe that the graph was built from, including all defaults, as JSON |
+| `arrays` | optional: a folder of arrays that are mapped into memory, see `kgrec.graph.array_folder` |
 
 `kgrec adopt` accepts a folder that another engine wrote or changed. Older versions ignore optional files that they do
 not know, so a new one needs no new format number.
@@ -49,6 +50,7 @@ GRAPH_FOLDER = FolderKind(
     {"format": int, "nodes": dict, "edges": list},
     (RECIPE, "nodes/*.parquet", "edges/*.parquet", "splits/*.parquet", "nodes/*.parquet/*", "edges/*.parquet/*"),
     listed_under="files",
+    caches=("arrays",),
 )
 
 
@@ -150,7 +152,7 @@ def load_parts(path: Path) -> GraphParts:
     """Read a graph folder. See `Graph.load`."""
     put_back(path)
     document = read_document(path)
-    _verify(path, JsonPlace(path / "graph.json", REMEDY).mapping({"files": {}, **document}, "files"))
+    verify_files(path, JsonPlace(path / "graph.json", REMEDY).mapping({"files": {}, **document}, "files"))
     schema = Schema.from_json(document, path / "graph.json", REMEDY)
     nodes = {name: _read_nodes(path, name, schema) for name in schema.nodes}
     edges = {edge: _read_edges(path, edge, schema, nodes) for edge in schema.edges}
@@ -158,9 +160,9 @@ def load_parts(path: Path) -> GraphParts:
     for file in sorted((path / "splits").glob("*.parquet")):
         name = file.name.removesuffix(".parquet")
         if name.endswith(".candidates"):
-            candidates[name.removesuffix(".candidates")] = candidate_lists(_read_table(file), schema, nodes, file)
+            candidates[name.removesuffix(".candidates")] = candidate_lists(read_table(file), schema, nodes, file)
         else:
-            splits[name] = split_codes(_read_table(file), file)
+            splits[name] = split_codes(read_table(file), file)
     return assemble(
         nodes,
         edges,
@@ -168,11 +170,12 @@ def load_parts(path: Path) -> GraphParts:
         standard=schema.standard,
         splits=splits,
         candidates=candidates,
-        recipe=_read_recipe(path / RECIPE),
+        recipe=read_recipe(path / RECIPE),
     )
 
 
-def _read_recipe(file: Path) -> dict[str, Any] | None:
+def read_recipe(file: Path) -> dict[str, Any] | None:
+    """The recipe that a graph was built from; None if there is none."""
     return read_object(file, REMEDY) if file.is_file() else None
 
 
@@ -207,7 +210,8 @@ def _wrong(
     return KgrecError(Fault(what, str(file), None, column, value, kind, file_is="subject"))
 
 
-def _verify(path: Path, hashes: Mapping[str, Any]) -> None:
+def verify_files(path: Path, hashes: Mapping[str, Any]) -> None:
+    """Raise KgrecError if a file that graph.json lists is missing, truncated or altered. hashes: `files` there."""
     place = JsonPlace(path / "graph.json", REMEDY).at("files")
     for name in hashes:
         wanted, file = place.text(hashes, name), path / name
@@ -221,7 +225,7 @@ def _verify(path: Path, hashes: Mapping[str, Any]) -> None:
             raise _wrong(file, what, "altered file")
 
 
-def _read_table(file: Path) -> pa.Table:
+def read_table(file: Path) -> pa.Table:
     """Reads a Parquet file, or a folder of Parquet files in the order of their names."""
     if not file.exists():
         name = f"{file.parent.name}/{file.name}"
@@ -233,7 +237,8 @@ def _read_table(file: Path) -> pa.Table:
         raise _wrong(file, f"is truncated or altered: {error}; build the graph again", "altered file") from error
 
 
-def _columns(table: pa.Table, wanted: Iterable[str], file: str) -> None:
+def require_columns(table: pa.Table, wanted: Iterable[str], file: str) -> None:
+    """Raise KgrecError if a table lacks a column. file: its name, for messages."""
     for name in wanted:
         if name not in table.column_names:
             what = f"has no column {name!r}; it has {some(table.column_names, 20)}"
@@ -242,17 +247,15 @@ def _columns(table: pa.Table, wanted: Iterable[str], file: str) -> None:
 
 def read_features(table: pa.Table, features: Mapping[str, FeatureSchema], file: str) -> dict[str, Feature]:
     """The features in a table's columns. Raises KgrecError if a column is missing or does not fit its kind."""
-    _columns(table, features, file)
+    require_columns(table, features, file)
     return {name: Feature.from_arrow(table[name], feature) for name, feature in features.items()}
 
 
 def _read_nodes(path: Path, name: str, schema: Schema) -> NodePart:
     file = f"nodes/{name}.parquet"
-    table = _read_table(path / file)
-    _columns(table, ["id"], file)
-    if len(table) != schema.nodes[name].count:
-        what = f"has {len(table)} rows, but graph.json says {schema.nodes[name].count}; {adopt_advice(path)}"
-        raise _wrong(path / file, what, "wrong length")
+    table = read_table(path / file)
+    require_columns(table, ["id"], file)
+    check_rows(path, file, len(table), schema.nodes[name].count)
     label = table["label"] if "label" in table.column_names else None
     return NodePart(
         Vocabulary(table["id"], label),
@@ -261,9 +264,16 @@ def _read_nodes(path: Path, name: str, schema: Schema) -> NodePart:
     )
 
 
+def check_rows(path: Path, file: str, rows: int, wanted: int) -> None:
+    """Raise KgrecError if a file of nodes has another number of rows than graph.json says."""
+    if rows != wanted:
+        what = f"has {rows} rows, but graph.json says {wanted}; {adopt_advice(path)}"
+        raise _wrong(path / file, what, "wrong length")
+
+
 def _read_edges(path: Path, edge: EdgeType, schema: Schema, nodes: Mapping[str, NodePart]) -> EdgePart:
     file = f"edges/{edge_file(edge)}"
-    return edge_part(_read_table(path / file), edge, schema, nodes, file)
+    return edge_part(read_table(path / file), edge, schema, nodes, file)
 
 
 def edge_part(table: pa.Table, edge: EdgeType, schema: Schema, nodes: Mapping[str, NodePart], file: str) -> EdgePart:
@@ -271,7 +281,7 @@ def edge_part(table: pa.Table, edge: EdgeType, schema: Schema, nodes: Mapping[st
 
     Raises KgrecError if a column is missing or has the wrong type, UnknownName for unknown external ids.
     """
-    _columns(table, ["source", "target"], file)
+    require_columns(table, ["source", "target"], file)
     time = weight = None
     if "time" in table.column_names:
         time = unix_seconds(table["time"], edge[1])
@@ -279,8 +289,8 @@ def edge_part(table: pa.Table, edge: EdgeType, schema: Schema, nodes: Mapping[st
         weight = _weights(table["weight"], file)
     edge_schema = schema.edges[edge]
     return EdgePart(
-        source=_local_numbers(table["source"], nodes[edge[0]], file),
-        target=_local_numbers(table["target"], nodes[edge[2]], file),
+        source=_local_numbers(table["source"], nodes, edge[0], file),
+        target=_local_numbers(table["target"], nodes, edge[2], file),
         time=time,
         weight=weight,
         features=read_features(table, edge_schema.features, file),
@@ -297,19 +307,21 @@ def _weights(column: pa.ChunkedArray, file: str) -> np.ndarray:
     return column.cast(pa.float32(), safe=False).to_numpy()
 
 
-def _local_numbers(column: pa.Array | pa.ChunkedArray, node: NodePart, file: str) -> np.ndarray:
+def _local_numbers(
+    column: pa.Array | pa.ChunkedArray, nodes: Mapping[str, NodePart], node_type: str, file: str
+) -> np.ndarray:
     """Local numbers of a column: integers are row numbers; other values are external ids, which are looked up."""
     if column.null_count:
         raise _wrong(file, f"has {column.null_count} empty ids or numbers; fill them in", "missing value")
     if pa.types.is_integer(column.type):
         return column.to_numpy()
-    return node.vocabulary.numbers(column, what=f"id of {file}").numpy()
+    return nodes[node_type].vocabulary.numbers(column, what=f"id of {file}").numpy()
 
 
 def split_codes(table: pa.Table, file: Path) -> np.ndarray:
     """The parts of a published split, int8 [target edges]. Raises KgrecError for a part that is not train, valid or
     test."""
-    _columns(table, ["part"], file.name)
+    require_columns(table, ["part"], file.name)
     column = table["part"].combine_chunks()
     codes = pc.index_in(texts_of(column, f"the column 'part' of {file.name}"), value_set=pa.array(PARTS))
     if codes.null_count:
@@ -323,13 +335,13 @@ def candidate_lists(table: pa.Table, schema: Schema, nodes: Mapping[str, NodePar
     if schema.target is None:
         what = "lists candidates, but graph.json names no target relation that they could belong to; name it as target"
         raise _wrong(file, what, "bad schema")
-    _columns(table, ["user", "items"], file.name)
+    require_columns(table, ["user", "items"], file.name)
     if not is_lists(table["items"].type) or table["items"].null_count:
         what = f"has a column 'items' of type {table['items'].type}; a list of items is wanted in every row"
         raise _wrong(file.name, what, "bad id", column="items")
-    user = _local_numbers(table["user"], nodes[schema.target[0]], file.name).astype(np.int64)
+    user = _local_numbers(table["user"], nodes, schema.target[0], file.name).astype(np.int64)
     order = np.argsort(user, kind="stable")
     items = table["items"].combine_chunks().take(pa.array(order))
     ptr = np.concatenate([[0], np.cumsum(pc.list_value_length(items).to_numpy())])
-    flat = _local_numbers(pc.list_flatten(items), nodes[schema.target[2]], file.name).astype(np.int64)
+    flat = _local_numbers(pc.list_flatten(items), nodes, schema.target[2], file.name).astype(np.int64)
     return Candidates(torch.from_numpy(user[order]), torch.from_numpy(ptr.astype(np.int64)), torch.from_numpy(flat))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from kgrec.errors import BadData, Fault, KgrecError, some
-from kgrec.graph.storage import RECIPE
+from kgrec.graph.storage import GRAPH_FOLDER, RECIPE
 from kgrec.parquet_files import opened, read_columns
 from kgrec.plain_folders import must_be_plain
 
@@ -43,7 +43,7 @@ class EngineFiles:
             parts = name.split("/")
             if any(fnmatchcase(parts[-1], pattern) for pattern in LEFTOVERS):
                 found.leftovers.append(name)
-            elif name in OWN:
+            elif name in OWN or parts[0] in GRAPH_FOLDER.caches:
                 continue
             elif not _is_table(parts):
                 others.append(name)
@@ -116,7 +116,7 @@ def tables_of(parts: Iterable[str]) -> str:
 
 def _state(folder: Path) -> tuple[tuple[str, int, int], ...]:
     """Every file of a folder with its size and the time of its last change."""
-    names = must_be_plain(folder, REMEDY)
+    names = [name for name in must_be_plain(folder, REMEDY) if name.split("/")[0] not in GRAPH_FOLDER.caches]
     stats = ((name, (folder / name).stat()) for name in names)
     return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
 

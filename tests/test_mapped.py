@@ -1,0 +1,180 @@
+"""Graphs that are mapped from files: they equal those in memory, and what they are mapped from is checked."""
+
+import errno
+import os
+import pickle
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from kgrec.errors import KgrecError
+from kgrec.graph import Candidates, Graph
+from kgrec.graph import mapped_edges as edges_in_files
+from kgrec.graph.mapped_storage import write_arrays
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A graph folder with two relations, features of every kind, labels, a published split and lists of candidates."""
+    random, number = np.random.default_rng(0), 3000
+    rated = pd.DataFrame(
+        {
+            "source": [f"u{n}" for n in random.integers(0, 60, number)],
+            "target": [f"i{n}" for n in random.integers(0, 80, number)],
+            "time": random.integers(0, 50, number),
+            "weight": random.random(number),
+            "note": random.random(number),
+        }
+    )
+    has = pd.DataFrame({"source": [f"i{n % 80}" for n in range(200)], "target": [f"g{n % 7}" for n in range(200)]})
+    names = range(80)
+    items = pd.DataFrame(
+        {
+            "id": [f"i{n}" for n in names],
+            "label": [None if n % 3 else f"Läbel {n}" for n in names],
+            "price": [None if n % 5 == 0 else n / 3 for n in names],
+            "kind": [("a", "b", None)[n % 3] for n in names],
+            "tags": [["x", "y", "z"][: n % 4] for n in names],
+            "vector": [[n / 7, 1.0, -n] for n in names],
+            "text": [None if n % 4 == 0 else f"text of {n}" for n in names],
+        }
+    )
+    graph = Graph.from_frames(
+        edges={("user", "rated", "item"): rated, ("item", "has", "genre"): has},
+        nodes={"item": items},
+        features={"item": {"text": "text"}, "rated": {"note": "numeric"}},
+    )
+    codes = torch.from_numpy(random.integers(0, 3, number).astype(np.int8))
+    lists = Candidates(torch.tensor([1, 4]), torch.tensor([0, 2, 3]), torch.tensor([5, 6, 7]))
+    path = tmp_path_factory.mktemp("mapped") / "graph"
+    replace(graph, splits={"theirs": codes}, candidates={"theirs": lists}).save(path)
+    return path
+
+
+@pytest.fixture
+def as_if_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Views of small graphs are written to files too."""
+    monkeypatch.setattr(edges_in_files, "LEAST", 1)
+
+
+def same_edges(one: Graph, other: Graph) -> None:
+    """Both graphs have the same edges and indexes, to the last digit."""
+    assert one.edge_types == other.edge_types and one.relation_ptr == other.relation_ptr
+    for name in ("edge_index", "time", "weight", "head", "tail", "relation"):
+        assert torch.equal(getattr(one, name), getattr(other, name)), name
+    for side in ("csr", "csc"):
+        for name in ("ptr", "edge", "other"):
+            assert torch.equal(getattr(getattr(one, side), name), getattr(getattr(other, side), name)), (side, name)
+    assert torch.equal(one.index.num_out, other.index.num_out) and torch.equal(one.index.num_in, other.index.num_in)
+    assert torch.equal(one.index._sorted_rows, other.index._sorted_rows)
+
+
+def test_a_mapped_graph_equals_the_one_in_memory(folder: Path) -> None:
+    memory, mapped = Graph.load(folder), Graph.load(folder, mmap=True)
+    assert mapped.mapped is not None and memory.mapped is None
+    assert mapped.schema == memory.schema and mapped.content_hash() == memory.content_hash()
+    same_edges(mapped, memory)
+    for name, vocabulary in memory.vocabulary.items():
+        assert mapped.vocabulary[name].id_array.equals(vocabulary.id_array)
+        assert mapped.vocabulary[name].labels(range(9)) == vocabulary.labels(range(9))
+        for column, feature in memory.features[name].items():
+            assert mapped.features[name][column].to_arrow().equals(feature.to_arrow()), column
+    note = mapped.edge_feature(("user", "rated", "item"), "note")
+    assert torch.equal(note.values, memory.edge_feature(("user", "rated", "item"), "note").values)
+    assert torch.equal(mapped.splits["theirs"], memory.splits["theirs"])
+    assert mapped.candidates["theirs"].item.tolist() == [5, 6, 7]
+    assert pickle.loads(pickle.dumps(mapped)).mapped is not None, "another process maps it too"
+
+
+def test_buckets_of_any_size_give_the_same_order(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "graph", ignore=shutil.ignore_patterns("arrays"))
+    write_arrays(tmp_path / "graph", memory=200)  # ten edges at once
+    same_edges(Graph.load(tmp_path / "graph", mmap=True), Graph.load(folder))
+
+
+def test_views_of_a_mapped_graph_are_mapped(folder: Path, as_if_large: None) -> None:
+    memory, mapped = Graph.load(folder), Graph.load(folder, mmap=True)
+    mask = torch.arange(memory.num_edges) % 3 != 1
+    for view in (
+        lambda graph: graph.only("rated"),
+        lambda graph: graph.only("has"),
+        lambda graph: graph.where(mask),
+        lambda graph: graph.where(mask).only("rated"),
+        lambda graph: graph.before(20),
+    ):
+        assert view(mapped).mapped is not None
+        same_edges(view(mapped), view(memory))
+    assert mapped.reversed().mapped is None, "these edges are not in the files"
+
+
+def test_nothing_is_made_at_the_second_load(folder: Path, as_if_large: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    mask = torch.arange(Graph.load(folder).num_edges) % 4 != 0
+    Graph.load(folder, mmap=True).where(mask).only("rated").csr  # noqa: B018
+
+    def fail(*_: object) -> None:
+        raise AssertionError("an array is made again")
+
+    monkeypatch.setattr("kgrec.graph.array_folder.new_array", fail)
+    view = Graph.load(folder, mmap=True).where(mask).only("rated")
+    assert torch.equal(view.csr.other, Graph.load(folder).where(mask).only("rated").csr.other)
+
+
+@pytest.mark.parametrize("change", ["bytes", "size", "header", "missing"])
+def test_an_altered_array_is_made_again(folder: Path, tmp_path: Path, change: str) -> None:
+    path = tmp_path / "graph"
+    shutil.copytree(folder, path)
+    Graph.load(path, mmap=True)
+    file = path / "arrays" / "csc.other.npy"
+    content = bytearray(file.read_bytes())
+    if change == "missing":
+        file.unlink()
+    else:
+        content[{"bytes": 4000, "header": 20, "size": -1}[change]] ^= 1
+        file.write_bytes(content[:-4] if change == "size" else content)
+    with pytest.warns(UserWarning, match="made again"):
+        again = Graph.load(path, mmap=True)
+    same_edges(again, Graph.load(folder))
+
+
+def test_an_altered_graph_is_refused_and_a_new_one_gets_new_arrays(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "graph"
+    shutil.copytree(folder, path)
+    Graph.load(path, mmap=True)
+    file = path / "edges" / "item__has__genre.parquet"
+    content = bytearray(file.read_bytes())
+    content[20] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(KgrecError, match="truncated or altered"):
+        Graph.load(path, mmap=True)
+    Graph.load(folder).only("rated").save(path, overwrite=True)
+    assert Graph.load(path, mmap=True).edge_types == [("user", "rated", "item")]
+
+
+def test_a_full_disk_leaves_nothing(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "graph"
+    shutil.copytree(folder, path, ignore=shutil.ignore_patterns("arrays"))
+
+    def full(file: int, start: int, size: int) -> None:
+        if size > 20_000:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(KgrecError, match=r"No space left on device; nothing of it is left there"):
+        Graph.load(path, mmap=True)
+    assert not (path / "arrays").exists()
+
+
+def test_arrays_of_a_folder_that_cannot_be_written_to_are_kept_elsewhere(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "graph"
+    shutil.copytree(folder, path, ignore=shutil.ignore_patterns("arrays"))
+    monkeypatch.setattr("kgrec.graph.array_folder._can_write", lambda _: False)
+    monkeypatch.setenv("KGREC_CACHE", str(tmp_path / "cache"))
+    same_edges(Graph.load(path, mmap=True), Graph.load(folder))
+    assert not (path / "arrays").exists() and list((tmp_path / "cache").rglob("edge_index.npy"))
