@@ -16,10 +16,10 @@ from kgrec.graph import Graph
 from kgrec.graph.features import Feature
 from kgrec.model import Query
 from kgrec.nn import NodeEmbedding, NodeFeaturesConfig, cosine, dot, require_features
-from kgrec.nn.text_vectors import text_vectors
 from kgrec.samplers.histories import Histories
 from kgrec.settings import configure
 from kgrec.splits.split import split
+from kgrec.text_vectors import text_vectors
 from kgrec.training.config import TrainingConfig
 from kgrec.training.processes import make_fabric
 from kgrec.training.trainer import Trainer

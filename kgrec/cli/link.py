@@ -1,4 +1,4 @@
-"""`kgrec link`: find the entity of the knowledge graph that each item is, by names and years."""
+"""`kgrec link`: find the entity of the knowledge graph that each item is, by names, years and descriptions."""
 
 from __future__ import annotations
 
@@ -49,6 +49,19 @@ def link(
         list[str] | None,
         typer.Option("--date", help="One more predicate whose values have the year, as an IRI. May be repeated."),
     ] = None,
+    texts: Annotated[
+        list[str] | None,
+        typer.Option("--text", help="One more predicate whose values describe an entity, as an IRI. May be repeated."),
+    ] = None,
+    text_encoder: Annotated[
+        str,
+        typer.Option(
+            "--text-encoder",
+            metavar="NAME",
+            help="How descriptions are compared: tfidf, by their words; or the name or folder of a "
+            "sentence-transformers model (extra `text`), which compares names and descriptions by what they mean.",
+        ),
+    ] = "tfidf",
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -69,8 +82,8 @@ def link(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of links.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Find the entity of the knowledge graph that each item is, by names and years, where no key says it. Look at the
-    CSV, and then build with it."""
+    """Find the entity of the knowledge graph that each item is, by names, years and descriptions, where no key says it.
+    Look at the CSV, and then build with it."""
     from kgrec.sources.linking import LinkOptions, add_to_recipe, file_in_recipe, find_links, refuse_links, write_links
     from kgrec.sources.recipe.recipe import Recipe
 
@@ -78,7 +91,15 @@ def link(
         raise KgrecError(f"{recipe} is a folder, so there is no recipe to add to; write one by kgrec init {recipe}")
     refuse_links(out, overwrite, [recipe if recipe.is_file() else None, known])
     options = LinkOptions(
-        node_type, known, tuple(labels or ()), tuple(dates or ()), threshold, precision, one_to_one=not many
+        node_type,
+        known,
+        tuple(labels or ()),
+        tuple(dates or ()),
+        tuple(texts or ()),
+        text_encoder,
+        threshold,
+        precision,
+        one_to_one=not many,
     )
     with ExitStack() as stack:
         read = _guessed(recipe, stack) if recipe.is_dir() else Recipe.load(recipe)

@@ -15,10 +15,10 @@ from kgrec.graph import Graph
 from kgrec.model import Objective
 from kgrec.nn import EdgeModelConfig, GraphEdgeModel, NodeEmbedding, TransR
 from kgrec.nn.label_loss import squares
-from kgrec.nn.text_vectors import text_vectors
 from kgrec.rows import FeatureRows, RelationRows, declare_rows
 from kgrec.samplers import Batch, CombinedLoader, Edges, Loader, Negatives
 from kgrec.settings import settings
+from kgrec.text_vectors import text_vectors
 
 
 @settings

@@ -13,7 +13,7 @@ from kgrec.errors import KgrecError, some
 from kgrec.graph.features import Feature
 from kgrec.nn.steady_products import product
 from kgrec.nn.stored_indices import require_indices
-from kgrec.nn.text_vectors import text_vectors
+from kgrec.text_vectors import text_vectors
 
 
 class Column(nn.Module, ABC):

@@ -14,8 +14,8 @@ from kgrec.errors import KgrecError, some
 from kgrec.graph import Graph
 from kgrec.graph.features import Feature
 from kgrec.nn.node_features import fitted_nodes
-from kgrec.nn.text_vectors import tfidf
 from kgrec.settings import settings
+from kgrec.text_vectors import tfidf
 
 
 @settings

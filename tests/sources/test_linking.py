@@ -1,6 +1,7 @@
 """Links found by names and years: which spellings are one, what speaks for a pair, what is written, what is refused."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -227,6 +228,70 @@ def test_what_cannot_be_linked_is_refused(folder: Path, more: dict, without: dic
 def test_an_unknown_type_is_an_error(folder: Path) -> None:
     with pytest.raises(KgrecError, match="no node type 'film'"):
         find_links(folder / "recipe.yaml", options=LinkOptions(node_type="film"))
+
+
+PLOTS = {  # of items, by id, and what the entities' abstracts say
+    "2": ("The prince of Denmark wonders whether to kill his uncle, in a palace of the nineteenth century", "Q574"),
+    "3": ("A student of film in Manhattan suspects that the boss of a corporation poisoned his father", "Q611"),
+    "7": ("The crew of a spaceship is hunted by a creature from an egg", "Q759"),
+    "11": ("A detective in San Francisco who is afraid of heights follows a woman", "Q907"),
+}
+
+
+def described(folder: Path) -> Path:
+    """Films with plots and without years, of which one has another title in the facts, which have abstracts."""
+    films = pd.DataFrame([(film, title.partition(" (")[0]) for film, title, *_ in FILMS], columns=["film", "title"])
+    films.loc[films.film == "11", "title"] = "De entre los muertos"
+    films["plot"] = films.film.map({film: plot for film, (plot, _) in PLOTS.items()})
+    films["year"] = films.film.map({"11": 1958})
+    films.to_csv(folder / "films.csv", index=False)
+    with (folder / "facts.nt").open("a", encoding="utf-8") as file:
+        for plot, entity in PLOTS.values():
+            text = f"It is a film. {plot[: len(plot) * 2 // 3]}."
+            file.write(f'<{WD}{entity}> <http://dbpedia.org/ontology/abstract> "{text}"@en .\n')
+    table = {"file": "films.csv", "id": "film", "label": "title", "features": {"plot": "text", "year": "numeric"}}
+    return write(folder, {"nodes": {"item": {"tables": [table]}}})
+
+
+def test_descriptions_tell_namesakes_apart_and_find_what_is_called_otherwise(folder: Path) -> None:
+    path = described(folder)
+    found = pairs(find_links(path))
+    assert (found["2"], found["3"], found["7"], found["11"]) == ("Q574", "Q611", "Q759", "Q907")
+    facts = (folder / "facts.nt").read_text(encoding="utf-8").replace("ontology/abstract", "property/plot")
+    (folder / "facts.nt").write_text(facts, encoding="utf-8")
+    assert "11" not in pairs(find_links(path))
+    options = LinkOptions(texts=("http://dbpedia.org/property/plot",))
+    assert pairs(find_links(path, options=options))["11"] == "Q907"
+
+
+def test_a_sentence_encoder_compares_names_and_descriptions(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    options = LinkOptions(text_encoder="some-model")
+    with pytest.raises(KgrecError, match=r"pip install 'kgrec\[text\]'"):
+        find_links(folder / "recipe.yaml", options=options)
+    said: list[str] = []
+
+    class Meaning:
+        """An encoder to which two titles of one film are the same."""
+
+        def __init__(self, name: str) -> None:
+            assert name == "some-model"
+
+        def encode(self, texts: list[str], **_: bool) -> np.ndarray:
+            said.extend(texts)
+            rng = np.random.default_rng(0)
+            means = {text: rng.normal(size=128) for text in texts}
+            means["Vertigo"] = means["De entre los muertos (1958)"]
+            return np.stack([means[text] for text in texts])
+
+    monkeypatch.setitem(sys.modules, "sentence_transformers", type(sys)("sentence_transformers"))
+    monkeypatch.setattr(sys.modules["sentence_transformers"], "SentenceTransformer", Meaning, raising=False)
+    films = pd.read_csv(folder / "films.csv", dtype=str)
+    films.loc[films.film == "11", "title"] = "De entre los muertos (1958)"
+    films.to_csv(folder / "films.csv", index=False)
+    assert "11" not in pairs(find_links(folder / "recipe.yaml"))
+    assert pairs(find_links(folder / "recipe.yaml", options=options))["11"] == "Q907"
+    assert "Rocky 4" in said and "Alien (1979)" in said
 
 
 def test_triples_in_a_table_are_read_too(folder: Path) -> None:

@@ -35,6 +35,11 @@ SAME = (
     *(OWL + "sameAs", SKOS + "exactMatch", SCHEMA + "sameAs", DBO + "wikiPageRedirects"),
     *(SCHEMA + "about", DIRECT + "P2888", FOAF + "isPrimaryTopicOf"),
 )
+#: predicates whose values describe a resource
+TEXTS = (
+    *(DBO + "abstract", RDFS + "comment", SCHEMA + "description", SCHEMA + "abstract", TERMS + "description"),
+    *(TERMS + "abstract", DC + "description", SKOS + "definition", SKOS + "scopeNote"),
+)
 #: names of relations of labels in tables of triples
 PLAIN_LABELS = frozenset({"label", "name", "title", "preflabel", "altlabel", "alias", "has_name", "has_label"})
 
@@ -52,17 +57,24 @@ class Entities:
     is_of: tuple[np.ndarray, np.ndarray]
     kinds: Sequence[str]  #: the names of these numbers
     unnamed: int  #: resources without a name
+    texts: Sequence[str]  #: [E], what describes it, "" for none
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
-def entities_of(facts: Facts, labels: Iterable[str], dates: Iterable[str], language: Sequence[str] = ()) -> Entities:
-    """The entities in some facts. labels, dates: predicates, of which the facts have the values. language: languages
-    of the label to show, the preferred one first."""
+def entities_of(
+    facts: Facts,
+    labels: Iterable[str],
+    dates: Iterable[str],
+    language: Sequence[str] = (),
+    texts: Iterable[str] = (),
+) -> Entities:
+    """The entities in some facts. labels, dates, texts: predicates, of which the facts have the values. language:
+    languages of the label to show and of texts, the preferred one first."""
     resources = facts.resources.to_pylist()
-    texts = _labels(facts, resources, [*labels], language)
-    own: list[list[Name]] = [[name_of(text) for text in dict.fromkeys(found)] for found in texts]
+    said = _labels(facts, resources, [*labels], language)
+    own: list[list[Name]] = [[name_of(text) for text in dict.fromkeys(found)] for found in said]
     names = _with_those_of_same(facts, own)
     kept = [place for place, found in enumerate(names) if any(name.keys for name in found)]
     years = _years(facts, len(resources), [*dates])
@@ -73,12 +85,13 @@ def entities_of(facts: Facts, labels: Iterable[str], dates: Iterable[str], langu
     there = entity >= 0
     return Entities(
         [resources[place] for place in kept],
-        [texts[place][0] if texts[place] else resources[place] for place in kept],
+        [said[place][0] if said[place] else resources[place] for place in kept],
         [names[place] for place in kept],
         [frozenset(years[place]) for place in kept],
         (entity[there], kind[there]),
         kinds,
         len(resources) - len(kept),
+        _texts(facts, len(resources), [*texts], language, kept),
     )
 
 
@@ -90,7 +103,7 @@ def together(parts: Sequence[Entities]) -> Entities:
     for part in parts:
         for name in part.ids:
             place.setdefault(name, len(place))
-    labels, names = [""] * len(place), [list[Name]() for _ in place]
+    labels, texts, names = [""] * len(place), [""] * len(place), [list[Name]() for _ in place]
     years = [set[int]() for _ in place]
     kinds = {name: number for number, name in enumerate(dict.fromkeys(name for part in parts for name in part.kinds))}
     is_of = []
@@ -98,13 +111,14 @@ def together(parts: Sequence[Entities]) -> Entities:
         number = np.array([place[name] for name in part.ids], np.int64)
         for row, to in enumerate(number.tolist()):
             labels[to] = labels[to] or part.labels[row]
+            texts[to] = f"{texts[to]} {part.texts[row]}".strip()
             names[to] = [*dict.fromkeys([*names[to], *part.names[row]])]
             years[to] |= part.years[row]
         of_kind = np.array([kinds[name] for name in part.kinds], np.int64)
         is_of.append(np.stack([number[part.is_of[0]], of_kind[part.is_of[1]]]))
     both = np.unique(np.concatenate(is_of, axis=1), axis=1)
     unnamed = sum(part.unnamed for part in parts)
-    return Entities([*place], labels, names, [*map(frozenset, years)], (both[0], both[1]), [*kinds], unnamed)
+    return Entities([*place], labels, names, [*map(frozenset, years)], (both[0], both[1]), [*kinds], unnamed, texts)
 
 
 def _labels(
@@ -124,6 +138,21 @@ def _labels(
             name = last_part(iri)
             texts[place] = [] if name is None else [name]
     return texts
+
+
+def _texts(
+    facts: Facts, number: int, predicates: Sequence[str], language: Sequence[str], kept: Sequence[int]
+) -> list[str]:
+    """What describes each of some resources, in the most preferred of its languages; without preferred ones, in all."""
+    found: list[list[tuple[int, str]]] = [[] for _ in range(number)]
+    for predicate in predicates:
+        values = facts.literals.get(predicate)
+        if values is not None:
+            columns = values.subject.tolist(), values.value.to_pylist(), values.language.to_pylist()
+            for place, text, spoken in zip(*columns):
+                found[place].append((_rank(spoken, language), text))
+    best = [min((rank for rank, _ in one), default=0) for one in found]
+    return [" ".join(dict.fromkeys(text for rank, text in found[place] if rank == best[place])) for place in kept]
 
 
 def _rank(spoken: str | None, language: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""Finds the entity of a knowledge graph that each item is, by names and years, where no key says it."""
+"""Finds the entity of a knowledge graph that each item is, by names, years and descriptions, where no key says it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,20 @@ from kgrec.graph import Graph
 from kgrec.output_kinds import FileKind
 from kgrec.sources.building.pipeline import build
 from kgrec.sources.building.triple_tables import read_triples
-from kgrec.sources.linking.entity_names import DATES, LABELS, PLAIN_LABELS, SAME, Entities, entities_of, together
+from kgrec.sources.linking.entity_names import (
+    DATES,
+    LABELS,
+    PLAIN_LABELS,
+    SAME,
+    TEXTS,
+    Entities,
+    entities_of,
+    together,
+)
 from kgrec.sources.linking.matching import Matches, matched, threshold_of
 from kgrec.sources.linking.names import name_of, years_in
 from kgrec.sources.linking.pair_scores import pairs_of, scores_of
+from kgrec.sources.linking.text_likeness import TFIDF, TextLikeness
 from kgrec.sources.rdf.facts import Facts
 from kgrec.sources.rdf.reading import read_rdf
 from kgrec.sources.rdf.source import RdfSource
@@ -53,6 +63,10 @@ class LinkOptions:
     known: Path | None = None  #: a CSV with the columns `id` and `entity`: pairs that are known, from which is learned
     labels: tuple[str, ...] = ()  #: more predicates whose values are names
     dates: tuple[str, ...] = ()  #: more predicates whose values have the year
+    texts: tuple[str, ...] = ()  #: more predicates whose values describe what it is
+    #: `tfidf`: descriptions are compared by their words; else the name or folder of a sentence-transformers model, by
+    #: which names and descriptions are compared by what they mean
+    text_encoder: str = TFIDF
     threshold: float | None = None  #: score from which a pair is accepted; None: chosen by known pairs, else 0.5
     precision: float = 0.97  #: that accepted pairs are to have, by the known ones
     one_to_one: bool = True  #: an entity is of one node at most
@@ -133,11 +147,11 @@ class Links:
 def find_links(
     recipe: Path | str | Recipe, data: Path | str | None = None, options: LinkOptions | None = None
 ) -> Links:
-    """Which entity of a recipe's knowledge graph each item is, by names and years.
+    """Which entity of a recipe's knowledge graph each item is, by names, years and descriptions.
 
     data: the folder of the files; default: the recipe's own. What the recipe's `links` say of these nodes counts as
-    known. Raises KgrecError for a recipe without facts, nodes without labels, and entities without names; BadData for
-    files that cannot be read.
+    known. Raises KgrecError for a recipe without facts, nodes without labels, entities without names, and a text
+    encoder that cannot be loaded; BadData for files that cannot be read.
     """
     options = options or LinkOptions()
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
@@ -151,15 +165,21 @@ def find_links(
     ids, labels = _labelled(graph, node_type)
     link = recipe.links.get(node_type)
     predicates = [] if link is None or link.predicate is None else [link]
-    parts = [*_all_facts(recipe, folder, options, predicates)]
-    entities = together([entities_of(part.facts, part.labels, part.dates, part.language) for part in parts])
+    texts = _texts(graph, node_type)
+    is_read = any(texts) or options.text_encoder != TFIDF  # descriptions of entities are long
+    parts = [*_all_facts(recipe, folder, options, predicates, [*options.texts, *TEXTS] if is_read else [])]
+    entities = together([entities_of(part.facts, part.labels, part.dates, part.language, part.texts) for part in parts])
     if not len(entities):
         raise KgrecError(
             f"none of {entities.unnamed:,} entities has a name: no value of rdfs:label, schema:name or the like, and "
             "IRIs that end in numbers or codes; name the predicate of labels with --label"
         )
     names = [[name_of(label)] for label in labels]
-    pairs = pairs_of(names, _years(graph, node_type), entities)
+    of_entities = entities.texts
+    if options.text_encoder != TFIDF:
+        texts, of_entities = _headed(labels, texts), _headed(entities.labels, of_entities)
+    likeness = TextLikeness(texts, of_entities, options.text_encoder)
+    pairs = pairs_of(names, _years(graph, node_type), entities, likeness)
     known, said = _known(options, link, recipe, folder, ids, entities, parts)
     score = scores_of(pairs, known)
     matches = matched(pairs, score, len(ids), one_to_one=options.one_to_one)
@@ -233,23 +253,27 @@ class _Source:
     facts: Facts
     labels: Sequence[str]  #: predicates of names
     dates: Sequence[str]  #: and of years
+    texts: Sequence[str]  #: and of descriptions
     language: Sequence[str]
 
 
-def _all_facts(recipe: Recipe, folder: Path, options: LinkOptions, links: Sequence[Link]) -> Iterator[_Source]:
-    """The facts of all sources. links: those by a predicate, whose values are wanted too."""
+def _all_facts(
+    recipe: Recipe, folder: Path, options: LinkOptions, links: Sequence[Link], texts: Sequence[str]
+) -> Iterator[_Source]:
+    """The facts of all sources. links: those by a predicate, whose values are wanted too. texts: predicates of
+    descriptions."""
     bad_rows, dates = BadRows(recipe.on_bad_rows), (*options.dates, *DATES)
     for source in recipe.rdf:
         labels = [*map(source.term, source.labels), *options.labels, *LABELS]
         also = [link.term(source) for link in links]
         wider = source.model_copy(update={"include": _included(source), "exclude": [], "types": {}, "literals": {}})
-        yield _Source(read_rdf(wider, folder, [*labels, *dates, *also]), labels, dates, source.language)
+        yield _Source(read_rdf(wider, folder, [*labels, *dates, *texts, *also]), labels, dates, texts, source.language)
     for table in recipe.triples:
         labels = [*_label_relations(table, folder, bad_rows), *options.labels, *LABELS]
         also = [link.term(table) for link in links]
         opened = table.model_copy(update={"include": None, "exclude": [], "literals": {}})
-        facts = read_triples(opened, folder, bad_rows, [*labels, *dates, *also])
-        yield _Source(facts, labels, dates, table.language)
+        facts = read_triples(opened, folder, bad_rows, [*labels, *dates, *texts, *also])
+        yield _Source(facts, labels, dates, texts, table.language)
 
 
 def _included(source: RdfSource) -> list[str] | None:
@@ -262,6 +286,21 @@ def _label_relations(table: Triples, folder: Path, bad_rows: BadRows) -> list[st
     column = Ids(table.relation)
     found = read_table(table, table.file, [column], folder, bad_rows)[column].dictionary.to_pylist()
     return [*table.labels, *(name for name in found if name.rpartition(".")[2].casefold() in PLAIN_LABELS)]
+
+
+def _texts(graph: Graph, node_type: str) -> list[str]:
+    """What columns of texts say of each node, "" for nothing."""
+    columns = [
+        feature.to_arrow().to_pylist()
+        for feature in graph.features.get(node_type, {}).values()
+        if feature.schema.kind == "text"
+    ]
+    return [" ".join(filter(None, found)) for found in zip(*columns)] or [""] * len(graph.range(node_type))
+
+
+def _headed(labels: Sequence[str], texts: Sequence[str]) -> list[str]:
+    """Texts with the label before each."""
+    return [f"{label}. {text}".strip(". ") for label, text in zip(labels, texts)]
 
 
 def _years(graph: Graph, node_type: str) -> list[frozenset[int]]:

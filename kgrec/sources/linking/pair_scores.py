@@ -13,6 +13,7 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 
 from kgrec.sources.linking.entity_names import Entities
 from kgrec.sources.linking.names import Name
+from kgrec.sources.linking.text_likeness import TextLikeness
 
 CANDIDATES = 12  #: entities that each item is held against
 ROWS = 512  #: names of items that are held against all entities at once
@@ -30,6 +31,7 @@ WEIGHTS: Mapping[str, float] = {
     "next year": 1.5,
     "other year": -5.0,
     "kind": 0.7,  #: log-odds of what the entity is among entities that are surely items, against all
+    "text": 0.6,  #: by how many standard deviations the descriptions are liker than by chance
     "rivals": -1.5,  #: how many more entities have an equal name and no other year: log(1 + n)
 }
 
@@ -51,9 +53,12 @@ class Pairs:
         return found
 
 
-def pairs_of(items: Sequence[Sequence[Name]], years: Sequence[frozenset[int]], entities: Entities) -> Pairs:
-    """The pairs that may be one thing, and what speaks for them. items: the names of each; years: of each."""
-    item, entity, words, letters = _candidates(items, entities.names)
+def pairs_of(
+    items: Sequence[Sequence[Name]], years: Sequence[frozenset[int]], entities: Entities, texts: TextLikeness
+) -> Pairs:
+    """The pairs that may be one thing, and what speaks for them. items: the names of each; years: of each; texts: of
+    items and entities."""
+    item, entity, words, letters = _with_nearest(*_candidates(items, entities.names), *texts.nearest(), len(entities))
     same, near, other = _years(item, entity, items, years, entities)
     equal = (letters >= SURE).astype(float)
     rivals = np.bincount(item, (equal > 0) & (other == 0), minlength=len(items))[item] - ((equal > 0) & (other == 0))
@@ -67,6 +72,7 @@ def pairs_of(items: Sequence[Sequence[Name]], years: Sequence[frozenset[int]], e
         "next year": near,
         "other year": other,
         "kind": _likeness_of_kind(entities, entity, np.unique(entity[sure])),
+        "text": texts.of(item, entity),
         "rivals": np.log1p(np.maximum(rivals, 0)) * (same == 0),
     }
     return Pairs(item, entity, np.stack([columns[name] for name in WEIGHTS], axis=1))
@@ -125,6 +131,23 @@ def _candidates(
     start = np.searchsorted(item, item)
     kept = (np.arange(len(item)) - start < CANDIDATES) | (alike >= SURE)
     return item[kept], entity[kept], likeness[kept].astype(float), alike[kept].astype(float)
+
+
+def _with_nearest(
+    item: np.ndarray,
+    entity: np.ndarray,
+    words: np.ndarray,
+    letters: np.ndarray,
+    more_items: np.ndarray,
+    more_entities: np.ndarray,
+    entities: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Candidates, and more pairs whose names are not alike."""
+    new = ~np.isin(more_items * entities + more_entities, item * entities + entity)
+    item, entity = np.concatenate([item, more_items[new]]), np.concatenate([entity, more_entities[new]])
+    words, letters = (np.concatenate([part, np.zeros(new.sum())]) for part in (words, letters))
+    order = np.argsort(item, kind="stable")
+    return item[order], entity[order], words[order], letters[order]
 
 
 def _keys(names: Sequence[Sequence[Name]]) -> tuple[list[str], np.ndarray]:

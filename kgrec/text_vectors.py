@@ -27,7 +27,7 @@ def text_vectors(texts: Sequence[str | None], fitted: np.ndarray, dim: int, enco
         return vectors
     known = [text for text, is_there in zip(texts, there) if text is not None and is_there]
     of_fitted = fitted[there]
-    matrix = tfidf(known, of_fitted) if encoder == "tfidf" else _sentences(known, encoder)
+    matrix = tfidf(known, of_fitted) if encoder == "tfidf" else sentence_vectors(known, encoder)
     if matrix is not None:
         found = _reduced(matrix, of_fitted, dim)
         vectors[there, : found.shape[1]] = found
@@ -47,21 +47,22 @@ def tfidf(texts: list[str], fitted: np.ndarray) -> Any:
     return words.fit(own).transform(texts)
 
 
-def _sentences(texts: list[str], encoder: str) -> np.ndarray:
-    """Vectors of the sentence encoder: float32 [n, the encoder's own length]."""
+def sentence_vectors(texts: list[str], encoder: str) -> np.ndarray:
+    """Vectors of a sentence encoder: float32 [n, the encoder's own length]. encoder: the name or folder of a
+    sentence-transformers model. Raises KgrecError if sentence-transformers is not installed or has no such model."""
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
         raise KgrecError(
-            f"text_encoder={encoder!r} needs sentence-transformers, which is not installed; run "
-            "pip install 'kgrec[text]', or use text_encoder=tfidf"
+            f"the text encoder {encoder!r} needs sentence-transformers, which is not installed; run "
+            "pip install 'kgrec[text]', or use the encoder tfidf"
         ) from error
     try:
         model = SentenceTransformer(encoder)
     except (OSError, ValueError) as error:
         raise KgrecError(
-            f"sentence-transformers cannot load text_encoder={encoder!r}: {error}; check the name or folder, or use "
-            "text_encoder=tfidf"
+            f"sentence-transformers cannot load the text encoder {encoder!r}: {error}; check the name or folder, or "
+            "use the encoder tfidf"
         ) from error
     return np.asarray(model.encode(texts, convert_to_numpy=True, show_progress_bar=False), np.float32)
 
