@@ -309,6 +309,43 @@ def test_many_files_of_one_form_are_one_table(raw: Path) -> None:
     assert (events["user"], events["item"], events["time"]) == ("user", "product", {"column": "time", "unit": "s"})
 
 
+@pytest.mark.parametrize("way", ["iri", "value_of", "no codes"])
+def test_codes_of_entities_in_a_table_lead_to_them(raw: Path, way: str) -> None:
+    """Codes that end IRIs (Wikidata), or are values of a predicate (The Movie Database), and years, which are none."""
+    codes = {item: item * 731 + 862 for item in range(ITEMS)}
+    shown = {"iri": "Q{}", "value_of": "{}", "no codes": "{}"}[way]
+    table(raw / "films.csv", [["film", "title", "year"], *([f"f{n}", title(n), 1960 + n] for n in codes)])
+    table(raw / "links.csv", [["film", "code"], *([f"f{n}", shown.format(code)] for n, code in codes.items())])
+    table(raw / "ratings.csv", [["user", "film", "stars"], *([f"u{u}", f"f{i}", w] for u, i, _, w in happened())])
+    lines = []
+    for n, code in codes.items():
+        iri = f"<http://www.wikidata.org/entity/Q{code if way == 'iri' else 1960 + n if way == 'no codes' else n}>"
+        lines.append(f"{iri} <http://x/genre> <http://x/genre/{n % 4}> .")
+        lines.append(f'{iri} <http://x/tmdb> "{code if way == "value_of" else code + 1}" .')
+    (raw / "facts.nt").write_text("\n".join(lines), encoding="utf-8")
+    values = guessed(raw)
+    if way == "no codes":
+        assert "links" not in values
+        return
+    link = values["links"]["item"]
+    assert (link["file"], link["id"], link["entity"]) == ("links.csv", "film", "code")
+    said = {"iri": "http://www.wikidata.org/entity/{entity}", "value_of": "http://x/tmdb"}[way]
+    assert link[way] == said
+    _, report = kgrec.build(raw.parent / "recipe.yaml")
+    assert report.links["item"].with_facts == ITEMS
+
+
+def test_relative_iris_are_linked_by_name_with_the_base_of_the_recipe(raw: Path) -> None:
+    table(raw / "films.csv", [["film", "title"], *([f"f{n}", title(n)] for n in range(ITEMS))])
+    table(raw / "ratings.csv", [["user", "film", "stars"], *([f"u{u}", f"f{i}", w] for u, i, _, w in happened())])
+    said = [f'<thing{n}> <http://x/name> "{title(n)}" ; <http://x/genre> <genre{n % 4}> .' for n in range(ITEMS)]
+    text = "\n".join(said).replace("http://x/name", "http://www.w3.org/2000/01/rdf-schema#label")
+    (raw / "facts.ttl").write_text(text, encoding="utf-8")
+    assert guessed(raw)["rdf"]["base"]
+    _, report = kgrec.build(raw.parent / "recipe.yaml")
+    assert report.links["item"].with_facts > 0.9 * ITEMS
+
+
 @pytest.mark.parametrize("has_names", [True, False])
 def test_rdf_in_which_no_key_finds_an_item_is_linked_by_name_or_left_out(raw: Path, has_names: bool) -> None:
     """Where names find nothing either, the recipe says what the RDF has."""

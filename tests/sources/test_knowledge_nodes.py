@@ -250,6 +250,42 @@ def test_a_link_is_of_one_kind(tmp_path):
         Recipe.load(tmp_path / "t.yaml")
 
 
+@pytest.mark.parametrize(
+    ("link", "message"),
+    [
+        ("template: 'x{id}', iri: 'x{entity}'", "`iri` is of the column `entity` of a table; name the table as `file`"),
+        ("predicate: 'x:p', value_of: 'x:p'", "`value_of` is of the column `entity` of a table"),
+        ("file: l.csv, value_of: 'x:p', iri: 'x{entity}'", "`iri` and `value_of` exclude each other"),
+        ("file: l.csv, iri: 'x{id}'", "`iri` does not contain {entity}"),
+    ],
+)
+def test_what_a_column_of_a_table_of_links_has_is_said_once(tmp_path: Path, link: str, message: str):
+    (tmp_path / "t.yaml").write_text(BY_PREDICATE.replace('predicate: "x:gtin13"', link))
+    with pytest.raises(KgrecError, match=message):
+        Recipe.load(tmp_path / "t.yaml")
+
+
+@pytest.mark.parametrize(
+    ("link", "codes"),
+    [
+        ("file: l.csv, iri: 'http://x/{entity}'", "a,p1\nb,p2\nnine,p4\n"),
+        ("file: l.csv, value_of: 'x:gtin13'", "a,a\nb,c\nnine,b2\nten,b2\n"),
+    ],
+)
+def test_a_table_has_parts_of_iris_or_values_of_a_predicate(build_of, tmp_path: Path, link: str, codes: str):
+    """p1 and p2 are the items a and b; p4 is only in the graph, and has the own id `nine`."""
+    rdf = "rdf: {files: k.ttl, prefixes: {x: 'http://x/'}, types: {'x:Product': item}}"
+    recipe = BY_PREDICATE.replace('predicate: "x:gtin13"', link)
+    graph, report = build_of(recipe + rdf, FILES | {"k.ttl": TTL + PRODUCTS, "l.csv": "id,entity\n" + codes})
+    assert graph.vocabulary["item"].ids(range(4)) == ["a", "b", "http://x/p3", "nine"]
+    assert (report.links["item"].linked, report.links["item"].with_facts) == (2, 2)
+    assert len(ends(graph)) == 4
+    wrong = recipe.replace("gtin13", "gtin14") + rdf
+    (tmp_path / "recipe.yaml").write_text(wrong)
+    if "value_of" in link:
+        assert "no fact has the predicate 'x:gtin14', which `links` uses" in str(check(tmp_path / "recipe.yaml"))
+
+
 def test_items_that_only_the_graph_has_take_the_ids_of_a_template_or_table(build_of):
     ttl = TTL + ":a a :Product ; :brand :acme . :c a :Product ; :brand :acme . <http://y/9> a :Product ; :brand :acme ."
     rdf = "rdf: {files: k.ttl, types: {'http://x/Product': item}}"

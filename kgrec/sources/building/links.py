@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -98,9 +99,7 @@ class EntityNodes:
             number, entities = np.arange(len(nodes)), pc.binary_join_element_wise(before, nodes.ids, after, "")
             self._own_ids[node_type] = OwnIds(none, none, (before, after))
         else:
-            columns = [Ids(link.id), Ids(link.entity)]
-            read = read_table(link, link.file, columns, folder, bad_rows)
-            ids, entities = (read[column].dictionary_decode() for column in columns)
+            ids, entities = linked_pairs(link, folder, bad_rows)
             number = nodes.find(ids)
             unknown, known = pa.array(number < 0), pa.array(number >= 0)
             self._own_ids[node_type] = OwnIds(entities.filter(unknown), ids.filter(unknown))
@@ -236,6 +235,26 @@ def ids_of(facts: Facts, predicate: str) -> tuple[pa.Array, pa.Array]:
         entities = pa.concat_arrays([entities, resources.take(pa.array(literals.subject))])
         values = pa.concat_arrays([values, literals.value])
     return entities, values
+
+
+def linked_pairs(link: Link, folder: Path, bad_rows: BadRows) -> tuple[pa.Array, pa.Array]:
+    """The ids of nodes in a table of links, and their entities; of a link by `value_of` the values in place of these:
+    strings [n], [n]. Raises KgrecError and BadData where the table cannot be read."""
+    columns = [Ids(link.id), Ids(link.entity)]
+    read = read_table(link, link.file, columns, folder, bad_rows)
+    ids, entities = (read[column].dictionary_decode() for column in columns)
+    if link.iri is not None:
+        before, _, after = link.iri.partition("{entity}")
+        entities = pc.binary_join_element_wise(before, entities, after, "")
+    return ids, entities
+
+
+def joined(ids: pa.Array, codes: pa.Array, entities: pa.Array, values: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """The entities of ids that are tied by codes: entity e has the value v, and v is the code of the id i. ids, codes:
+    strings [n]; entities, values: strings [m]. Returns the entities and their ids, one for each such pair."""
+    of_ids = pd.DataFrame({"code": codes.to_pylist(), "id": ids.to_pylist()})
+    pairs = of_ids.merge(pd.DataFrame({"code": values.to_pylist(), "entity": entities.to_pylist()}), on="code")
+    return pa.array(pairs["entity"].tolist(), pa.string()), pa.array(pairs["id"].tolist(), pa.string())
 
 
 def _distinct(number: np.ndarray, entities: pa.Array) -> tuple[np.ndarray, pa.Array]:

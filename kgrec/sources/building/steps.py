@@ -23,7 +23,7 @@ from kgrec.sources.building.fact_edges import (
     resources_with_classes,
 )
 from kgrec.sources.building.interactions import mark_clicks, place_events
-from kgrec.sources.building.links import coverage, ids_of
+from kgrec.sources.building.links import coverage, ids_of, joined, linked_pairs
 from kgrec.sources.building.literals import add_labels, add_value_nodes, values_that_are_nodes
 from kgrec.sources.building.node_vectors import place_images, place_vectors
 from kgrec.sources.building.nodes import place_node_rows, read_node_table
@@ -223,14 +223,14 @@ def _images_are_there(images: ImageFolder) -> Work:
 def _knowledge(recipe: Recipe, rdf: Sequence[tuple[rdflib.Graph, FactOptions]]) -> Iterator[Step]:
     """Links, then the facts of all sources. All sources are read before the first one is added to the graph."""
     for node_type, link in recipe.links.items():
-        if link.predicate is None:
+        if link.value_predicate is None:
             yield Step(link.file, _link(node_type, link))
     sources = [*map(_rdf_source, recipe.rdf), *map(_triple_table, recipe.triples), *map(_rdf_graph, rdf)]
     for position, source in enumerate(sources):
         yield Step(source.files, _read_facts(position, source), by_file=source.by_file)
     for node_type, link in recipe.links.items():
-        if link.predicate is not None:
-            yield Step((), _link_by_predicate(node_type, link))
+        if link.value_predicate is not None:
+            yield Step(link.file, _link_by_predicate(node_type, link))
     if len(sources) > 1:
         yield from (Step((), _name_types(position)) for position in range(len(sources)))
     yield from (Step((), _add_class_nodes(position)) for position in range(len(sources)))
@@ -249,16 +249,19 @@ def _link(node_type: str, link: Link) -> Work:
 
 
 def _link_by_predicate(node_type: str, link: Link) -> Work:
-    """Links from a predicate whose values are ids, from all sources that could be read."""
+    """Links from a predicate whose values are ids, or codes that a table has beside the ids, from all sources that
+    could be read."""
 
     def run(state: BuildState) -> None:
         found = [ids_of(facts, link.term(options)) for options, facts in state.facts.values()]
         entities, values = (
             pa.chunked_array([pair[end] for pair in found], pa.string()).combine_chunks() for end in (0, 1)
         )
+        if not len(values) and link.value_predicate is not None and state.facts:
+            state.report.unknown_predicates.append(link.value_predicate)
+        if link.value_of is not None:
+            entities, values = joined(*linked_pairs(link, state.folder, state.bad_rows), entities, values)
         state.entities.link_by_values(node_type, entities, values)
-        if not len(values) and link.predicate is not None and state.facts:
-            state.report.unknown_predicates.append(link.predicate)
 
     return run
 
@@ -302,7 +305,7 @@ def _rdf_graph(graph_and_options: tuple[rdflib.Graph, FactOptions]) -> _FactSour
 
 def _read_facts(position: int, source: _FactSource) -> Work:
     def run(state: BuildState) -> None:
-        links = [link for link in state.recipe.links.values() if link.predicate is not None]
+        links = [link for link in state.recipe.links.values() if link.value_predicate is not None]
         ids = [link.term(source.options) for link in links]
         state.facts[position] = source.options, source.read(state, ids)
 

@@ -144,7 +144,7 @@ def _graph_only(state: BuildState) -> Iterator[Fault]:
         first = found.iris[0] if found.iris else None
         yield Fault(graph_only_line(name, found), value=first, kind="dangling id", severity="note")
     for name in state.report.unknown_predicates:
-        if any(link.predicate == name for link in state.recipe.links.values()):
+        if any(link.value_predicate == name for link in state.recipe.links.values()):
             what = f"no fact has the predicate {name!r}, which `links` uses; fix the name, or declare its prefix"
             yield Fault(what, value=name, kind="unknown predicate")
 

@@ -23,6 +23,7 @@ from kgrec.sources.guessing.rdf_profile import NO_BASE, Predicate, RdfProfile
 LEAST_LINKED = 0.05  #: share of the items that a link must reach
 LEAST_OF_NUMBERS = 0.3  #: the same where ids are small numbers, which are in many IRIs by accident
 ID_IN_IRI = re.compile(r"^(.*[/#:=])([^/#:=]+)$")
+CODE = re.compile(r"^(?=\S*\d)[\w.:-]+$")
 WITH_LETTERS = re.compile(r"^(.*?[A-Za-z_-])(\d+)$")
 
 
@@ -137,6 +138,7 @@ class KnowledgeChooser:
         resources = profile.resources
         guesses = [
             *self._tables_with(resources, "resources"),
+            *self._tables_with_codes(profile, resources),
             _by_template(self.item, resources),
             *(_by_predicate(self.item, one) for one in profile.predicates.values()),
         ]
@@ -146,6 +148,51 @@ class KnowledgeChooser:
     def _tables_with(self, resources: Collection[str], what: str) -> Iterable[LinkGuess]:
         """Tables with the ids of items in one column and entities in another."""
         names = pa.array([*resources], pa.string())
+        for table, key, share, column in self._columns_beside_items():
+            if what != "resources" and len(column.distinct) < 5:
+                continue
+            found = pc.is_in(column.distinct, value_set=names)
+            hits = pc.sum(found).as_py() or 0
+            if hits < _least_hits(column, table) * len(column.distinct):
+                continue
+            entities = frozenset(column.distinct.filter(found).to_pylist())
+            yield self._link(table, key, column, share, hits / len(column.distinct), entities, what)
+
+    def _tables_with_codes(self, profile: RdfProfile, resources: Collection[str]) -> Iterable[LinkGuess]:
+        """Tables with the ids of items in one column, and in another codes in which IRIs end, or which are values of a
+        predicate."""
+        columns = [found for found in self._columns_beside_items() if _are_codes(found[3])]
+        if not columns:
+            return
+        parts = [match.groups() for match in map(ID_IN_IRI.match, resources) if match]
+        places, ends = (pa.array([pair[end] for pair in parts], pa.string()) for end in (0, 1))
+        for table, key, share, column in columns:
+            of_end = pc.is_in(ends, value_set=column.distinct)
+            counted = pc.value_counts(places.filter(of_end)).to_pylist()
+            if counted:
+                best = max(counted, key=lambda one: one["counts"])
+                place, hits = best["values"], best["counts"]
+                if hits >= _least_hits(column, table) * len(column.distinct):
+                    codes = ends.filter(pc.and_(of_end, pc.equal(places, place))).to_pylist()
+                    entities = frozenset(place + code for code in codes)
+                    guess = self._link(table, key, column, share, hits / len(column.distinct), entities, "ends of IRIs")
+                    guess.part["iri"] = place + "{entity}"
+                    yield guess
+            codes = {*column.distinct.to_pylist()}
+            for one in profile.predicates.values():
+                hits = len(one.distinct & codes)
+                least = 0.9 if are_small_numbers(column) else 0.2
+                if hits < max(5, least * len(codes)) or (column.is_integer and hits < 0.3 * len(one.distinct)):
+                    continue
+                entities = frozenset(subject for subject, value in one.by_subject.items() if value in codes)
+                what = f"values of {one.iri} in the facts"
+                guess = self._link(table, key, column, share, hits / len(codes), entities, what, "")
+                guess.part["value_of"] = one.iri
+                yield guess
+
+    def _columns_beside_items(self) -> Iterable[tuple[ProfiledTable, Column, float, Column]]:
+        """Columns that stand beside the ids of items: the table, its column of ids, the share of the items that it has,
+        and the other column."""
         for table in self.tables:
             if table.sample.is_lists or len(table.columns) > 60:
                 continue
@@ -156,17 +203,9 @@ class KnowledgeChooser:
                 continue
             share, key = max(keys, key=lambda pair: (pair[0], has_role(pair[1].name, "item")))
             for column in columns:
-                if column is key or column.is_flag or (what != "resources" and len(column.distinct) < 5):
-                    continue
-                found = pc.is_in(column.distinct, value_set=names)
-                hits = pc.sum(found).as_py() or 0
-                if are_small_numbers(column) and not column.is_nearly_unique:
-                    continue
-                least = 0.2 if not are_small_numbers(column) else 0.5 if table.has_role("link") else 0.9
-                if hits < least * len(column.distinct):
-                    continue
-                entities = frozenset(column.distinct.filter(found).to_pylist())
-                yield self._link(table, key, column, share, hits / len(column.distinct), entities, what)
+                is_number_of_many = are_small_numbers(column) and not column.is_nearly_unique
+                if column is not key and not column.is_flag and not is_number_of_many:
+                    yield table, key, share, column
 
     def _share_of_items(self, column: Column, table: ProfiledTable) -> float:
         """The share of the items whose ids a column has; 0 where it has few, or by accident."""
@@ -192,13 +231,14 @@ class KnowledgeChooser:
         hits: float,
         entities: frozenset[str],
         what: str,
+        of_facts: str = " of the facts",
     ) -> LinkGuess:
         if table not in self.chooser.used:
             rename_columns(table, {key: "item", column: "entity"})
         part: dict[str, Any] = {"file": table.sample.file, **form_of(table.sample)}
         missing = sorted({*key.missing, *column.missing})
         part |= {"missing": ["", *missing]} if missing else {}
-        because = f"{percent(hits)} of {table.shown}:{column.name} are {what} of the facts; "
+        because = f"{percent(hits)} of {table.shown}:{column.name} are {what}{of_facts}; "
         because += f"it has {percent(share)} of the items"
         return LinkGuess(part | {"id": key.name, "entity": column.name}, share * hits, because, entities)
 
@@ -234,6 +274,7 @@ class KnowledgeChooser:
             self._use_link_table(chosen)
 
     def _use_link_table(self, link: LinkGuess) -> None:
+        self.recipe.left_out.pop(f"{link.part.get('file')}:{link.part.get('entity')}", None)
         self.chooser.used += [one for one in self.tables if one.sample.file == link.part.get("file")]
 
     def _own_entities(self, entities: set[str], table: ProfiledTable) -> LinkGuess | None:
@@ -246,6 +287,19 @@ class KnowledgeChooser:
             return None
         because = f"{percent(share)} of the items are entities of {table.shown} by their own ids"
         return LinkGuess({"template": "{id}"}, share, because, frozenset(found))
+
+
+def _least_hits(column: Column, table: ProfiledTable) -> float:
+    """The share of a column's values that must be found, for it to be more than chance."""
+    return 0.2 if not are_small_numbers(column) else 0.5 if table.has_role("link") else 0.9
+
+
+def _are_codes(column: Column) -> bool:
+    """Whether a column has a value of its own in nearly each row, and the values are codes: words with digits."""
+    few = column.few[:1000]
+    if not column.is_nearly_unique or column.is_iri or column.time is not None:
+        return False
+    return sum(bool(CODE.match(value)) for value in few) > 0.9 * len(few)
 
 
 def _are_triples(table: ProfiledTable) -> bool:

@@ -16,6 +16,7 @@ from kgrec.errors import KgrecError, some, unknown_name
 from kgrec.files import refuse_existing, whole
 from kgrec.graph import Graph
 from kgrec.output_kinds import FileKind
+from kgrec.sources.building.links import ids_of, joined, linked_pairs
 from kgrec.sources.building.pipeline import build
 from kgrec.sources.building.triple_tables import read_triples
 from kgrec.sources.linking.entity_names import (
@@ -164,7 +165,7 @@ def find_links(
         raise unknown_name("node type", node_type, graph.node_types, "in the recipe")
     ids, labels = _labelled(graph, node_type)
     link = recipe.links.get(node_type)
-    predicates = [] if link is None or link.predicate is None else [link]
+    predicates = [] if link is None or link.value_predicate is None else [link]
     texts = _texts(graph, node_type)
     is_read = any(texts) or options.text_encoder != TFIDF  # descriptions of entities are long
     parts = [*_all_facts(recipe, folder, options, predicates, [*options.texts, *TEXTS] if is_read else [])]
@@ -334,17 +335,17 @@ def _known(
     found: dict[str, str] = {}
     if link is not None and link.template is not None:
         found = {name: link.template.replace("{id}", name) for name in ids}
-    elif link is not None and link.predicate is not None:
+    elif link is not None and link.value_predicate is not None:
+        table = None if link.value_of is None else linked_pairs(link, folder, BadRows())
         for part, source in zip(parts, [*recipe.rdf, *recipe.triples]):
-            values = part.facts.literals.get(link.term(source))
-            if values is not None:
-                of = part.facts.resources.take(values.subject).to_pylist()
-                found |= dict(zip(values.value.to_pylist(), of))
+            of, values = ids_of(part.facts, link.term(source))
+            if table is not None:
+                of, values = joined(*table, of, values)
+            found |= dict(zip(values.to_pylist(), of.to_pylist()))
     elif link is not None:
         found = _pairs_in(link, folder)
     if options.known is not None:
-        table = Link(file=[str(options.known.absolute())])
-        told = _pairs_in(table, folder)
+        told = _pairs_in(Link(file=[str(options.known.absolute())]), folder)
         unknown = sorted(told.keys() - set(ids))
         if len(unknown) == len(told):
             raise KgrecError(
@@ -359,10 +360,8 @@ def _known(
 
 
 def _pairs_in(link: Link, folder: Path) -> dict[str, str]:
-    columns = [Ids(link.id), Ids(link.entity)]
-    read = read_table(link, link.file, columns, folder, BadRows())
-    ids, entities = (read[column].dictionary_decode().to_pylist() for column in columns)
-    return dict(zip(ids, entities))
+    ids, entities = linked_pairs(link, folder, BadRows())
+    return dict(zip(ids.to_pylist(), entities.to_pylist()))
 
 
 def _threshold(options: LinkOptions, matches: Matches, known: np.ndarray) -> tuple[float, float | None, float | None]:

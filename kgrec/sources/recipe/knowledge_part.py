@@ -14,7 +14,7 @@ from kgrec.sources.recipe.table_part import TableFile, TableFormat
 
 class Link(TableFormat):
     """Which entity of the knowledge graph each node is: by a table, by a template of the IRI, or by a predicate whose
-    value is the node's id."""
+    value is the node's id. A table may have parts of IRIs, or values of a predicate, in place of entities."""
 
     own_words: ClassVar[frozenset[str]] = frozenset({"prefixes"})
 
@@ -24,6 +24,16 @@ class Link(TableFormat):
     file: Files = Field([], description="a table with the node's id and its entity in each row")
     id: str = Field("id", description="the column with node ids")
     entity: str = Field("entity", description="the column with entities")
+    iri: str | None = Field(
+        None,
+        description="for a table whose column has only a part of each IRI, such as Q42: the IRI with {entity} for that "
+        "part, such as http://www.wikidata.org/entity/{entity}",
+    )
+    value_of: str | None = Field(
+        None,
+        description="for a table whose column has no entities but ids of another kind: the predicate whose value is "
+        "such an id, such as wdt:P345 for those of IMDb. Its prefix is looked up as that of `predicate`",
+    )
     predicate: str | None = Field(
         None,
         description="the predicate whose value is a node's id, such as schema:gtin13. Its prefix is looked up in "
@@ -38,12 +48,24 @@ class Link(TableFormat):
             raise ValueError(f"exactly one of `template`, `file` and `predicate` is needed{found}")
         if self.template and "{id}" not in self.template:
             raise ValueError("`template` does not contain {id}; write {id} where the node's id belongs")
+        of_table = [name for name in ("iri", "value_of") if getattr(self, name)]
+        if of_table and not self.file:
+            raise ValueError(f"`{of_table[0]}` is of the column `entity` of a table; name the table as `file`")
+        if len(of_table) > 1:
+            raise ValueError("`iri` and `value_of` exclude each other; the column `entity` has either one or the other")
+        if self.iri and "{entity}" not in self.iri:
+            raise ValueError("`iri` does not contain {entity}; write {entity} where the column's value belongs")
         return self
 
+    @property
+    def value_predicate(self) -> str | None:
+        """The predicate whose values lead to the nodes: by their ids, or by a table; None: links without one."""
+        return self.predicate or self.value_of
+
     def term(self, options: FactOptions) -> str:
-        """The predicate's IRI as it is written in the facts of a source with these options."""
+        """The IRI of `value_predicate` as it is written in the facts of a source with these options."""
         prefixes = {**options.prefixes, **self.prefixes}
-        return options.model_copy(update={"prefixes": prefixes}).term(self.predicate or "")
+        return options.model_copy(update={"prefixes": prefixes}).term(self.value_predicate or "")
 
 
 class Triples(TableFile, FactOptions):
