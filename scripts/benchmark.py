@@ -201,31 +201,17 @@ def build(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str
 
 
 def link_films(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """Links of items to entities by name, held against published ones that are not seen: the share of accepted links
-    that equal those, the share of those that are found, and seconds."""
-    import pandas as pd
+    """Links of items to entities, held against published ones: see `link_quality`."""
+    import link_quality
 
-    from kgrec.sources.linking import find_links
-    from kgrec.sources.recipe.recipe import Recipe
+    return link_quality.link_films(benchmark, options.data, ROOT)
 
-    recipe = Recipe.load(ROOT / f"graphs/{benchmark['recipe']}.yaml")
-    rdf = [source.model_copy(update={"files": benchmark["facts"]}) for source in recipe.rdf]
-    begun = time.perf_counter()
-    found = find_links(recipe.model_copy(update={"links": {}, "rdf": rdf}), options.data)
-    seconds = time.perf_counter() - begun
-    table = pd.read_csv(options.data / benchmark["links"], sep="\t", header=benchmark.get("header"), dtype=str)
-    published = dict(zip(table[table.columns[0]], table[table.columns[-1]]))
-    right = sum(published.get(row.id) == row.entity for row in found.accepted)
-    return {
-        "test": {
-            "published": len(published),
-            "accepted": len(found.accepted),
-            "precision": right / len(found.accepted),
-            "recall": right / len(published),
-            "seconds": seconds,
-        },
-        "found": found.to_json(),
-    }
+
+def link_plots(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Links of films whose entities have other names and other parts of their plots: see `link_quality`."""
+    import link_quality
+
+    return link_quality.link_plots(benchmark, options.data)
 
 
 def build_csv(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
@@ -574,6 +560,7 @@ MEASURES: dict[str, Callable[[Mapping[str, Any], argparse.Namespace], dict[str, 
         build,
         build_csv,
         link_films,
+        link_plots,
         read_ntriples,
         full_ranking,
         negatives,

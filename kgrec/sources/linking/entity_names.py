@@ -46,7 +46,7 @@ PLAIN_LABELS = frozenset({"label", "name", "title", "preflabel", "altlabel", "al
 
 @dataclass(frozen=True, eq=False)
 class Entities:
-    """The entities of a knowledge graph that have a name. E entities."""
+    """The entities of a knowledge graph that have a name or a description. E entities."""
 
     ids: Sequence[str]  #: [E], IRIs
     labels: Sequence[str]  #: [E], one to show
@@ -56,7 +56,7 @@ class Entities:
     #: (even) or an object of (odd); sorted, each pair once
     is_of: tuple[np.ndarray, np.ndarray]
     kinds: Sequence[str]  #: the names of these numbers
-    unnamed: int  #: resources without a name
+    unnamed: int  #: resources without a name or a description
     texts: Sequence[str]  #: [E], what describes it, "" for none
 
     def __len__(self) -> int:
@@ -76,7 +76,8 @@ def entities_of(
     said = _labels(facts, resources, [*labels], language)
     own: list[list[Name]] = [[name_of(text) for text in dict.fromkeys(found)] for found in said]
     names = _with_those_of_same(facts, own)
-    kept = [place for place, found in enumerate(names) if any(name.keys for name in found)]
+    described = _texts(facts, len(resources), [*texts], language)
+    kept = [place for place, found in enumerate(names) if described[place].strip() or any(name.keys for name in found)]
     years = _years(facts, len(resources), [*dates])
     number = np.full(len(resources), -1)
     number[kept] = np.arange(len(kept))
@@ -91,7 +92,7 @@ def entities_of(
         (entity[there], kind[there]),
         kinds,
         len(resources) - len(kept),
-        _texts(facts, len(resources), [*texts], language, kept),
+        [described[place] for place in kept],
     )
 
 
@@ -140,10 +141,8 @@ def _labels(
     return texts
 
 
-def _texts(
-    facts: Facts, number: int, predicates: Sequence[str], language: Sequence[str], kept: Sequence[int]
-) -> list[str]:
-    """What describes each of some resources, in the most preferred of its languages; without preferred ones, in all."""
+def _texts(facts: Facts, number: int, predicates: Sequence[str], language: Sequence[str]) -> list[str]:
+    """What describes each resource, in the most preferred of its languages; without preferred ones, in all."""
     found: list[list[tuple[int, str]]] = [[] for _ in range(number)]
     for predicate in predicates:
         values = facts.literals.get(predicate)
@@ -152,7 +151,7 @@ def _texts(
             for place, text, spoken in zip(*columns):
                 found[place].append((_rank(spoken, language), text))
     best = [min((rank for rank, _ in one), default=0) for one in found]
-    return [" ".join(dict.fromkeys(text for rank, text in found[place] if rank == best[place])) for place in kept]
+    return [" ".join(dict.fromkeys(text for rank, text in one if rank == least)) for one, least in zip(found, best)]
 
 
 def _rank(spoken: str | None, language: Sequence[str]) -> int:

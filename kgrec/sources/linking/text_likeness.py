@@ -13,7 +13,6 @@ from kgrec.text_vectors import sentence_vectors, tfidf
 TFIDF = "tfidf"  #: the encoder that counts words
 NEAREST = 3  #: entities whose texts are the likest, which are held against an item though their names share no word
 LEAST_NEAREST = 4.0  #: deviations above chance that such a text must be
-LEAST, MOST = -2.0, 6.0  #: deviations that count
 LEAST_DEVIATION = 0.02  #: of the likeness of texts by chance
 BY_CHANCE = 5000  #: pairs of an item and an entity by which chance is measured
 CELLS = 1 << 24  #: likenesses of items and entities that are in memory at once
@@ -65,11 +64,12 @@ class TextLikeness:
         return np.asarray(product, np.float64).ravel()
 
     def of(self, item: np.ndarray, entity: np.ndarray) -> np.ndarray:
-        """By how many standard deviations the texts of each pair are liker than by chance, -2 to 6; 0 where one has no
-        text: float64 [n]. item, entity: int64 [n]."""
+        """By how many standard deviations z the texts of each pair are liker than by chance, as log(1 + z), and
+        -log(1 - z) where they are less like; 0 where one has no text: float64 [n]. item, entity: int64 [n]."""
         if self._vectors is None or not len(item):
             return np.zeros(len(item))
-        found = ((self._cosine(item, entity) - self._middle) / self._deviation).clip(LEAST, MOST)
+        apart = (self._cosine(item, entity) - self._middle) / self._deviation
+        found = np.sign(apart) * np.log1p(np.abs(apart))
         found[~(self._has[0][item] & self._has[1][entity])] = 0
         return found
 
