@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from kgrec.sources.linking import Links, find_links
@@ -38,19 +39,21 @@ def link_plots(benchmark: Mapping[str, Any], data: Path) -> dict[str, Any]:
     """Links of films by titles without years, and by plots: items have the odd sentences, entities the even ones, and
     each `nameless`-th entity has no name. The same without the plots of items is the control."""
     films = _films(next((data / benchmark["plots"]).iterdir()))
-    true = {str(row.film): ENTITY.format(row.film * 31) for row in films.itertuples()}
+    true = {str(film): ENTITY.format(film * 31) for film in films["film"].tolist()}
     result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         films[["film", "title", "plot"]].to_csv(folder / "films.csv", index=False)
         pd.DataFrame({"user": 1, "film": films.film}).to_csv(folder / "ratings.csv", index=False)
         with (folder / "facts.nt").open("w", encoding="utf-8") as file:
-            for row in films.sample(frac=1, random_state=0).itertuples():  # else places would tell who is who
-                iri = f"<{true[str(row.film)]}>"
-                if row.Index % benchmark["nameless"]:
-                    file.write(f"{iri} <{LABEL}> {json.dumps(row.title)} .\n")
-                file.write(f"{iri} <{ABSTRACT}> {json.dumps(row.abstract)} .\n")
-                file.write(f"{iri} <{GENRE}> <http://dbpedia.org/resource/{row.film % 7}> .\n")
+            order = np.random.default_rng(0).permutation(len(films))  # else places would tell who is who
+            for place in order.tolist():
+                film, title, _, abstract = films.iloc[place].tolist()
+                iri = f"<{true[str(film)]}>"
+                if place % benchmark["nameless"]:
+                    file.write(f"{iri} <{LABEL}> {json.dumps(title)} .\n")
+                file.write(f"{iri} <{ABSTRACT}> {json.dumps(abstract)} .\n")
+                file.write(f"{iri} <{GENRE}> <http://dbpedia.org/resource/{film % 7}> .\n")
         for way, features in (("with", {"plot": "text"}), ("without", {})):
             table = {"file": "films.csv", "id": "film", "label": "title", "features": features}
             recipe = Recipe.model_validate(

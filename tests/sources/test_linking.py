@@ -235,6 +235,13 @@ PLOTS = {  # of items, by id, and what the entities' abstracts say
     "3": ("A student of film in Manhattan suspects that the boss of a corporation poisoned his father", "Q611"),
     "7": ("The crew of a spaceship is hunted by a creature from an egg", "Q759"),
     "11": ("A detective in San Francisco who is afraid of heights follows a woman", "Q907"),
+    "1": ("Old friends of a college in Michigan meet again at a funeral and stay for the weekend", "Q537"),
+    "4": ("A shy waitress of Montmartre decides to change the lives of those around her", "Q648"),
+    "5": ("The boxer trains in Siberian snow to fight a Soviet giant", "Q685"),
+    "6": ("Two policemen hunt a murderer who kills by deadly sins", "Q722"),
+    "8": ("Marines land on a moon where colonists have vanished", "Q796"),
+    "10": ("A secretary steals money and takes a room at a lonely motel", "Q870"),
+    "12": ("A photographer in a wheelchair spies on his neighbours", "Q944"),
 }
 
 

@@ -31,7 +31,7 @@ WEIGHTS: Mapping[str, float] = {
     "next year": 1.5,
     "other year": -5.0,
     "kind": 0.7,  #: log-odds of what the entity is among entities that are surely items, against all
-    "text": 1.5,  #: by how many standard deviations z the descriptions are liker than by chance: log(1 + z)
+    "text": 2.0,  #: by how many standard deviations z the descriptions are liker than by chance: log(1 + z)
     "rivals": -1.5,  #: how many more entities have an equal name and no other year: log(1 + n)
 }
 

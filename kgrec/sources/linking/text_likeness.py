@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.sparse import issparse
+from scipy.sparse import csr_matrix
 
 from kgrec.text_vectors import sentence_vectors, tfidf
 
@@ -28,15 +28,17 @@ class TextLikeness:
 
     def __init__(self, items: Sequence[str], entities: Sequence[str], encoder: str = TFIDF) -> None:
         self._has = [np.array([bool(text.strip()) for text in texts], bool) for texts in (items, entities)]
-        self._vectors = None
+        self._vectors: tuple[Any, Any] | None = None
         if self._has[0].any() and self._has[1].any():
             self._vectors = self._encoded([*items, *entities], encoder)
         self._middle, self._deviation = self._by_chance()
 
     def _encoded(self, texts: Sequence[str], encoder: str) -> tuple[Any, Any] | None:
         """Vectors of length 1 (or 0, of a text without words) of all items and of all entities."""
+        matrix: Any
         if encoder == TFIDF:
-            matrix = tfidf([*texts], np.ones(len(texts), bool))
+            found = tfidf([*texts], np.ones(len(texts), bool))
+            matrix = None if found is None else csr_matrix(found)
         else:
             there = np.concatenate(self._has)
             found = sentence_vectors([text for text, has in zip(texts, there) if has], encoder)
@@ -60,7 +62,7 @@ class TextLikeness:
         """float64 [n], of pairs of an item and an entity."""
         assert self._vectors is not None
         one, other = self._vectors[0][item], self._vectors[1][entity]
-        product = one.multiply(other).sum(1) if issparse(one) else (one * other).sum(1)
+        product = one.multiply(other).sum(1) if isinstance(one, csr_matrix) else (one * other).sum(1)
         return np.asarray(product, np.float64).ravel()
 
     def of(self, item: np.ndarray, entity: np.ndarray) -> np.ndarray:
@@ -75,7 +77,7 @@ class TextLikeness:
 
     def nearest(self) -> tuple[np.ndarray, np.ndarray]:
         """Pairs of an item and one of the three entities whose texts are the likest, where these are much liker than by
-        chance: int64 [n] each. None for very many texts, as it would take long."""
+        chance: int64 [n] each. None for more than two thousand million pairs, as it would take long."""
         none = np.empty(0, np.int64)
         if self._vectors is None:
             return none, none
@@ -89,7 +91,7 @@ class TextLikeness:
         for start in range(0, len(mine), size):
             rows = mine[start : start + size]
             cosine = self._vectors[0][rows] @ turned
-            cosine = cosine.toarray() if issparse(cosine) else cosine
+            cosine = cosine.toarray() if isinstance(cosine, csr_matrix) else cosine
             best = np.argpartition(-cosine, count - 1, axis=1)[:, :count]
             row, place = np.nonzero(np.take_along_axis(cosine, best, 1) >= least)
             items.append(rows[row])
