@@ -17,6 +17,7 @@ from kgrec.serving.prediction import predict_pairs
 from kgrec.serving.recommendation import tables_for
 from kgrec.serving.rules.rule_settings import Rules
 from kgrec.serving.rules.rules_report import measure_rules
+from kgrec.serving.shards import Shard
 from kgrec.serving.similar_items import REFUSED, similar_items
 from kgrec.serving.trained_vectors import TrainedVectors, trained_vectors
 from kgrec.training.job import TrainingJob, takes_job_options, tasks_of
@@ -51,7 +52,14 @@ class Run(TrainedModel):
 
     @takes_list_options()
     def recommend(
-        self, users: Any = None, k: int = 10, *, history: Any = None, profile: Any = None, **options: Any
+        self,
+        users: Any = None,
+        k: int = 10,
+        *,
+        history: Any = None,
+        profile: Any = None,
+        shard: str | tuple[int, int] | Shard | None = None,
+        **options: Any,
     ) -> Table:
         """The k best items for each of some users, as a Table of user, rank, item, label, score and reason.
 
@@ -76,6 +84,9 @@ class Run(TrainedModel):
         other vectors as they are; or it is given a vector that fits the history best by the loss of its training. Then
         `reason` says "by history, along the graph" or "by history, folded in". Nobody's answer depends on who else is
         asked for.
+
+        shard: answer only one part of these users, such as "1/4" or (1, 4), the first of four of equal size, so that
+        several processes share the work. The parts one after the other are what one process gives.
 
         options: the fields of ListOptions. Left out is what a user has by the target relation, and nothing else that
         the user did. include_seen: that is shown too. exclude: behaviours such as "viewed", or several, whose items are
@@ -110,16 +121,24 @@ class Run(TrainedModel):
         >>> run.recommend(["ann", "bob"], k=2)["item"]
         ['z', 'y', 'z']
         """
-        return joined(self.recommend_in_parts(users, k, history=history, profile=profile, **options))
+        parts = self.recommend_in_parts(users, k, history=history, profile=profile, shard=shard, **options)
+        return joined(parts)
 
     @takes_list_options()
     def recommend_in_parts(
-        self, users: Any = None, k: int = 10, *, history: Any = None, profile: Any = None, **options: Any
+        self,
+        users: Any = None,
+        k: int = 10,
+        *,
+        history: Any = None,
+        profile: Any = None,
+        shard: str | tuple[int, int] | Shard | None = None,
+        **options: Any,
     ) -> Iterator[Table]:
         """The same as `recommend`, with its options, in tables of some thousand users each, for more users than fit in
         one. What is wrong is raised before the first."""
         wanted = ListOptions.of({"k": k, **options}, "Run.recommend")
-        return tables_for(self, users, wanted, history=history, profile=profile)
+        return tables_for(self, users, wanted, history=history, profile=profile, shard=shard)
 
     @takes_list_options(*REFUSED)
     def similar(self, items: Any, k: int = 10, **options: Any) -> Table:

@@ -484,6 +484,13 @@ def item_index(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dic
     return index_speed.item_index(benchmark)
 
 
+def score_all(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Users a second whose lists are made and written: see `score_speed`."""
+    import score_speed
+
+    return score_speed.score_all(benchmark, options.quick)
+
+
 def service_requests(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """How fast a Service answers: see `service_speed`."""
     import service_speed
@@ -569,6 +576,7 @@ MEASURES: dict[str, Callable[[Mapping[str, Any], argparse.Namespace], dict[str, 
         filter_requests,
         service_requests,
         item_index,
+        score_all,
         rules,
         fold_in,
         cold_items,

@@ -30,6 +30,8 @@ from kgrec.errors import KgrecError
 if TYPE_CHECKING:
     from kgrec.run import Run
     from kgrec.serving.answers import Table
+    from kgrec.serving.list_parts import Part
+    from kgrec.serving.shards import Shard
 
 
 @with_options
@@ -83,6 +85,15 @@ def recommend(
         ),
     ] = False,
     filters: FilterOptions,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard",
+            metavar="K/N",
+            help="Only one part of the users, such as 1/4, the first of four. The parts one after the other are what "
+            "one process writes. A part that is there already is not made again.",
+        ),
+    ] = None,
     out: TableFile = None,
     device: Device = "auto",
     model: TrustedModel = None,
@@ -92,13 +103,10 @@ def recommend(
 ) -> None:
     """Recommend items to users of a run, or to new users by their history or profile."""
     from kgrec.serving.list_tables import by_user, write_tables
+    from kgrec.serving.shards import Shard
     from kgrec.table_files import refuse_out
 
-    if out is not None:
-        listed = None if users == "all" else users
-        read = [run, history, profile, *(new_items or []), listed, rules, filters.where_sparql]
-        refuse_out(out, overwrite, read)
-    wanted = _Wanted(k, user or [], users, history, profile)
+    wanted = _Wanted(k, user or [], users, history, profile, None if shard is None else Shard.read(shard))
     options = {
         "include_seen": include_seen,
         "exclude": comma_separated(exclude) or (),
@@ -107,14 +115,29 @@ def recommend(
         "rules": rules,
         **filters.values,
     }
-    asks_more = any((exclude, why, rules, *filters.values.values(), new_items, model)) or device not in ("auto", "cpu")
+    part = None
+    if out is not None:
+        listed = None if users == "all" else users
+        read = [run, history, profile, *(new_items or []), listed, rules, filters.where_sparql]
+        if wanted.shard is not None:
+            part = wanted.part(run, new_items, options)
+            rows = part.is_done(out, overwrite)
+            if rows is not None:
+                status(f"{out} is there already, with {rows} rows: shard {shard} of the same run, users and options")
+                return
+        refuse_out(out, overwrite, read)
+    asks_more = any((exclude, why, rules, *filters.values.values(), new_items, model, shard)) or device not in (
+        "auto",
+        "cpu",
+    )
     quick = None if asks_more else wanted.without_torch(run, include_seen, skip_unknown)
     if quick is not None:
         tables = _noted(iter([quick]))
     else:
         tables = _noted(wanted.by_model(load_run(run, model, device, new_items, skip_unknown), options))
     if out is not None:
-        rows = write_tables(tables, out, overwrite=overwrite, csv_safe=csv_safe)
+        write = write_tables if part is None else part.write
+        rows = write(tables, out, overwrite=overwrite, csv_safe=csv_safe)
         status(f"{rows} rows in {out}")
     elif as_json:
         print_json([one.to_json() for table in tables for one in by_user(table)])
@@ -135,6 +158,7 @@ class _Wanted:
     users: str | None
     history: Path | None
     profile: Path | None
+    shard: Shard | None
 
     @cached_property
     def names(self) -> list[str]:
@@ -166,7 +190,22 @@ class _Wanted:
             named = "--history" if self.history is not None else "--profile"
             raise KgrecError(f"{named} is for new users; leave out --user and --users")
         known = None if are_new else "all" if self.users == "all" else self.names
-        return run.recommend_in_parts(known, self.k, history=self.history, profile=self.profile, **options)
+        new = {"history": self.history, "profile": self.profile}
+        return run.recommend_in_parts(known, self.k, **new, shard=self.shard, **options)
+
+    def part(self, folder: Path, new_items: list[Path] | None, options: dict[str, Any]) -> Part:
+        """What a file of this shard is a part of."""
+        from kgrec.serving.list_options import ListOptions
+        from kgrec.serving.list_parts import Part
+
+        assert self.shard is not None
+        wanted = ListOptions(k=self.k, **options)
+        asked = {"new_items": new_items or [], **vars(wanted)}
+        if self.history is not None or self.profile is not None:
+            asked |= {"history": self.history, "profile": self.profile}
+        else:
+            asked["users"] = "all" if self.users == "all" else self.names
+        return Part.of_run(folder, self.shard, asked)
 
 
 def _noted(tables: Iterator[Table]) -> Iterator[Table]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -153,10 +153,17 @@ def joined(tables: Iterable[Table]) -> Table:
 
 
 def write_parts(
-    parts: Iterable[pa.Table], schema: pa.Schema, out: Path, *, overwrite: bool = False, csv_safe: bool = False
+    parts: Iterable[pa.Table],
+    schema: pa.Schema,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    csv_safe: bool = False,
+    said: Mapping[str, str] | None = None,
 ) -> int:
     """Write Arrow tables of one schema as .parquet or .csv, one after the other, and the file whole or not at all.
-    csv_safe: a CSV file as `without_formulas` has it. Returns the number of rows."""
+    csv_safe: a CSV file as `without_formulas` has it; said: what a Parquet file says of itself. Returns the number of
+    rows."""
     refuse_out(out, overwrite, columns=schema.names)
     writers = {".parquet": pq.ParquetWriter, ".csv": pa.csv.CSVWriter}
     rows = 0
@@ -164,6 +171,8 @@ def write_parts(
         for part in parts:
             writer.write_table(without_formulas(part) if csv_safe and out.suffix == ".csv" else part)
             rows += len(part)
+        if said and isinstance(writer, pq.ParquetWriter):
+            writer.add_key_value_metadata(said)
     return rows
 
 

@@ -138,29 +138,43 @@ def ranked_known(run: TrainedModel, ranker: Ranker, local: Tensor, options: List
     return _ranked(run, ranker, len(local), ranker.batches(user), best, had, options)
 
 
-def new_lists(run: TrainedModel, ranker: Ranker, new: NewUsers, options: ListOptions) -> Iterator[Table]:
-    """The best items for new users, a chunk at a time. Left out is what each did by the target relation, unless the
-    ranker keeps it, and by the behaviours that `exclude` names. Where users are items too, one whose name the run knows
-    is not on the list, as of a known user."""
-    for part, found in ranked_new(run, ranker, new, options):
+def new_lists(
+    run: TrainedModel, ranker: Ranker, new: NewUsers, options: ListOptions, rows: range | None = None
+) -> Iterator[Table]:
+    """The best items for new users, or for some of them (rows), a chunk at a time.
+
+    Left out is what each did by the target relation, unless the ranker keeps it, and by the behaviours that `exclude`
+    names. Where users are items too, one whose name the run knows is not on the list, as of a known user."""
+    for part, found in ranked_new(run, ranker, new, options, rows):
         names = pa.array([new.names[row] for row in part.tolist()], pa.string())
         yield _lists(run, ranker, names, found, options)
 
 
 def ranked_new(
-    run: TrainedModel, ranker: Ranker, new: NewUsers, options: ListOptions
+    run: TrainedModel, ranker: Ranker, new: NewUsers, options: ListOptions, rows: range | None = None
 ) -> Iterator[tuple[Tensor, RankedUsers]]:
-    """The best items for new users, a chunk at a time: which of them, LongTensor [U], and theirs; see `new_lists`."""
+    """The best items for new users, a chunk at a time: which of them, LongTensor [U], and theirs; see `new_lists`.
+
+    Vectors are fitted to a whole chunk, also where only some of its users are wanted: their last digits hang on who is
+    fitted beside them."""
+    wanted = range(len(new)) if rows is None else rows
     behaviours, target = run.model.behaviours or (run.graph.target[1],), run.graph.target[1]
     dropped = [*options.exclude, *([] if ranker.keep_seen else [target])]
     left_out = [number for number, name in enumerate(behaviours) if name in dropped]
     is_target, own = behaviours.index(target), _nodes_named(run, new.names)
     rules, shown = list_rules(run, options), shown_to(run, options, new.names)
-    for part in torch.arange(len(new), device=run.device).split(_chunk(ranker)):
-        with asking(run, ranker, new, part) as asked:
+    for whole in torch.arange(len(new), device=run.device).split(_chunk(ranker)):
+        first = int(whole[0])
+        inside = range(max(first, wanted.start) - first, min(first + len(whole), wanted.stop) - first)
+        if not inside:
+            continue
+        part = whole[inside.start : inside.stop]
+        with asking(run, ranker, new, whole) as asked:
 
-            def best(rows: Tensor, part: Tensor = part, asked: Asking = asked) -> tuple[Query, Best]:
-                query, past = asked.query(rows), new.did(part[rows], [is_target], is_target)
+            def best(
+                rows: Tensor, part: Tensor = part, asked: Asking = asked, start: int = inside.start
+            ) -> tuple[Query, Best]:
+                query, past = asked.query(rows + start), new.did(part[rows], [is_target], is_target)
                 did = Did(new.did(part[rows], left_out, is_target), past).beside(shown, part[rows], len(new))
                 if rules is None:
                     return query, asked.ranker.best_of(query, *did.left_out, own[part[rows]])["all"]

@@ -37,6 +37,7 @@ from kgrec.serving.ranked_lists import (
     ranker_for,
 )
 from kgrec.serving.rules.rules_of_run import rule_notes
+from kgrec.serving.shards import Shard
 from kgrec.training.trained_model import TrainedModel
 
 __all__ = [
@@ -88,10 +89,17 @@ def lists_for(run: TrainedModel, users: Sequence[str] | range, options: ListOpti
 
 
 def tables_for(
-    run: TrainedModel, users: object, options: ListOptions, *, history: object = None, profile: object = None
+    run: TrainedModel,
+    users: object,
+    options: ListOptions,
+    *,
+    history: object = None,
+    profile: object = None,
+    shard: object = None,
 ) -> Iterator[Table]:
     """What `Run.recommend` gives, in tables of a chunk of users each, one at least. What is wrong is raised before the
     first."""
+    part = None if shard is None else Shard.read(shard)
     check_options(run, options)
     if users is None and history is None and profile is None:
         raise KgrecError(
@@ -103,14 +111,19 @@ def tables_for(
         named = [] if isinstance(asked, range) else asked.to_pylist()
         new = new_users(run, history, named, profile=profile, skip_unknown=options.skip_unknown)
     local, notes = _known(run, asked, set(new.names) if new else set(), options.skip_unknown)
+    rows = range(len(new) if new is not None else 0)
+    if part is not None:  # of the known users, and the new ones behind them
+        wanted, number = part.rows(len(local) + len(rows)), len(local)
+        local = local[wanted.start : wanted.stop]
+        rows = rows[max(0, wanted.start - number) : max(0, wanted.stop - number)]
     ranker, allowed = ranker_for(run, options), allowed_items(run, options)
     of_rules = rule_notes(run, options, new.names if new else ())
 
     def tables() -> Iterator[Table]:
         said = (*notes, *(new.notes if new else ()), *(allowed.notes_on(options.k) if allowed else ()), *of_rules)
         parts = known_lists(run, ranker, local, options) if len(local) else iter(())
-        if new is not None:
-            parts = itertools.chain(parts, new_lists(run, ranker, new, options))
+        if new is not None and len(rows):
+            parts = itertools.chain(parts, new_lists(run, ranker, new, options, rows))
         first = next(parts, None)
         first = no_lists() if first is None else first  # an empty table is an answer too
         yield replace(first, notes=(*said, *first.notes))

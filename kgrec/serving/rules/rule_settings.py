@@ -196,10 +196,14 @@ class Rules(RecipePart):
     @property
     def key(self) -> tuple[Any, ...]:
         """What two rules have in common that leave the same items, their files among it."""
-        files = [self.path(one) for one in (self.blocked, self.in_stock, self.recently_shown) if isinstance(one, str)]
-        states = [(str(file), *_state(file)) for file in files]
+        states = [(str(file), *_state(file)) for file in self.files]
         today = self.freshness.first_day if self.freshness else None
         return self.model_dump_json(), today, tuple(states)
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that the rules name."""
+        return [self.path(one) for one in (self.blocked, self.in_stock, self.recently_shown) if isinstance(one, str)]
 
 
 def _state(file: Path) -> tuple[int, int]:
