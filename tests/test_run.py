@@ -120,44 +120,6 @@ def test_a_checkpoint_of_another_job_is_refused(tmp_path):
         train("mf", graph, split="last_n:1", training=training(), out=tmp_path / "none", resume=True)
 
 
-def test_two_processes_train_to_equal_weights_from_disjoint_shares(tmp_path):
-    # that the weights are equal is checked after every epoch by the loop itself; see the next test
-    graph, split = tastes(), "last_n:1,valid=1"
-    run = train("mf", graph, split=split, config=SMALL, training=training(devices=2, epochs=2), out=tmp_path / "two")
-    alone = train("mf", graph, split=split, config=SMALL, training=training(epochs=2))
-    assert run.metrics["processes"] == 2 and run.metrics["epochs"] == 2
-    assert not same(run, alone)  # the negatives of two ranks are other draws
-    assert run.metrics["test"]["ndcg@10"] > 0
-
-
-APART = """
-import os
-import torch
-from kgrec.models.mf import MF
-
-
-class Apart(MF):
-    def begin(self, epoch):
-        with torch.no_grad():
-            self.user.weight += os.getpid()
-"""
-
-
-def test_processes_whose_weights_come_apart_are_stopped(tmp_path, monkeypatch):
-    (tmp_path / "apart_model.py").write_text(APART)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(KgrecError, match="the processes have different weights"):
-        train(
-            "apart_model:Apart",
-            tastes(),
-            split="last_n:1",
-            config=SMALL,
-            training=training(devices=2),
-            out=tmp_path / "r",
-        )
-    assert not (tmp_path / "r").exists()
-
-
 def test_bf16_runs_and_keeps_float32_weights():
     run = train("mf", tastes(), split="last_n:1,valid=1", config=SMALL, training=training(precision="bf16-mixed"))
     assert all(p.dtype == torch.float32 and p.isfinite().all() for p in run.model.parameters())

@@ -203,19 +203,41 @@ def main() -> None:
             for stream in (sys.stdout, sys.stderr):
                 if isinstance(stream, io.TextIOWrapper):  # characters outside its encoding are written as escapes
                     stream.reconfigure(errors="backslashreplace")
+            refuse_several(sys.argv[1:2])
             try:
                 app()
             finally:
                 sys.stdout.flush()  # here a full disk is reported like any other error
     except Stopped:
-        status("stopped by a signal; no half-written files are left")
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # one process of a machine says it
+            status("stopped by a signal; no half-written files are left")
         raise
     except KgrecError as error:
-        status(f"error: {error}")
+        if not getattr(error, "quiet", False):  # another process says it
+            status(f"error: {error}")
+        if getattr(error, "ends_at_once", False):  # threads wait for others that are lost
+            sys.stdout.flush()
+            os._exit(1)
         sys.exit(1)
     except OSError as error:
+        if getattr(error, "quiet", False):
+            sys.exit(1)
         status(f"error: {error.filename or ''} {error.strerror or error}".replace("  ", " "))
         sys.exit(1)
+
+
+def refuse_several(words: list[str]) -> None:
+    """Raise KgrecError if this is one of several processes, as of torchrun, and the command is not for them. words: the
+    command."""
+    if os.environ.get("RANK", "") == "" or os.environ.get("WORLD_SIZE", "1") == "1":
+        return
+    if words[0:1] != ["train"] and words[0:1] and words[0] in COMMANDS:
+        error = KgrecError(
+            f"kgrec {words[0]} runs in one process, but this is one of {os.environ['WORLD_SIZE']} that torchrun has "
+            "started; only kgrec train trains in several: leave torchrun out"
+        )
+        vars(error)["quiet"] = os.environ.get("LOCAL_RANK", "0") != "0"
+        raise error
 
 
 @contextmanager

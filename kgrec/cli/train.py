@@ -36,6 +36,7 @@ def train(
 ) -> None:
     """Train a model, choose its best epoch on validation, measure it once on test, and keep it as a run folder."""
     from kgrec.run import train as train_model
+    from kgrec.training.joining import speaks_for_all
 
     job = training.job(
         model,
@@ -52,5 +53,7 @@ def train(
         overwrite=result.overwrite,
     )
     run = train_model(job, graph, report=progress)
+    if not speaks_for_all():
+        return
     print_json(run.metrics) if result.as_json else show_metrics(run.metrics)
     note_control(run.metrics)

@@ -12,6 +12,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from kgrec import ranks
 from kgrec.errors import KgrecError
 from kgrec.evaluation.metrics import EDGES, FORMULAS, Metric, Ranking, parse
 from kgrec.evaluation.ranking import Ranker, scoring
@@ -84,6 +85,7 @@ def evaluate(
     seed: int = 0,
     batch_size: int = 2048,
     cells: int = 4_194_304,
+    shared: bool = False,
 ) -> Evaluation:
     """Measure how well a model ranks the held-out items, or predicts their ratings or clicks: one protocol for all
     models.
@@ -94,7 +96,8 @@ def evaluate(
     `recommend`, see below. trained: the graph that the model was trained on; None: `known`. exclude: behaviours, such
     as `viewed`, whose items are left out of a user's list too; by default only items of the target relation are. seed:
     seed of the order of ties. batch_size: maximum number of users that are scored at once. cells: maximum number of
-    scores in memory at once; each takes up to about 40 bytes, whatever the number of users and items.
+    scores in memory at once; each takes up to about 40 bytes, whatever the number of users and items. shared: the
+    ranks of a training, which all call this, divide the batches; each has the whole result, equal to the last digit.
 
     - Candidates are all nodes of the target's tail type that the user has not seen. Published lists are ranked as they
       are: seen items stay in them, and an item that is twice in a list counts once.
@@ -132,8 +135,8 @@ def evaluate(
     check_metrics(model, trial.held, [metric.name for metric in wanted])
     ranker = trial.ranker(max(metric.depth for metric in of_lists), seed) if of_lists else None
     with scoring(model):
-        of_users = _rank(trial, ranker, of_lists) if ranker is not None else {}
-        score = trial.scorer.of_edges(trial.held) if of_edges else None
+        of_users = _rank(trial, ranker, of_lists, shared) if ranker is not None else {}
+        score = trial.scorer.of_edges(trial.held, shared) if of_edges else None
     predicted = {} if score is None else _predicted(trial, of_edges, score)
     scopes = (*trial.scopes, "with_history")
     found = {scope: _joined(of_users.get(scope), predicted.get(scope), wanted) for scope in scopes}
@@ -296,12 +299,21 @@ class _Tally:
             if self.has_history is not None:
                 _add_listed(self.with_history[k], item[self.has_history[row], :k])
 
-    def found(self) -> dict[str, _Found]:
+    def found(self, shared: bool) -> dict[str, _Found]:
         """Means and values by scope, in the order of users, so that they do not depend on the batches; empty if there
-        are no users. `with_history`: only over users who have a history, if some have none."""
-        row = torch.cat(self.rows)
+        are no users. `with_history`: only over users who have a history, if some have none. shared: with the users of
+        all ranks."""
+        row, place = torch.cat([*self.rows, self.relevant.new_empty(0)]), self.relevant.device
+        columns = {
+            name: torch.cat([*values, torch.empty(0, dtype=torch.double, device=place)])
+            for name, values in self.values.items()
+        }
+        if shared:
+            row, columns = ranks.joined(row), {name: ranks.joined(values) for name, values in columns.items()}
+            self.recommended = {k: ranks.add(count) for k, count in self.recommended.items()}
+            self.with_history = {k: ranks.add(count) for k, count in self.with_history.items()}
         order = row.argsort()
-        columns = {name: torch.cat(values)[order] for name, values in self.values.items()}
+        columns = {name: values[order] for name, values in columns.items()}
         row = row[order]
         found = {self.scope: self._means(row, columns, self.recommended) if len(order) else _Found({}, {})}
         if self.has_history is not None and bool(self.has_history.any()):
@@ -323,10 +335,10 @@ def _add_listed(recommended: Tensor, item: Tensor) -> None:
     recommended.index_add_(0, listed, torch.ones_like(listed))
 
 
-def _rank(trial: Trial, ranker: Ranker, wanted: Sequence[Metric]) -> dict[str, _Found]:
-    """The metrics of ranked lists, by scope."""
+def _rank(trial: Trial, ranker: Ranker, wanted: Sequence[Metric], shared: bool) -> dict[str, _Found]:
+    """The metrics of ranked lists, by scope. shared: ranks divide the batches."""
     tallies = {scope: _Tally(trial, scope, wanted) for scope in trial.scopes}
-    for row in ranker.batches(trial.user):
+    for row in ranks.share(ranker.batches(trial.user), divided=shared):
         user = trial.user[row]
         best = ranker.best(user, trial.now[row])
         if "all" not in best:
@@ -334,7 +346,7 @@ def _rank(trial: Trial, ranker: Ranker, wanted: Sequence[Metric]) -> dict[str, _
         for scope, tally in tallies.items():
             item = best[scope].item
             tally.add(row, item, trial.find(user[:, None], item) >= 0)
-    return {scope: found for tally in tallies.values() for scope, found in tally.found().items()}
+    return {scope: found for tally in tallies.values() for scope, found in tally.found(shared).items()}
 
 
 # ---------------------------------------------------------------------- ratings and clicks

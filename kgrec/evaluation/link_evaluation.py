@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from kgrec import ranks
 from kgrec.errors import KgrecError
 from kgrec.evaluation.metrics import parse
 from kgrec.evaluation.ranking import scoring
@@ -65,13 +66,15 @@ def evaluate_links(
     metrics: Sequence[str],
     trained: Graph | None = None,
     cells: int = 4_194_304,
+    shared: bool = False,
 ) -> LinkEvaluation:
     """The filtered ranks of held-out facts in both directions: tails by their relation, heads by its inverse.
 
     known: all edges, with the held-out ones. held: the facts to be ranked; each counts once, even if it is there twice.
     metrics: `mrr` and `hits@k`. trained: the edges that the model was trained on; with them, facts whose head or tail
     has no edge in training are also measured separately, as the model can know nothing about such a node. cells:
-    maximum number of scores in memory at once.
+    maximum number of scores in memory at once. shared: the ranks of a training, which all call this, divide the
+    batches.
 
     Candidates are all nodes of the tail's type, except other tails whose fact is known too (filtered, Bordes et al.
     2013, sec. 4.1). Ties share the mean of their ranks (`realistic`, Berrendorf et al. 2020), so a constant scorer is
@@ -90,21 +93,21 @@ def evaluate_links(
     known, held = known.to(place).both_ways(), held.to(place).both_ways()
     degree = None if trained is None else _degree(trained).to(place)
     with scoring(model):
-        parts = [_ranked(model, known, held, edge, degree, cells) for edge in _relations(held)]
-    ranks = pa.concat_tables(parts).unify_dictionaries()
-    found = LinkEvaluation(_means(ranks, metrics), ranks, 0.0)
+        parts = [_ranked(model, known, held, edge, degree, cells, shared) for edge in _relations(held)]
+    table = pa.concat_tables(parts).unify_dictionaries()
+    found = LinkEvaluation(_means(table, metrics), table, 0.0)
     if degree is not None:
-        unseen = ranks["unseen"]
-        seen, others = (_means(ranks.filter(one), metrics) for one in (pc.invert(unseen), unseen))
+        unseen = table["unseen"]
+        seen, others = (_means(table.filter(one), metrics) for one in (pc.invert(unseen), unseen))
         found = replace(found, seen_ends=seen, unseen_ends=others)
     return replace(found, seconds=time.perf_counter() - begun)
 
 
-def _means(ranks: pa.Table, metrics: Sequence[str]) -> dict[str, float]:
-    """The metrics over these ranks; empty if there are none."""
-    if not len(ranks):
+def _means(table: pa.Table, metrics: Sequence[str]) -> dict[str, float]:
+    """The metrics over a table of ranks; empty if there are none."""
+    if not len(table):
         return {}
-    rank = torch.from_numpy(ranks["rank"].to_numpy())
+    rank = torch.from_numpy(table["rank"].to_numpy())
     return {metric.name: float(metric.formula.value(rank, metric.k).mean()) for metric in map(parse, metrics)}
 
 
@@ -120,7 +123,13 @@ def _relations(held: Graph) -> list[EdgeType]:
 
 
 def _ranked(
-    model: LinkScorer, known: Graph, held: Graph, edge_type: EdgeType, degree: Tensor | None, cells: int
+    model: LinkScorer,
+    known: Graph,
+    held: Graph,
+    edge_type: EdgeType,
+    degree: Tensor | None,
+    cells: int,
+    shared: bool,
 ) -> pa.Table:
     """The rows of one relation's facts. degree: LongTensor [N], number of training edges of each node."""
     number = held.edge_types.index(edge_type)
@@ -128,17 +137,24 @@ def _ranked(
     head, tail = torch.unique(torch.stack([facts.head, facts.tail]), dim=1)
     source, name, target = edge_type
     others, tails = _Known(known.only(edge_type)), known.nodes(target)
-    ranks = _ranks if model.reads_head else _ranks_of_one_list
-    found = [
-        ranks(model, others, head[rows], number, tail[rows], tails)
-        for rows in torch.arange(len(head), device=head.device).split(max(1, cells // len(tails)))
-    ]
-    rank, count = (torch.cat(part).cpu().numpy() for part in zip(*found))
+    ranks_of = _ranks if model.reads_head else _ranks_of_one_list
+    rank = torch.zeros(len(head), dtype=torch.double, device=head.device)
+    count = torch.zeros(len(head), dtype=torch.long, device=head.device)
+    batches = torch.arange(len(head), device=head.device).split(max(1, cells // len(tails)))
+    for rows in ranks.share(batches, divided=shared):
+        rank[rows], count[rows] = ranks_of(model, others, head[rows], number, tail[rows], tails)
+    if shared:  # all others have zeros there
+        rank, count = ranks.add(rank), ranks.add(count)
     alike = [
         pa.DictionaryArray.from_arrays(pa.array([0] * len(head), pa.int32()), [word]) for word in (name, source, target)
     ]
     columns = {"head": _ids(held, source, head), "relation": alike[0], "tail": _ids(held, target, tail)}
-    columns |= {"head_type": alike[1], "tail_type": alike[2], "rank": rank, "candidates": count}
+    columns |= {
+        "head_type": alike[1],
+        "tail_type": alike[2],
+        "rank": rank.cpu().numpy(),
+        "candidates": count.cpu().numpy(),
+    }
     if degree is not None:
         columns["unseen"] = ((degree[head] == 0) | (degree[tail] == 0)).cpu().numpy()
     return pa.table(columns)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kgrec import ranks
 from kgrec.errors import KgrecError
 from kgrec.evaluation.served_by import ServedBy
 from kgrec.evaluation.served_users import ServedUsers
@@ -109,16 +110,17 @@ class Scorer:
             )
         return torch.empty(wanted, device=scores.device).copy_(scores)
 
-    def of_edges(self, edges: Graph) -> Tensor:
+    def of_edges(self, edges: Graph, shared: bool = False) -> Tensor:
         """The score of each edge of a graph with one relation from users to items: float32 [E], in the edges' order.
-        All edges of a user are scored together, so the queries have no `now`."""
+        All edges of a user are scored together, so the queries have no `now`. shared: ranks divide the batches."""
         lists = Histories(edges)
-        user, found = edges.head.unique(), torch.empty(edges.num_edges, device=self.device)
-        for row in self.batches(torch.maximum(self.width(user), lists.lengths(user)), self.batch_size):
+        user, found = edges.head.unique(), torch.zeros(edges.num_edges, device=self.device)
+        batches = self.batches(torch.maximum(self.width(user), lists.lengths(user)), self.batch_size)
+        for row in ranks.share(batches, divided=shared):
             place = lists.places(user[row])
             scores = self.scores(self.query(user[row]), filled(lists.tails(place), self.pad))
             found[lists.edges(place)[place >= 0]] = scores[place >= 0]
-        return found
+        return ranks.add(found) if shared else found  # all others have zeros there
 
 
 def as_edges(known: Graph, user: Tensor, item: Tensor) -> Graph:

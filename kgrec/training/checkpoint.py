@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from kgrec import models
+from kgrec import models, ranks
 from kgrec.drafts import remove_folder
 from kgrec.errors import KgrecError
 from kgrec.files import refuse_existing, whole
@@ -74,6 +74,8 @@ class Checkpoint:
         # defaults for checkpoints of versions that did not have these options
         before = {"repeats": "miss", "facts_only": False, "exclude": []}
         wanted, found = job.identity(graph_hash), {**before, **place.mapping(document, "job")}
+        found["training"] = {**place.at("job").mapping(found, "training", {})}
+        found["training"].pop("devices", None)  # so many processes made it; others may go on
         place.at("job").mapping(found, "config", {})
         with stored_settings():  # the checkpoint may have former names of settings
             found["config"] = present_names(models.find(job.model).Config, found.get("config", {}))
@@ -86,6 +88,16 @@ class Checkpoint:
         tensors = [load_tensors(job.checkpoint / f"{name}.safetensors") for name in TENSORS]
         refuse_existing(job.checkpoint, True, CHECKPOINT_FOLDER)  # it is replaced after the next epoch
         return Checkpoint(state, *tensors)
+
+    @staticmethod
+    def of_first(own: Checkpoint | None) -> Checkpoint:
+        """The checkpoint of rank 0 on all ranks. own: None on the others."""
+        if ranks.world() == 1:
+            assert own is not None
+            return own
+        state = ranks.of_first(None if own is None else dataclasses.asdict(own.state))
+        tensors = [ranks.tensors_of_first({} if own is None else getattr(own, name)) for name in TENSORS]
+        return Checkpoint(TrainingState(**state), *tensors)
 
     @staticmethod
     def remove(job: TrainingJob) -> None:

@@ -136,9 +136,10 @@ class TrainingJob:
         return self.out.with_name(self.out.name + ".checkpoint")
 
     def identity(self, graph_hash: str) -> dict[str, Any]:
-        """What must be the same for a training to continue from a checkpoint. Epochs and patience may be raised."""
+        """What must be the same for a training to continue from a checkpoint. Epochs and patience may be raised, and
+        another number of processes may go on."""
         training = dataclasses.asdict(self.training)
-        for free in ("patience", "device", "tensorboard"):
+        for free in ("patience", "device", "devices", "tensorboard"):
             training.pop(free)
         if self.training.lr_decay == "none":  # otherwise the learning rate depends on the number of epochs
             training.pop("epochs")

@@ -124,8 +124,11 @@ def evaluated(
     metrics: Sequence[str],
     candidates: Candidates | None = None,
     trained: Graph | None = None,
+    *,
+    shared: bool = False,
 ) -> Evaluation | LinkEvaluation:
-    """Evaluate a model on the held-out edges `held` of a split. trained: the graph that it was trained on."""
+    """Evaluate a model on the held-out edges `held` of a split. trained: the graph that it was trained on. shared: all
+    ranks of a training call this, and divide the work."""
     if divided.whole is None:
         return evaluate(
             model,
@@ -136,9 +139,10 @@ def evaluated(
             repeats=divided.repeats,
             trained=trained,
             exclude=divided.exclude,
+            shared=shared,
         )
     assert isinstance(model, LinkScorer)
-    return evaluate_links(model, divided.whole, held, metrics=metrics, trained=trained)
+    return evaluate_links(model, divided.whole, held, metrics=metrics, trained=trained, shared=shared)
 
 
 def metrics_among(found: Evaluation | LinkEvaluation, among: str) -> dict[str, float]:
@@ -187,14 +191,14 @@ def control_too_large(divided: Split) -> dict[str, str]:
 
 
 def link_control(
-    model: Recommender, divided: Split, trained: Graph, metrics: Sequence[str]
+    model: Recommender, divided: Split, trained: Graph, metrics: Sequence[str], *, shared: bool = False
 ) -> dict[str, dict[str, float]]:
     """The results of the control of link prediction on the same held-out facts, by part. It is built from the same
     training graph. Empty for other tasks, and for the control itself."""
     if divided.whole is None or isinstance(model, models.find(CONTROLS["link"])):
         return {}
     beside = models.build(CONTROLS["link"], trained).eval()
-    test = evaluated(beside, divided, divided.train_valid, divided.test, metrics, trained=trained)
+    test = evaluated(beside, divided, divided.train_valid, divided.test, metrics, trained=trained, shared=shared)
     assert isinstance(test, LinkEvaluation)
     return _of_facts(test)
 

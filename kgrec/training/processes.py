@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
+import pickle
 import signal
 import sys
 import time
@@ -14,11 +16,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
 
 from kgrec.errors import KgrecError
-from kgrec.model import Recommender
+from kgrec.ranks import LostRank
 from kgrec.training.config import TrainingConfig
+from kgrec.training.joining import LONGEST_EXCHANGE, Place, join, place_from_outside, together
 
 if TYPE_CHECKING:
     from multiprocessing.queues import SimpleQueue
@@ -44,14 +46,60 @@ def choose_device(name: str) -> torch.device:
 
 
 def make_fabric(config: TrainingConfig) -> Fabric:
-    """The Lightning Fabric for a config. Raises KgrecError if this machine does not have the device."""
-    device = choose_device(config.device)
+    """The Lightning Fabric for a config: of one process; of `devices` processes, which `launch` starts; or of those
+    that were started from outside (torchrun), which have joined then.
+
+    Raises KgrecError if this machine does not have the device, and what `place_from_outside` and `join` raise.
+    """
+    device, place = choose_device(config.device), place_from_outside()
     with _versions_alone("torchmetrics"):
         from lightning_fabric import Fabric  # the import takes seconds, and only training needs it
+        from lightning_fabric.plugins.environments import TorchElasticEnvironment
+        from lightning_fabric.strategies import DDPStrategy
 
-    devices: Any = [device.index] if device.index is not None and config.devices == 1 else config.devices
-    strategy = "auto" if config.devices == 1 else "ddp_spawn"
-    return Fabric(accelerator=device.type, devices=devices, strategy=strategy, precision=config.precision)
+    _quiet()
+    shared: dict[str, Any] = {"accelerator": device.type, "precision": config.precision}
+    if place is not None:
+        _check_place(place, config, device)
+        join(place, device)
+        fabric = Fabric(
+            devices=place.on_machine,
+            num_nodes=place.machines,
+            strategy=DDPStrategy(timeout=LONGEST_EXCHANGE),
+            plugins=[TorchElasticEnvironment()],
+            **shared,
+        )
+        fabric.launch()
+        return fabric
+    if config.devices == 1:
+        return Fabric(devices=1 if device.index is None else [device.index], strategy="auto", **shared)
+    strategy = DDPStrategy(start_method="spawn", timeout=LONGEST_EXCHANGE)
+    return Fabric(devices=config.devices, strategy=strategy, **shared)
+
+
+def _quiet() -> None:
+    """Let Lightning print only warnings when processes join."""
+    for name in ("distributed", "rank_zero"):
+        logging.getLogger(f"lightning_fabric.utilities.{name}").setLevel(logging.WARNING)
+
+
+def _check_place(place: Place, config: TrainingConfig, device: torch.device) -> None:
+    """Raise KgrecError if the config asks for other processes or devices than were started from outside."""
+    if config.devices not in (1, place.on_machine):
+        raise KgrecError(
+            f"devices is {config.devices}, but {place.on_machine} processes were started on this machine from outside; "
+            "leave --devices out, as torchrun --nproc-per-node says how many there are"
+        )
+    if device.index is not None:
+        raise KgrecError(
+            f"device {device} names one device, but each of {place.on_machine} processes takes its own; use --device "
+            "cuda"
+        )
+    if device.type == "cuda" and torch.cuda.device_count() < place.on_machine:
+        raise KgrecError(
+            f"{place.on_machine} processes were started, but this machine has {torch.cuda.device_count()} CUDA "
+            "devices; start one for each (torchrun --nproc-per-node), or use --device cpu"
+        )
 
 
 @contextmanager
@@ -80,14 +128,17 @@ def launch(fabric: Fabric, work: Callable[[Fabric], None]) -> None:
     a process that raised KgrecError or OSError, if a process was killed, and if shared memory is too small.
     """
     context = multiprocessing.get_context("spawn")
-    messages: SimpleQueue[str] = context.SimpleQueue()
+    messages: SimpleQueue[tuple[bool, str]] = context.SimpleQueue()
     others = set(multiprocessing.active_children())
     try:
         with _starting_quietly(context):
             fabric.launch(_Work(work, messages))
     except torch.multiprocessing.ProcessExitedException as error:
-        if not messages.empty():
-            raise KgrecError(messages.get()) from None
+        said = []
+        while not messages.empty():
+            said.append(messages.get())
+        if said:  # what went wrong itself comes before what others say of it
+            raise KgrecError(min(said, key=lambda one: one[0])[1]) from None
         raise KgrecError(
             f"one of the training processes was killed ({error.msg}), perhaps because memory ran out; if there is a "
             "checkpoint, use --resume to continue from it"
@@ -101,11 +152,25 @@ def launch(fabric: Fabric, work: Callable[[Fabric], None]) -> None:
         _end([one for one in multiprocessing.active_children() if one not in others])
 
 
+def is_sendable(function: object) -> bool:
+    """Whether a function can be sent to another process: one that a module defines can."""
+    try:
+        pickle.dumps(function)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return False
+    return True
+
+
 class _Work:
     """The work of one of several processes. It handles signals, and reports the error that ended it."""
 
-    def __init__(self, work: Callable[[Fabric], None], messages: SimpleQueue[str]) -> None:
+    def __init__(self, work: Callable[[Fabric], None], messages: SimpleQueue[tuple[bool, str]]) -> None:
         self.work, self.messages = work, messages
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Arrive in the process, which is about to join the others."""
+        _quiet()
+        vars(self).update(state)
 
     def __call__(self, fabric: Fabric) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -113,10 +178,13 @@ class _Work:
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         try:
-            self.work(fabric)
-        except (KgrecError, OSError) as error:
-            self.messages.put(str(error))
+            together(lambda: self.work(fabric), self.failed)
+        except (KgrecError, OSError):
+            sys.stderr.flush()
             sys.exit(1)
+
+    def failed(self, error: BaseException) -> None:
+        self.messages.put((isinstance(error, LostRank), str(error)))
 
 
 def _stop(number: int, _: object) -> None:
@@ -163,42 +231,3 @@ def _end(processes: Sequence[Any]) -> None:
         if process.is_alive():
             process.kill()
             process.join()
-
-
-def must_agree(model: Recommender, fabric: Fabric) -> None:
-    """Raise KgrecError if the ranks' parameters differ, for example because a model drew random numbers by itself."""
-    mine = torch.stack([parameter.detach().double().sum() for parameter in model.parameters()])
-    every = fabric.all_gather(mine)
-    if not torch.equal(every, mine.expand_as(every)):
-        raise KgrecError(
-            "the processes have different weights; a model may take random numbers only from its batches, so change "
-            "the model, or use --devices 1"
-        )
-
-
-def average_gradients(parameters: Sequence[nn.Parameter], fabric: Fabric) -> None:
-    """Replace every gradient by its mean over ranks. Dense gradients are sent in one message, sparse ones are gathered;
-    a missing one counts as 0."""
-    dense = [p for p in parameters if p.grad is None or not p.grad.is_sparse]
-    for parameter in dense:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-    if dense:
-        flat = torch.cat([p.grad.reshape(-1) for p in dense if p.grad is not None])
-        flat = fabric.all_reduce(flat, reduce_op="mean")
-        for parameter, part in zip(dense, flat.split([p.numel() for p in dense])):
-            parameter.grad = part.view_as(parameter).to(parameter.dtype)
-    for parameter in parameters:
-        if parameter.grad is not None and parameter.grad.is_sparse:
-            parameter.grad = _average_sparse(parameter.grad.coalesce(), fabric)
-
-
-def _average_sparse(gradient: Tensor, fabric: Fabric) -> Tensor:
-    longest = int(fabric.all_reduce(torch.tensor(gradient._nnz(), device=gradient.device), reduce_op="max"))
-    rows = torch.zeros(longest, dtype=torch.long, device=gradient.device)
-    values = torch.zeros(longest, *gradient.values().shape[1:], dtype=gradient.dtype, device=gradient.device)
-    rows[: gradient._nnz()], values[: gradient._nnz()] = gradient.indices()[0], gradient.values()
-    rows, values = fabric.all_gather(rows), fabric.all_gather(values)
-    return torch.sparse_coo_tensor(
-        rows.reshape(1, -1), values.flatten(0, 1) / fabric.world_size, gradient.shape
-    ).coalesce()

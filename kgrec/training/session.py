@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kgrec import models
+from kgrec import models, ranks
 from kgrec.drafts import put_back
 from kgrec.errors import KgrecError
 from kgrec.evaluation.evaluation import Evaluation, check_metrics, default_metrics, held_out_counts
@@ -28,10 +28,12 @@ from kgrec.model import Recommender
 from kgrec.nn import LinkScorer
 from kgrec.run_files import RUN_FOLDER, RunFiles
 from kgrec.splits.spec import spec_of_parts, spec_of_test
+from kgrec.training.agreement import must_agree_on
 from kgrec.training.checkpoint import CHECKPOINT_FOLDER, Checkpoint, TrainingState
 from kgrec.training.config import TrainingConfig
 from kgrec.training.controls import CONTROLS, Course, below_control
 from kgrec.training.job import TrainingJob
+from kgrec.training.joining import place_from_outside, together
 from kgrec.training.log import as_csv_text, event_writer, model_size, peak_mb
 from kgrec.training.measuring import (
     CHOOSERS,
@@ -44,7 +46,7 @@ from kgrec.training.measuring import (
     measured,
     metrics_among,
 )
-from kgrec.training.processes import launch, make_fabric
+from kgrec.training.processes import is_sendable, launch, make_fabric
 from kgrec.training.purposes import for_purpose
 from kgrec.training.run_folder import Artifact, read_schema, save_artifact, versions
 from kgrec.training.scorer_files import checked_scorer, how_served
@@ -59,8 +61,15 @@ Report = Callable[[Epoch, Mapping[str, float]], None]  #: called after each epoc
 
 
 def run_job(job: TrainingJob, graph: Graph | str | Path, report: Report | None = None) -> TrainedModel:
-    """Run a training job, in as many processes as it asks for. Raises what `kgrec.train` raises."""
-    refuse_out(job, [job.init, None if isinstance(graph, Graph) else graph])
+    """Run a training job, in as many processes as it asks for. Where this is one of several that were started from
+    outside, as by torchrun, it runs its part of the job, and all have the same result; rank 0 alone writes and reports.
+
+    Raises what `kgrec.train` raises.
+    """
+    if place_from_outside() is not None:
+        fabric = make_fabric(job.training)
+        return together(lambda: _as_rank(fabric, job, graph, report))
+    refuse_out(job, _inputs(job, graph))
     graph = graph if isinstance(graph, Graph) else Graph.load(graph)
     fabric = make_fabric(job.training)
     if job.training.devices == 1:
@@ -68,8 +77,24 @@ def run_job(job: TrainingJob, graph: Graph | str | Path, report: Report | None =
             return Session(fabric, job, graph, report).run()
     if job.out is None:
         raise KgrecError("training with several processes needs a place for the result; set `out` (--out)")
-    launch(fabric, functools.partial(_in_process, job=job, graph=graph))
+    told = report if is_sendable(report) else None
+    launch(fabric, functools.partial(_in_process, job=job, graph=graph, report=told))
     return TrainedModel.load(job.out, trust=job.named)
+
+
+def _inputs(job: TrainingJob, graph: Graph | str | Path) -> list[str | Path | None]:
+    """The folders that a job reads."""
+    return [job.init, None if isinstance(graph, Graph) else graph]
+
+
+def _as_rank(fabric: Fabric, job: TrainingJob, graph: Graph | str | Path, report: Report | None) -> TrainedModel:
+    """Run the part of one rank. Only rank 0 needs the place of the result, and what the job resumes or starts from."""
+    if fabric.is_global_zero:
+        refuse_out(job, _inputs(job, graph))
+    must_agree_on(job, graph)
+    graph = graph if isinstance(graph, Graph) else Graph.load(graph)
+    with failures_explained(f"training {job.model!r}"):
+        return Session(fabric, job, graph, report).run()
 
 
 def refuse_out(job: TrainingJob, inputs: Sequence[str | Path | None]) -> None:
@@ -99,10 +124,10 @@ def _with_parents(path: Path) -> tuple[Path, ...]:
     return (path, *path.parents)
 
 
-def _in_process(fabric: Fabric, *, job: TrainingJob, graph: Graph) -> None:
-    """The same in one of several processes. The result is in the run folder."""
+def _in_process(fabric: Fabric, *, job: TrainingJob, graph: Graph, report: Report | None) -> None:
+    """The same in one of several processes that `launch` has started. The result is in the run folder."""
     with failures_explained(f"training {job.model!r}"):
-        Session(fabric, job, graph, None).run()
+        Session(fabric, job, graph, report).run()
 
 
 class Session:
@@ -133,7 +158,7 @@ class Session:
         return self.hash + (", clicks alone" if self.split.left_out else "")
 
     def run(self) -> TrainedModel:
-        saved = Checkpoint.read(self.job, self.learned_from) if self.job.resume else None
+        saved = self._saved() if self.job.resume else None
         if saved is not None:
             self.state, self.best_weights = saved.state, saved.best
         model = None
@@ -150,12 +175,23 @@ class Session:
         assert model is not None
         return self._finish(model)
 
+    def _saved(self) -> Checkpoint:
+        """The checkpoint, which rank 0 reads for all."""
+        first = self.fabric.is_global_zero
+        return Checkpoint.of_first(Checkpoint.read(self.job, self.learned_from) if first else None)
+
     def _build(self, graph: Graph) -> Recommender:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.job.training.seed)
             model = models.build(self.job.model, graph, self.job.fields)
         if self.job.init is not None:
-            self.taken = self._taken_from(self.job.init, model, graph)
+            if self.fabric.is_global_zero:
+                self.taken = self._taken_from(self.job.init, model, graph)
+            self.taken = ranks.of_first(self.taken)
+            started = ranks.tensors_of_first(dict([*model.named_parameters(), *model.named_buffers()]))
+            with torch.no_grad():
+                for name, own in (*model.named_parameters(), *model.named_buffers()):
+                    own.copy_(started[name])
         return model.to(self.fabric.device).eval()
 
     def _load(self, model: Recommender, weights: Mapping[str, Tensor]) -> None:
@@ -240,11 +276,8 @@ class Session:
             check_metrics(model, held, self._metrics(model))
 
     def _choose(self, model: Recommender, known: Graph, held: Graph, epoch: int) -> Mapping[str, float]:
-        """Validate on rank 0, tell all ranks, and keep the weights if they are the best so far. Returns the metrics."""
-        measured: Mapping[str, float] = {}
-        if self.fabric.is_global_zero:
-            measured = metrics_among(self._measure(model, known, held), self.job.training.among)
-        measured = self.fabric.broadcast(dict(measured))
+        """Validate, all ranks together, and keep the weights if they are the best so far. Returns the metrics."""
+        measured = ranks.of_first(metrics_among(self._measure(model, known, held), self.job.training.among))
         name = self._metric(model)
         value, state = measured[name], self.state
         if state.best is None or ((value > state.best) == higher_is_better(name) and value != state.best):
@@ -268,7 +301,8 @@ class Session:
     def _measure(
         self, model: Recommender, known: Graph, held: Graph, candidates: Candidates | None = None
     ) -> Evaluation | LinkEvaluation:
-        evaluation = evaluated(model, self.split, known, held, self._metrics(model), candidates, self._trained)
+        names = self._metrics(model)
+        evaluation = evaluated(model, self.split, known, held, names, candidates, self._trained, shared=True)
         self.evaluation_seconds = evaluation.seconds
         return evaluation
 
@@ -282,6 +316,8 @@ class Session:
             **epoch.diagnostics,
             **metrics,
         }
+        if self.fabric.world_size > 1:
+            row |= {name: getattr(epoch, name) for name in ("steps", "exchange_seconds", "exchange_bytes")}
         self.state.rows.append(row)
         if self.events is not None:
             for name, value in {**losses, **epoch.diagnostics, **metrics}.items():
@@ -293,8 +329,8 @@ class Session:
     # ------------------------------------------------------------------ the end
 
     def _finish(self, model: Recommender) -> TrainedModel:
-        """Measure once on test, and write the run folder."""
-        test, job, state = None, self.job, self.state
+        """Measure once on test, all ranks together; rank 0 writes the run folder."""
+        job, state = self.job, self.state
         parts = self.split
         measured_by: dict[str, Any] = {
             "split": parts.spec,
@@ -307,11 +343,10 @@ class Session:
         for_what = {} if job.purpose is None else {"purpose": job.purpose}
         trained = Trained(self._trained, model)
         run = TrainedModel(job.model, model, parts.train_valid, trained=trained, **measured_by)
-        if self.fabric.is_global_zero:
-            test = self._measure(model, self.split.train_valid, self.split.test, self.split.candidates)
-            run = dataclasses.replace(run, metrics=self._summary(model, test), path=job.out, evaluation=test)
+        test = self._measure(model, self.split.train_valid, self.split.test, self.split.candidates)
+        run = dataclasses.replace(run, metrics=self._summary(model, test), evaluation=test)
         if job.out is not None and self.fabric.is_global_zero:
-            assert test is not None
+            run = dataclasses.replace(run, path=job.out)
             package = models.provider(job.model)
             scorer = None if job.facts_only else checked_scorer(model, parts.train_valid)
             artifact = Artifact(
@@ -342,7 +377,7 @@ class Session:
             )
             save_artifact(artifact, job.out, **tables, log=as_csv_text(state.rows), overwrite=job.overwrite)
             Checkpoint.remove(job)
-        self.fabric.barrier()
+        ranks.barrier()
         return run
 
     def _summary(self, model: Recommender, test: Evaluation | LinkEvaluation) -> dict[str, Any]:
@@ -365,9 +400,24 @@ class Session:
             **model_size(model),
             "seed": self.job.training.seed,
             "processes": self.fabric.world_size,
+            **self._exchanged(),
             **({"init": self.taken} if self.taken else {}),
         }
         return json.loads(json.dumps(summary))
+
+    def _exchanged(self) -> dict[str, float]:
+        """With several processes, how long a step takes on rank 0, and what share of it is exchange of gradients."""
+        rows = [row for row in self.state.rows if row["phase"] == self.state.phase and row.get("steps")]
+        if self.fabric.world_size == 1 or not rows:
+            return {}
+        steps, seconds, exchange, sent = (
+            sum(row[name] for row in rows) for name in ("steps", "seconds", "exchange_seconds", "exchange_bytes")
+        )
+        return {
+            "seconds_per_step": seconds / steps,
+            "exchange_share": exchange / seconds,
+            "exchange_bytes_per_step": sent / steps,
+        }
 
     def _measured(self, model: Recommender, test: Evaluation | LinkEvaluation) -> dict[str, Any]:
         """The test results, and the counts of valid."""
@@ -385,13 +435,13 @@ class Session:
             return {}
         if too_large := control_too_large(self.split):
             return dict(too_large)
-        of_test = link_control(model, self.split, self._trained, self._metrics(model))
+        of_test = link_control(model, self.split, self._trained, self._metrics(model), shared=True)
         if valid is None or state.best is None:
             return {"control": {name: of_test}} if of_test else {}
         control = models.build(name, self.split.train, {"task": model.task} if name == "bias" else {})
         names = [one for one in state.valid if one in self._metrics(model)]
         train = self.split.train
-        found = evaluated(control.to(self.fabric.device), self.split, train, valid, names, trained=train)
+        found = evaluated(control.to(self.fabric.device), self.split, train, valid, names, trained=train, shared=True)
         values = metrics_among(found, self.job.training.among)
         metric, rows = self._metric(model), [row for row in state.rows if row["phase"] == "train"]
         course = Course.of(rows, metric, state.best_epoch, self.job.training.epochs, model.config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import math
 import sys
 import time
@@ -16,14 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kgrec import ranks
 from kgrec._deprecation import deprecated
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.model import Objective, Recommender
 from kgrec.samplers import Stream
 from kgrec.training.config import AdversarialConfig, TrainingConfig
+from kgrec.training.gradients import average_gradients, must_agree
 from kgrec.training.perturbation import moved_vectors, vectors_among
-from kgrec.training.processes import average_gradients, must_agree
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -41,6 +43,10 @@ class Epoch:
     losses: dict[str, float] = field(default_factory=dict)  #: mean over batches, by objective
     diagnostics: dict[str, float] = field(default_factory=dict)  #: other numbers of the model, by name
     warnings: list[str] = field(default_factory=list)  #: what seems wrong, with hints
+    steps: int = 0  #: number of batches of this process
+    #: of several processes, time in exchanges of gradients on this one, waiting for slower ones among it
+    exchange_seconds: float = 0.0
+    exchange_bytes: int = 0  #: bytes that this process handed over
 
     @property
     def signs(self) -> dict[str, float]:
@@ -90,7 +96,7 @@ class Trainer:
             yield self._run_epoch(self.epoch + 1)
 
     def _run_epoch(self, number: int) -> Epoch:
-        begun = time.perf_counter()
+        begun, before, steps = time.perf_counter(), dataclasses.replace(ranks.traffic), 0
         with _seeded(self.config.seed, number, self.fabric.global_rank):
             self.model.begin(number)
             self.model.train()
@@ -112,10 +118,12 @@ class Trainer:
         with torch.no_grad():
             self.model.refresh()
         if self.fabric.world_size > 1:
-            must_agree(self.model, self.fabric)
+            must_agree(self.model)
         self.epoch = number
         diagnostics = dict(self.model.diagnostics())
-        return Epoch(number, time.perf_counter() - begun, losses, diagnostics, self.model.warnings())
+        seconds = time.perf_counter() - begun
+        exchanged = ranks.traffic.seconds - before.seconds, ranks.traffic.bytes - before.bytes
+        return Epoch(number, seconds, losses, diagnostics, self.model.warnings(), steps, *exchanged)
 
     def _turns(self, number: int) -> Iterator[tuple[int, Any]]:
         """(objective, batch) in the order of an epoch: one objective after another; those of one interleave group
@@ -154,7 +162,7 @@ class Trainer:
             loss = self._loss(objective.loss, batch)
             self.fabric.backward(loss)
         if self.fabric.world_size > 1:
-            average_gradients(objective.parameters, self.fabric)
+            average_gradients(objective.parameters)
         if self.config.clip_norm is not None:
             nn.utils.clip_grad_norm_(objective.parameters, self.config.clip_norm)
         optimizer.step()

@@ -1,0 +1,236 @@
+"""Several processes of one training: they have equal results, however they were started, and end together."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from kgrec import Graph, TrainingConfig, train
+from kgrec.errors import KgrecError
+from kgrec.ranks import share, swapped
+from kgrec.training.joining import place_from_outside
+
+OPTIONS = ("--split", "last_n:1,valid=1", "--set", "dim=8", "--set", "batch_size=64", "--device", "cpu")
+
+#: Forks two processes with the variables that torchrun sets, prints their numbers, and at the end their exit codes
+TWO_RANKS = """
+import json, os, sys, traceback
+port, code, *arguments = sys.argv[1:]
+ranks = []
+for rank in range(2):
+    ranks.append(os.fork())
+    if ranks[-1]:
+        continue
+    os.environ.update(
+        RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE="2", MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=port,
+    )
+    sys.argv = ["kgrec", *json.loads(arguments[min(rank, len(arguments) - 1)])]
+    end = 1
+    try:
+        exec(code)
+        end = 0
+    except SystemExit as stopped:
+        end = stopped.code
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(end)
+print(json.dumps(ranks), flush=True)
+print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(one, 0)[1]) for one in ranks]), flush=True)
+"""
+COMMAND = "from kgrec.cli import main; main()"
+
+
+@pytest.fixture(scope="module")
+def tastes(tmp_path_factory) -> Path:
+    """40 users of three kinds, each with a third of 30 items; times rise within a user."""
+    rng, rows = np.random.default_rng(0), []
+    for user in range(40):
+        liked = rng.permutation(np.arange(user % 3, 30, 3))[:9]
+        rows += [(f"u{user}", f"i{item}", 100 + step) for step, item in enumerate(liked)]
+    folder = tmp_path_factory.mktemp("ranks") / "tastes.graph"
+    frame = pd.DataFrame(rows, columns=["source", "target", "time"])
+    Graph.from_frames(edges={("user", "liked", "item"): frame}).save(folder)
+    return folder
+
+
+@pytest.fixture
+def two_ranks(forked) -> Callable:
+    """Starts two ranks of a command, or of some code; arguments: for both, or for each."""
+
+    def start(*arguments: list, code: str = COMMAND):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        return forked(TWO_RANKS, port, code, *(json.dumps(list(map(str, one))) for one in arguments))
+
+    return start
+
+
+def test_ranks_started_from_outside_and_by_devices_have_equal_results(tastes, two_ranks, tmp_path):
+    by_devices = train(
+        "mf",
+        tastes,
+        split="last_n:1,valid=1",
+        config={"dim": 8, "batch_size": 64},
+        training=TrainingConfig(epochs=2, device="cpu", devices=2),
+        out=tmp_path / "one",
+    )
+    assert by_devices.metrics["processes"] == 2 and by_devices.metrics["epochs"] == 2
+    done = two_ranks(["train", "mf", tastes, "--out", tmp_path / "two", "--epochs", "2", "--json", *OPTIONS]).ended()
+    _, printed, codes = done.stdout.splitlines()  # rank 0 alone prints
+    assert json.loads(codes) == [0, 0] and done.stderr.count("epoch 2") == 1 and "Traceback" not in done.stderr
+    found = json.loads(printed)
+    for name in ("valid", "test", "control", "epochs", "best_epoch"):
+        assert found[name] == by_devices.metrics[name]
+    assert 0 < found["exchange_share"] < 1
+    tables = [pq.read_table(tmp_path / name / "per_user.parquet") for name in ("one", "two")]
+    assert tables[0].equals(tables[1]) and len(tables[0]) == 40
+    alone = train("mf", tastes, split="last_n:1,valid=1", config={"dim": 8}, training=TrainingConfig(epochs=2))
+    assert alone.metrics["test"] != found["test"]  # the negatives of two ranks are other draws
+
+
+def test_a_lost_rank_ends_the_other_and_another_number_goes_on(tastes, two_ranks, command, tmp_path):
+    ends = ["train", "mf", tastes, "--out", tmp_path / "run", "--json", *OPTIONS]
+    process = two_ranks([*ends, "--epochs", "100000", "--patience", "100000"])
+    ranks = json.loads(process.out.readline())
+    while not (tmp_path / "run.checkpoint").exists():
+        time.sleep(0.05)
+    os.kill(ranks[1], signal.SIGKILL)
+    done = process.ended()
+    assert json.loads(done.stdout) == [1, -signal.SIGKILL]
+    assert "error: rank 1 of 2" in done.stderr and "is lost" in done.stderr and "Traceback" not in done.stderr
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["run.checkpoint"]
+    again = command(*ends, "--epochs", "1", "--patience", "100000", "--resume")
+    assert again.returncode == 0 and json.loads(again.stdout)["processes"] == 1
+
+
+def test_ranks_that_differ_are_refused_and_say_so_once(tastes, two_ranks, tmp_path):
+    same = ["train", "mf", tastes, "--out", tmp_path / "run", *OPTIONS, "--epochs", "2"]
+    done = two_ranks(same, [*same, "--seed", "3"]).ended()
+    assert json.loads(done.stdout.splitlines()[-1]) == [1, 1] and done.stderr.count("error:") == 1
+    assert "training.seed is 0 on rank 0 and 3 there" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_of_one_rank_ends_both(tastes, two_ranks, tmp_path):
+    (tmp_path / "run").mkdir()
+    same = ["train", "mf", tastes, *OPTIONS, "--epochs", "2", "--out"]
+    done = two_ranks([*same, tmp_path / "run"], [*same, tmp_path / "other"]).ended()
+    assert json.loads(done.stdout.splitlines()[-1]) == [1, 1]
+    assert done.stderr.count("error:") == 1 and f"{tmp_path / 'run'} exists already" in done.stderr
+
+
+APART = """
+import os
+import torch
+from kgrec.models.mf import MF
+
+
+class Apart(MF):
+    def begin(self, epoch):
+        with torch.no_grad():
+            self.user.weight += os.getpid()
+"""
+
+
+def test_processes_whose_weights_come_apart_are_stopped(tastes, two_ranks, tmp_path):
+    (tmp_path / "apart_model.py").write_text(APART)
+    code = f"sys.path.insert(0, {str(tmp_path)!r})\n{COMMAND}"
+    done = two_ranks(["train", "apart_model:Apart", tastes, *OPTIONS, "--out", tmp_path / "r"], code=code).ended()
+    assert json.loads(done.stdout.splitlines()[-1]) == [1, 1]
+    assert done.stderr.count("error: the processes have different weights") == 1
+    assert not (tmp_path / "r").exists()
+
+
+#: Averages gradients of which few rows are touched, one that is missing on a rank, and small ones; and evaluates
+EXCHANGE = """
+import os, sys
+import torch
+from kgrec import Graph, models, ranks
+from kgrec.evaluation.evaluation import evaluate
+from kgrec.splits.split import split
+from kgrec.training.gradients import average_gradients
+from kgrec.training.joining import join, place_from_outside, together
+
+def work():
+    rank, found = ranks.rank(), {}
+    table, sparse, alone, small = (torch.nn.Parameter(torch.zeros(rows, 2)) for rows in (1000, 1000, 1000, 3))
+    table.grad = torch.zeros(1000, 2).index_fill_(0, torch.tensor([5, 7 + rank]), 1.0 + rank)
+    sparse.grad = torch.sparse_coo_tensor([[3, 3, 900]], torch.full((3, 2), 2.0 + rank), (1000, 2))
+    small.grad = torch.full((3, 2), float(rank))
+    if rank:
+        alone.grad = torch.ones(1000, 2)  # every row, so that it goes as a whole
+    before = ranks.traffic.bytes
+    average_gradients([table, sparse, alone, small])
+    found["bytes"] = ranks.traffic.bytes - before
+    found["table"] = [(row, table.grad[row].tolist()) for row in table.grad.any(1).nonzero().squeeze(1).tolist()]
+    found["sparse"] = [sparse.grad.indices()[0].tolist(), sparse.grad.values()[:, 0].tolist()]
+    found["others"] = [alone.grad.unique().tolist(), small.grad.unique().tolist()]
+    parts = split(Graph.load(sys.argv[1]), "last_n:1,valid=1")
+    torch.manual_seed(0)
+    model = models.build("mf", parts.train, {"dim": 8}).eval()
+    asked = {"metrics": ["ndcg@10", "coverage@3"], "batch_size": 7}
+    one, both = (evaluate(model, parts.train, parts.valid, **asked, shared=shared) for shared in (False, True))
+    found["equal"] = one.metrics == both.metrics and one.per_user.equals(both.per_user)
+    every = ranks.of_all(found)
+    if not rank:
+        print(json.dumps(every))
+
+join(place_from_outside(), torch.device("cpu"))
+together(work)
+"""
+
+
+def test_only_touched_rows_travel_and_evaluation_is_shared(tastes, two_ranks):
+    done = two_ranks([tastes], code=EXCHANGE).ended()
+    _, printed, codes = done.stdout.splitlines()
+    assert json.loads(codes) == [0, 0], done.stderr
+    first, second = json.loads(printed)
+    assert first == second
+    assert first["table"] == [[5, [1.5, 1.5]], [7, [0.5, 0.5]], [8, [1.0, 1.0]]]
+    assert first["sparse"] == [[3, 900], [5.0, 2.5]]  # (2 + 2 + 3 + 3) / 2 and (2 + 3) / 2
+    assert first["others"] == [[0.5], [0.5]]
+    # whole: 1,003 rows of 2 numbers; as rows: 2 of each of two tables, a number and two values each; 6 counts
+    assert first["bytes"] == 1_003 * 2 * 4 + (2 + 2) * 3 * 4 + 3 * 2 * 8
+    assert first["equal"]
+
+
+def test_commands_of_one_process_are_refused_in_several(tastes, two_ranks, tmp_path):
+    done = two_ranks(["compare", "mf", tastes, "--out", tmp_path / "table"]).ended()
+    assert json.loads(done.stdout.splitlines()[-1]) == [1, 1] and done.stderr.count("error:") == 1
+    assert "kgrec compare runs in one process" in done.stderr and list(tmp_path.iterdir()) == []
+
+
+def test_one_process_has_everything():
+    assert list(share(range(3))) == [0, 1, 2] and swapped("rows", [4]) == ("rows", [4])
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"RANK": "0", "WORLD_SIZE": "2"}, "has no 'LOCAL_RANK'"),
+        ({"RANK": "x", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}, "RANK is 'x'"),
+        ({"RANK": "2", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}, "rank 2 of 2"),
+        ({"RANK": "2", "WORLD_SIZE": "3", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}, "the same number of processes"),
+    ],
+)
+def test_wrong_variables_are_refused(variables, message, monkeypatch):
+    for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(KgrecError, match=message):
+        place_from_outside()
