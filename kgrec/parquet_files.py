@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -76,6 +76,21 @@ def read_own(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     return read_columns(path, str(path), columns, small=OWN_SMALL, most_values=OWN_VALUES)
 
 
+def read_batches(path: Path, name: str, wanted: Sequence[str], rows: int) -> Iterator[pa.Table]:
+    """Read some columns of a Parquet file, at most `rows` rows at a time. Raises BadData as `read_columns` does."""
+    file = opened(path, name)
+    size, written = path.stat().st_size, 0
+    most = max(SMALL, MOST_EXPANSION * size)
+    repeated = _repeated_texts(file, wanted, most, size, name)
+    if repeated:
+        file = pq.ParquetFile(path, read_dictionary=sorted(repeated))
+    for batch in file.iter_batches(batch_size=rows, columns=list(wanted)):
+        table = pa.Table.from_batches([batch])
+        written += _require_small(table, most - written, size, name)
+        table.validate(full=True)
+        yield _as_written(table, repeated)
+
+
 def read_columns(
     path: Path, name: str, wanted: Sequence[str] | None, *, small: int = SMALL, most_values: int = MOST_VALUES
 ) -> pa.Table:
@@ -85,6 +100,19 @@ def read_columns(
     size = path.stat().st_size
     most = max(small, MOST_EXPANSION * size)
     wanted = file.schema_arrow.names if wanted is None else wanted
+    repeated = _repeated_texts(file, wanted, most, size, name)
+    if repeated:
+        table = pq.read_table(path, columns=list(wanted), partitioning=None, read_dictionary=sorted(repeated))
+    else:
+        table = file.read(columns=list(wanted))
+    _require_small(table, most, size, name)
+    table.validate(full=True)
+    return _as_written(table, repeated)
+
+
+def _repeated_texts(file: pq.ParquetFile, wanted: Sequence[str], most: int, size: int, name: str) -> set[str]:
+    """The wanted columns that store a text once for many rows and would be too large if every row had its own. Raises
+    BadData where the columns say that they are too large."""
     metadata = file.metadata
     chunks = [
         chunk
@@ -94,22 +122,29 @@ def read_columns(
     ]
     _refuse_more(sum(chunk.total_uncompressed_size for chunk in chunks), most, "bytes", size, name)
     is_text = {field.name for field in file.schema_arrow if pa.types.is_string(field.type)}
-    repeated = {
+    return {
         chunk.path_in_schema
         for chunk in chunks
         if chunk.path_in_schema in is_text
         and any("DICTIONARY" in encoding for encoding in chunk.encodings)
         and metadata.num_rows * chunk.total_uncompressed_size > most  # else it cannot be more, written out
     }
-    if repeated:
-        table = pq.read_table(path, columns=list(wanted), partitioning=None, read_dictionary=sorted(repeated))
-    else:
-        table = file.read(columns=list(wanted))
+
+
+def _require_small(table: pa.Table, most: int, size: int, name: str) -> int:
+    """Raise BadData where a column of texts would take more than `most` bytes if every row had its own text. Returns
+    the bytes of the largest."""
+    largest = 0
     for place, field in enumerate(table.schema):
         if pa.types.is_dictionary(field.type) and pa.types.is_string(field.type.value_type):
             count = sum(map(_written_out, table.column(place).chunks))
             _refuse_more(count, most, f"bytes of {field.name!r}", size, name)
-    table.validate(full=True)
+            largest = max(largest, count)
+    return largest
+
+
+def _as_written(table: pa.Table, repeated: set[str]) -> pa.Table:
+    """The table with every text written out."""
     kinds = [pa.field(f.name, pa.string()) if f.name in repeated else f for f in table.schema]
     return table.cast(pa.schema(kinds)) if repeated else table
 

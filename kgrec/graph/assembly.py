@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from kgrec.graph.features import Feature
 from kgrec.graph.parts import NO_TIME, Candidates, GraphParts
 from kgrec.graph.schema import EdgeSchema, EdgeType, NodeSchema, Schema
 from kgrec.graph.vocabulary import Vocabulary
+from kgrec.large_arrays import empty, spans
 
 
 @dataclass(frozen=True)
@@ -73,18 +74,17 @@ def assemble(
     for name, node_part in nodes.items():
         _same_length(f"node type {name!r}", len(node_part.vocabulary), node_part.features)
     ptr = (0, *itertools.accumulate(len(part.source) for part in edges.values()))
-    edge_index = torch.empty(2, ptr[-1], dtype=torch.long)
-    time = torch.empty(ptr[-1], dtype=torch.long)
-    weight = torch.empty(ptr[-1], dtype=torch.float32)
+    edge_index, time = empty((2, ptr[-1]), np.int64), empty(ptr[-1], np.int64)
+    weight = empty(ptr[-1], np.float32)
     for (edge, part), start, stop in zip(edges.items(), ptr, ptr[1:]):
         _same_length(f"relation {edge[1]!r}", len(part.source), part.features)
         for end, numbers, node_type in ((0, part.source, edge[0]), (1, part.target, edge[2])):
             check_numbers(numbers, schema.nodes[node_type].count, edge, node_type)
-            edge_index[end, start:stop].numpy()[:] = numbers
-        time[start:stop].numpy()[:] = NO_TIME if part.time is None else part.time
+            edge_index[end, start:stop] = numbers
+        time[start:stop] = NO_TIME if part.time is None else part.time
         with np.errstate(over="ignore"):  # becomes infinite, which raises an error below
-            weight[start:stop].numpy()[:] = 1.0 if part.weight is None else part.weight
-        check_weights(edge, int(weight[start:stop].isnan().sum()), int(weight[start:stop].isinf().sum()))
+            weight[start:stop] = 1.0 if part.weight is None else part.weight
+        check_weights(edge, _count(np.isnan, weight[start:stop]), _count(np.isinf, weight[start:stop]))
     for name, parts in (splits or {}).items():
         lowest, highest = (int(parts.min()), int(parts.max())) if len(parts) else (0, 0)
         check_split(name, len(parts), lowest, highest, target, len(edges[target].source) if target is not None else 0)
@@ -94,10 +94,10 @@ def assemble(
                 check_numbers(numbers, schema.nodes[node_type].count, target, node_type)
     return GraphParts(
         schema,
-        edge_index,
+        torch.from_numpy(edge_index),
         ptr,
-        time,
-        weight,
+        torch.from_numpy(time),
+        torch.from_numpy(weight),
         vocabulary={name: part.vocabulary for name, part in nodes.items()},
         features={name: dict(part.features) for name, part in nodes.items()},
         edge_features={edge: dict(part.features) for edge, part in edges.items() if part.features},
@@ -131,6 +131,11 @@ def unix_seconds(column: pa.Array | pa.ChunkedArray, relation: str) -> np.ndarra
 
 def _tensor(values: np.ndarray) -> Tensor:
     return torch.from_numpy(np.require(values, requirements=["C", "W"]))
+
+
+def _count(is_so: Callable[[np.ndarray], np.ndarray], values: np.ndarray) -> int:
+    """For how many values something is so."""
+    return sum(int(np.count_nonzero(is_so(values[span]))) for span in spans(len(values)))
 
 
 def _same_length(what: str, length: int, features: Mapping[str, Feature]) -> None:

@@ -19,7 +19,7 @@ def order_of_ids(ids: pa.Array) -> str:
 
 def order_of_edges(source: np.ndarray, target: np.ndarray) -> str:
     """A hash of edges in their order. source, target: integer [E], local numbers."""
-    return _hash(*(np.ascontiguousarray(numbers, "<i8").tobytes() for numbers in (source, target)))
+    return _hash(*(np.ascontiguousarray(numbers, "<i8").data.cast("B") for numbers in (source, target)))
 
 
 def _hash(*parts: bytes | memoryview) -> str:

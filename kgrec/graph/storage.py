@@ -15,7 +15,8 @@ not know, so a new one needs no new format number.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ from kgrec.plain_folders import is_inside, must_be_plain
 from kgrec.stored_tables import is_lists, read_parquet
 
 FORMAT = 1
+ROWS_A_GROUP = 1 << 20  #: of a Parquet file
+WRITTEN_ROWS = 4 * ROWS_A_GROUP  #: edges that are converted to Arrow at a time
 REMEDY = "build the graph again"
 PARTS = ("train", "valid", "test")
 RECIPE = "recipe.json"
@@ -78,10 +81,7 @@ def write_graph(graph: GraphParts, folder: Path) -> None:
     for number, edge in enumerate(graph.edge_types):
         write_columns(folder / "edges" / edge_file(edge), edge_columns(graph, number))
     for name, part in graph.splits.items():
-        codes = pa.array(part.numpy())
-        write_columns(
-            folder / "splits" / f"{name}.parquet", {"part": pa.DictionaryArray.from_arrays(codes, list(PARTS))}
-        )
+        write_columns(folder / "splits" / f"{name}.parquet", _split_columns(part.numpy()))
     for name, lists in graph.candidates.items():
         items = pa.ListArray.from_arrays(
             pa.array(lists.ptr.numpy(), pa.int32()), pa.array(lists.item.numpy(), pa.int32())
@@ -124,18 +124,24 @@ def feature_columns(graph: GraphParts, node_type: str) -> dict[str, pa.Array]:
     return {name: feature.to_arrow() for name, feature in graph.features.get(node_type, {}).items()}
 
 
-def edge_columns(graph: GraphParts, number: int) -> dict[str, pa.Array]:
-    """The columns in the file of an edge type. number: its position in `graph.edge_types`."""
-    edge, rows = graph.edge_types[number], slice(graph.relation_ptr[number], graph.relation_ptr[number + 1])
-    ends = graph.edge_index[:, rows].int().numpy()
-    columns = {"source": pa.array(ends[0]), "target": pa.array(ends[1])}
-    time, weight = graph.time[rows].numpy(), graph.weight[rows].numpy()
-    missing = time == NO_TIME
-    if not missing.all():
-        columns["time"] = pa.array(time, mask=missing if missing.any() else None)
-    if not (weight == 1).all():
-        columns["weight"] = pa.array(weight)
-    return columns | edge_feature_columns(graph, edge)
+def edge_columns(graph: GraphParts, number: int) -> Iterator[dict[str, pa.Array]]:
+    """The columns in the file of an edge type, for WRITTEN_ROWS edges at a time. number: its position in
+    `graph.edge_types`."""
+    start, stop = graph.relation_ptr[number], graph.relation_ptr[number + 1]
+    source, target = graph.edge_index[:, start:stop].numpy()
+    time, weight = graph.time[start:stop].numpy(), graph.weight[start:stop].numpy()
+    slices = [slice(at, at + WRITTEN_ROWS) for at in range(0, max(stop - start, 1), WRITTEN_ROWS)]
+    has_time = any((time[rows] != NO_TIME).any() for rows in slices)
+    misses_some = any((time[rows] == NO_TIME).any() for rows in slices)
+    has_weight = any((weight[rows] != 1).any() for rows in slices)
+    features = edge_feature_columns(graph, graph.edge_types[number])
+    for rows in slices:
+        columns = {"source": pa.array(source[rows].astype(np.int32)), "target": pa.array(target[rows].astype(np.int32))}
+        if has_time:
+            columns["time"] = pa.array(time[rows], mask=time[rows] == NO_TIME if misses_some else None)
+        if has_weight:
+            columns["weight"] = pa.array(weight[rows])
+        yield columns | {name: values[rows] for name, values in features.items()}
 
 
 def edge_feature_columns(graph: GraphParts, edge: EdgeType) -> dict[str, pa.Array]:
@@ -143,9 +149,21 @@ def edge_feature_columns(graph: GraphParts, edge: EdgeType) -> dict[str, pa.Arra
     return {name: feature.to_arrow() for name, feature in graph.edge_features.get(edge, {}).items()}
 
 
-def write_columns(path: Path, columns: Mapping[str, pa.Array]) -> None:
-    """Write columns of equal length as a Parquet file."""
-    pq.write_table(pa.table(dict(columns)), path, compression="snappy")
+def _split_columns(part: np.ndarray) -> Iterator[dict[str, pa.Array]]:
+    """The column in the file of a split, for WRITTEN_ROWS edges at a time. part: int8 [target edges]."""
+    for start in range(0, max(len(part), 1), WRITTEN_ROWS):
+        codes = pa.array(part[start : start + WRITTEN_ROWS])
+        yield {"part": pa.DictionaryArray.from_arrays(codes, list(PARTS))}
+
+
+def write_columns(path: Path, columns: Mapping[str, pa.Array] | Iterator[Mapping[str, pa.Array]]) -> None:
+    """Write columns of equal length as a Parquet file. They may be given some rows at a time, ROWS_A_GROUP or a
+    multiple of it except at the end; the file is the same."""
+    tables = (pa.table(dict(part)) for part in ([columns] if isinstance(columns, Mapping) else columns))
+    first = next(tables)
+    with pq.ParquetWriter(path, first.schema, compression="snappy") as writer:
+        for table in itertools.chain([first], tables):
+            writer.write_table(table, row_group_size=ROWS_A_GROUP)
 
 
 def load_parts(path: Path) -> GraphParts:

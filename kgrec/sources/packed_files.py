@@ -15,6 +15,7 @@ from kgrec.sources.limits import LONGEST_LINE, MOST_EXPANSION, SMALL, SMALL_VALU
 
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 BLOCK = 1 << 24  #: bytes that are read at a time
+PACKED = 5  #: times its own size, to which a packed file is expected to unpack
 
 
 def open_bytes(path: Path, small: int = SMALL) -> pa.NativeFile:
@@ -81,6 +82,21 @@ def altered_said(path: Path) -> Iterator[None]:
     except OSError as error:
         what = f"cannot be read: {error}; it is truncated or damaged; get the file again"
         raise BadData(Fault(what, path.name, kind="altered file", file_is="subject")) from error
+
+
+def file_state(path: Path) -> tuple[int, ...]:
+    """What changes where a file is replaced or written to: its size, time of change and number."""
+    try:
+        state = path.stat()
+    except OSError:
+        return ()
+    return state.st_size, state.st_mtime_ns, state.st_ino, state.st_dev
+
+
+def changed_while_read(name: str) -> Fault:
+    """The fault of a file whose `file_state` is not the same after reading as before."""
+    what = "changed while it was read, so its rows may be of two versions; wait until it is written, then build again"
+    return Fault(what, name, kind="altered file", file_is="subject")
 
 
 def long_line(path: Path, number: int) -> BadData:

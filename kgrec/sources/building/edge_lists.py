@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from kgrec.large_arrays import looked_up
 from kgrec.sources.building.build_state import BuildState
 from kgrec.sources.building.events import Events, read_events
 from kgrec.sources.building.graph_builder import EdgeColumns
@@ -47,7 +46,7 @@ def _about_nodes_that_stay(events: Events, table: EdgeTable, state: BuildState) 
         nodes = state.recipe.nodes.get(node_type)
         if nodes is not None and nodes.only_interacted:
             is_there = state.builder.nodes_of(node_type).find(getattr(events, ids)) >= 0
-            stays: np.ndarray = is_there[getattr(events, codes)]
+            stays = looked_up(is_there, getattr(events, codes))
             why = f"rows of {table.file[0]} about {node_type} ids that are not in the graph"
             state.report.drop(why, len(stays) - int(stays.sum()))
             events = events.at(stays)

@@ -11,12 +11,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec.errors import BadData, Fault
+from kgrec.large_arrays import GrowingArray, chosen, counts, empty, parts_by_key, require_memory, spans
 from kgrec.sources.building.report import BuildReport
+from kgrec.sources.rdf.numbering import memory_of_ids
 from kgrec.sources.recipe.interaction_part import Interactions
 from kgrec.sources.tables.bad_rows import BadRows
+from kgrec.sources.tables.coded_ids import CodedIds
 from kgrec.sources.tables.columns import Column, Flags, Ids
 from kgrec.sources.tables.number_column import Numbers
-from kgrec.sources.tables.table_columns import Columns, joined, read_table
+from kgrec.sources.tables.table_columns import Columns, joined, table_parts
 from kgrec.sources.tables.time_column import Times
 from kgrec.sources.tables.values import feature_column, feature_values
 
@@ -58,19 +61,21 @@ class Events:
     def __len__(self) -> int:
         return len(self.user)
 
-    def at(self, index: np.ndarray) -> Events:
-        """The rows at positions, or where a mask is true."""
-        rows = np.flatnonzero(index) if index.dtype == bool else index
+    def at(self, mask: np.ndarray) -> Events:
+        """The rows where a mask, bool [E], is true."""
         columns = {
             name: getattr(self, name) for name in ("user", "item", "relation", "weight", "time", "part", "click")
         }
-        taken = {name: column[rows] for name, column in columns.items() if column is not None}
-        return replace(self, **taken, features={n: c.take(pa.array(rows)) for n, c in self.features.items()})
+        taken = {name: chosen(column, mask) for name, column in columns.items() if column is not None}
+        return replace(self, **taken, features={n: c.filter(pa.array(mask)) for n, c in self.features.items()})
 
     def pair(self) -> np.ndarray:
         """int64 [E]: one number for each relation, user and item."""
-        relation = 0 if self.relation is None else self.relation.astype(np.int64)
-        return (relation * len(self.user_ids) + self.user) * len(self.item_ids) + self.item
+        pair = empty(len(self), np.int64)
+        for span in spans(len(self)):
+            relation = 0 if self.relation is None else self.relation[span].astype(np.int64)
+            pair[span] = (relation * len(self.user_ids) + self.user[span]) * len(self.item_ids) + self.item[span]
+        return pair
 
 
 def read_events(
@@ -88,10 +93,12 @@ def read_events(
     """
     wanted = _WantedColumns(table, known)
     files = list(table.parts.values()) or [table.file]
-    read = [read_table(table, names, wanted.all, folder, bad_rows) for names in files]
-    rows = [len(part[wanted.user]) for part in read]
-    codes = np.array([PART_CODE[part] for part in table.parts], np.int8)
-    events = wanted.events(joined(read), np.repeat(codes, rows) if table.parts else None)
+    codes: list[int | None] = [PART_CODE[part] for part in table.parts] or [None]
+    rows = _EventRows(wanted)
+    for names, code in zip(files, codes):
+        for part in table_parts(table, names, wanted.all, folder, bad_rows):
+            rows.add(part.columns, code, part.share)
+    events = rows.events()
     if table.session:
         events = as_sessions(events, table.session.gap)
     return kept(events, table, report, files[0][0], called)
@@ -113,26 +120,59 @@ class _WantedColumns:
         optional = (self.relation, self.weight, self.time, self.click, *self.features.values())
         self.all: list[Column] = [self.user, self.item, *(column for column in optional if column is not None)]
 
-    def events(self, read: Columns, part: np.ndarray | None) -> Events:
-        """The rows as numbers."""
-        user, user_ids = _coded(read[self.user])
-        item, item_ids = _coded(read[self.item])
-        weight = None if self.weight is None else read[self.weight].to_numpy().astype(np.float32)
-        time = None if self.time is None else read[self.time].to_numpy()
-        click = None if self.click is None else read[self.click].cast(pa.float32()).to_numpy()
-        relation = None if self.relation is None else self._relation(read[self.relation])
-        features = {
-            name: feature_values(feature.kind, read[self.features[name]], feature.split, _feature(name, self.table))
-            for name, feature in self.table.features.items()
-        }
-        return Events(user, item, user_ids, item_ids, relation, weight, time, part, click, features)
-
-    def _relation(self, values: pa.DictionaryArray) -> np.ndarray:
+    def relations_in(self, values: pa.DictionaryArray) -> np.ndarray:
+        """int8 [n]: the position of each row's relation, -1 where rows are left out."""
         assert self.table.relations is not None
         names, relations = self.table.relation_names, self.table.relations.values
-        code, words = _coded(values)
-        position = [names.index(name) if (name := relations[value]) is not None else -1 for value in words.to_pylist()]
-        return np.array(position, np.int8)[code]
+        words = values.dictionary.to_pylist()
+        position = [names.index(name) if (name := relations[value]) is not None else -1 for value in words]
+        return np.array(position, np.int8)[values.indices.to_numpy()]
+
+
+class _EventRows:
+    """The rows of interactions as numbers, added part after part."""
+
+    def __init__(self, wanted: _WantedColumns) -> None:
+        self._wanted = wanted
+        self._files = ", ".join(wanted.table.all_files)
+        self._user, self._item = CodedIds(f"{wanted.user.name} ids"), CodedIds(f"{wanted.item.name} ids")
+        kinds = {"relation": np.int8, "weight": np.float32, "time": np.int64, "click": np.float32, "part": np.int8}
+        self._numbers = {name: GrowingArray(kind) for name, kind in kinds.items()}
+        self._features: list[dict[Column, pa.Array]] = []
+        self._feature_bytes = 0
+
+    def add(self, read: Columns, part: int | None, share: float) -> None:
+        """Add some rows. part: 0 train, 1 valid, 2 test; share: how much of the table has been read."""
+        wanted, numbers = self._wanted, self._numbers
+        self._user.add(read[wanted.user], share)
+        self._item.add(read[wanted.item], share)
+        if wanted.relation is not None:
+            numbers["relation"].add(wanted.relations_in(read[wanted.relation]))
+        if wanted.weight is not None:
+            numbers["weight"].add(read[wanted.weight].to_numpy().astype(np.float32))
+        if wanted.time is not None:
+            numbers["time"].add(read[wanted.time].to_numpy())
+        if wanted.click is not None:
+            numbers["click"].add(read[wanted.click].cast(pa.float32()).to_numpy())
+        if part is not None:
+            numbers["part"].add(np.full(len(read[wanted.user]), part, np.int8))
+        if wanted.features:
+            found = {column: read[column] for column in wanted.features.values()}
+            self._feature_bytes += sum(values.nbytes for values in found.values())
+            require_memory(2 * self._feature_bytes, f"the features of edges in {self._files}", share)
+            self._features.append(found)
+
+    def events(self) -> Events:
+        """All rows."""
+        wanted, table = self._wanted, self._wanted.table
+        (user, user_ids), (item, item_ids) = self._user.finished(), self._item.finished()
+        read = joined(self._features) if wanted.features else {}
+        features = {
+            name: feature_values(feature.kind, read[wanted.features[name]], feature.split, _feature(name, table))
+            for name, feature in table.features.items()
+        }
+        columns = {name: numbers.array() for name, numbers in self._numbers.items() if len(numbers)}
+        return Events(user, item, user_ids, item_ids, features=features, **columns)
 
 
 def _ids(column: str, known: KnownIds | None) -> Ids:
@@ -149,11 +189,6 @@ def _behaviour(table: Interactions) -> Ids | None:
 
 def _range(table: Interactions) -> tuple[float, float]:
     return table.rating_range or (-np.inf, np.inf)
-
-
-def _coded(column: pa.DictionaryArray) -> tuple[np.ndarray, pa.Array]:
-    """int32 [n] codes, and the distinct ids."""
-    return column.indices.to_numpy(), column.dictionary
 
 
 def _feature(name: str, table: Interactions) -> Fault:
@@ -193,26 +228,37 @@ def _without_duplicates(
 ) -> Events:
     if table.duplicates == "keep" or not len(events):
         return events
+    stays, repeated = np.zeros(len(events), bool), [np.empty(0, np.int64)]
     pair = events.pair()
-    order = np.argsort(pair, kind="stable") if events.time is None else np.lexsort((events.time, pair))
-    starts = np.flatnonzero(np.diff(pair[order], prepend=pair[order[0]] - 1))
-    ends = np.append(starts[1:], len(order))
-    if table.duplicates == "error":
-        _refuse_duplicates(events, order[starts[ends - starts > 1]], called, name)
-        return events
-    rows = order[starts] if table.duplicates == "first" else order[ends - 1]
-    if table.duplicates == "sum":
-        weight = np.ones(len(events), np.float32) if events.weight is None else events.weight
-        total = np.zeros(len(events), np.float64)
-        total[rows] = np.add.reduceat(weight[order].astype(np.float64), starts)
-        events = replace(events, weight=total.astype(np.float32))
-        if events.click is not None:  # it is a click if one of the rows is
-            clicked = np.zeros_like(events.click)
+    total = empty(len(events), np.float32) if table.duplicates == "sum" else None
+    clicked = None if total is None or events.click is None else empty(len(events), np.float32)
+    for part in parts_by_key(pair, f"rows of {name}"):
+        order = _by_pair(part, pair, events.time)
+        starts = np.flatnonzero(np.diff(pair[order], prepend=pair[order[0]] - 1))
+        ends = np.append(starts[1:], len(order))
+        repeated.append(order[starts[ends - starts > 1]])
+        rows = order[starts] if table.duplicates == "first" else order[ends - 1]
+        stays[rows] = True
+        if total is not None:
+            weight = np.ones(len(order), np.float32) if events.weight is None else events.weight[order]
+            total[rows] = np.add.reduceat(weight.astype(np.float64), starts)
+        if clicked is not None and events.click is not None:  # it is a click if one of the rows is
             clicked[rows] = np.maximum.reduceat(events.click[order], starts)
-            events = replace(events, click=clicked)
+    if table.duplicates == "error":
+        _refuse_duplicates(events, np.concatenate(repeated), called, name)
+        return events
+    if total is not None:
+        events = replace(events, weight=total, click=clicked)
     what = f"with the same {called[0]}, {called[1]} and relation as another"
-    report.drop(f"rows of {name} {what}", len(events) - len(rows))
-    return events.at(np.sort(rows))
+    report.drop(f"rows of {name} {what}", len(events) - int(np.count_nonzero(stays)))
+    return events.at(stays)
+
+
+def _by_pair(rows: np.ndarray, pair: np.ndarray, time: np.ndarray | None) -> np.ndarray:
+    """Rows in the order of pair, then of time, then of the file."""
+    if time is None:
+        return rows[np.argsort(pair[rows], kind="stable")]
+    return rows[np.lexsort((time[rows], pair[rows]))]
 
 
 def _refuse_duplicates(events: Events, repeated: np.ndarray, called: tuple[str, str], name: str) -> None:
@@ -236,13 +282,15 @@ def _core(events: Events, table: Interactions, report: BuildReport, name: str) -
     if table.min_user <= 1 and table.min_item <= 1:
         return events
     stays = np.ones(len(events), bool)
+    count = len(events)
     while True:
-        users = np.bincount(events.user[stays], minlength=len(events.user_ids))
-        items = np.bincount(events.item[stays], minlength=len(events.item_ids))
-        still = stays & (users[events.user] >= table.min_user) & (items[events.item] >= table.min_item)
-        if still.sum() == stays.sum():
+        users = counts(events.user, len(events.user_ids), stays) >= table.min_user
+        items = counts(events.item, len(events.item_ids), stays) >= table.min_item
+        for span in spans(len(events)):
+            stays[span] &= users[events.user[span]] & items[events.item[span]]
+        before, count = count, int(np.count_nonzero(stays))
+        if count == before:
             break
-        stays = still
     why = f"rows of {name} of users and items with too few rows (min_user {table.min_user}, min_item {table.min_item})"
     return _where(events, stays, report, why)
 
@@ -252,15 +300,18 @@ def as_sessions(events: Events, gap: int) -> Events:
     after the one before begins a new session. Sessions are named `visitor#1`, `visitor#2`, in order of time; they are
     numbered as nodes by first appearance in the file."""
     assert events.time is not None
-    order = np.lexsort((events.time, events.user))
-    user, time = events.user[order], events.time[order]
-    new_visitor = np.diff(user, prepend=-1) != 0
-    starts = new_visitor | (np.diff(time, prepend=time[:1]) > gap)
-    session = np.cumsum(starts) - 1
-    first_of_visitor = np.maximum.accumulate(np.where(new_visitor, session, 0))
-    ordinal = (session - first_of_visitor + 1)[starts]
-    visitors = events.user_ids.take(pa.array(user[starts]))
-    ids = pc.binary_join_element_wise(visitors, pa.array(ordinal).cast(pa.string()), "#")
-    code = np.empty(len(events), np.int64)
-    code[order] = session
-    return replace(events, user=code.astype(np.int32), user_ids=ids)
+    code, ids, size = empty(len(events), np.int32), [pa.array([], pa.string())], 0
+    for rows in parts_by_key(events.user, "rows of a visitor"):
+        order = _by_pair(rows, events.user, events.time)
+        user, time = events.user[order], events.time[order]
+        new_visitor = np.diff(user, prepend=-1) != 0
+        starts = new_visitor | (np.diff(time, prepend=time[:1]) > gap)
+        session = np.cumsum(starts) - 1
+        first_of_visitor = np.maximum.accumulate(np.where(new_visitor, session, 0))
+        ordinal = (session - first_of_visitor + 1)[starts]
+        visitors = events.user_ids.take(pa.array(user[starts]))
+        code[order] = session + sum(map(len, ids))
+        ids.append(pc.binary_join_element_wise(visitors, pa.array(ordinal).cast(pa.string()), "#"))
+        size += memory_of_ids(len(ids[-1]), ids[-1].nbytes)
+        require_memory(size, "the ids of sessions")
+    return replace(events, user=code, user_ids=pa.concat_arrays(ids))

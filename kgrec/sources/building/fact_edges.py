@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from kgrec.graph.schema import EdgeType
+from kgrec.large_arrays import GrowingArray, empty, spans
 from kgrec.sources.building.graph_builder import EdgeColumns, GraphBuilder
 from kgrec.sources.building.links import EntityNodes, Places
 from kgrec.sources.building.relation_names import RelationNames
@@ -58,17 +60,31 @@ class EdgePlacer:
         relation: str,
         tail: NodesAt,
         label: str,
+    ) -> None:
+        """Add edges of a relation, with an edge type for each pair of node types."""
+        self.add_parts([(head, tail)], relation, label)
+
+    def add_parts(
+        self,
+        parts: Iterable[tuple[NodesAt, NodesAt]],
+        relation: str,
+        label: str,
         inverse_of: str | None = None,
         are_distinct: bool = False,
     ) -> None:
-        """Add edges of a relation, with an edge type for each pair of node types. are_distinct: whether no two of these
-        edges are the same."""
+        """The same for edges that come in parts. are_distinct: whether no two of these edges are the same."""
         self.relations.add(relation)
-        kind = head.type * len(self.types) + tail.type
-        for code in pd.unique(kind):
-            of = kind == code
-            edge = (self.types[int(code) // len(self.types)], relation, self.types[int(code) % len(self.types)])
-            columns = EdgeColumns(head.number[of], tail.number[of], label=label, inverse_of=inverse_of)
+        found: dict[EdgeType, tuple[GrowingArray, GrowingArray]] = {}
+        for head, tail in parts:
+            kind = head.type * len(self.types) + tail.type
+            for code in pd.unique(kind):
+                of = kind == code
+                edge = (self.types[int(code) // len(self.types)], relation, self.types[int(code) % len(self.types)])
+                ends = found.setdefault(edge, (GrowingArray(np.int64), GrowingArray(np.int64)))
+                ends[0].add(head.number[of])
+                ends[1].add(tail.number[of])
+        for edge, (source, target) in found.items():
+            columns = EdgeColumns(source.array(), target.array(), label=label, inverse_of=inverse_of)
             if not are_distinct or edge in self.builder.edges:
                 columns = self._new_ones(edge, columns)
             self.builder.add_edges(edge, columns)
@@ -76,26 +92,34 @@ class EdgePlacer:
     def _new_ones(self, edge: EdgeType, columns: EdgeColumns) -> EdgeColumns:
         """The edges that the graph does not have yet."""
         there = self.builder.edges.get(edge)
-        rows = np.stack([columns.source, columns.target], axis=1)
-        before = rows[:0] if there is None else np.stack([there.source, there.target], axis=1)
-        is_new = first_rows(np.concatenate([before, rows]))[len(before) :]
-        self.report.drop(SAME_EDGE, len(rows) - int(is_new.sum()))
-        return replace(columns, source=columns.source[is_new], target=columns.target[is_new])
+        count, before = len(columns.source), 0 if there is None else len(there.source)
+        rows = empty((before + count, 2), np.int64)
+        for place, end in enumerate(("source", "target")):
+            if there is not None:
+                rows[:before, place] = getattr(there, end)
+            rows[before:, place] = getattr(columns, end)
+        is_new = first_rows(rows)[before:]
+        self.report.drop(SAME_EDGE, count - int(is_new.sum()))
+        return columns if is_new.all() else columns.at(is_new)
 
 
 def add_facts(facts: Facts, places: Places, placer: EdgePlacer) -> None:
     """Add the edges that facts state between nodes."""
     for predicate, (subject, object) in facts.edges.items():
-        row, head = places.of(subject)
-        further, tail = places.of(object[row])
-        placer.add(
-            NodesAt.of(places, head[further]),
+        placer.add_parts(
+            (_edges_between(subject[span], object[span], places) for span in spans(len(subject))),
             placer.names[predicate],
-            NodesAt.of(places, tail),
             facts.spelled.get(predicate, predicate),
             placer.names.inverse(predicate),
             places.are_distinct,
         )
+
+
+def _edges_between(subject: np.ndarray, object: np.ndarray, places: Places) -> tuple[NodesAt, NodesAt]:
+    """The nodes at both ends of the edges that facts state between resources."""
+    row, head = places.of(subject)
+    further, tail = places.of(object[row])
+    return NodesAt.of(places, head[further]), NodesAt.of(places, tail)
 
 
 def is_class_of_rdf(iri: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from kgrec.graph.assembly import EdgePart, NodePart
 from kgrec.graph.features import Feature
 from kgrec.graph.schema import EdgeType, FeatureKind
 from kgrec.graph.vocabulary import Vocabulary
+from kgrec.large_arrays import chosen, concatenated, empty, looked_up, spans
 from kgrec.sources.rdf.numbering import first_rows
 
 
@@ -70,7 +72,7 @@ class NodeBuilder:
         used = np.asarray(pd.unique(codes), np.int64)
         number = np.empty(len(ids), np.int64)
         number[used] = self.add(ids.take(pa.array(used)))
-        return number[codes]
+        return looked_up(number, codes)
 
     def add_labels(self, number: np.ndarray, labels: pa.Array) -> int:
         """Add labels of some nodes. Each node keeps its first label. Returns how many other labels were not used."""
@@ -125,7 +127,7 @@ class EdgeColumns:
     def at(self, mask: np.ndarray) -> EdgeColumns:
         """The edges where a mask, bool [E], is true."""
         numbers = {name: getattr(self, name) for name in ("source", "target", "time", "weight", "part")}
-        taken = {name: values[mask] for name, values in numbers.items() if values is not None}
+        taken: dict[str, Any] = {name: chosen(values, mask) for name, values in numbers.items() if values is not None}
         kept = pa.array(mask)
         return replace(self, **taken, features={n: (kind, v.filter(kept)) for n, (kind, v) in self.features.items()})
 
@@ -166,9 +168,17 @@ class GraphBuilder:
 
 def _numbers_of(edges: EdgeColumns) -> np.ndarray:
     """int64 [E, k]: two rows are equal where two edges are equal in every column."""
-    weight = None if edges.weight is None else (edges.weight + np.float32(0)).view(np.int32)  # -0.0 is 0.0
-    numbers = [one for one in (edges.source, edges.target, edges.time, weight, edges.part) if one is not None]
-    return np.stack([*numbers, *(_codes(values) for _, values in edges.features.values())], axis=1).astype(np.int64)
+    columns = [edges.source, edges.target, edges.time, edges.weight, edges.part]
+    columns = [*columns, *(_codes(values) for _, values in edges.features.values())]
+    present = [column for column in columns if column is not None]
+    numbers = empty((len(edges.source), len(present)), np.int64)
+    for span in spans(len(numbers)):
+        for place, column in enumerate(present):
+            part = column[span]
+            if column is edges.weight:
+                part = (part + np.float32(0)).view(np.int32)  # -0.0 is 0.0
+            numbers[span, place] = part
+    return numbers
 
 
 def _codes(values: pa.Array) -> np.ndarray:
@@ -195,13 +205,13 @@ def _joined(edge: EdgeType, first: EdgeColumns, second: EdgeColumns) -> EdgeColu
 
     def all_of(what: str) -> np.ndarray | None:
         one, two = getattr(first, what), getattr(second, what)
-        return None if one is None else np.concatenate([one, two])
+        return None if one is None else concatenated([one, two])
 
     features = {
         name: (kind, pa.concat_arrays([values, second.features[name][1]]))
         for name, (kind, values) in first.features.items()
     }
-    source, target = np.concatenate([first.source, second.source]), np.concatenate([first.target, second.target])
+    source, target = concatenated([first.source, second.source]), concatenated([first.target, second.target])
     return EdgeColumns(
         source, target, all_of("time"), all_of("weight"), features, first.label, first.inverse_of, all_of("part")
     )

@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from kgrec.graph.schema import CLICK, EdgeType, FeatureKind
+from kgrec.large_arrays import chosen, empty, spans
+from kgrec.sources.building.distinct_pairs import DistinctPairs
 from kgrec.sources.building.events import Events
 from kgrec.sources.building.graph_builder import EdgeColumns, GraphBuilder
 from kgrec.sources.recipe.interaction_part import Interactions
@@ -53,8 +55,11 @@ def mark_clicks(target: EdgeType, behaviour: str, builder: GraphBuilder) -> None
     """Mark target edges as clicks where their user and item also have an edge of another behaviour."""
     edges, others = builder.edges[target], builder.edges[target[0], behaviour, target[2]]
     width = len(builder.nodes_of(target[2]))
-    clicked = np.isin(edges.source * width + edges.target, others.source * width + others.target)
-    column: tuple[FeatureKind, pa.Array] = ("numeric", pa.array(clicked.astype(np.float32)))
+    other_pairs = DistinctPairs(others.source, others.target, width)
+    clicked = empty(len(edges.source), np.float32)
+    for span in spans(len(clicked)):
+        clicked[span] = other_pairs.find(edges.source[span], edges.target[span]) >= 0
+    column: tuple[FeatureKind, pa.Array] = ("numeric", pa.array(clicked))
     builder.edges[target] = replace(edges, features={**edges.features, CLICK: column})
 
 
@@ -63,4 +68,4 @@ def _words_for(relation: str, values: Mapping[str, str | None]) -> str:
 
 
 def _at(values: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
-    return values if rows is None else values[rows]
+    return values if rows is None else chosen(values, rows)

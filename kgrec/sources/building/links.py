@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgrec.large_arrays import spans
 from kgrec.sources.building.graph_builder import GraphBuilder
 from kgrec.sources.building.report import BuildReport, GraphOnly, LinkCoverage
 from kgrec.sources.rdf.facts import FactOptions, Facts
@@ -154,7 +155,8 @@ class EntityNodes:
         resource_type = types_of(facts, options)
         chosen = resource_type >= 0
         for which in (*wanted, *(end for ends in facts.edges.values() for end in ends)):
-            chosen[which] = True
+            for span in spans(len(which)):
+                chosen[which[span]] = True
         new = np.flatnonzero(chosen & (np.diff(known.ptr) == 0))
         names = [*dict.fromkeys([*options.types.values(), options.node_type])]
         of_type = np.where(resource_type[new] >= 0, resource_type[new], names.index(options.node_type))
@@ -293,8 +295,9 @@ def coverage(
         has_fact = np.zeros(len(builder.nodes_of(node_type)), bool)
         for (source, relation, target), edges in builder.edges.items():
             if relation in facts_of:
-                has_fact[edges.source if source == node_type else []] = True
-                has_fact[edges.target if target == node_type else []] = True
+                for span in spans(len(edges.source)):
+                    has_fact[edges.source[span] if source == node_type else []] = True
+                    has_fact[edges.target[span] if target == node_type else []] = True
         counts = pc.value_counts(entity).field("counts").to_numpy() if len(entity) else np.empty(0, np.int64)
         linked = np.unique(number)
         result[node_type] = LinkCoverage(

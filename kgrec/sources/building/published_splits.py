@@ -13,6 +13,8 @@ import torch
 from kgrec.errors import BadData, Fault, some
 from kgrec.graph import Candidates
 from kgrec.graph.schema import EdgeType
+from kgrec.large_arrays import empty, spans
+from kgrec.sources.building.distinct_pairs import DistinctPairs
 from kgrec.sources.building.events import PART_CODE
 from kgrec.sources.building.graph_builder import GraphBuilder
 from kgrec.sources.building.report import BuildReport
@@ -23,7 +25,7 @@ from kgrec.sources.recipe.table_part import TableFormat
 from kgrec.sources.tables.bad_rows import BadRows
 from kgrec.sources.tables.columns import Ids
 from kgrec.sources.tables.opening import files_of
-from kgrec.sources.tables.table_columns import read_table
+from kgrec.sources.tables.table_columns import table_parts
 from kgrec.sources.tables.text_streams import text_lines
 
 
@@ -34,16 +36,26 @@ class PublishedNumbers:
         edges = builder.edges[edge]
         self._ends = (edge[0], edges.source), (edge[2], edges.target)
         self._builder = builder
+        self._by_appearance: dict[int, np.ndarray] = {}
 
     def of(self, end: int, ids: pa.Array, how: str) -> np.ndarray:
-        """int64 [n]: the node numbers of users (end 0) or items (end 1), -1 where there is none."""
-        node_type, number = self._ends[end]
+        """int64 [n]: the node numbers of users (end 0) or items (end 1), -1 where there is none. ids: strings, or codes
+        of strings."""
+        if isinstance(ids, pa.DictionaryArray):
+            return self.of(end, ids.dictionary, how)[ids.indices.to_numpy()]
+        node_type = self._ends[end][0]
         if how == "ids":
             return self._builder.nodes_of(node_type).find(ids)
-        appeared = np.asarray(pd.unique(number), np.int64)
+        appeared = self._appeared(end)
         order = pd.to_numeric(pd.Series(ids.to_pylist(), dtype=object), errors="coerce").fillna(-1).to_numpy(np.int64)
         inside = (order >= 0) & (order < len(appeared))
         return np.where(inside, appeared[np.where(inside, order, 0)], -1)
+
+    def _appeared(self, end: int) -> np.ndarray:
+        """int64 [n]: the nodes of the edges by first appearance."""
+        if end not in self._by_appearance:
+            self._by_appearance[end] = np.asarray(pd.unique(self._ends[end][1]), np.int64)
+        return self._by_appearance[end]
 
 
 def published_split(
@@ -68,10 +80,8 @@ class _MatchedSplit:
     ) -> None:
         self.name, self.split, self.interactions = name, split, interactions
         self.numbers = PublishedNumbers(edge, builder)
-        self.num_items = len(builder.nodes_of(edge[2]))
-        edges = builder.edges[edge]
-        self.edges = edges.source * self.num_items + edges.target  # int64 [E], one number a pair
-        self.pairs = pd.Index(pd.unique(self.edges))
+        self.edges = builder.edges[edge]
+        self.pairs = DistinctPairs(self.edges.source, self.edges.target, len(builder.nodes_of(edge[2])))
         own = {key: value for key in ("format", "separator", "columns") if (value := getattr(split, key)) is not None}
         said = interactions.model_fields_set & TableFormat.model_fields.keys()
         inherited = {key: getattr(interactions, key) for key in said}
@@ -79,35 +89,43 @@ class _MatchedSplit:
 
     def parts(self, folder: Path, bad_rows: BadRows, report: BuildReport) -> np.ndarray:
         """int8 [E]."""
-        part = np.full(len(self.pairs), -1, np.int8)
+        part = empty(len(self.pairs), np.int8)
+        part[:] = -1
         for part_name, code in PART_CODE.items():
             files = getattr(self.split, part_name)
             if files:
-                rows = self._rows(files, folder, bad_rows, report)
-                clash = rows[(part[rows] >= 0) & (part[rows] != code)]
-                if len(clash):
-                    raise self._wrong(f"{len(clash)} pairs are in two parts; fix the files", files, "duplicate")
-                part[rows] = code
-        return self._with_rest(part)[self.pairs.get_indexer(pd.Index(self.edges))]
+                self._mark(part, code, files, folder, bad_rows, report)
+        part, codes = self._with_rest(part), empty(len(self.edges.source), np.int8)
+        for span in spans(len(codes)):
+            codes[span] = part[self.pairs.find(self.edges.source[span], self.edges.target[span])]
+        return codes
 
-    def _rows(self, files: list[str], folder: Path, bad_rows: BadRows, report: BuildReport) -> np.ndarray:
-        """The positions in `pairs` of the pairs in files. Raises BadData for pairs without an edge, unless the recipe
-        has filters that may have left the edge out."""
+    def _mark(
+        self, part: np.ndarray, code: int, files: list[str], folder: Path, bad_rows: BadRows, report: BuildReport
+    ) -> None:
+        """Set the part of the pairs in files. Raises BadData for pairs in another part too, and for pairs without an
+        edge, unless the recipe has filters that may have left the edge out."""
         columns = [Ids(self.split.user or self.interactions.user), Ids(self.split.item or self.interactions.item)]
-        read = read_table(self.format, files, columns, folder, bad_rows)
-        ids = [read[column].dictionary_decode() for column in columns]
-        user, item = (self.numbers.of(end, names, self.split.ids) for end, names in enumerate(ids))
-        found = self.pairs.get_indexer(pd.Index(np.where((user < 0) | (item < 0), -1, user * self.num_items + item)))
-        absent = found < 0
-        if absent.any() and not self.interactions.has_filter:
-            shown = [f"{u} {i}" for u, i in zip(*(i.filter(pa.array(absent))[:5].to_pylist() for i in ids))]
-            what = f"{int(absent.sum())} pairs of {', '.join(files)} are not edges of the graph, such as {some(shown)}"
+        absent, clashes, shown = 0, 0, list[str]()
+        for read, _ in table_parts(self.format, files, columns, folder, bad_rows):
+            user, item = (self.numbers.of(end, read[column], self.split.ids) for end, column in enumerate(columns))
+            rows = self.pairs.find(user, item)
+            is_absent = rows < 0
+            if is_absent.any() and len(shown) < 5:
+                ids = (read[column].filter(pa.array(is_absent))[:5].dictionary_decode() for column in columns)
+                shown += [f"{u} {i}" for u, i in zip(*(one.to_pylist() for one in ids))]
+            absent, rows = absent + int(is_absent.sum()), rows[~is_absent]
+            clashes += int(((part[rows] >= 0) & (part[rows] != code)).sum())
+            part[rows] = np.where(part[rows] < 0, code, part[rows])
+        if absent and not self.interactions.has_filter:
+            what = f"{absent} pairs of {', '.join(files)} are not edges of the graph, such as {some(shown[:5])}"
             advice = "the files may belong to another version of the data, or need `ids: first_appearance`"
             if self.split.ids != "ids":
                 advice = "the files may belong to another version of the data, or `ids` is wrong"
             raise self._wrong(f"{what}; {advice}", files, "dangling id", shown[0])
-        report.drop(f"pairs of {', '.join(files)} without an edge, because of the recipe's filters", absent.sum())
-        return found[~absent]
+        report.drop(f"pairs of {', '.join(files)} without an edge, because of the recipe's filters", absent)
+        if clashes:
+            raise self._wrong(f"{clashes} pairs are in two parts; fix the files", files, "duplicate")
 
     def _with_rest(self, part: np.ndarray) -> np.ndarray:
         rest = self.split.rest or (None if self.split.train else "train")
@@ -118,7 +136,9 @@ class _MatchedSplit:
                 f"{int(unlisted.sum())} pairs of the graph are in none of its files; set `rest: train` to train on them"
             )
             raise self._wrong(what, files)
-        return np.where(unlisted, PART_CODE[rest], part).astype(np.int8) if rest else part
+        if rest:
+            part[unlisted] = PART_CODE[rest]
+        return part
 
     def _wrong(self, what: str, files: list[str], kind: str = "bad split", value: str | None = None) -> BadData:
         message = f"split {self.name!r}: {what}"

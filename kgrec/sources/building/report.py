@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 from kgrec.graph import Graph
+from kgrec.large_arrays import counts
 from kgrec.sources.rdf.facts import FactOptions
 from kgrec.sources.rdf.left_out import LeftOut, left_out
 
@@ -112,7 +113,7 @@ class BuildReport:
         sizes = zip(graph.edge_types, graph.relation_ptr, graph.relation_ptr[1:])
         self.edges = {"-".join(edge): stop - start for edge, start, stop in sizes}
         for name, part in graph.splits.items():
-            train, valid, test = part.bincount(minlength=3).tolist()
+            train, valid, test = counts(part.numpy(), 3).tolist()
             self.splits[name] = {"train": train, "valid": valid, "test": test}
         self.candidates = {name: len(lists.user) for name, lists in graph.candidates.items()}
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from kgrec.large_arrays import require_memory
 from kgrec.sources.rdf.facts import Facts, Literals
 from kgrec.sources.rdf.left_out import EXCLUDED, REPEATED
 from kgrec.sources.rdf.numbering import first_rows
@@ -19,6 +20,7 @@ from kgrec.sources.tables.bad_rows import BadRows
 from kgrec.sources.tables.columns import Ids
 from kgrec.sources.tables.table_columns import read_table
 
+BYTES_A_ROW = 100  #: of memory, for a row of a table while its triples are numbered
 STRING = "http://www.w3.org/2001/XMLSchema#string"
 
 
@@ -27,6 +29,7 @@ def read_triples(table: Triples, folder: Path, bad_rows: BadRows, ids: Collectio
     Raises BadData as `read_table` does."""
     columns = [Ids(table.head), Ids(table.relation), Ids(table.tail)]
     read = read_table(table, table.file, columns, folder, bad_rows)
+    require_memory(BYTES_A_ROW * len(read[columns[0]]), f"the triples of {', '.join(table.file)}")
     head, relation, tail = (read[column] for column in columns)
     spelled = relation.dictionary.to_pylist()
     names = [vocabulary_term(name) for name in spelled]

@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgrec.large_arrays import GrowingArray, chosen, counts, empty, require_memory, spans
 from kgrec.sources.rdf.facts import RDF_TYPE, FactOptions, Facts, Literals
 from kgrec.sources.rdf.left_out import BLANK, EXCLUDED, NO_CLASS, OTHER_LANGUAGE, REPEATED, UNWANTED
-from kgrec.sources.rdf.numbering import Numbering, as_spans, first_rows
+from kgrec.sources.rdf.numbering import Numbering, as_spans, first_rows, memory_of_ids
 from kgrec.sources.rdf.schema_org import schemes, vocabulary_term
 
 BATCH = 1 << 14  #: triples that are kept as Python strings before they are numbered together
@@ -37,12 +38,16 @@ class _Values:
     language: list[str | None] = field(default_factory=list)
     datatype: list[str] = field(default_factory=list)
     chunks: list[Literals] = field(default_factory=list)
+    size: int = 0  #: bytes of the chunks
 
     def number(self, resources: Numbering) -> None:
         """Number the subjects of the new values."""
         subject = resources.numbers(self.subject).astype(np.int64)
         columns = (self.value, self.language, self.datatype)
-        self.chunks.append(Literals(subject, *(pa.array(column, pa.string()) for column in columns)))
+        literals = Literals(subject, *(pa.array(column, pa.string()) for column in columns))
+        self.chunks.append(literals)
+        parts = (literals.subject, literals.value, literals.language, literals.datatype)
+        self.size += sum(part.nbytes for part in parts)
         for waiting in (self.subject, *columns):
             waiting.clear()
 
@@ -64,6 +69,7 @@ class FactCollector:
 
     def __init__(self, options: FactOptions, ids: Collection[str] = ()) -> None:
         self.options = options
+        self.share = 1.0  #: how much of the source has been read, as an estimate
         self._num_triples = 0  # without those in _waiting
         self.skipped: Counter[str] = Counter()
         self._skipped_of: Counter[tuple[str, str]] = Counter()  # (why, predicate)
@@ -76,8 +82,8 @@ class FactCollector:
         self._classes = Numbering()
         self._uses = np.empty(0, np.uint8)  # by number of predicate
         self._waiting: list[str] = []  # subject, predicate, object, subject ...
-        self._edges: list[np.ndarray] = []  # int32 [n, 3]: predicate, subject, object
-        self._types: list[np.ndarray] = []  # int32 [n, 2]: class, subject
+        self._edges = GrowingArray(np.int32, 3)  # [n, 3]: predicate, subject, object
+        self._types = GrowingArray(np.int32, 2)  # [n, 2]: class, subject
         self._values: dict[str, _Values] = {}
         self._num_waiting_values = 0
 
@@ -150,11 +156,20 @@ class FactCollector:
         number = np.full(ends.shape, -1, np.int32)
         number[ends] = self._resources.numbers_of(text, span[:, ::2][ends])
         edge = ends[:, 1]
-        self._edges.append(np.stack([predicate[edge], number[edge, 0], number[edge, 1]], axis=1))
+        self._edges.add(np.stack([predicate[edge], number[edge, 0], number[edge, 1]], axis=1))
         has_class = ends[:, 0] & (use & Use.CLASS != 0)
         self.skipped[NO_CLASS] += int((has_class & is_blank[:, 1]).sum())
         has_class &= ~is_blank[:, 1]
-        self._types.append(np.stack([self._classes.numbers_of(text, span[has_class, 2]), number[has_class, 0]], axis=1))
+        self._types.add(np.stack([self._classes.numbers_of(text, span[has_class, 2]), number[has_class, 0]], axis=1))
+        self._require_memory()
+
+    def _require_memory(self) -> None:
+        """Raise KgrecError where names and values do not fit into the memory of `kgrec.large_arrays`."""
+        count = len(self._resources)
+        size = memory_of_ids(count, self._resources.text_bytes)
+        require_memory(size, f"the names of {count:,} resources", self.share)
+        values = sum(values.size for values in self._values.values())
+        require_memory(size + 2 * values, f"the names of {count:,} resources and the literal values", self.share)
 
     def predicates_in(self, text: np.ndarray, span: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Number and use (both [n]) of the predicates in `text` at `span` (int32 [n, 2])."""
@@ -196,15 +211,15 @@ class FactCollector:
     def facts(self) -> Facts:
         """All facts that were collected."""
         self._number_waiting()
-        edges, types = _joined(self._edges, 3), _joined(self._types, 2)
+        edges, types = self._edges.array(), self._types.array()
         self._spellings.unify(edges, self._predicates)
         self._spellings.unify(types, self._classes)
         is_new = first_rows(edges)
         self.skipped[REPEATED] += int((~is_new).sum())
         is_first = first_rows(types)
         self.skipped[REPEATED] += int((~is_first).sum())
-        edges = edges if is_new.all() else edges[is_new]
-        types = types if is_first.all() else types[is_first]
+        edges = edges if is_new.all() else chosen(edges, is_new)
+        types = types if is_first.all() else chosen(types, is_first)
         literals = {name: self._of_one_predicate(name, values.literals()) for name, values in self._values.items()}
         return Facts(
             edges={term: (rows[:, 0], rows[:, 1]) for term, rows in _split(edges, self._predicates)},
@@ -272,19 +287,21 @@ class _Spellings:
         if pc.any(pc.match_substring(iris, "//schema.org/")).as_py():
             first: dict[str, int] = {}
             number = [first.setdefault(self.term(iri), place) for place, iri in enumerate(iris.to_pylist())]
-            rows[:, 0] = np.array(number, np.int32)[rows[:, 0]]
-
-
-def _joined(chunks: list[np.ndarray], width: int) -> np.ndarray:
-    """int32 [n, width]: all chunks together. The list is emptied to free memory."""
-    rows = np.concatenate([np.empty((0, width), np.int32), *chunks])
-    chunks.clear()
-    return rows
+            for span in spans(len(rows)):
+                rows[span, 0] = np.array(number, np.int32)[rows[span, 0]]
 
 
 def _split(rows: np.ndarray, names: Numbering) -> list[tuple[str, np.ndarray]]:
     """The rows of each name, in order, without the first column, which is the name's number."""
-    order = np.argsort(rows[:, 0], kind="stable")
-    ends = np.cumsum(np.bincount(rows[:, 0], minlength=len(names)))
-    parts = np.split(rows[order, 1:], ends[:-1]) if len(names) else []
+    ends = np.cumsum(counts(rows[:, 0], len(names)))
+    ordered = empty((len(rows), rows.shape[1] - 1), rows.dtype)
+    filled = np.concatenate([[0], ends[:-1]]) if len(names) else ends  # int64 [names]: where the next row of each goes
+    for span in spans(len(rows)):
+        order = np.argsort(rows[span, 0], kind="stable")
+        number = rows[span, 0][order]
+        of_name = np.bincount(number, minlength=len(names))
+        within = np.arange(len(order)) - np.repeat(np.cumsum(of_name) - of_name, of_name)
+        ordered[filled[number] + within] = rows[span, 1:][order]
+        filled += of_name
+    parts = np.split(ordered, ends[:-1]) if len(names) else []
     return [(vocabulary_term(names.name(number)), part) for number, part in enumerate(parts) if len(part)]

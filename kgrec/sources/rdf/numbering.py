@@ -9,9 +9,20 @@ import numba
 import numpy as np
 import pyarrow as pa
 
+from kgrec.large_arrays import empty, on_disk, parts_by_key, spans
+
 _START = np.uint64(14695981039346656037)  # FNV-1a
 _PRIME = np.uint64(1099511628211)
 _MIX = np.uint64(0x9E3779B97F4A7C15)  # odd, for whole numbers
+
+
+BYTES_AN_ID = 100  #: what an id takes beside its text: in a hash table, in offsets, and while it is looked up
+COPIES = 4  #: how often its text is in memory at most
+
+
+def memory_of_ids(count: int, size: int) -> int:
+    """Bytes of memory that `count` ids need whose texts take `size` bytes."""
+    return BYTES_AN_ID * count + COPIES * size
 
 
 @numba.njit(nogil=True, cache=True)
@@ -114,16 +125,41 @@ def first_rows(rows: np.ndarray) -> np.ndarray:
     >>> first_rows(np.array([[1, 2], [1, 3], [1, 2]])).tolist()
     [True, True, False]
     """
-    slot = np.full(1 << max(1, (2 * len(rows) - 1).bit_length()), -1, np.int32)
-    is_first: np.ndarray = _first_rows(rows, slot)
+    where = on_disk()
+    if where is None or len(rows) <= where.rows:
+        is_first: np.ndarray = _first_rows(rows, _free_slots(len(rows)))
+        return is_first
+    is_first, hashes = np.empty(len(rows), bool), empty(len(rows), np.uint64)
+    for span in spans(len(rows)):
+        hashes[span] = _row_hashes(rows[span])
+    for part in parts_by_key(hashes, "edges"):  # equal rows have equal hashes, so they are in the same part
+        is_first[part] = _first_rows(rows[part], _free_slots(len(part)))
     return is_first
 
 
-def as_spans(names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def _free_slots(count: int) -> np.ndarray:
+    """An empty hash table for `count` rows."""
+    return np.full(1 << max(1, (2 * count - 1).bit_length()), -1, np.int32)
+
+
+@numba.njit(nogil=True, cache=True)
+def _row_hashes(rows: np.ndarray) -> np.ndarray:
+    """uint64 [n]: a hash of each row of int [n, k]."""
+    hashes = np.empty(len(rows), np.uint64)
+    for row in range(len(rows)):
+        hashed = _START
+        for column in range(rows.shape[1]):
+            hashed = (hashed ^ np.uint64(rows[row, column])) * _MIX
+            hashed ^= hashed >> np.uint64(32)
+        hashes[row] = hashed
+    return hashes
+
+
+def as_spans(names: Sequence[str] | pa.Array) -> tuple[np.ndarray, np.ndarray]:
     """All strings in one uint8 array, and the start and stop of each: int32 [n, 2]."""
-    array = pa.array(names, pa.string())
+    array = names if isinstance(names, pa.Array) else pa.array(names, pa.string())
     _, offsets, data = array.buffers()
-    offset = np.frombuffer(offsets, np.int32, len(array) + 1) if len(array) else np.zeros(1, np.int32)
+    offset = np.frombuffer(offsets, np.int32)[array.offset :][: len(array) + 1] if len(array) else np.zeros(1, np.int32)
     text = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
     return text, np.stack([offset[:-1], offset[1:]], axis=1)
 
@@ -155,6 +191,15 @@ class Numbering:
         self._make_room(len(span), int((span[:, 1] - span[:, 0]).sum()))
         numbers, self._count = _number_all(text, span, self._text, self._offset, self._hash, self._count, self._slot)
         return numbers
+
+    def numbers_of_array(self, names: pa.Array) -> np.ndarray:
+        """The same for strings in an Arrow array without nulls."""
+        return self.numbers_of(*as_spans(names))
+
+    @property
+    def text_bytes(self) -> int:
+        """The size of all strings."""
+        return int(self._offset[self._count])
 
     def name(self, number: int) -> str:
         """The string of a number."""

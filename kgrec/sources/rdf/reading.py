@@ -10,6 +10,7 @@ import numpy as np
 
 from kgrec.errors import BadData, Fault
 from kgrec.printable import is_no_unicode
+from kgrec.sources.packed_files import COMPRESSIONS, PACKED, changed_while_read, file_state
 from kgrec.sources.rdf.blank_names import BlankNumbers, FileBlankNames
 from kgrec.sources.rdf.collector import FactCollector, Use
 from kgrec.sources.rdf.facts import FactOptions, Facts
@@ -42,9 +43,12 @@ def read_rdf(
         return facts_of(construct(source, folder), source, ids, blank_numbers)
     collector = FactCollector(source, ids)
     blank_numbers = blank_numbers or BlankNumbers()
-    for file in rdf_files(source, folder):
-        before = collector.num_triples
-        _collect_file(file, collector, blank_numbers)
+    files = rdf_files(source, folder)
+    for number, file in enumerate(files):
+        before, state = collector.num_triples, file_state(file.path)
+        _collect_file(file, collector, blank_numbers, number, len(files))
+        if file_state(file.path) != state:
+            raise BadData(changed_while_read(file.name))
         if collector.num_triples == before:
             what = "has no triples; fix it, or remove it from `files`"
             raise BadData(Fault(what, file.name, kind="empty file", file_is="subject"))
@@ -97,11 +101,16 @@ XSD_STRING = "http://www.w3.org/2001/XMLSchema#string"
 LANG_STRING = "http://www.w3.org/1999/02/22-rdf-syntax-ns#langString"
 
 
-def _collect_file(file: RdfFile, collector: FactCollector, blank_numbers: BlankNumbers) -> None:
+def _collect_file(file: RdfFile, collector: FactCollector, blank_numbers: BlankNumbers, number: int, of: int) -> None:
+    """Add the triples of a file, which is the file `number` (from 0) of `of` files."""
     blank = blank_numbers.names(file.path)
     if file.is_lines:
+        expected = file.path.stat().st_size * (PACKED if file.path.suffix in COMPRESSIONS else 1)
+        read = 0
         with file.open() as stream:
             for lines in read_lines(stream, quads=file.format == "n-quads"):
+                read += len(lines.text)
+                collector.share = (number + min(1.0, read / expected)) / of
                 _collect_lines(lines, file, collector, blank)
         return
     for quad in file.quads():

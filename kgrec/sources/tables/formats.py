@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec.errors import BadData, Fault
-from kgrec.parquet_files import opened, read_columns
+from kgrec.parquet_files import opened, read_batches, read_columns
 from kgrec.sources.limits import SMALL_VALUE
 from kgrec.sources.tables.columns import is_list
 from kgrec.sources.tables.json_lines import read_texts, shown, text_of
@@ -22,6 +22,7 @@ from kgrec.sources.tables.separated import empty_file
 from kgrec.sources.tables.text_streams import TextStream, not_text, text_lines
 
 LINES = 100_000  #: lines that are held as Python values at once
+BYTES_A_ROW = 32  #: of text, as which a row of a Parquet file counts
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,10 @@ class Parquet:
     def fast(self, wanted: Mapping[str, Wanted]) -> RawTable:
         """The columns with these names, in the types of the file; NaN is null. Raises BadData where they would fill the
         memory, or have lists or objects where single values are needed."""
-        table = read_columns(self.path, self.name, list(wanted))
+        return self._raw(read_columns(self.path, self.name, list(wanted)), wanted)
+
+    def _raw(self, table: pa.Table, wanted: Mapping[str, Wanted], first: int = 1) -> RawTable:
+        """The columns of a table. first: the number of its first row."""
         names = table.column_names  # a name may be repeated; the caller reports that
         columns = {name: _without_nan(table.column(names.index(name))) for name in wanted}
         for name, column in wanted.items():
@@ -51,11 +55,21 @@ class Parquet:
                     f"column {name!r} has {what} ({kind}), but one value in each row is needed; name another column"
                 )
                 raise BadData(Fault(message, self.name, column=name, kind="bad column"))
-        return RawTable(columns, numbered(len(table)))
+        return RawTable(columns, numbered(len(table), first))
 
     def careful(self, wanted: Mapping[str, Wanted], *, stops: bool = False) -> RawTable:
         """The same."""
         return self.fast(wanted)
+
+    def parts(
+        self, wanted: Mapping[str, Wanted], size: int, *, is_careful: bool, stops: bool = False
+    ) -> Iterator[RawTable]:
+        """The same, some rows at a time."""
+        rows, count = 0, opened(self.path, self.name).metadata.num_rows
+        for table in read_batches(self.path, self.name, list(wanted), max(1, size // BYTES_A_ROW)):
+            raw = self._raw(table, wanted, rows + 1)
+            rows += len(table)
+            yield replace(raw, share=rows / max(count, 1))
 
 
 def _without_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -85,29 +99,21 @@ class Lists:
 
     def fast(self, wanted: Mapping[str, Wanted]) -> RawTable:
         """A row for each item of each list. Lines that are not text are left out and reported."""
-        names: list[pa.Array] = []
-        items: list[pa.Array] = []
-        counts: list[np.ndarray] = []
-        lines: list[int] = []
         faults: list[Fault] = []
-        for found, fields in self._chunks(faults):
-            lists = pa.array(fields, pa.list_(pa.string()))
-            names.append(pc.list_element(lists, 0))
-            items.append(pc.list_flatten(pc.list_slice(lists, 1)))
-            counts.append(pc.list_value_length(lists).to_numpy() - 1)
-            lines += found
-        length = np.concatenate([np.empty(0, np.int64), *counts])
-        row = np.repeat(np.arange(len(length)), length)
-        columns = {
-            "user": pa.chunked_array([pa.chunked_array(names, pa.string()).combine_chunks()], pa.string()).take(row),
-            "item": pa.chunked_array(items, pa.string()),
-            "position": pa.chunked_array([np.arange(len(row)) - np.repeat(length.cumsum() - length, length)]),
-        }
-        return RawTable({name: columns[name] for name in wanted}, lambda: np.array(lines, np.int64)[row], faults)
+        return _listed(list(self._chunks(faults)), wanted, faults)
 
     def careful(self, wanted: Mapping[str, Wanted], *, stops: bool = False) -> RawTable:
         """The same."""
         return self.fast(wanted)
+
+    def parts(
+        self, wanted: Mapping[str, Wanted], size: int, *, is_careful: bool, stops: bool = False
+    ) -> Iterator[RawTable]:
+        """The same, some lines at a time."""
+        faults: list[Fault] = []
+        for chunk in self._chunks(faults):
+            yield _listed([chunk], wanted, faults.copy())
+            faults.clear()
 
     def _chunks(self, faults: list[Fault]) -> Iterator[tuple[list[int], list[list[str]]]]:
         """Line numbers, and the user and items of each line, some lines at a time. Lines that are not text are added to
@@ -128,6 +134,30 @@ class Lists:
                 yield lines, fields
                 lines, fields = [], []
         yield lines, fields
+
+
+def _listed(
+    chunks: Sequence[tuple[list[int], list[list[str]]]], wanted: Mapping[str, Wanted], faults: list[Fault]
+) -> RawTable:
+    """A row for each item of each list. chunks: line numbers, and the user and items of each line."""
+    names: list[pa.Array] = []
+    items: list[pa.Array] = []
+    counts: list[np.ndarray] = []
+    lines: list[int] = []
+    for found, fields in chunks:
+        lists = pa.array(fields, pa.list_(pa.string()))
+        names.append(pc.list_element(lists, 0))
+        items.append(pc.list_flatten(pc.list_slice(lists, 1)))
+        counts.append(pc.list_value_length(lists).to_numpy() - 1)
+        lines += found
+    length = np.concatenate([np.empty(0, np.int64), *counts])
+    row = np.repeat(np.arange(len(length)), length)
+    columns = {
+        "user": pa.chunked_array([pa.chunked_array(names, pa.string()).combine_chunks()], pa.string()).take(row),
+        "item": pa.chunked_array(items, pa.string()),
+        "position": pa.chunked_array([np.arange(len(row)) - np.repeat(length.cumsum() - length, length)]),
+    }
+    return RawTable({name: columns[name] for name in wanted}, lambda: np.array(lines, np.int64)[row], faults)
 
 
 @dataclass(frozen=True)
@@ -166,6 +196,12 @@ class JsonLists:
     def careful(self, wanted: Mapping[str, Wanted], *, stops: bool = False) -> RawTable:
         """The same."""
         return self.fast(wanted)
+
+    def parts(
+        self, wanted: Mapping[str, Wanted], size: int, *, is_careful: bool, stops: bool = False
+    ) -> Iterator[RawTable]:
+        """All rows at once: JSON is read as a whole."""
+        yield self.fast(wanted)
 
     @cached_property
     def _lists(self) -> dict[str, list[Any]]:

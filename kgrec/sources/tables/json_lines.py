@@ -17,7 +17,7 @@ import pyarrow.json
 from kgrec.errors import BadData, Fault
 from kgrec.json_files import text_without_unicode
 from kgrec.sources.limits import DEEPEST, LONGEST_LINE, JsonDepth, TooDeep
-from kgrec.sources.packed_files import long_line
+from kgrec.sources.packed_files import COMPRESSIONS, PACKED, long_line
 from kgrec.sources.tables.bad_rows import MEND, MOST
 from kgrec.sources.tables.json_scan import DEEP, REGULAR, numbers_as_texts
 from kgrec.sources.tables.raw_table import RawTable, Wanted
@@ -27,6 +27,7 @@ from kgrec.sources.tables.text_streams import BlockStream, TextStream, arrow_str
 BLOCK = 1 << 24  #: bytes that are read at a time
 LOOKED_AT = 10_000  #: rows that are read to find the keys and the forms of their values
 CHUNK = 100_000  #: rows that are held as Python values at once
+BYTES_A_LINE = 64  #: of text, as which a line counts where lines are read one by one
 NESTED = 2  #: how deep the lists of a value may be nested
 
 Row = dict[str, Any]
@@ -68,6 +69,17 @@ class JsonLines:
         value cannot be read this way."""
         kinds = {name: self._kind(name, column) for name, column in wanted.items()}
         chunks: dict[str, list[pa.Array]] = {name: [] for name in wanted}
+        for found in self._batches(wanted, kinds):
+            for name, array in found.items():
+                chunks[name].append(array)
+        columns = {
+            name: pa.chunked_array(arrays, column.type if pa.types.is_dictionary(column.type) else kinds[name])
+            for (name, arrays), column in zip(chunks.items(), wanted.values())
+        }
+        return RawTable(columns, self._full_lines)
+
+    def _batches(self, wanted: Mapping[str, Wanted], kinds: Mapping[str, pa.DataType]) -> Iterator[dict[str, pa.Array]]:
+        """The columns as in `fast`, some rows at a time."""
         with _Texts(self) as texts:
             reader = pa.json.open_json(
                 arrow_stream(texts),
@@ -75,14 +87,24 @@ class JsonLines:
                 pa.json.ParseOptions(explicit_schema=pa.schema(kinds.items()), unexpected_field_behavior="ignore"),
             )
             for batch in reader:
-                for name, column in wanted.items():
-                    is_code = pa.types.is_dictionary(column.type)
-                    chunks[name].append(batch[name].dictionary_encode() if is_code else batch[name])
-        columns = {
-            name: pa.chunked_array(arrays, column.type if pa.types.is_dictionary(column.type) else kinds[name])
-            for (name, arrays), column in zip(chunks.items(), wanted.values())
-        }
-        return RawTable(columns, self._full_lines)
+                yield {
+                    name: batch[name].dictionary_encode() if pa.types.is_dictionary(column.type) else batch[name]
+                    for name, column in wanted.items()
+                }
+
+    def parts(
+        self, wanted: Mapping[str, Wanted], size: int, *, is_careful: bool, stops: bool = False
+    ) -> Iterator[RawTable]:
+        """The same as `fast` or `careful` gives, some rows at a time."""
+        expected, read = self.path.stat().st_size * (PACKED if self.path.suffix in COMPRESSIONS else 1), 0
+        if is_careful:
+            yield from self._careful_parts(wanted, stops, max(1, size // BYTES_A_LINE))
+            return
+        kinds = {name: self._kind(name, column) for name, column in wanted.items()}
+        for found in self._batches(wanted, kinds):
+            read += BLOCK
+            columns = {name: pa.chunked_array([array]) for name, array in found.items()}
+            yield RawTable(columns, None, share=min(1.0, read / max(expected, 1)))
 
     def _kind(self, name: str, column: Wanted) -> pa.DataType:
         forms = self._forms.get(name) or {0}
@@ -96,27 +118,27 @@ class JsonLines:
 
     def careful(self, wanted: Mapping[str, Wanted], *, stops: bool = False) -> RawTable:
         """The same, line by line. Wrong lines are left out and reported."""
-        lines: list[int] = []
-        faults: list[Fault] = []
-        hidden = 0
-        columns = {name: _Values(column) for name, column in wanted.items()}
+        (raw,) = self._careful_parts(wanted, stops, None)
+        return raw
+
+    def _careful_parts(self, wanted: Mapping[str, Wanted], stops: bool, most: int | None) -> Iterator[RawTable]:
+        """Good rows, at most `most` at a time (None: all), and the faults of the lines between them."""
+        part, listed, count = _CarefulRows(wanted), 0, 0
         for line, row in self._rows():
+            if len(part.lines) == most:
+                yield part.raw()
+                part = _CarefulRows(wanted)
             found = [row] if isinstance(row, Fault) else [*_misfits(row, wanted)]
             if found:
-                faults += [fault._replace(row=line) for fault in found][: MOST - len(faults)]
-                hidden += len(found)
-                if stops and hidden >= MOST:
+                said = [fault._replace(row=line) for fault in found][: MOST - listed]
+                listed, count = listed + len(said), count + len(found)
+                part.faults += said
+                part.hidden += len(found) - len(said)
+                if stops and count >= MOST:
                     break
                 continue
-            lines.append(line)
-            for name, values in columns.items():
-                values.add(row.get(name))  # type: ignore[union-attr]
-        return RawTable(
-            {name: values.all() for name, values in columns.items()},
-            lambda: np.array(lines),
-            faults,
-            hidden - len(faults),
-        )
+            part.add(line, row)  # type: ignore[arg-type]
+        yield part.raw()
 
     def _rows(self) -> Iterator[tuple[int, Row | Fault]]:
         """Each line's number, and its object with all values as texts, or what is wrong with it."""
@@ -253,6 +275,25 @@ class _Values:
             return pa.chunked_array(self._chunks)
         whole = pa.list_(pa.string())
         return pa.chunked_array([one if one.type == whole else alone(one) for one in self._chunks], whole)
+
+
+class _CarefulRows:
+    """Rows that were read line by line."""
+
+    def __init__(self, wanted: Mapping[str, Wanted]) -> None:
+        self.lines: list[int] = []
+        self.faults: list[Fault] = []
+        self.hidden = 0
+        self._columns = {name: _Values(column) for name, column in wanted.items()}
+
+    def add(self, line: int, row: Row) -> None:
+        self.lines.append(line)
+        for name, values in self._columns.items():
+            values.add(row.get(name))
+
+    def raw(self) -> RawTable:
+        columns = {name: values.all() for name, values in self._columns.items()}
+        return RawTable(columns, lambda: np.array(self.lines), self.faults, self.hidden)
 
 
 def alone(values: pa.Array) -> pa.ListArray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -41,6 +41,11 @@ class TableReader(Protocol):
     def careful(self, wanted: Mapping[str, Wanted], *, stops: bool = False) -> RawTable:
         """The same columns, read slowly, with the place of each row. Wrong rows are left out and reported. stops:
         whether reading may end when as many wrong rows are found as can be listed."""
+
+    def parts(
+        self, wanted: Mapping[str, Wanted], size: int, *, is_careful: bool, stops: bool = False
+    ) -> Iterator[RawTable]:
+        """The same as `fast` or `careful` gives, some rows at a time: those of about `size` bytes of text."""
 
 
 def files_of(names: Sequence[str], folder: Path) -> list[tuple[str, Path]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -27,8 +27,23 @@ class RawTable:
     places: Callable[[], np.ndarray] | None  #: int [n], the line or row of each; None: only `careful` reading knows
     faults: list[Fault] = field(default_factory=list)  #: rows that are left out already, each with its place
     hidden: int = 0  #: more such rows, which are not listed
+    share: float = 1.0  #: how much of the file has been read after these rows, as an estimate
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def after(self, count: int) -> RawTable:
+        """The same without its first rows."""
+        places = self.places
+        if not count:
+            return self
+        return replace(
+            self,
+            columns={name: column.slice(count) for name, column in self.columns.items()},
+            places=None if places is None else lambda: places()[count:],
+        )
 
 
-def numbered(count: int) -> Callable[[], np.ndarray]:
-    """The places of rows that are numbered from 1."""
-    return lambda: np.arange(1, count + 1)
+def numbered(count: int, first: int = 1) -> Callable[[], np.ndarray]:
+    """The places of rows that are numbered from `first`."""
+    return lambda: np.arange(first, first + count)

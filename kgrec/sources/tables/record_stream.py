@@ -62,19 +62,49 @@ class Records(BlockStream):
     skips_names: bool
     most: int | None = None  #: records that are read; None: all
     stops: bool = False  #: whether reading ends where as many are broken as are listed
+    block: int = BLOCK  #: bytes that are read first
     faults: list[Fault] = field(default_factory=list)  #: of the first that are broken
     count: int = 0  #: of all that are
+    said: int = 0  #: how many of them `new_faults` gave
 
     def __post_init__(self) -> None:
         self._source = self.file.stream()
         self._line, self._skips = 1, self.skips_names
         self._lines: list[np.ndarray] = []
+        self._listed = 0
         self._blocks = self._good_blocks()
         self._room = np.empty((self.most or RECORDS_AT_ONCE, 5), np.int64)
 
     def lines(self) -> np.ndarray:
-        """int32 [n]: the line that each good record begins in."""
-        return np.concatenate([np.empty(0, np.int32), *self._lines])
+        """int32 [n]: the line that each good record begins in, of those since the last call."""
+        lines = np.concatenate([np.empty(0, np.int32), *self._lines])
+        self._lines.clear()
+        return lines
+
+    def new_faults(self) -> tuple[list[Fault], int]:
+        """The faults since the last call, and how many more there are that are not listed."""
+        faults, count = self.faults[self._listed :], self.count - self.said
+        self._listed, self.said = len(self.faults), self.count
+        return faults, count - len(faults)
+
+    def add_faults(self, faults: list[Fault], count: int) -> None:
+        """Add faults that were found outside. count: how many there are; some may not be listed."""
+        self.faults += faults
+        self.count += count
+
+    def texts(self, size: int) -> Iterator[bytes]:
+        """The good records, some at a time: those of about `size` bytes."""
+        pieces: list[memoryview] = []
+        total = 0
+        for block in self._blocks:
+            if block:
+                pieces.append(block)
+                total += len(block)
+            if total >= size:
+                yield b"".join(pieces)
+                pieces, total = [], 0
+        if pieces:
+            yield b"".join(pieces)
 
     def first(self) -> list[str]:
         """The good ones among the first `most`."""
@@ -93,8 +123,8 @@ class Records(BlockStream):
     def _first_block(self) -> tuple[bytes, bool]:
         """Some bytes after the lines that are passed over, and whether they are all."""
         text, is_end = b"", False
-        while not is_end and len(text) < BLOCK:
-            block = self._source.read(BLOCK)
+        while not is_end and len(text) < self.block:
+            block = self._source.read(self.block)
             text, is_end = text + block, not block
         for _ in range(self.file.skip_rows):
             text = text.partition(b"\n")[2]
@@ -130,7 +160,7 @@ class Records(BlockStream):
             text = text[self._used :]
             if len(text) > LONGEST_LINE:
                 raise long_line(self.file.path, self._line)
-            block = self._source.read(PIECE)
+            block = self._source.read(min(PIECE, self.block))
             text, is_end = text + block if text else block, not block
 
     def _scan(self, text: bytes, is_end: bool) -> Iterator[np.ndarray]:

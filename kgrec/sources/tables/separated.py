@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from kgrec.errors import BadData, Fault
+from kgrec.sources.packed_files import COMPRESSIONS, PACKED
 from kgrec.sources.tables.bad_rows import MEND, MOST
 from kgrec.sources.tables.raw_table import RawTable, Wanted
 from kgrec.sources.tables.record_stream import BLOCK, UNIT_SEPARATOR, OneByte, Records
@@ -51,9 +52,24 @@ class Separated:
 
     def careful(self, wanted: Mapping[str, Wanted], *, stops: bool = False) -> RawTable:
         """The columns with these names as strings, and ids as codes. Broken records are left out and reported."""
-        is_code = pa.types.is_dictionary
-        types = {name: column.type if is_code(column.type) else pa.string() for name, column in wanted.items()}
-        return self._read(types, is_careful=True, stops=stops)
+        return self._read(_as_texts(wanted), is_careful=True, stops=stops)
+
+    def parts(
+        self, wanted: Mapping[str, Wanted], size: int, *, is_careful: bool, stops: bool = False
+    ) -> Iterator[RawTable]:
+        """The same, some rows at a time: those of about `size` bytes."""
+        kinds = _as_texts(wanted) if is_careful else {name: column.type for name, column in wanted.items()}
+        names, types = self._with_trailing(kinds)
+        expected = self.path.stat().st_size * (PACKED if self.path.suffix in COMPRESSIONS else 1)
+        read, is_first = 0, True
+        block = min(BLOCK, size)
+        with Records(self, len(names), is_careful, self.has_names, stops=stops, block=block) as records:
+            for text in records.texts(size):
+                read, is_first = read + len(text), False
+                raw = self._raw(self._parsed(pa.BufferReader(text), names, types), records)
+                yield replace(raw, share=min(1.0, read / max(expected, 1)))
+            if is_first or records.count > records.said:
+                yield self._raw(pa.schema(types.items()).empty_table(), records)
 
     @property
     def has_names(self) -> bool:
@@ -110,28 +126,35 @@ class Separated:
         return text if self.mark == self.separator.encode() else OneByte(text, self.separator.encode(), self.name)
 
     def _read(self, types: Mapping[str, pa.DataType], *, is_careful: bool, stops: bool = False) -> RawTable:
-        layout = self._layout
-        names = [*layout.names, TRAILING] if layout.is_trailing else layout.names
-        if layout.is_trailing:
-            types = {**types, TRAILING: pa.string()}
+        names, types = self._with_trailing(types)
         with Records(self, len(names), is_careful, self.has_names, stops=stops) as records:
             if records.has_more():
-                table = self._parsed(records, names, types)
+                table = self._parsed(arrow_stream(records), names, types)
             else:
                 table = pa.schema(types.items()).empty_table()
-        lines = records.lines() if is_careful else None
+        return self._raw(table, records)
+
+    def _with_trailing(self, types: Mapping[str, pa.DataType]) -> tuple[Sequence[str], Mapping[str, pa.DataType]]:
+        """The names of all columns, and the types of the wanted ones, with the empty column at the end of lines."""
+        names = self._layout.names
+        if not self._layout.is_trailing:
+            return names, types
+        return [*names, TRAILING], {**types, TRAILING: pa.string()}
+
+    def _raw(self, table: pa.Table, records: Records) -> RawTable:
+        """The rows that were parsed last, and what is wrong with the records between them."""
+        lines = records.lines() if records.is_careful else None
         if lines is not None and len(lines) != len(table):
             what = "cannot be read line by line; save it again as a plain CSV file"
             raise BadData(Fault(what, self.name, file_is="subject"))
-        if layout.is_trailing:
+        if self._layout.is_trailing:
             table, lines = self._without_trailing(table, lines, records)
         places = None if lines is None else (lambda: lines)
-        columns = dict(zip(table.column_names, table.columns))
-        return RawTable(columns, places, records.faults, records.count - len(records.faults))
+        return RawTable(dict(zip(table.column_names, table.columns)), places, *records.new_faults())
 
-    def _parsed(self, records: Records, names: Sequence[str], types: Mapping[str, pa.DataType]) -> pa.Table:
+    def _parsed(self, stream: pa.NativeFile, names: Sequence[str], types: Mapping[str, pa.DataType]) -> pa.Table:
         return pa.csv.read_csv(
-            arrow_stream(records),
+            stream,
             pa.csv.ReadOptions(column_names=names, block_size=BLOCK),
             pa.csv.ParseOptions(
                 delimiter=self.mark.decode(), quote_char='"' if self.quote else False, newlines_in_values=self.quote
@@ -157,10 +180,15 @@ class Separated:
             is_empty = np.asarray(extra.is_null())
             what = f"{width} values where there are {width - 1} columns; {MEND}"
             bad = lines[~is_empty].tolist()
-            records.faults += [Fault(what, row=line, kind="bad row") for line in bad[:MOST]]
-            records.count += len(bad)
+            records.add_faults([Fault(what, row=line, kind="bad row") for line in bad[:MOST]], len(bad))
             table, lines = table.filter(pa.array(is_empty)), lines[is_empty]
         return table, lines
+
+
+def _as_texts(wanted: Mapping[str, Wanted]) -> dict[str, pa.DataType]:
+    """The types of careful reading: ids as codes, all else as strings."""
+    is_code = pa.types.is_dictionary
+    return {name: column.type if is_code(column.type) else pa.string() for name, column in wanted.items()}
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -47,6 +47,12 @@ class SparqlTable:
     def careful(self, wanted: Mapping[str, Wanted], *, stops: bool = False) -> RawTable:
         """The same."""
         return self.fast(wanted)
+
+    def parts(
+        self, wanted: Mapping[str, Wanted], size: int, *, is_careful: bool, stops: bool = False
+    ) -> Iterator[RawTable]:
+        """All rows at once."""
+        yield self.fast(wanted)
 
 
 def is_endpoint(name: str) -> bool:

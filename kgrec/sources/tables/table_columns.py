@@ -6,8 +6,9 @@ wrong rows. The result is one array for each column, in the order of the rows, w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,9 @@ import pyarrow.compute as pc
 
 from kgrec.column_texts import texts_of
 from kgrec.errors import BadData, Fault, unknown_name
+from kgrec.large_arrays import on_disk, require_memory
 from kgrec.sources.limits import TooDeep
+from kgrec.sources.packed_files import changed_while_read, file_state
 from kgrec.sources.recipe.table_part import TableFormat
 from kgrec.sources.tables.bad_rows import MEND, MOST, BadRows, TableRows
 from kgrec.sources.tables.columns import Column, Ids, Texts, Values, Wrong, is_list, parsing_types, without_missing
@@ -34,11 +37,35 @@ def read_table(
     """The wanted columns of all files of a table, one after the other.
 
     Raises BadData where a file or a column is missing, or where rows are bad and bad rows are errors. It has a fault
-    for each, with file, row, column, value and what to do.
+    for each, with file, row, column, value and what to do. Raises KgrecError where the columns do not fit into the
+    memory of `kgrec.large_arrays`.
     """
+    parts, size = [], 0
+    for part in table_parts(table, files, columns, folder, bad_rows):
+        size += sum(column.nbytes for column in part.columns.values())
+        require_memory(size, f"the columns of {', '.join(files)}", part.share)
+        parts.append(part.columns)
+    return joined(parts)
+
+
+class Part(NamedTuple):
+    """Some rows of a table."""
+
+    columns: Columns
+    share: float  #: how much of the table has been read after these rows, as an estimate
+
+
+def table_parts(
+    table: TableFormat, files: Sequence[str], columns: Sequence[Column], folder: Path, bad_rows: BadRows
+) -> Iterator[Part]:
+    """The same in parts: a file at a time, or where large arrays are on disk (see `kgrec.large_arrays`), some rows at
+    a time. Raises as `read_table` does, at the end of a file."""
     rows = bad_rows.of(table.on_bad_rows)
     try:
-        return joined([_read_file(reader, table, columns, rows) for reader in readers(table, files, folder)])
+        found = readers(table, files, folder)
+        for number, reader in enumerate(found):
+            for part in _file_parts(reader, table, columns, rows):
+                yield part._replace(share=(number + part.share) / len(found))
     except BadData as error:
         raise BadData(map(rows.fitting, error.faults)) from error
 
@@ -62,32 +89,62 @@ def _one_array(parts: Sequence[pa.Array | pa.ChunkedArray]) -> pa.Array:
     return combined(column)
 
 
-def _read_file(
+def _file_parts(
     reader: TableReader, table: TableFormat, columns: Sequence[Column], bad_rows: TableRows
-) -> dict[Column, pa.ChunkedArray]:
-    """The wanted columns of one file. See `read_table`."""
-    wanted = parsing_types(columns)
+) -> Iterator[Part]:
+    """The good rows of one file. See `table_parts`."""
     missing = [] if isinstance(reader, Separated) else table.missing  # separated values have null there already
+    rows = _GoodRows(reader, missing, bad_rows)
+    before = _state_of(reader)
     try:
         _require_columns(reader, columns, is_named=table.columns is not None)
-        try:
-            raw = reader.fast(wanted)
-            read = _typed(reader, raw, columns, missing)
-        except (pa.ArrowException, UnicodeError):
-            read = None
-        if read is None or (raw.places is None and any(values.wrong for values in read.values())):
-            raw = reader.careful(wanted, stops=not bad_rows.are_left_out)
-            read = _typed(reader, raw, columns, missing)
+        for raw, read in _raw_parts(reader, columns, missing, stops=not bad_rows.are_left_out):
+            good = rows.of(raw, read)
+            if len(good[columns[0]]):
+                yield Part({column: _one_array([array]) for column, array in good.items()}, raw.share)
     except TooDeep as error:
         raise BadData(f"{error}; flatten the JSON", file=reader.name, row=error.line, kind="bad row") from error
     except (OSError, pa.ArrowException) as error:
         what = f"cannot be read: {error}; it is truncated or damaged; get the file again"
         raise BadData(Fault(what, reader.name, kind="altered file", file_is="subject")) from error
-    if raw.faults or any(values.wrong for values in read.values()):
-        return _good_rows(reader, raw, read, missing, bad_rows)
-    if not len(read[columns[0]].array):
-        raise BadData(empty_file(reader.name, "has no rows; it must have at least one row"))
-    return {column: values.array for column, values in read.items()}
+    if _state_of(reader) != before:
+        raise BadData(changed_while_read(reader.name))
+    rows.finish()
+
+
+def _state_of(reader: TableReader) -> tuple[int, ...] | None:
+    """What changes where a reader's file changes; None: it has no file."""
+    path = getattr(reader, "path", None)
+    return None if path is None else file_state(path)
+
+
+def _raw_parts(
+    reader: TableReader, columns: Sequence[Column], missing: Sequence[str], *, stops: bool
+) -> Iterator[tuple[RawTable, dict[Column, Values]]]:
+    """The rows of a file with their values: read in bulk until something is wrong, then carefully."""
+    wanted, done = parsing_types(columns), 0
+    where = None if any(column.is_unique for column in columns) else on_disk()
+    try:
+        for raw in [reader.fast(wanted)] if where is None else reader.parts(wanted, where.text, is_careful=False):
+            read = _typed(reader, raw, columns, missing)
+            if raw.places is None and any(values.wrong for values in read.values()):
+                break
+            yield raw, read
+            done += len(raw)
+        else:
+            return
+    except (pa.ArrowException, UnicodeError):
+        pass
+    if where is None:
+        parts = iter([reader.careful(wanted, stops=stops)])
+    else:
+        parts = reader.parts(wanted, where.text, is_careful=True, stops=stops)
+    for raw in parts:  # the rows that were read before are good; there is no fault among them
+        before = min(done, len(raw))
+        done -= before
+        if before < len(raw) or raw.faults or raw.hidden:
+            rest = raw.after(before)
+            yield rest, _typed(reader, rest, columns, missing)
 
 
 def _require_columns(reader: TableReader, columns: Sequence[Column], is_named: bool) -> None:
@@ -174,33 +231,49 @@ def _names(name: str, coded: pa.DictionaryArray) -> bool:
     return pc.index(coded.dictionary, name).as_py() >= 0
 
 
-def _good_rows(
-    reader: TableReader, raw: RawTable, read: dict[Column, Values], missing: Sequence[str], bad_rows: TableRows
-) -> dict[Column, pa.ChunkedArray]:
-    """The good rows. The others go to `bad_rows`. Raises BadData where bad rows are errors, and where no row is
-    left."""
-    count = len(next(iter(read.values())).array)
-    is_wrong = np.zeros(count, bool)
-    for values in read.values():
-        for wrong in values.wrong:
-            is_wrong |= wrong.rows
-    places = raw.places() if raw.places is not None else np.arange(1, count + 1)
-    faults, hidden = _in_order(raw, read, places, missing)
-    for fault in faults:
-        bad_rows.add(fault._replace(file=reader.name, unit=reader.unit))
-    bad_rows.count_more(hidden)
-    bad_rows.raise_if_refused()
-    if is_wrong.all():
-        raise BadData([*bad_rows.faults, empty_file(reader.name, "has no good row")])
-    kept = pa.array(~is_wrong)
-    good = {column: values.array.filter(kept) for column, values in read.items()}
-    return {column: _recoded(array) if pa.types.is_dictionary(array.type) else array for column, array in good.items()}
+class _GoodRows:
+    """Takes the bad rows out of the parts of one file. They go to `bad_rows`."""
+
+    def __init__(self, reader: TableReader, missing: Sequence[str], bad_rows: TableRows) -> None:
+        self._reader, self._missing, self._bad_rows = reader, missing, bad_rows
+        self._count, self._listed, self._is_bad = 0, 0, False
+
+    def of(self, raw: RawTable, read: dict[Column, Values]) -> dict[Column, pa.ChunkedArray]:
+        """The good rows of a part."""
+        if not raw.faults and not raw.hidden and not any(values.wrong for values in read.values()):
+            self._count += len(raw)
+            return {column: values.array for column, values in read.items()}
+        self._is_bad = True
+        is_wrong = np.zeros(len(raw), bool)
+        for values in read.values():
+            for wrong in values.wrong:
+                is_wrong |= wrong.rows
+        places = raw.places() if raw.places is not None else np.arange(1, len(raw) + 1)
+        faults, hidden = _in_order(raw, read, places, self._missing, MOST - self._listed)
+        for fault in faults:
+            self._bad_rows.add(fault._replace(file=self._reader.name, unit=self._reader.unit))
+        self._bad_rows.count_more(hidden)
+        self._listed += len(faults)
+        kept = pa.array(~is_wrong)
+        self._count += int(np.count_nonzero(~is_wrong))
+        good = {column: values.array.filter(kept) for column, values in read.items()}
+        return {
+            column: _recoded(array) if pa.types.is_dictionary(array.type) else array for column, array in good.items()
+        }
+
+    def finish(self) -> None:
+        """Raise BadData where bad rows are errors, and where no row is left."""
+        self._bad_rows.raise_if_refused()
+        if not self._count:
+            what = "has no good row" if self._is_bad else "has no rows; it must have at least one row"
+            empty = empty_file(self._reader.name, what)
+            raise BadData([*self._bad_rows.faults, empty] if self._is_bad else empty)
 
 
 def _in_order(
-    raw: RawTable, read: dict[Column, Values], places: np.ndarray, missing: Sequence[str]
+    raw: RawTable, read: dict[Column, Values], places: np.ndarray, missing: Sequence[str], most: int
 ) -> tuple[list[Fault], int]:
-    """The first MOST faults in order of place, then of column, and how many more there are."""
+    """The first `most` faults in order of place, then of column, and how many more there are."""
     found: list[tuple[int, int, int, Column | None, Wrong | Fault]] = [
         (fault.row or 0, -1, -1, None, fault) for fault in raw.faults
     ]
@@ -214,7 +287,7 @@ def _in_order(
             first = rows[:MOST].tolist()
             found += [(place, order, row, column, wrong) for place, row in zip(places[first].tolist(), first)]
     faults: list[Fault] = []
-    for place, _, row, of, what in sorted(found, key=lambda one: one[:3])[:MOST]:
+    for place, _, row, of, what in sorted(found, key=lambda one: one[:3])[:most]:
         if isinstance(what, Fault):
             faults.append(what)
         else:
