@@ -16,6 +16,8 @@ from kgrec.errors import KgrecError
 from kgrec.graph import Candidates, Graph
 from kgrec.graph import mapped_edges as edges_in_files
 from kgrec.graph.mapped_storage import write_arrays
+from kgrec.run import train
+from kgrec.splits.split import split
 
 
 @pytest.fixture(scope="module")
@@ -178,3 +180,52 @@ def test_arrays_of_a_folder_that_cannot_be_written_to_are_kept_elsewhere(
     monkeypatch.setenv("KGREC_CACHE", str(tmp_path / "cache"))
     same_edges(Graph.load(path, mmap=True), Graph.load(folder))
     assert not (path / "arrays").exists() and list((tmp_path / "cache").rglob("edge_index.npy"))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        *("last_n:1,valid=1", "ratio:0.2,valid=0.1,seed=3", "ratio:0.2,valid=0.1,per_user,seed=3", "by_time:70%,85%"),
+        *("theirs", "theirs,valid=1", "theirs,valid=0.2,users=0.5", "cold_items:0.2,valid=0.1,warm=0.1"),
+    ],
+)
+def test_a_mapped_graph_is_split_alike(folder: Path, as_if_large: None, spec: str) -> None:
+    if "valid" in spec and spec.startswith("theirs"):
+        memory, mapped = (
+            replace(graph, splits={"theirs": graph.splits["theirs"].clamp(min=0) // 2 * 2})
+            for graph in (Graph.load(folder), Graph.load(folder, mmap=True))
+        )
+    else:
+        memory, mapped = Graph.load(folder), Graph.load(folder, mmap=True)
+    one, other = split(memory, spec, candidates="all"), split(mapped, spec, candidates="all")
+    assert one.protocol == other.protocol
+    for name in ("train", "train_valid", "valid", "test"):
+        part = getattr(other, name)
+        assert part.mapped is not None
+        same_edges(part, getattr(one, name))
+        note = part.edge_feature(("user", "rated", "item"), "note")
+        assert torch.equal(note.values, getattr(one, name).edge_feature(("user", "rated", "item"), "note").values)
+
+
+@pytest.mark.parametrize(
+    ("model", "config"),
+    [
+        ("mf", {"dim": 4, "alpha": 0.5}),
+        ("sasrec", {"dim": 8, "length": 10, "gap": 3}),
+        ("kgat", {"dim": 4, "layer_dims": [4, 2], "fanouts": [3, 2], "loss": "bpr", "sparse": True}),
+        ("kgat", {"dim": 4, "layer_dims": [4, 2]}),
+        ("popularity", {}),
+    ],
+)
+def test_a_model_learns_the_same_from_a_mapped_graph(
+    folder: Path, as_if_large: None, tmp_path: Path, model: str, config: dict[str, object]
+) -> None:
+    runs = [
+        train(model, graph, config=config, training={"epochs": 2}, split="last_n:1,valid=1", out=tmp_path / name)
+        for name, graph in (("memory", Graph.load(folder)), ("mapped", Graph.load(folder, mmap=True)))
+    ]
+    one, other = (run.model.state_dict() for run in runs)
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    assert runs[0].metrics["test"] == runs[1].metrics["test"]
+    for name in ("history.parquet", "facts/item__has__genre.parquet", "trained.parquet"):
+        assert (tmp_path / "memory" / name).read_bytes() == (tmp_path / "mapped" / name).read_bytes(), name

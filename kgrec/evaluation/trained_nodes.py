@@ -8,6 +8,7 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from kgrec.graph import Graph
 from kgrec.graph.item_counts import item_counts
@@ -47,11 +48,11 @@ class Trained:
 
     @cached_property
     def num_out(self) -> Tensor:
-        return torch.bincount(self.target.head, minlength=self.graph.pad + 1)
+        return functional.pad(self.target.index.num_out, (0, 1))
 
     @cached_property
     def num_in(self) -> Tensor:
-        return torch.bincount(self.target.tail, minlength=self.graph.pad + 1)
+        return functional.pad(self.target.index.num_in, (0, 1))
 
     @cached_property
     def num_users(self) -> Tensor:
@@ -70,8 +71,9 @@ class Trained:
             if edge_type == self.graph.target or not is_read:
                 continue
             edges, how = self.graph.only(edge_type).to(self.device), BY_BEHAVIOURS if is_behaviour else BY_OTHER_EDGES
-            for end in (edges.head, edges.tail) if every else (edges.tail,):
-                found[end] = found[end].clamp(min=how)
+            for count in (edges.index.num_out, edges.index.num_in) if every else (edges.index.num_in,):
+                there = functional.pad(count > 0, (0, 1))
+                found[there] = found[there].clamp(min=how)
         return found
 
 

@@ -91,6 +91,15 @@ class EdgeIndex:
         """Number of edges to each node, LongTensor [N]."""
         return self._counts(1)
 
+    @cached_property
+    def num_users(self) -> Tensor:
+        """Number of distinct nodes that have an edge to each node, LongTensor [N]; on the CPU."""
+        from kgrec.graph import edge_kernels
+
+        count = torch.zeros(self.num_nodes, dtype=torch.long)
+        edge_kernels.count_distinct(self.csr.ptr.numpy(), self._sorted_rows.numpy(), count.numpy())
+        return count
+
     def _counts(self, end: int) -> Tensor:
         if self.mapped is not None:
             return self.mapped.counts(end)

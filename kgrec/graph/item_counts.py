@@ -19,7 +19,11 @@ def item_counts(graph: Graph, *, distinct: bool = True) -> Tensor:
     ([1.0, 1.0], [2.0, 1.0])
     """
     num_items = len(graph.range(graph.target[2]))
-    user, item = graph.only(graph.target).edge_index
-    if distinct:
-        item = (user * num_items + item).unique() % num_items
+    target = graph.only(graph.target)
+    if not distinct or target.mapped is not None:
+        items = graph.range(graph.target[2])
+        count = target.index.num_users if distinct else target.index.num_in
+        return count[items.start : items.stop].float()
+    user, item = target.edge_index
+    item = (user * num_items + item).unique() % num_items
     return torch.bincount(item, minlength=num_items).float()

@@ -98,8 +98,8 @@ def open_array(path: Path, dtype: np.dtype, shape: Shape) -> np.ndarray:
 
 
 def light_checksum(path: Path) -> str:
-    """A hash of a file's size and of samples of its bytes, up to SAMPLES of them, at equal distances, with the first
-    and the last. It takes milliseconds for a file of any size. A change between the samples is not noticed."""
+    """A hash of a file's size and of samples of its bytes: up to SAMPLES of them, at equal distances, the first and the
+    last among them. It takes milliseconds for a file of any size. A change between the samples is not noticed."""
     digest = hashlib.blake2b(digest_size=16)
     with path.open("rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from kgrec.errors import KgrecError, some
 from kgrec.graph import CSR, Graph
+from kgrec.graph.mapped_files import blocks
 from kgrec.model import Objective
 from kgrec.nn.aggregator import Aggregator, AggregatorName
 from kgrec.nn.embedding import NodeEmbedding
@@ -92,7 +93,7 @@ class KGEncoder(nn.Module):
         self.ends: Tensor  #: LongTensor [nodes of the types in `ends`], flat
         self.register_buffer("ends", torch.cat([graph.nodes(node_type) for node_type in ends]), persistent=False)
         self.energy: Tensor  #: FloatTensor [edges in both directions], pi before the softmax; zeros before `attend`
-        self.register_buffer("energy", torch.zeros(self.directions.num_edges, device=graph.device), persistent=False)
+        self.register_buffer("energy", graph.room(self.directions.num_edges, torch.float32), persistent=False)
         if not sampled:
             self._index(graph)
 
@@ -136,7 +137,8 @@ class KGEncoder(nn.Module):
     @torch.no_grad()
     def _aggregated(self, aggregator: Aggregator, vector: Tensor, sides: list[tuple[CSR, Tensor]]) -> Tensor:
         """A layer's output for all nodes, from [N, D] to [N, K], some rows at a time and without a gradient."""
-        found = vector.new_empty(len(vector), aggregator.width)
+        graph, size = self.directions.graph, len(vector) * aggregator.width
+        found = graph.room(size, torch.float32).view(len(vector), aggregator.width)
         for first in range(0, len(vector), ROWS):
             own = vector[first : first + ROWS]
             neighbors = torch.zeros_like(own)
@@ -215,16 +217,27 @@ class KGEncoder(nn.Module):
         """The attention of all edges, first those that are read forwards, then those that are read backwards: for each
         of the two, a CSR and a FloatTensor in its order."""
         graph, outward = self.directions.graph, self.directions.outward
-        sides = [(graph.csc, self.energy[graph.csc.edge])]
+        sides = [(graph.csc, 0)]
         if outward is not None and outward.num_edges:
-            sides.append((outward.csr, self.energy[outward.csr.edge + graph.num_edges]))
-        highest = torch.stack([_reduced(csr, energy, "max", -torch.inf) for csr, energy in sides]).amax(0)
-        for csr, energy in sides:
-            energy.sub_(highest.repeat_interleave(csr.degree())).exp_()
-        total = torch.stack([_reduced(csr, share, "sum", 0.0) for csr, share in sides]).sum(0)
-        for csr, share in sides:
-            share.div_(total.repeat_interleave(csr.degree()))
-        return sides
+            sides.append((outward.csr, graph.num_edges))
+        found = [(csr, graph.room(len(csr.edge), torch.float32)) for csr, _ in sides]
+        for nodes in blocks(graph.num_nodes, ROWS):
+            self._fill_shares(nodes, sides, [share for _, share in found])
+        return found
+
+    def _fill_shares(self, nodes: slice, sides: list[tuple[CSR, int]], found: list[Tensor]) -> None:
+        """Compute the attention of the edges of some nodes. sides: CSRs, and how far the positions of their edges are
+        shifted; found: the results, in the order of the CSRs."""
+        rows = [csr.ptr[nodes.start : nodes.stop + 1] for csr, _ in sides]
+        edges = [slice(int(ptr[0]), int(ptr[-1])) for ptr in rows]
+        energies = [self.energy[csr.edge[part] + shift] for (csr, shift), part in zip(sides, edges)]
+        rows = [ptr - ptr[0] for ptr in rows]
+        highest = torch.stack([_reduced(*row, "max", -torch.inf) for row in zip(rows, energies)]).amax(0)
+        for ptr, energy in zip(rows, energies):
+            energy.sub_(highest.repeat_interleave(ptr.diff())).exp_()
+        total = torch.stack([_reduced(*row, "sum", 0.0) for row in zip(rows, energies)]).sum(0)
+        for ptr, share, part, into in zip(rows, energies, edges, found):
+            into[part] = share.div_(total.repeat_interleave(ptr.diff()))
 
     def objective(self, graph: Graph) -> Objective:
         """TransR's objective: -log sigmoid(g(h, r, t') - g(h, r, t)) over all edges in both directions (eq. 2). The
@@ -268,9 +281,10 @@ class KGEncoder(nn.Module):
         return self.node(torch.cat([batch.head.unsqueeze(1), batch.tail.unsqueeze(1), batch.negative], 1))
 
 
-def _reduced(csr: CSR, value: Tensor, how: str, initial: float) -> Tensor:
-    """Reduces the edge values of each row of a CSR to one number (`how`: max or sum): FloatTensor [N]."""
-    return torch.segment_reduce(value, how, offsets=csr.ptr, initial=initial)
+def _reduced(ptr: Tensor, value: Tensor, how: str, initial: float) -> Tensor:
+    """Reduces the edge values of each row of a CSR to one number (`how`: max or sum): FloatTensor [N]. ptr: LongTensor
+    [N + 1]."""
+    return torch.segment_reduce(value, how, offsets=ptr, initial=initial)
 
 
 class _Turned:
@@ -286,9 +300,13 @@ def _must_reach_items(graph: Graph) -> None:
     if not graph.edge_types:
         raise KgrecError("this graph has no facts to learn from; add attributes or a knowledge graph to the recipe")
     facts, items = graph.facts(), graph.range(graph.target[2])
-    about = ((end >= items.start) & (end < items.stop) for end in (facts.head, facts.tail))
+    about = (
+        (end >= items.start) & (end < items.stop)
+        for rows in blocks(facts.num_edges)
+        for end in facts.index.ends_of(rows)
+    )
     if facts.num_edges and not any(bool(ends.any()) for ends in about):
-        ends = torch.cat([facts.head, facts.tail]).unique()[:3].tolist()
+        ends = ((facts.index.num_out > 0) | (facts.index.num_in > 0)).nonzero().squeeze(1)[:3].tolist()
         seen = [
             graph.vocabulary[name].ids([node - nodes.start])[0]
             for node in ends

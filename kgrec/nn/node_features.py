@@ -208,10 +208,7 @@ def require_features(model: nn.Module, config: object, what: str) -> None:
 
 def has_edge(graph: Graph) -> Tensor:
     """Which nodes have an edge: BoolTensor [N], flat."""
-    touched = torch.zeros(graph.num_nodes, dtype=torch.bool)
-    for end in (graph.head, graph.tail):
-        touched[end.cpu()] = True
-    return touched
+    return ((graph.index.num_out > 0) | (graph.index.num_in > 0)).cpu()
 
 
 def fitted_nodes(graph: Graph) -> Tensor:

@@ -133,7 +133,7 @@ class RankingLoss:
         self.classes = known.drawable(known.target[2])  #: LongTensor [C], the items that may be drawn
         self.class_of = torch.full((known.num_nodes + 1,), -1, device=known.device)
         self.class_of[self.classes] = torch.arange(len(self.classes), device=known.device)
-        count = torch.bincount(known.tail, minlength=known.num_nodes + 1).double()
+        count = functional.pad(known.index.num_in, (0, 1)).double()
         self.share = count / max(1, known.num_edges)  #: DoubleTensor [N + 1], p
         self.drawing = self._drawing()
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from kgrec._deprecation import renamed
 from kgrec.errors import KgrecError
+from kgrec.graph import Graph
 from kgrec.samplers.batch import Batch, Stream
 
 BLOCK = 65_536  #: examples that are sampled at once, where they do not depend on each other
@@ -110,14 +111,19 @@ class Loader:
         """This rank's seeds in order. Where they cannot be shared out evenly, some seeds from the start are repeated,
         so that all ranks have the same number."""
         number, device = len(self.seeds), self.seeds.device
-        if self.shuffle:
-            order = torch.randperm(number, generator=stream.generator(device, shared=True), device=device)
-        else:
-            order = torch.arange(number, device=device)
-        if stream.world == 1:
-            return order
         short = -number % stream.world
-        return torch.cat([order, order[:short]])[stream.rank :: stream.world]
+        graph = getattr(self.seeds, "graph", None)
+        if isinstance(graph, Graph):
+            order = graph.room(number + short, torch.long)  # a file if the graph is mapped
+        else:
+            order = torch.zeros(number + short, dtype=torch.long, device=device)
+        if self.shuffle:
+            generator = stream.generator(device, shared=True)
+            torch.randperm(number, generator=generator, device=device, out=order[:number])
+        else:
+            torch.arange(number, device=device, out=order[:number])
+        order[number:] = order[:short]
+        return order[stream.rank :: stream.world]
 
 
 def _ahead(batches: Iterator[Batch], number: int) -> Iterator[Batch]:

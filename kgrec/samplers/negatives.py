@@ -175,7 +175,7 @@ def _cumulative(graph: Graph, alpha: float) -> Tensor:
     """For each node the sum of the weights of all nodes before it: float64 [N + 1]."""
     weight = torch.ones(graph.num_nodes, dtype=torch.float64, device=graph.device)
     if alpha != 0:
-        weight = torch.bincount(graph.tail, minlength=graph.num_nodes).double() ** alpha
+        weight = graph.index.num_in.double() ** alpha
     if graph.withheld is not None:
         weight[graph.withheld] = 0.0
     if not weight.sum().isfinite():

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from kgrec.errors import KgrecError
 from kgrec.graph import NO_TIME, Graph
+from kgrec.graph.mapped_files import blocks
 from kgrec.samplers.batch import Batch
 from kgrec.samplers.histories import Histories
 
@@ -94,14 +95,9 @@ class Sequences:
 
     def _paths(self, gap: int | None) -> tuple[Tensor, Tensor]:
         """The start and stop (exclusive) of all paths of at least two steps, as places in the CSR."""
-        csr = self.graph.csr
-        cut = torch.zeros(self.graph.num_edges + 1, dtype=torch.bool, device=self.device)
-        cut[csr.ptr] = True
+        bounds = torch.unique_consecutive(self.graph.csr.ptr)
         if gap is not None:
-            time = self.graph.time[csr.edge]
-            timed = time != NO_TIME  # a difference from NO_TIME, the lowest number, would overflow
-            cut[1:-1] |= torch.where(timed[1:] & timed[:-1], time.diff() > gap, timed[1:])
-        bounds = cut.nonzero().squeeze(1)
+            bounds = torch.cat([bounds, self._pauses(gap)]).unique()
         start, stop = bounds[:-1], bounds[1:]
         long = stop - start > 1
         if not long.any():
@@ -110,6 +106,18 @@ class Sequences:
                 "there is no next step to learn from; use a larger gap or data with more edges for each"
             )
         return start[long], stop[long]
+
+    def _pauses(self, gap: int) -> Tensor:
+        """The places in the CSR whose edge is more than `gap` seconds later than that of the place before, or the first
+        one with a time after one without: LongTensor, ascending."""
+        csr, found = self.graph.csr, [torch.empty(0, dtype=torch.long, device=self.device)]
+        for rows in blocks(self.graph.num_edges):
+            first = max(0, rows.start - 1)
+            time = self.graph.time[csr.edge[first : rows.stop]]
+            timed = time != NO_TIME  # a difference from NO_TIME, the lowest number, would overflow
+            later = torch.where(timed[1:] & timed[:-1], time.diff() > gap, timed[1:])
+            found.append(later.nonzero().squeeze(1) + first + 1)
+        return torch.cat(found)
 
     def _windows(self, start: Tensor, stop: Tensor) -> tuple[Tensor, Tensor]:
         """Cuts paths into rows of at most `length` targets, counted from their ends."""
@@ -172,11 +180,15 @@ def _is_target(graph: Graph, targets: tuple[str, ...] | None) -> Tensor | None:
     if len(wanted) == len(graph.edge_types):
         return None
     number = torch.tensor([edge in wanted for edge in graph.edge_types], device=graph.device)
-    return number[graph.relation[graph.csr.edge]]
+    ptr = torch.tensor(graph.relation_ptr, device=graph.device)
+    found = graph.room(graph.num_edges, torch.bool)
+    for rows in blocks(graph.num_edges):
+        found[rows] = number[torch.searchsorted(ptr, graph.csr.edge[rows], right=True) - 1]
+    return found
 
 
 def _must_have_order(graph: Graph) -> None:
-    if graph.num_edges > 1 and bool((graph.time == graph.time[0]).all()):
+    if graph.num_edges > 1 and all(bool((graph.time[rows] == graph.time[0]).all()) for rows in blocks(graph.num_edges)):
         found = "no times" if int(graph.time[0]) == NO_TIME else f"the same time, {int(graph.time[0])}, for all edges"
         raise KgrecError(
             f"{'/'.join(edge[1] for edge in graph.edge_types)} has {found}, so there is no order to learn from; "

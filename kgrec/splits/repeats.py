@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kgrec.errors import KgrecError, unknown_name
 from kgrec.graph import Graph
+from kgrec.graph.mapped_files import blocks
 
 #: `miss`: repeats count and are missed, since items that a user has are not recommended. `skip`: they do not count, nor
 #: do users who have no other pair. `recommend`: items that a user has are recommended too, so repeats can be hit
@@ -75,10 +76,12 @@ def repeated(known: Graph, held: Graph) -> tuple[Tensor, Tensor]:
     pair = torch.unique(pairs_of(held))
     if not len(pair):
         return pair, torch.zeros_like(pair, dtype=torch.bool)
-    had = pairs_of(known)
-    place = torch.searchsorted(pair, had).clamp_(max=len(pair) - 1)
     is_repeat = torch.zeros_like(pair, dtype=torch.bool)
-    is_repeat[place[pair[place] == had]] = True
+    for rows in blocks(known.num_edges):
+        head, tail = known.index.ends_of(rows)
+        had = head * (known.pad + 1) + tail
+        place = torch.searchsorted(pair, had).clamp_(max=len(pair) - 1)
+        is_repeat[place[pair[place] == had]] = True
     return pair, is_repeat
 
 

@@ -16,11 +16,13 @@ from kgrec._deprecation import renamed
 from kgrec.errors import KgrecError, some, unknown_name
 from kgrec.graph import NO_TIME, Candidates, Graph
 from kgrec.graph.behaviours import check_candidates, check_excluded
+from kgrec.graph.mapped_files import blocks
 from kgrec.splits.protocol_name import protocol_name
 from kgrec.splits.repeats import Repeats, check_repeats, repeated
 from kgrec.splits.spec import OF_FACTS, SPECS, Spec, shares_of
 
 TRAIN, VALID, TEST = 0, 1, 2
+NODES = 1 << 18  #: nodes whose edges are divided at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +66,7 @@ class Split:
             clicks_alone=self.left_out > 0,
             exclude=self.exclude,
             repeats=self.repeats if is_said else None,
-            without_history=not torch.isin(self.test.head, trained.only(trained.target).head).all(),
+            without_history=not (trained.only(trained.target).index.num_out[self.test.head] > 0).all(),
         )
         return name + again
 
@@ -143,7 +145,9 @@ def without_self_edges(graph: Graph) -> Graph:
     if not graph.same_ends:
         return graph
     target = graph.only(graph.target)
-    apart = target.edge_index[0] != target.edge_index[1]
+    apart = graph.room(target.num_edges, torch.bool)
+    for rows in blocks(target.num_edges):
+        apart[rows] = target.edge_index[0, rows] != target.edge_index[1, rows]
     return graph if bool(apart.all()) else graph.where_target(apart)
 
 
@@ -229,7 +233,8 @@ def _named(graph: Graph, target: Graph, words: Spec) -> Split:
     words.allow("valid", "users", "seed")
     if words.positional:
         raise words.wrong(f"{words.positional[0]!r} is not one of valid=, users=, seed=")
-    part = graph.splits[words.kind].cpu().numpy().copy()
+    part = _room(target)
+    part[:] = graph.splits[words.kind].cpu().numpy()
     wanted = words.options.get("valid", "0")
     if "users" in words.options and (wanted == "0" or wanted.isdecimal()):
         raise words.wrong("users= needs valid= as a share, such as valid=0.1,users=0.2")
@@ -264,27 +269,49 @@ def _last_of_each(target: Graph, number: int, valid: int) -> np.ndarray:
     """The part of each edge by its user's order in time: the last `number` are test, the `valid` edges before them are
     valid. A user's first edge is always train."""
     csr = target.csr
-    degree = csr.degree()
-    row = torch.arange(len(degree), device=target.device).repeat_interleave(degree)
-    place = torch.arange(target.num_edges, device=target.device) - csr.ptr[row]  # 0 for a user's first
-    from_end = degree[row] - place  # 1 for a user's last
-    part = torch.full((target.num_edges,), TRAIN, dtype=torch.int8, device=target.device)
-    part[csr.edge[(from_end <= number + valid) & (place > 0)]] = VALID
-    part[csr.edge[(from_end <= number) & (place > 0)]] = TEST
+    degree, part = csr.degree(), torch.from_numpy(_room(target)).to(target.device)
+    for nodes in blocks(len(degree), NODES):
+        size, start = degree[nodes], csr.ptr[nodes]
+        row = torch.arange(len(size), device=target.device).repeat_interleave(size)
+        at = torch.arange(len(row), device=target.device) + start[:1]  # places in the CSR
+        place = at - start[row]  # 0 for a user's first
+        from_end = size[row] - place  # 1 for a user's last
+        part[csr.edge[at[(from_end <= number + valid) & (place > 0)]]] = VALID
+        part[csr.edge[at[(from_end <= number) & (place > 0)]]] = TEST
     return part.cpu().numpy()
 
 
 def _ratio(target: Graph, words: Spec) -> np.ndarray:
     test, valid = shares_of(words)
-    draw = np.random.default_rng(words.seed).random(target.num_edges)
-    if "per_user" in words.positional:  # the rows of each user, in the order of their draws, are cut at exact shares
-        head = target.head.cpu().numpy()
-        order = np.lexsort((draw, head))
-        counts = np.bincount(head, minlength=target.num_nodes)
-        place = np.arange(len(head)) - np.repeat(np.cumsum(counts) - counts, counts)
-        draw = np.empty(len(head))
-        draw[order] = (place + 0.5) / counts[head[order]]
-    return _cut(draw, test, valid)
+    random, part = np.random.default_rng(words.seed), _room(target)
+    if "per_user" in words.positional:
+        return _per_user(target, random, part, test, valid)
+    for rows in blocks(target.num_edges):
+        part[rows] = _cut(random.random(rows.stop - rows.start), test, valid)
+    return part
+
+
+def _per_user(target: Graph, random: np.random.Generator, part: np.ndarray, test: float, valid: float) -> np.ndarray:
+    """The same with exact shares: the edges of each user are cut in the order of their draws. Fills `part`."""
+    draw = target.room(target.num_edges, torch.float64).cpu().numpy()
+    for rows in blocks(target.num_edges):
+        draw[rows] = random.random(rows.stop - rows.start)
+    ptr, edge = target.csr.ptr.cpu().numpy(), target.csr.edge.cpu().numpy()
+    for nodes in blocks(len(ptr) - 1, NODES):
+        counts = np.diff(ptr[nodes.start : nodes.stop + 1])
+        edges = np.sort(edge[ptr[nodes.start] : ptr[nodes.stop]])  # ties are cut in file order
+        head = target.edge_index[0, torch.from_numpy(edges)].cpu().numpy()
+        order = np.lexsort((draw[edges], head))
+        sizes = np.repeat(counts, counts)
+        place = np.arange(len(edges)) - np.repeat(np.cumsum(counts) - counts, counts)
+        part[edges[order]] = _cut((place + 0.5) / sizes, test, valid)
+    return part
+
+
+def _room(target: Graph) -> np.ndarray:
+    """The part of each target edge, int8, all in train at first; in a file if the graph is mapped from files."""
+    room: np.ndarray = target.room(target.num_edges, torch.int8).cpu().numpy()
+    return room
 
 
 def _cut(draw: np.ndarray, test: float, valid: float) -> np.ndarray:
@@ -332,7 +359,7 @@ def _by_time(graph: Graph, target: Graph, words: Spec) -> Split:
     words.allow()
     if len(words.positional) != 2:
         raise words.wrong("write exactly two times after by_time:")
-    if (target.time == NO_TIME).any():
+    if any(bool((target.time[rows] == NO_TIME).any()) for rows in blocks(target.num_edges)):
         raise KgrecError(
             f"split {words.spec!r} needs times, but some {graph.target[1]!r} edges have none; use another split, such "
             "as last_n or ratio"
@@ -340,16 +367,18 @@ def _by_time(graph: Graph, target: Graph, words: Spec) -> Split:
     first, second = (_as_time(word, target, words) for word in words.positional)
     if first > second:
         raise words.wrong("the first time is after the second")
-    part = torch.where(target.time < first, TRAIN, torch.where(target.time < second, VALID, TEST))
-    result = _of_parts(graph, part.cpu().numpy(), words, cut_by_time=True)
+    part = _room(target)
+    for rows in blocks(target.num_edges):
+        time = target.time[rows].cpu().numpy()
+        part[rows] = np.where(time < first, TRAIN, np.where(time < second, VALID, TEST))
+    result = _of_parts(graph, part, words, cut_by_time=True)
     return replace(result, train=result.train.before(first), train_valid=result.train_valid.before(second))
 
 
 def _as_time(text: str, target: Graph, words: Spec) -> int:
     if text.endswith("%"):
         share = words.share(str(float(text[:-1]) / 100) if text[:-1].replace(".", "", 1).isdecimal() else text, "time")
-        times = target.time.sort().values
-        return int(times[int(share * len(times) + 1e-9)])
+        return _time_at(target, int(share * target.num_edges + 1e-9))
     if len(text) == 4 and text.isdecimal():
         raise words.wrong(
             f"time {text!r} may be a year or seconds; write {text}-01-01 for the year, 0{text} for seconds"
@@ -363,6 +392,21 @@ def _as_time(text: str, target: Graph, words: Spec) -> int:
     except ValueError:
         raise words.wrong(f"time {text!r} must be unix seconds, an ISO date or a share such as 80%") from None
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def _time_at(target: Graph, place: int) -> int:
+    """The time at a place in the order of times. A mapped graph's times are not sorted, but counted several times."""
+    if target.mapped is None:
+        return int(target.time.sort().values[place])
+    times = target.time.numpy()
+    low, high = int(times.min()), int(times.max())
+    while low < high:
+        middle = (low + high) // 2
+        if sum(int(np.count_nonzero(times[rows] <= middle)) for rows in blocks(len(times))) > place:
+            high = middle
+        else:
+            low = middle + 1
+    return low
 
 
 def _is_behaviour(graph: Graph) -> list[bool]:
@@ -390,56 +434,68 @@ def _of_parts(graph: Graph, part: np.ndarray, words: Spec, *, cut_by_time: bool 
     rows = slice(graph.relation_ptr[number], graph.relation_ptr[number + 1])
 
     def known(hidden: tuple[int, ...]) -> Graph:
-        held = torch.zeros_like(parts, dtype=torch.bool)
-        for code in hidden:
-            held |= parts == code
-        keep = torch.ones(graph.num_edges, dtype=torch.bool, device=graph.device)
-        keep[rows] = ~held
-        keep &= ~_revealing(graph, replace(target, edge_features={}).where(held), number, cut_by_time)
+        held, keep = graph.room(len(parts), torch.bool), graph.room(graph.num_edges, torch.bool)
+        for part in blocks(len(parts)):
+            for code in hidden:
+                held[part] |= parts[part] == code
+        for part in blocks(graph.num_edges):
+            keep[part] = True
+        for part in blocks(len(parts)):
+            keep[rows][part] = ~held[part]
+        _leave_out_revealing(graph, replace(target, edge_features={}).where(held), number, cut_by_time, keep)
         return graph.where(keep)
 
-    valid = target.where(parts == VALID)
+    valid, test = (target.where(_where(target, parts, code)) for code in (VALID, TEST))
     return _checked(
         Split(
             words.spec,
             train=known((VALID, TEST)),
             train_valid=known((TEST,)),
             valid=valid if valid.num_edges else None,
-            test=target.where(parts == TEST),
+            test=test,
         ),
         words,
     )
 
 
-def _revealing(graph: Graph, held: Graph, target_number: int, cut_by_time: bool) -> Tensor:
-    """Which edges of other behaviours would give held-out edges away: BoolTensor [E].
+def _where(target: Graph, parts: Tensor, code: int) -> Tensor:
+    """Which target edges are in a part: BoolTensor [target edges]."""
+    found = target.room(len(parts), torch.bool)
+    for rows in blocks(len(parts)):
+        found[rows] = parts[rows] == code
+    return found
+
+
+def _leave_out_revealing(graph: Graph, held: Graph, target_number: int, cut_by_time: bool, keep: Tensor) -> None:
+    """Set `keep`, BoolTensor [E], to false for edges of other behaviours that would give held-out edges away.
 
     These are edges between held-out pairs. With `cut_by_time`, if both have times, they are all edges of a user from
     the user's first held-out edge on.
     """
     behaviours, turned = _is_behaviour(graph), _is_turned(graph)
     behaviours[target_number] = False
-    reveals = torch.zeros(graph.num_edges, dtype=torch.bool, device=graph.device)
     if not any(behaviours) or not held.num_edges:
-        return reveals
+        return
     never = torch.iinfo(torch.int64).max
     first = torch.full((graph.num_nodes,), never, device=graph.device)  #: LongTensor [N]
-    has_time = held.time != NO_TIME
-    first.scatter_reduce_(0, held.head[has_time], held.time[has_time], "amin")
+    for rows in blocks(held.num_edges):
+        has_time = held.time[rows] != NO_TIME
+        first.scatter_reduce_(0, held.index.ends_of(rows)[0][has_time], held.time[rows][has_time], "amin")
     for number in (n for n, is_behaviour in enumerate(behaviours) if is_behaviour):
-        rows = slice(graph.relation_ptr[number], graph.relation_ptr[number + 1])
-        user, item = graph.head[rows], graph.tail[rows]
-        if turned[number]:
-            user, item = item, user
-        reveals[rows] = held.is_edge(user, item[:, None]).squeeze(1)
-        back = held.is_edge(item, user[:, None]).squeeze(1)  # False everywhere if users and items have different types
-        if cut_by_time:
-            time = graph.time[rows]
-            comparable = (time != NO_TIME) & (first[user] != never)
-            reveals[rows] = torch.where(comparable, time >= first[user], reveals[rows])
-            back &= (time == NO_TIME) | (time >= first[item])
-        reveals[rows] |= back
-    return reveals
+        start, stop = graph.relation_ptr[number], graph.relation_ptr[number + 1]
+        for part in blocks(stop - start):
+            rows = slice(start + part.start, start + part.stop)
+            user, item = graph.index.ends_of(rows)
+            if turned[number]:
+                user, item = item, user
+            reveals = held.is_edge(user, item[:, None]).squeeze(1)
+            back = held.is_edge(item, user[:, None]).squeeze(1)  # all false if users and items have different types
+            if cut_by_time:
+                time = graph.time[rows]
+                comparable = (time != NO_TIME) & (first[user] != never)
+                reveals = torch.where(comparable, time >= first[user], reveals)
+                back &= (time == NO_TIME) | (time >= first[item])
+            keep[rows] &= ~(reveals | back)
 
 
 def _checked(result: Split, words: Spec) -> Split:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 from kgrec import models
 from kgrec.errors import KgrecError, some
@@ -161,7 +162,7 @@ def check_among(among: str, metric: str, divided: Split) -> None:
     if divided.whole is not None:
         raise KgrecError(f"training.among={among} is about items, but held out are facts; leave it out")
     train = divided.train.only(divided.train.target)
-    count = torch.bincount(train.tail, minlength=train.pad + 1)
+    count = functional.pad(train.index.num_in, (0, 1))
     held = torch.unique(valid.only(valid.target).tail)
     items = train.nodes(train.target[2])
     chosen, ranked = ((count[one] > 0) == (among == "warm") for one in (held, items))
