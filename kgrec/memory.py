@@ -38,17 +38,16 @@ def memory() -> dict[str, int | None]:
     }
 
 
-def must_fit(size: int, what: str) -> None:
-    """Raise KgrecError if fewer than `size` bytes of memory are free. what: what they are needed for, for the
-    message."""
+def must_fit(size: int, what: str, advice: str = "choose smaller sizes") -> None:
+    """Raise KgrecError if fewer than `size` bytes of memory are free. what: what they are needed for; advice: what to
+    do instead, both for the message."""
     if size < 1 << 28:  # so little is always available
         return
     found = memory()
     free = min((part for part in (found["available"], found["limit"]) if part is not None), default=None)
     if free is not None and size > free:
         raise KgrecError(
-            f"{what} would take {size / 2**30:,.1f} GiB of memory, but only {free / 2**30:,.1f} GiB are free; choose "
-            "smaller sizes"
+            f"{what} would take {size / 2**30:,.1f} GiB of memory, but only {free / 2**30:,.1f} GiB are free; {advice}"
         )
 
 

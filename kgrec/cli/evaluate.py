@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kgrec.cli.options import Device, GraphFolder, Json, Metrics, RunFolder, TrustedModel, comma_separated
+from kgrec.cli.options import Device, GraphFolder, Json, Metrics, Mmap, RunFolder, TrustedModel, comma_separated
 from kgrec.cli.output import console, note, plain, print_json, say, show_metrics
 from kgrec.errors import KgrecError
 
@@ -51,6 +51,7 @@ def evaluate(
     metrics: Metrics = None,
     device: Device = "auto",
     model: TrustedModel = None,
+    mmap: Mmap = None,
     as_json: Json = False,
 ) -> None:
     """Measure a run on the test edges of a graph. The graph must have the same nodes as the run."""
@@ -69,7 +70,7 @@ def evaluate(
         if named := [name for name, value in asked.items() if value is not None]:
             raise KgrecError(f"--explain measures explanations of the run's lists, so {', '.join(named)} has no effect")
         trained = Run.load(run, trust=model, device=device)
-        same_ids(trained, Graph.load(graph))
+        same_ids(trained, Graph.load(graph, mmap))
         quality = trained.measure_explanations(users=users, k=k)
         if as_json:
             print_json(quality)
@@ -79,7 +80,7 @@ def evaluate(
     trained = Run.load(run, trust=model, device=device)
     left_out = None if exclude is None else () if exclude == "none" else comma_separated(exclude) or ()
     wanted: dict[str, Any] = {"split": split, "candidates": candidates, "repeats": repeats, "exclude": left_out}
-    result = trained.measure(graph, metrics=comma_separated(metrics), rules=rules, **wanted)
+    result = trained.measure(Graph.load(graph, mmap), metrics=comma_separated(metrics), rules=rules, **wanted)
     if as_json:
         print_json(result)
     elif rules is not None:

@@ -45,6 +45,7 @@ def job_option(flag: str) -> Any:
 purpose_option = typer.Option("--for", metavar="PURPOSE", help=job_option("--purpose").help)
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `kgrec train --out` writes it.")]
 GraphFolder = Annotated[Path, typer.Argument(metavar="GRAPH", help="A graph folder, as `kgrec build` writes it.")]
+Mmap = Annotated[bool | None, typer.Option("--mmap/--no-mmap", help=job_option("--mmap").help)]
 ModelName = Annotated[
     str, typer.Argument(metavar="MODEL", help="A model of `kgrec models`, or the dotted path of your own.")
 ]

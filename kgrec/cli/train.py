@@ -9,6 +9,7 @@ import typer
 
 from kgrec.cli.options import (
     GraphFolder,
+    Mmap,
     ModelName,
     ResultOptions,
     SplitOptions,
@@ -32,6 +33,7 @@ def train(
     init_part: Annotated[str | None, job_option("--init-part")] = None,
     resume: Annotated[bool, job_option("--resume")] = False,
     lean: Annotated[bool, job_option("--lean")] = False,
+    mmap: Mmap = None,
     result: ResultOptions,
 ) -> None:
     """Train a model, choose its best epoch on validation, measure it once on test, and keep it as a run folder."""
@@ -50,6 +52,7 @@ def train(
         out=out,
         resume=resume,
         lean=lean,
+        mmap=mmap,
         overwrite=result.overwrite,
     )
     run = train_model(job, graph, report=progress)

@@ -19,6 +19,9 @@ from kgrec.graph.extension import with_edges, with_nodes
 from kgrec.graph.features import click_labels
 from kgrec.graph.parts import GraphParts
 from kgrec.graph.schema import CLICK, EdgeSchema, EdgeType, FeatureKind, Schema
+from kgrec.memory import must_fit
+
+TWO_WAYS = 84  #: bytes for each edge while edges are copied in both directions
 
 if TYPE_CHECKING:
     import networkx
@@ -329,6 +332,11 @@ class Graph(GraphParts):
         single = self.single()
         if not single.edge_types:
             return self
+        must_fit(
+            TWO_WAYS * self.num_edges,
+            f"a copy of {self.num_edges:,} edges in both directions",
+            "choose a model that does not need it, such as mf, sasrec, or kgat with --set fanouts=10,10,5",
+        )
         edges, other = self.two_way_edges(), single.reversed()
         return replace(
             self,

@@ -156,12 +156,17 @@ def _split_columns(part: np.ndarray) -> Iterator[dict[str, pa.Array]]:
         yield {"part": pa.DictionaryArray.from_arrays(codes, list(PARTS))}
 
 
-def write_columns(path: Path, columns: Mapping[str, pa.Array] | Iterator[Mapping[str, pa.Array]]) -> None:
+def write_columns(
+    path: Path,
+    columns: Mapping[str, pa.Array] | Iterator[Mapping[str, pa.Array]],
+    compression: str = "snappy",
+    **encoding: Any,
+) -> None:
     """Write columns of equal length as a Parquet file. They may be given some rows at a time, ROWS_A_GROUP or a
-    multiple of it except at the end; the file is the same."""
+    multiple of it except at the end; the file is the same. encoding: other settings of Arrow's writer."""
     tables = (pa.table(dict(part)) for part in ([columns] if isinstance(columns, Mapping) else columns))
     first = next(tables)
-    with pq.ParquetWriter(path, first.schema, compression="snappy") as writer:
+    with pq.ParquetWriter(path, first.schema, compression=compression, **encoding) as writer:
         for table in itertools.chain([first], tables):
             writer.write_table(table, row_group_size=ROWS_A_GROUP)
 

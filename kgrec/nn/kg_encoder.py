@@ -15,6 +15,7 @@ from torch.nn import functional
 from kgrec.errors import KgrecError, some
 from kgrec.graph import CSR, Graph
 from kgrec.graph.mapped_files import blocks
+from kgrec.memory import must_fit
 from kgrec.model import Objective
 from kgrec.nn.aggregator import Aggregator, AggregatorName
 from kgrec.nn.embedding import NodeEmbedding
@@ -26,6 +27,7 @@ from kgrec.samplers import Batch, Directions, Edges, Loader, Negatives, Neighbor
 from kgrec.settings import settings
 
 AT_ONCE = 1 << 20  #: edges whose attention is computed at once
+WHOLE = 160  #: bytes for each edge in each direction, where vectors are computed for the whole graph at once
 ROWS = 1 << 17  #: nodes of a large graph that are aggregated at once
 
 
@@ -99,6 +101,11 @@ class KGEncoder(nn.Module):
 
     def _index(self, graph: Graph) -> None:
         """Builds the matrices for propagation over the whole graph; their rows are the nodes that edges lead to."""
+        must_fit(
+            WHOLE * self.directions.num_edges,
+            f"propagation over the whole graph, with {graph.num_edges:,} edges in both directions,",
+            "sample neighborhoods instead, with one number of neighbors for each layer, such as --set fanouts=10,10,5",
+        )
         csr = graph.both_ways().csc
         degree, tail = csr.degree(), csr.other.long()
         self.edge: Tensor  #: LongTensor [edges in both directions], for each entry of the adjacency its edge

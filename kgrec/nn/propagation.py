@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kgrec.graph import Graph
+from kgrec.memory import must_fit
+
+WHOLE = 160  #: bytes for each edge while the matrix is made
 
 
 class Adjacency(nn.Module):
@@ -126,6 +129,11 @@ class _RowSums(torch.autograd.Function):
 def symmetric(known: Graph) -> Adjacency:
     """D^-1/2 A D^-1/2, [U + I, U + I], of the users and items of one relation; repeated pairs count once. Users come
     first, then items (He et al. 2020, eq. 3)."""
+    must_fit(
+        WHOLE * known.num_edges,
+        f"propagation over all {known.num_edges:,} {known.target[1]!r} edges",
+        "choose a model that samples: mf, sasrec, or kgat with --set fanouts=10,10,5",
+    )
     user, item = (known.edge_index[end] for end in (0, 1))
     num_users, num_items = (len(known.range(node_type)) for node_type in (known.target[0], known.target[2]))
     pair = torch.unique(user * num_items + item)

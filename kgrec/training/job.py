@@ -66,6 +66,9 @@ class TrainingJob:
     overwrite: bool = False  #: replace the folder that `out` names, if it exists
     #: keep the run folder small: leave out the graph's facts and features, which new items and filters need
     lean: bool = False
+    #: map the graph from files instead of reading it into memory; by default only if it would take more than a quarter
+    #: of the memory
+    mmap: bool | None = None
 
     def __post_init__(self) -> None:
         kind = models.find(self.model).Config

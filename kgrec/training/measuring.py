@@ -41,10 +41,12 @@ def measure(
     repeats: str | None = None,
     metrics: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
+    mmap: bool | None = None,
 ) -> dict[str, Any]:
     """Measure a run on the test edges of a graph with the same nodes, or on its held-out facts if it was trained for
     task `link`. split, candidates, repeats, exclude: None for those of the run. exclude: behaviours whose items are
-    left out of the lists, in addition to the target relation; () for none.
+    left out of the lists, in addition to the target relation; () for none. mmap: whether a graph that is named by its
+    path is mapped from files, see `Graph.load`.
 
     Returns `model`, `protocol` and `test`; `test_cold` and `test_warm` if there are cold items; `test_with_history` and
     `without_history` if users have no edge in training; `num_users`, and `counts` of users, items and pairs (see
@@ -52,7 +54,7 @@ def measure(
     returns `num_facts`, `test_seen_ends`, `test_unseen_ends` and `control` in place of those about users, as in
     metrics.json. Raises UnknownName for an unknown behaviour, KgrecError if the graph and the run have different ids.
     """
-    graph = graph if isinstance(graph, Graph) else Graph.load(graph)
+    graph = graph if isinstance(graph, Graph) else Graph.load(graph, mmap)
     same_ids(run, graph)
     lists = candidates or (None if split else run.candidates)
     chosen = repeats or run.repeats

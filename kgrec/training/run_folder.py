@@ -38,13 +38,14 @@ features are read only when `TrainedModel.whole_graph` is called; then their has
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -58,8 +59,9 @@ from kgrec.errors import KgrecError
 from kgrec.files import whole, write_json
 from kgrec.graph import NO_TIME, Graph
 from kgrec.graph.assembly import EdgePart, NodePart, assemble
+from kgrec.graph.mapped_files import blocks
 from kgrec.graph.schema import Schema
-from kgrec.graph.storage import RECIPE
+from kgrec.graph.storage import RECIPE, WRITTEN_ROWS, write_columns
 from kgrec.graph.vocabulary import Vocabulary
 from kgrec.model import ScorerParts
 from kgrec.run_files import (
@@ -147,7 +149,8 @@ def save_artifact(
             if vocabulary.label_array is not None:
                 columns["label"] = vocabulary.label_array
             _write_table(pa.table(columns), folder / "vocabulary" / f"{name}.parquet")
-        _write_table(_history(graph, artifact.behaviours), folder / "history.parquet", **HISTORY)
+        history = _history(graph, artifact.behaviours)
+        write_columns(folder / "history.parquet", history, compression="zstd", **HISTORY)
         save_recipe(graph, folder)
         if not artifact.lean:
             save_rest(graph, folder, graph.schema.behaviours(artifact.behaviours))
@@ -177,21 +180,24 @@ def _write_table(table: pa.Table, path: Path, **encoding: Any) -> None:
     pq.write_table(table, path, compression="zstd", **encoding)
 
 
-def _history(graph: Graph, behaviours: tuple[str, ...]) -> pa.Table:
-    """The edges of users' histories, one row each; with a column `relation` if there are several relations."""
+def _history(graph: Graph, behaviours: tuple[str, ...]) -> Iterator[dict[str, pa.Array]]:
+    """The edges of users' histories, one row each and WRITTEN_ROWS at a time; with a column `relation` if there are several
+    relations."""
     known = graph.along(behaviours)
-    source, target = known.edge_index.int().numpy()
-    time = known.time.numpy()
-    columns = {
-        "source": source,
-        "target": target,
-        "time": pa.array(time, mask=time == NO_TIME),
-        "weight": known.weight.numpy(),
-    }
-    if len(known.edge_types) > 1:
-        names = pa.array([edge[1] for edge in known.edge_types])
-        columns["relation"] = pa.DictionaryArray.from_arrays(known.relation.int().numpy(), names)
-    return pa.table(columns)
+    names, ptr = pa.array([edge[1] for edge in known.edge_types]), np.array(known.relation_ptr)
+    for rows in list(blocks(known.num_edges, WRITTEN_ROWS)) or [slice(0, 0)]:
+        source, target = known.edge_index[:, rows].int().numpy()
+        time = known.time[rows].numpy()
+        columns = {
+            "source": source,
+            "target": target,
+            "time": pa.array(time, mask=time == NO_TIME),
+            "weight": known.weight[rows].numpy(),
+        }
+        if len(known.edge_types) > 1:
+            relation = np.searchsorted(ptr, np.arange(rows.start, rows.stop), side="right") - 1
+            columns["relation"] = pa.DictionaryArray.from_arrays(relation.astype(np.int32), names)
+        yield columns
 
 
 def _trained(graph: Graph, artifact: Artifact) -> pa.Table | None:

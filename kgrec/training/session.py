@@ -70,7 +70,7 @@ def run_job(job: TrainingJob, graph: Graph | str | Path, report: Report | None =
         fabric = make_fabric(job.training)
         return together(lambda: _as_rank(fabric, job, graph, report))
     refuse_out(job, _inputs(job, graph))
-    graph = graph if isinstance(graph, Graph) else Graph.load(graph)
+    graph = graph if isinstance(graph, Graph) else Graph.load(graph, job.mmap)
     fabric = make_fabric(job.training)
     if job.training.devices == 1:
         with failures_explained(f"training {job.model!r}"):
@@ -92,7 +92,7 @@ def _as_rank(fabric: Fabric, job: TrainingJob, graph: Graph | str | Path, report
     if fabric.is_global_zero:
         refuse_out(job, _inputs(job, graph))
     must_agree_on(job, graph)
-    graph = graph if isinstance(graph, Graph) else Graph.load(graph)
+    graph = graph if isinstance(graph, Graph) else Graph.load(graph, job.mmap)
     with failures_explained(f"training {job.model!r}"):
         return Session(fabric, job, graph, report).run()
 
