@@ -181,8 +181,8 @@ def _write_table(table: pa.Table, path: Path, **encoding: Any) -> None:
 
 
 def _history(graph: Graph, behaviours: tuple[str, ...]) -> Iterator[dict[str, pa.Array]]:
-    """The edges of users' histories, one row each and WRITTEN_ROWS at a time; with a column `relation` if there are several
-    relations."""
+    """The edges of users' histories, one row each and WRITTEN_ROWS at a time; with a column `relation` if there are
+    several relations."""
     known = graph.along(behaviours)
     names, ptr = pa.array([edge[1] for edge in known.edge_types]), np.array(known.relation_ptr)
     for rows in list(blocks(known.num_edges, WRITTEN_ROWS)) or [slice(0, 0)]:
