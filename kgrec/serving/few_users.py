@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -25,6 +26,9 @@ NUMBERS = 1 << 26  #: in the vectors of users' histories that are kept at most, 
 FEW = 8  #: users at once for whom items of a large catalog are ruled out first
 AT_ONCE = 4  #: users whose vectors are made at once before they are asked for
 LOOKED_AT = 4096  #: users among whom those are looked for at once
+
+
+QUICK_ITEMS, QUICK_STEPS = 20_000, 1_000  #: that are scored, and read, in about a millisecond
 
 
 class FewUsers:
@@ -54,6 +58,23 @@ class FewUsers:
         """Whether requests with these options can be answered so: on the CPU, and by ranking alone."""
         chooses = isinstance(options.rules, Rules) and options.rules.chooses
         return run.device.type == "cpu" and not options.why and not chooses
+
+    def is_quick(self, user: int) -> bool:
+        """Whether the list of a user, by the local number, takes about a millisecond."""
+        if len(self.items) > QUICK_ITEMS:
+            return False
+        if self.steps is None:
+            return True
+        paths = self.paths
+        if paths is not None:
+            return bool(paths.is_there[user])
+        flat = user + self.first_user
+        return self._is_linear and int(self.steps.ptr[flat + 1] - self.steps.ptr[flat]) <= QUICK_STEPS
+
+    @cached_property
+    def _is_linear(self) -> bool:
+        """Whether scores are products or sums of what is stored."""
+        return self.model.linear_scorer() is not None
 
     def ranked(self, users: Sequence[int]) -> tuple[RankedUsers, list[int]]:
         """The best items of some users, by their local numbers, and the rows of those who are left to the Ranker."""

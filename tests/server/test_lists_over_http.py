@@ -1,8 +1,11 @@
 """Lists, similar items and predictions over HTTP equal those of the library."""
 
+import threading
+
 import pytest
 
 from kgrec.run import Run
+from kgrec.serving.service import Service
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +66,23 @@ def test_one_new_user_by_a_history_with_rules(shop, ease):
     body = {"history": ["i1"], "k": 3, "rules": {"blocked": ["i3"]}}
     (answer,) = shop.post("/runs/ease/recommendations", json=body).json()["results"]
     assert ids(answer) == ease.recommend(history=["i1"], k=3, rules={"blocked": ["i3"]})["item"]
+
+
+def test_quick_lists_are_made_without_another_thread_and_are_the_same(shop_runs, serving, monkeypatch):
+    made_by, recommend = [], Service.recommend
+
+    def watched(service, wanted):
+        made_by.append(threading.current_thread().name)
+        return recommend(service, wanted)
+
+    monkeypatch.setattr(Service, "recommend", watched)
+    with serving({"ease": shop_runs / "ease.run"}) as (client, _, _):
+        first, second = (client.get("/users/u1/recommendations?k=3").json() for _ in range(2))
+        client.get("/users/u1/recommendations?k=3&why=true")
+        client.post("/recommendations", json={"users": ["u1", "u2"], "k": 3})
+    assert first == second and len(made_by[-4:]) == 4
+    first, second, why, several = (name == "kgrec-scoring" for name in made_by[-4:])
+    assert (first, second, why, several) == (True, False, True, True)
 
 
 def test_similar_items_and_predictions(shop, mf):

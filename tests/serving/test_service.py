@@ -359,6 +359,24 @@ def test_there_is_nothing_to_read_ahead_for_a_model_without_sequences(run_of: Ca
     assert not Service(run_of("mf")).read_ahead()
 
 
+@pytest.mark.parametrize("name", ["mf", "ease", "sasrec"])
+def test_a_list_is_quick_where_all_it_takes_is_there(name: str, run_of: Callable[[str], Run], monkeypatch) -> None:
+    run = run_of(name)
+    user = run.graph.vocabulary[run.graph.target[0]].ids(range(1))[0]
+    service, one = Service(built_like(run)), Wanted(user)
+    assert not service.is_quick(one)  # its options were not asked for yet
+    service.recommend([one])
+    assert service.is_quick(one)
+    others = [Wanted("nobody"), Wanted(history=[]), Wanted(user, options=ListOptions(why=True)), Wanted()]
+    service.recommend(others)
+    assert not any(map(service.is_quick, others))
+    if name == "sasrec":
+        other = run.graph.vocabulary[run.graph.target[0]].ids(range(1, 2))[0]
+        assert not service.is_quick(Wanted(other))  # its history was not read
+    monkeypatch.setattr("kgrec.serving.few_users.QUICK_ITEMS", 3)
+    assert not service.is_quick(one)
+
+
 def built_like(run: Run) -> Run:
     """The same model in another run, which keeps nothing yet."""
     model = models.build(run.name, run.graph, dataclasses.asdict(run.model.config))
