@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 import time
 from pathlib import Path
@@ -23,6 +24,9 @@ METRICS = ("recall@10", "ndcg@10", "hit_rate@10")
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--epochs", type=int, default=40, help="at most so many; mf stops by itself where it can")
+    epochs = parser.parse_args().epochs
     console, begun = Console(), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "shop.graph"
@@ -31,7 +35,7 @@ def main() -> None:
         console.print(f"[bold]1. one graph[/] of CSV and RDF files: {graph}\n")
         runs = {}
         for name, config in MODELS.items():
-            training = TrainingConfig(epochs=40, patience=5, metric="ndcg@10")
+            training = TrainingConfig(epochs=epochs, patience=5, metric="ndcg@10")
             runs[name] = train(name, graph, config=config, training=training, metrics=METRICS)
         console.print(metrics_table(runs))
         best = max(runs.values(), key=lambda run: run.metrics["valid"]["ndcg@10"])

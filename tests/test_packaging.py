@@ -96,7 +96,7 @@ def test_the_sdist_holds_what_is_needed_to_build_and_to_run_the_demo(built, inst
     run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "again"), cwd=top)
     with zipfile.ZipFile(built[0]) as first, zipfile.ZipFile(next((tmp_path / "again").glob("*.whl"))) as second:
         assert first.namelist() == second.namelist()
-    shown = run(sys.executable, "scripts/demo.py", cwd=top, PYTHONPATH=str(installed))
+    shown = run(sys.executable, "scripts/demo.py", "--epochs", "2", cwd=top, PYTHONPATH=str(installed))
     assert "recommendations of mf" in shown or "recommendations of ease" in shown
     assert "u0042" in shown and "done in" in shown
 

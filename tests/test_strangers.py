@@ -418,7 +418,8 @@ def replaced(document: object, path: tuple, value: object) -> object:
 @pytest.mark.parametrize("file", ["config.json", "schema.json", "metrics.json"])
 def test_values_of_a_wrong_type_in_a_run_are_said(graph, tmp_path, file):
     settings = configure(TrainingConfig, {"epochs": 1, "device": "cpu"})
-    train("mf", graph, split="last_n:1,valid=1", training=settings, config={"dim": 4}, out=tmp_path / "run")
+    few = {"metrics": ["ndcg@10"], "config": {"dim": 4}}  # each metric is a place of its own
+    train("mf", graph, split="last_n:1,valid=1", training=settings, **few, out=tmp_path / "run")
     shutil.copytree(tmp_path / "run", tmp_path / "other")
     document, refused = json.loads((tmp_path / "run" / file).read_text()), 0
     for path in paths(document):
