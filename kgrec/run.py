@@ -279,6 +279,7 @@ class Run(TrainedModel):
         repeats: str | None = None,
         metrics: Sequence[str] | None = None,
         exclude: Sequence[str] | None = None,
+        groups: str | None = None,
         rules: Rules | Mapping[str, Any] | str | Path | None = None,
     ) -> dict[str, Any]:
         """The metrics on the test edges of a graph with the same nodes: see `kgrec.run.measure`. rules: measure instead
@@ -286,9 +287,18 @@ class Run(TrainedModel):
         if rules is not None:
             if candidates not in (None, "all"):
                 raise KgrecError(f"rules choose from the whole catalog, so candidates {candidates!r} cannot be ranked")
+            if groups is not None:
+                raise KgrecError(f"rules are measured over all users, so groups {groups!r} has no effect; leave it out")
             return measure_rules(self, graph, rules, split=split, repeats=repeats, metrics=metrics, exclude=exclude)
         return measure(
-            self, graph, split=split, candidates=candidates, repeats=repeats, metrics=metrics, exclude=exclude
+            self,
+            graph,
+            split=split,
+            candidates=candidates,
+            repeats=repeats,
+            metrics=metrics,
+            exclude=exclude,
+            groups=groups,
         )
 
     def vectors(self, node_type: str) -> TrainedVectors:

@@ -38,6 +38,13 @@ def evaluate(
         Path | None,
         typer.Option("--rules", help="A YAML file of rules: what they cost and gain, measured on valid, not on test."),
     ] = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(
+            "--groups",
+            help="A column of users, such as gender: the metrics of each of its groups, and how far apart they are.",
+        ),
+    ] = None,
     explain: Annotated[
         bool,
         typer.Option(
@@ -66,7 +73,7 @@ def evaluate(
             "--repeats": repeats,
             "--exclude": exclude,
         }
-        asked |= {"--rules": rules, "--metrics": metrics}
+        asked |= {"--rules": rules, "--metrics": metrics, "--groups": groups}
         if named := [name for name, value in asked.items() if value is not None]:
             raise KgrecError(f"--explain measures explanations of the run's lists, so {', '.join(named)} has no effect")
         trained = Run.load(run, trust=model, device=device)
@@ -80,13 +87,31 @@ def evaluate(
     trained = Run.load(run, trust=model, device=device)
     left_out = None if exclude is None else () if exclude == "none" else comma_separated(exclude) or ()
     wanted: dict[str, Any] = {"split": split, "candidates": candidates, "repeats": repeats, "exclude": left_out}
-    result = trained.measure(Graph.load(graph, mmap), metrics=comma_separated(metrics), rules=rules, **wanted)
+    found = Graph.load(graph, mmap)
+    result = trained.measure(found, metrics=comma_separated(metrics), rules=rules, groups=groups, **wanted)
     if as_json:
         print_json(result)
     elif rules is not None:
         show_rules(result)
     else:
-        show_metrics(result)
+        show_metrics({name: value for name, value in result.items() if name != "groups"})
+        if groups is not None:
+            show_groups(result["groups"])
+
+
+def show_groups(found: dict[str, Any]) -> None:
+    """The metrics by group, a column each, and how far the groups are apart."""
+    metrics = found["metrics"]
+    names = dict.fromkeys(name for one in metrics.values() for name in one["groups"])
+    table = plain(f"by {found['column']}", ["metric"], [*names, "gap", "lowest / highest"])
+    for metric, one in metrics.items():
+        means = [f"{one['groups'][name]['mean']:.4f}" if name in one["groups"] else "" for name in names]
+        ratio = "" if one["ratio"] is None else f"{one['ratio']:.3f}"
+        table.add_row(metric, *means, f"{one['gap']:.4f}", ratio)
+    table.add_section()
+    users = [max(one["groups"].get(name, {"users": 0})["users"] for one in metrics.values()) for name in names]
+    table.add_row("users", *(f"{number:,}" for number in users), "", "")
+    console().print(table)
 
 
 def show_rules(result: dict[str, Any]) -> None:

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
+import scipy  # its parts are imported when they are first used
 import torch
 from torch import Tensor
 
 from kgrec import ranks
 from kgrec.errors import KgrecError
-from kgrec.evaluation.metrics import EDGES, FORMULAS, Metric, Ranking, parse
+from kgrec.evaluation.listed_items import ListedItems, check_facts, item_facts
+from kgrec.evaluation.metrics import EDGES, FORMULAS, Metric, parse
 from kgrec.evaluation.ranking import Ranker, scoring
 from kgrec.evaluation.trial import Trial
 from kgrec.graph import Candidates, Graph
@@ -133,9 +135,10 @@ def evaluate(
     ranked: Ranked = "nothing" if not of_lists else "catalog" if candidates is None else "lists"
     trial = Trial(model, known, held, candidates, batch_size, cells, repeats, ranked, trained, exclude)
     check_metrics(model, trial.held, [metric.name for metric in wanted])
+    facts = item_facts(known, of_lists)
     ranker = trial.ranker(max(metric.depth for metric in of_lists), seed) if of_lists else None
     with scoring(model):
-        of_users = _rank(trial, ranker, of_lists, shared) if ranker is not None else {}
+        of_users = _rank(trial, ranker, of_lists, facts, shared) if ranker is not None else {}
         score = trial.scorer.of_edges(trial.held, shared) if of_edges else None
     predicted = {} if score is None else _predicted(trial, of_edges, score)
     scopes = (*trial.scopes, "with_history")
@@ -177,14 +180,17 @@ def _check_graphs(known: Graph, held: Graph) -> None:
         )
 
 
-def check_metrics(model: Recommender, held: Graph, metrics: Sequence[str]) -> None:
+def check_metrics(model: Recommender, held: Graph, metrics: Sequence[str], known: Graph | None = None) -> None:
     """Check, before anything is scored, that these metrics can be computed for this model and these held-out edges.
+    known: a graph with the facts that are known; None: these are not checked.
 
     Raises KgrecError if a cut-off is far larger than the catalog; for metrics of facts; for metrics of ratings or
-    clicks if the model has another task; if edges have no click labels; and if AUC is undefined because all edges (for
-    GAUC: all edges of each user) are of one class.
+    clicks if the model has another task; if edges have no click labels; if AUC is undefined because all edges (for
+    GAUC: all edges of each user) are of one class; and for metrics that need facts about items where there are none.
     """
     wanted = [parse(name) for name in metrics]
+    if known is not None:
+        check_facts(known, wanted)
     _check_cut_offs(wanted, len(held.range(held.target[2])))
     facts = [metric for metric in wanted if metric.of == "facts"]
     if facts:
@@ -254,7 +260,7 @@ class _Found:
 def _of_lists(trial: Trial, found: _Found) -> pa.Table:
     """The values of lists of a scope, a row for each user."""
     assert found.row is not None
-    columns = {name: pa.array(own.cpu().numpy()) for name, own in found.columns.items()}
+    columns = {name: pa.array(own.cpu().numpy(), from_pandas=True) for name, own in found.columns.items()}
     return pa.table({"user": trial.ids(trial.seen.target[0], trial.user[found.row]), **columns})
 
 
@@ -270,9 +276,8 @@ def _joined(ranked: _Found | None, rated: _Found | None, wanted: Sequence[Metric
 class _Tally:
     """Collects the values of the users of one scope, batch by batch, and counts how often items are recommended."""
 
-    def __init__(self, trial: Trial, scope: str, wanted: Sequence[Metric]) -> None:
-        self.scope, self.interactions, self.catalog = scope, trial.interactions, trial.scopes[scope]
-        self.relevant = trial.relevant(scope)
+    def __init__(self, trial: Trial, scope: str, wanted: Sequence[Metric], listed: ListedItems) -> None:
+        self.scope, self.listed, self.relevant = scope, listed, listed.relevant
         self.of_lists = [metric for metric in wanted if metric.of == "lists"]
         self.of_catalog = [metric for metric in wanted if metric.of == "catalog"]
         self.recommended = {
@@ -289,8 +294,7 @@ class _Tally:
         """Add the lists of some users: row [B], item [B, K], hit [B, K]. Users without a relevant item do not count."""
         counts = self.relevant[row] > 0
         row, item, hit = row[counts], item[counts], hit[counts]
-        no_item = item == len(self.interactions) - 1
-        lists = Ranking(hit, self.relevant[row], self.interactions[item].float().masked_fill(no_item, torch.nan))
+        lists = self.listed.ranking(row, item, hit)
         self.rows.append(row)
         for metric in self.of_lists:
             self.values[metric.name].append(metric.values(lists))
@@ -323,10 +327,17 @@ class _Tally:
         return found
 
     def _means(self, row: Tensor, columns: dict[str, Tensor], recommended: dict[int, Tensor]) -> _Found:
-        means = {name: float(values.mean()) for name, values in columns.items()}
+        means = {name: mean_of(values) for name, values in columns.items()}
         for metric in self.of_catalog:
-            means[metric.name] = float(metric.formula.value(recommended[metric.k][self.catalog]))
+            means[metric.name] = self.listed.catalog_value(metric, recommended[metric.k])
+        means = {name: value for name, value in means.items() if not math.isnan(value)}
         return _Found(means, columns, row)
+
+
+def mean_of(values: Tensor) -> float:
+    """The mean over the users who have a value; NaN if none has."""
+    undefined = values.isnan()
+    return float((values[~undefined] if undefined.any() else values).mean())
 
 
 def _add_listed(recommended: Tensor, item: Tensor) -> None:
@@ -335,9 +346,13 @@ def _add_listed(recommended: Tensor, item: Tensor) -> None:
     recommended.index_add_(0, listed, torch.ones_like(listed))
 
 
-def _rank(trial: Trial, ranker: Ranker, wanted: Sequence[Metric], shared: bool) -> dict[str, _Found]:
-    """The metrics of ranked lists, by scope. shared: ranks divide the batches."""
-    tallies = {scope: _Tally(trial, scope, wanted) for scope in trial.scopes}
+def _rank(
+    trial: Trial, ranker: Ranker, wanted: Sequence[Metric], facts: scipy.sparse.csr_array | None, shared: bool
+) -> dict[str, _Found]:
+    """The metrics of ranked lists, by scope. facts: see `item_facts`; shared: ranks divide the batches."""
+    tallies = {
+        scope: _Tally(trial, scope, wanted, ListedItems(trial, ranker, scope, wanted, facts)) for scope in trial.scopes
+    }
     for row in ranks.share(ranker.batches(trial.user), divided=shared):
         user = trial.user[row]
         best = ranker.best(user, trial.now[row])

@@ -7,15 +7,40 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+import numpy as np
+import scipy  # its parts are imported when they are first used
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from kgrec.errors import KgrecError, unknown_name
+from kgrec.evaluation.list_quality import calibration_error, intra_list_diversity, rows_of, shares, unit_rows
 
 BINS = 15  #: number of bins of the expected calibration error
 MOST_RANKS = 2**31 - 1  #: the largest cut-off
 KGAT_DEPTH = 100  #: the KGAT authors rank 100 items and ignore hits below
+PROPENSITY_EXPONENT = 0.5  #: an item's propensity is its share of the most popular item's edges to this power
+HEAD_SHARE = 0.8  #: share of all training edges that the most popular items, the short head, have together
+
+
+@dataclass(frozen=True, eq=False)
+class ListedFacts:
+    """What facts say of the items of B lists. The facts of item i are value[ptr[i] : ptr[i + 1]]."""
+
+    item: np.ndarray  #: int64 [B, K], local numbers; -1 after the end of a short list
+    ptr: np.ndarray  #: int64 [I + 1]
+    value: np.ndarray  #: int64 [n], numbers of facts
+    number: int  #: how many different facts there are
+    own: scipy.sparse.csr_array  #: [B, number], the shares of facts in each user's history
+
+    @cached_property
+    def unit(self) -> scipy.sparse.csr_array:
+        """The facts of each item as rows of length 1: [I, number]."""
+        return unit_rows(self.ptr, self.value, self.number)
+
+    def lists(self, k: int) -> scipy.sparse.csr_array:
+        """The first k items of each list as 0-1 rows: [B, I]."""
+        return rows_of(self.item[:, :k], len(self.ptr) - 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +51,15 @@ class Ranking:
     relevant: Tensor  #: LongTensor [B], number of distinct relevant items, ranked or not
     #: FloatTensor [B, K], number of train interactions of each item; NaN after the end of a short list
     interactions: Tensor | None = None
+    #: DoubleTensor [B, K], -log2 of the share of users who have each item in training; NaN after the end
+    bits: Tensor | None = None
+    is_tail: Tensor | None = None  #: BoolTensor [B, K], whether each item is in the long tail; False after the end
+    #: LongTensor [B, K], rank of each item, from 1, in the list that the user would have by popularity
+    popular_rank: Tensor | None = None
+    weight: Tensor | None = None  #: DoubleTensor [B, K], 1 / propensity of each item
+    #: DoubleTensor [B, R], 1 / propensity of all relevant items, the greatest first; 0 behind the end
+    relevant_weight: Tensor | None = None
+    facts: ListedFacts | None = None  #: what facts say of the items
 
     @cached_property
     def rank(self) -> Tensor:
@@ -94,6 +128,70 @@ def _popularity(lists: Ranking, k: int) -> Tensor:
         raise KgrecError("popularity@k needs the number of interactions of each ranked item: Ranking(interactions=...)")
     counts = lists.interactions[:, :k].double()
     return _share(counts.nansum(1), (~counts.isnan()).sum(1))
+
+
+def _novelty(lists: Ranking, k: int) -> Tensor:
+    """Mean of -log2(users of the item in training / all users) over the first k items, in bits (Zhou et al. 2010, mean
+    self-information); NaN for an empty list. An item without a user counts as one with one."""
+    bits = _needed(lists.bits, "novelty", "the bits of each ranked item: Ranking(bits=...)")[:, :k]
+    return bits.nansum(1) / (~bits.isnan()).sum(1)
+
+
+def _tail_share(lists: Ranking, k: int) -> Tensor:
+    """Share of the first k items that are in the long tail (Abdollahpouri et al. 2019: APLT); NaN for an empty list."""
+    tail = _needed(lists.is_tail, "tail_share", "which ranked items are in the tail: Ranking(is_tail=...)")[:, :k]
+    interactions = _needed(lists.interactions, "tail_share", "where lists end: Ranking(interactions=...)")[:, :k]
+    return tail.double().sum(1) / (~interactions.isnan()).sum(1)
+
+
+def _serendipity(lists: Ranking, k: int) -> Tensor:
+    """Hits within k that are not among the first k by popularity, divided by k (Ge et al. 2010, with popularity as the
+    primitive method)."""
+    rank = _needed(lists.popular_rank, "serendipity", "the rank of each item by popularity: Ranking(popular_rank=...)")
+    return (lists.hit[:, :k] & (rank[:, :k] > k)).double().sum(1) / k
+
+
+def _diversity(lists: Ranking, k: int) -> Tensor:
+    """1 - the mean likeness of all pairs of the first k items, the likeness being the cosine of their sets of facts
+    (Ziegler et al. 2005, as a mean); NaN for a list of less than two items."""
+    facts = _needed(lists.facts, "diversity", "what facts say of items: Ranking(facts=...)")
+    return torch.from_numpy(intra_list_diversity(facts.lists(k), facts.unit)).to(lists.hit.device)
+
+
+def _calibration_error(lists: Ranking, k: int) -> Tensor:
+    """KL divergence of the shares of facts among the first k items from those in the user's history (Steck 2018, eqs. 4
+    and 5); NaN for a user whose history has no facts."""
+    facts = _needed(lists.facts, "calibration_error", "what facts say of items: Ranking(facts=...)")
+    listed = shares(facts.lists(k), facts.ptr, facts.value, facts.number)
+    return torch.from_numpy(calibration_error(facts.own, listed)).to(lists.hit.device)
+
+
+def _recall_ips(lists: Ranking, k: int) -> Tensor:
+    """Recall in which each relevant item counts 1 / its propensity, divided by the sum of these (Yang et al. 2018:
+    self-normalised inverse propensity scoring)."""
+    weight, relevant = _weights(lists, "recall_ips")
+    return _share((lists.hit * weight)[:, :k].sum(1), relevant.sum(1))
+
+
+def _ndcg_ips(lists: Ranking, k: int) -> Tensor:
+    """NDCG in which a hit gains 1 / its propensity, divided by the gain of the ideal list, which has the relevant items
+    of the lowest propensity on top (Yang et al. 2018)."""
+    weight, relevant = _weights(lists, "ndcg_ips")
+    gain = (lists.hit * weight / (lists.rank + 1).log2())[:, :k].sum(1)
+    best = relevant[:, :k]
+    place = torch.arange(1, best.shape[1] + 1, device=best.device, dtype=torch.double)
+    return _share(gain, (best / (place + 1).log2()).sum(1))
+
+
+def _weights(lists: Ranking, name: str) -> tuple[Tensor, Tensor]:
+    what = "what items weigh: Ranking(weight=..., relevant_weight=...)"
+    return _needed(lists.weight, name, what), _needed(lists.relevant_weight, name, what)
+
+
+def _needed(value: Any, name: str, what: str) -> Any:
+    if value is None:
+        raise KgrecError(f"{name}@k needs {what}")
+    return value
 
 
 def _share(part: Tensor, whole: Tensor) -> Tensor:
@@ -221,6 +319,8 @@ class Formula:
     cut_off: bool = True  #: whether its name has a cut-off, as in `ndcg@10`
     lower_is_better: bool = False  #: whether lower is better, as for errors
     least_depth: int = 0  #: number of ranks that it needs, even if the cut-off is smaller
+    #: lists and the catalog: what it needs beside hits and numbers of training edges, see `Ranking`
+    needs: Literal["", "bits", "tail", "popular", "propensity", "facts"] = ""
     #: clicks: which classes it needs: any, both clicks and non-clicks, or both of at least one user
     classes: Literal["any", "both", "both of a user"] = "any"
 
@@ -234,7 +334,15 @@ FORMULAS = (
     Formula("mrr", "lists", _mrr),
     Formula("map", "lists", _map),
     Formula("popularity", "lists", _popularity, lower_is_better=True),  # users find popular items by themselves
+    Formula("novelty", "lists", _novelty, needs="bits"),
+    Formula("tail_share", "lists", _tail_share, needs="tail"),
+    Formula("serendipity", "lists", _serendipity, needs="popular"),
+    Formula("diversity", "lists", _diversity, needs="facts"),
+    Formula("calibration_error", "lists", _calibration_error, lower_is_better=True, needs="facts"),
+    Formula("recall_ips", "lists", _recall_ips, needs="propensity"),
+    Formula("ndcg_ips", "lists", _ndcg_ips, needs="propensity"),
     Formula("coverage", "catalog", coverage),
+    Formula("tail_coverage", "catalog", coverage, needs="tail"),
     Formula("gini", "catalog", gini, lower_is_better=True),
     Formula(
         "rmse",

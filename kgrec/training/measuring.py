@@ -15,6 +15,7 @@ from kgrec.errors import KgrecError, some
 from kgrec.evaluation.evaluation import Evaluation, default_metrics, evaluate
 from kgrec.evaluation.link_evaluation import LinkEvaluation, evaluate_links
 from kgrec.evaluation.metrics import metric_names, parse
+from kgrec.evaluation.user_groups import by_group, user_groups
 from kgrec.graph import Candidates, Graph
 from kgrec.model import Recommender
 from kgrec.nn import LinkScorer
@@ -42,20 +43,26 @@ def measure(
     metrics: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
     mmap: bool | None = None,
+    groups: str | None = None,
 ) -> dict[str, Any]:
     """Measure a run on the test edges of a graph with the same nodes, or on its held-out facts if it was trained for
     task `link`. split, candidates, repeats, exclude: None for those of the run. exclude: behaviours whose items are
     left out of the lists, in addition to the target relation; () for none. mmap: whether a graph that is named by its
-    path is mapped from files, see `Graph.load`.
+    path is mapped from files, see `Graph.load`. groups: a column of users, by whose values the metrics are given too,
+    as `groups`: see `kgrec.evaluation.user_groups`.
 
     Returns `model`, `protocol` and `test`; `test_cold` and `test_warm` if there are cold items; `test_with_history` and
     `without_history` if users have no edge in training; `num_users`, and `counts` of users, items and pairs (see
     `Evaluation`); the counts `repeats`; `self_edges` if there are any; and `evaluation_seconds`. For task `link` it
     returns `num_facts`, `test_seen_ends`, `test_unseen_ends` and `control` in place of those about users, as in
-    metrics.json. Raises UnknownName for an unknown behaviour, KgrecError if the graph and the run have different ids.
+    metrics.json. Raises UnknownName for an unknown behaviour or column, KgrecError if the graph and the run have
+    different ids, and for a column that makes one group, or far too many.
     """
     graph = graph if isinstance(graph, Graph) else Graph.load(graph, mmap)
     same_ids(run, graph)
+    if groups is not None and run.model.task == "link":
+        raise KgrecError("groups are of users, and this run was trained for task link, whose test is of facts")
+    own = None if groups is None else user_groups(graph, groups)
     lists = candidates or (None if split else run.candidates)
     chosen = repeats or run.repeats
     of_run: dict[str, Any] = {"facts_only": run.facts_only, "all_edges": not run.clicks_alone}
@@ -66,10 +73,15 @@ def measure(
     test = evaluated(run.model, divided, divided.train_valid, divided.test, names, divided.candidates, trained)
     too_large = control_too_large(divided)
     beside = {} if too_large else link_control(run.model, divided, trained, names)
+    apart = {}
+    if own is not None:
+        assert isinstance(test, Evaluation)
+        apart = {"groups": {"column": groups, "metrics": by_group(test.per_user, own)}}
     return {
         "model": run.name,
         "protocol": divided.named(refit=run.was_refit),
         **measured(test, divided),
+        **apart,
         **({"control": {CONTROLS["link"]: beside}} if beside else too_large),
         "evaluation_seconds": test.seconds,
     }

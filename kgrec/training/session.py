@@ -273,7 +273,7 @@ class Session:
         if isinstance(model, LinkScorer) and self.split.whole is not None:
             check_link_metrics(model, self._metrics(model))
         else:
-            check_metrics(model, held, self._metrics(model))
+            check_metrics(model, held, self._metrics(model), self.split.train)
 
     def _choose(self, model: Recommender, known: Graph, held: Graph, epoch: int) -> Mapping[str, float]:
         """Validate, all ranks together, and keep the weights if they are the best so far. Returns the metrics."""

@@ -15,9 +15,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from kgrec.errors import KgrecError
-from kgrec.evaluation.evaluation import check_metrics
+from kgrec.evaluation.evaluation import check_metrics, mean_of
 from kgrec.evaluation.list_quality import calibration_error, intra_list_diversity, novelty, rows_of, shares
-from kgrec.evaluation.metrics import Metric, Ranking, metric_names, parse
+from kgrec.evaluation.listed_items import ListedItems, item_facts
+from kgrec.evaluation.metrics import Metric, metric_names, parse
 from kgrec.evaluation.ranking import Ranker, scoring
 from kgrec.evaluation.trial import Trial
 from kgrec.graph import Graph
@@ -121,7 +122,7 @@ class _Study:
         for metric in metrics:
             if metric.of not in ("lists", "catalog") or metric.depth > metric.k:  # ndcg_kgat looks below the list
                 raise KgrecError(f"{metric.name} is no metric of lists of k items; ask for such as ndcg@10 or gini@10")
-        check_metrics(run.model, trial.held, [metric.name for metric in metrics])
+        check_metrics(run.model, trial.held, [metric.name for metric in metrics], known)
         ready = replace(run, graph=known, has_facts=True)
         return _Study(ready, trial, "valid" if is_valid else "test", metrics, divided.repeats == "recommend", notes)
 
@@ -188,15 +189,16 @@ class _Study:
         hit = trial.find(trial.user[:, None], item) >= 0
         item = functional.pad(item, (0, max(metric.k for metric in self.metrics) - item.shape[1]), value=trial.pad)
         hit = functional.pad(hit, (0, item.shape[1] - hit.shape[1]))
-        no_item = item == trial.pad
-        lists = Ranking(hit, trial.relevant("all"), trial.interactions[item].float().masked_fill(no_item, torch.nan))
+        facts = item_facts(self.run.graph, self.metrics)
+        listed = ListedItems(trial, trial.ranker(item.shape[1], 0), "all", self.metrics, facts)
+        lists = listed.ranking(torch.arange(len(item), device=item.device), item, hit)
         found = {}
         for metric in self.metrics:
             if metric.of == "lists":
-                found[metric.name] = float(metric.values(lists).mean())
+                found[metric.name] = mean_of(metric.values(lists))
             else:
                 count = torch.bincount(item[:, : metric.k].flatten(), minlength=trial.pad + 1)
-                found[metric.name] = float(metric.formula.value(count[trial.scopes["all"]]))
+                found[metric.name] = listed.catalog_value(metric, count)
         return found
 
     def _qualities(self, item: Tensor, rules: Rules) -> dict[str, float]:
