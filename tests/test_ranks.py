@@ -6,8 +6,9 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +207,69 @@ def test_only_touched_rows_travel_and_evaluation_is_shared(tastes, two_ranks):
     # whole: 1,003 rows of 2 numbers; as rows: 2 of each of two tables, a number and two values each; 6 counts
     assert first["bytes"] == 1_003 * 2 * 4 + (2 + 2) * 3 * 4 + 3 * 2 * 8
     assert first["equal"]
+
+
+#: Moves a rank to a machine of its own: another network namespace, and another name
+ON_TWO_HOSTS = """
+import ctypes, socket
+libc, place = ctypes.CDLL(None, use_errno=True), os.open(f"/run/netns/{HOSTS}{rank}", os.O_RDONLY)
+assert libc.setns(place, 0x40000000) == 0 and libc.unshare(0x04000000) == 0
+socket.sethostname(f"host{rank}")
+os.environ.update(LOCAL_RANK="0", LOCAL_WORLD_SIZE="1", MASTER_ADDR="10.99.0.1", GLOO_SOCKET_IFNAME="eth0")
+"""
+
+
+@pytest.fixture
+def two_hosts() -> Iterator[str]:
+    """Two network namespaces, joined by a line; their names are this one and 0 or 1."""
+    name = f"kgrec{os.getpid()}-"
+    if os.geteuid() != 0:
+        pytest.skip("needs root, for network namespaces")
+    made = [f"ip netns add {name}{one}" for one in (0, 1)]
+    made.append(f"ip -n {name}0 link add eth0 type veth peer name eth0 netns {name}1")
+    for one in (0, 1):
+        made += [f"ip -n {name}{one} addr add 10.99.0.{one + 1}/24 dev eth0", f"ip -n {name}{one} link set lo up"]
+        made.append(f"ip -n {name}{one} link set eth0 up")
+    try:
+        for line in made:
+            try:
+                subprocess.run(line.split(), check=True, capture_output=True)
+            except (OSError, subprocess.CalledProcessError) as error:
+                pytest.skip(f"this system makes no network namespaces: {line}: {error}")
+        yield name
+    finally:
+        for one in (0, 1):
+            subprocess.run(["ip", "netns", "del", f"{name}{one}"], check=False, capture_output=True)
+
+
+@pytest.mark.root
+def test_two_hosts_have_the_results_of_two_local_ranks(tastes, two_ranks, two_hosts, tmp_path):
+    host = f"HOSTS = {two_hosts!r}\n{ON_TWO_HOSTS}{COMMAND}"
+    ends = ["train", "mf", tastes, "--epochs", "2", "--json", *OPTIONS]
+    found = []
+    for name, code in (("local", COMMAND), ("hosts", host)):
+        # rank 0 alone needs the place of the result
+        places = [[*ends, "--out", tmp_path / name], [*ends, "--out", "/nowhere/run"]]
+        done = two_ranks(*places, code=code).ended()
+        _, printed, codes = done.stdout.splitlines()
+        assert json.loads(codes) == [0, 0], done.stderr
+        found.append(json.loads(printed))
+    for part in ("valid", "test"):
+        assert found[0][part] == pytest.approx(found[1][part], abs=1e-5)
+
+
+@pytest.mark.root
+def test_a_cut_line_ends_the_ranks_of_both_hosts(tastes, two_ranks, two_hosts, tmp_path):
+    host = f"HOSTS = {two_hosts!r}\n{ON_TWO_HOSTS}os.environ['KGREC_SECONDS_LOST'] = '2'\n{COMMAND}"
+    ends = ["train", "mf", tastes, "--epochs", "100000", "--patience", "100000", "--out", tmp_path / "run", *OPTIONS]
+    process = two_ranks(ends, code=host)
+    while not (tmp_path / "run.checkpoint").exists():
+        time.sleep(0.05)
+    subprocess.run(["ip", "-n", f"{two_hosts}1", "link", "set", "eth0", "down"], check=True)
+    done = process.ended()
+    assert json.loads(done.stdout.splitlines()[-1]) == [1, 1]
+    assert "error: rank 1 of 2 (on host1) is lost" in done.stderr
+    assert "error: rank 0 of 2 (on host0) is lost" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_commands_of_one_process_are_refused_in_several(tastes, two_ranks, tmp_path):

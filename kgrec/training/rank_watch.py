@@ -57,6 +57,7 @@ class RankWatch:
         self.left: set[int] = set()  #: ranks that ended as they noticed that another one is lost
         self.beats: dict[int, int] = {}
         self.heard: dict[int, float] = {}
+        self.last_beat = time.monotonic()  #: when the store last answered
         self._closing = threading.Event()
         self._noticed = False  #: whether the main thread knows
         self._since: float | None = None  #: when the first rank was lost
@@ -69,7 +70,7 @@ class RankWatch:
         self.store.add("ends", 0)
         self.hosts = ranks.of_all(self.host)  # after this, everybody's beat is there
         now = time.monotonic()
-        self.heard = dict.fromkeys(self._others(), now)
+        self.heard, self.last_beat = dict.fromkeys(self._others(), now), now
         if hasattr(signal, "SIGUSR1") and threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGUSR1, self._interrupt)
         ranks.listen(self.reason)
@@ -86,7 +87,14 @@ class RankWatch:
 
     def reason(self) -> str | None:
         """What happened to the others, or None if they are all there."""
+        if not self.lost and self.is_cut:
+            self.lost[0] = f"{self._gone(0)}, for {self.silence:g} seconds"
         return None if not self.lost else "; ".join(self.lost[one] for one in sorted(self.lost))
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the store has not answered for so long that it cannot be reached. It is on the machine of rank 0."""
+        return self.rank != 0 and time.monotonic() - self.last_beat > self.silence
 
     @property
     def speaks(self) -> bool:
@@ -108,6 +116,8 @@ class RankWatch:
     def say(self, what: str, *, wait: bool = True) -> None:
         """Let the others know why this rank ends; LEFT: because another one is lost. wait: for a moment, until they
         have heard it."""
+        if self.is_cut:
+            return
         with suppress(RuntimeError):
             self.store.set(f"end/{self.rank}", what)
             self.store.add("ends", 1)
@@ -191,6 +201,7 @@ class RankWatch:
             elif now - self.heard[one] > self.silence and one not in self.lost:
                 self.lost[one] = f"{self._gone(one)}, for {self.silence:g} seconds"
         ends = int(self.store.add("ends", 0))
+        self.last_beat = time.monotonic()
         if ends > known:
             for one in others:
                 if one not in self.lost and one not in self.left and self.store.check([f"end/{one}"]):
