@@ -12,11 +12,14 @@ import pandas as pd
 import pytest
 import torch
 
+from kgrec import models
 from kgrec.errors import KgrecError
 from kgrec.graph import Candidates, Graph
 from kgrec.graph import mapped_edges as edges_in_files
 from kgrec.graph.mapped_storage import write_arrays
 from kgrec.run import train
+from kgrec.samplers import Edges, Loader, Negatives, Neighbors
+from kgrec.sources.building.pipeline import build
 from kgrec.splits.split import split
 
 
@@ -182,22 +185,15 @@ def test_arrays_of_a_folder_that_cannot_be_written_to_are_kept_elsewhere(
     assert not (path / "arrays").exists() and list((tmp_path / "cache").rglob("edge_index.npy"))
 
 
-@pytest.mark.parametrize(
-    "spec",
-    [
-        *("last_n:1,valid=1", "ratio:0.2,valid=0.1,seed=3", "ratio:0.2,valid=0.1,per_user,seed=3", "by_time:70%,85%"),
-        *("theirs", "theirs,valid=1", "theirs,valid=0.2,users=0.5", "cold_items:0.2,valid=0.1,warm=0.1"),
-    ],
+SPECS = (
+    *("last_n:1,valid=1", "ratio:0.2,valid=0.1,seed=3", "ratio:0.2,valid=0.1,per_user,seed=3", "by_time:70%,85%"),
+    *("theirs", "cold_items:0.2,valid=0.1,warm=0.1"),
 )
+
+
+@pytest.mark.parametrize("spec", SPECS)
 def test_a_mapped_graph_is_split_alike(folder: Path, as_if_large: None, spec: str) -> None:
-    if "valid" in spec and spec.startswith("theirs"):
-        memory, mapped = (
-            replace(graph, splits={"theirs": graph.splits["theirs"].clamp(min=0) // 2 * 2})
-            for graph in (Graph.load(folder), Graph.load(folder, mmap=True))
-        )
-    else:
-        memory, mapped = Graph.load(folder), Graph.load(folder, mmap=True)
-    one, other = split(memory, spec, candidates="all"), split(mapped, spec, candidates="all")
+    one, other = (split(Graph.load(folder, mmap=way), spec, candidates="all") for way in (False, True))
     assert one.protocol == other.protocol
     for name in ("train", "train_valid", "valid", "test"):
         part = getattr(other, name)
@@ -207,25 +203,67 @@ def test_a_mapped_graph_is_split_alike(folder: Path, as_if_large: None, spec: st
         assert torch.equal(note.values, getattr(one, name).edge_feature(("user", "rated", "item"), "note").values)
 
 
-@pytest.mark.parametrize(
-    ("model", "config"),
-    [
-        ("mf", {"dim": 4, "alpha": 0.5}),
-        ("sasrec", {"dim": 8, "length": 10, "gap": 3}),
-        ("kgat", {"dim": 4, "layer_dims": [4, 2], "fanouts": [3, 2], "loss": "bpr", "sparse": True}),
-        ("kgat", {"dim": 4, "layer_dims": [4, 2]}),
-        ("popularity", {}),
-    ],
-)
+MODELS = {
+    "mf": {"dim": 4, "alpha": 0.5},
+    "sasrec": {"dim": 8, "length": 10, "gap": 3},
+    "kgat": {"dim": 4, "layer_dims": [4, 2], "fanouts": [3, 2], "loss": "bpr", "sparse": True},
+}
+
+
+@pytest.mark.parametrize("model", MODELS)
 def test_a_model_learns_the_same_from_a_mapped_graph(
-    folder: Path, as_if_large: None, tmp_path: Path, model: str, config: dict[str, object]
+    folder: Path, as_if_large: None, tmp_path: Path, model: str
 ) -> None:
     runs = [
-        train(model, graph, config=config, training={"epochs": 2}, split="last_n:1,valid=1", out=tmp_path / name)
-        for name, graph in (("memory", Graph.load(folder)), ("mapped", Graph.load(folder, mmap=True)))
+        train(
+            model, folder, config=MODELS[model], training={"epochs": 1}, split="last_n:1", out=tmp_path / name, mmap=way
+        )
+        for name, way in (("memory", False), ("mapped", True))
     ]
     one, other = (run.model.state_dict() for run in runs)
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
     assert runs[0].metrics["test"] == runs[1].metrics["test"]
     for name in ("history.parquet", "facts/item__has__genre.parquet", "trained.parquet"):
         assert (tmp_path / "memory" / name).read_bytes() == (tmp_path / "mapped" / name).read_bytes(), name
+    measured = [runs[1].measure(Graph.load(folder, mmap=way))["test"] for way in (False, True)]
+    assert measured[0] == measured[1] == runs[0].metrics["test"]
+
+
+def test_the_whole_graph_is_not_propagated_over_beyond_the_memory(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("kg_encoder", "propagation"):
+        monkeypatch.setattr(f"kgrec.nn.{module}.WHOLE", 1 << 40)
+    graph = Graph.load(folder, mmap=True)
+    with pytest.raises(KgrecError, match=r"would take .* GiB of memory.*sample neighborhoods instead.*--set fanouts="):
+        models.build("kgat", graph)
+    with pytest.raises(
+        KgrecError, match=r"would take .* GiB of memory.*choose a model that samples: mf, sasrec, or kgat"
+    ):
+        models.build("lightgcn", graph)
+
+
+def test_a_graph_is_mapped_by_itself_if_it_is_large(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Graph.load(folder, mmap=None).mapped is None
+    monkeypatch.setattr("kgrec.graph.mapped_storage.EDGE_BYTES", 1 << 40)
+    assert Graph.load(folder, mmap=None).mapped is not None
+
+
+@pytest.mark.real_data
+def test_movielens_with_its_knowledge_graph(data_root: Path, as_if_large: None, tmp_path: Path) -> None:
+    recipe = Path(__file__).parents[1] / "graphs" / "ml-100k-freebase.yaml"
+    build(recipe, data_root)[0].save(tmp_path / "graph")
+    memory, mapped = Graph.load(tmp_path / "graph"), Graph.load(tmp_path / "graph", mmap=True)
+    same_edges(mapped, memory)
+    assert mapped.content_hash() == memory.content_hash()
+    parts = [split(graph, "ratio:0.2,seed=7") for graph in (memory, mapped)]
+    same_edges(parts[1].train, parts[0].train)
+    found = []
+    for graph in (part.train for part in parts):
+        stage = Neighbors(graph, [5, 3])
+        batches = Loader(Edges(graph.only("rated")), Negatives(graph.only("rated"), 2), stage, batch_size=512, seed=1)
+        found.append(next(iter(batches)))
+    one, other = (batch.neighborhood for batch in found)
+    assert torch.equal(found[0].negative, found[1].negative)
+    for name in ("node", "source", "edge", "relation"):
+        assert torch.equal(getattr(one, name), getattr(other, name)), name

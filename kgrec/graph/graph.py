@@ -125,7 +125,7 @@ class Graph(GraphParts):
         starts = [first[edge[0]] for edge in self.edge_types], [first[edge[2]] for edge in self.edge_types]
         mapped = None
         if self.mapped is not None:
-            from kgrec.graph.mapped_index import Ends, MappedIndex  # numba takes its time to come
+            from kgrec.graph.mapped_index import Ends, MappedIndex
 
             ends = Ends(self.edge_index.numpy(), self.time.numpy(), self.relation_ptr, starts, self.num_nodes)
             mapped = MappedIndex(self.mapped.folder, ends)

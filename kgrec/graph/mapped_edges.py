@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from kgrec.graph.array_folder import ArrayFolder
-from kgrec.graph.edge_kernels import count_ends, group_rows, sort_rows
 from kgrec.graph.mapped_files import blocks
 
 if TYPE_CHECKING:
@@ -74,6 +73,8 @@ class Ends:
 
     def count(self, end: int) -> np.ndarray:
         """The number of edges of each node at an end, int64 [N]."""
+        from kgrec.graph.edge_kernels import count_ends  # numba takes its time to come
+
         found = np.zeros(self.num_nodes, np.int64)
         count_ends(self.edge_index[end], *self._relations(end), found)
         return found
@@ -92,6 +93,8 @@ class Ends:
 
         memory: bytes that a bucket may take. Bytes that are taken in addition: 16 for each node.
         """
+        from kgrec.graph.edge_kernels import group_rows
+
         ptr = into["ptr"]
         np.cumsum(self.count(end), out=ptr[1:])
         relations, starts = self._relations(end)
@@ -121,6 +124,8 @@ def buckets(ptr: np.ndarray, most: int) -> list[tuple[int, int]]:
 
 def sorted_rows(ptr: np.ndarray, other: np.ndarray, into: np.ndarray) -> None:
     """Write `other`, sorted within the rows of a CSR, to `into`."""
+    from kgrec.graph.edge_kernels import sort_rows
+
     for rows in blocks(len(ptr) - 1, NODES):
         edges = slice(int(ptr[rows.start]), int(ptr[rows.stop]))
         into[edges] = other[edges]
