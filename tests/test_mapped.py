@@ -1,9 +1,11 @@
 """Graphs that are mapped from files: they equal those in memory, and what they are mapped from is checked."""
 
 import errno
+import json
 import os
 import pickle
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +16,9 @@ import torch
 
 from kgrec import models
 from kgrec.errors import KgrecError
-from kgrec.graph import Candidates, Graph
+from kgrec.graph import Candidates, Graph, mapped_storage
 from kgrec.graph import mapped_edges as edges_in_files
+from kgrec.graph.mapped_files import light_checksum
 from kgrec.graph.mapped_storage import write_arrays
 from kgrec.run import train
 from kgrec.samplers import Edges, Loader, Negatives, Neighbors
@@ -59,6 +62,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("mapped") / "graph"
     replace(graph, splits={"theirs": codes}, candidates={"theirs": lists}).save(path)
     return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The key for seals is not that of who runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KGREC_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture
@@ -144,6 +155,29 @@ def test_an_altered_array_is_made_again(folder: Path, tmp_path: Path, change: st
     with pytest.warns(UserWarning, match="made again"):
         again = Graph.load(path, mmap=True)
     same_edges(again, Graph.load(folder))
+
+
+def test_arrays_of_somebody_else_are_checked(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "graph"
+    shutil.copytree(folder, path)
+    file = path / "arrays" / "csr.other.npy"
+    sound = Graph.load(path, mmap=True).csr.other.clone()
+
+    def sent_with(number: int) -> Graph:
+        """The graph with an array that says `number`, listed with its checksum, as another user would send it."""
+        np.load(file, mmap_mode="r+")[700] = number
+        document = json.loads((path / "arrays" / "arrays.json").read_text())
+        document["files"]["csr.other"]["check"] = light_checksum(file)
+        (path / "arrays" / "arrays.json").write_text(json.dumps(document))
+        return Graph.load(path, mmap=True)
+
+    assert int(sent_with(3).csr.other[700]) == 3, "it is within the bounds"
+    for number in (-1, 2**31 - 1):
+        assert torch.equal(sent_with(number).csr.other, sound), "they were made again"
+    for home in ("another", None):  # another user, and one who cannot keep a key
+        monkeypatch.setenv("KGREC_CACHE", str(tmp_path / "cache" if home else "/dev/null/none"))
+        monkeypatch.setattr(mapped_storage._Making, "run", None)
+        same_edges(Graph.load(path, mmap=True), Graph.load(folder))
 
 
 def test_an_altered_graph_is_refused_and_a_new_one_gets_new_arrays(folder: Path, tmp_path: Path) -> None:

@@ -8,6 +8,10 @@
 The folder is a cache. It can be removed at any time, other versions ignore it, and it is made again if graph.json has
 changed. If the graph folder cannot be written to, the arrays are kept in `KGREC_CACHE`, by default `~/.cache/kgrec`.
 
+arrays.json has a seal (see `array_seal`), which shows that this user made it. If it has none, as in a folder that
+somebody sent, all numbers are read once and compared with their bounds, then it is sealed. If they are not within them,
+all arrays are made again.
+
 When an array is opened, its size, its header and a hash of samples of its contents are compared with arrays.json. An
 array that does not agree is made again. A change between the samples is not noticed.
 """
@@ -29,6 +33,7 @@ import numpy as np
 from torch import Tensor
 
 from kgrec.errors import KgrecError
+from kgrec.graph.array_seal import cache_folder, is_own, sealed
 from kgrec.graph.mapped_files import (
     Appended,
     Shape,
@@ -37,7 +42,6 @@ from kgrec.graph.mapped_files import (
     new_array,
     open_array,
     scratch_array,
-    size_of,
 )
 from kgrec.json_files import read_object
 
@@ -55,10 +59,13 @@ Kinds = Mapping[str, tuple[Any, Shape]]  #: by name, the type and shape of array
 class ArrayFolder:
     """The arrays of one graph, or of a view of it: a group of arrays whose names begin with `prefix`."""
 
-    def __init__(self, places: Sequence[Path], belongs_to: Mapping[str, Any], prefix: str = "") -> None:
-        """places: folders that may hold arrays; the last one is written to. belongs_to: what arrays.json must say in
-        addition to the format, so that its arrays are those of this graph."""
+    def __init__(
+        self, places: Sequence[Path], belongs_to: Mapping[str, Any], prefix: str = "", *, from_anybody: bool = False
+    ) -> None:
+        """places: folders that may hold arrays; the last one is written to. belongs_to: what arrays.json must say, so
+        that its arrays are those of this graph. from_anybody: whether arrays are read that another user made."""
         self.places, self.belongs_to, self.prefix = tuple(places), dict(belongs_to), prefix
+        self.from_anybody = from_anybody
 
     @staticmethod
     def beside(graph: Path, graph_hash: str) -> ArrayFolder:
@@ -68,6 +75,16 @@ class ArrayFolder:
         if _can_write(own if own.is_dir() else graph):
             return ArrayFolder([own], belongs_to)
         return ArrayFolder([own, cache_folder() / "arrays" / graph_hash[:32]], belongs_to)
+
+    def of_anybody(self) -> ArrayFolder:
+        """The same, also of arrays that another user made. They must be checked before they are used."""
+        return ArrayFolder(self.places, self.belongs_to, self.prefix, from_anybody=True)
+
+    def adopt(self) -> None:
+        """Seal arrays that another user made and that were checked. Those of views are left out: they are not
+        checked."""
+        with self.writing("the seal of arrays", of_anybody=True) as writer:
+            writer.keep = lambda name: "/" not in name
 
     def inner(self, name: str) -> ArrayFolder:
         """The arrays of a view of this graph."""
@@ -104,7 +121,7 @@ class ArrayFolder:
             return {}
         belongs = all(document.get(name) == value for name, value in self.belongs_to.items())
         sound = all(isinstance(document.get(name, {}), dict) for name in ("files", "notes"))
-        return document if belongs and sound else {}
+        return document if belongs and sound and (self.from_anybody or is_own(document)) else {}
 
     def _listed(self, place: Path) -> dict[str, Any]:
         files: dict[str, Any] = self._document(place).get("files", {})
@@ -130,7 +147,7 @@ class ArrayFolder:
         return as_tensors(arrays)
 
     @contextlib.contextmanager
-    def writing(self, what: str) -> Iterator[ArrayWriter]:
+    def writing(self, what: str, *, of_anybody: bool = False) -> Iterator[ArrayWriter]:
         """Write arrays. They are listed when the block ends without an error; otherwise nothing of them is left. Only
         one process writes at a time. Raises KgrecError if they cannot be written."""
         place = self.places[-1]
@@ -141,7 +158,7 @@ class ArrayFolder:
             writer = None
             try:
                 with _explained(place, what):
-                    document = self._document(place)
+                    document = (self.of_anybody() if of_anybody else self)._document(place)
                     if not document:
                         _empty(place)
                     for left in place.rglob(f"*{PART}"):
@@ -175,6 +192,7 @@ class ArrayWriter:
         self.kinds = dict[str, tuple[np.dtype, Shape]]()
         self.notes = dict[str, Any]()
         self.growing = dict[str, Appended]()
+        self.keep: Callable[[str], bool] = lambda name: True  #: which arrays, by name, stay listed
 
     def array(self, name: str, dtype: Any, shape: Shape) -> np.ndarray:
         """A new array of zeros. What is written to it goes to the file."""
@@ -202,14 +220,14 @@ class ArrayWriter:
         """Give the arrays their names and list them. document: arrays.json so far."""
         for name, one in self.growing.items():
             self.kinds[name] = one.dtype, one.close()
-        files = dict(document.get("files", {}))
+        files = {name: one for name, one in document.get("files", {}).items() if self.keep(name)}
         for name, (dtype, shape) in self.kinds.items():
             part = self._part(name)
             files[self.prefix + name] = {"type": dtype.str, "shape": list(shape), "check": light_checksum(part)}
             part.replace(self._path(name))
         notes = {**document.get("notes", {}), **self.notes}
         draft = self.place / f"{DOCUMENT}{PART}"
-        text = json.dumps({**document, "files": files, "notes": notes}, indent=1) + "\n"
+        text = json.dumps(sealed({**document, "files": files, "notes": notes}), indent=1) + "\n"
         draft.write_text(text, encoding="utf-8")
         draft.replace(self.place / DOCUMENT)
         self.kinds, self.growing = {}, {}
@@ -225,15 +243,6 @@ class ArrayWriter:
             with contextlib.suppress(OSError):
                 self._path(name).parent.rmdir()  # of a view without other arrays
         (self.place / f"{DOCUMENT}{PART}").unlink(missing_ok=True)
-
-
-def cache_folder() -> Path:
-    """The folder for what can be made again: `KGREC_CACHE`, else `kgrec` in `XDG_CACHE_HOME` or `~/.cache`."""
-    named = os.environ.get("KGREC_CACHE")
-    if named:
-        return Path(named)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "kgrec"
 
 
 def hash_of(path: Path) -> str:
@@ -289,6 +298,3 @@ def _explained(place: Path, what: str) -> Iterator[None]:
             f"cannot write {what} to {place}: {error.strerror or error}; nothing of it is left there. Make room, or "
             "set KGREC_CACHE to a folder on another disk if the graph folder cannot be written to"
         ) from error
-
-
-__all__ = ["DOCUMENT", "FOLDER", "FORMAT", "ArrayFolder", "ArrayWriter", "cache_folder", "hash_of", "size_of"]

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
+from torch import Tensor
 
 from kgrec.drafts import put_back
+from kgrec.errors import KgrecError
+from kgrec.graph.array_check import are_sound
 from kgrec.graph.array_folder import ArrayFolder, ArrayWriter, hash_of
+from kgrec.graph.array_seal import can_seal
 from kgrec.graph.assembly import NodePart, check_numbers, check_split, check_weights
 from kgrec.graph.column_arrays import FeatureWriter, TextWriter, complete_schema, read_feature, read_texts
 from kgrec.graph.export import ContentHash
@@ -73,8 +79,10 @@ def load_mapped(path: Path) -> GraphParts:
     document = read_document(path)
     hashes = JsonPlace(path / "graph.json", REMEDY).mapping({"files": {}, **document}, "files")
     arrays = ArrayFolder.beside(path, hash_of(path / "graph.json"))
-    found = None
-    if arrays.note(HASH) is not None:
+    if not can_seal():
+        arrays = arrays.of_anybody()
+    found = _of_somebody(path, arrays) if arrays.from_anybody or arrays.note(HASH) is None else None
+    if found is None and not arrays.from_anybody and arrays.note(HASH) is not None:
         if arrays.note(FILES) != _stamps(path, hashes):
             verify_files(path, hashes)  # their times or sizes have changed
             with arrays.writing("the times of files") as writer:
@@ -85,6 +93,24 @@ def load_mapped(path: Path) -> GraphParts:
         found = _Mapped(path, arrays).parts()
     assert found is not None
     return found
+
+
+def _of_somebody(path: Path, arrays: ArrayFolder) -> GraphParts | None:
+    """The graph from arrays that another user made, if there are any and they are sound. They are sealed."""
+    others = arrays.of_anybody()
+    if others.note(HASH) is None:
+        return None
+    try:
+        mapped = _Mapped(path, others)
+        found = mapped.parts()
+        if found is None or not are_sound(found, mapped.rows()):
+            return None
+    except (KgrecError, pa.ArrowException, KeyError, TypeError, ValueError, IndexError, RuntimeError):
+        return None
+    if not arrays.from_anybody:
+        with suppress(KgrecError):  # a folder that cannot be written to; then they are checked again the next time
+            arrays.adopt()
+    return with_mapped(found, arrays)
 
 
 def _stamps(path: Path, hashes: Mapping[str, Any]) -> dict[str, list[int]]:
@@ -267,8 +293,7 @@ class _Mapped:
         schema = Schema.from_json(self.arrays.note(SCHEMA), self.path / "arrays" / "arrays.json", "remove the folder")
         ptr = tuple(self.arrays.note("relation_ptr"))
         edge_index, time, weight = (torch.from_numpy(array) for array in self._found(*edge_kinds(ptr[-1])))
-        for side in ("csr", "csc"):  # they are read later, but altered ones are made again here
-            self._found(f"{side}.ptr", f"{side}.edge", f"{side}.other")
+        self.rows()  # they are read later, but altered ones are made again here
         nodes, edges = list(schema.nodes), list(schema.edges)
         parts = GraphParts(
             schema,
@@ -294,6 +319,14 @@ class _Mapped:
             recipe=read_recipe(self.path / RECIPE),
         )
         return with_mapped(parts, self.arrays)
+
+    def rows(self) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+        """ptr, edge and other of the edges grouped by either end."""
+        found = {}
+        for side in ("csr", "csc"):
+            ptr, edge, other = map(torch.from_numpy, self._found(f"{side}.ptr", f"{side}.edge", f"{side}.other"))
+            found[side] = ptr, edge, other
+        return found
 
     def _lists(self, number: int) -> Candidates:
         found = self._found(*(f"candidates.{number}.{part}" for part in ("user", "ptr", "item")))
