@@ -24,6 +24,8 @@ from kgrec.cli.entry import wait_briefly
 
 wait_briefly()  # before torch starts, as the kgrec command does
 
+from build_speed import build_bounded, build_facts_bounded
+
 from cold_items import Kept, cold_arms
 from filter_speed import filter_requests
 from kgrec.errors import KgrecError, unknown_name
@@ -43,6 +45,7 @@ LESS_IS_BETTER = (
     "longest_seconds",
     "beyond_scoring_seconds",
     "peak_mb",
+    *("anon_mb", "share_of_duckdb", "share_of_in_memory"),
     "user_milliseconds",
     *("index_p50_ms", "index_p99_ms", "exact_p50_ms", "exact_p99_ms"),
     *("p50_ms", "p99_ms", "p99_rise", "failed", "crashes", "wrong", "lost", "memory_growth"),
@@ -566,6 +569,8 @@ MEASURES: dict[str, Callable[[Mapping[str, Any], argparse.Namespace], dict[str, 
     for function in (
         build,
         build_csv,
+        build_bounded,
+        build_facts_bounded,
         link_films,
         link_plots,
         read_ntriples,
