@@ -13,7 +13,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +37,7 @@ class DiskArrays:
     small: int  #: bytes up to which an array stays in memory
     rows: int  #: rows that are worked on at a time
     text: int  #: bytes of a text file that are parsed at a time
+    held: dict[str, int] = field(default_factory=dict, repr=False)  #: by name, bytes of what stays in memory
     _files: list[IO[bytes]] = field(default_factory=list, repr=False)  # that may be open
 
     @staticmethod
@@ -57,7 +58,8 @@ def arrays_on_disk(where: DiskArrays) -> Iterator[None]:
     finally:
         _ON_DISK.reset(token)
         for file in where._files:
-            file.close()
+            with suppress(OSError):  # on a full disk, what was not written yet cannot be written now
+                file.close()
 
 
 def on_disk() -> DiskArrays | None:
@@ -65,20 +67,28 @@ def on_disk() -> DiskArrays | None:
     return _ON_DISK.get()
 
 
-def require_memory(size: int, what: str, share: float = 1.0) -> None:
-    """Raise KgrecError if `size` bytes, which must be in memory, are more than the limit.
+def require_memory(size: int, what: str, share: float = 1.0, held: str | None = None) -> None:
+    """Raise KgrecError if `size` bytes, which must be in memory, do not fit in beside what is there already.
 
     what: what they are, for the message; share: how much of the data has been read (0 to 1), from which it is estimated
-    how much memory all of it needs.
+    how much memory all of it needs; held: the name under which they stay in memory. It may be called again with more
+    bytes for the same name.
     """
     where = _ON_DISK.get()
-    if where is None or size <= where.memory:
+    if where is None:
         return
-    needed = size / max(min(share, 1.0), 0.01)
+    others = {name: bytes_ for name, bytes_ in where.held.items() if name != held}
+    if held is not None:
+        where.held[held] = max(size, where.held.get(held, 0))
+    total = size + sum(others.values())
+    if total <= where.memory:
+        return
+    needed = size / max(min(share, 1.0), 0.01) + sum(others.values())
     read = f" after {share:.0%} of the data" if share < 1 else ""
+    beside = ", ".join(f"{bytes_text(most)} for {name}" for name, most in others.items() if most > where.memory >> 4)
     raise KgrecError(
-        f"{what} take {bytes_text(size)} of memory{read}, and the limit is {bytes_text(where.memory)}; set --memory "
-        f"{round_up(needed)} or more"
+        f"{what} take {bytes_text(size)} of memory{read}{f' (beside {beside})' if beside else ''}, and the limit is "
+        f"{bytes_text(where.memory)}; set --memory {round_up(needed)} or more"
     )
 
 

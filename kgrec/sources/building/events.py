@@ -159,7 +159,8 @@ class _EventRows:
         if wanted.features:
             found = {column: read[column] for column in wanted.features.values()}
             self._feature_bytes += sum(values.nbytes for values in found.values())
-            require_memory(2 * self._feature_bytes, f"the features of edges in {self._files}", share)
+            what = f"the features of edges in {self._files}"
+            require_memory(2 * self._feature_bytes, what, share, held=what)
             self._features.append(found)
 
     def events(self) -> Events:
@@ -313,5 +314,5 @@ def as_sessions(events: Events, gap: int) -> Events:
         code[order] = session + sum(map(len, ids))
         ids.append(pc.binary_join_element_wise(visitors, pa.array(ordinal).cast(pa.string()), "#"))
         size += memory_of_ids(len(ids[-1]), ids[-1].nbytes)
-        require_memory(size, "the ids of sessions")
+        require_memory(size, "the ids of sessions", held="the ids of sessions")
     return replace(events, user=code, user_ids=pa.concat_arrays(ids))

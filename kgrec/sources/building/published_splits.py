@@ -13,7 +13,7 @@ import torch
 from kgrec.errors import BadData, Fault, some
 from kgrec.graph import Candidates
 from kgrec.graph.schema import EdgeType
-from kgrec.large_arrays import empty, spans
+from kgrec.large_arrays import empty, require_memory, spans
 from kgrec.sources.building.distinct_pairs import DistinctPairs
 from kgrec.sources.building.events import PART_CODE
 from kgrec.sources.building.graph_builder import GraphBuilder
@@ -145,6 +145,7 @@ class _MatchedSplit:
         return BadData(Fault(message, ", ".join(files), value=value, kind=kind, file_is="named"))
 
 
+MEMORY_OF_A_BYTE = 20  #: bytes of memory that a byte of a file of candidates takes while it is read
 LINE = re.compile(rb"\(([^,\t]+),([^,\t]+)\)(?:\t(.*))?")
 
 
@@ -156,6 +157,7 @@ def published_candidates(
     users: list[str] = []
     lists: list[list[str]] = []
     for name, path in files_of([published.file], folder):
+        require_memory(MEMORY_OF_A_BYTE * path.stat().st_size, f"the lists of candidates of {name}")
         for line, text in text_lines(path):
             if not text.strip():
                 continue

@@ -167,9 +167,9 @@ class FactCollector:
         """Raise KgrecError where names and values do not fit into the memory of `kgrec.large_arrays`."""
         count = len(self._resources)
         size = memory_of_ids(count, self._resources.text_bytes)
-        require_memory(size, f"the names of {count:,} resources", self.share)
-        values = sum(values.size for values in self._values.values())
-        require_memory(size + 2 * values, f"the names of {count:,} resources and the literal values", self.share)
+        require_memory(size, f"the names of {count:,} resources", self.share, held="the names of resources")
+        values = 2 * sum(values.size for values in self._values.values())
+        require_memory(values, "the literal values", self.share, held="the literal values")
 
     def predicates_in(self, text: np.ndarray, span: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Number and use (both [n]) of the predicates in `text` at `span` (int32 [n, 2])."""

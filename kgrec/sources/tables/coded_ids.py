@@ -41,7 +41,7 @@ class CodedIds:
         count, size = len(self._first), self._first.nbytes
         if self._numbering is not None:
             count, size = len(self._numbering), self._numbering.text_bytes
-        require_memory(memory_of_ids(count, size), f"{count:,} {self._what}", share)
+        require_memory(memory_of_ids(count, size), f"{count:,} {self._what}", share, held=self._what)
 
     def finished(self) -> tuple[np.ndarray, pa.Array]:
         """int32 [n]: the codes; strings: the distinct ids. Nothing can be added afterwards."""

@@ -19,7 +19,7 @@ from kgrec.column_texts import texts_of
 from kgrec.errors import BadData, Fault, unknown_name
 from kgrec.large_arrays import on_disk, require_memory
 from kgrec.sources.limits import TooDeep
-from kgrec.sources.packed_files import changed_while_read, file_state
+from kgrec.sources.packed_files import COMPRESSIONS, PACKED, changed_while_read, file_state
 from kgrec.sources.recipe.table_part import TableFormat
 from kgrec.sources.tables.bad_rows import MEND, MOST, BadRows, TableRows
 from kgrec.sources.tables.columns import Column, Ids, Texts, Values, Wrong, is_list, parsing_types, without_missing
@@ -28,6 +28,7 @@ from kgrec.sources.tables.raw_table import RawTable
 from kgrec.sources.tables.separated import Separated, empty_file
 from kgrec.sources.tables.values import combined
 
+BYTES_A_BYTE = 2  #: bytes of memory that a byte of a file takes which is read as a whole
 Columns = Mapping[Column, pa.Array]  #: each of the same length; ids are dictionary arrays
 
 
@@ -40,10 +41,10 @@ def read_table(
     for each, with file, row, column, value and what to do. Raises KgrecError where the columns do not fit into the
     memory of `kgrec.large_arrays`.
     """
-    parts, size = [], 0
+    parts, size, what = [], 0, f"the columns of {', '.join(files)}"
     for part in table_parts(table, files, columns, folder, bad_rows):
         size += sum(column.nbytes for column in part.columns.values())
-        require_memory(size, f"the columns of {', '.join(files)}", part.share)
+        require_memory(size, what, part.share, held=what)
         parts.append(part.columns)
     return joined(parts)
 
@@ -118,12 +119,21 @@ def _state_of(reader: TableReader) -> tuple[int, ...] | None:
     return None if path is None else file_state(path)
 
 
+def _size_of(reader: TableReader) -> int:
+    """The bytes of a reader's file, unpacked, as an estimate; 0: it has no file."""
+    path = getattr(reader, "path", None)
+    return 0 if path is None else path.stat().st_size * (PACKED if path.suffix in COMPRESSIONS else 1)
+
+
 def _raw_parts(
     reader: TableReader, columns: Sequence[Column], missing: Sequence[str], *, stops: bool
 ) -> Iterator[tuple[RawTable, dict[Column, Values]]]:
     """The rows of a file with their values: read in bulk until something is wrong, then carefully."""
     wanted, done = parsing_types(columns), 0
-    where = None if any(column.is_unique for column in columns) else on_disk()
+    where = on_disk()
+    if any(column.is_unique for column in columns):  # so all of them must be known at once
+        require_memory(BYTES_A_BYTE * _size_of(reader), f"the rows of {reader.name}")
+        where = None
     try:
         for raw in [reader.fast(wanted)] if where is None else reader.parts(wanted, where.text, is_careful=False):
             read = _typed(reader, raw, columns, missing)

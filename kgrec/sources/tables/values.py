@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from kgrec.errors import BadData, Fault
 from kgrec.graph.schema import FeatureKind
+from kgrec.large_arrays import require_memory
 from kgrec.sources.recipe.table_part import FeatureColumn
 from kgrec.sources.tables.columns import Column, Texts
 from kgrec.sources.tables.number_column import Numbers
@@ -108,6 +109,7 @@ def vectors_in(file: Path, rows: int, where: Fault, whose: str = "the table's ")
     if matrix.ndim != 2 or len(matrix) != rows or not matrix.shape[1]:
         what = f"{file} has shape {matrix.shape}; it must have {whose}{rows} rows, and at least one column"
         raise _bad(where, what, "wrong length", str(matrix.shape))
+    require_memory(8 * matrix.size, f"the vectors of {file.name}", held=f"the vectors of {file.name}")
     with np.errstate(over="ignore"):
         values = matrix.astype(np.float32)
     if not np.isfinite(values).all():
