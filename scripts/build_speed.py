@@ -207,7 +207,7 @@ def _graph(folder: Path, memory: str, out: str) -> None:
 def _graph_on_disk(folder: Path, memory: str, out: str) -> None:
     from kgrec.sources.building import pipeline
 
-    pipeline.needed_memory = lambda *_: 10**18  # type: ignore[assignment]
+    pipeline.needed_memory = lambda *_: 10**18
     _graph(folder, memory, out)
 
 
