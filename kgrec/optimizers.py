@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -20,13 +20,21 @@ def sgd(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
 
 
 class SparseAndDense:
-    """SparseAdam for a table whose gradients are sparse, and Adam for all other parameters, as one optimizer."""
+    """SparseAdam for tables whose gradients are sparse, and Adam for all other parameters, as one optimizer."""
 
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, table: nn.Parameter) -> None:
-        rest = [parameter for parameter in parameters if parameter is not table]
-        self.parts: list[torch.optim.Optimizer] = [torch.optim.SparseAdam([table], lr=lr)]
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        lr: float,
+        *tables: nn.Parameter,
+        dense: Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer] = fused_adam,
+        **how: Any,
+    ) -> None:
+        """dense: makes the optimizer of all parameters but the tables; how: SparseAdam's own settings."""
+        rest = [parameter for parameter in parameters if not any(parameter is table for table in tables)]
+        self.parts: list[torch.optim.Optimizer] = [torch.optim.SparseAdam(list(tables), lr=lr, **how)]
         if rest:
-            self.parts.append(fused_adam(rest, lr))
+            self.parts.append(dense(rest, lr))
         self.state: dict[Any, Any] = self.parts[0].state  # one for both: they have no parameter in common
         for part in self.parts:
             part.state = self.parts[0].state

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
@@ -60,6 +61,27 @@ def listen(lost: Callable[[], str | None] | None) -> None:
     _lost = lost or _nobody
 
 
+_first: Callable[[], None] | None = None
+_is_direct = False
+
+
+def settle_by(first: Callable[[], None] | None) -> None:
+    """What all ranks do before each exchange that is not `direct`; None: nothing."""
+    global _first
+    _first = first
+
+
+@contextmanager
+def direct() -> Iterator[None]:
+    """Inside this context, an exchange begins at once."""
+    global _is_direct
+    before, _is_direct = _is_direct, True
+    try:
+        yield
+    finally:
+        _is_direct = before
+
+
 def world() -> int:
     """The number of ranks."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
@@ -109,17 +131,31 @@ def joined(tensor: Tensor) -> Tensor:
     return tensor if world() == 1 else torch.cat(parts(tensor))
 
 
-def swapped(sent: Tensor, counts: Sequence[int]) -> tuple[Tensor, list[int]]:
+def swapped(sent: Tensor, counts: Sequence[int], coming: Sequence[int]) -> Tensor:
     """Rows that go to each rank, for rows that come from each: [n, *S] each, one rank's after the other's.
 
-    counts: how many of the rows `sent` go to each rank. Returns what came, and how much of it from each."""
+    counts: how many of the rows `sent` go to each rank; coming: how many come from each."""
     if world() == 1:
-        return sent, list(counts)
-    coming = [int(one[rank()]) for one in every(torch.tensor(list(counts)))]
+        return sent
     mine = sent.to(_place()).contiguous()
     found = mine.new_empty(sum(coming), *mine.shape[1:])
-    _exchange(lambda: distributed.all_to_all_single(found, mine, coming, list(counts), async_op=True), mine)
-    return found.to(sent.device), coming
+    _exchange(lambda: distributed.all_to_all_single(found, mine, list(coming), list(counts), async_op=True), mine)
+    return found.to(sent.device)
+
+
+def to_first(tensor: Tensor) -> Tensor | None:
+    """The tensors of all ranks, which have the same shape, on rank 0: [W, *S]; None on the others."""
+    if world() == 1:
+        return tensor.unsqueeze(0)
+    mine = tensor.to(_place()).contiguous()
+    found = [torch.empty_like(mine) for _ in range(world())] if rank() == 0 else None
+    _exchange(lambda: distributed.gather(mine, found, 0, async_op=True), mine)
+    return None if found is None else torch.stack(found).to(tensor.device)
+
+
+def of_first_tensor(tensor: Tensor) -> Tensor:
+    """The tensor of rank 0, on all ranks. On the others it has the same shape, and is overwritten."""
+    return tensor if world() == 1 or not tensor.numel() else _from_first(tensor.detach())
 
 
 def barrier() -> None:
@@ -179,6 +215,8 @@ _CPU = torch.device("cpu")
 
 def _exchange(start: Callable[[], Any], sent: Tensor) -> None:
     """Start an exchange and wait for its end. Raises LostRank if a rank that takes part is lost."""
+    if _first is not None and not _is_direct:
+        _first()
     begun = time.perf_counter()
     try:
         work = start()

@@ -16,10 +16,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from kgrec import Graph, TrainingConfig, train
+from kgrec import Graph, Run, TrainingConfig, train
 from kgrec.errors import KgrecError
 from kgrec.ranks import share, swapped
 from kgrec.training.joining import place_from_outside
+from kgrec.training.measuring import measure
 
 OPTIONS = ("--split", "last_n:1,valid=1", "--set", "dim=8", "--set", "batch_size=64", "--device", "cpu")
 
@@ -104,7 +105,7 @@ def test_ranks_started_from_outside_and_by_devices_have_equal_results(tastes, tw
 
 
 def test_a_lost_rank_ends_the_other_and_another_number_goes_on(tastes, two_ranks, command, tmp_path):
-    ends = ["train", "mf", tastes, "--out", tmp_path / "run", "--json", *OPTIONS]
+    ends = ["train", "mf", tastes, "--out", tmp_path / "run", "--json", "--shard-vectors", *OPTIONS]
     process = two_ranks([*ends, "--epochs", "100000", "--patience", "100000"])
     ranks = json.loads(process.out.readline())
     while not (tmp_path / "run.checkpoint").exists():
@@ -116,6 +117,10 @@ def test_a_lost_rank_ends_the_other_and_another_number_goes_on(tastes, two_ranks
     assert sorted(one.name for one in tmp_path.iterdir()) == ["run.checkpoint"]
     again = command(*ends, "--epochs", "1", "--patience", "100000", "--resume")
     assert again.returncode == 0 and json.loads(again.stdout)["processes"] == 1
+    run = Run.load(tmp_path / "run")  # as one that was trained in one process
+    assert run.model.user.weight.shape == (41, 8) and not run.model.user.weight[-1].any()
+    assert len(run.recommend("all", k=3)["item"]) == 120
+    assert measure(run, tastes)["test"] == run.metrics["test"]
 
 
 def test_ranks_that_differ_are_refused_and_say_so_once(tastes, two_ranks, tmp_path):
@@ -245,7 +250,7 @@ def two_hosts() -> Iterator[str]:
 @pytest.mark.root
 def test_two_hosts_have_the_results_of_two_local_ranks(tastes, two_ranks, two_hosts, tmp_path):
     host = f"HOSTS = {two_hosts!r}\n{ON_TWO_HOSTS}{COMMAND}"
-    ends = ["train", "mf", tastes, "--epochs", "2", "--json", *OPTIONS]
+    ends = ["train", "mf", tastes, "--epochs", "2", "--json", "--shard-vectors", *OPTIONS]
     found = []
     for name, code in (("local", COMMAND), ("hosts", host)):
         # rank 0 alone needs the place of the result
@@ -278,8 +283,101 @@ def test_commands_of_one_process_are_refused_in_several(tastes, two_ranks, tmp_p
     assert "kgrec compare runs in one process" in done.stderr and list(tmp_path.iterdir()) == []
 
 
+#: Trains with whole and with shared tables by plain steps, which touch the same rows; and starts and stores them
+SHARDED = """
+import os, sys
+import torch
+from kgrec import Graph, TrainingConfig, models, ranks
+from kgrec.evaluation.evaluation import evaluate
+from kgrec.models.mf import MF
+from kgrec.nn.row_shards import sharded_rows, shards_of
+from kgrec.optimizers import sgd
+from kgrec.settings import configure
+from kgrec.splits.split import split
+from kgrec.training.joining import together
+from kgrec.training.processes import make_fabric
+from kgrec.training.row_files import run_weights, start_from_whole, tensors_for_ranks, whole_tensors
+from kgrec.training.trainer import Trainer
+
+class Plain(MF):
+    def objectives(self, graph):
+        found = super().objectives(graph)
+        for one in found:
+            one.optimizer, one.lr = sgd, 5.0
+        return found
+
+def whole(tensors):  # on rank 0; the others take part
+    return {name: torch.cat(list(one.blocks())) if hasattr(one, "blocks") else one for name, one in tensors.items()}
+
+def work():
+    first, known = ranks.rank() == 0, split(Graph.load(sys.argv[1]), "last_n:1,valid=1")
+    config = configure(MF.Config, {"dim": 8, "batch_size": 64, "l2": 0.01, "biases": True, "negatives": 3}, "mf")
+    def made():
+        torch.manual_seed(0)
+        return Plain(known.train, config)
+    plain = made()
+    with sharded_rows() as rounds:
+        shared = made()
+    ranks.settle_by(rounds.settle)
+    begun = whole(run_weights(shared))
+    found = {"begun": not first or all(torch.equal(begun[n], one) for n, one in plain.state_dict().items())}
+    found["rows"] = [len(one.shard) for one in shards_of(shared).values()]
+    for model in (plain, shared):
+        for _ in Trainer(model, known.train, training, fabric).epochs():
+            pass
+        model.eval()
+    ended = whole(run_weights(shared))
+    if first:
+        found["apart"] = max(float((ended[n] - one).abs().max()) for n, one in plain.state_dict().items())
+        found["moved"] = float((begun["item.weight"] - ended["item.weight"]).abs().max())
+    asked = {"metrics": ["ndcg@10"], "batch_size": 9, "shared": True}
+    one, both = (evaluate(model, known.train, known.valid, **asked) for model in (plain, shared))
+    found["equal"] = abs(one.metrics["ndcg@10"] - both.metrics["ndcg@10"]) < 1e-9
+    stored = whole(whole_tensors(shared.state_dict(), shared))
+    again = tensors_for_ranks(stored if first else {}, shared)
+    found["again"] = all(torch.equal(again[name], own) for name, own in shared.state_dict().items())
+    start_from_whole(shared, plain if first else None)
+    found["started"] = bool(torch.equal(shared.user.shard, plain.user.weight[:-1][ranks.rank()::2]))
+    every = ranks.of_all(found)
+    if first:
+        print(json.dumps(every))
+
+training = TrainingConfig(epochs=2, device="cpu")
+fabric = make_fabric(training)
+together(work)
+"""
+
+
+def test_shared_tables_learn_what_whole_ones_do(tastes, two_ranks):
+    done = two_ranks([tastes], code=SHARDED).ended()
+    assert json.loads(done.stdout.splitlines()[-1]) == [0, 0], done.stderr
+    first, second = json.loads(done.stdout.splitlines()[1])
+    for found in (first, second):
+        assert found["begun"] and found["equal"] and found["again"] and found["started"]
+        assert found["rows"] == [20, 15, 15]  # half of 40 users, and of 30 items and their biases
+    assert first["apart"] < 1e-5 < 0.01 < first["moved"]
+
+
+@pytest.mark.parametrize(
+    ("model", "config", "fields", "message"),
+    [
+        ("sasrec", {}, {}, "loss=softmax"),
+        ("lightgcn", {}, {}, "the vectors of all nodes at once"),
+        ("sasrec", {"loss": "bce", "l2": 0.1}, {}, "AdamW with weight decay"),
+        ("distmult", {}, {}, "no tables of node vectors"),
+        ("mf", {}, {"clip_norm": 1.0}, "clip_norm is 1"),
+        ("ease", {}, {}, "no tables of node vectors"),
+    ],
+)
+def test_what_needs_whole_tables_is_refused(model, config, fields, message, tastes, tmp_path):
+    training = TrainingConfig(epochs=1, device="cpu", shard_vectors=True, **fields)
+    with pytest.raises(KgrecError, match=message):
+        train(model, tastes, split="last_n:1", config=config, training=training, out=tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_one_process_has_everything():
-    assert list(share(range(3))) == [0, 1, 2] and swapped("rows", [4]) == ("rows", [4])
+    assert list(share(range(3))) == [0, 1, 2] and swapped("rows", [4], [4]) == "rows"
 
 
 @pytest.mark.parametrize(

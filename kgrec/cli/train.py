@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,7 @@ def train(
     held_out: SplitOptions,
     training: TrainingOptions,
     facts_only: Annotated[bool, job_option("--facts-only")] = False,
+    shard_vectors: Annotated[bool, job_option("--shard-vectors")] = False,
     init: Annotated[Path | None, job_option("--init")] = None,
     init_part: Annotated[str | None, job_option("--init-part")] = None,
     resume: Annotated[bool, job_option("--resume")] = False,
@@ -55,6 +57,8 @@ def train(
         mmap=mmap,
         overwrite=result.overwrite,
     )
+    if shard_vectors:
+        job = replace(job, training=replace(job.training, shard_vectors=True))
     run = train_model(job, graph, report=progress)
     if not speaks_for_all():
         return

@@ -17,6 +17,7 @@ from kgrec.nn import steady_products
 from kgrec.nn.added_rows import Holder
 from kgrec.nn.computed_vectors import Vectors
 from kgrec.nn.node_features import NodeFeatures, NodeFeaturesConfig, has_edge
+from kgrec.nn.row_shards import RowShard, is_sharding, refused
 from kgrec.rows import NodeRows, declare_rows
 
 TINY = 1e-12  #: the smallest length that a vector is divided by
@@ -37,6 +38,7 @@ class NodeEmbedding(Holder, nn.Module):
     """
 
     weight: nn.Parameter  #: id parts, [N + 1, D], the last row zeros; without ids a buffer of zeros, [1, D]
+    rows: RowShard | None  #: where several processes share the rows (see `kgrec.nn.row_shards`), in place of `weight`
 
     def __init__(
         self,
@@ -62,8 +64,11 @@ class NodeEmbedding(Holder, nn.Module):
         nodes = range(graph.num_nodes) if node_type is None else graph.range(node_type)
         self.node_rows = NodeRows.of(graph, *(() if node_type is None else (node_type,)))
         self.start, self.count = nodes.start, len(nodes)
-        self.has_ids = features is None or features.id_embedding
-        if self.has_ids:
+        self.dim, self.has_ids = dim, features is None or features.id_embedding
+        self.rows = RowShard(self.count, dim, std) if self.has_ids and is_sharding() else None
+        if self.rows is not None:
+            self.shard = self.rows.shard
+        elif self.has_ids:
             self.weight = nn.Parameter(torch.empty(self.count + 1, dim))
             nn.init.normal_(self.weight, std=std)
             with torch.no_grad():
@@ -83,6 +88,15 @@ class NodeEmbedding(Holder, nn.Module):
         """The table that a batch reads its vectors from."""
         return self
 
+    def __getattr__(self, name: str) -> Any:
+        if name == "weight" and self.__dict__.get("rows") is not None:
+            raise refused("the whole table of its vectors")
+        return super().__getattr__(name)
+
+    @property
+    def device(self) -> torch.device:
+        return self.rows.shard.device if self.rows is not None else self.weight.device
+
     def row(self, node: Tensor) -> Tensor:
         """Rows of `weight` for flat nodes [*S]: LongTensor [*S]."""
         return (node - self.start).clamp(max=self.count)
@@ -100,26 +114,30 @@ class NodeEmbedding(Holder, nn.Module):
                 return functional.embedding(self.row(node), self._whole())
             vectors, place = self.distinct(node)
             return functional.embedding(place, vectors)
-        return functional.embedding(self.row(node), self.weight, padding_idx=self.count, sparse=self.sparse)
+        return self._of_ids(self.row(node))
 
     def distinct(self, node: Tensor) -> tuple[Tensor, Tensor]:
         """The vectors of the distinct nodes among [*S], followed by a row of zeros: [R + 1, D]; and for each node the
         row of its vector there: LongTensor [*S]."""
         row = self.row(node)
-        if row.numel() > self.count:
+        if row.numel() > self.count and self.rows is None:
             return self._made(torch.arange(self.count + 1, device=row.device)), row
         rows, place = torch.unique(row, return_inverse=True)
-        return self._made(functional.pad(rows, (0, 1), value=self.count)), place
+        rows = functional.pad(rows, (0, 1), value=self.count)
+        return self._made(rows) if self.features is not None else self._of_ids(rows), place
 
     def table(self) -> Tensor:
-        """The vectors of all nodes of the type, in their order: [N, D]."""
+        """The vectors of all nodes of the type, in their order: [N, D]. Raises KgrecError if several processes share
+        the rows."""
+        if self.rows is not None:
+            raise refused("the vectors of all nodes at once")
         if self.features is not None:
             return self._made(torch.arange(self.count, device=self.weight.device))
         return self.weight[:-1].detach() if self.sparse else self.weight[:-1]
 
     def serving_table(self) -> Tensor | None:
         """The vectors of all nodes, [N, D], where they stand ready; None: they are made, or there are added ones."""
-        if self.added is not None:
+        if self.added is not None or self.rows is not None:
             return None
         if self.features is None:
             return self.weight[:-1]
@@ -127,7 +145,7 @@ class NodeEmbedding(Holder, nn.Module):
 
     @property
     def _serves_kept(self) -> bool:
-        return self.keeps_table and not self.training
+        return self.keeps_table and not self.training and self.rows is None
 
     def _whole(self) -> Tensor:
         """The vectors of all nodes, with a row of zeros behind them: [N + 1, D]. They are made anew where a parameter
@@ -139,7 +157,7 @@ class NodeEmbedding(Holder, nn.Module):
 
     def norm(self, node: Tensor) -> Tensor:
         """The lengths |v| of the vectors of nodes [*S]: FloatTensor [*S]."""
-        if self.features is not None:
+        if self.features is not None or self.rows is not None:
             vectors, place = self.distinct(node)
             return functional.embedding(place, vectors.norm(dim=-1, keepdim=True)).squeeze(-1)
         return functional.embedding(self.row(node), self.weight.norm(dim=-1, keepdim=True)).squeeze(-1)
@@ -153,7 +171,7 @@ class NodeEmbedding(Holder, nn.Module):
             if not self.has_ids:
                 return self.weight.sum()
             row = row.masked_fill(~self.is_trained[row], self.count)
-        if self.sparse:
+        if self.sparse or self.rows is not None:
             return self._of_ids(row).square().sum()
         times = torch.bincount(row.reshape(-1), minlength=self.count + 1)
         return self.weight.square().sum(-1) @ times.to(self.weight.dtype)
@@ -180,10 +198,14 @@ class NodeEmbedding(Holder, nn.Module):
         own: FloatTensor [number, D], id parts of the nodes of has_id, BoolTensor [number]. Raises what
         NodeFeatures.of_profile raises."""
         if self.features is None:
-            return torch.zeros(number, self.weight.shape[1], device=self.weight.device) if own is None else own
+            return torch.zeros(number, self.dim, device=self.device) if own is None else own
         return self.features.of_profile(node_type, profile, number, own, has_id)
 
     def _of_ids(self, row: Tensor) -> Tensor:
+        """The id parts of rows [*S]: [*S, D]."""
+        if self.rows is not None:
+            rows, place = torch.unique(row, return_inverse=True)
+            return functional.embedding(place, self.rows.vectors(rows))
         return functional.embedding(row, self.weight, padding_idx=self.count, sparse=self.sparse)
 
     def _ids(self, row: Tensor) -> tuple[Tensor | None, Tensor]:
@@ -211,7 +233,7 @@ def dot(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor) -> Tensor:
     """
     if node.dim() == 1:
         return _dot_of_shared(vector, table, node)
-    if isinstance(table, NodeEmbedding) and table.features is not None:
+    if isinstance(table, NodeEmbedding) and (table.features is not None or table.rows is not None):
         return _product(vector, *table.distinct(node))
     if _has_kernel(vector, table.weight):
         product: Tensor = _Dot.apply(vector, table.weight, table.row(node))
@@ -239,13 +261,13 @@ def _dot_of_shared(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor)
 def vector_tables(model: nn.Module) -> list[NodeEmbedding]:
     """All tables of id vectors in a model. Tables of one column are biases and are left out."""
     tables = [module for module in model.modules() if isinstance(module, NodeEmbedding)]
-    return [table for table in tables if table.has_ids and table.weight.shape[1] > 1]
+    return [table for table in tables if table.has_ids and table.dim > 1]
 
 
 def cosine(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor, magnitude: float = 0.0) -> Tensor:
     """As `dot`, but cosines, each times |v|^magnitude, where v is the node's vector; 0 where either vector is zero."""
     vector = functional.normalize(vector, dim=-1)
-    if isinstance(table, NodeEmbedding) and table.features is not None:
+    if isinstance(table, NodeEmbedding) and (table.features is not None or table.rows is not None):
         vectors, place = table.distinct(node)
         return _product(vector, vectors * _scale(vectors.norm(dim=-1, keepdim=True), magnitude), place)
     return dot(vector, table, node) * _scale(table.norm(node), magnitude)

@@ -17,6 +17,7 @@ from kgrec.nn import losses
 from kgrec.nn.computed_vectors import Vectors
 from kgrec.nn.embedding import NodeEmbedding, cosine, dot, scaled
 from kgrec.nn.entries import entries
+from kgrec.nn.row_shards import refused
 from kgrec.samplers import Negatives
 from kgrec.settings import settings
 
@@ -209,7 +210,10 @@ class RankingLoss:
         self, vector: Tensor, item: NodeEmbedding | Vectors, items: Tensor, bias: NodeEmbedding | None
     ) -> tuple[Tensor, Tensor]:
         """Vectors [R, D] and [C, D] whose dot products are the scores; with a bias both have one more number."""
-        classes = item.table() if len(items) == item.count else item(items)
+        if isinstance(item, NodeEmbedding) and item.rows is not None and self.over_all:
+            raise refused("the scores of all items in each step (loss=softmax)")
+        whole = len(items) == item.count and getattr(item, "rows", None) is None
+        classes = item.table() if whole else item(items)
         if self.config.cosine:
             vector, classes = functional.normalize(vector, dim=-1), functional.normalize(classes, dim=-1)
         vector = vector / self.config.temperature

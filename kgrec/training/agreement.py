@@ -20,7 +20,7 @@ from kgrec.training.job import TrainingJob
 
 PACKAGE = Path(__file__).parents[1]  #: the folder of kgrec's code
 #: Fields of a job that may differ, as rank 0 alone writes and reads
-OF_FIRST = ("out", "overwrite", "init", "lean")
+OF_FIRST = ("out", "overwrite", "init", "lean", "mmap")
 
 
 def must_agree_on(job: TrainingJob, graph: Graph | str | Path) -> None:

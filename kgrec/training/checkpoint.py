@@ -9,9 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor
-
-from kgrec import models, ranks
+from kgrec import models
 from kgrec.drafts import remove_folder
 from kgrec.errors import KgrecError
 from kgrec.files import refuse_existing, whole
@@ -19,6 +17,7 @@ from kgrec.json_files import JsonPlace, read_object
 from kgrec.output_kinds import FolderKind
 from kgrec.settings import present_names, stored_settings
 from kgrec.training.job import TrainingJob
+from kgrec.training.row_files import follow
 from kgrec.training.run_folder import load_tensors
 from kgrec.training.tensor_files import save_tensors
 
@@ -48,9 +47,9 @@ class Checkpoint:
     """The state after an epoch. Every random number depends only on seed, epoch and rank, so no generator is stored."""
 
     state: TrainingState
-    model: dict[str, Tensor]
-    optimizer: dict[str, Tensor]
-    best: dict[str, Tensor]
+    model: Mapping[str, Any]  #: tensors, or RowBlocks when writing, by name
+    optimizer: Mapping[str, Any]
+    best: Mapping[str, Any]
 
     def write(self, job: TrainingJob, graph_hash: str) -> None:
         """Write OUT.checkpoint and replace the one before. Raises KgrecError if it cannot be written; then the one
@@ -61,6 +60,11 @@ class Checkpoint:
                 save_tensors(folder / f"{name}.safetensors", getattr(self, name))
             document = {"job": job.identity(graph_hash), "state": dataclasses.asdict(self.state)}
             (folder / "state.json").write_text(json.dumps(document), encoding="utf-8")
+
+    def follow(self) -> None:
+        """On another rank than 0: take part in writing."""
+        for name in TENSORS:
+            follow(getattr(self, name))
 
     @staticmethod
     def read(job: TrainingJob, graph_hash: str) -> Checkpoint:
@@ -76,6 +80,7 @@ class Checkpoint:
         wanted, found = job.identity(graph_hash), {**before, **place.mapping(document, "job")}
         found["training"] = {**place.at("job").mapping(found, "training", {})}
         found["training"].pop("devices", None)  # so many processes made it; others may go on
+        found["training"].setdefault("shard_vectors", False)
         place.at("job").mapping(found, "config", {})
         with stored_settings():  # the checkpoint may have former names of settings
             found["config"] = present_names(models.find(job.model).Config, found.get("config", {}))
@@ -88,16 +93,6 @@ class Checkpoint:
         tensors = [load_tensors(job.checkpoint / f"{name}.safetensors") for name in TENSORS]
         refuse_existing(job.checkpoint, True, CHECKPOINT_FOLDER)  # it is replaced after the next epoch
         return Checkpoint(state, *tensors)
-
-    @staticmethod
-    def of_first(own: Checkpoint | None) -> Checkpoint:
-        """The checkpoint of rank 0 on all ranks. own: None on the others."""
-        if ranks.world() == 1:
-            assert own is not None
-            return own
-        state = ranks.of_first(None if own is None else dataclasses.asdict(own.state))
-        tensors = [ranks.tensors_of_first({} if own is None else getattr(own, name)) for name in TENSORS]
-        return Checkpoint(TrainingState(**state), *tensors)
 
     @staticmethod
     def remove(job: TrainingJob) -> None:

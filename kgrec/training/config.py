@@ -46,5 +46,8 @@ class TrainingConfig:
     lr_decay: Literal["none", "linear", "cosine"] = "none"
     #: a folder for TensorBoard's event files, written during training; needs `kgrec[tensorboard]`
     tensorboard: str | None = None
+    #: divide the rows of the tables of vectors among the processes (row n to process n mod their number), with their
+    #: optimizer's state; only vectors that a batch touches are updated. For tables that are too large for one process
+    shard_vectors: bool = False
     #: adversarial regularisation: the loss is also taken at node vectors that are moved to where it rises most
     adversarial: AdversarialConfig = AdversarialConfig()

@@ -10,13 +10,16 @@ from torch import Tensor, nn
 
 from kgrec import ranks
 from kgrec.model import Recommender
+from kgrec.nn.row_shards import bits_of, rows_of_bits, shards_of
 
 LEAST_ROWS = 256  #: tables of fewer rows always travel whole
 
 
 def must_agree(model: Recommender) -> None:
     """Raise KgrecError if the ranks' parameters differ, for example because a model drew random numbers by itself."""
-    mine = torch.stack([parameter.detach().double().sum() for parameter in model.parameters()])
+    shards = shards_of(model)
+    sums = [own.detach().double().sum() for name, own in model.named_parameters() if name not in shards]
+    mine = torch.stack([*sums, torch.zeros((), dtype=torch.double, device=sums[0].device if sums else None)])
     every = ranks.every(mine)
     if not torch.equal(every, mine.expand_as(every)):
         raise ranks.RankError(
@@ -95,7 +98,7 @@ def _average_rows(tables: Sequence[_Rows], count: Tensor, sparse: Sequence[bool]
     if not tables or not int(count.max()):
         return
     kind = torch.float64 if any(one.values.dtype == torch.float64 for one in tables) else torch.float32
-    mine = torch.cat([part for one in tables for part in (_as_numbers(one.row, kind), one.values.to(kind).flatten())])
+    mine = torch.cat([part for one in tables for part in (bits_of(one.row, kind), one.values.to(kind).flatten())])
     sent = mine.new_zeros(max(_numbers(tables, of_rank) for of_rank in count.tolist()))
     sent[: len(mine)] = mine
     found: list[list[_Rows]] = [_cut(one, tables, of_rank) for one, of_rank in zip(ranks.every(sent), count.tolist())]
@@ -112,16 +115,11 @@ def _width(one: _Rows) -> int:
     return one.parameter[0].numel()
 
 
-def _as_numbers(row: Tensor, kind: torch.dtype) -> Tensor:
-    """Row numbers with the bits of whole numbers, in a tensor of another kind of the same size."""
-    return row.to(torch.int64 if kind == torch.float64 else torch.int32).view(kind)
-
-
 def _cut(message: Tensor, tables: Sequence[_Rows], counts: Sequence[int]) -> list[_Rows]:
     """The rows in a rank's message. counts: how many there are of each table."""
-    found, start, whole = [], 0, torch.int64 if message.dtype == torch.float64 else torch.int32
+    found, start = [], 0
     for one, count in zip(tables, counts):
-        row = message[start : start + count].view(whole).long()
+        row = rows_of_bits(message[start : start + count])
         start += count
         values = message[start : start + count * _width(one)].view(count, *one.parameter.shape[1:])
         start += count * _width(one)
@@ -134,7 +132,9 @@ def _set_mean(parameter: nn.Parameter, every: Sequence[_Rows], is_sparse: bool) 
     row, world = torch.cat([one.row for one in every]), len(every)
     if is_sparse:
         values = torch.cat([one.values for one in every]).to(parameter.dtype) / world
-        parameter.grad = torch.sparse_coo_tensor(row.unsqueeze(0), values, parameter.shape).coalesce()
+        parameter.grad = torch.sparse_coo_tensor(
+            row.unsqueeze(0), values, parameter.shape, check_invariants=False
+        ).coalesce()
         return
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)

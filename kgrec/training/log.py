@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from kgrec.errors import KgrecError
+from kgrec.nn.row_shards import whole_shapes
 
 
 def event_writer(folder: str | None) -> Any:
@@ -46,10 +47,13 @@ def model_size(model: nn.Module) -> dict[str, float]:
     >>> model_size(model)
     {'num_parameters': 524288, 'model_mb': 2.0}
     """
-    state = model.state_dict().values()
-    learned = list(model.parameters()) or [tensor for tensor in state if tensor.is_floating_point()]
-    stored = sum(tensor.numel() * tensor.element_size() for tensor in state)
-    return {"num_parameters": sum(tensor.numel() for tensor in learned), "model_mb": stored / 2**20}
+    state, shapes = model.state_dict(), whole_shapes(model)
+    numbers = {name: shapes.get(name, tensor.shape).numel() for name, tensor in state.items()}
+    learned = [one.numel() for one in shapes.values()] or [
+        numbers[name] for name, tensor in state.items() if tensor.is_floating_point()
+    ]
+    stored = sum(numbers[name] * tensor.element_size() for name, tensor in state.items())
+    return {"num_parameters": sum(learned), "model_mb": stored / 2**20}
 
 
 def as_csv_text(rows: Sequence[Mapping[str, Any]]) -> str:

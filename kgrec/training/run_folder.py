@@ -108,7 +108,7 @@ class Artifact:
     #: when saving: the whole graph that the run knows. When loaded: types, ids and labels, the recipe, the target edges
     #: of train and valid, and other behaviours if the model reads them; see `load_whole_graph` for the rest
     graph: Graph
-    weights: Mapping[str, Tensor]  #: the model's state
+    weights: Mapping[str, Any]  #: the model's state, tensors or RowBlocks by name
     metrics: Mapping[str, Any] = field(default_factory=dict)  #: protocol, valid and test results, times
     training: Mapping[str, Any] = field(default_factory=dict)  #: settings of the training
     provenance: Mapping[str, Any] = field(default_factory=dict)  #: the graph's content hash, versions, the split

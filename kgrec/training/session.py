@@ -48,8 +48,10 @@ from kgrec.training.measuring import (
 )
 from kgrec.training.processes import is_sendable, launch, make_fabric
 from kgrec.training.purposes import for_purpose
+from kgrec.training.row_files import follow, run_weights, start_from_whole, tensors_for_ranks, whole_tensors
 from kgrec.training.run_folder import Artifact, read_schema, save_artifact, versions
 from kgrec.training.scorer_files import checked_scorer, how_served
+from kgrec.training.sharding import sharded_model
 from kgrec.training.trained_model import TrainedModel
 from kgrec.training.trainer import Epoch, Trainer
 from kgrec.training.transfer import initialise, same_ids
@@ -74,7 +76,8 @@ def run_job(job: TrainingJob, graph: Graph | str | Path, report: Report | None =
     fabric = make_fabric(job.training)
     if job.training.devices == 1:
         with failures_explained(f"training {job.model!r}"):
-            return Session(fabric, job, graph, report).run()
+            run = Session(fabric, job, graph, report).run()
+        return TrainedModel.load(run.path, trust=job.named) if job.training.shard_vectors and run.path else run
     if job.out is None:
         raise KgrecError("training with several processes needs a place for the result; set `out` (--out)")
     told = report if is_sendable(report) else None
@@ -92,7 +95,11 @@ def _as_rank(fabric: Fabric, job: TrainingJob, graph: Graph | str | Path, report
     if fabric.is_global_zero:
         refuse_out(job, _inputs(job, graph))
     must_agree_on(job, graph)
-    graph = graph if isinstance(graph, Graph) else Graph.load(graph, job.mmap)
+    if not isinstance(graph, Graph):
+        first = fabric.local_rank == 0  # it makes the files of a mapped graph, if there are none; the others find them
+        found = Graph.load(graph, job.mmap) if first else None
+        ranks.barrier()
+        graph = found or Graph.load(graph, job.mmap)
     with failures_explained(f"training {job.model!r}"):
         return Session(fabric, job, graph, report).run()
 
@@ -158,9 +165,13 @@ class Session:
         return self.hash + (", clicks alone" if self.split.left_out else "")
 
     def run(self) -> TrainedModel:
+        try:
+            return self._run()
+        finally:
+            ranks.settle_by(None)
+
+    def _run(self) -> TrainedModel:
         saved = self._saved() if self.job.resume else None
-        if saved is not None:
-            self.state, self.best_weights = saved.state, saved.best
         model = None
         if self.state.phase == "train":
             model = self._phase(self.split.train, self.split.valid, self.job.training, saved)
@@ -176,23 +187,37 @@ class Session:
         return self._finish(model)
 
     def _saved(self) -> Checkpoint:
-        """The checkpoint, which rank 0 reads for all."""
-        first = self.fabric.is_global_zero
-        return Checkpoint.of_first(Checkpoint.read(self.job, self.learned_from) if first else None)
+        """The checkpoint, which rank 0 reads for all; on the others it has the state alone, and no tensors."""
+        saved = Checkpoint(TrainingState(), {}, {}, {})
+        if self.fabric.is_global_zero:
+            saved = Checkpoint.read(self.job, self.learned_from)
+        self.state = saved.state = TrainingState(**ranks.of_first(dataclasses.asdict(saved.state)))
+        return saved
+
+    def _restore(self, model: Recommender, trainer: Trainer, saved: Checkpoint) -> None:
+        """Continue from a checkpoint that rank 0 has read."""
+        of_model, of_optimizer, self.best_weights = (
+            tensors_for_ranks(one, model) for one in (saved.model, saved.optimizer, saved.best)
+        )
+        self._load(model, of_model)
+        trainer.load_state(of_optimizer, self.state.epoch)
 
     def _build(self, graph: Graph) -> Recommender:
+        shards = self.job.training.shard_vectors
+        model = self._new(graph) if not shards else sharded_model(lambda: self._new(graph), self.job)
+        if self.job.init is not None:
+            whole = None
+            if self.fabric.is_global_zero:
+                whole = self._new(graph) if shards else model
+                self.taken = self._taken_from(self.job.init, whole, graph)
+            self.taken = ranks.of_first(self.taken)
+            start_from_whole(model, whole)
+        return model.to(self.fabric.device).eval()
+
+    def _new(self, graph: Graph) -> Recommender:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.job.training.seed)
-            model = models.build(self.job.model, graph, self.job.fields)
-        if self.job.init is not None:
-            if self.fabric.is_global_zero:
-                self.taken = self._taken_from(self.job.init, model, graph)
-            self.taken = ranks.of_first(self.taken)
-            started = ranks.tensors_of_first(dict([*model.named_parameters(), *model.named_buffers()]))
-            with torch.no_grad():
-                for name, own in (*model.named_parameters(), *model.named_buffers()):
-                    own.copy_(started[name])
-        return model.to(self.fabric.device).eval()
+            return models.build(self.job.model, graph, self.job.fields)
 
     def _load(self, model: Recommender, weights: Mapping[str, Tensor]) -> None:
         """Load weights from a checkpoint, or those of the best epoch. Raises KgrecError if they do not fit the
@@ -246,8 +271,7 @@ class Session:
                 self._check(model, counted(self.split, seen, part))
         trainer = Trainer(model, known, config, self.fabric)
         if saved is not None:
-            self._load(model, saved.model)
-            trainer.load_state(saved.optimizer, self.state.epoch)
+            self._restore(model, trainer, saved)
         if not trainer.objectives and held is not None:
             self._choose(model, known, held, 0)
         epochs = trainer.epochs()
@@ -262,10 +286,10 @@ class Session:
             ):
                 metrics = self._choose(model, known, held, epoch.number)
             self._log(epoch, metrics)
-            if self.job.out is not None and self.fabric.is_global_zero:
-                Checkpoint(self.state, model.state_dict(), trainer.state(), self.best_weights).write(
-                    self.job, self.learned_from
-                )
+            if self.job.out is not None:
+                tensors = model.state_dict(), trainer.state(), self.best_weights
+                state = Checkpoint(self.state, *(whole_tensors(one, model) for one in tensors))
+                state.write(self.job, self.learned_from) if self.fabric.is_global_zero else state.follow()
         return model
 
     def _check(self, model: Recommender, held: Graph) -> None:
@@ -348,12 +372,13 @@ class Session:
         if job.out is not None and self.fabric.is_global_zero:
             run = dataclasses.replace(run, path=job.out)
             package = models.provider(job.model)
-            scorer = None if job.facts_only else checked_scorer(model, parts.train_valid)
+            left_out = job.facts_only or job.training.shard_vectors
+            scorer = None if left_out else checked_scorer(model, parts.train_valid)
             artifact = Artifact(
                 model=job.model,
                 config=dataclasses.asdict(model.config),
                 graph=self.split.train_valid,
-                weights=model.state_dict(),
+                weights=run_weights(model),
                 metrics=run.metrics,
                 training=dataclasses.asdict(job.training),
                 provenance={
@@ -377,6 +402,8 @@ class Session:
             )
             save_artifact(artifact, job.out, **tables, log=as_csv_text(state.rows), overwrite=job.overwrite)
             Checkpoint.remove(job)
+        elif job.out is not None:
+            follow(run_weights(model))
         ranks.barrier()
         return run
 

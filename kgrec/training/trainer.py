@@ -22,10 +22,12 @@ from kgrec._deprecation import deprecated
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.model import Objective, Recommender
+from kgrec.nn.row_shards import shards_of
 from kgrec.samplers import Stream
 from kgrec.training.config import AdversarialConfig, TrainingConfig
 from kgrec.training.gradients import average_gradients, must_agree
 from kgrec.training.perturbation import moved_vectors, vectors_among
+from kgrec.training.sharding import exchange_shards, optimizer_of
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -67,7 +69,8 @@ class Trainer:
     def __init__(self, model: Recommender, graph: Graph, config: TrainingConfig, fabric: Fabric) -> None:
         self.model, self.config, self.fabric = model, config, fabric
         self.objectives = model.objectives(graph)
-        self.optimizers = [o.optimizer(o.parameters, o.lr) for o in self.objectives]
+        self.shards = shards_of(model)  #: sharded tables by the names of their parameters
+        self.optimizers = [optimizer_of(o, list(self.shards.values())) for o in self.objectives]
         self.epoch = 0  #: epochs done
         if config.adversarial.weight and not any(vectors_among(model, o.parameters) for o in self.objectives):
             raise KgrecError(
@@ -161,8 +164,9 @@ class Trainer:
         else:
             loss = self._loss(objective.loss, batch)
             self.fabric.backward(loss)
+        rest = exchange_shards(objective.parameters, self.shards.values())
         if self.fabric.world_size > 1:
-            average_gradients(objective.parameters)
+            average_gradients(rest)
         if self.config.clip_norm is not None:
             nn.utils.clip_grad_norm_(objective.parameters, self.config.clip_norm)
         optimizer.step()
