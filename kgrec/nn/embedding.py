@@ -95,6 +95,7 @@ class NodeEmbedding(Holder, nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """Where the vectors are."""
         return self.rows.shard.device if self.rows is not None else self.weight.device
 
     def row(self, node: Tensor) -> Tensor:
