@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kgrec.cli.list_shards import ShardOptions
 from kgrec.cli.options import (
     CsvSafe,
     Device,
@@ -30,7 +31,7 @@ from kgrec.errors import KgrecError
 if TYPE_CHECKING:
     from kgrec.run import Run
     from kgrec.serving.answers import Table
-    from kgrec.serving.list_parts import Part
+    from kgrec.serving.ray_shards import Asked
     from kgrec.serving.shards import Shard
 
 
@@ -85,15 +86,7 @@ def recommend(
         ),
     ] = False,
     filters: FilterOptions,
-    shard: Annotated[
-        str | None,
-        typer.Option(
-            "--shard",
-            metavar="K/N",
-            help="Only one part of the users, such as 1/4, the first of four. The parts one after the other are what "
-            "one process writes. A part that is there already is not made again.",
-        ),
-    ] = None,
+    sharding: ShardOptions,
     out: TableFile = None,
     device: Device = "auto",
     model: TrustedModel = None,
@@ -103,10 +96,10 @@ def recommend(
 ) -> None:
     """Recommend items to users of a run, or to new users by their history or profile."""
     from kgrec.serving.list_tables import by_user, write_tables
-    from kgrec.serving.shards import Shard
     from kgrec.table_files import refuse_out
 
-    wanted = _Wanted(k, user or [], users, history, profile, None if shard is None else Shard.read(shard))
+    sharding.check(out, json=as_json, csv_safe=csv_safe, device=device not in ("auto", "cpu"))
+    wanted = _Wanted(run, k, user or [], users, history, profile, new_items or [], sharding.shard)
     options = {
         "include_seen": include_seen,
         "exclude": comma_separated(exclude) or (),
@@ -115,22 +108,25 @@ def recommend(
         "rules": rules,
         **filters.values,
     }
+    if out is not None and sharding.engine == "ray":
+        sharding.over_ray(wanted.over_ray(options, model), out, overwrite)
+        return
     part = None
     if out is not None:
-        listed = None if users == "all" else users
-        read = [run, history, profile, *(new_items or []), listed, rules, filters.where_sparql]
         if wanted.shard is not None:
-            part = wanted.part(run, new_items, options)
-            rows = part.is_done(out, overwrite)
-            if rows is not None:
-                status(f"{out} is there already, with {rows} rows: shard {shard} of the same run, users and options")
+            from kgrec.serving.list_parts import Part
+
+            part = Part(wanted.shard, wanted.described(options))
+            found = part.is_done(out, overwrite)
+            if found is not None:
+                same = f"shard {wanted.shard} of the same run, users and options"
+                status(f"{out} is there already, with {found} rows: {same}")
                 return
-        refuse_out(out, overwrite, read)
-    asks_more = any((exclude, why, rules, *filters.values.values(), new_items, model, shard)) or device not in (
-        "auto",
-        "cpu",
-    )
-    quick = None if asks_more else wanted.without_torch(run, include_seen, skip_unknown)
+        listed = None if users == "all" else users
+        refuse_out(out, overwrite, [*wanted.files, listed, rules, filters.where_sparql])
+    asks_more = any((exclude, why, rules, *filters.values.values(), new_items, model, wanted.shard))
+    asks_more = asks_more or device not in ("auto", "cpu")
+    quick = None if asks_more else wanted.without_torch(include_seen, skip_unknown)
     if quick is not None:
         tables = _noted(iter([quick]))
     else:
@@ -151,14 +147,27 @@ def recommend(
 
 @dataclass(frozen=True)
 class _Wanted:
-    """Whom lists are for, and how long they are."""
+    """Whom lists are for, of which run, and how long they are."""
 
+    folder: Path
     k: int
     ids: list[str]
     users: str | None
     history: Path | None
     profile: Path | None
-    shard: Shard | None
+    new_items: list[Path]
+    shard_text: str | None
+
+    @cached_property
+    def shard(self) -> Shard | None:
+        from kgrec.serving.shards import Shard
+
+        return None if self.shard_text is None else Shard.read(self.shard_text)
+
+    @property
+    def files(self) -> list[Path | None]:
+        """What is read."""
+        return [self.folder, self.history, self.profile, *self.new_items]
 
     @cached_property
     def names(self) -> list[str]:
@@ -167,14 +176,14 @@ class _Wanted:
 
         return named_users(self.ids, self.users)
 
-    def without_torch(self, folder: Path, include_seen: bool, skip_unknown: bool) -> Table | None:
+    def without_torch(self, include_seen: bool, skip_unknown: bool) -> Table | None:
         """The lists, if they can be said without importing torch, which takes seconds; else None."""
         from kgrec.serving.list_tables import must_fit
         from kgrec.serving.quick_lists import QuickRun
 
         if self.history is not None or self.profile is not None or self.users == "all":
             return None
-        run = QuickRun.open(folder)
+        run = QuickRun.open(self.folder)
         if run is None:
             return None
         must_fit(self.k, len(run.items), "--k")
@@ -185,27 +194,47 @@ class _Wanted:
         from kgrec.serving.ranked_lists import check_k
 
         check_k(run, self.k, "--k")
-        are_new = self.history is not None or self.profile is not None
-        if are_new and (self.ids or self.users):
+        new = {"history": self.history, "profile": self.profile}
+        return run.recommend_in_parts(self.known, self.k, **new, shard=self.shard, **options)
+
+    @property
+    def known(self) -> list[str] | str | None:
+        """Users that the run knows, as `Run.recommend` takes them. Raises KgrecError where new ones are named too."""
+        if self.history is None and self.profile is None:
+            return "all" if self.users == "all" else self.names
+        if self.ids or self.users:
             named = "--history" if self.history is not None else "--profile"
             raise KgrecError(f"{named} is for new users; leave out --user and --users")
-        known = None if are_new else "all" if self.users == "all" else self.names
-        new = {"history": self.history, "profile": self.profile}
-        return run.recommend_in_parts(known, self.k, **new, shard=self.shard, **options)
+        return None
 
-    def part(self, folder: Path, new_items: list[Path] | None, options: dict[str, Any]) -> Part:
-        """What a file of this shard is a part of."""
+    def described(self, options: dict[str, Any]) -> dict[str, Any]:
+        """What part files of these lists are of: see `Part`."""
         from kgrec.serving.list_options import ListOptions
-        from kgrec.serving.list_parts import Part
+        from kgrec.serving.list_parts import described
 
-        assert self.shard is not None
-        wanted = ListOptions(k=self.k, **options)
-        asked = {"new_items": new_items or [], **vars(wanted)}
-        if self.history is not None or self.profile is not None:
-            asked |= {"history": self.history, "profile": self.profile}
-        else:
-            asked["users"] = "all" if self.users == "all" else self.names
-        return Part.of_run(folder, self.shard, asked)
+        whom = {"users": self.known, "history": self.history, "profile": self.profile, "new_items": self.new_items}
+        return described(self.folder, {**whom, **vars(ListOptions(k=self.k, **options))})
+
+    def over_ray(self, options: dict[str, Any], model: str | None) -> Asked:
+        """The same lists, as workers of a cluster are asked for them, whose current folder is another."""
+        from kgrec.serving.list_options import ListOptions
+        from kgrec.serving.ray_shards import Asked
+
+        def whole(path: Path | None) -> Path | None:
+            return None if path is None else path.resolve()
+
+        of = self.described(options)
+        paths = {name: value.resolve() for name, value in options.items() if isinstance(value, Path)}
+        return Asked(
+            self.folder.resolve(),
+            ListOptions(k=self.k, **{**options, **paths}),
+            of,
+            self.known,
+            whole(self.history),
+            whole(self.profile),
+            model,
+            tuple(path.resolve() for path in self.new_items),
+        )
 
 
 def _noted(tables: Iterator[Table]) -> Iterator[Table]:

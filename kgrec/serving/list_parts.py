@@ -34,12 +34,8 @@ class Part:
 
     @staticmethod
     def of_run(folder: Path, shard: Shard, asked: Mapping[str, Any]) -> Part:
-        """The part of a run folder's lists. asked: whom for, and by which options; paths stand for what they hold.
-
-        Raises KgrecError for a folder that holds no run, and for a file that cannot be read, or not twice."""
-        RunFiles.open(folder)  # config.json has the hashes of all other files, the graph's among them
-        run = {"version": metadata.version("kgrec"), "run": file_hash(folder / "config.json")}
-        return Part(shard, {**run, **{name: _plain(value, name) for name, value in asked.items()}})
+        """The part of a run folder's lists. asked: see `described`."""
+        return Part(shard, described(folder, asked))
 
     @staticmethod
     def read(file: Path) -> Part | None:
@@ -80,6 +76,16 @@ class Part:
         said = {KEY.decode(): json.dumps({"shard": str(self.shard), "of": self.of}, sort_keys=True)}
         parts = (table.to_arrow() for table in tables)
         return write_parts(parts, LISTS, out, overwrite=overwrite, csv_safe=csv_safe, said=said)
+
+
+def described(folder: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What parts are of: the run, by what its folder holds, and what was asked for, where paths stand for what they
+    hold. asked: whom for, and by which options.
+
+    Raises KgrecError for a folder that holds no run, and for a file that cannot be read, or not twice."""
+    RunFiles.open(folder)  # config.json has the hashes of all other files, the graph's among them
+    run = {"version": metadata.version("kgrec"), "run": file_hash(folder / "config.json")}
+    return run | {name: _plain(value, name) for name, value in asked.items()}
 
 
 def _plain(value: Any, name: str) -> Any:
