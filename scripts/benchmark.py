@@ -49,6 +49,7 @@ LESS_IS_BETTER = (
     "user_milliseconds",
     *("index_p50_ms", "index_p99_ms", "exact_p50_ms", "exact_p99_ms"),
     *("p50_ms", "p99_ms", "p99_rise", "failed", "crashes", "wrong", "lost", "memory_growth"),
+    *(f"{name}_apart" for name in ("mf", "mf_sharded", "sasrec", "kgat")),
     *(f"{name}_seconds" for name in ("mf", "ease", "itemknn", "kgat")),
 )
 
@@ -494,6 +495,13 @@ def score_all(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict
     return score_speed.score_all(benchmark, options.quick)
 
 
+def two_hosts(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Trainings over two hosts beside two local processes: see `two_hosts`."""
+    import two_hosts as hosts
+
+    return hosts.two_hosts(benchmark, graph_folder(benchmark["recipe"], options), options.quick)
+
+
 def service_requests(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """How fast a Service answers: see `service_speed`."""
     import service_speed
@@ -582,6 +590,7 @@ MEASURES: dict[str, Callable[[Mapping[str, Any], argparse.Namespace], dict[str, 
         service_requests,
         item_index,
         score_all,
+        two_hosts,
         rules,
         fold_in,
         cold_items,

@@ -72,11 +72,12 @@ def tastes(tmp_path_factory) -> Path:
 def two_ranks(forked) -> Callable:
     """Starts two ranks of a command, or of some code; arguments: for both, or for each."""
 
-    def start(*arguments: list, code: str = COMMAND):
+    def start(*arguments: list, code: str = COMMAND, bytes_a_file: int | None = None):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        return forked(TWO_RANKS, port, code, *(json.dumps(list(map(str, one))) for one in arguments))
+        texts = [json.dumps(list(map(str, one))) for one in arguments]
+        return forked(TWO_RANKS, port, code, *texts, bytes_a_file=bytes_a_file)
 
     return start
 
@@ -159,6 +160,13 @@ def test_processes_whose_weights_come_apart_are_stopped(tastes, two_ranks, tmp_p
     assert json.loads(done.stdout.splitlines()[-1]) == [1, 1]
     assert done.stderr.count("error: the processes have different weights") == 1
     assert not (tmp_path / "r").exists()
+
+
+def test_a_full_disk_of_rank_0_ends_both(tastes, two_ranks, tmp_path):
+    same = ["train", "mf", tastes, *OPTIONS, "--shard-vectors", "--out", tmp_path / "run"]
+    done = two_ranks(same, bytes_a_file=1_000).ended()
+    assert json.loads(done.stdout.splitlines()[-1]) == [1, 1] and list(tmp_path.iterdir()) == []
+    assert done.stderr.count("error:") == 1 and "Traceback" not in done.stderr
 
 
 #: Averages gradients of which few rows are touched, one that is missing on a rank, and small ones; and evaluates

@@ -90,7 +90,8 @@ def join(place: Place, device: torch.device) -> None:
     try:
         if not _joined:
             _joined.append(next(iter(distributed.rendezvous("env://", timeout=patience)))[0])
-        store = distributed.PrefixStore(f"kgrec/{len(_joined)}", _joined[0])
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        store = distributed.PrefixStore(f"kgrec/{attempt}/{len(_joined)}", _joined[0])
         _joined.append(store)
         store.set(f"here/{place.rank}", "1")
         _await(store, place, patience)
