@@ -34,6 +34,7 @@ from kgrec.run import Run, peak_mb, train
 from kgrec.settings import configure
 from kgrec.training.config import TrainingConfig
 from kgrec.training.run_folder import versions
+from scale import apart, scale_graph
 
 ROOT = Path(__file__).parent.parent
 LESS_IS_BETTER = (
@@ -48,6 +49,7 @@ LESS_IS_BETTER = (
     *("anon_mb", "share_of_duckdb", "share_of_in_memory"),
     "user_milliseconds",
     *("index_p50_ms", "index_p99_ms", "exact_p50_ms", "exact_p99_ms"),
+    *("anonymous_mb", "times_small"),
     *("p50_ms", "p99_ms", "p99_rise", "failed", "crashes", "wrong", "lost", "memory_growth"),
     *(f"{name}_apart" for name in ("mf", "mf_sharded", "sasrec", "kgat")),
     *(f"{name}_seconds" for name in ("mf", "ease", "itemknn", "kgat")),
@@ -351,22 +353,23 @@ def neighbors(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict
     }
 
 
+def load_mapped(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds and memory for making the arrays of a synthetic graph, and for loading it mapped: see scale.py."""
+    path = scale_graph(options.out, benchmark["edges"] // (20 if options.quick else 1))
+    made = {f"making_{name}": value for name, value in apart("making", path).items()}
+    return {"test": {**apart("load", path), **made}, "edges": benchmark["edges"], "nodes": benchmark["edges"] // 10}
+
+
 def scale_kgat(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """Milliseconds for a batch of KGAT with sampled neighborhoods, and the peak of memory during training and
-    `refresh`, on synthetic graphs of two sizes. Each graph has its own process."""
+    """Milliseconds for a batch of KGAT with sampled neighborhoods on mapped graphs of two sizes, seconds of `refresh`,
+    and the most memory of the process's own: see scale.py."""
     measured: dict[str, float] = {}
-    for name, number in (("small", benchmark["edges"] // 10), ("", benchmark["edges"])):
-        number //= 20 if options.quick else 1
-        with tempfile.TemporaryDirectory() as folder:
-            out = Path(folder) / "measured.json"
-            child = os.fork()
-            if child == 0:
-                out.write_text(json.dumps(_train_kgat(benchmark, number)))
-                os._exit(0)
-            os.waitpid(child, 0)
-            if not out.exists():
-                raise KgrecError(f"the process that trained on {number:,} edges failed")
-            measured |= {f"{name}_{key}".strip("_"): value for key, value in json.loads(out.read_text()).items()}
+    for name, number in (("small_", benchmark["edges"] // 10), ("", benchmark["edges"])):
+        path = scale_graph(options.out, number // (20 if options.quick else 1))
+        found = apart("kgat", path, settings=benchmark["set"], batches=benchmark["batches"])
+        found["anonymous_mb"] = max(found["training_anonymous_mb"], found["refresh_anonymous_mb"])
+        measured |= {f"{name}{key}": value for key, value in found.items()}
+    measured["times_small"] = measured["ranking_ms"] / measured["small_ranking_ms"]
     return {"test": measured, "edges": benchmark["edges"], "nodes": benchmark["edges"] // 10}
 
 
@@ -375,58 +378,6 @@ def cold_items(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dic
     graph = Graph.load(graph_folder(benchmark["recipe"], options))
     kept = Kept(options.out / f"cold-items-{benchmark['recipe']}{'-quick' if options.quick else ''}.jsonl")
     return cold_arms(benchmark, graph, options, kept)
-
-
-def _train_kgat(benchmark: Mapping[str, Any], edges: int) -> dict[str, float]:
-    """Measure KGAT on a graph with one node for ten edges. Half of the edges are interactions, half are facts of 20
-    relations."""
-    import pyarrow as pa
-
-    from kgrec import models
-    from kgrec.graph.assembly import EdgePart, NodePart, assemble
-    from kgrec.graph.vocabulary import Vocabulary
-    from kgrec.training.processes import make_fabric
-    from kgrec.training.trainer import Trainer
-
-    rng = np.random.default_rng(0)
-    sizes = {"user": edges // 25, "item": edges // 50, "entity": edges // 25}
-    parts = {name: NodePart(Vocabulary(pa.array(range(size)))) for name, size in sizes.items()}
-
-    def drawn(source: str, target: str, number: int) -> EdgePart:
-        tail = (rng.random(number) ** 2 * sizes[target]).astype(np.int64)
-        return EdgePart(rng.integers(0, sizes[source], number), tail)
-
-    target = ("user", "rated", "item")
-    of_edges = {target: drawn("user", "item", edges // 2)}
-    of_edges |= {("item", f"fact{i}", "entity"): drawn("item", "entity", edges // 40) for i in range(20)}
-    graph = Graph.of(assemble(parts, of_edges, target=target))
-    del parts, of_edges
-    model = models.build("kgat", graph, benchmark["set"])
-    training = TrainingConfig(device="cpu")
-    trainer = Trainer(model, graph, training, make_fabric(training))
-    found = {}
-    model.train()
-    for index, objective in enumerate(trainer.objectives):
-        stream = trainer._batches(index, 1)
-        for _ in range(5):  # indices are built, kernels are compiled
-            trainer._step(*next(stream))
-        begun, nodes = time.perf_counter(), []
-        for _ in range(benchmark["batches"]):
-            number, batch = next(stream)
-            trainer._step(number, batch)
-            nodes.append(0 if batch.neighborhood is None else len(batch.neighborhood.node))
-        found[f"{objective.name}_ms"] = (time.perf_counter() - begun) / benchmark["batches"] * 1000
-        if max(nodes):
-            found["nodes_of_a_batch"] = float(np.mean(nodes))
-        stream.close()  # type: ignore[attr-defined]
-    found["training_peak_mb"] = peak_mb()
-    begun = time.perf_counter()
-    model.eval()
-    import torch
-
-    with torch.no_grad():
-        model.refresh()
-    return {**found, "refresh_seconds": time.perf_counter() - begun, "peak_mb": peak_mb()}
 
 
 def rules(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
@@ -585,6 +536,7 @@ MEASURES: dict[str, Callable[[Mapping[str, Any], argparse.Namespace], dict[str, 
         full_ranking,
         negatives,
         neighbors,
+        load_mapped,
         scale_kgat,
         filter_requests,
         service_requests,

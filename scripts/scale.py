@@ -22,9 +22,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from scale_graph import write_scale_graph
-
 from kgrec.errors import KgrecError
+from scale_graph import write_scale_graph
 
 WARM = 20  #: batches before those that are timed: indexes are made, kernels compiled, pages mapped
 #: The settings of each model. Vectors of 16 numbers, so that the vectors and Adam's moments of 10 million nodes are
@@ -128,11 +127,10 @@ def measure_model(path: Path, name: str, settings: Mapping[str, Any], batches: i
             for _ in range(batches):
                 number, batch = next(stream)
                 trainer._step(number, batch)
-                nodes.append(0 if batch.neighborhood is None else len(batch.neighborhood.node))
+                nodes.append(rows_of(batch, name))
             found[f"{objective.name}_ms"] = (time.perf_counter() - begun) / batches * 1000
             found[f"{objective.name}_cpu_ms"] = (time.process_time() - cpu) / batches * 1000
-            if max(nodes):
-                found["nodes_of_a_batch"] = sum(nodes) / batches
+            found[f"{objective.name}_rows"] = sum(nodes) / batches
             stream.close()  # type: ignore[attr-defined]
     found["training_anonymous_mb"] = memory.peak - before
     with Memory() as memory:
@@ -142,6 +140,39 @@ def measure_model(path: Path, name: str, settings: Mapping[str, Any], batches: i
             model.refresh()
         found["refresh_seconds"] = time.perf_counter() - begun
     return {**found, "refresh_anonymous_mb": memory.peak - before, "file_mb": Memory.now("RssFile")}
+
+
+def rows_of(batch: Any, name: str) -> int:
+    """The number of vectors that a batch reads, which are those that it changes."""
+    import torch
+
+    if batch.neighborhood is not None:
+        return len(batch.neighborhood.node)
+    parts = [batch.tail, batch.negative, batch.history if name == "sasrec" else batch.head]
+    return len(torch.cat([part.flatten() for part in parts]).unique())
+
+
+def estimate(edges: int, nodes: int, dim: int, row: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """What a model would take for a graph of this size, in GB: its vectors with Adam's two moments and, if gradients
+    are dense, the gradient; and what one process sends for a batch and for an epoch, if only touched rows travel. row:
+    measured on the largest graph; half of the edges are interactions, and users and items are six in ten nodes."""
+    found, gb = {}, 1e9
+    batch_sizes = {"mf": 2048, "kgat": 256, "sasrec": 128}
+    for name, batch_size in batch_sizes.items():
+        of_model = row[name]
+        rows = of_model.get("ranking_rows", of_model.get("sampled_softmax_rows"))
+        vectors = {"mf": 0.6, "sasrec": 0.2, "kgat": 1.0}[name] * nodes  #: users and items, items, all nodes
+        copies = {"mf": 4, "sasrec": 4, "kgat": 5}[name]
+        batches = edges / 2 / batch_size if name != "sasrec" else 0.4 * nodes / batch_size
+        wire = rows * (4 * dim + 8)
+        found[name] = {
+            "vectors_gb": vectors * dim * 4 / gb,
+            "trained_gb": copies * vectors * dim * 4 / gb,
+            "wire_mb_a_batch": wire / 1e6,
+            "batches": batches,
+            "wire_gb_an_epoch": wire * batches / gb,
+        }
+    return found
 
 
 def apart(what: str, path: Path, **options: Any) -> dict[str, float]:
@@ -224,10 +255,15 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path)
     parser.add_argument("--draw", type=Path)
     parser.add_argument("--image", type=Path, default=Path("docs/images/scale.svg"))
+    numbers = "with --draw: what a graph with so many edges, nodes and dimensions would take, instead of an image"
+    parser.add_argument("--estimate", type=int, nargs=3, metavar=("EDGES", "NODES", "DIMS"), help=numbers)
     parser.add_argument("--one", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(_one(**options.one)))
+    elif options.estimate:
+        edges, nodes, dim = options.estimate
+        print(json.dumps(estimate(edges, nodes, dim, json.loads(options.draw.read_text())[-1]), indent=1))
     elif options.draw:
         draw(json.loads(options.draw.read_text()), options.image)
     elif options.folder is None or options.out is None:
