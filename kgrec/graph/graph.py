@@ -186,6 +186,8 @@ class Graph(GraphParts):
 
     def content_hash(self) -> str:
         """A hash of ids, edges, times and weights. It does not depend on how they are stored."""
+        if "_loaded_from" in vars(self) and self.mapped is not None:
+            return str(self.mapped.folder.note("content_hash"))  # computed when the arrays were made
         return content_hash(self)
 
     # ------------------------------------------------------------------ views

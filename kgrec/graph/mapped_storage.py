@@ -89,7 +89,7 @@ def load_mapped(path: Path) -> GraphParts:
                 writer.note(FILES, _stamps(path, hashes))
         found = _Mapped(path, arrays).parts()
     if found is None:
-        _Making(path, document, arrays).run(GROUPING)
+        _Making(path, document, arrays).run(GROUPING, again=arrays.note(HASH) is not None)
         found = _Mapped(path, arrays).parts()
     assert found is not None
     return found
@@ -141,9 +141,12 @@ class _Making:
         self.schema = Schema.from_json(document, path / "graph.json", REMEDY)
         self.hash, self.ids = ContentHash(), _Ids(path)
 
-    def run(self, memory: int) -> None:
+    def run(self, memory: int, *, again: bool = False) -> None:
+        """Make them, unless another process makes them now. again: make them even if they are there."""
         verify_files(self.path, self.hashes)
         with self.arrays.writing("the arrays of the graph") as writer:
+            if self.arrays.note(HASH) is not None and not again:
+                return
             nodes = {name: self._nodes(writer, number, name) for number, name in enumerate(self.schema.nodes)}
             types = list(self.schema.edges)
             counts = [num_rows(self.path / "edges" / edge_file(edge)) for edge in types]
