@@ -228,16 +228,16 @@ def draw(rows: Sequence[Mapping[str, Any]], image: Path) -> None:
     mpl.rcParams["svg.hashsalt"] = "kgrec"  # the same file from the same figures
     from matplotlib import pyplot
 
-    edges = [row["edges"] / 1e6 for row in rows]
+    edges = [row["edges"] / 1e6 for row in rows]  #: of each row, in millions
     figure, (memory, seconds) = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for name, color in (("mf", "#4051b5"), ("sasrec", "#c2410c"), ("kgat", "#15803d")):
-        of_model = [row[name] for row in rows]
+        measured = [row for row in rows if name in row]
+        of_model, sizes = [row[name] for row in measured], [row["edges"] / 1e6 for row in measured]
         highest = [max(one["training_anonymous_mb"], one["refresh_anonymous_mb"]) / 1024 for one in of_model]
-        memory.plot(edges, highest, "o-", color=color, label=name)
+        memory.plot(sizes, highest, "o-", color=color, label=name)
         batch = [one.get("ranking_cpu_ms", one.get("sampled_softmax_cpu_ms")) for one in of_model]
-        seconds.plot(edges, batch, "o-", color=color, label=name)
-    memory.plot(edges, [row["load"]["anonymous_mb"] / 1024 for row in rows], "o-", color="#6b7280", label="loading")
-    memory.plot(edges, [56 * one / 1.024**3 / 1000 for one in edges], ":", color="black", label="the edges in memory")
+        seconds.plot(sizes, batch, "o-", color=color, label=name)
+    memory.plot(edges, [90e6 * one / 2**30 for one in edges], ":", color="black", label="the graph in memory")
     memory.set(title="memory of the process's own", xlabel="million edges", ylabel="GiB", xscale="log", yscale="log")
     seconds.set(title="a batch", xlabel="million edges", ylabel="ms of CPU", xscale="log", yscale="log")
     for axes in (memory, seconds):

@@ -45,7 +45,7 @@ from kgrec.graph.vocabulary import Vocabulary
 from kgrec.json_files import JsonPlace
 from kgrec.memory import memory as memory_of_machine
 
-EDGE_BYTES = 56  #: bytes of memory for each edge of a graph in memory, with both groupings
+EDGE_BYTES = 90  #: bytes of memory for each edge of a graph in memory, with both groupings, as measured
 SHARE = 4  #: a graph is large if it takes more than 1 / SHARE of the memory
 HASH, SCHEMA, FILES = "content_hash", "schema", "files"  #: names of notes in arrays.json
 
