@@ -49,7 +49,7 @@ class PublishedNumbers:
         appeared = self._appeared(end)
         order = pd.to_numeric(pd.Series(ids.to_pylist(), dtype=object), errors="coerce").fillna(-1).to_numpy(np.int64)
         inside = (order >= 0) & (order < len(appeared))
-        return np.where(inside, appeared[np.where(inside, order, 0)], -1)
+        return np.append(appeared, -1)[np.where(inside, order, -1)]
 
     def _appeared(self, end: int) -> np.ndarray:
         """int64 [n]: the nodes of the edges by first appearance."""

@@ -25,6 +25,7 @@ from kgrec.sources.tables.bad_rows import MEND, MOST, BadRows, TableRows
 from kgrec.sources.tables.columns import Column, Ids, Texts, Values, Wrong, is_list, parsing_types, without_missing
 from kgrec.sources.tables.opening import TableReader, readers
 from kgrec.sources.tables.raw_table import RawTable
+from kgrec.sources.tables.read_ahead import read_ahead
 from kgrec.sources.tables.separated import Separated, empty_file
 from kgrec.sources.tables.values import combined
 
@@ -135,7 +136,11 @@ def _raw_parts(
         require_memory(BYTES_A_BYTE * _size_of(reader), f"the rows of {reader.name}")
         where = None
     try:
-        for raw in [reader.fast(wanted)] if where is None else reader.parts(wanted, where.text, is_careful=False):
+        if where is None:
+            parts = iter([reader.fast(wanted)])
+        else:
+            parts = read_ahead(reader.parts(wanted, where.text, is_careful=False))
+        for raw in parts:
             read = _typed(reader, raw, columns, missing)
             if raw.places is None and any(values.wrong for values in read.values()):
                 break
@@ -148,7 +153,7 @@ def _raw_parts(
     if where is None:
         parts = iter([reader.careful(wanted, stops=stops)])
     else:
-        parts = reader.parts(wanted, where.text, is_careful=True, stops=stops)
+        parts = read_ahead(reader.parts(wanted, where.text, is_careful=True, stops=stops))
     for raw in parts:  # the rows that were read before are good; there is no fault among them
         before = min(done, len(raw))
         done -= before
