@@ -5,6 +5,7 @@ from __future__ import annotations
 import filecmp
 import json
 import os
+import random
 import signal
 
 import pytest
@@ -143,3 +144,61 @@ def test_rows_are_read_carefully_from_the_first_bad_one(build_of, monkeypatch):
     assert graph.num_edges == 399 and len(report.problems) == 1
     kinds = [str(kind) for kind in careful]
     assert kinds.count("string") > 2 and kinds.count("double") > 2  # some parts in bulk, then all of them carefully
+
+
+VALUES = ("", "x", "9e9", "nan", '"open', "-1", "é", "1,2", "\ufeff")  # bad in one column or another
+
+
+def random_table(rng: random.Random) -> bytes:
+    """A CSV file with quotes, line ends in values, empty lines, and rows that are bad in every way."""
+    share, end = rng.choice([0, 0.02, 0.3]), rng.choice(["\n", "\r\n"])
+    lines = ["u,i,w,t,e"]
+    for _ in range(rng.randint(1, 120)):
+        user, item = (f"{kind}{rng.randint(0, 9)}" for kind in "ui")
+        if rng.random() < 0.2:
+            user = '"' + user + rng.choice(["", ",x", '""q""', "\n2"]) + '"'
+        row = [user, item, str(rng.choice([1, 2, 3.5, 5])), str(rng.randint(1, 50)), rng.choice(["view", "buy", "skip"])]
+        if rng.random() < share:
+            row[rng.randint(0, 4)] = rng.choice(VALUES)
+        lines.append(",".join(row if rng.random() > share / 4 else row[:3]))
+        if rng.random() < 0.03:
+            lines.append("")
+    data = (end.join(lines) + rng.choice([end, ""])).encode()
+    return data.replace(b"u3", b"u\xff", 1) if rng.random() < share else data
+
+
+RANDOM = """
+name: t
+on_bad_rows: {on_bad_rows}
+target: bought
+interactions:
+  file: r.csv
+  user: u
+  item: i
+  time: t
+  weight: w
+  rating_range: [1, 5]
+  relations: {{column: e, values: {{view: viewed, buy: bought, skip: null}}}}
+  duplicates: {duplicates}
+  min_user: {min_user}
+splits: {{s: {{test: s.csv, separator: ",", columns: [u, i], ids: {ids}}}}}
+"""
+
+
+def test_random_tables_of_many_parts(build_of):
+    """`build_of` builds each in memory and in parts of some rows, and compares graphs, reports and errors."""
+    rng, graphs, errors = random.Random(0), 0, 0
+    for _ in range(12):
+        recipe = RANDOM.format(
+            on_bad_rows=rng.choice(["error", "report", "report"]),
+            duplicates=rng.choice(["keep", "first", "last", "sum"]),
+            min_user=rng.randint(0, 4),
+            ids=rng.choice(["ids", "first_appearance"]),
+        )
+        pairs = "".join(f"{rng.randint(0, 3)},{rng.randint(0, 3)}\n" for _ in range(20))
+        try:
+            build_of(recipe, {"r.csv": random_table(rng), "s.csv": pairs})
+            graphs += 1
+        except KgrecError:
+            errors += 1
+    assert graphs and errors
