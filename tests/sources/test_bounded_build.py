@@ -157,7 +157,8 @@ def random_table(rng: random.Random) -> bytes:
         user, item = (f"{kind}{rng.randint(0, 9)}" for kind in "ui")
         if rng.random() < 0.2:
             user = '"' + user + rng.choice(["", ",x", '""q""', "\n2"]) + '"'
-        row = [user, item, str(rng.choice([1, 2, 3.5, 5])), str(rng.randint(1, 50)), rng.choice(["view", "buy", "skip"])]
+        event = rng.choice(["view", "buy", "skip"])
+        row = [user, item, str(rng.choice([1, 2, 3.5, 5])), str(rng.randint(1, 50)), event]
         if rng.random() < share:
             row[rng.randint(0, 4)] = rng.choice(VALUES)
         lines.append(",".join(row if rng.random() > share / 4 else row[:3]))
