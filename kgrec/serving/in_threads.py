@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 
 import torch
@@ -31,7 +32,7 @@ def in_threads(work: Callable[[Part], Made], parts: Iterable[Part], threads: int
     pool, waiting = ThreadPoolExecutor(threads, "kgrec-lists"), deque[Future[Made]]()
     try:
         for part in parts:
-            waiting.append(pool.submit(alone, part))
+            waiting.append(pool.submit(copy_context().run, alone, part))
             if len(waiting) > threads:
                 yield waiting.popleft().result()
         while waiting:

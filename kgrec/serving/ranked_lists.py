@@ -100,7 +100,7 @@ def must_know_interactions(run: TrainedModel) -> None:
 def known_lists(run: TrainedModel, ranker: Ranker, local: Tensor, options: ListOptions) -> Iterator[Table]:
     """The best items for users that the run knows, a chunk at a time. local: LongTensor [U], their numbers."""
     ids = run.graph.vocabulary[run.graph.target[0]].id_array
-    threads, size = _threads(run, ranker, options), _chunk(ranker)
+    threads, size = _threads(run, ranker, options, len(local)), _chunk(ranker)
     if threads > 1:
         size = min(size, max(LEAST_CHUNK, -(-len(local) // (4 * threads))))
 
@@ -111,14 +111,21 @@ def known_lists(run: TrainedModel, ranker: Ranker, local: Tensor, options: ListO
     yield from in_threads(lists, local.split(size), threads)
 
 
-def _threads(run: TrainedModel, ranker: Ranker, options: ListOptions) -> int:
-    """In how many threads lists are made: in torch's, where a user costs little and others none of the same. Models
-    whose scores take a network use all threads for one chunk after the other."""
-    is_sum = goes_with_score(type(run.model)) and run.model.linear_scorer() is not None
-    if run.device.type != "cpu" or options.why or options.rules is not None or not is_sum:
+def _threads(run: TrainedModel, ranker: Ranker, options: ListOptions, number: int) -> int:
+    """In how many threads lists of so many users are made: in torch's, where scores are sums or products. Models whose
+    scores take a network use all threads for one chunk after the other."""
+    threads = torch.get_num_threads()
+    if number <= LEAST_CHUNK or threads == 1 or run.device.type != "cpu" or options.why or options.rules is not None:
+        return 1
+    if not run.made_once("scores that are sums", None, lambda: _scores_by_sums(run)):
         return 1
     _ = product_of(run), ranker.served.of_users  # made before, not in each
-    return torch.get_num_threads()
+    return threads
+
+
+def _scores_by_sums(run: TrainedModel) -> bool:
+    with scoring(run.model):
+        return goes_with_score(type(run.model)) and run.model.linear_scorer() is not None
 
 
 def ranked_known(run: TrainedModel, ranker: Ranker, local: Tensor, options: ListOptions) -> RankedUsers:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kgrec.drafts import clear_abandoned
 from kgrec.errors import KgrecError, some
 from kgrec.serving.added_items import run_with_items
 from kgrec.serving.answers import Table
@@ -32,7 +33,7 @@ from kgrec.training.trained_model import TrainedModel
 RETRIES = 3  #: times that a shard is made again whose worker was lost
 SHARDS_A_CORE = 4  #: by default, so that a slow core leaves the others little to wait for
 OBJECTS = 256 << 20  #: bytes of shared memory of a local cluster; little more than ids of users goes through it
-CONNECTS_WITHIN = 10  #: seconds
+CONNECTS_WITHIN, ENDS_WITHIN = 10, 10  #: seconds
 LONGEST_FOLDER = 40  #: characters of the folder of a local cluster's sockets, whose paths may have some hundred
 
 
@@ -178,6 +179,10 @@ def _made(ray: Any, asked: Asked, out: Path, parts: list[Part], how: Making) -> 
     finally:
         for task in running:
             ray.cancel(task, force=True)
+        if running:
+            ray.wait(list(running), num_returns=len(running), timeout=ENDS_WITHIN)
+        for part in running.values():
+            clear_abandoned(out / part_name(part.shard))
 
 
 def said_of_lost(shard: Shard, error: Exception, lost: int, retries: int) -> str:

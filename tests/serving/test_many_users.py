@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextvars import ContextVar
 
 import numpy as np
 import pandas as pd
@@ -97,6 +98,15 @@ def test_parts_come_in_order_and_few_at_once() -> None:
     threading.Timer(0.05, gate.set).start()
     assert next(made) == 0 and len(begun) <= 4
     assert list(made) == [one * one for one in range(1, 9)]
+
+
+def test_what_this_thread_knows_the_others_know_too() -> None:
+    known: ContextVar[int] = ContextVar("known", default=0)
+    token = known.set(7)
+    try:
+        assert list(in_threads(lambda part: part * known.get(), range(5), 2)) == [0, 7, 14, 21, 28]
+    finally:
+        known.reset(token)
 
 
 def test_an_error_in_a_thread_is_raised_and_threads_end() -> None:
