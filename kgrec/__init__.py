@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kgrec.graph.schema import Schema
     from kgrec.graph.vocabulary import Vocabulary
     from kgrec.model import Objective, Query, Recommender
+    from kgrec.reporting.written_report import report
     from kgrec.run import Run, train
     from kgrec.samplers import (
         Batch,
@@ -80,6 +81,7 @@ _HOMES = {
     "measure_robustness": "studies.robustness_study",
     "Run": "run",
     "train": "run",
+    "report": "reporting.written_report",
     "Batch": "samplers",
     "CombinedLoader": "samplers",
     "Edges": "samplers",

@@ -41,6 +41,7 @@ from kgrec.cli.output import note, status
 from kgrec.cli.predict import predict
 from kgrec.cli.print_schema import schema
 from kgrec.cli.recommend import recommend
+from kgrec.cli.report_runs import report
 from kgrec.cli.robustness import robustness
 from kgrec.cli.serve import key, serve
 from kgrec.cli.similar import similar
@@ -112,6 +113,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "train": train,
     "evaluate": evaluate,
     "compare": compare,
+    "report": report,
     "backtest": backtest,
     "robustness": robustness,
     "audit": audit,

@@ -80,7 +80,7 @@ PAGES: dict[str, ApiPage] = {
         "Studies",
         "What one asks of several trainings.",
         (),
-        ("compare", "backtest", "measure_robustness", "audit", "generate"),
+        ("compare", "backtest", "measure_robustness", "audit", "generate", "report"),
     ),
     "errors": ApiPage(
         "Errors", "What is raised, and what it says.", ("kgrec.errors",), ("KgrecError", "BadData", "UnknownName")
