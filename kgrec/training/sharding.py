@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
 
 import torch
 from torch import nn
@@ -42,7 +41,7 @@ def sharded_model(build: Callable[[], Recommender], job: TrainingJob) -> Recomme
     return model
 
 
-def optimizer_of(objective: Objective, shards: Collection[RowShard]) -> Any:
+def optimizer_of(objective: Objective, shards: Collection[RowShard]) -> torch.optim.Optimizer | SparseAndDense:
     """The optimizer of an objective. For shards it is the same kind, but only touched rows change: SparseAdam for Adam.
 
     Raises KgrecError for an optimizer that changes all rows in each step."""
