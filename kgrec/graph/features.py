@@ -14,6 +14,7 @@ from torch import Tensor
 from kgrec.column_texts import texts_of
 from kgrec.errors import KgrecError
 from kgrec.graph.schema import FeatureKind, FeatureSchema
+from kgrec.large_arrays import empty, spans
 
 LARGEST_EMPTY = 1 << 26  #: a column of vectors with at most this many numbers may have any share of missing vectors
 SPARSEST = 256  #: in a larger column, at least one row of this many must have a vector
@@ -114,8 +115,10 @@ def _nullable(index: Tensor) -> pa.Array:
 
 
 def _numeric(column: pa.Array, schema: FeatureSchema) -> Feature:
-    values = column.cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False).astype(np.float32)
-    return Feature(schema, torch.from_numpy(np.array(values)))
+    values = empty(len(column), np.float32)
+    for span in spans(len(values)):
+        values[span] = column[span].cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
+    return Feature(schema, torch.from_numpy(values))
 
 
 def _text(column: pa.Array, schema: FeatureSchema) -> Feature:

@@ -48,7 +48,10 @@ def _click(events: Events, table: Interactions) -> np.ndarray | None:
     if table.click is None or table.click.weight is None:
         return events.click
     assert events.weight is not None
-    return (events.weight >= table.click.weight).astype(np.float32)
+    clicked = empty(len(events), np.float32)
+    for span in spans(len(events)):
+        clicked[span] = events.weight[span] >= table.click.weight
+    return clicked
 
 
 def mark_clicks(target: EdgeType, behaviour: str, builder: GraphBuilder) -> None:

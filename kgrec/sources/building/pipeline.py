@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 TEXT_MEMORY = 5.0  #: bytes of memory that a byte of a table of texts takes while a graph is built in memory
-PARQUET_MEMORY = 10.0  #: the same for a byte of a Parquet file
+PARQUET_MEMORY = 15.0  #: the same for a byte of a Parquet file
 RDF_MEMORY = 2.0  #: the same for a byte of RDF
 DEFAULT_MEMORY = 8_000_000_000  #: bytes, where the system does not say how much it has
 
