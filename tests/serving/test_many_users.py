@@ -14,11 +14,14 @@ import torch
 import kgrec
 from kgrec.errors import KgrecError
 from kgrec.evaluation import ranking
+from kgrec.evaluation.evaluation import evaluate
 from kgrec.evaluation.ranking import Ranker
 from kgrec.evaluation.top_items import TopItems
+from kgrec.graph import Graph
 from kgrec.run import Run
 from kgrec.serving import ranked_lists
 from kgrec.serving.in_threads import in_threads
+from kgrec.splits import split
 
 
 def test_best_items_by_parts_on_paper() -> None:
@@ -74,6 +77,24 @@ def test_compiled_lists_in_threads_are_those_of_sorting(
     torch.set_num_threads(1)
     for seen, table in quick.items():
         assert table.equals(run.recommend("all", 12, include_seen=seen).arrow)
+
+
+@pytest.mark.parametrize("name", ["mf", "ease"])
+def test_metrics_of_warm_and_cold_items_are_those_of_sorting(
+    name: str, planted: Graph, compiled_too: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = split(planted, "ratio:0.3,seed=2")
+    train = parts.train.where(parts.train.tail != parts.test.tail[0])  # one item at least is cold
+    model = kgrec.models.build(name, train).eval()
+    monkeypatch.setattr(ranking, "CELLS_IN_CACHE", 500)
+
+    def measured() -> tuple[dict[str, float], ...]:
+        found = evaluate(model, train, parts.test, metrics=["recall@5", "ndcg@5", "map@5"])
+        return found.metrics, found.warm, found.cold
+
+    quick = measured()
+    monkeypatch.setattr(Ranker, "_is_compiled", lambda self, users: False)
+    assert quick == measured() and all(quick)
 
 
 def test_scores_that_are_not_finite_are_refused(rated: pd.DataFrame, compiled_too: None) -> None:
