@@ -97,7 +97,7 @@ def pushed_by_training(subject: Subject, train: Graph, own: Mapping[str, Tensor]
         return look_and_step
 
     for optimizer, objective in zip(trainer.optimizers, trainer.objectives):
-        optimizer.step = spied(optimizer.step, objective)
+        optimizer.step = spied(optimizer.step, objective)  # type: ignore[method-assign]
     with one_thread():
         for _ in trainer.epochs():
             pass
