@@ -10,12 +10,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kgrec import Graph, KgrecError, train
+from kgrec import Graph, KgrecError, backtest, compare, train
+from kgrec.graph.graph_plot import graph_plot, schema_plot
 from kgrec.plots.charts import bar_chart, interval_chart, line_chart, standalone
 from kgrec.plots.markup import Markup, element
+from kgrec.plots.svg_files import check_svg_path, write_svg
 from kgrec.reporting.model_card import plain
 from kgrec.reporting.run_facts import by_activity
 from kgrec.reporting.written_report import report
+from kgrec.studies.study_plots import backtest_plot, comparison_plot
 
 EVIL = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
 SPLIT = "last_n:1"
@@ -234,6 +237,29 @@ def test_charts_are_xml_that_leaves_out_what_is_not_finite() -> None:
         }
         assert "nan" not in chart
     assert element("p", "<", Markup("<b>"), class_='"') == '<p class="&quot;">&lt;<b></p>'
+
+
+def test_a_graph_is_drawn_with_its_counts_and_times() -> None:
+    root = ElementTree.fromstring(standalone(graph_plot(graph())))
+    said = [one.text for one in root.iter() if one.tag.endswith("text")]
+    assert {"rated 60", "has_genre 6", "Edges of rated", "Edges over time"} <= set(said)
+    assert [said[said.index(name) + 1] for name in ("user", "item", "genre")] == ["12", "10", "1"]
+    bars = [one for one in root.iter() if one.get("class") == "fill0"]
+    assert bars  # of degrees and of times
+
+
+def test_studies_are_drawn_and_refuse_other_files_first(folder, tmp_path) -> None:
+    found = compare([folder / "knn.run", folder / "pop.run"], metrics=["recall@10"])
+    root = ElementTree.fromstring(standalone(comparison_plot(found)))
+    said = [one.text for one in root.iter() if one.tag.endswith("text")]
+    assert f"{found.differences[0].difference:+.4f}" in said
+    windows = backtest("popularity", graph(), every=1, windows=2, valid=False, metrics=["recall@10"])
+    assert "recall@10 of popularity by window" in standalone(backtest_plot(windows))
+    with pytest.raises(KgrecError, match=r"--plot x.png: drawings are SVG; .* such as x.svg"):
+        check_svg_path("x.png")
+    write_svg(tmp_path / "x.svg", schema_plot(graph()))
+    with pytest.raises(KgrecError, match="exists"):
+        check_svg_path(tmp_path / "x.svg")
 
 
 @pytest.mark.browser

@@ -32,13 +32,17 @@ def backtest(
         bool,
         typer.Option("--no-valid", help="No validation: train on everything before a window, for all epochs."),
     ] = False,
+    plot: Annotated[Path | None, typer.Option("--plot", help="An SVG file to draw the metrics by window in.")] = None,
     training: TrainingOptions,
     result: ResultOptions,
 ) -> None:
     """Test a model on several time windows: for each window, train it on what was before, and measure it in it."""
+    from kgrec.plots.svg_files import check_svg_path, write_svg
     from kgrec.studies.backtesting import backtest as test_windows
     from kgrec.studies.backtesting import duration
 
+    if plot is not None:
+        check_svg_path(plot, result.overwrite)
     found = test_windows(
         training.job(model, "kgrec backtest", repeats=repeats, out=out, overwrite=result.overwrite),
         graph,
@@ -49,6 +53,10 @@ def backtest(
         notify=on_window,
     )
     print_json(found.to_json()) if result.as_json else show(found, console())
+    if plot is not None:
+        from kgrec.studies.study_plots import backtest_plot
+
+        write_svg(plot, backtest_plot(found), overwrite=result.overwrite)
 
 
 def on_window(window: Window) -> None:

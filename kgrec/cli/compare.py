@@ -39,11 +39,16 @@ def compare(
         int, typer.Option("--resamples", help="Number of bootstrap resamples of the users for the intervals.")
     ] = 2000,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the bootstrap resamples.")] = 0,
+    plot: Annotated[Path | None, typer.Option("--plot", help="An SVG file to draw the differences in.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file that --plot names.")] = False,
     as_json: Json = False,
 ) -> None:
     """Compare the test results of runs user by user, with confidence intervals and significance tests."""
+    from kgrec.plots.svg_files import check_svg_path, write_svg
     from kgrec.studies.comparison import compare as compare_runs
 
+    if plot is not None:
+        check_svg_path(plot, overwrite)
     result = compare_runs(
         runs,
         reference=reference,
@@ -53,6 +58,10 @@ def compare(
         seed=seed,
     )
     print_json(result.to_json()) if as_json else show(result, console())
+    if plot is not None:
+        from kgrec.studies.study_plots import comparison_plot
+
+        write_svg(plot, comparison_plot(result), overwrite=overwrite)
 
 
 def show(comparison: Comparison, screen: Console) -> None:

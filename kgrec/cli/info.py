@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,14 +23,26 @@ def info(
     samples: Annotated[
         int, typer.Option("--samples", min=0, help="Number of sample edges to show for each relation.")
     ] = 3,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="An SVG file to draw types, relations, degrees and times in.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file that --plot names.")] = False,
     as_json: Json = False,
 ) -> None:
     """Describe a graph: node and edge types, counts, sample edges, degrees, times, link coverage, features, splits."""
     from kgrec.graph import Graph
     from kgrec.graph.description import info as describe
+    from kgrec.plots.svg_files import check_svg_path, write_svg
 
-    facts = describe(Graph.load(graph), samples)
+    if plot is not None:
+        check_svg_path(plot, overwrite)
+    found = Graph.load(graph)
+    facts = describe(found, samples)
     print_json(facts) if as_json else show(facts, console())
+    if plot is not None:
+        from kgrec.graph.graph_plot import graph_plot
+
+        write_svg(plot, graph_plot(found), overwrite=overwrite)
 
 
 def show(info: dict[str, Any], screen: Console) -> None:

@@ -161,6 +161,8 @@ def line_chart(
         return empty(title)
     legend, top = _legend(list(shown))
     x_ticks = ticks(min(x for x, _ in everything), max(x for x, _ in everything))
+    if all(x == round(x) for x, _ in everything):  # epochs and windows have no halves
+        x_ticks = [one for one in x_ticks if one == round(one)]
     y_ticks = ticks(min(y for _, y in everything), max(y for _, y in everything))
     area = _Area(x_ticks, y_ticks, top)
     lines = []
@@ -278,7 +280,7 @@ def interval_chart(
         if low is not None and high is not None and math.isfinite(low) and math.isfinite(high):
             marks.append(element("line", x1=_n(x(low)), x2=_n(x(high)), y1=y, y2=y, class_=f"line{look % SERIES}"))
         marks.append(element("circle", cx=_n(x(value)), cy=y, r=4.5, class_=f"fill{look % SERIES}"))
-        marks.append(text(WIDTH - 8, y + 4, f"{value:.4f}", "end"))
+        marks.append(text(WIDTH - 8, y + 4, f"{value:+.4f}" if zero else f"{value:.4f}", "end"))
     name = text((left + WIDTH - RIGHT) / 2, height - 10, x_label, "middle", class_="quiet")
     return drawing(title, WIDTH, height, parts, marks, name)
 
