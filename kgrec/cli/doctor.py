@@ -38,6 +38,7 @@ OPTIONAL = {
     "matplotlib": "for plots: pip install 'kgrec[plot]'",
     "sentence_transformers": "for vectors of texts: pip install sentence-transformers",
     "timm": "for vectors of images: pip install timm",
+    "ray": "for lists by a Ray cluster: pip install 'kgrec[ray]'",
     "pyg_lib": "not needed; only PyG's own samplers use it",
 }
 """Optional modules: what each is for, and how to install it."""
