@@ -24,6 +24,7 @@ import numpy as np
 from kgrec.errors import KgrecError
 
 LEAST = 250_000_000  #: bytes: the smallest limit with which anything is built
+HELD = 0.75  #: the share of the limit that may be taken by what stays in memory; the rest is for work in progress
 MOST = 10**15  #: bytes: the largest
 SAMPLE = 1 << 16  #: keys that are looked at to cut a large array into parts of about the same size
 
@@ -81,14 +82,14 @@ def require_memory(size: int, what: str, share: float = 1.0, held: str | None = 
     if held is not None:
         where.held[held] = max(size, where.held.get(held, 0))
     total = size + sum(others.values())
-    if total <= where.memory:
+    if total <= HELD * where.memory:
         return
-    needed = size / max(min(share, 1.0), 0.01) + sum(others.values())
+    needed = (size / max(min(share, 1.0), 0.01) + sum(others.values())) / HELD
     read = f" after {share:.0%} of the data" if share < 1 else ""
     beside = ", ".join(f"{bytes_text(most)} for {name}" for name, most in others.items() if most > where.memory >> 4)
     raise KgrecError(
         f"{what} take {bytes_text(size)} of memory{read}{f' (beside {beside})' if beside else ''}, and the limit is "
-        f"{bytes_text(where.memory)}; set --memory {round_up(needed)} or more"
+        f"{bytes_text(where.memory)}, of which {HELD:.0%} may be held; set --memory {round_up(needed)} or more"
     )
 
 

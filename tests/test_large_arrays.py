@@ -73,12 +73,18 @@ def test_one_key_for_more_rows_than_fit_is_said(tmp_path):
 def test_what_must_be_in_memory_is_estimated_from_what_was_read(tmp_path):
     require_memory(1 << 50, "all ids")  # arrays are in memory, where nothing is asked
     with arrays_on_disk(DiskArrays.within(2_000_000_000, tmp_path)):
-        require_memory(2_000_000_000, "all ids")
+        require_memory(1_500_000_000, "all ids")
         said = (
-            r"all ids take 2\.1 GB of memory after 30% of the data, and the limit is 2\.0 GB; set --memory 7GB or more"
+            r"all ids take 1\.6 GB of memory after 30% of the data, and the limit is 2\.0 GB, .* --memory 8GB or more"
         )
         with pytest.raises(KgrecError, match=said):
-            require_memory(2_100_000_000, "all ids", share=0.3)
+            require_memory(1_600_000_000, "all ids", share=0.3)
+        require_memory(400_000_000, "user ids", held="user ids")
+        require_memory(500_000_000, "user ids", held="user ids")
+        require_memory(1_000_000_000, "item ids", held="item ids")
+        said = r"item ids take 1\.1 GB of memory \(beside 500 MB for user ids\), .* set --memory 3GB or more"
+        with pytest.raises(KgrecError, match=said):
+            require_memory(1_100_000_000, "item ids", held="item ids")
 
 
 def test_sizes_are_read_as_people_write_them():

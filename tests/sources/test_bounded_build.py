@@ -62,7 +62,7 @@ def test_the_sizes_of_files_decide(folder, monkeypatch):
     asked = []
     monkeypatch.setattr(pipeline, "arrays_on_disk", lambda where: asked.append(where.memory) or arrays_on_disk(where))
     monkeypatch.setattr(pipeline, "TEXT_MEMORY", 50_000.0)  # as if the files were 10,000 times as large
-    needed = (len(FILES["r.csv"]) + len(FILES["s.csv"])) * 50_000 + len(FILES["k.nt"]) * 2
+    needed = (len(FILES["r.csv"]) + len(FILES["s.csv"])) * 50_000 + len(FILES["k.nt"]) * 5
     assert pipeline.needed_memory(pipeline.Recipe.load(folder / "recipe.yaml"), folder) == needed > 250_000_000
     for number, memory in enumerate((None, needed, "250MB")):
         build_to(folder / "recipe.yaml", None, folder / f"{number}.graph", memory=memory)

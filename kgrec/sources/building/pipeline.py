@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     import rdflib
 
 
-TEXT_MEMORY = 5.0  #: bytes of memory that a byte of a table of texts takes while a graph is built in memory
-PARQUET_MEMORY = 15.0  #: the same for a byte of a Parquet file
-RDF_MEMORY = 2.0  #: the same for a byte of RDF
+TEXT_MEMORY = 12.0  #: bytes of memory that a byte of a table of texts takes at most, if a graph is built in memory
+PARQUET_MEMORY = 30.0  #: the same for a byte of a Parquet file
+RDF_MEMORY = 5.0  #: the same for a byte of RDF
 DEFAULT_MEMORY = 8_000_000_000  #: bytes, where the system does not say how much it has
 
 

@@ -16,7 +16,7 @@ _PRIME = np.uint64(1099511628211)
 _MIX = np.uint64(0x9E3779B97F4A7C15)  # odd, for whole numbers
 
 
-BYTES_AN_ID = 100  #: what an id takes beside its text: in a hash table, in offsets, and while it is looked up
+BYTES_AN_ID = 130  #: what an id takes beside its text: in a hash table, in offsets, and while it is looked up
 COPIES = 4  #: how often its text is in memory at most
 
 
