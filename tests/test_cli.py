@@ -310,6 +310,8 @@ def test_backtest_trains_anew_for_each_window(shop, tmp_path):
         (("train", "mf", "none.graph"), "none.graph does not exist; build a graph with `kgrec build"),
         (("train", "mf", "GRAPH", "--out", "RUNS/ease"), "exists already; name another --out"),
         (("build", "graphs/shop/shop.yaml", "--out", "GRAPH"), "exists already; name another --out"),
+        (("build", "graphs/shop/shop.yaml", "--out", "none/g", "--memory", "much"), "'much' is not a size"),
+        (("build", "graphs/shop/shop.yaml", "--out", "none/g", "--memory", "9MB"), "out of range; set at"),
         (("info", "none.graph"), "none.graph does not exist"),
         (("evaluate", "none", "GRAPH"), "none is not there; make one with `kgrec train"),
         (("compare", "RUNS/ease"), "there is only one run to compare, '"),
