@@ -3,13 +3,16 @@
 from dataclasses import replace
 from math import log, log2
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import scipy.sparse
 import torch
 from torch import Tensor
 
 from kgrec.errors import KgrecError, UnknownName
+from kgrec.evaluation import list_quality
 from kgrec.evaluation.evaluation import check_metrics, evaluate
 from kgrec.evaluation.listed_items import inverse_propensity, long_tail
 from kgrec.evaluation.metrics import FORMULAS, Ranking, parse
@@ -76,6 +79,17 @@ def test_calibration_holds_lists_against_histories() -> None:
     # Ann had a, a drama; her list b, d has (1 + 1/2) / 2 of it. Bob had a and b; his list d, c has (1/2) / 2
     wanted = [log(1 / (0.99 * share + 0.01)) for share in (3 / 4, 1 / 4)]
     assert measured("calibration_error@2")["calibration_error@2"] == pytest.approx(sum(wanted) / 2)
+
+
+def test_calibration_of_many_shares_is_that_of_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    rows = [(generator.random((40, 30)) < share) / 7.0 for share in (0.3, 0.2)]
+    rows[0][3], rows[1][4] = 0, 0  # one without a history, and an empty list
+    own, listed = (scipy.sparse.csr_array(one) for one in rows)
+    wanted = list_quality.calibration_error(own, listed)
+    monkeypatch.setattr(list_quality, "WIDEST", 1)
+    assert np.isnan(wanted).sum() == 1
+    np.testing.assert_allclose(list_quality.calibration_error(own, listed), wanted, rtol=1e-12)
 
 
 def test_inverse_propensity_weighs_what_is_held_out() -> None:

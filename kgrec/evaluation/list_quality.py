@@ -9,6 +9,7 @@ import scipy  # its parts are imported when they are first used
 
 ALPHA = 0.01  #: share of the user's own shares that is mixed into the list's, so that their distance is finite
 ROWS = 1024  #: lists that are held against histories at once
+WIDEST = 2048  #: rows of more shares than this are not written out
 
 
 def rows_of(items: np.ndarray, num_items: int) -> scipy.sparse.csr_array:
@@ -69,12 +70,36 @@ def calibration_error(own: scipy.sparse.csr_array, listed: scipy.sparse.csr_arra
     """
     found = np.full(own.shape[0], np.nan)
     for start in range(0, own.shape[0], ROWS):
+        if own.shape[1] > WIDEST:
+            stop = start + ROWS
+            found[start:stop] = _error_of_entries(own[start:stop], listed[start:stop])
+            continue
         p, q = own[start : start + ROWS].toarray(), listed[start : start + ROWS].toarray()
         mixed = (1 - ALPHA) * q + ALPHA * p
         there = p > 0
         terms = np.where(there, p * np.log(np.where(there, p, 1) / np.where(there, mixed, 1)), 0)
         found[start : start + ROWS] = np.where(there.any(1), terms.sum(1), np.nan)
     return found
+
+
+def _error_of_entries(own: scipy.sparse.csr_array, listed: scipy.sparse.csr_array) -> np.ndarray:
+    """What `calibration_error` gives, from the entries that are there: the others have p = 0 and add nothing."""
+    width, keys = own.shape[1], []
+    for one in (own, listed):
+        one.sort_indices()
+        keys.append(np.repeat(np.arange(one.shape[0]), np.diff(one.indptr)) * width + one.indices)
+    mine, theirs = keys
+    place = np.searchsorted(theirs, mine)
+    q = np.zeros(len(mine))
+    if len(theirs):
+        same = theirs[np.minimum(place, len(theirs) - 1)] == mine
+        q[same] = listed.data[place[same]]
+    p = own.data
+    there = p > 0
+    mixed = (1 - ALPHA) * q[there] + ALPHA * p[there]
+    row = (mine // width)[there]
+    total = np.bincount(row, weights=p[there] * np.log(p[there] / mixed), minlength=own.shape[0])
+    return np.where(np.bincount(row, minlength=own.shape[0]) > 0, total, np.nan)
 
 
 def novelty(items: np.ndarray, num_users: np.ndarray, users: int) -> np.ndarray:
