@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -46,6 +47,7 @@ LESS_IS_BETTER = (
     "longest_seconds",
     "beyond_scoring_seconds",
     "peak_mb",
+    "page_mb",
     *("anon_mb", "share_of_duckdb", "share_of_in_memory"),
     "user_milliseconds",
     *("index_p50_ms", "index_p99_ms", "exact_p50_ms", "exact_p99_ms"),
@@ -380,6 +382,23 @@ def cold_items(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dic
     return cold_arms(benchmark, graph, options, kept)
 
 
+def report_runs(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of `kgrec report` for two runs, with the start of the process, and the size of the page in MB."""
+    graph = graph_folder(benchmark["recipe"], options)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        runs = [folder / f"{model}.run" for model in benchmark["models"]]
+        for model, run in zip(benchmark["models"], runs):
+            said = benchmark["models"][model]
+            train(model, Graph.load(graph), split=benchmark["split"], out=run, training=said.get("training", {}))
+        command = [sys.executable, "-m", "kgrec", "report", *map(str, runs), "--graph", str(graph)]
+        command += ["--out", str(folder / "report.html"), "--card", str(folder / "card.md")]
+        begun = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        seconds = time.perf_counter() - begun
+        return {"test": {"seconds": seconds, "page_mb": (folder / "report.html").stat().st_size / 1e6}}
+
+
 def rules(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """Seconds for the lists of all users without rules and by each of some, the best of three, of CPU, so that what
     else runs counts for nothing; and for each weight what diversity and calibration cost and gain, on valid."""
@@ -543,6 +562,7 @@ MEASURES: dict[str, Callable[[Mapping[str, Any], argparse.Namespace], dict[str, 
         item_index,
         score_all,
         two_hosts,
+        report_runs,
         rules,
         fold_in,
         cold_items,

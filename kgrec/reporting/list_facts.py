@@ -49,9 +49,18 @@ class ListFacts:
 
 
 def list_facts(
-    facts: RunFacts, run: Run, *, k: int, most: int, examples: int, graph: Graph | None, groups: str | None
+    facts: RunFacts,
+    run: Run,
+    *,
+    k: int,
+    most: int,
+    examples: int,
+    graph: Graph | None,
+    groups: str | None,
+    kept: dict[Any, Any],
 ) -> ListFacts:
-    """Make the lists of the users who were measured, at most `most` of them, and describe them."""
+    """Make the lists of the users who were measured, at most `most` of them, and describe them. kept: what runs of one
+    graph and protocol share, which the first of them adds."""
     known, notes = run.graph, list[str]()
     assert facts.measured is not None
     everybody = [str(user) for user in facts.measured.users]
@@ -73,8 +82,11 @@ def list_facts(
     lists[row, table["rank"].to_numpy() - 1] = item
     num_in, num_users, num_out = _counts(run)
     activity = pd.Series(num_out.numpy(), index=known.vocabulary[source].id_array.to_pylist())
-    quality = _quality(run, users, lists, num_in, num_users, notes)
-    held = None if graph is None else _held(run, graph)
+    same = (facts.graph, facts.protocol, run.clicks_alone)
+    quality = _quality(run, users, lists, num_in, num_users, notes, kept, same)
+    if graph is not None and ("held", same) not in kept:
+        kept["held", same] = _held(run, graph)
+    held = None if graph is None else kept["held", same]
     main = facts.main_metric
     values = facts.measured.values[main].dropna() if main is not None else pd.Series(dtype=float)
     better = main is None or parse(main).higher_is_better
@@ -123,7 +135,14 @@ def _counts(run: Run) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def _quality(
-    run: Run, users: Sequence[str], lists: np.ndarray, num_in: torch.Tensor, num_users: torch.Tensor, notes: list[str]
+    run: Run,
+    users: Sequence[str],
+    lists: np.ndarray,
+    num_in: torch.Tensor,
+    num_users: torch.Tensor,
+    notes: list[str],
+    kept: dict[Any, Any],
+    same: tuple[Any, ...],
 ) -> dict[str, tuple[float, float | None]]:
     """The metrics of lists beside accuracy, by name."""
     graph, k = run.graph, lists.shape[1]
@@ -152,8 +171,11 @@ def _quality(
     if facts is not None:
         rows, by = list_quality.rows_of(lists, len(num_in)), (facts.indptr, facts.indices, facts.shape[1])
         own[f"diversity@{k}"] = list_quality.intra_list_diversity(rows, list_quality.unit_rows(*by))
-        histories = list_quality.shares(_histories(run, users), *by)
-        own[f"calibration_error@{k}"] = list_quality.calibration_error(histories, list_quality.shares(rows, *by))
+        mine = ("shares", same, tuple(users))
+        if mine not in kept:
+            kept[mine] = list_quality.shares(_histories(run, users), *by)
+            kept[mine].sort_indices()  # once for all runs
+        own[f"calibration_error@{k}"] = list_quality.calibration_error(kept[mine], list_quality.shares(rows, *by))
     for name, values in own.items():
         values = values[~np.isnan(values)]
         if len(values):

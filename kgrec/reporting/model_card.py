@@ -36,7 +36,7 @@ def _of_run(run: RunFacts, lists: ListFacts | None) -> list[str]:
     about = [
         ("Model", run.model),
         ("State", "finished" if run.finished else "stopped before its end, not measured on test"),
-        ("Parameters", f"{run.metrics.get('num_parameters', 0):,}"),
+        ("Parameters", f"{run.metrics['num_parameters']:,}" if "num_parameters" in run.metrics else ""),
         ("Trained on the graph with content hash", run.graph),
         ("Split", run.config.get("split") or "standard"),
         ("Protocol", run.protocol),

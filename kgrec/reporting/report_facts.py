@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
@@ -61,11 +62,14 @@ def report_facts(
             f"the runs are of {len(graphs)} different graphs, so one graph cannot be held against all; report the runs "
             "of each graph alone, or leave --graph out"
         )
+    kept: dict[Any, Any] = {}
     for run in found:
         if run.measured is None:
             continue
         loaded = Run.load(run.path, trust=trust, device=device)
-        lists[run.label] = list_facts(run, loaded, k=k, most=users, examples=examples, graph=whole, groups=groups)
+        lists[run.label] = list_facts(
+            run, loaded, k=k, most=users, examples=examples, graph=whole, groups=groups, kept=kept
+        )
     if groups is not None and not lists:
         raise KgrecError(f"no run has results by user, so there are no groups by {groups!r}; leave --groups out")
     if len(graphs) > 1:

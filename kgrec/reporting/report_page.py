@@ -90,10 +90,11 @@ def _note(text: str) -> Markup:
 def _value(value: float | None, interval: tuple[float, float] | None = None) -> Markup:
     if value is None:
         return Markup("")
-    shown = f"{value:.4f}" if abs(value) < 1000 else f"{value:,.0f}"
+    form = ".4f" if abs(value) < 1000 else ",.0f"
     if interval is None:
-        return joined(shown)
-    return joined([shown, element("span", f"{interval[0]:.4f} to {interval[1]:.4f}", class_="range")])
+        return joined(f"{value:{form}}")
+    between = f"{interval[0]:{form}} to {interval[1]:{form}}"
+    return joined([f"{value:{form}}", element("span", between, class_="range")])
 
 
 def _code(text: str) -> Markup:
@@ -125,7 +126,7 @@ def _overview(facts: ReportFacts) -> Markup:
                 value,
                 epochs,
                 _seconds(run.metrics.get("fit_seconds")),
-                f"{run.metrics.get('num_parameters', 0):,}",
+                f"{run.metrics['num_parameters']:,}" if run.finished and "num_parameters" in run.metrics else "",
             ]
         )
     notes = [*facts.notes, *(f"{run.label}: {note}" for run in facts.runs for note in run.notes)]

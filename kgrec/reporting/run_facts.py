@@ -106,7 +106,7 @@ def _of_checkpoint(folder: Path, label: str) -> RunFacts:
     }
     out = folder.with_name(folder.name.removesuffix(CHECKPOINT))
     note = (
-        f"This training was stopped after epoch {epoch} and was never measured on test. Give its `kgrec train` command "
+        f"This training was stopped after epoch {epoch} and was never measured on test. Give its command, kgrec train, "
         "again with --resume to finish it."
     )
     metrics = {"valid": valid, "best_epoch": state.get("best_epoch", 0), "epochs": epoch}
