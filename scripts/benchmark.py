@@ -363,16 +363,14 @@ def load_mapped(benchmark: Mapping[str, Any], options: argparse.Namespace) -> di
 
 
 def scale_kgat(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """Milliseconds for a batch of KGAT with sampled neighborhoods on mapped graphs of two sizes, seconds of `refresh`,
-    and the most memory of the process's own: see scale.py."""
-    measured: dict[str, float] = {}
-    for name, number in (("small_", benchmark["edges"] // 10), ("", benchmark["edges"])):
-        path = scale_graph(options.out, number // (20 if options.quick else 1))
-        found = apart("kgat", path, settings=benchmark["set"], batches=benchmark["batches"])
-        found["anonymous_mb"] = max(found["training_anonymous_mb"], found["refresh_anonymous_mb"])
-        measured |= {f"{name}{key}": value for key, value in found.items()}
-    measured["times_small"] = measured["ranking_ms"] / measured["small_ranking_ms"]
-    return {"test": measured, "edges": benchmark["edges"], "nodes": benchmark["edges"] // 10}
+    """Milliseconds for a batch of KGAT with sampled neighborhoods on a mapped graph and on one of a tenth of its size,
+    in turns; seconds of `refresh` on the large one, and the most memory of the process's own: see scale.py."""
+    number, settings = benchmark["edges"] // (20 if options.quick else 1), benchmark["set"]
+    small, large = (scale_graph(options.out, size) for size in (number // 10, number))
+    found = apart("kgat", large, settings=settings, batches=benchmark["batches"])
+    found["anonymous_mb"] = max(found["training_anonymous_mb"], found["refresh_anonymous_mb"])
+    in_turns = apart("pair", small, large=str(large), settings=settings, rounds=benchmark["rounds"])
+    return {"test": {**found, **in_turns}, "edges": benchmark["edges"], "nodes": benchmark["edges"] // 10}
 
 
 def cold_items(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -25,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from kgrec.errors import KgrecError
 from scale_graph import write_scale_graph
 
+TURN = 4  #: batches of one graph before those of the other
 WARM = 20  #: batches before those that are timed: indexes are made, kernels compiled, pages mapped
 #: The settings of each model. Vectors of 16 numbers, so that the vectors and Adam's moments of 10 million nodes are
 #: 1.9 GB: with them, a model's own memory is mostly that of its vectors
@@ -142,6 +144,37 @@ def measure_model(path: Path, name: str, settings: Mapping[str, Any], batches: i
     return {**found, "refresh_anonymous_mb": memory.peak - before, "file_mb": Memory.now("RssFile")}
 
 
+def measure_pair(small: Path, large: Path, settings: Mapping[str, Any], rounds: int) -> dict[str, float]:
+    """Milliseconds of a batch of KGAT on two graphs, by the clock and of CPU, and how many times longer the large one
+    takes. Both are trained in one process in turns, a few batches each, so that what else runs slows both alike; the
+    medians of the turns count."""
+    from kgrec import models
+    from kgrec.graph import Graph
+    from kgrec.training.config import TrainingConfig
+    from kgrec.training.processes import make_fabric
+    from kgrec.training.trainer import Trainer
+
+    config, streams = TrainingConfig(device="cpu"), {}
+    for name, path in (("small", small), ("large", large)):
+        graph = Graph.load(path, mmap=True)
+        model = models.build("kgat", graph, {**settings, "prefetch": 0})  # a thread would draw in the other's turn
+        trainer = Trainer(model, graph, config, make_fabric(config))
+        model.train()
+        streams[name] = trainer, trainer._batches(0, 1)
+    taken: dict[tuple[str, str], list[float]] = {}
+    for turn in range(rounds + WARM // TURN):
+        for name, (trainer, stream) in streams.items():
+            begun, cpu = time.perf_counter(), time.process_time()
+            for _ in range(TURN):
+                trainer._step(*next(stream))
+            if turn >= WARM // TURN:
+                taken.setdefault((name, "ms"), []).append((time.perf_counter() - begun) / TURN * 1000)
+                taken.setdefault((name, "cpu_ms"), []).append((time.process_time() - cpu) / TURN * 1000)
+    found = {f"{name}_{kind}": median(values) for (name, kind), values in taken.items()}
+    found["times_small"] = found["large_ms"] / found["small_ms"]
+    return {**found, "cpu_times_small": found["large_cpu_ms"] / found["small_cpu_ms"]}
+
+
 def rows_of(batch: Any, name: str) -> int:
     """The number of vectors that a batch reads, which are those that it changes."""
     import torch
@@ -188,6 +221,8 @@ def apart(what: str, path: Path, **options: Any) -> dict[str, float]:
 def _one(what: str, path: str, **options: Any) -> dict[str, float]:
     if what == "making":
         return measure_making(Path(path))
+    if what == "pair":
+        return measure_pair(Path(path), Path(options["large"]), options["settings"], options["rounds"])
     if what == "load":
         return measure_load(Path(path))
     return measure_model(Path(path), what, options.get("settings") or MODELS[what], options.get("batches", 20))
