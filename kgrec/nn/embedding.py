@@ -172,7 +172,11 @@ class NodeEmbedding(Holder, nn.Module):
             if not self.has_ids:
                 return self.weight.sum()
             row = row.masked_fill(~self.is_trained[row], self.count)
-        if self.sparse or self.rows is not None:
+        if self.rows is not None:
+            rows, number = torch.unique(row, return_counts=True)
+            of_rows = self.rows.vectors(rows).square().sum(-1)
+            return of_rows @ number.to(of_rows.dtype)
+        if self.sparse:
             return self._of_ids(row).square().sum()
         times = torch.bincount(row.reshape(-1), minlength=self.count + 1)
         return self.weight.square().sum(-1) @ times.to(self.weight.dtype)

@@ -108,6 +108,8 @@ class RowShard:
         until `gradients` fetches them."""
         learns = torch.is_grad_enabled()
         for one in self.step:
+            if torch.equal(one.row, row):
+                return one.vector if learns else one.vector.detach()
             place = torch.searchsorted(one.row, row).clamp(max=len(one.row) - 1)
             if len(one.row) and torch.equal(one.row[place], row):
                 found = one.vector[place]
