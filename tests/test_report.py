@@ -1,5 +1,6 @@
 """Reports and model cards: what they say is what runs say, and no title of a stranger's file is read as markup."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -172,6 +173,27 @@ def test_a_run_without_rows_of_users_has_no_intervals_and_says_so(folder, tmp_pa
     facts = report(tmp_path / "bare.run", tmp_path / "r.html", card=tmp_path / "c.md")
     assert not facts.lists and not facts.runs[0].intervals and "no per_user.parquet" in facts.runs[0].notes[0]
     assert "recall@10" in (tmp_path / "c.md").read_text("utf-8")
+
+
+def test_folders_of_strangers_are_read_or_refused(folder, tmp_path) -> None:
+    for name, state in (
+        ("epoch", {"job": {}, "state": {"epoch": "<b>"}}),
+        ("config", {"job": {"config": [1]}, "state": {}}),
+        ("job", {"state": {}}),
+    ):
+        (tmp_path / f"{name}.run.checkpoint").mkdir()
+        (tmp_path / f"{name}.run.checkpoint/state.json").write_text(json.dumps(state))
+        with pytest.raises(KgrecError, match=f"not of the form that kgrec writes: .*{name}"):
+            report(tmp_path / f"{name}.run", tmp_path / "r.html")
+    shutil.copytree(folder / "knn.run", tmp_path / "odd.run")
+    metrics, config = (json.loads((tmp_path / f"odd.run/{name}.json").read_text()) for name in ("metrics", "config"))
+    text = json.dumps({**metrics, "test": {"odd<b>": 1.0}, "below_control": {"note": EVIL}}).encode()
+    (tmp_path / "odd.run/metrics.json").write_bytes(text)
+    config["files"]["metrics.json"] = {"bytes": len(text), "sha256": hashlib.sha256(text).hexdigest()}
+    (tmp_path / "odd.run/config.json").write_text(json.dumps(config))
+    assert not report(tmp_path / "odd.run", tmp_path / "r.html").runs[0].intervals
+    found = Tags((tmp_path / "r.html").read_text("utf-8"))
+    assert "odd<b>" in found.shown and not found.names & {"script", "img"}
 
 
 def test_facts_of_links_are_reported_without_users(folder, tmp_path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kgrec import __version__
+from kgrec.errors import KgrecError
 from kgrec.evaluation.metrics import higher_is_better
 from kgrec.plots.charts import bar_chart, interval_chart, line_chart, style
 from kgrec.plots.markup import Markup, element, escaped, joined
@@ -131,11 +132,11 @@ def _overview(facts: ReportFacts) -> Markup:
         )
     notes = [*facts.notes, *(f"{run.label}: {note}" for run in facts.runs for note in run.notes)]
     columns = ["run", "model", "state", "on test, with 95 % interval", "best epoch", "fit", "parameters"]
-    below = [
-        f"{run.label}: {run.metrics['below_control']['note']}"
-        for run in facts.runs
-        if isinstance(run.metrics.get("below_control"), dict)
-    ]
+    below = []
+    for run in facts.runs:
+        control = run.metrics.get("below_control")
+        if isinstance(control, dict) and control.get("note"):
+            below.append(f"{run.label}: {control['note']}")
     return joined([table(columns, rows, "The runs"), [_note(note) for note in [*notes, *below]]])
 
 
@@ -239,7 +240,7 @@ def _metrics(facts: ReportFacts) -> Markup:
 def _metric(name: str) -> str:
     try:
         return name if higher_is_better(name) else f"{name} (lower is better)"
-    except ValueError:
+    except KgrecError:
         return name
 
 

@@ -97,28 +97,30 @@ def _of_checkpoint(folder: Path, label: str) -> RunFacts:
         raise KgrecError(f"{folder} cannot be read: {error}; train again") from error
     place = JsonPlace(folder / CHECKPOINT_FOLDER.document, REMEDY)
     job, state = place.mapping(document, "job"), place.mapping(document, "state")
-    epoch = state.get("epoch", 0)
-    rows = [
-        {str(key): str(value) for key, value in row.items()} for row in state.get("rows", []) if isinstance(row, dict)
-    ]
-    valid = {
-        str(name): value for name, value in dict(state.get("valid") or {}).items() if isinstance(value, int | float)
-    }
+    for name in ("config", "training"):
+        place.at("job").mapping(job, name, {})
+    epoch = place.at("state").whole(state, "epoch", 0)
+    rows = [row for row in state.get("rows") or () if isinstance(row, dict)]
+    valid = place.at("state").mapping(state, "valid", {})
+    numbers = {name: value for name, value in valid.items() if isinstance(value, int | float)}
+    log = [{str(key): str(value) for key, value in row.items()} for row in rows]
     out = folder.with_name(folder.name.removesuffix(CHECKPOINT))
     note = (
         f"This training was stopped after epoch {epoch} and was never measured on test. Give its command, kgrec train, "
         "again with --resume to finish it."
     )
-    metrics = {"valid": valid, "best_epoch": state.get("best_epoch", 0), "epochs": epoch}
-    return RunFacts(out, label, str(job.get("model", "")), job, metrics, {}, rows, False, notes=[note])
+    metrics = {"valid": numbers, "best_epoch": state.get("best_epoch", 0), "epochs": epoch}
+    return RunFacts(out, label, str(job.get("model", "")), job, metrics, {}, log, False, notes=[note])
 
 
 def _intervals(run: MeasuredRun) -> dict[str, tuple[float, float]]:
     """95 % intervals of the metrics of test: percentiles over resampled users."""
     names = [name for name in run.test if name in run.values or name in ("auc", "ece")]
+    if not names:
+        return {}
     sample = UserSample(run, names)
     draws = draws_of_users(len(run.users), RESAMPLES, 0, max(1, CELLS // max(1, sample.width)))
-    drawn = np.concatenate([sample.under(times) for times in draws]) if names else np.zeros((0, 0))
+    drawn = np.concatenate([sample.under(times) for times in draws])
     found = {name: percentile_interval(drawn[:, column], 0.95) for column, name in enumerate(names)}
     return {name: interval for name, interval in found.items() if interval is not None}
 
