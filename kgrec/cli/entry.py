@@ -46,6 +46,7 @@ from kgrec.cli.robustness import robustness
 from kgrec.cli.serve import key, serve
 from kgrec.cli.similar import similar
 from kgrec.cli.train import train
+from kgrec.cli.tune import tune
 from kgrec.errors import KgrecError
 from kgrec.printable import printable
 
@@ -111,6 +112,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "doctor": doctor_command,
     "models": models,
     "train": train,
+    "tune": tune,
     "evaluate": evaluate,
     "compare": compare,
     "report": report,

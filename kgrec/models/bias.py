@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import NonNegativeFloat
@@ -11,6 +11,7 @@ from torch import Tensor
 from kgrec.graph import Graph
 from kgrec.model import Query, Recommender, ScorerParts
 from kgrec.rows import NodeRows, declare_rows
+from kgrec.search_ranges import Between
 from kgrec.settings import settings
 
 LEAST = 1e-3  #: probabilities of clicks are kept this far from 0 and 1, whose logits are infinite
@@ -24,7 +25,7 @@ class BiasConfig:
     task: Literal["rating", "ctr"] = "rating"
     #: number of edges at the mean that are added to those of each item and user; higher: biases of items and users with
     #: few edges are closer to 0
-    damping: NonNegativeFloat = 5.0
+    damping: Annotated[NonNegativeFloat, Between(0.1, 100.0, log=True)] = 5.0
     users: bool = True  #: give each user a bias too; false: all users get the same score of an item
 
 

@@ -17,6 +17,7 @@ from kgrec.nn import EdgeModelConfig, GraphEdgeModel, NodeEmbedding, TransR
 from kgrec.nn.label_loss import squares
 from kgrec.rows import FeatureRows, RelationRows, declare_rows
 from kgrec.samplers import Batch, CombinedLoader, Edges, Loader, Negatives
+from kgrec.search_ranges import Between
 from kgrec.settings import settings
 from kgrec.text_vectors import text_vectors
 
@@ -31,7 +32,7 @@ class CKEConfig(EdgeModelConfig):
     #: more, and costs memory and time
     relation_dim: PositiveInt = 64
     #: weight of TransR's loss of facts against the loss of interactions; 0: facts are not learned from
-    facts_weight: NonNegativeFloat = 1.0
+    facts_weight: Annotated[NonNegativeFloat, Between(0.01, 10.0, log=True)] = 1.0
     facts_batch_size: PositiveInt = 2048  #: facts in a training batch; larger batches are faster and need more memory
     #: lambda_v and lambda_r, weight of L2 regularisation of a fact's vectors: both ends and the relation; raise it
     #: against overfitting

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from kgrec.graph.item_counts import item_counts
 from kgrec.model import Query, Recommender, ScorerParts
 from kgrec.nn.content_regression import ContentRegression, as_strong, predicted_popularity
 from kgrec.nn.item_content import ItemContent, ItemContentConfig, multi_hot
+from kgrec.search_ranges import Between
 from kgrec.settings import settings
 
 SOME = 512  #: users whose scores are compared
@@ -28,7 +29,7 @@ class EASEConfig(ItemContentConfig):
     """Settings of EASE."""
 
     #: lambda, weight of L2 regularisation of the item-item weights; raise it where users are few or histories are short
-    l2: PositiveFloat = 1000.0
+    l2: Annotated[PositiveFloat, Between(10.0, 10_000.0, log=True)] = 1000.0
     #: with facts, words or columns, how they count: `rows` adds them to the users' rows (CEASE); `regression` leaves
     #: the items with users as they are, and predicts the weights of the others from what is known of them
     content: Literal["rows", "regression"] = "rows"

@@ -19,6 +19,7 @@ from kgrec.nn import NodeEmbedding, NodeFeaturesConfig, Watch, distinct_share, d
 from kgrec.nn.steady_products import SteadyLinear, product
 from kgrec.rows import NodeRows, declare_rows
 from kgrec.samplers import Batch, Loader, Nodes
+from kgrec.search_ranges import Between
 from kgrec.settings import Depth, settings
 
 Value = Literal["minmax", "nonsaturating", "wasserstein"]
@@ -50,24 +51,27 @@ class GANConfig(NodeFeaturesConfig):
     alternate: Literal["batch", "epoch"] = "batch"
     noise_dim: PositiveInt = 16  #: length of a noise vector
     draws: Depth = 8  #: number of fixed noise vectors; a score is the mean over them, so more are steadier and slower
-    dim: PositiveInt = 128  #: length of an item's vector, and width of the generator's last hidden layer
+    #: length of an item's vector, and width of the generator's last hidden layer
+    dim: Annotated[PositiveInt, Between(32, 512, log=True)] = 128
     hidden: tuple[PositiveInt, ...] = ()  #: widths of the generator's hidden layers before the last; empty: none
     #: widths of the discriminator's hidden layers; widen them where it does no better than chance
     d_hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64,)
     #: share of a user's unobserved items that the discriminator sees besides the observed ones; 1: all
-    masking: Share = 0.5
+    masking: Annotated[Share, Between(0.0, 0.9)] = 0.5
     #: share of a user's unobserved items whose generated values are pulled to 0 (zero reconstruction)
     zr_share: Share = 0.5
     #: weight of zero reconstruction in the generator's loss; raise it where all users get the same few items
     zr_weight: NonNegativeFloat = 0.1
     #: probability that training leaves an item of the history out of the condition, so that the generator cannot just
     #: copy it
-    condition_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    condition_dropout: Annotated[float, Field(ge=0, lt=1), Between(0.0, 0.8)] = 0.5
     batch_size: PositiveInt = 64  #: users in a training batch; larger batches are faster and need more memory
-    g_lr: PositiveFloat = 1e-3  #: learning rate of the generator; lower it where the generator collapses
-    d_lr: PositiveFloat = 3e-3  #: learning rate of the discriminator; raise it where it does no better than chance
+    #: learning rate of the generator; lower it where the generator collapses
+    g_lr: Annotated[PositiveFloat, Between(1e-4, 1e-2, log=True)] = 1e-3
+    #: learning rate of the discriminator; raise it where it does no better than chance
+    d_lr: Annotated[PositiveFloat, Between(3e-4, 3e-2, log=True)] = 3e-3
     #: weight of L2 regularisation of all of the generator's parameters; raise it against overfitting
-    g_l2: NonNegativeFloat = 1e-4
+    g_l2: Annotated[NonNegativeFloat, Between(1e-6, 1e-2, log=True)] = 1e-4
     #: weight of L2 regularisation of all of the discriminator's parameters; raise it where it makes hardly any error
     d_l2: NonNegativeFloat = 0.0
     init_std: PositiveFloat = 0.1  #: standard deviation of the items' random initial vectors

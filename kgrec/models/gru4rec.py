@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from torch import Tensor
 
 from kgrec.graph import Graph
 from kgrec.nn import GRU, Dropout, NextItem, NextItemConfig, Paths
+from kgrec.search_ranges import Between
 from kgrec.settings import Depth, settings
 
 
@@ -13,7 +16,8 @@ from kgrec.settings import Depth, settings
 class GRU4RecConfig(NextItemConfig):
     """Settings of GRU4Rec."""
 
-    layers: Depth = 1  #: number of recurrent layers on top of each other; more can express more, and cost time
+    #: number of recurrent layers on top of each other; more can express more, and cost time
+    layers: Annotated[Depth, Between(1, 2)] = 1
 
 
 class GRU4Rec(NextItem):

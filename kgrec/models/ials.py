@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from kgrec.nn.content_regression import ContentRegression, as_strong
 from kgrec.nn.item_content import ItemContent, ItemContentConfig
 from kgrec.nn.steady_products import product
 from kgrec.rows import NodeRows, declare_rows
+from kgrec.search_ranges import Between
 from kgrec.settings import Depth, settings
 
 FLOATS = 1 << 22  #: numbers of vectors that are gathered at once
@@ -27,14 +28,15 @@ class IALSConfig(ItemContentConfig):
     """Settings of iALS."""
 
     #: length of a user's or item's vector (embedding size); longer vectors can express more, and cost memory and time
-    dim: PositiveInt = 64
+    dim: Annotated[PositiveInt, Between(16, 256, log=True)] = 64
     #: weight of all pairs, which pulls their scores to 0; a known pair's pull to 1 has the weight 1; lower it in a
     #: large catalog
-    alpha: PositiveFloat = 0.15
-    l2: PositiveFloat = 0.007  #: lambda, weight of L2 regularisation of the vectors; raise it against overfitting
+    alpha: Annotated[PositiveFloat, Between(0.01, 1.0, log=True)] = 0.15
+    #: lambda, weight of L2 regularisation of the vectors; raise it against overfitting
+    l2: Annotated[PositiveFloat, Between(5e-4, 0.1, log=True)] = 0.007
     #: how l2 grows with the number of edges of a user or item: 0 not at all, 1 in proportion, so that frequent items
     #: are regularised more
-    nu: NonNegativeFloat = 1.0
+    nu: Annotated[NonNegativeFloat, Between(0.0, 1.0)] = 1.0
     #: how often both sides are solved, users first and then items; more fit the data more closely, and take longer
     iterations: Depth = 8
     #: item vectors start with normal random values of standard deviation init_std / sqrt(dim)

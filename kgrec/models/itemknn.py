@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from kgrec.graph.item_counts import item_counts
 from kgrec.model import Query, Recommender, ScorerParts
 from kgrec.nn.item_content import ItemContent, ItemContentConfig
 from kgrec.nn.stored_indices import require_indices
+from kgrec.search_ranges import Between, OneOf
 from kgrec.settings import settings
 
 BLOCK = 1 << 24  #: similarities that are computed at a time
@@ -27,9 +28,9 @@ class ItemKNNConfig(ItemContentConfig):
     """Settings of ItemKNN."""
 
     #: K, the number of most similar items that are kept for each item; more reach more items and add noise
-    neighbors: PositiveInt = 100
+    neighbors: Annotated[PositiveInt, Between(5, 1000, log=True)] = 100
     #: added to the denominator of similarities; higher: pairs of items with few common users count less
-    shrink: NonNegativeFloat = 0.0
+    shrink: Annotated[NonNegativeFloat, OneOf((0.0, 1.0, 10.0, 100.0))] = 0.0
     #: weight of the users who have an item; 0, with a weight for facts, words or columns: similarity by content alone
     users: NonNegativeFloat = 1.0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from kgrec.graph import Graph
 from kgrec.nn import EdgeModelConfig, GraphEdgeModel
 from kgrec.nn.fold_in import NewUsersEdges
 from kgrec.nn.masked_edges import EdgeMasking, MaskedVectors, averaged
+from kgrec.search_ranges import Between
 from kgrec.settings import Depth, settings
 
 
@@ -19,7 +20,8 @@ from kgrec.settings import Depth, settings
 class LightGCNConfig(EdgeModelConfig):
     """Settings of LightGCN."""
 
-    layers: Depth = 3  #: number of propagation layers; one layer more reaches neighbors one hop further away
+    #: number of propagation layers; one layer more reaches neighbors one hop further away
+    layers: Annotated[Depth, Between(1, 4)] = 3
 
 
 class LightGCN(GraphEdgeModel):

@@ -10,6 +10,7 @@ from torch import Tensor
 from kgrec.graph import Graph
 from kgrec.nn import Drawn, EdgeModel, NodeEmbedding, PairMLP, PairMLPConfig, RankingLoss
 from kgrec.nn.fold_in import FoldingSteps
+from kgrec.search_ranges import Between
 from kgrec.settings import settings
 
 
@@ -18,12 +19,16 @@ class NCFConfig(PairMLPConfig):
     """Settings of NCF."""
 
     #: learning rate of the optimizer; lower it where the loss jumps, raise it where the loss hardly falls
-    lr: PositiveFloat = 2e-3
+    lr: Annotated[PositiveFloat, Between(2e-4, 0.02, log=True)] = 2e-3
     #: lambda, weight of L2 regularisation: for a ranking, of the vectors that an example uses; for ratings and clicks,
     #: of all parameters; raise it against overfitting
-    l2: NonNegativeFloat | None = 0.03
+    l2: Annotated[
+        NonNegativeFloat | None,
+        Between(1e-4, 1.0, log=True, tasks=("ranking", "ctr"), none_is="l2_of_task"),
+        Between(1e-3, 100.0, log=True, tasks=("rating",), none_is="l2_of_task"),
+    ] = 0.03
     #: share of a layer's output that training sets to 0; raise it against overfitting
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    dropout: Annotated[float, Field(ge=0, lt=1), Between(0.0, 0.6)] = 0.3
 
 
 class NCF(EdgeModel):

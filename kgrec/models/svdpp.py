@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
@@ -13,6 +13,7 @@ from kgrec.graph import Graph
 from kgrec.model import Objective, Query, Recommender
 from kgrec.nn import NodeEmbedding, dot, label_loss, label_of, mean_score, squares
 from kgrec.samplers import Batch, Loader, Nodes
+from kgrec.search_ranges import Between
 from kgrec.settings import settings
 
 
@@ -23,14 +24,14 @@ class SVDPPConfig:
     #: what the model learns to predict: rating (a number) or ctr (the probability of a click)
     task: Literal["rating", "ctr"] = "rating"
     #: length of a user's or item's vector (embedding size); longer vectors can express more, and cost memory and time
-    dim: PositiveInt = 64
+    dim: Annotated[PositiveInt, Between(16, 256, log=True)] = 64
     #: users in a training batch, each with all of their edges; larger batches are faster and need more memory
     batch_size: PositiveInt = 64
     #: learning rate of the optimizer; lower it where the loss jumps, raise it where the loss hardly falls
-    lr: PositiveFloat = 5e-3
+    lr: Annotated[PositiveFloat, Between(5e-4, 0.05, log=True)] = 5e-3
     #: lambda, weight of L2 regularisation of all parameters against the sum of the losses of all edges; raise it
     #: against overfitting
-    l2: NonNegativeFloat = 5.0
+    l2: Annotated[NonNegativeFloat, Between(0.1, 100.0, log=True)] = 5.0
     init_std: PositiveFloat = 0.05  #: standard deviation of the vectors' random initial values
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import PositiveFloat
@@ -12,6 +12,7 @@ from torch.nn import functional
 from kgrec.graph import Graph
 from kgrec.nn import KGELinkModel, LinkModelConfig
 from kgrec.nn.steady_products import filled_up
+from kgrec.search_ranges import Between
 from kgrec.settings import settings
 
 
@@ -21,10 +22,10 @@ class TransEConfig(LinkModelConfig):
 
     p: Literal[1, 2] = 2  #: norm of the distance: 1 (sum of absolute differences) or 2 (Euclidean)
     #: the loss divides scores by it; scores lie between 0 and about -3, so it is well below 1
-    temperature: PositiveFloat = 0.1
+    temperature: Annotated[PositiveFloat, Between(0.02, 1.0, log=True)] = 0.1
     #: learning rate of the optimizer; initial vectors have the length sqrt(12) and only their direction counts, so it
     #: may be higher than that of other models
-    lr: PositiveFloat = 3e-2
+    lr: Annotated[PositiveFloat, Between(3e-3, 0.3, log=True)] = 3e-2
 
 
 class TransE(KGELinkModel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
@@ -15,6 +15,7 @@ from kgrec.graph import Graph
 from kgrec.nn import Drawn, EdgeModelConfig, GraphEdgeModel, RankingLoss
 from kgrec.nn.fold_in import FoldingSteps, NewUsersEdges
 from kgrec.nn.masked_edges import EdgeMasking, MaskedVectors, averaged
+from kgrec.search_ranges import Between
 from kgrec.settings import Depth, settings
 
 
@@ -25,13 +26,16 @@ class XSimGCLConfig(EdgeModelConfig):
     #: what the model learns to predict: an order of items; its contrastive loss spreads vectors out, which harms
     #: ratings and clicks
     task: Literal["ranking"] = "ranking"
-    layers: Depth = 3  #: number of propagation layers; one layer more reaches neighbors one hop further away
-    noise: NonNegativeFloat = 0.2  #: epsilon, length of the random vector that training adds in each layer; 0: none
-    contrast_weight: NonNegativeFloat = 0.2  #: lambda, weight of the contrastive loss against the ranking loss
+    #: number of propagation layers; one layer more reaches neighbors one hop further away
+    layers: Annotated[Depth, Between(1, 4)] = 3
+    #: epsilon, length of the random vector that training adds in each layer; 0: none
+    noise: Annotated[NonNegativeFloat, Between(0.0, 0.5)] = 0.2
+    #: lambda, weight of the contrastive loss against the ranking loss
+    contrast_weight: Annotated[NonNegativeFloat, Between(0.01, 1.0, log=True)] = 0.2
     #: l*, number of the layer (from 1) whose vectors are contrasted with the final ones; at most `layers`
     contrast_layer: PositiveInt = 1
     #: tau, divides the cosines in the contrastive loss; lower: similar vectors are pushed apart harder
-    contrast_temperature: PositiveFloat = 0.2
+    contrast_temperature: Annotated[PositiveFloat, Between(0.05, 0.5, log=True)] = 0.2
 
     FORMER: ClassVar = {"contrast": "contrast_weight"}
 

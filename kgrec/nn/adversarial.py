@@ -25,6 +25,7 @@ from kgrec.nn.ranking_loss import LossName
 from kgrec.nn.watch import Watch, distinct_share, entropy_share
 from kgrec.optimizers import fused_adam, sgd
 from kgrec.samplers import Batch, Loader, Nodes
+from kgrec.search_ranges import Between
 from kgrec.settings import settings
 
 HINTS = {
@@ -50,7 +51,8 @@ class AdversarialRankingConfig(EdgeModelConfig):
     #: settings of the judges (discriminators) where they differ from the generator's, as a mapping
     d_config: dict[str, Any] = field(default_factory=dict)
     loss: LossName = "bpr"  #: loss of a ranking in pre-training, before the adversarial epochs
-    negatives: NonNegativeInt = 8  #: number of negative items sampled for each true item in pre-training
+    #: number of negative items sampled for each true item in pre-training
+    negatives: Annotated[NonNegativeInt, Between(2, 32, log=True)] = 8
     #: how many of these negatives pre-training keeps, those with the highest scores (dynamic negative sampling); 0: all
     hard: NonNegativeInt = 1
     #: epochs of pre-training, in which the generator learns alone, as its base model does; 0: none
@@ -62,9 +64,10 @@ class AdversarialRankingConfig(EdgeModelConfig):
     d_start: Literal["scratch", "pretrained"] = "scratch"
     adversarial_batch_size: PositiveInt = 64  #: users, or items, in a batch of the adversarial epochs
     #: learning rate of the generator in the adversarial epochs; lower it where the generator collapses
-    g_lr: PositiveFloat = 1e-3
+    g_lr: Annotated[PositiveFloat, Between(1e-4, 1e-2, log=True)] = 1e-3
     g_l2: NonNegativeFloat = 0.0  #: weight of L2 regularisation of the generator's vectors in the adversarial epochs
-    d_lr: PositiveFloat = 1e-3  #: learning rate of the judges; raise it where they do no better than chance
+    #: learning rate of the judges; raise it where they do no better than chance
+    d_lr: Annotated[PositiveFloat, Between(1e-4, 1e-2, log=True)] = 1e-3
     #: weight of L2 regularisation of the judges' vectors; raise it where the judges make hardly any error
     d_l2: NonNegativeFloat = 0.0
     #: optimizer of the generator; adam takes large steps even for items that are rarely drawn

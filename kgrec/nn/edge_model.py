@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
@@ -19,6 +19,7 @@ from kgrec.nn.label_loss import label_loss, label_of, mean_score, squares
 from kgrec.nn.node_features import NodeFeaturesConfig
 from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfig
 from kgrec.samplers import Batch, Edges, Loader, Nodes, Stage
+from kgrec.search_ranges import Between
 from kgrec.settings import settings
 
 #: l2 where nothing is said. That of ratings weighs a sum over all edges, and is larger for that (docs/defaults.md)
@@ -33,20 +34,24 @@ class EdgeModelConfig(NodeFeaturesConfig, RankingLossConfig):
     #: click)
     task: Task = "ranking"
     #: length of a user's or item's vector (embedding size); longer vectors can express more, and cost memory and time
-    dim: PositiveInt = 64
+    dim: Annotated[PositiveInt, Between(16, 256, log=True)] = 64
     #: loss of a ranking: softmax compares each true item with all items; the others compare it with sampled negatives,
     #: which costs less in a large catalog
     loss: LossName = "sampled_softmax"
     #: number of negative items sampled for each true item, or with `shared` for each batch; more usually rank better,
     #: and cost more time
-    negatives: NonNegativeInt = 16
+    negatives: Annotated[NonNegativeInt, Between(1, 64, log=True, tasks=("ranking",))] = 16
     #: edges in a training batch; with `loss: softmax`, users; larger batches are faster and need more memory
     batch_size: PositiveInt = 2048
     #: learning rate of the optimizer; lower it where the loss jumps, raise it where the loss hardly falls
-    lr: PositiveFloat = 1e-2
+    lr: Annotated[PositiveFloat, Between(1e-3, 0.1, log=True)] = 1e-2
     #: lambda, weight of L2 regularisation: for a ranking, of the vectors that an example uses; for ratings and clicks,
     #: of all parameters; raise it against overfitting. None: 10 for ratings, 0.01 otherwise
-    l2: NonNegativeFloat | None = None
+    l2: Annotated[
+        NonNegativeFloat | None,
+        Between(1e-4, 1.0, log=True, tasks=("ranking", "ctr"), none_is="l2_of_task"),
+        Between(0.1, 100.0, log=True, tasks=("rating",), none_is="l2_of_task"),
+    ] = None
     #: standard deviation of the vectors' random initial values; rarely needs a change
     init_std: PositiveFloat = 0.02
 

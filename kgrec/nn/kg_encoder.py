@@ -24,6 +24,7 @@ from kgrec.nn.relation_space import TransR
 from kgrec.optimizers import SparseAndDense, fused_adam
 from kgrec.rows import RelationRows
 from kgrec.samplers import Batch, Directions, Edges, Loader, Negatives, Neighborhood
+from kgrec.search_ranges import Between
 from kgrec.settings import settings
 
 AT_ONCE = 1 << 20  #: edges whose attention is computed at once
@@ -40,12 +41,13 @@ class KGEncoderConfig:
     #: how a layer joins a node's vector and the sum of its neighbors' vectors
     aggregator: AggregatorName = "bi-interaction"
     #: share of a layer's output that training sets to 0; raise it against overfitting
-    message_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    message_dropout: Annotated[float, Field(ge=0, lt=1), Between(0.0, 0.6)] = 0.1
     #: width of the space of each relation, in which TransR compares the two ends of a fact; a wider one can express
     #: more, and costs memory and time
     relation_dim: PositiveInt = 64
     facts_batch_size: PositiveInt = 2048  #: facts in a training batch; larger batches are faster and need more memory
-    facts_lr: PositiveFloat = 1e-3  #: learning rate of TransR, the loss of facts; lower it where that loss jumps
+    #: learning rate of TransR, the loss of facts; lower it where that loss jumps
+    facts_lr: Annotated[PositiveFloat, Between(1e-4, 1e-2, log=True)] = 1e-3
     #: weight of L2 regularisation of a fact's vectors: both ends and the relation; raise it against overfitting
     facts_l2: NonNegativeFloat = 1e-5
 

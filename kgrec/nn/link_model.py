@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
@@ -20,6 +20,7 @@ from kgrec.nn.fold_in import Folding, FoldingSteps, ProfileFolding
 from kgrec.nn.link_folding import LinkFolding
 from kgrec.rows import NodeRows, RelationRows, declare_rows
 from kgrec.samplers import Batch, Edges, Loader, Negatives
+from kgrec.search_ranges import Between, OneOf
 from kgrec.settings import settings
 
 FLOATS = 1 << 24  #: numbers of vectors that are in memory at once when lists are scored
@@ -32,19 +33,19 @@ class LinkModelConfig:
     #: what is held out and measured: interactions (ranking) or facts (link); training is the same for both
     task: Literal["ranking", "link"] = "ranking"
     #: length of an entity's vector (embedding size); longer vectors can express more, and cost memory and time
-    dim: PositiveInt = 64
+    dim: Annotated[PositiveInt, Between(16, 256, log=True)] = 64
     #: loss that compares each true fact with its sampled negatives
     loss: Literal["bpr", "bce", "sampled_softmax"] = "sampled_softmax"
     #: number of negative tails sampled for each true fact, none of them known to be true; more usually rank better, and
     #: cost more time
-    negatives: PositiveInt = 16
+    negatives: Annotated[PositiveInt, Between(4, 128, log=True)] = 16
     temperature: PositiveFloat = 1.0  #: the loss divides scores by it; lower it where scores differ too little
     batch_size: PositiveInt = 2048  #: edges in a training batch; larger batches are faster and need more memory
     #: learning rate of the optimizer; lower it where the loss jumps, raise it where the loss hardly falls
-    lr: PositiveFloat = 1e-2
+    lr: Annotated[PositiveFloat, Between(1e-3, 0.1, log=True)] = 1e-2
     #: weight of L2 regularisation of an edge's vectors: both ends, the relation and the negatives; raise it against
     #: overfitting
-    l2: NonNegativeFloat = 0.0
+    l2: Annotated[NonNegativeFloat, OneOf((0.0, 1e-4, 1e-3, 1e-2, 0.1))] = 0.0
 
 
 class LinkScorer(Recommender, ABC):

@@ -22,6 +22,7 @@ from kgrec.nn.node_features import NodeFeaturesConfig
 from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfig, product
 from kgrec.rows import RelationRows, declare_rows
 from kgrec.samplers import Batch, Loader, Masked, Sequences
+from kgrec.search_ranges import Between, OneOf
 from kgrec.settings import settings
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -37,10 +38,11 @@ class NextItemConfig(NodeFeaturesConfig, RankingLossConfig):
     #: number of negative items sampled for each next item, or with `shared` for each batch; not used by softmax
     negatives: NonNegativeInt = 256
     #: length of an item's vector (embedding size); longer vectors can express more, and cost memory and time
-    dim: PositiveInt = 64
+    dim: Annotated[PositiveInt, Between(32, 256, log=True)] = 64
     #: how many of a user's last interactions are read; older ones are ignored; more cost memory and time
     length: PositiveInt = 50
-    dropout: Share = 0.2  #: share of values that training sets to 0 between layers; raise it against overfitting
+    #: share of values that training sets to 0 between layers; raise it against overfitting
+    dropout: Annotated[Share, Between(0.0, 0.6)] = 0.2
     #: add a learned bias for each item to its scores; it lets popular items score higher for everybody
     item_bias: bool = False
     #: cut a history longer than `length` into several training rows, so that all of it is learned from; false: learn
@@ -53,9 +55,9 @@ class NextItemConfig(NodeFeaturesConfig, RankingLossConfig):
     behaviours: tuple[str, ...] = ()
     batch_size: PositiveInt = 128  #: sequences in a training batch; larger batches are faster and need more memory
     #: learning rate of the optimizer; lower it where the loss jumps, raise it where the loss hardly falls
-    lr: PositiveFloat = 3e-3
+    lr: Annotated[PositiveFloat, Between(3e-4, 0.03, log=True)] = 3e-3
     #: weight decay of all parameters, apart from the loss (decoupled, as in AdamW); raise it against overfitting
-    l2: NonNegativeFloat = 0.0
+    l2: Annotated[NonNegativeFloat, OneOf((0.0, 1e-3, 1e-2, 0.1))] = 0.0
     #: standard deviation of the items' random initial vectors; rarely needs a change
     init_std: PositiveFloat = 0.02
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from kgrec.nn.dropout import Dropout
 from kgrec.nn.edge_model import EdgeModelConfig
 from kgrec.nn.steady_products import SteadyLinear
+from kgrec.search_ranges import Between
 from kgrec.settings import settings
 
 CELLS = 1 << 22  #: outputs of one layer that scoring keeps in memory at once
@@ -22,12 +23,12 @@ class PairMLPConfig(EdgeModelConfig):
     """Settings of edge models with a multi-layer perceptron."""
 
     #: learning rate of the optimizer; lower it where the loss jumps, raise it where the loss hardly falls
-    lr: PositiveFloat = 5e-3
+    lr: Annotated[PositiveFloat, Between(5e-4, 0.05, log=True)] = 5e-3
     #: widths of the perceptron's hidden layers, from its input to its output; wider or more layers can express more,
     #: and overfit sooner
     hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64, 32, 16)
     #: share of a layer's output that training sets to 0; raise it against overfitting
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropout: Annotated[float, Field(ge=0, lt=1), Between(0.0, 0.6)] = 0.0
     #: standard deviation of the vectors' random initial values; rarely needs a change
     init_std: PositiveFloat = 0.05
 

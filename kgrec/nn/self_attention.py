@@ -13,6 +13,7 @@ from kgrec.errors import KgrecError
 from kgrec.nn.dropout import Dropout
 from kgrec.nn.next_item import Paths
 from kgrec.nn.steady_products import SteadyLinear, serves
+from kgrec.search_ranges import Between
 from kgrec.settings import Depth, settings
 
 
@@ -21,7 +22,7 @@ class SelfAttentionConfig:
     """Settings of blocks of self-attention."""
 
     #: number of blocks, each of self-attention and a feed-forward layer; more can express more, and cost time
-    blocks: Depth = 2
+    blocks: Annotated[Depth, Between(1, 3)] = 2
     #: attention heads of a block; several can attend to different steps; `dim` must be a multiple of it
     heads: PositiveInt = 1
     #: width of the feed-forward layers, as a multiple of `dim`; wider ones can express more, and cost time
@@ -30,7 +31,7 @@ class SelfAttentionConfig:
     #: sum, as in the first transformers
     pre_norm: bool = True
     #: share of attention weights that training sets to 0; raise it against overfitting
-    attention_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    attention_dropout: Annotated[float, Field(ge=0, lt=1), Between(0.0, 0.6)] = 0.0
 
 
 STEADY = 32  #: steps that attention takes at once; where paths have a multiple of them, none depends on the longest

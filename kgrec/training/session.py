@@ -59,6 +59,8 @@ from kgrec.training.transfer import initialise, same_ids
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+    from kgrec.splits.split import Split
+
 Report = Callable[[Epoch, Mapping[str, float]], None]  #: called after each epoch, with validation metrics if any
 
 
@@ -137,13 +139,21 @@ def _in_process(fabric: Fabric, *, job: TrainingJob, graph: Graph, report: Repor
         Session(fabric, job, graph, report).run()
 
 
+def split_for(job: TrainingJob, graph: Graph) -> Split:
+    """The split of a graph that a job asks for."""
+    chosen = job.split, job.candidates, job.repeats, job.exclude, job.facts_only, job.all_edges
+    return divided_for(graph, job.trained_for, *chosen)
+
+
 class Session:
     """One training, from the split to the result."""
 
-    def __init__(self, fabric: Fabric, job: TrainingJob, graph: Graph, report: Report | None) -> None:
+    def __init__(
+        self, fabric: Fabric, job: TrainingJob, graph: Graph, report: Report | None, split: Split | None = None
+    ) -> None:
+        """split: that of the graph for this job, on the fabric's device; None: it is made here."""
         self.fabric, self.job, self.report = fabric, job, report
-        chosen = job.split, job.candidates, job.repeats, job.exclude, job.facts_only, job.all_edges
-        self.split = divided_for(graph.to(fabric.device), job.trained_for, *chosen)
+        self.split = split_for(job, graph.to(fabric.device)) if split is None else split
         self.graph = graph
         if job.purpose is not None:
             self.job = job = for_purpose(job, self.split)
@@ -185,6 +195,12 @@ class Session:
             model = self._phase(self.split.train_valid, None, chosen, saved)
         assert model is not None
         return self._finish(model)
+
+    def validate(self) -> TrainingState:
+        """Train on train and choose the epoch on valid, as `run` does, and no more: test is not read, and nothing is
+        kept but what was measured."""
+        self._phase(self.split.train, self.split.valid, self.job.training, None, reads_test=False)
+        return self.state
 
     def _saved(self) -> Checkpoint:
         """The checkpoint, which rank 0 reads for all; on the others it has the state alone, and no tensors."""
@@ -261,12 +277,21 @@ class Session:
         part = {} if self.job.init_part is None else {"part": self.job.init_part}
         return {"run": path, "model": run.name, **part, **({"other_graph": True} if other else {}), **taken}
 
-    def _phase(self, known: Graph, held: Graph | None, config: TrainingConfig, saved: Checkpoint | None) -> Recommender:
+    def _phase(
+        self,
+        known: Graph,
+        held: Graph | None,
+        config: TrainingConfig,
+        saved: Checkpoint | None,
+        *,
+        reads_test: bool = True,
+    ) -> Recommender:
         """Train on `known` for `config.epochs` epochs, or until the metric on `held` no longer improves."""
         begun = time.perf_counter()
         model = self._build(known)
         self.build_seconds = time.perf_counter() - begun
-        for seen, part in ((known, held), (self.split.train_valid, self.split.test)):
+        parts = [(known, held), *([(self.split.train_valid, self.split.test)] if reads_test else [])]
+        for seen, part in parts:
             if part is not None:
                 self._check(model, counted(self.split, seen, part))
         trainer = Trainer(model, known, config, self.fabric)

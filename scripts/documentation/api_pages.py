@@ -79,8 +79,8 @@ PAGES: dict[str, ApiPage] = {
     "studies": ApiPage(
         "Studies",
         "What one asks of several trainings.",
-        (),
-        ("compare", "backtest", "measure_robustness", "audit", "generate", "report"),
+        ("kgrec.search_ranges",),
+        ("tune", "compare", "backtest", "measure_robustness", "audit", "generate", "report"),
     ),
     "errors": ApiPage(
         "Errors", "What is raised, and what it says.", ("kgrec.errors",), ("KgrecError", "BadData", "UnknownName")

@@ -1,0 +1,1 @@
+"""Search for settings: trials of a model that validation alone judges, and which model is the best."""
