@@ -15,8 +15,8 @@ class Between:
     '0.001 to 0.1, on a log scale'
     """
 
-    low: float
-    high: float
+    low: float  #: the lowest value
+    high: float  #: the highest value
     log: bool = False  #: whether 0.01 to 0.1 is searched as much as 0.1 to 1
     tasks: tuple[str, ...] = ()  #: the tasks for which it holds; empty: all
     #: for a field that is None by default: the property of the settings that says what None stands for
@@ -39,7 +39,7 @@ class OneOf:
     '0.0 or 0.1'
     """
 
-    values: tuple[Any, ...]
+    values: tuple[Any, ...]  #: the values that are tried
     tasks: tuple[str, ...] = ()  #: the tasks for which it holds; empty: all
 
     @property

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import signal
 import sqlite3
 
@@ -15,7 +14,7 @@ from kgrec.errors import KgrecError, UnknownName
 from kgrec.graph import Graph
 from kgrec.run import train
 from kgrec.search_ranges import Between, OneOf, ranges_of
-from kgrec.studies.tuning import trial_processes, trial_storage, tuning_study
+from kgrec.studies.tuning import trial_storage, tuning_study
 from kgrec.studies.tuning.search_space import parse_ranges, search_space
 from kgrec.studies.tuning.tuning_study import tune
 from kgrec.training.config import TrainingConfig
@@ -221,21 +220,32 @@ def test_time(graph):
     assert last.stopped == "time" and last.state == "complete" and 1 <= last.epochs < 1000
 
 
-def test_two_processes(graph, tmp_path, monkeypatch):
-    monkeypatch.setattr(trial_processes, "START", "fork")  # quicker than spawn; nothing else differs
-    monkeypatch.setattr(trial_processes, "SECONDS_BETWEEN_LOOKS", 0.02)
-    known, seen = Session.validate, []
+TWO = """
+import os, pathlib, signal, sys
+import kgrec
+from kgrec.studies.tuning import trial_processes
+from kgrec.training.session import Session
+trial_processes.START = "fork"  # quicker than spawn; nothing else differs
+trial_processes.SECONDS_BETWEEN_LOOKS = 0.02
+known, killed = Session.validate, pathlib.Path(sys.argv[2] + ".killed")
+def validate(self):
+    if self.job.config["l2"] == 1000.0 and not killed.exists():
+        killed.touch()
+        os.kill(os.getpid(), signal.SIGKILL)  # as the system does where memory runs out
+    return known(self)
+Session.validate = validate
+training, seen = kgrec.TrainingConfig(device="cpu", epochs=3), []
+found = kgrec.tune("ease", sys.argv[1], split="last_n:1,valid=1", training=training, metrics=["ndcg@5"], trials=5,
+                   out=sys.argv[2], jobs=2, notify=seen.append)
+print(sorted(found.counts.items()), found.trials[0].error, sorted(one.number for one in seen))
+"""
 
-    def validate(self):
-        if self.job.config["l2"] == 1000.0 and not (tmp_path / "killed").exists():
-            (tmp_path / "killed").touch()
-            os.kill(os.getpid(), signal.SIGKILL)  # as the system does where memory runs out
-        return known(self)
 
-    monkeypatch.setattr(Session, "validate", validate)
-    found = search(graph, out=tmp_path / "tuned.yaml", trials=5, jobs=2, notify=seen.append)
-    assert found.counts == {"failed": 1, "complete": 4} and "memory" in found.trials[0].error
-    assert sorted(one.number for one in seen) == [*range(5)]
+def test_two_processes(graph, tmp_path, forked):
+    graph.save(tmp_path / "g.graph")
+    ended = forked(TWO, tmp_path / "g.graph", tmp_path / "tuned.yaml").ended()
+    reason = "its process was killed, perhaps because memory ran out"
+    assert ended.stdout == f"[('complete', 4), ('failed', 1)] {reason} [0, 1, 2, 3, 4]\n", ended.stderr
     with pytest.raises(KgrecError, match="need a storage"):
         search(graph, jobs=2)
 
