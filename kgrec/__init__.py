@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from kgrec.studies.comparison import compare
     from kgrec.studies.generation import generate
     from kgrec.studies.robustness_study import measure_robustness
+    from kgrec.studies.tuning.model_choice import tune_models
     from kgrec.studies.tuning.tuning_study import tune
     from kgrec.training.config import TrainingConfig
     from kgrec.training.job import TrainingJob
@@ -101,6 +102,7 @@ _HOMES = {
     "find_links": "sources.linking",
     "Split": "splits.split",
     "tune": "studies.tuning.tuning_study",
+    "tune_models": "studies.tuning.model_choice",
     "TrainingConfig": "training.config",
     "TrainingJob": "training.job",
     "Vocabulary": "graph.vocabulary",

@@ -15,6 +15,7 @@ from kgrec.graph import Graph
 from kgrec.run import train
 from kgrec.search_ranges import Between, OneOf, ranges_of
 from kgrec.studies.tuning import trial_storage, tuning_study
+from kgrec.studies.tuning.model_choice import tune_models
 from kgrec.studies.tuning.search_space import parse_ranges, search_space
 from kgrec.studies.tuning.tuning_study import tune
 from kgrec.training.config import TrainingConfig
@@ -248,6 +249,25 @@ def test_two_processes(graph, tmp_path, forked):
     assert ended.stdout == f"[('complete', 4), ('failed', 1)] {reason} [0, 1, 2, 3, 4]\n", ended.stderr
     with pytest.raises(KgrecError, match="need a storage"):
         search(graph, jobs=2)
+
+
+def test_which_model(graph, tmp_path):
+    options = {"split": SPLIT, "training": QUICK, "metrics": ["ndcg@5"], "trials": 1}
+    choice = tune_models(["mf", "bias"], graph, out=tmp_path / "tuned.yaml", **options)
+    assert set(choice.tunings) == {"popularity", "itemknn", "ease", "ials", "mf"}
+    assert "cannot be trained for task 'ranking'" in choice.failed["bias"]
+    values = [one.best.value for one in choice.tunings.values()]
+    assert values == sorted(values, reverse=True)
+    alone = train("popularity", graph, split=SPLIT, training=QUICK, metrics=["ndcg@5"])
+    assert choice.tunings["popularity"].best.valid == alone.metrics["valid"]
+    best, words = choice.best, choice.best.command.split()
+    assert words[:3] == ["kgrec", "train", best.model] and str(tmp_path / "tuned.yaml") in words
+    assert {**(yaml.safe_load((tmp_path / "tuned.yaml").read_text()) or {}), "training": 0} == {
+        **best.best.settings,
+        "training": 0,
+    }
+    with pytest.raises(UnknownName, match="no model 'mff'"):
+        tune_models(["mff"], graph, **options)
 
 
 # ---------------------------------------------------------------------- what is refused

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +15,7 @@ from kgrec.errors import KgrecError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from kgrec.studies.tuning.model_choice import ModelChoice
     from kgrec.studies.tuning.tuning_results import Tuning
     from kgrec.studies.tuning.tuning_trials import TriedSettings
 
@@ -57,6 +59,15 @@ def tune(
             "SQLite file beside --out.",
         ),
     ] = None,
+    models: Annotated[
+        str | None,
+        typer.Option(
+            "--models",
+            metavar="MODEL,MODEL",
+            help="Compare these models, each with its best settings and the same budget. Simple models take part "
+            "always: popularity, itemknn, ease and ials for rankings.",
+        ),
+    ] = None,
     study: Annotated[
         str | None, typer.Option("--study", help="Name of the study in the storage. Default: the model's name.")
     ] = None,
@@ -78,23 +89,61 @@ def tune(
     from kgrec.studies.tuning.search_space import parse_ranges
     from kgrec.studies.tuning.tuning_study import tune as tune_model
 
+    seconds = None if timeout is None else duration(timeout)
+    shared: dict[str, Any] = {"trials": trials, "timeout": seconds, "jobs": jobs, "out": out, "storage": storage}
+    shared |= {"resume": resume, "overwrite": result.overwrite, "notify": on_trial}
+    if models is not None:
+        choice = _choose(models, words, training, ranges, study, shared, {"split": split, "repeats": repeats})
+        print_json(choice.to_json()) if result.as_json else show_choice(choice, console())
+        return
     model, graph = _named(words)
     job = training.job(model, "kgrec tune", split=split, repeats=repeats)
-    found = tune_model(
-        job,
-        graph,
-        trials=trials,
-        timeout=None if timeout is None else duration(timeout),
-        ranges=parse_ranges(ranges or []),
-        jobs=jobs,
-        out=out,
-        storage=storage,
-        study=study,
-        resume=resume,
-        overwrite=result.overwrite,
-        notify=on_trial,
-    )
+    found = tune_model(job, graph, ranges=parse_ranges(ranges or []), study=study, **shared)
     print_json(found.to_json()) if result.as_json else show(found, console())
+
+
+def _choose(
+    models: str,
+    words: list[str],
+    training: TrainingOptions,
+    ranges: list[str] | None,
+    study: str | None,
+    shared: Mapping[str, Any],
+    split: Mapping[str, Any],
+) -> ModelChoice:
+    """The best of several models. Raises KgrecError for options that are of one model alone."""
+    from kgrec.studies.tuning.model_choice import tune_models
+
+    names = comma_separated(models) or []
+    if not all(names):
+        raise KgrecError(f"--models {models!r}: separate names by single commas, such as mf,sasrec")
+    if len(words) != 1:
+        raise KgrecError(f"kgrec tune --models takes a graph folder, but there are {len(words)} words; see --help")
+    of_one = [flag for flag, value in (("--range", ranges), ("--study", study), ("--for", training.purpose)) if value]
+    job = training.job(names[0], "kgrec tune", **split)
+    if job.config:
+        of_one.append("--set" if training.assignments else "--config")
+    if of_one:
+        raise KgrecError(f"{' and '.join(of_one)}: settings are of one model, but --models names several; leave it out")
+    options = {name: getattr(job, name) for name in ("task", "split", "repeats", "training", "metrics", "exclude")}
+    options |= {"refit": job.refit, "all_edges": job.all_edges}
+    return tune_models(names, Path(words[0]), **shared, **options)
+
+
+def show_choice(choice: ModelChoice, screen: Console) -> None:
+    """Print the models, the best first, and the command that repeats the best."""
+    from kgrec.settings import assigned
+
+    table = plain(f"{choice.metric} on valid ({choice.best.protocol})", ["model"], [choice.metric, "trials", "seconds"])
+    table.add_column("settings")
+    for name, one in choice.tunings.items():
+        settings = " ".join(f"{field}={assigned(value)}" for field, value in one.best.settings.items())
+        role = " (simple)" if name in choice.controls else ""
+        table.add_row(f"{name}{role}", f"{one.best.value:.4f}", f"{len(one.trials)}", f"{one.seconds:.0f}", settings)
+    screen.print(table)
+    for name, reason in choice.failed.items():
+        screen.print(f"{name}: {reason}")
+    screen.print(f"train the best, and measure test once:\n  {choice.best.command}")
 
 
 def _named(words: list[str]) -> tuple[str, Path]:
@@ -138,6 +187,3 @@ def show(result: Tuning, screen: Console) -> None:
     errors = [one.error for one in result.trials if one.state == "failed"]
     if errors:
         note(f"{len(errors)} trial{'s' * (len(errors) != 1)} failed; the last one: {errors[-1]}")
-
-
-__all__ = ["comma_separated", "tune"]

@@ -80,7 +80,7 @@ PAGES: dict[str, ApiPage] = {
         "Studies",
         "What one asks of several trainings.",
         ("kgrec.search_ranges",),
-        ("tune", "compare", "backtest", "measure_robustness", "audit", "generate", "report"),
+        ("tune", "tune_models", "compare", "backtest", "measure_robustness", "audit", "generate", "report"),
     ),
     "errors": ApiPage(
         "Errors", "What is raised, and what it says.", ("kgrec.errors",), ("KgrecError", "BadData", "UnknownName")

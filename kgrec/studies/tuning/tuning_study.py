@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from kgrec.errors import KgrecError
@@ -92,36 +93,57 @@ def tune(
     optuna()
     job = TrainingJob.of(model, options, "kgrec.tune", (*REFUSED, "out", "overwrite"))
     path = None if out is None else Path(out)
-    trials = 40 if trials is None and timeout is None else trials
-    _check(job, trials, timeout, jobs)
-    url = storage if storage is not None or path is None else sqlite_url(path.with_suffix(".db"))
-    if jobs > 1 and url is None:
-        raise KgrecError(f"trials in {jobs} processes need a storage that all of them use; set out= or storage=")
-    begun = time.time()
     if path is not None:
         refuse_existing(path, overwrite or resume, TUNED_FILE, [None if isinstance(graph, Graph) else graph])
         path.parent.mkdir(parents=True, exist_ok=True)
+    url = storage if storage is not None or path is None else sqlite_url(path.with_suffix(".db"))
     loaded = graph if isinstance(graph, Graph) else Graph.load(graph, job.mmap)
+    found = tune_loaded(job, loaded, graph, trials, timeout, jobs, url, ranges or {}, study, resume, notify)
+    found = dataclasses.replace(found, path=path)
+    if path is not None:
+        found.write(path, overwrite or resume)
+    return found
+
+
+def tune_loaded(
+    job: TrainingJob,
+    loaded: Graph,
+    graph: Graph | str | Path,
+    trials: int | None,
+    timeout: float | None,
+    jobs: int,
+    url: str | None,
+    ranges: Mapping[str, SearchRange | str] = MappingProxyType({}),
+    study: str | None = None,
+    resume: bool = False,
+    notify: Notify | None = None,
+    *,
+    needs_settings: bool = True,
+) -> Tuning:
+    """The search of `tune` on a loaded graph, without its file. graph: the same, or its path. needs_settings: whether a
+    model without ranges is an error; otherwise it has one trial."""
+    trials = 40 if trials is None and timeout is None else trials
+    _check(job, trials, timeout, jobs)
+    if jobs > 1 and url is None:
+        raise KgrecError(f"trials in {jobs} processes need a storage that all of them use; set out= or storage=")
+    begun = time.time()
     job, fixed, divided = prepared(job, loaded)
-    searched = search_space(job, fixed, ranges or {})
-    if not searched:
+    searched = search_space(job, fixed, ranges)
+    if not searched and needs_settings:
         raise KgrecError(
             f"model {job.model!r} has no settings to search; name them with --range, such as --range FIELD=LOW..HIGH"
         )
     metric = job.training.metric or CHOOSERS[job.trained_for]
-    plan = SearchPlan(job, searched, metric, url, study or job.model, trials, None)
+    plan = SearchPlan(job, searched, metric, url, study or job.model, trials if searched else 1, None)
     with storage_at(url) as opened:
         own = study_of(opened, plan, loaded, resume)
         plan = dataclasses.replace(plan, until=None if timeout is None else time.time() + timeout)
-        if jobs == 1:
+        if jobs == 1 or not searched:
             run_trials(plan, own, loaded, divided, notify=notify)
         else:
             run_in_processes(plan, own, graph, jobs, notify)
         found = result_of(plan, own, fixed, divided, time.time() - begun)
-    found = dataclasses.replace(found, path=path, graph="GRAPH" if isinstance(graph, Graph) else str(graph))
-    if path is not None:
-        found.write(path, overwrite or resume)
-    return found
+    return dataclasses.replace(found, graph="GRAPH" if isinstance(graph, Graph) else str(graph))
 
 
 def _check(job: TrainingJob, trials: int | None, timeout: float | None, jobs: int) -> None:
