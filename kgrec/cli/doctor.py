@@ -36,7 +36,6 @@ PACKAGES = (
 OPTIONAL = {
     "tensorboard": "for TensorBoard logs: pip install 'kgrec[tensorboard]'",
     "optuna": "for kgrec tune: pip install 'kgrec[tune]'",
-    "mlflow": "for tracking by MLflow: pip install 'kgrec[mlflow]'",
     "matplotlib": "for plots: pip install 'kgrec[plot]'",
     "sentence_transformers": "for vectors of texts: pip install sentence-transformers",
     "timm": "for vectors of images: pip install timm",

@@ -20,7 +20,7 @@ from kgrec.training.job import TrainingJob
 MARKER = "# Settings that `kgrec tune` found"
 TUNED_FILE = marked_kind("file of tuned settings", MARKER)
 #: Settings of a training that say where and how it runs, not what it gives
-OF_THE_MACHINE = ("device", "devices", "tensorboard", "track")
+OF_THE_MACHINE = ("device", "devices", "tensorboard")
 
 
 @dataclass(frozen=True)
