@@ -541,14 +541,19 @@ def audit(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str
 
 
 def tuning(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """The best value on valid that `kgrec.tune` finds, and how many seconds that takes. Test is not looked at."""
+    """The best value on valid that `kgrec.tune` finds over the model's own ranges, from the benchmark's settings on,
+    and how many seconds that takes. Test is not looked at."""
     import kgrec
+    from kgrec import models
+    from kgrec.search_ranges import ranges_of
 
     begun = time.perf_counter()
     found = kgrec.tune(
         benchmark["model"],
         graph_folder(benchmark["recipe"], options),
         trials=3 if options.quick else benchmark["trials"],
+        config=benchmark["set"],
+        ranges=ranges_of(models.find(benchmark["model"]).Config, "ranking"),
         split=benchmark["split"],
         metrics=benchmark["metrics"],
         training=configure(
