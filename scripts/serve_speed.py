@@ -257,6 +257,7 @@ class Visitors:
         self.users, self.items, self.chance = users, items, random.Random(1)
         self.number = itertools.count()
         self.kind_of: dict[bytes, str] = {}
+        self.names_of: dict[bytes, tuple[str, ...]] = {}  # of events that were not answered yet
         self.events_of: dict[bytes, tuple[str, ...]] = {}
         self.acknowledged = list[str]()
         self.wrong: Counter[str] = Counter()
@@ -292,7 +293,7 @@ class Visitors:
             names = tuple(f"e{next(self.number)}" for _ in range(pick((1, 1, 3))))
             events = [{"id": name, "user": user, "item": pick(self.items)} for name in names]
             request = send("POST", "/events", json.dumps({"events": events}).encode())
-            self.events_of[request] = names
+            self.events_of[request] = self.names_of[request] = names
             while len(self.events_of) > 2000:  # the last ones alone are sent again
                 self.events_of.pop(next(iter(self.events_of)))
             return request
@@ -301,7 +302,7 @@ class Visitors:
     def answered(self, request: bytes, status: int, body: bytes) -> None:
         """Take notice of an answer."""
         kind = "bad" if request in self.BAD else self.kind_of.pop(request, "again")
-        names = self.events_of.get(request)
+        names = self.names_of.pop(request, None)
         if names is not None and status == 201:
             self.acknowledged.extend(names)
         if status not in self.KINDS[kind][1]:
