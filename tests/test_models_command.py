@@ -128,12 +128,12 @@ def test_a_former_setting_is_a_note_said_once(folder: Path) -> None:
 
 def test_the_three_commands_that_train_share_their_options() -> None:
     """All but what divides or begins a training otherwise, and what is of facts."""
-    only_train = {"init", "init_part", "resume", "lean", "facts_only"}
+    only_train = {"init", "init_part", "resume", "lean", "facts_only", "mmap", "shard_vectors"}
     found = {}
     for name in ("train", "backtest", "robustness"):
         command = next(one for one in cli.app.registered_commands if one.name == name)
         found[name] = set(command.callback.__annotations__)  # type: ignore[union-attr]
     assert found["train"] - found["backtest"] == {*only_train, "split", "candidates"}
     assert found["train"] - found["robustness"] == only_train
-    assert found["backtest"] - found["train"] == {"every", "windows", "no_valid"}
+    assert found["backtest"] - found["train"] == {"every", "windows", "no_valid", "plot"}
     assert found["robustness"] - found["train"] == {"noise", "kinds", "seeds", "targets"}

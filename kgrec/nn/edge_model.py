@@ -151,10 +151,8 @@ class EdgeModel(Recommender, ABC):
         return squares
 
     def score(self, query: Query, items: Tensor) -> Tensor:
-        score, mean = self.pair_scores(query.user, items), self.mean
-        if mean.device.type == "cpu" and not mean.item():  # a ranking has none, and whole catalogs are read once less
-            return score
-        return score + mean
+        score = self.pair_scores(query.user, items)
+        return score if self.task == "ranking" else score + self.mean  # a ranking has no mean
 
     def folding(self, known: Graph, whole: Callable[[], Graph]) -> Folding:
         """What makes vectors of users that it does not know: see `kgrec.nn.fold_in`."""
