@@ -156,7 +156,7 @@ class KnowledgeChooser:
             if hits < _least_hits(column, table) * len(column.distinct):
                 continue
             entities = frozenset(column.distinct.filter(found).to_pylist())
-            yield self._link(table, key, column, share, hits / len(column.distinct), entities, what)
+            yield self._link(table, key, column, share, hits / len(column.distinct), entities, f"{what} of the facts")
 
     def _tables_with_codes(self, profile: RdfProfile, resources: Collection[str]) -> Iterable[LinkGuess]:
         """Tables with the ids of items in one column, and in another codes in which IRIs end, or which are values of a
@@ -175,7 +175,9 @@ class KnowledgeChooser:
                 if hits >= _least_hits(column, table) * len(column.distinct):
                     codes = ends.filter(pc.and_(of_end, pc.equal(places, place))).to_pylist()
                     entities = frozenset(place + code for code in codes)
-                    guess = self._link(table, key, column, share, hits / len(column.distinct), entities, "ends of IRIs")
+                    guess = self._link(
+                        table, key, column, share, hits / len(column.distinct), entities, "ends of IRIs of the facts"
+                    )
                     guess.part["iri"] = place + "{entity}"
                     yield guess
             codes = {*column.distinct.to_pylist()}
@@ -186,7 +188,7 @@ class KnowledgeChooser:
                     continue
                 entities = frozenset(subject for subject, value in one.by_subject.items() if value in codes)
                 what = f"values of {one.iri} in the facts"
-                guess = self._link(table, key, column, share, hits / len(codes), entities, what, "")
+                guess = self._link(table, key, column, share, hits / len(codes), entities, what)
                 guess.part["value_of"] = one.iri
                 yield guess
 
@@ -231,14 +233,13 @@ class KnowledgeChooser:
         hits: float,
         entities: frozenset[str],
         what: str,
-        of_facts: str = " of the facts",
     ) -> LinkGuess:
         if table not in self.chooser.used:
             rename_columns(table, {key: "item", column: "entity"})
         part: dict[str, Any] = {"file": table.sample.file, **form_of(table.sample)}
         missing = sorted({*key.missing, *column.missing})
         part |= {"missing": ["", *missing]} if missing else {}
-        because = f"{percent(hits)} of {table.shown}:{column.name} are {what}{of_facts}; "
+        because = f"{percent(hits)} of {table.shown}:{column.name} are {what}; "
         because += f"it has {percent(share)} of the items"
         return LinkGuess(part | {"id": key.name, "entity": column.name}, share * hits, because, entities)
 
