@@ -13,6 +13,7 @@ from torch.nn import functional
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.graph.features import Feature
+from kgrec.large_pages import in_large_pages
 from kgrec.nn import steady_products
 from kgrec.nn.added_rows import Holder
 from kgrec.nn.computed_vectors import Vectors
@@ -69,7 +70,7 @@ class NodeEmbedding(Holder, nn.Module):
         if self.rows is not None:
             self.shard = self.rows.shard
         elif self.has_ids:
-            self.weight = nn.Parameter(torch.empty(self.count + 1, dim))
+            self.weight = nn.Parameter(in_large_pages(torch.empty(self.count + 1, dim)))
             nn.init.normal_(self.weight, std=std)
             with torch.no_grad():
                 self.weight[self.count].zero_()
