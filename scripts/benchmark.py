@@ -565,6 +565,27 @@ def tuning(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[st
     return {"test": {"valid": found.best.value, **start, "seconds": time.perf_counter() - begun}}
 
 
+def model_choice(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """The best value on valid of several models that share a time, and that of the best simple model among them. Test
+    is not looked at."""
+    import kgrec
+
+    found = kgrec.tune_models(
+        benchmark["models"],
+        graph_folder(benchmark["recipe"], options),
+        timeout=benchmark["timeout"] / (15 if options.quick else 1),
+        split=benchmark["split"],
+        metrics=benchmark["metrics"],
+        notify=lambda trial: print(f"trial {trial.number}: {trial.value}", file=sys.stderr, flush=True),
+    )
+    print(found.best.command, file=sys.stderr)
+    values = {name: one.best.value for name, one in found.tunings.items()}
+    control = found.best_control
+    at_least = {} if control is None else {"times_best_control": found.best.value / control.best.value}
+    test = {"valid": found.best.value, **at_least, "seconds": found.seconds}
+    return {"test": test, "valid_of": values, "failed": found.failed, "best": found.best.best.settings}
+
+
 MEASURES: dict[str, Callable[[Mapping[str, Any], argparse.Namespace], dict[str, Any]]] = {
     function.__name__: function
     for function in (
@@ -593,6 +614,7 @@ MEASURES: dict[str, Callable[[Mapping[str, Any], argparse.Namespace], dict[str, 
         start,
         audit,
         tuning,
+        model_choice,
         explanations,
         explain_speed,
     )
