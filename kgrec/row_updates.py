@@ -22,9 +22,9 @@ def adam_rows(
 ) -> None:
     """Adam's step for some rows of a table (Kingma & Ba 2015, algorithm 1, with the moments of other rows as they are).
 
-    row: int64 [n], ascending; a row that occurs several times has the sum of its gradients. order: int64 [n], where each
-    gradient is in `value`, float32 [n, D]. table, mean, square: float32 [N, D], with the moments. size: the learning
-    rate times the correction of the bias of both moments; sign: -1 to maximize."""
+    row: int64 [n], ascending; a row that occurs several times has the sum of its gradients. order: int64 [n], where
+    each gradient is in `value`, float32 [n, D]. table, mean, square: float32 [N, D], with the moments. size: the
+    learning rate times the correction of the bias of both moments; sign: -1 to maximize."""
     keep1, keep2 = np.float32(1 - beta1), np.float32(1 - beta2)
     least, length, turn = np.float32(eps), np.float32(size), np.float32(sign)
     gradient = np.empty(table.shape[1], np.float32)

@@ -579,11 +579,15 @@ def model_choice(benchmark: Mapping[str, Any], options: argparse.Namespace) -> d
         notify=lambda trial: print(f"trial {trial.number}: {trial.value}", file=sys.stderr, flush=True),
     )
     print(found.best.command, file=sys.stderr)
-    values = {name: one.best.value for name, one in found.tunings.items()}
-    control = found.best_control
-    at_least = {} if control is None else {"times_best_control": found.best.value / control.best.value}
-    test = {"valid": found.best.value, **at_least, "seconds": found.seconds}
-    return {"test": test, "valid_of": values, "failed": found.failed, "best": found.best.best.settings}
+    values = {name: one.best.value or 0.0 for name, one in found.tunings.items()}
+    best_control = max(values.get(name, 0.0) for name in found.controls)
+    test = {"valid": values[found.best.model], "times_best_control": values[found.best.model] / best_control}
+    return {
+        "test": {**test, "seconds": found.seconds},
+        "valid_of": values,
+        "failed": found.failed,
+        "settings": found.best.best.settings,
+    }
 
 
 MEASURES: dict[str, Callable[[Mapping[str, Any], argparse.Namespace], dict[str, Any]]] = {

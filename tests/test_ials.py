@@ -117,3 +117,39 @@ def test_edges_in_any_order_and_any_number_of_times_are_the_same_pairs(planted: 
         weight=rated.weight[twice],
     )
     torch.testing.assert_close(build(shuffled).item, build(planted).item, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dim", [1, 7, 16, 37])
+@pytest.mark.parametrize("own", [False, True])
+def test_compiled_rows_are_those_that_torch_solves_in_groups(dim: int, own: bool) -> None:
+    drawn = torch.Generator().manual_seed(dim)
+    length = torch.randint(0, 23, (300,), generator=drawn)
+    length[:3] = torch.tensor([0, 1, 60])
+    ptr = torch.cat([length.new_zeros(1), length.cumsum(0)])
+    other = torch.cat([torch.randperm(70, generator=drawn)[:number] for number in length.tolist()])
+    fixed = torch.randn(70, dim, generator=drawn)
+    ridge = torch.rand(300, generator=drawn) + 0.5
+    mine = torch.randint(-1, 70, (300,), generator=drawn) if own else None
+    gramian = fixed.T @ fixed
+    found, failed = ials._solved(ptr, other, fixed, 0.1 * gramian, ridge, mine, 0.1)
+    wanted, _ = ials._solved_in_groups(ptr, other, fixed, gramian, ridge, mine, 0.1)
+    assert failed is None
+    assert torch.allclose(found, wanted, atol=1e-4)
+    assert found[0].eq(0).all() and found[1].ne(0).all()
+
+
+def test_a_row_is_the_same_alone_and_among_others() -> None:
+    drawn = torch.Generator().manual_seed(0)
+    fixed, other = torch.randn(50, 20, generator=drawn), torch.randint(0, 50, (4000,), generator=drawn)
+    ptr, base, ridge = torch.arange(0, 4001, 10), torch.eye(20), torch.ones(400)
+    together, _ = ials._solved(ptr, other, fixed, base, ridge, None, 0.1)
+    alone, _ = ials._solved(torch.tensor([0, 10]), other[70:80], fixed, base, ridge[:1], None, 0.1)
+    assert torch.equal(together[7], alone[0])
+
+
+def test_a_matrix_without_a_factor_is_named() -> None:
+    fixed, ptr, other = torch.ones(2, 3), torch.tensor([0, 1, 3]), torch.tensor([0, 0, 1])
+    _, failed = ials._solved(ptr, other, fixed, torch.zeros(3, 3), torch.tensor([1.0, -9.0]), None, 0.1)
+    assert failed == "the matrix of row 1 is not positive-definite"
+    _, failed = ials._solved(ptr, other, fixed * torch.nan, torch.zeros(3, 3), torch.ones(2), None, 0.1)
+    assert failed == "the matrix of row 1 is not positive-definite"  # it has more pairs, so it comes first

@@ -261,7 +261,7 @@ class Ranker:
             return self._kept(query, row, column, unknown, chunk)
         for group, items in self.groups.items():
             best = []
-            for part in items.split(chunk):
+            for part in _parts(items, chunk):
                 scores = self.scorer.scores(query, part)
                 if len(unknown):
                     scores[unknown] = self.trained.num_users[part]
@@ -289,7 +289,7 @@ class Ranker:
         left_out = row.numpy(), column.numpy(), len(self.catalog)
         for group, items in self.groups.items():
             top = TopItems(self.depth, self.user_tie_order[user].numpy(), *left_out)
-            for part in items.split(chunk):
+            for part in _parts(items, chunk):
                 wanted = len(query), len(part)
                 scores = self.scorer.shaped(self.scorer.model.score(query, part), wanted).detach()
                 if len(unknown):
@@ -393,3 +393,9 @@ def _by_tie_order(scores: Tensor, tie_order: Tensor, score: Tensor, place: Tenso
     above = (score > last).sum(1, keepdim=True)
     rank = torch.arange(k, device=score.device)
     return torch.where(rank < above, place, tied.gather(1, (rank - above).clamp(min=0)))
+
+
+def _parts(items: Tensor, most: int) -> tuple[Tensor, ...]:
+    """Items in parts of at most `most`, all about as large: a BLAS multiplies few columns by another kernel than many,
+    so that scores of a small rest would differ in their last digits."""
+    return items.tensor_split(max(1, -(-len(items) // most)))

@@ -12,15 +12,18 @@ from torch import Tensor
 
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
+from kgrec.in_threads import in_threads
 from kgrec.model import Query, Recommender
 from kgrec.nn.content_regression import ContentRegression, as_strong
 from kgrec.nn.item_content import ItemContent, ItemContentConfig
+from kgrec.nn.row_solver import solve_rows
 from kgrec.nn.steady_products import product
 from kgrec.rows import NodeRows, declare_rows
 from kgrec.search_ranges import Between
 from kgrec.settings import Depth, settings
 
 FLOATS = 1 << 22  #: numbers of vectors that are gathered at once
+ROWS = 128  #: rows that a thread solves at once
 
 
 @settings
@@ -131,24 +134,15 @@ class IALS(Recommender):
         c, known = self.config, ptr.diff()
         pairs = len(fixed) if own is None else len(fixed) - (own >= 0).long()
         ridge = c.l2 * (known + c.alpha * pairs) ** c.nu
-        fixed, other = torch.cat([fixed, fixed.new_zeros(1, c.dim)]), torch.cat([other, other.new_tensor([len(fixed)])])
-        solved = fixed.new_zeros(len(known), c.dim)
-        for rows, width in _of_like_length(known, c.dim):
-            place = ptr[rows, None] + torch.arange(width, device=ptr.device)
-            vectors = fixed[other[torch.where(place < ptr[rows + 1, None], place, -1)]]  # [rows, width, D]
-            matrix = torch.baddbmm(gramian, vectors.mT, vectors, beta=c.alpha)
-            if own is not None:
-                alone = fixed[own[rows]].unsqueeze(1)  # -1 reads the last row, which is zeros
-                matrix = torch.baddbmm(matrix, alone.mT, alone, alpha=-c.alpha)
-            matrix.diagonal(dim1=1, dim2=2).add_(ridge[rows, None])
-            try:
-                factor = torch.linalg.cholesky(matrix)
-            except torch.linalg.LinAlgError as error:
-                raise KgrecError(
-                    f"iALS cannot solve for the vector of a user or item: {error}; raise l2, or train again if the "
-                    "stored weights were altered"
-                ) from error
-            solved[rows] = torch.cholesky_solve(vectors.sum(1).unsqueeze(-1), factor).squeeze(-1)
+        if fixed.device.type == "cpu" and fixed.dtype == torch.float32:
+            solved, failed = _solved(ptr, other, fixed, c.alpha * gramian, ridge, own, c.alpha)
+        else:
+            solved, failed = _solved_in_groups(ptr, other, fixed, gramian, ridge, own, c.alpha)
+        if failed is not None:
+            raise KgrecError(
+                f"iALS cannot solve for the vector of a user or item: {failed}; raise l2, or train again if the "
+                "stored weights were altered"
+            )
         return solved
 
     def score(self, query: Query, items: Tensor) -> Tensor:
@@ -163,6 +157,44 @@ class IALS(Recommender):
 
 def _ptr(count: Tensor) -> Tensor:
     return torch.cat([count.new_zeros(1), count.cumsum(0)])
+
+
+def _solved(
+    ptr: Tensor, other: Tensor, fixed: Tensor, base: Tensor, ridge: Tensor, own: Tensor | None, alpha: float
+) -> tuple[Tensor, str | None]:
+    """The vectors of all rows, [n, D], in compiled code, and what went wrong, if anything. Each row is computed alone,
+    so its vector does not depend on the others. base: alpha times the gramian; ridge: FloatTensor [n]."""
+    solved = fixed.new_zeros(len(ptr) - 1, fixed.shape[1])
+    arrays = [one.contiguous().numpy() for one in (ptr, other, fixed, base, ridge)]
+    arrays += [np.empty(0, np.int64) if own is None else own.numpy()]
+    heavy = ptr.diff().argsort(descending=True, stable=True).numpy()  # the longest first, so that threads end together
+    parts = [heavy] if len(heavy) < 2 * ROWS else [heavy[start : start + ROWS] for start in range(0, len(heavy), ROWS)]
+    threads = min(torch.get_num_threads(), len(parts))
+    failed = max(in_threads(lambda rows: solve_rows(rows, *arrays, alpha, solved.numpy()), parts, threads))
+    return solved, None if failed < 0 else f"the matrix of row {failed} is not positive-definite"
+
+
+def _solved_in_groups(
+    ptr: Tensor, other: Tensor, fixed: Tensor, gramian: Tensor, ridge: Tensor, own: Tensor | None, alpha: float
+) -> tuple[Tensor, str | None]:
+    """The same by torch, on any device: rows of similar length are solved together."""
+    dim = fixed.shape[1]
+    fixed, other = torch.cat([fixed, fixed.new_zeros(1, dim)]), torch.cat([other, other.new_tensor([len(fixed)])])
+    solved = fixed.new_zeros(len(ptr) - 1, dim)
+    for rows, width in _of_like_length(ptr.diff(), dim):
+        place = ptr[rows, None] + torch.arange(width, device=ptr.device)
+        vectors = fixed[other[torch.where(place < ptr[rows + 1, None], place, -1)]]  # [rows, width, D]
+        matrix = torch.baddbmm(gramian, vectors.mT, vectors, beta=alpha)
+        if own is not None:
+            alone = fixed[own[rows]].unsqueeze(1)  # -1 reads the last row, which is zeros
+            matrix = torch.baddbmm(matrix, alone.mT, alone, alpha=-alpha)
+        matrix.diagonal(dim1=1, dim2=2).add_(ridge[rows, None])
+        try:
+            factor = torch.linalg.cholesky(matrix)
+        except torch.linalg.LinAlgError as error:
+            return solved, str(error)
+        solved[rows] = torch.cholesky_solve(vectors.sum(1).unsqueeze(-1), factor).squeeze(-1)
+    return solved, None
 
 
 def _of_like_length(length: Tensor, dim: int) -> Iterator[tuple[Tensor, int]]:

@@ -16,13 +16,13 @@ from kgrec.evaluation.excluded_edges import excluded_edges
 from kgrec.evaluation.ranking import Best, Ranker, Scorer, scoring
 from kgrec.evaluation.served_by import ServedBy
 from kgrec.graph.behaviours import check_excluded
+from kgrec.in_threads import in_threads
 from kgrec.model import Query, goes_with_score
 from kgrec.serving.answers import Table
 from kgrec.serving.evidence import PastItems, kind_of, past_items, sentence
 from kgrec.serving.evidence_kinds import Kind
 from kgrec.serving.exact_scores import product_of, with_exact_scores
 from kgrec.serving.filters.allowed_items import allowed_items
-from kgrec.serving.in_threads import in_threads
 from kgrec.serving.list_options import ListOptions
 from kgrec.serving.list_tables import LISTS, STEPS, item_names, list_arrow, must_fit, reasons_of
 from kgrec.serving.new_users import NewUsers
