@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
+from typing import TypeVar
 
 from starlette.requests import Request
 
@@ -25,6 +27,7 @@ from kgrec.server.telemetry import Telemetry
 from kgrec.serving.explanation import Explanation
 from kgrec.serving.wanted import Wanted
 
+Done = TypeVar("Done")
 FALLBACKS = {*REASONS.values()}
 SECONDS_TO_RETRY = 5  #: what is said to those whose events cannot be stored at the moment
 
@@ -46,7 +49,7 @@ class ServingState:
         self._one_explanation = asyncio.Lock()
         if self.store is not None:
             self.known = KnownEvents(self.store, settings.max_history)
-            self.writer = EventWriter(self.store, self.known.stored)
+            self.writer = EventWriter(self.store, self.known.stored, self.known.deleted)
 
     @staticmethod
     def load(
@@ -131,21 +134,36 @@ class ServingState:
 
     async def add_events(self, run: ServedRun, events: Sequence[Event]) -> Added:
         """Store events. Returns when they are on disk. Raises Problem 503 where they cannot be stored now."""
+        try:
+            return await self._written(lambda writer: writer.add(run.current.graph_key, events))
+        except StoreDown as error:
+            self.telemetry.events.labels("not written").inc(len(events))
+            raise Problem.busy(f"{error}; nothing of this request is stored", SECONDS_TO_RETRY) from error
+
+    async def delete_events(self, run: ServedRun, user: str) -> int:
+        """Delete a user's events. Returns how many there were, when that is on disk. Raises Problem 503 where it cannot
+        be done now."""
+        try:
+            return await self._written(lambda writer: writer.delete(run.current.graph_key, user))
+        except StoreDown as error:
+            raise Problem.busy(f"{error}; no event is deleted", SECONDS_TO_RETRY) from error
+
+    async def _written(self, write: Callable[[EventWriter], Future[Done]]) -> Done:
+        """What the writer gives when it is done. Raises StoreDown, and Problem 404 where there is no store."""
         if self.writer is None:
             raise Problem(404, "this server stores no events (--events none)")
         if self._writing >= self.settings.max_waiting:
             raise Problem.busy(f"{self._writing:,} requests with events are waiting already")
         self._writing += 1
         try:
-            added = await asyncio.shield(asyncio.wrap_future(self.writer.add(run.current.graph_key, events)))
+            done = await asyncio.shield(asyncio.wrap_future(write(self.writer)))
         except StoreDown as error:
             self.writing_down = str(error)
-            self.telemetry.events.labels("not written").inc(len(events))
-            raise Problem.busy(f"{error}; nothing of this request is stored", SECONDS_TO_RETRY) from error
+            raise
         finally:
             self._writing -= 1
         self.writing_down = None
-        return added
+        return done
 
     def events_health(self) -> dict[str, object]:
         """How the store of events is."""

@@ -39,7 +39,7 @@ class Telemetry:
         by = "Lists by what they come from: history, or the reason of a fallback, such as popularity."
         self.lists = counter("kgrec_lists", by, "run", "by")
         self.reloads = counter("kgrec_reloads", "Runs that took another's place, or were refused.", "run", "to")
-        self.events = counter("kgrec_events", "Events: stored, known before, refused, not written.", "to")
+        self.events = counter("kgrec_events", "Events: stored, known before, refused, not written, deleted.", "to")
         self._of_route: dict[tuple[str, int], tuple[Histogram, Counter]] = {}
         self.registry.register(Gauges(runs, waiting))
         ProcessCollector(registry=self.registry)

@@ -33,13 +33,18 @@ def test_a_role_may_what_those_below_it_may(serving, runs, keys):
         "read": lambda client, **how: client.get("/users/u1/recommendations", **how),
         "write": lambda client, **how: client.post("/events", json=event, **how),
         "admin": lambda client, **how: client.post("/reload", **how),
+        "delete": lambda client, **how: client.delete("/users/u1/events", **how),
     }
     with serving({"ease": runs / "ease.run"}, keys=path) as (client, _, _):
         found = {
             role: [ask(client, headers={"Authorization": f"Bearer {key}"}).status_code for ask in asked.values()]
             for role, key in made.items()
         }
-        assert found == {"read": [200, 403, 403], "write": [200, 404, 403], "admin": [200, 404, 200]}  # no events here
+        assert found == {  # 404: no events are stored here
+            "read": [200, 403, 403, 403],
+            "write": [200, 404, 403, 403],
+            "admin": [200, 404, 200, 404],
+        }
         for headers in (
             {},
             {"Authorization": "Bearer wrong"},

@@ -1,6 +1,7 @@
 """Events: stored once and for good, and known to the next list."""
 
 import sqlite3
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -213,3 +214,66 @@ def test_a_store_that_cannot_be_read_leaves_lists_as_the_run_has_them(serving, r
         store.of_user = real
         assert "reason" not in client.get("/users/new/recommendations").json()
         assert client.get("/health/ready").json()["status"] == "ready"
+
+
+def test_a_users_events_are_deleted_and_no_other(serving, runs, store):
+    """The next list is as if they had not been, and an event of the same id is new again."""
+    event = {"id": "e1", "user": "u/1", "item": "i1", "time": 5000}
+    with serving({"ease": runs / "ease.run", "mf": runs / "mf.run"}, store) as (client, state, log):
+        unknown = client.get("/users/u/1/recommendations").json()
+        more = [{**event, "id": "e2", "item": "i2"}, {**event, "id": "e3", "user": "u2"}]
+        client.post("/events", json={"events": [event, *more]})
+        assert "reason" not in client.get("/users/u/1/recommendations").json()
+        answer = client.delete("/users/u/1/events")
+        assert (answer.status_code, answer.json()) == (200, {"deleted": 2})
+        graph = state.runs.default.current.graph_key
+        assert [one.id for one in store.of_user(graph, "u2", 10)] == ["e3"] and store.count() == 1
+        assert client.get("/users/u/1/recommendations").json() == unknown
+        assert "u/1" not in log.getvalue() and '"events deleted","run":"ease","events":2' in log.getvalue()
+        assert client.delete("/runs/mf/users/u/1/events").json() == {"deleted": 0}
+        assert client.delete("/users//events").status_code == 404
+        assert client.post("/events", json=event).json() == {"stored": 1, "known": 0}
+        assert 'kgrec_events_total{to="deleted"} 2.0' in client.get("/metrics").text
+    with serving({"ease": runs / "ease.run"}) as (client, _, _):
+        assert "stores no events" in client.delete("/users/u1/events").json()["detail"]
+
+
+def test_nothing_of_a_deleted_user_is_left_in_the_file(store, tmp_path):
+    store.add("g", [[Event(f"e{n}", "somebody-to-forget", "i", "b", n) for n in range(300)]])
+    files = [tmp_path / f"events.sqlite{suffix}" for suffix in ("", "-wal")]
+    assert any(b"somebody-to-forget" in file.read_bytes() for file in files)
+    assert store.delete_of_user("g", "somebody-to-forget") == 300
+    assert not any(b"somebody-to-forget" in file.read_bytes() for file in files)
+
+
+def test_events_that_wait_to_be_stored_are_deleted_too(store):
+    """In the order in which they came, although all of them are in one batch."""
+    known, begin = KnownEvents(store, 10), threading.Event()
+    real, batches = store.add, []
+
+    def add(graph, requests):
+        begin.wait()
+        batches.append(len(requests))
+        return real(graph, requests)
+
+    store.add = add
+    writer = EventWriter(store, known.stored, known.deleted)
+    first = writer.add("g", [Event("e0", "u", "i", "b", 0)])
+    second, gone = writer.add("g", [Event("e1", "u", "i", "b", 1)]), writer.delete("g", "u")
+    last = writer.add("g", [Event("e2", "u", "i", "b", 2)])
+    begin.set()
+    assert (first.result(), second.result(), gone.result(), last.result()) == (Added(1), Added(1), 2, Added(1))
+    writer.close()
+    assert [event.id for event in known.of("g", "u")] == ["e2"] and sum(batches) == 3
+
+
+def test_a_store_that_cannot_delete_says_so(serving, runs, store, monkeypatch):
+    def fail(statements):
+        raise StoreDown("the disk is full")
+
+    with serving({"ease": runs / "ease.run"}, store) as (client, _, _):
+        client.post("/events", json={"id": "e1", "user": "u1", "item": "i1"})
+        monkeypatch.setattr(store, "write", fail)
+        answer = client.delete("/users/u1/events")
+        assert answer.status_code == 503 and answer.json()["detail"] == "the disk is full; no event is deleted"
+        assert store.count() == 1

@@ -39,6 +39,13 @@ def test_events_are_stored_once_and_read_by_user(store):
     assert store.count() == 3
 
 
+def test_a_users_events_are_deleted(store):
+    store.add("g", [[Event("e1", "u", "i", "b", 1), Event("e2", "v", "i", "b", 1)]])
+    store.add("h", [[Event("e1", "u", "i", "b", 1)]])
+    assert store.delete_of_user("g", "u") == 1 and store.delete_of_user("g", "u") == 0
+    assert store.of_user("g", "u", 10) == [] and store.count() == 2
+
+
 def test_new_items_are_kept(store):
     for body in ("[1]", "[2]"):
         store.put_items("g", NewItemsDocument(("a", "b"), ".json", body))

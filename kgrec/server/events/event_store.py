@@ -46,6 +46,10 @@ class EventStore(ABC):
         """The rows of a query. writer: asked by the thread that writes."""
 
     @abstractmethod
+    def erase(self) -> None:
+        """Leave nothing of deleted rows in the files that the store writes itself."""
+
+    @abstractmethod
     def close(self) -> None:
         """End the connections."""
 
@@ -83,6 +87,14 @@ class EventStore(ABC):
         )
         rows = reversed(self.read(query, (graph, user, most)))
         return [Event(name, user, intern(item), intern(behaviour), *rest) for name, _, item, behaviour, *rest in rows]
+
+    def delete_of_user(self, graph: str, user: str) -> int:
+        """Delete all events of a user. Returns how many there were. When it returns, that is on disk."""
+        where = f"FROM kgrec_events WHERE graph = {self.mark} AND user_id = {self.mark}"
+        ((number,),) = self.read(f"SELECT count(*) {where}", (graph, user), writer=True)
+        self.write([(f"DELETE {where}", [(graph, user)])])
+        self.erase()
+        return int(number)
 
     def is_empty(self) -> bool:
         """Whether there are no events."""

@@ -23,16 +23,31 @@ class Writing:
     done: Future[Added] = field(default_factory=Future)
 
 
+@dataclass(frozen=True)
+class Deleting:
+    """A user whose events are to be deleted."""
+
+    graph: str
+    user: str
+    done: Future[int] = field(default_factory=Future)
+
+
 class EventWriter:
     """One thread that stores events. Whatever has come while it wrote goes into one transaction (group commit), so that
     a disk that takes milliseconds for each takes thousands of events a second.
 
     stored: called with a graph and the events of a request that are on disk, before the request is told.
+    deleted: called with a graph and a user whose events are gone.
     """
 
-    def __init__(self, store: EventStore, stored: Callable[[str, Sequence[Event]], None]) -> None:
-        self._store, self._stored = store, stored
-        self._queue: queue.SimpleQueue[Writing | None] = queue.SimpleQueue()
+    def __init__(
+        self,
+        store: EventStore,
+        stored: Callable[[str, Sequence[Event]], None],
+        deleted: Callable[[str, str], None] = lambda graph, user: None,
+    ) -> None:
+        self._store, self._stored, self._deleted = store, stored, deleted
+        self._queue: queue.SimpleQueue[Writing | Deleting | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="kgrec-events", daemon=True)
         self._thread.start()
 
@@ -41,6 +56,13 @@ class EventWriter:
         writing = Writing(graph, events)
         self._queue.put(writing)
         return writing.done
+
+    def delete(self, graph: str, user: str) -> Future[int]:
+        """Delete a user's events, those among them that wait to be stored; the answer is how many there were. It raises
+        StoreDown where they cannot be deleted."""
+        deleting = Deleting(graph, user)
+        self._queue.put(deleting)
+        return deleting.done
 
     def close(self) -> None:
         """Store what is waiting, and end."""
@@ -56,10 +78,27 @@ class EventWriter:
             last = None in batch
             groups: dict[str, list[Writing]] = {}
             for one in batch:
-                if one is not None:
+                if isinstance(one, Writing):
                     groups.setdefault(one.graph, []).append(one)
-            for graph, group in groups.items():
-                self._write(graph, group)
+                elif one is not None:
+                    self._write_all(groups)  # what came before is stored first, and then deleted
+                    self._delete(one)
+            self._write_all(groups)
+
+    def _write_all(self, groups: dict[str, list[Writing]]) -> None:
+        """Write what has come, and empty `groups`."""
+        for graph, group in groups.items():
+            self._write(graph, group)
+        groups.clear()
+
+    def _delete(self, one: Deleting) -> None:
+        try:
+            number = self._store.delete_of_user(one.graph, one.user)
+            self._deleted(one.graph, one.user)
+        except Exception as error:  # whatever it is, who waits is told
+            one.done.set_exception(error)
+        else:
+            one.done.set_result(number)
 
     def _write(self, graph: str, group: Sequence[Writing]) -> None:
         try:

@@ -70,6 +70,12 @@ class KnownEvents:
             for user in {event.user for event in events}:
                 self._drop((graph, user))
 
+    def deleted(self, graph: str, user: str) -> None:
+        """Take notice that a user's events are gone."""
+        with self._lock:
+            self._changes += 1
+            self._drop((graph, user))
+
     def _drop(self, key: tuple[str, str]) -> None:
         _, events = self._kept.pop(key, (0.0, ()))
         self._events -= len(events)

@@ -68,6 +68,9 @@ class PostgresStore(EventStore):
         """See EventStore."""
         return self._lines[writer].run(lambda cursor: cursor.execute(query, values).fetchall())
 
+    def erase(self) -> None:
+        """Nothing: the database's files are its own, and its VACUUM clears them."""
+
     def close(self) -> None:
         """See EventStore."""
         for line in self._lines.values():

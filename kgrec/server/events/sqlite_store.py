@@ -46,6 +46,7 @@ class SqliteStore(EventStore):
             raise KgrecError(f"{path} is of version {version}, and this kgrec reads up to {VERSION}; update kgrec")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA secure_delete = ON")  # deleted rows are overwritten with zeros
         if not tables:
             connection.execute(f"PRAGMA application_id = {APPLICATION}")
             connection.execute(f"PRAGMA user_version = {VERSION}")
@@ -74,6 +75,10 @@ class SqliteStore(EventStore):
                 return connection.execute(query, values).fetchall()
             except sqlite3.Error as error:
                 raise StoreDown(f"the events' file cannot be read: {error}") from error
+
+    def erase(self) -> None:
+        """Empty the write-ahead log, in which pages are as they were before."""
+        self.read("PRAGMA wal_checkpoint(TRUNCATE)", (), writer=True)
 
     def close(self) -> None:
         """See EventStore."""

@@ -13,6 +13,7 @@ from kgrec.server.bodies import EventBody, EventsBody, seconds_of
 from kgrec.server.events.user_event import Event
 from kgrec.server.loaded_run import LoadedRun
 from kgrec.server.problems import Problem, json_response
+from kgrec.server.routes.lean_route import ID
 from kgrec.server.server_settings import ServerSettings
 from kgrec.server.serving_state import ServingState
 
@@ -40,6 +41,20 @@ async def post_events(request: Request, body: EventsBody) -> Response:
     state.telemetry.events.labels("stored").inc(added.stored)
     state.telemetry.events.labels("known").inc(added.known)
     return json_response({"stored": added.stored, "known": added.known}, 201 if added.stored else 200)
+
+
+@router.delete(f"/users/{{user:{ID}}}/events", summary="Delete what a user did since training")
+async def delete_events(request: Request, user: str) -> Response:
+    """Delete all events of a user of the run's graph; the answer comes when that is on disk, and says how many there
+    were. What the run was trained with is not in the store, and stays in the run. It takes a key of the role admin."""
+    state: ServingState = request.app.state.serving
+    run = state.run_of(request)
+    if not user:
+        raise Problem(404, "the path names no user")
+    number = await state.delete_events(run, user)
+    state.telemetry.events.labels("deleted").inc(number)
+    state.happened("events deleted", {"run": run.name, "events": number})
+    return json_response({"deleted": number})
 
 
 def _checked(run: LoadedRun, bodies: list[EventBody], settings: ServerSettings) -> list[Event]:

@@ -25,7 +25,8 @@ class IdConvertor(PathConvertor):
     regex = r"[\s\S]*"
 
 
-register_url_convertor("id", IdConvertor())
+ID = "id"  #: the kind of path parameter that takes any id, as in `{user:id}`
+register_url_convertor(ID, IdConvertor())
 
 
 class LeanRoute(APIRoute):
