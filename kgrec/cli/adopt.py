@@ -42,7 +42,7 @@ def adopt(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Check a folder that pandas, DuckDB or Spark wrote or changed, and make a graph folder of it, in place."""
+    """Make a graph folder, in place, of a folder that pandas, DuckDB or Spark wrote or changed, after checking it."""
     from kgrec.sources.adopting import adopt as take
 
     chosen = {}

@@ -36,7 +36,7 @@ def backtest(
     training: TrainingOptions,
     result: ResultOptions,
 ) -> None:
-    """Test a model on several time windows: for each window, train it on what was before, and measure it in it."""
+    """Test a model on several windows of time: train on what came before each window, and measure in the window."""
     from kgrec.plots.svg_files import check_svg_path, write_svg
     from kgrec.studies.backtesting import backtest as test_windows
     from kgrec.studies.backtesting import duration

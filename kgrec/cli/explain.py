@@ -48,7 +48,7 @@ def explain(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Explain recommendations by paths of the graph, each held to what the score loses without it."""
+    """Explain recommendations by paths of the graph, and measure what the score loses without each path."""
     from kgrec.files import refuse_existing
     from kgrec.run import Run
     from kgrec.serving.explanation import check_paths

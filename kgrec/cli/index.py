@@ -24,7 +24,7 @@ def index(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Write an approximate index of items, for catalogs of which scoring every item takes too long.
+    """Write an approximate index of items, for catalogs so large that scoring every item takes too long.
 
     It is for models whose scores are products of vectors, and says how many of the exact lists' items it finds. It
     needs the extra `index`: pip install 'kgrec[index]'."""

@@ -82,8 +82,8 @@ def link(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of links.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Find the entity of the knowledge graph that each item is, by names, years and descriptions, where no key says it.
-    Look at the CSV, and then build with it."""
+    """Find which entity of a knowledge graph each item is, by names, years and descriptions, where there is no common
+    key. Check the CSV that it writes, and then build with it."""
     from kgrec.sources.linking import LinkOptions, add_to_recipe, file_in_recipe, find_links, refuse_links, write_links
     from kgrec.sources.recipe.recipe import Recipe
 

@@ -84,7 +84,7 @@ def tune(
     training: TrainingOptions,
     result: ResultOptions,
 ) -> None:
-    """Search for the settings with which a model is best on validation. Test is never looked at."""
+    """Search for the settings with which a model is best on validation. The test edges are never used."""
     from kgrec.studies.backtesting import duration
     from kgrec.studies.tuning.search_space import parse_ranges
     from kgrec.studies.tuning.tuning_study import tune as tune_model
