@@ -115,7 +115,7 @@ def test_a_report_says_what_the_runs_say(page, folder) -> None:
     for run in ("knn", "pop"):
         value = json.loads((folder / f"{run}.run/metrics.json").read_text())["test"]["ndcg@10"]
         assert f"{value:.4f}" in text
-    titles = "Data,Split,Metrics,Differences,By user activity,By item popularity,Beside accuracy,Groups of users"
+    titles = "Data,Split,Metrics,Differences,By user activity,By item popularity,Beyond accuracy,Groups of users"
     for title in (*titles.split(","), "Worst users", "Example lists", "Settings and commands"):
         assert title in Tags(page).shown
     assert "60" in Tags(page).shown and "user - rated - item" in Tags(page).shown  # edges of the graph

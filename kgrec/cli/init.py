@@ -45,7 +45,7 @@ def init(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Write a recipe for raw files: tables, SQLite, archives, RDF. It is a guess; comments say what each part is based on.
+    """Write a recipe for raw files: tables, SQLite, archives, RDF. Comments say what each guess is based on.
 
     `kgrec build` runs on the recipe as it is. Where two guesses are as likely, it asks on a terminal; elsewhere it ends
     with the choices for --set."""

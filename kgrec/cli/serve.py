@@ -107,7 +107,7 @@ def serve(
     device: Device = "auto",
     model: TrustedModel = None,
 ) -> None:
-    """Serve runs over HTTP: lists, similar items, predictions, new items, events. The reference is at /docs, a page at /."""
+    """Serve runs over HTTP: lists, similar items, predictions, new items, events. Reference at /docs, a page at /."""
     must_have_server()
     from kgrec.server.serving_process import named_runs
     from kgrec.training.processes import choose_device

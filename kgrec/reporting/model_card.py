@@ -79,7 +79,7 @@ def _of_lists(run: RunFacts, lists: ListFacts) -> list[str]:
     rows = []
     for name, (mean, half) in lists.quality.items():
         rows.append([name, f"{mean:.4f}", "" if half is None else f"{mean - half:.4f} to {mean + half:.4f}"])
-    lines = [f"### What lists of {lists.k} are beside accurate", "", *_table(["metric", "mean", "95 % interval"], rows)]
+    lines = [f"### Beyond accuracy: lists of {lists.k}", "", *_table(["metric", "mean", "95 % interval"], rows)]
     main = run.main_metric
     if run.measured is not None and main is not None:
         rows = [

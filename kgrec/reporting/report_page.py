@@ -401,7 +401,7 @@ def _beside(facts: ReportFacts) -> Markup:
             cells.append(_value(mean, None if half is None or mean is None else (mean - half, mean + half)))
         rows.append([joined([name, element("span", BESIDE.get(name.partition("@")[0], ""), class_="range")]), *cells])
     first = next(iter(facts.lists.values()))
-    caption = f"What lists of {first.k} are beside accurate; 95 % intervals over users"
+    caption = f"Lists of {first.k}, beyond accuracy; 95 % intervals over users"
     notes = [_note(f"{label}: {note}") for label, lists in facts.lists.items() for note in lists.notes]
     return joined([table(["metric", *facts.lists], rows, caption), notes])
 
@@ -523,7 +523,7 @@ _SECTIONS: tuple[tuple[str, str, Callable[[ReportFacts], Markup]], ...] = (
     ("warm", "Warm and cold", _warm),
     ("activity", "By user activity", _activity),
     ("popularity", "By item popularity", _popularity),
-    ("beside", "Beside accuracy", _beside),
+    ("beside", "Beyond accuracy", _beside),
     ("groups", "Groups of users", _groups),
     ("worst", "Worst users", _worst),
     ("examples", "Example lists", _examples),
