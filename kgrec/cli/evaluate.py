@@ -49,8 +49,8 @@ def evaluate(
         bool,
         typer.Option(
             "--explain",
-            help="Measure explanations instead: whether the paths behind lists hold, how recent, popular and varied "
-            "what they lead over is. The graph is that of the run.",
+            help="Measure explanations instead: whether the paths behind lists hold, and how recent, popular and "
+            "varied the nodes on them are. The graph is that of the run.",
         ),
     ] = False,
     users: Annotated[int, typer.Option("--users", help="With --explain, how many users' lists are explained.")] = 200,

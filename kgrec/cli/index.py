@@ -18,7 +18,7 @@ def index(
         Path | None, typer.Option("--out", help="The folder to write; by default RUN with `.index` behind its name.")
     ] = None,
     connectivity: Annotated[int, typer.Option(help="Neighbors of an item in the graph of items.")] = 16,
-    expansion_add: Annotated[int, typer.Option(help="Items that are looked at where one is added.")] = 128,
+    expansion_add: Annotated[int, typer.Option(help="Items that are looked at when one is added.")] = 128,
     expansion_search: Annotated[int, typer.Option(help="Items that are looked at in a search.")] = 128,
     model: TrustedModel = None,
     overwrite: Overwrite = False,

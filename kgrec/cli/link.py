@@ -37,8 +37,8 @@ def link(
         Path | None,
         typer.Option(
             "--known",
-            help="A CSV with columns id and entity: pairs that are known. It is learned from them what speaks for a "
-            "pair, and from which score on pairs are accepted. The recipe's own links count as known too.",
+            help="A CSV with columns id and entity: pairs that are known. The command learns from them which pairs "
+            "are right, and from which score on to accept one. The recipe's own links count as known too.",
         ),
     ] = None,
     labels: Annotated[

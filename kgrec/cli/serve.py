@@ -20,9 +20,9 @@ class ServerOptions:
     """Where a server listens, who may ask, and how much."""
 
     port: Annotated[int, typer.Option("--port", help="The port; 0 is any that is free.")] = 8000
-    host: Annotated[
-        str, typer.Option("--host", help="The address. Others than 127.0.0.1 are reached by other machines.")
-    ] = "127.0.0.1"
+    host: Annotated[str, typer.Option("--host", help="The address. With 127.0.0.1, only this machine can ask.")] = (
+        "127.0.0.1"
+    )
     keys: Annotated[
         Path | None,
         typer.Option("--keys", help="A file of API keys, as `kgrec key` makes it: who asks must show one."),
@@ -146,7 +146,10 @@ def key(
     ],
     keys: Annotated[Path, typer.Option("--keys", help="The file of keys, which is made if it is not there.")],
     role: Annotated[
-        str, typer.Option("--role", help="read: lists; write: also events and new items; admin: also reloads.")
+        str,
+        typer.Option(
+            "--role", help="read: lists; write: also events and new items; admin: also reload and delete."
+        ),
     ] = "read",
 ) -> None:
     """Make an API key for `kgrec serve --keys`. It is printed once; the file holds its hash."""

@@ -64,8 +64,8 @@ def tune(
         typer.Option(
             "--models",
             metavar="MODEL,MODEL",
-            help="Compare these models, each with its best settings and the same budget. Simple models take part "
-            "always: popularity, itemknn, ease and ials for rankings.",
+            help="Compare these models, each with its best settings and the same budget. Simple models always "
+            "take part: popularity, itemknn, ease and ials for rankings.",
         ),
     ] = None,
     study: Annotated[
@@ -77,8 +77,8 @@ def tune(
         bool,
         typer.Option(
             "--resume",
-            help="Raise an error if there is no search to go on with; --out may exist. The same command goes on "
-            "without it too.",
+            help="Continue a search; --out may exist. It is an error if there is none. Without --resume the same "
+            "command continues too, as long as --out does not exist.",
         ),
     ] = False,
     training: TrainingOptions,

@@ -54,7 +54,7 @@ class TrainingJob:
     #: items of the target relation are left out
     exclude: Annotated[tuple[str, ...], BeforeValidator(lambda found: metric_names(found or ()))] = ()
     #: the settings of the model for a purpose: `cold`, where items without interactions matter most. Settings of
-    #: `config` that are named as well have precedence. With cold items in valid, these alone choose the epoch, and the
+    #: `config` that are named as well take precedence. With cold items in valid, these alone choose the epoch, and the
     #: model is trained again on train + valid
     purpose: str | None = None
     refit: bool = False  #: after validation has chosen the best epoch, train again on train + valid for as many epochs
