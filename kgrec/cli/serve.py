@@ -147,9 +147,7 @@ def key(
     keys: Annotated[Path, typer.Option("--keys", help="The file of keys, which is made if it is not there.")],
     role: Annotated[
         str,
-        typer.Option(
-            "--role", help="read: lists; write: also events and new items; admin: also reload and delete."
-        ),
+        typer.Option("--role", help="read: lists; write: also events and new items; admin: also reload and delete."),
     ] = "read",
 ) -> None:
     """Make an API key for `kgrec serve --keys`. It is printed once; the file holds its hash."""
