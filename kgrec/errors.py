@@ -99,6 +99,10 @@ class KgrecError(Exception):
         return self.fault.kind
 
 
+class TrackingWarning(UserWarning):
+    """What follows a training, such as MLflow, has failed or lacks something. The command line shows it as a note."""
+
+
 class UnknownName(KgrecError):
     """An unknown name of a relation, model, metric, field, id or the like."""
 

@@ -47,7 +47,7 @@ from kgrec.cli.serve import key, serve
 from kgrec.cli.similar import similar
 from kgrec.cli.train import train
 from kgrec.cli.tune import tune
-from kgrec.errors import KgrecError
+from kgrec.errors import KgrecError, TrackingWarning
 from kgrec.printable import printable
 
 # rdflib's parsers log a strange term as it is, with its control characters
@@ -199,7 +199,7 @@ def main() -> None:
     # Ctrl-C while Python shuts down ends without a traceback
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_DFL)
     try:
-        with stopped_cleanly(), former_names_as_notes():
+        with stopped_cleanly(), warnings_as_notes():
             wait_briefly()
             for name in ("stdout", "stderr"):
                 if getattr(sys, name) is None:  # the shell closed it, as with `>&-`
@@ -245,12 +245,13 @@ def refuse_several(words: list[str]) -> None:
 
 
 @contextmanager
-def former_names_as_notes() -> Iterator[None]:
-    """Inside this context, a warning about a former name is a note on stderr, once each. Python hides it by default."""
+def warnings_as_notes() -> Iterator[None]:
+    """Inside this context, a warning about a former name, or about what follows a training, is a note on stderr, once
+    each. Python hides the first by default."""
     shown: set[str] = set()
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-        if not issubclass(category, FormerName):
+        if not issubclass(category, FormerName | TrackingWarning):
             usual(message, category, *where, **more)
         elif str(message) not in shown:
             shown.add(str(message))
@@ -260,4 +261,5 @@ def former_names_as_notes() -> Iterator[None]:
         usual = warnings.showwarning
         warnings.showwarning = show
         warnings.simplefilter("always", FormerName)
+        warnings.simplefilter("always", TrackingWarning)
         yield

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kgrec.run import Run
     from kgrec.training.config import TrainingConfig
     from kgrec.training.job import TrainingJob
+    from kgrec.training.tracking.tracker import Tracker
 
 #: Files with classes whose fields are options. They are read as text, not imported, so that `kgrec --help` is quick
 SETTINGS = (("training/job.py", "TrainingJob"), ("training/config.py", "TrainingConfig"))
@@ -127,6 +128,48 @@ class TrainingOptions:
         shared = {name: getattr(self, name) for name in ("task", "purpose", "refit", "all_edges")}
         shared |= {name: comma_separated(getattr(self, name)) for name in ("metrics", "exclude")}
         return TrainingJob.of(model, {"config": fields, "training": training, **shared, **options}, command)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrackingOptions:
+    """What follows a training."""
+
+    track: Annotated[
+        list[str] | None,
+        typer.Option("--track", metavar="TRACKER", help="Log the training to mlflow or tensorboard. May be repeated."),
+    ] = None
+    track_uri: Annotated[
+        str | None,
+        typer.Option(
+            "--track-uri",
+            metavar="URI",
+            help="Where MLflow keeps runs, such as sqlite:///runs.db or http://localhost:5000. Default: "
+            "MLFLOW_TRACKING_URI, or else mlflow.db in the current folder.",
+        ),
+    ] = None
+    track_experiment: Annotated[
+        str | None,
+        typer.Option(
+            "--track-experiment",
+            metavar="NAME",
+            help="The experiment of MLflow. Default: MLFLOW_EXPERIMENT_NAME, or else kgrec.",
+        ),
+    ] = None
+    track_folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--track-folder",
+            metavar="FOLDER",
+            help="Where TensorBoard's folders of trainings are. Default: tensorboard in the current folder.",
+        ),
+    ] = None
+
+    @property
+    def trackers(self) -> tuple[Tracker, ...]:
+        """The trackers that these options name. Raises UnknownName and KgrecError as `trackers_of` does."""
+        from kgrec.training.tracking.named_trackers import trackers_of
+
+        return trackers_of(self.track or [], self.track_uri, self.track_experiment, self.track_folder)
 
 
 @dataclasses.dataclass(frozen=True)

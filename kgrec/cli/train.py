@@ -14,6 +14,7 @@ from kgrec.cli.options import (
     ModelName,
     ResultOptions,
     SplitOptions,
+    TrackingOptions,
     TrainingOptions,
     job_option,
     with_options,
@@ -29,6 +30,7 @@ def train(
     out: Annotated[Path | None, typer.Option("--out", help="The run folder to write.")] = None,
     held_out: SplitOptions,
     training: TrainingOptions,
+    tracking: TrackingOptions,
     facts_only: Annotated[bool, job_option("--facts-only")] = False,
     shard_vectors: Annotated[bool, job_option("--shard-vectors")] = False,
     init: Annotated[Path | None, job_option("--init")] = None,
@@ -56,6 +58,7 @@ def train(
         lean=lean,
         mmap=mmap,
         overwrite=result.overwrite,
+        track=tracking.trackers,
     )
     if shard_vectors:
         job = replace(job, training=replace(job.training, shard_vectors=True))

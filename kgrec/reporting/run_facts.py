@@ -20,6 +20,7 @@ from kgrec.run_files import RunFiles, read_metrics
 from kgrec.studies.measured_runs import MeasuredRun
 from kgrec.studies.resampled_users import UserSample, draws_of_users, percentile_interval
 from kgrec.training.checkpoint import CHECKPOINT_FOLDER
+from kgrec.training.config import OF_THE_MACHINE
 
 RESAMPLES = 1000  #: bootstrap resamples of the users for intervals of metrics
 CELLS = 1 << 22  #: weights of users in memory at once
@@ -218,7 +219,7 @@ def settings_yaml(run: RunFacts) -> str:
     """The settings of a run as the file that --config reads."""
     import yaml
 
-    here = ("device", "devices", "tensorboard")  # of one machine
-    training = {k: v for k, v in dict(run.config.get("training") or {}).items() if v is not None and k not in here}
+    trained = dict(run.config.get("training") or {})
+    training = {k: v for k, v in trained.items() if v is not None and k not in OF_THE_MACHINE}
     wanted = {k: v for k, v in dict(run.config.get("config") or {}).items() if k != "task" and v is not None}
     return str(yaml.safe_dump({**wanted, "training": training}, sort_keys=False, allow_unicode=True))

@@ -35,7 +35,7 @@ MOST_JOBS = 1_024
 WARM, COLD = "ratio:0.2,valid=0.1", "cold_items:0.1,valid=0.1"  #: default splits
 METRICS = ("ndcg@10", "recall@20")  #: default metrics; the first is the main one
 #: options of a job that make no sense for an audit; it has its own names for the splits
-REFUSED = ("resume", "init", "init_part", "facts_only", "lean", "candidates")
+REFUSED = ("resume", "init", "init_part", "facts_only", "lean", "candidates", "track")
 
 READ_FEATURES = ("features", "words", "columns")  #: settings of models that read features of nodes
 

@@ -20,7 +20,7 @@ from kgrec.training.job import TrainingJob
 
 PACKAGE = Path(__file__).parents[1]  #: the folder of kgrec's code
 #: Fields of a job that may differ, as rank 0 alone writes and reads
-OF_FIRST = ("out", "overwrite", "init", "lean", "mmap")
+OF_FIRST = ("out", "overwrite", "init", "lean", "mmap", "track")
 
 
 def must_agree_on(job: TrainingJob, graph: Graph | str | Path) -> None:
@@ -73,7 +73,9 @@ def _short(content: bytes) -> str:
 
 def _settings(job: TrainingJob) -> dict[str, Any]:
     """All options of a job by dotted name, except those that only rank 0 needs."""
-    fields = {name: value for name, value in dataclasses.asdict(job).items() if name not in OF_FIRST}
+    fields: dict[str, Any] = {one.name: getattr(job, one.name) for one in dataclasses.fields(job)}
+    fields = {name: value for name, value in fields.items() if name not in OF_FIRST}
+    fields["training"] = dataclasses.asdict(job.training)
     return dict(_flat(json.loads(json.dumps({**fields, "init": job.init is not None}, default=str))))
 
 

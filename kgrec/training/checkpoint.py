@@ -40,6 +40,7 @@ class TrainingState:
     waited: int = 0  #: number of validations since then
     valid: dict[str, float] = field(default_factory=dict)  #: all validation metrics of the best epoch
     rows: list[dict[str, Any]] = field(default_factory=list)  #: rows of log.csv
+    tracked: dict[str, str] = field(default_factory=dict)  #: what trackers call this training, by tracker
 
 
 @dataclass
@@ -126,5 +127,8 @@ def _state(stored: Mapping[str, Any], place: JsonPlace) -> TrainingState:
         for name, value in row.items():
             if isinstance(value, dict | list):
                 raise its.wrong(name, value, "a number or a text")
+    tracked = place.mapping(stored, "tracked", {})
+    for tracker in tracked:
+        place.at("tracked").text(tracked, tracker)
     counts = {name: place.whole(stored, name, most=(1 << 31) - 1) for name in ("epoch", "best_epoch", "waited")}
-    return TrainingState(phase=phase, best=best, valid=valid, rows=rows, **counts)
+    return TrainingState(phase=phase, best=best, valid=valid, rows=rows, tracked=tracked, **counts)

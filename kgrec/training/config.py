@@ -8,6 +8,8 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveIn
 
 from kgrec.settings import settings
 
+#: Settings of a training that say where and how it runs, not what it gives
+OF_THE_MACHINE = ("device", "devices", "tensorboard")
 Precision = Literal["32-true", "bf16-mixed", "64-true"]
 
 
@@ -44,7 +46,7 @@ class TrainingConfig:
     clip_norm: PositiveFloat | None = None  #: maximum norm of an objective's gradient; none: gradients are not clipped
     #: how learning rates fall; they reach 0 at the end of the last epoch, or of the objective's own last epoch
     lr_decay: Literal["none", "linear", "cosine"] = "none"
-    #: a folder for TensorBoard's event files, written during training; needs `kgrec[tensorboard]`
+    #: a folder for TensorBoard's event files; the former name of `--track tensorboard --track-folder FOLDER`
     tensorboard: str | None = None
     #: divide the rows of the tables of vectors among the processes (row n to process n mod their number), with their
     #: optimizer's state; only vectors that a batch touches are updated. For tables that are too large for one process

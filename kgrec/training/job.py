@@ -12,12 +12,15 @@ from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 from pydantic import BeforeValidator
 
 from kgrec import models
+from kgrec._deprecation import deprecated
 from kgrec.errors import KgrecError, unknown_name
 from kgrec.evaluation.metrics import metric_names, parse
 from kgrec.settings import configure, present_names, settings
 from kgrec.splits.repeats import Repeats
-from kgrec.training.config import TrainingConfig
+from kgrec.training.config import OF_THE_MACHINE, TrainingConfig
 from kgrec.training.purposes import check_purpose
+from kgrec.training.tracking.named_trackers import as_trackers
+from kgrec.training.tracking.tensorboard_tracker import TensorBoardTracker
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -26,7 +29,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 class TrainingJob:
     """All options of a training except its graph. It is checked when it is made, and is sent to every process.
 
-    Raises UnknownName for an unknown model, setting or metric, and KgrecError for a value of the wrong type, for a task
+    Raises UnknownName for an unknown model, setting, metric or tracker, and KgrecError for a value of the wrong type, for a task
     that the model does not have, for `facts_only` with a task other than link, and for `init_part` without `init`.
     """
 
@@ -69,6 +72,9 @@ class TrainingJob:
     #: map the graph from files instead of reading it into memory; by default only if it would take more than a quarter
     #: of the memory
     mmap: bool | None = None
+    #: what follows the training: `mlflow` or `tensorboard`, in Python also objects of `kgrec.training.tracking` and your
+    #: own
+    track: Annotated[tuple[Any, ...], BeforeValidator(as_trackers)] = ()
 
     def __post_init__(self) -> None:
         kind = models.find(self.model).Config
@@ -87,6 +93,17 @@ class TrainingJob:
             raise KgrecError(
                 f"init_part {self.init_part!r} names a part of a run to start from, but no run is named; add --init RUN"
             )
+        if self.training.tensorboard is not None:
+            self._track_former(self.training.tensorboard)
+
+    def _track_former(self, folder: str) -> None:
+        """Follow the training as the former setting training.tensorboard says."""
+        deprecated(
+            "the setting training.tensorboard",
+            f"--track tensorboard --track-folder {folder} (in Python track=[TensorBoardTracker({folder!r})])",
+        )
+        object.__setattr__(self, "track", (*self.track, TensorBoardTracker(folder, run="")))
+        object.__setattr__(self, "training", dataclasses.replace(self.training, tensorboard=None))
 
     @staticmethod
     def of(
@@ -142,7 +159,7 @@ class TrainingJob:
         """What must be the same for a training to continue from a checkpoint. Epochs and patience may be raised, and
         another number of processes may go on."""
         training = dataclasses.asdict(self.training)
-        for free in ("patience", "device", "devices", "tensorboard"):
+        for free in ("patience", *OF_THE_MACHINE):
             training.pop(free)
         if self.training.lr_decay == "none":  # otherwise the learning rate depends on the number of epochs
             training.pop("epochs")

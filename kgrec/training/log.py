@@ -1,4 +1,4 @@
-"""Records of a training: log.csv, TensorBoard event files, peak memory, and the model's size."""
+"""Records of a training: log.csv, peak memory, and the model's size."""
 
 from __future__ import annotations
 
@@ -11,19 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from kgrec.errors import KgrecError
 from kgrec.nn.row_shards import whole_shapes
-
-
-def event_writer(folder: str | None) -> Any:
-    """A TensorBoard writer; None if no folder is named. Raises KgrecError if the extra is not installed."""
-    if folder is None:
-        return None
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise KgrecError("training.tensorboard needs TensorBoard: pip install 'kgrec[tensorboard]'") from error
-    return SummaryWriter(folder)
 
 
 def peak_mb() -> int:

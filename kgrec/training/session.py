@@ -34,7 +34,7 @@ from kgrec.training.config import TrainingConfig
 from kgrec.training.controls import CONTROLS, Course, below_control
 from kgrec.training.job import TrainingJob
 from kgrec.training.joining import place_from_outside, together
-from kgrec.training.log import as_csv_text, event_writer, model_size, peak_mb
+from kgrec.training.log import as_csv_text, model_size, peak_mb
 from kgrec.training.measuring import (
     CHOOSERS,
     check_among,
@@ -52,6 +52,10 @@ from kgrec.training.row_files import follow, run_weights, start_from_whole, tens
 from kgrec.training.run_folder import Artifact, read_schema, save_artifact, versions
 from kgrec.training.scorer_files import checked_scorer, how_served
 from kgrec.training.sharding import sharded_model
+from kgrec.training.tracking.facts import tracked_epoch, tracked_run
+from kgrec.training.tracking.setting_texts import flat_numbers
+from kgrec.training.tracking.tracker import TrackedResult
+from kgrec.training.tracking.tracking import Tracking, check_trackers
 from kgrec.training.trained_model import TrainedModel
 from kgrec.training.trainer import Epoch, Trainer
 from kgrec.training.transfer import initialise, same_ids
@@ -108,7 +112,9 @@ def _as_rank(fabric: Fabric, job: TrainingJob, graph: Graph | str | Path, report
 
 def refuse_out(job: TrainingJob, inputs: Sequence[str | Path | None]) -> None:
     """Check the paths of a job before anything is trained. Raises KgrecError if the result or the checkpoint may not be
-    written, or if there is no checkpoint to resume from. inputs: what the job reads; None is ignored."""
+    written, if there is no checkpoint to resume from, or if a tracker cannot follow it. inputs: what the job reads;
+    None is ignored."""
+    check_trackers(job)
     if job.out is None:
         if job.resume:
             raise KgrecError("cannot resume without out=, which names the checkpoint; add --out, or leave out --resume")
@@ -124,13 +130,6 @@ def refuse_out(job: TrainingJob, inputs: Sequence[str | Path | None]) -> None:
             f"{job.checkpoint} is the checkpoint of an interrupted training; use --resume to continue it, --overwrite "
             "to replace it and start from the beginning, or another --out"
         )
-    events = job.training.tensorboard
-    if events is not None and {job.out.resolve(), job.checkpoint.resolve()} & {*_with_parents(Path(events).resolve())}:
-        raise KgrecError(f"training.tensorboard {events} is inside --out {job.out}; name a folder outside of it")
-
-
-def _with_parents(path: Path) -> tuple[Path, ...]:
-    return (path, *path.parents)
 
 
 def _in_process(fabric: Fabric, *, job: TrainingJob, graph: Graph, report: Report | None) -> None:
@@ -161,7 +160,7 @@ class Session:
         self.state, self.best_weights = TrainingState(), dict[str, Tensor]()
         self.evaluation_seconds = self.build_seconds = 0.0
         self.taken: dict[str, Any] = {}  #: what was taken from the `init` run
-        self.events = event_writer(job.training.tensorboard) if fabric.is_global_zero else None
+        self.tracking = Tracking(job.track if fabric.is_global_zero else ())
 
     @functools.cached_property
     def hash(self) -> str:
@@ -175,13 +174,15 @@ class Session:
         return self.hash + (", clicks alone" if self.split.left_out else "")
 
     def run(self) -> TrainedModel:
-        try:
-            return self._run()
-        finally:
-            ranks.settle_by(None)
+        with self.tracking:
+            try:
+                return self._run()
+            finally:
+                ranks.settle_by(None)
 
     def _run(self) -> TrainedModel:
         saved = self._saved() if self.job.resume else None
+        self._begin_tracking()
         model = None
         if self.state.phase == "train":
             model = self._phase(self.split.train, self.split.valid, self.job.training, saved)
@@ -196,9 +197,15 @@ class Session:
         assert model is not None
         return self._finish(model)
 
+    def _begin_tracking(self) -> None:
+        if self.tracking.trackers:
+            state = self.state
+            told = tracked_run(self.job, self.graph, self.split, state.phase, state.epoch)
+            state.tracked = self.tracking.begin(told, state.tracked)
+
     def validate(self) -> TrainingState:
         """Train on train and choose the epoch on valid, as `run` does, and no more: test is not read, and nothing is
-        kept but what was measured."""
+        kept but what was measured. Trackers are not told."""
         self._phase(self.split.train, self.split.valid, self.job.training, None, reads_test=False)
         return self.state
 
@@ -368,10 +375,7 @@ class Session:
         if self.fabric.world_size > 1:
             row |= {name: getattr(epoch, name) for name in ("steps", "exchange_seconds", "exchange_bytes")}
         self.state.rows.append(row)
-        if self.events is not None:
-            for name, value in {**losses, **epoch.diagnostics, **metrics}.items():
-                self.events.add_scalar(f"{self.state.phase}/{name}", value, epoch.number)
-            self.events.flush()
+        self.tracking.log_epoch(tracked_epoch(self.state.phase, epoch, metrics, time.time()))
         if self.report is not None and self.fabric.is_global_zero:
             self.report(epoch, metrics)
 
@@ -429,6 +433,7 @@ class Session:
             Checkpoint.remove(job)
         elif job.out is not None:
             follow(run_weights(model))
+        self.tracking.log_result(TrackedResult(state.epoch, flat_numbers(run.metrics), run.path, time.time()))
         ranks.barrier()
         return run
 

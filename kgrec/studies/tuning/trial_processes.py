@@ -18,6 +18,7 @@ import torch
 
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
+from kgrec.process_identity import this_process
 from kgrec.splits.split import Split
 from kgrec.studies.tuning.search_space import Searched
 from kgrec.studies.tuning.trial_storage import (
@@ -26,7 +27,6 @@ from kgrec.studies.tuning.trial_storage import (
     give_up,
     optuna,
     storage_at,
-    this_process,
 )
 from kgrec.studies.tuning.tuning_trials import TriedSettings, run_trial, without_test
 from kgrec.training.job import TrainingJob

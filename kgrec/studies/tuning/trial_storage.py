@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kgrec.errors import KgrecError, some
+from kgrec.process_identity import is_gone
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
 SECONDS_TO_WAIT = 20.0  #: how long to wait for another process that writes to an SQLite file
-SECONDS_OF_SILENCE = 3600.0  #: a trial of another machine that has said nothing for so long is lost
 IDENTITY, LOST, PROCESS, RESULT, RETRIES, START = (
     "kgrec",
     "lost",
@@ -134,34 +131,6 @@ def open_study(storage: Any, url: str | None, name: str, maximize: bool, identit
 
 
 # ---------------------------------------------------------------------- trials of processes that are gone
-
-
-def this_process() -> dict[str, Any]:
-    """What tells this process from others: the machine, the process id, when it started; and when it last wrote."""
-    pid = os.getpid()
-    return {"host": socket.gethostname(), "pid": pid, "start": _start_of(pid), "seen": time.time()}
-
-
-def _start_of(pid: int) -> str | None:
-    """When a process started, in the system's ticks; None if there is none, or the system does not say."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return None
-
-
-def is_gone(process: Mapping[str, Any]) -> bool:
-    """Whether the process of a trial has ended. Of another machine, whether it has been silent for an hour. process: as
-    in `this_process`."""
-    if process.get("host") != socket.gethostname():
-        return time.time() - float(process.get("seen", 0)) > SECONDS_OF_SILENCE
-    try:
-        os.kill(int(process["pid"]), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return _start_of(int(process["pid"])) != process.get("start")
 
 
 def give_up(study: Study, trial: FrozenTrial, reason: str, *, again: bool) -> None:

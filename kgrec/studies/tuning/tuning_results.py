@@ -14,13 +14,11 @@ from kgrec.files import whole
 from kgrec.output_kinds import marked_kind
 from kgrec.studies.tuning.search_space import Searched
 from kgrec.studies.tuning.tuning_trials import TriedSettings
-from kgrec.training.config import TrainingConfig
+from kgrec.training.config import OF_THE_MACHINE, TrainingConfig
 from kgrec.training.job import TrainingJob
 
 MARKER = "# Settings that `kgrec tune` found"
 TUNED_FILE = marked_kind("file of tuned settings", MARKER)
-#: Settings of a training that say where and how it runs, not what it gives
-OF_THE_MACHINE = ("device", "devices", "tensorboard")
 
 
 @dataclass(frozen=True)

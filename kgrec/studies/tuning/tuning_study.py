@@ -27,19 +27,21 @@ from kgrec.studies.tuning.trial_storage import (
     sqlite_url,
     storage_at,
 )
-from kgrec.studies.tuning.tuning_results import OF_THE_MACHINE, TUNED_FILE, Tuning
+from kgrec.studies.tuning.tuning_results import TUNED_FILE, Tuning
 from kgrec.studies.tuning.tuning_trials import TriedSettings, without_test
+from kgrec.training.config import OF_THE_MACHINE
 from kgrec.training.job import TrainingJob, takes_job_options
 from kgrec.training.measuring import CHOOSERS, check_among
 from kgrec.training.processes import choose_device
 from kgrec.training.purposes import for_purpose
 from kgrec.training.session import split_for
+from kgrec.training.tracking.tracking import refuse_trackers
 
 if TYPE_CHECKING:
     from optuna import Study
 
 #: Options of a job that a search does not take: it keeps no run, and each trial trains from scratch
-REFUSED = ("resume", "lean", "candidates")
+REFUSED = ("resume", "lean", "candidates", "track")
 LEAST_FOR_IMPORTANCE = 4  #: complete trials
 MOST_TRIALS, MOST_JOBS = 100_000, 256
 
@@ -78,7 +80,7 @@ def tune(
     is no `out`. study: name of the study in it; None: the model's name. A search of the same study goes on where it
     stopped; `trials` counts those before too. Trials of killed processes are tried again. resume: raise an error if
     there is nothing to go on with; `out` may exist then. notify: called after each trial. options: as in
-    `kgrec.train`, except resume, lean and candidates.
+    `kgrec.train`, except resume, lean, candidates and track.
 
     A trial that diverges, or that needs more memory than there is, has failed; it counts, and the search goes on.
 
@@ -152,6 +154,7 @@ def _check(job: TrainingJob, trials: int | None, timeout: float | None, jobs: in
             raise KgrecError(f"{name} is {value}, but must be from 1 to {most:,}")
     if timeout is not None and not timeout > 0:
         raise KgrecError(f"timeout is {timeout:g} seconds, but must be more than 0")
+    refuse_trackers(job, "a search for settings")
     if job.training.devices != 1:
         raise KgrecError(
             f"devices is {job.training.devices}, but each trial trains in one process; use --jobs for several trials "

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.memory import failures_explained
+from kgrec.process_identity import this_process
 from kgrec.splits.split import Split
 from kgrec.studies.tuning.search_space import Searched, rounded
-from kgrec.studies.tuning.trial_storage import LOST, PROCESS, RESULT, this_process
+from kgrec.studies.tuning.trial_storage import LOST, PROCESS, RESULT
 from kgrec.training.checkpoint import TrainingState
 from kgrec.training.job import TrainingJob
 from kgrec.training.processes import make_fabric

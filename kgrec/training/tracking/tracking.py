@@ -1,0 +1,146 @@
+"""The trackers of one training. Those that fail do not end it."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from kgrec.errors import KgrecError, TrackingWarning, some
+from kgrec.training.tracking.tracker import CheckedTracker, Status, TrackedEpoch, TrackedResult, TrackedRun, Tracker
+
+if TYPE_CHECKING:
+    from kgrec.training.job import TrainingJob
+
+SECONDS_BETWEEN_TRIES = 30.0  #: how long to wait before a tracker that failed is tried again
+
+
+@dataclass
+class _Followed:
+    """One tracker, and what it has not taken yet."""
+
+    name: str
+    tracker: Tracker
+    #: (what it is, the call), in order
+    waiting: list[tuple[str, Callable[[], None]]] = field(default_factory=list)
+    tries_from: float = 0.0  #: when to try again, on the monotonic clock
+    error: Exception | None = None  #: the last error
+    has_warned: bool = False
+
+    def call(self, what: str, call: Callable[[], None], *, at_once: bool = False) -> None:
+        """Make a call after those that wait. An error becomes a warning, the first time. at_once: try now, even if the
+        last try failed a moment ago."""
+        self.waiting.append((what, call))
+        if not at_once and time.monotonic() < self.tries_from:
+            return
+        try:
+            while self.waiting:
+                self.waiting[0][1]()
+                del self.waiting[0]
+        except Exception as error:
+            self.error = error
+            self.tries_from = time.monotonic() + SECONDS_BETWEEN_TRIES
+            if not self.has_warned:
+                self.has_warned = True
+                warn(
+                    f"{self.name} fails ({_short(error)}); the training goes on, and what is not logged is tried again"
+                )
+
+    def say_what_is_missing(self) -> None:
+        """Warn if something waits still."""
+        if self.waiting and self.error is not None:
+            names = [what for what, _ in self.waiting]
+            warn(f"{self.name} did not get {some(names)} ({_short(self.error)}); log.csv and metrics.json have them")
+
+
+def warn(message: str) -> None:
+    """Warn of something about trackers. The command line shows it as a note."""
+    warnings.warn(message, TrackingWarning, stacklevel=3)
+
+
+def _short(error: Exception) -> str:
+    """The first line of an error's message; its type if it has none."""
+    if isinstance(error, KgrecError):
+        return str(error)
+    first = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+class Tracking:
+    """The trackers of one training. As a context manager, it ends them with what became of the training."""
+
+    def __init__(self, trackers: Sequence[Tracker] = ()) -> None:
+        names: list[str] = []
+        for tracker in trackers:
+            name, number = type(tracker).__name__, 1
+            while (shown := name if number == 1 else f"{name} {number}") in names:
+                number += 1
+            names.append(shown)
+        self.trackers = dict(zip(names, trackers))
+        self.followed: list[_Followed] = []  #: those that have begun
+
+    def begin(self, run: TrackedRun, ids: Mapping[str, str]) -> dict[str, str]:
+        """Begin. ids: what `begin` returned before, by tracker, of a training that was interrupted. Returns those to be
+        kept. Raises what a tracker raises."""
+        kept = dict(ids)
+        for name, tracker in self.trackers.items():
+            found = tracker.begin(replace(run, id=ids.get(name)))
+            self.followed.append(_Followed(name, tracker))
+            if found is not None:
+                kept[name] = found
+        return kept
+
+    def log_epoch(self, epoch: TrackedEpoch) -> None:
+        """Log the numbers of an epoch."""
+        for one in self.followed:
+            one.call(f"epoch {epoch.number} of {epoch.phase}", lambda one=one: one.tracker.log_epoch(epoch))  # type: ignore[misc]
+
+    def log_result(self, result: TrackedResult) -> None:
+        """Log what was measured at the end."""
+        for one in self.followed:
+            one.call("the result", lambda one=one: one.tracker.log_result(result))  # type: ignore[misc]
+
+    def __enter__(self) -> Tracking:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        status = status_of(error)
+        while self.followed:
+            one = self.followed.pop(0)
+            one.call(f"its end ({status})", lambda one=one: one.tracker.finish(status), at_once=True)  # type: ignore[misc]
+            one.say_what_is_missing()
+
+
+def status_of(error: BaseException | None) -> Status:
+    """What became of a training that ended with an error, or without one. Where an interrupted call has raised its own
+    error, the interruption counts.
+
+    >>> status_of(None), status_of(KeyboardInterrupt()), status_of(ValueError())
+    ('finished', 'killed', 'failed')
+    """
+    if error is None:
+        return "finished"
+    seen: BaseException | None = error
+    while seen is not None:
+        if not isinstance(seen, Exception):
+            return "killed"
+        seen = seen.__context__
+    return "failed"
+
+
+def refuse_trackers(job: TrainingJob, what: str) -> None:
+    """Raise KgrecError if a job is to be tracked. what: what does not track its trainings."""
+    if job.track:
+        raise KgrecError(f"{what} does not track the models that it trains; leave track (--track) out")
+
+
+def check_trackers(job: TrainingJob) -> None:
+    """Check the trackers of a job before anything else is done. Raises KgrecError for one that cannot follow it."""
+    for tracker in job.track:
+        if isinstance(tracker, CheckedTracker):
+            tracker.check(job)
