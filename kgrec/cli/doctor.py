@@ -35,6 +35,7 @@ PACKAGES = (
 
 OPTIONAL = {
     "tensorboard": "for TensorBoard logs: pip install 'kgrec[tensorboard]'",
+    "mlflow": "for runs in MLflow: pip install 'kgrec[mlflow]'",
     "optuna": "for kgrec tune: pip install 'kgrec[tune]'",
     "matplotlib": "for plots: pip install 'kgrec[plot]'",
     "sentence_transformers": "for vectors of texts: pip install sentence-transformers",

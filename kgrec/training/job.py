@@ -29,8 +29,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 class TrainingJob:
     """All options of a training except its graph. It is checked when it is made, and is sent to every process.
 
-    Raises UnknownName for an unknown model, setting, metric or tracker, and KgrecError for a value of the wrong type, for a task
-    that the model does not have, for `facts_only` with a task other than link, and for `init_part` without `init`.
+    Raises UnknownName for an unknown model, setting, metric or tracker, and KgrecError for a value of the wrong type,
+    for a task that the model does not have, for `facts_only` with a task other than link, and for `init_part` without
+    `init`.
     """
 
     model: str  #: a model of `kgrec models`, or the dotted path of your own
@@ -72,8 +73,8 @@ class TrainingJob:
     #: map the graph from files instead of reading it into memory; by default only if it would take more than a quarter
     #: of the memory
     mmap: bool | None = None
-    #: what follows the training: `mlflow` or `tensorboard`, in Python also objects of `kgrec.training.tracking` and your
-    #: own
+    #: what follows the training: `mlflow` or `tensorboard`, or in Python also an object with the methods of a
+    #: `kgrec.training.tracking.Tracker`; or several of them
     track: Annotated[tuple[Any, ...], BeforeValidator(as_trackers)] = ()
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kgrec.errors import KgrecError, nearest
+from kgrec.training.tracking.causes import cause_of, root_of
 
 if TYPE_CHECKING:
     from kgrec.training.job import TrainingJob
@@ -70,27 +71,15 @@ def shown_address(address: str) -> str:
 
 def failure(address: str, error: Exception) -> KgrecError:
     """The error for a place that MLflow cannot use."""
-    text = shown_address((str(error).strip().splitlines() or [type(error).__name__])[0])
     if isinstance(error, ImportError):
-        return KgrecError(
-            f"MLflow at {shown_address(address)} needs the package {error.name}: pip install {error.name}"
-        )
+        missing = error.name
+        return KgrecError(f"MLflow at {shown_address(address)} needs the package {missing}: pip install {missing}")
+    text = shown_address(cause_of(error))
     if "locked" in text:
         text = f"the database is locked, as another program has been writing to it for {SECONDS_TO_WAIT:g} seconds"
-    if "timed out" in text or "Max retries" in text or "failed with exception" in text:
-        text = f"no answer ({_cause(error)}); is the server running?"
+    elif address.startswith("http") and isinstance(root_of(error), OSError):
+        text = f"no answer ({text}); is the server running?"
     return KgrecError(f"cannot track by MLflow at {shown_address(address)}: {text}; {ADVICE}")
-
-
-def _cause(error: BaseException) -> str:
-    """What is at the bottom of an error of a request, in a few words."""
-    text = str(error)
-    for known in ("Connection refused", "Name or service not known", "timed out", "No route to host", "SSL"):
-        if known in text:
-            return known.lower() if known != "SSL" else "the TLS connection failed"
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return type(error).__name__
 
 
 def check_store(address: str, job: TrainingJob) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kgrec.errors import KgrecError
 from kgrec.process_identity import is_gone, this_process
+from kgrec.training.tracking.causes import warn
 from kgrec.training.tracking.mlflow_stores import calmly, check_store, failure, package, shown_address
 from kgrec.training.tracking.setting_texts import setting_texts
 from kgrec.training.tracking.tracker import Status, TrackedEpoch, TrackedResult, TrackedRun
@@ -67,6 +68,11 @@ class MlflowTracker:
                 self._log_params(client, _params(run), {})
             else:
                 self._go_on(client, run, known)
+        if run.id is not None and known is None:
+            warn(
+                f"MLflow at {shown_address(self._address())} does not have run {run.id}, which this training was "
+                "tracked as; it goes on as a new run, without the epochs so far"
+            )
         return self._run
 
     def log_epoch(self, epoch: TrackedEpoch) -> None:
@@ -121,32 +127,25 @@ class MlflowTracker:
                     raise
         if found.lifecycle_stage != "active":
             raise KgrecError(
-                f"the experiment {name!r} of MLflow at {shown_address(self._address())} was deleted; restore it (mlflow "
-                f"experiments restore --experiment-id {found.experiment_id}), or name another (--track-experiment)"
+                f"the experiment {name!r} of MLflow at {shown_address(self._address())} was deleted; restore it "
+                f"(mlflow experiments restore --experiment-id {found.experiment_id}), or name another "
+                "(--track-experiment)"
             )
         return str(found.experiment_id)
 
     # ------------------------------------------------------------------ interrupted trainings
 
     def _known(self, client: Any, run: str | None) -> Any:
-        """The run with this id, to go on with; None if there is none. One that is not there any more is said."""
+        """The run with this id, to go on with; None if there is none any more."""
         if run is None:
             return None
-        from kgrec.training.tracking.tracking import warn
-
         try:
             found = client.get_run(run)
         except package().exceptions.MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
-            found = None
-        if found is None or found.info.lifecycle_stage != "active":
-            warn(
-                f"MLflow at {shown_address(self._address())} does not have run {run}, which this training was tracked "
-                "as; it goes on as a new run, without the epochs so far"
-            )
             return None
-        return found
+        return found if found.info.lifecycle_stage == "active" else None
 
     def _mark_killed(self, client: Any, experiment: str, run: TrackedRun, known: Any) -> None:
         """Mark the runs of the same run folder as killed whose process is gone."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from kgrec.errors import KgrecError, TrackingWarning, some
+from kgrec.errors import KgrecError, some
+from kgrec.training.tracking.causes import cause_of, warn
 from kgrec.training.tracking.tracker import CheckedTracker, Status, TrackedEpoch, TrackedResult, TrackedRun, Tracker
 
 if TYPE_CHECKING:
@@ -45,28 +45,14 @@ class _Followed:
             self.tries_from = time.monotonic() + SECONDS_BETWEEN_TRIES
             if not self.has_warned:
                 self.has_warned = True
-                warn(
-                    f"{self.name} fails ({_short(error)}); the training goes on, and what is not logged is tried again"
-                )
+                why = cause_of(error)
+                warn(f"{self.name} fails ({why}); the training goes on, and what is not logged is tried again")
 
     def say_what_is_missing(self) -> None:
         """Warn if something waits still."""
         if self.waiting and self.error is not None:
             names = [what for what, _ in self.waiting]
-            warn(f"{self.name} did not get {some(names)} ({_short(self.error)}); log.csv and metrics.json have them")
-
-
-def warn(message: str) -> None:
-    """Warn of something about trackers. The command line shows it as a note."""
-    warnings.warn(message, TrackingWarning, stacklevel=3)
-
-
-def _short(error: Exception) -> str:
-    """The first line of an error's message; its type if it has none."""
-    if isinstance(error, KgrecError):
-        return str(error)
-    first = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+            warn(f"{self.name} did not get {some(names)} ({cause_of(self.error)}); log.csv and metrics.json have them")
 
 
 class Tracking:
