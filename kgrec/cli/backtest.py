@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kgrec.cli.options import GraphFolder, ModelName, ResultOptions, TrainingOptions, job_option, with_options
+from kgrec.cli.options import (
+    GraphFolder,
+    ModelName,
+    ResultOptions,
+    TrackingOptions,
+    TrainingOptions,
+    job_option,
+    with_options,
+)
 from kgrec.cli.output import about_edges, by_metric, console, listed, plain, print_json, progress, status, too_few
 
 if TYPE_CHECKING:
@@ -34,6 +42,7 @@ def backtest(
     ] = False,
     plot: Annotated[Path | None, typer.Option("--plot", help="An SVG file to draw the metrics by window in.")] = None,
     training: TrainingOptions,
+    tracking: TrackingOptions,
     result: ResultOptions,
 ) -> None:
     """Test a model on several windows of time: train on what came before each window, and measure in the window."""
@@ -44,7 +53,9 @@ def backtest(
     if plot is not None:
         check_svg_path(plot, result.overwrite)
     found = test_windows(
-        training.job(model, "kgrec backtest", repeats=repeats, out=out, overwrite=result.overwrite),
+        training.job(
+            model, "kgrec backtest", repeats=repeats, out=out, overwrite=result.overwrite, track=tracking.trackers
+        ),
         graph,
         every=duration(every),
         windows=windows,

@@ -61,7 +61,7 @@ PAGES: dict[str, ApiPage] = {
     "training": ApiPage(
         "Training",
         "The settings are on [a page of their own](../settings.md) too.",
-        ("kgrec.training",),
+        ("kgrec.training", "kgrec.training.tracking"),
         ("train", "TrainingJob", "TrainingConfig"),
     ),
     "runs": ApiPage(

@@ -6,10 +6,10 @@ import dataclasses
 import shlex
 import sys
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import kgrec
 from kgrec import models
 from kgrec.graph import Graph
 from kgrec.settings import configure
@@ -48,7 +48,7 @@ def tracked_run(job: TrainingJob, graph: Graph, split: Split, phase: str, epoch:
             **{f"{name}_edges": len(part.head) for name, part in held.items() if part is not None},
         },
         tags={
-            "version": kgrec.__version__,
+            "version": metadata.version("kgrec"),
             "model": job.model,
             "task": job.trained_for,
             "graph": fingerprint,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ def trackers_of(
     ):
         if value is not None and name not in named:
             raise KgrecError(f"{option} is for --track {name}, which is not there; add it, or leave {option} out")
-    made = {
+    made: dict[str, Callable[[], Tracker]] = {
         "mlflow": lambda: MlflowTracker(uri, experiment),
         "tensorboard": lambda: TensorBoardTracker(FOLDER if folder is None else folder),
     }

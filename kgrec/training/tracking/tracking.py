@@ -15,7 +15,8 @@ from kgrec.training.tracking.tracker import CheckedTracker, Status, TrackedEpoch
 if TYPE_CHECKING:
     from kgrec.training.job import TrainingJob
 
-SECONDS_BETWEEN_TRIES = 30.0  #: how long to wait before a tracker that failed is tried again
+SECONDS_BETWEEN_TRIES = 30.0  #: how long to wait at least before a tracker that failed is tried again
+TIMES_OF_A_TRY = 10  #: and how many times as long as the try took, so that a dead server costs at most a tenth
 
 
 @dataclass
@@ -36,13 +37,15 @@ class _Followed:
         self.waiting.append((what, call))
         if not at_once and time.monotonic() < self.tries_from:
             return
+        begun = time.monotonic()
         try:
             while self.waiting:
                 self.waiting[0][1]()
                 del self.waiting[0]
         except Exception as error:
             self.error = error
-            self.tries_from = time.monotonic() + SECONDS_BETWEEN_TRIES
+            now = time.monotonic()
+            self.tries_from = now + max(SECONDS_BETWEEN_TRIES, TIMES_OF_A_TRY * (now - begun))
             if not self.has_warned:
                 self.has_warned = True
                 why = cause_of(error)
