@@ -172,18 +172,6 @@ def test_measuring_a_saved_run_gives_what_training_measured(tmp_path):
         measure(Run.load(tmp_path / "run"), other)
 
 
-def test_tensorboard_gets_losses_and_metrics(tmp_path):
-    pytest.importorskip("tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    fields = training(epochs=3, tensorboard=str(tmp_path / "events"))
-    run = train("mf", tastes(), split="last_n:1,valid=1", config=SMALL, training=fields)
-    events = EventAccumulator(str(tmp_path / "events")).Reload()
-    assert [event.step for event in events.Scalars("train/loss ranking")] == [1, 2, 3]
-    best = max(event.value for event in events.Scalars("train/ndcg@10"))
-    assert best == pytest.approx(run.metrics["valid"]["ndcg@10"])
-
-
 @pytest.fixture
 def run_folder(tmp_path):
     train("mf", tastes(), split="last_n:1,valid=1", config=SMALL, training=training(epochs=1), out=tmp_path / "run")

@@ -13,6 +13,7 @@ from kgrec.cli.options import (
     ModelName,
     ResultOptions,
     SplitOptions,
+    TrackingOptions,
     TrainingOptions,
     comma_separated,
     with_options,
@@ -46,6 +47,7 @@ def robustness(
     ] = None,
     held_out: SplitOptions,
     training: TrainingOptions,
+    tracking: TrackingOptions,
     result: ResultOptions,
 ) -> None:
     """Measure how much worse a model becomes when its training data has noise: false, missing or swapped edges, fake
@@ -60,6 +62,7 @@ def robustness(
         repeats=held_out.repeats,
         out=out,
         overwrite=result.overwrite,
+        track=tracking.trackers,
     )
     found = measure_robustness(
         job,

@@ -52,8 +52,8 @@ from kgrec.training.row_files import follow, run_weights, start_from_whole, tens
 from kgrec.training.run_folder import Artifact, read_schema, save_artifact, versions
 from kgrec.training.scorer_files import checked_scorer, how_served
 from kgrec.training.sharding import sharded_model
-from kgrec.training.tracking.facts import tracked_epoch, tracked_run
 from kgrec.training.tracking.setting_texts import flat_numbers
+from kgrec.training.tracking.tracked_facts import tracked_epoch, tracked_run
 from kgrec.training.tracking.tracker import TrackedResult
 from kgrec.training.tracking.tracking import Tracking, check_trackers
 from kgrec.training.trained_model import TrainedModel

@@ -51,11 +51,11 @@ class _Followed:
                 why = cause_of(error)
                 warn(f"{self.name} fails ({why}); the training goes on, and what is not logged is tried again")
 
-    def say_what_is_missing(self) -> None:
-        """Warn if something waits still."""
+    def say_what_is_missing(self, elsewhere: str) -> None:
+        """Warn if something waits still. elsewhere: where else it is, as the end of a sentence."""
         if self.waiting and self.error is not None:
             names = [what for what, _ in self.waiting]
-            warn(f"{self.name} did not get {some(names)} ({cause_of(self.error)}); log.csv and metrics.json have them")
+            warn(f"{self.name} did not get {some(names)} ({cause_of(self.error)}){elsewhere}")
 
 
 class Tracking:
@@ -70,11 +70,13 @@ class Tracking:
             names.append(shown)
         self.trackers = dict(zip(names, trackers))
         self.followed: list[_Followed] = []  #: those that have begun
+        self.elsewhere = ""
 
     def begin(self, run: TrackedRun, ids: Mapping[str, str]) -> dict[str, str]:
         """Begin. ids: what `begin` returned before, by tracker, of a training that was interrupted. Returns those to be
         kept. Raises what a tracker raises."""
         kept = dict(ids)
+        self.elsewhere = "" if run.out is None else f"; log.csv and metrics.json in {run.out} have it"
         for name, tracker in self.trackers.items():
             found = tracker.begin(replace(run, id=ids.get(name)))
             self.followed.append(_Followed(name, tracker))
@@ -102,7 +104,7 @@ class Tracking:
         while self.followed:
             one = self.followed.pop(0)
             one.call(f"its end ({status})", lambda one=one: one.tracker.finish(status), at_once=True)  # type: ignore[misc]
-            one.say_what_is_missing()
+            one.say_what_is_missing(self.elsewhere)
 
 
 def status_of(error: BaseException | None) -> Status:
