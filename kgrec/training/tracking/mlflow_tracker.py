@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from kgrec.errors import KgrecError
@@ -63,9 +63,7 @@ class MlflowTracker:
             known = self._known(client, run.id)
             self._mark_killed(client, experiment, run, known)
             if known is None:
-                name = run.name[:LONGEST_KEY]
-                self._run = client.create_run(experiment, run_name=name, tags=_tags(run)).info.run_id
-                self._log_params(client, _params(run), {})
+                self._start(client, experiment, run)
             else:
                 self._go_on(client, run, known)
         if run.id is not None and known is None:
@@ -132,6 +130,17 @@ class MlflowTracker:
                 "(--track-experiment)"
             )
         return str(found.experiment_id)
+
+    def _start(self, client: Any, experiment: str, run: TrackedRun) -> None:
+        """Begin a new run."""
+        self._run = client.create_run(experiment, run_name=run.name[:LONGEST_KEY], tags=_tags(run)).info.run_id
+        self._logged = (0, "")
+        try:
+            self._log_params(client, _params(run), {})
+        except BaseException:
+            with suppress(Exception):
+                client.set_terminated(self._run, "FAILED")
+            raise
 
     # ------------------------------------------------------------------ interrupted trainings
 

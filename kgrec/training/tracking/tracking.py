@@ -104,7 +104,7 @@ class Tracking:
         while self.followed:
             one = self.followed.pop(0)
             one.call(f"its end ({status})", lambda one=one: one.tracker.finish(status), at_once=True)  # type: ignore[misc]
-            one.say_what_is_missing(self.elsewhere)
+            one.say_what_is_missing(self.elsewhere if status == "finished" else "")
 
 
 def status_of(error: BaseException | None) -> Status:
