@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from kgrec.cli.options import Json
+from kgrec.cli.options import Json, watchable
 from kgrec.cli.output import print_json, say
 from kgrec.errors import KgrecError
 
 
+@watchable
 def adopt(
     folder: Annotated[
         Path,

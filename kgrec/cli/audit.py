@@ -15,6 +15,7 @@ from kgrec.cli.options import (
     TrainingOptions,
     comma_separated,
     job_option,
+    watchable,
     with_options,
 )
 from kgrec.cli.output import console, listed, note, plain, print_json, progress, status, too_few
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from kgrec.studies.audit_trials import TrialResult
 
 
+@watchable
 @with_options
 def audit(
     model: ModelName,

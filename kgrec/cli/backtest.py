@@ -15,6 +15,7 @@ from kgrec.cli.options import (
     TrackingOptions,
     TrainingOptions,
     job_option,
+    watchable,
     with_options,
 )
 from kgrec.cli.output import about_edges, by_metric, console, listed, plain, print_json, progress, status, too_few
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from kgrec.studies.backtesting import Backtest, Window
 
 
+@watchable
 @with_options
 def backtest(
     model: ModelName,

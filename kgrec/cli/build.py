@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
-from kgrec.cli.options import Data, Json, Overwrite
+from kgrec.cli.next_steps import after_build, say_next
+from kgrec.cli.options import Data, Json, Overwrite, watchable
 from kgrec.cli.output import print_json, say
 
 
+@watchable
 def build(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe (YAML) such as graphs/ml-1m.yaml.")],
     out: Annotated[Path, typer.Option("--out", help="The graph folder to write.")],
@@ -29,6 +31,12 @@ def build(
 ) -> None:
     """Build a graph folder from the files that a recipe names."""
     from kgrec.sources.building import build_to
+    from kgrec.sources.recipe.recipe import Recipe
 
     report = build_to(recipe, data, out, overwrite=overwrite, memory=memory)
-    print_json(report.to_json()) if as_json else say(report)
+    if as_json:
+        print_json(report.to_json())
+        return
+    say(report)
+    items = report.nodes[Recipe.load(recipe).target_type[2]]
+    say_next(f"wrote {out}", after_build(out, items))

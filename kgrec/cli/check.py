@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from kgrec.cli.options import Data, Json
+from kgrec.cli.options import Data, Json, watchable
 from kgrec.cli.output import print_json, say
 
 
+@watchable
 def check(
     path: Annotated[Path, typer.Argument(metavar="RECIPE|GRAPH", help="A recipe or a graph folder.")],
     data: Data = None,

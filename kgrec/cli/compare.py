@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kgrec.cli.options import Json, comma_separated
+from kgrec.cli.options import Json, comma_separated, watchable
 from kgrec.cli.output import by_metric, console, plain, print_json, too_few
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kgrec.studies.comparison import Comparison
 
 
+@watchable
 def compare(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN RUN ...", help="Run folders that were measured with the same protocol.")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 import kgrec
+from kgrec.cli.next_steps import shown
 from kgrec.cli.options import Overwrite, with_options
 from kgrec.cli.output import say, status
 from kgrec.cli.serve import ServerOptions, must_have_server, run_server
@@ -57,9 +58,12 @@ def demo(
         run_server(runs, server)
         return
     say(f"{graph}, {' and '.join(map(str, runs.values()))} are there. Try:")
-    say(f"  kgrec recommend {runs['ease']} --user u0003 --why")
-    say(f"  kgrec compare {' '.join(map(str, runs.values()))}")
-    say(f"  kgrec demo --out {out} --serve")
+    for words in (
+        ["kgrec", "recommend", runs["ease"], "--user", "u0003", "--why"],
+        ["kgrec", "compare", *runs.values()],
+        ["kgrec", "demo", "--out", out, "--serve"],
+    ):
+        say(f"  {shown(words)}")
 
 
 def _train(name: str, graph: Path, folder: Path, overwrite: bool) -> None:

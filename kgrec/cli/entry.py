@@ -180,6 +180,8 @@ def stopped_cleanly() -> Iterator[None]:
         stopped = _stopped_within(error)
         if stopped is None:
             raise
+        for text in getattr(error, "__notes__", ()):
+            stopped.add_note(text)
         raise stopped from None
     finally:
         sys.unraisablehook = show_ignored
@@ -212,9 +214,11 @@ def main() -> None:
                 app()
             finally:
                 sys.stdout.flush()  # here a full disk is reported like any other error
-    except Stopped:
+    except Stopped as stopped:
         if os.environ.get("LOCAL_RANK", "0") == "0":  # one process of a machine says it
             status("stopped by a signal; no half-written files are left")
+            for advice in getattr(stopped, "__notes__", ()):
+                status(advice)
         raise
     except KgrecError as error:
         if not getattr(error, "quiet", False):  # another process says it

@@ -7,11 +7,22 @@ from typing import Annotated, Any
 
 import typer
 
-from kgrec.cli.options import Device, GraphFolder, Json, Metrics, Mmap, RunFolder, TrustedModel, comma_separated
+from kgrec.cli.options import (
+    Device,
+    GraphFolder,
+    Json,
+    Metrics,
+    Mmap,
+    RunFolder,
+    TrustedModel,
+    comma_separated,
+    watchable,
+)
 from kgrec.cli.output import console, note, plain, print_json, say, show_metrics
 from kgrec.errors import KgrecError
 
 
+@watchable
 def evaluate(
     run: RunFolder,
     graph: GraphFolder,

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from kgrec.cli.options import Json, Overwrite, RunFolder, TrustedModel
+from kgrec.cli.options import Json, Overwrite, RunFolder, TrustedModel, watchable
 from kgrec.cli.output import print_json, status
 
 
+@watchable
 def index(
     run: RunFolder,
     *,

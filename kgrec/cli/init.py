@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kgrec.cli.options import Json, Overwrite
-from kgrec.cli.output import print_json, say, status
+from kgrec.cli.next_steps import MOST_ITEMS, shown
+from kgrec.cli.options import Json, Overwrite, watchable
+from kgrec.cli.output import print_error, print_json, say, status
 from kgrec.errors import KgrecError
 
 if TYPE_CHECKING:
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 #: Models that --train trains, which all take seconds: simple ones to compare with, and last the one to serve
 FEW_ITEMS = ("popularity", "itemknn", "ease")
 MANY_ITEMS = ("popularity", "itemknn")
-MOST_ITEMS = 8_000  #: up to which ease is trained, whose time grows with the cube of the items
 
 
+@watchable
 def init(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder with the raw files.")],
     out: Annotated[
@@ -61,7 +62,8 @@ def init(
             print_json(guess.to_json())
         else:
             say(guess)
-            say(f"Read {guess.path}, change what is wrong, then: kgrec build {guess.path} --out {_graph(guess)}")
+            command = shown(["kgrec", "build", guess.path, "--out", _graph(guess)])
+            say(f"Read {guess.path}, change what is wrong, then: {command}")
         return
     report = guess.to_json()
     if not as_json:
@@ -75,12 +77,12 @@ def init(
 
 def _ask(question: Question) -> str:
     """Let a person choose on the terminal. Raises KgrecError where the input ends."""
-    status(f"{question.text}:")
+    print_error(f"{question.text}:")
     values = list(question.options)
     for number, value in enumerate(values, 1):
-        status(f"  {number}  {value}   {question.options[value]}")
+        print_error(f"  {number}  {value}   {question.options[value]}")
     while True:
-        status(f"Which one? 1 to {len(values)} (to say it beforehand: --set {question.key}=...)")
+        print_error(f"Which one? 1 to {len(values)} (to say it beforehand: --set {question.key}=...)")
         line = sys.stdin.readline()
         if not line:
             raise KgrecError(f"nothing was chosen; give --set {question.key}=VALUE")
@@ -122,6 +124,6 @@ def _train(guess: RecipeGuess, overwrite: bool, as_json: bool) -> dict[str, dict
         found[name] = {"run": str(folder), **run.metrics}  # type: ignore[dict-item]
     if not as_json:
         runs = [str(one["run"]) for one in found.values()]
-        say(f"{runs[-1]} is the first model. Compare it: kgrec compare {' '.join(runs)}")
-        say(f"The page with its recommendations: kgrec serve {runs[-1]}")
+        say(f"{runs[-1]} is the first model. Compare it: {shown(['kgrec', 'compare', *runs])}")
+        say(f"The page with its recommendations: {shown(['kgrec', 'serve', runs[-1]])}")
     return found

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kgrec.cli.options import Data, Json
+from kgrec.cli.options import Data, Json, watchable
 from kgrec.cli.output import note, print_json, say, status
 from kgrec.errors import KgrecError
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kgrec.sources.recipe.recipe import Recipe
 
 
+@watchable
 def link(
     recipe: Annotated[
         Path,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 import kgrec
-from kgrec.cli.output import note
+from kgrec.cli.output import note, watching
 from kgrec.errors import KgrecError
 from kgrec.field_texts import field_texts
 
@@ -62,6 +62,9 @@ TrustedModel = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print only JSON to stdout; everything else goes to stderr.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", help="Print only results and errors: no progress, no notes, no advice.")
+]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the file or folder that --out names, if it exists.")
 ]
@@ -264,6 +267,24 @@ def _parameters(group: Any) -> list[inspect.Parameter]:
         )
         for field in dataclasses.fields(group)
     ]
+
+
+def watchable(function: Callable[..., None]) -> Callable[..., None]:
+    """A command that may take long: it shows how far it is, and has the option --quiet."""
+    hints = get_type_hints(function, include_extras=True)
+    own = inspect.signature(function).parameters.values()
+    kind = inspect.Parameter.KEYWORD_ONLY
+    parameters = [one.replace(kind=kind, annotation=hints[one.name]) for one in own]
+    parameters.append(inspect.Parameter("quiet", kind, default=False, annotation=Quiet))
+
+    @functools.wraps(function)
+    def command(*, quiet: bool = False, **values: Any) -> None:
+        with watching(quiet=quiet):
+            function(**values)
+
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command
 
 
 def comma_separated(text: str | None) -> list[str] | None:

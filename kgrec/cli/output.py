@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from kgrec.cli.live_line import LiveLine
+from kgrec.cli.progress_lines import epoch_line
 from kgrec.printable import printable
+from kgrec.progress import watched
 from kgrec.run_files import PARTS
 
 if TYPE_CHECKING:
@@ -66,8 +72,40 @@ def print_csv(text: str) -> None:
     print(printable(text, "\n") if sys.stdout.isatty() else text, end="")
 
 
+_QUIET: ContextVar[bool] = ContextVar("_QUIET", default=False)
+
+
+@contextmanager
+def watching(*, quiet: bool = False) -> Iterator[None]:
+    """Inside this context, progress is shown on stderr. quiet: nothing is, and no status and note is printed; results
+    and errors are."""
+    token, line = _QUIET.set(quiet), LiveLine()
+    try:
+        with watched(None if quiet or not speaks_for_all() else line):
+            yield
+    finally:
+        line.close()
+        _QUIET.reset(token)
+
+
+def speaks_for_all() -> bool:
+    """Whether this process prints results: rank 0, or one that is alone."""
+    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
+
+
+def is_quiet() -> bool:
+    """Whether only results and errors are printed."""
+    return _QUIET.get()
+
+
 def status(message: str) -> None:
     """Print a line on stderr at once: the progress of a command, or what it wrote. Control characters are escaped."""
+    if not is_quiet():
+        print_error(message)
+
+
+def print_error(message: str) -> None:
+    """Print an error or a question on stderr at once, also where only results and errors are printed."""
     print(printable(message, "\n"), file=sys.stderr, flush=True)
 
 
@@ -77,8 +115,8 @@ def note(message: str) -> None:
 
 
 def progress(epoch: Epoch, metrics: Mapping[str, float]) -> None:
-    """Print one line for an epoch (seconds, losses, validation metrics), and the model's warnings as notes."""
-    status(f"epoch {epoch.number}  {epoch.seconds:.2f} s  {listed(epoch.losses)}  {listed(metrics)}".rstrip())
+    """Print one line for an epoch, and the model's warnings as notes. All metrics are in log.csv."""
+    status(epoch_line(epoch, metrics))
     for warning in epoch.warnings:
         note(warning)
 

@@ -23,6 +23,7 @@ from kgrec.cli.options import (
     TrustedModel,
     comma_separated,
     load_run,
+    watchable,
     with_options,
 )
 from kgrec.cli.output import console, note, print_json, status
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from kgrec.serving.shards import Shard
 
 
+@watchable
 @with_options
 def recommend(
     run: RunFolder,

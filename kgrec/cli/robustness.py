@@ -16,6 +16,7 @@ from kgrec.cli.options import (
     TrackingOptions,
     TrainingOptions,
     comma_separated,
+    watchable,
     with_options,
 )
 from kgrec.cli.output import about_edges, by_metric, console, listed, plain, print_json, progress, status, too_few
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from kgrec.studies.robustness_results import Estimate, Robustness
 
 
+@watchable
 @with_options
 def robustness(
     model: ModelName,

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from kgrec.cli.next_steps import advice_if_stopped, after_training, how_to_resume, say_next
 from kgrec.cli.options import (
     GraphFolder,
     Mmap,
@@ -17,11 +18,13 @@ from kgrec.cli.options import (
     TrackingOptions,
     TrainingOptions,
     job_option,
+    watchable,
     with_options,
 )
-from kgrec.cli.output import note_control, print_json, progress, show_metrics
+from kgrec.cli.output import is_quiet, note_control, print_json, progress, show_metrics, speaks_for_all, status
 
 
+@watchable
 @with_options
 def train(
     model: ModelName,
@@ -42,7 +45,6 @@ def train(
 ) -> None:
     """Train a model, choose its best epoch on validation, measure it once on test, and keep it as a run folder."""
     from kgrec.run import train as train_model
-    from kgrec.training.joining import speaks_for_all
 
     job = training.job(
         model,
@@ -62,8 +64,13 @@ def train(
     )
     if shard_vectors:
         job = replace(job, training=replace(job.training, shard_vectors=True))
-    run = train_model(job, graph, report=progress)
+    with advice_if_stopped(lambda: how_to_resume(job)):
+        run = train_model(job, graph, report=None if is_quiet() else progress)
     if not speaks_for_all():
         return
     print_json(run.metrics) if result.as_json else show_metrics(run.metrics)
     note_control(run.metrics)
+    if out is None:
+        status("the model is not kept; --out RUN keeps it")
+    elif not result.as_json:
+        say_next(f"wrote {out}", after_training(run, job, graph))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kgrec.cli.options import ResultOptions, TrainingOptions, comma_separated, job_option, with_options
+from kgrec.cli.options import ResultOptions, TrainingOptions, comma_separated, job_option, watchable, with_options
 from kgrec.cli.output import console, note, plain, print_json, status
 from kgrec.errors import KgrecError
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MOST_ROWS = 10  #: trials that the table shows
 
 
+@watchable
 @with_options
 def tune(
     words: Annotated[

@@ -22,6 +22,7 @@ from kgrec.evaluation.trial import Trial
 from kgrec.graph import Candidates, Graph
 from kgrec.graph.behaviours import check_candidates
 from kgrec.model import AnyTask, Recommender
+from kgrec.progress import counted
 from kgrec.splits.repeats import Ranked, RepeatCounts
 
 LEAST_LIMIT = 1_000  #: cut-offs up to this are allowed, even if the catalog is smaller
@@ -353,7 +354,9 @@ def _rank(
     tallies = {
         scope: _Tally(trial, scope, wanted, ListedItems(trial, ranker, scope, wanted, facts)) for scope in trial.scopes
     }
-    for row in ranks.share(ranker.batches(trial.user), divided=shared):
+    number = len(trial.user) / (ranks.world() if shared else 1)
+    batches = ranks.share(ranker.batches(trial.user), divided=shared)
+    for row in counted("ranking", batches, number, "users", len):
         user = trial.user[row]
         best = ranker.best(user, trial.now[row])
         if "all" not in best:

@@ -14,6 +14,7 @@ import torch
 from kgrec.evaluation.ranking import Ranker
 from kgrec.graph import NO_TIME
 from kgrec.paths.path_explainer import By, ExplainedPath, ExplainedScore, PathExplainer
+from kgrec.progress import counted
 
 BETA = 0.3  #: weight of the next value in the moving averages of recency and popularity
 DRAWS = 2000  #: samples of pairs of which intervals are made
@@ -79,7 +80,7 @@ def explanation_quality(
     popularity, types = entity_popularity(explainer), set[tuple[int, bool]]()
     each, faithful = list[tuple[int, list[ExplainedPath]]](), {one: list[float]() for one in compared}
     scorer = ranker.scorer
-    for user in users:
+    for user in counted("explaining", users, len(users), "users"):
         one = torch.tensor([user], device=scorer.device)
         query, had = scorer.query(one), scorer.had.last(one)[0]
         items = [item for item in ranker.best(one)["all"].item[0].tolist() if item != scorer.pad][:k]

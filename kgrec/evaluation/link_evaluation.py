@@ -19,6 +19,7 @@ from kgrec.evaluation.ranking import scoring
 from kgrec.graph import Graph
 from kgrec.graph.schema import EdgeType
 from kgrec.nn import LinkScorer
+from kgrec.progress import Task, working
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,8 +93,9 @@ def evaluate_links(
     place = next(itertools.chain(model.parameters(), model.buffers()), held.edge_index).device
     known, held = known.to(place).both_ways(), held.to(place).both_ways()
     degree = None if trained is None else _degree(trained).to(place)
-    with scoring(model):
-        parts = [_ranked(model, known, held, edge, degree, cells, shared) for edge in _relations(held)]
+    number = held.num_edges / (ranks.world() if shared else 1)
+    with scoring(model), working(Task("ranking", number, "facts")) as task:
+        parts = [_ranked(model, known, held, edge, degree, cells, shared, task) for edge in _relations(held)]
     table = pa.concat_tables(parts).unify_dictionaries()
     found = LinkEvaluation(_means(table, metrics), table, 0.0)
     if degree is not None:
@@ -130,8 +132,10 @@ def _ranked(
     degree: Tensor | None,
     cells: int,
     shared: bool,
+    task: Task,
 ) -> pa.Table:
-    """The rows of one relation's facts. degree: LongTensor [N], number of training edges of each node."""
+    """The rows of one relation's facts. degree: LongTensor [N], number of training edges of each node; task: in which
+    the facts are counted."""
     number = held.edge_types.index(edge_type)
     facts = held.only(edge_type)
     head, tail = torch.unique(torch.stack([facts.head, facts.tail]), dim=1)
@@ -143,6 +147,7 @@ def _ranked(
     batches = torch.arange(len(head), device=head.device).split(max(1, cells // len(tails)))
     for rows in ranks.share(batches, divided=shared):
         rank[rows], count[rows] = ranks_of(model, others, head[rows], number, tail[rows], tails)
+        task.advance(len(rows))
     if shared:  # all others have zeros there
         rank, count = ranks.add(rank), ranks.add(count)
     alike = [

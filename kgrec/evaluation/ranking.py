@@ -21,6 +21,7 @@ from kgrec.evaluation.trained_nodes import Trained
 from kgrec.graph import NO_TIME, Graph
 from kgrec.model import Query, Recommender, goes_with_score
 from kgrec.model import scoring as scoring  # other modules import it from here
+from kgrec.progress import counted
 from kgrec.samplers.histories import Histories
 
 LEAST_USERS = 64  #: the catalog is cut into chunks rather than scoring fewer users than this at once
@@ -116,7 +117,8 @@ class Scorer:
         lists = Histories(edges)
         user, found = edges.head.unique(), torch.zeros(edges.num_edges, device=self.device)
         batches = self.batches(torch.maximum(self.width(user), lists.lengths(user)), self.batch_size)
-        for row in ranks.share(batches, divided=shared):
+        number = len(user) / (ranks.world() if shared else 1)
+        for row in counted("predicting", ranks.share(batches, divided=shared), number, "users", len):
             place = lists.places(user[row])
             scores = self.scores(self.query(user[row]), filled(lists.tails(place), self.pad))
             found[lists.edges(place)[place >= 0]] = scores[place >= 0]

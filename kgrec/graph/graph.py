@@ -20,6 +20,7 @@ from kgrec.graph.features import click_labels
 from kgrec.graph.parts import GraphParts
 from kgrec.graph.schema import CLICK, EdgeSchema, EdgeType, FeatureKind, Schema
 from kgrec.memory import must_fit
+from kgrec.progress import Task, working
 
 TWO_WAYS = 84  #: bytes for each edge while edges are copied in both directions
 
@@ -504,12 +505,14 @@ class Graph(GraphParts):
         from kgrec.graph.storage import load_parts
 
         if mmap is False:
-            return Graph.of(load_parts(Path(path)))
+            with working(Task(f"loading {Path(path).name}")):
+                return Graph.of(load_parts(Path(path)))
         from kgrec.graph.mapped_storage import is_large, load_mapped
 
         if mmap is None and not is_large(Path(path)):
-            return Graph.of(load_parts(Path(path)))
-        graph = Graph.of(load_mapped(Path(path)))
+            return Graph.load(path, False)
+        with working(Task(f"loading {Path(path).name}")):
+            graph = Graph.of(load_mapped(Path(path)))
         vars(graph)["_loaded_from"] = Path(path).resolve()
         return graph
 

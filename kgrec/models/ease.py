@@ -17,6 +17,7 @@ from kgrec.graph.item_counts import item_counts
 from kgrec.model import Query, Recommender, ScorerParts
 from kgrec.nn.content_regression import ContentRegression, as_strong, predicted_popularity
 from kgrec.nn.item_content import ItemContent, ItemContentConfig, multi_hot
+from kgrec.progress import Task, counted, working
 from kgrec.search_ranges import Between
 from kgrec.settings import settings
 
@@ -132,8 +133,11 @@ class EASE(Recommender):
     def inverse(self, matrix: Tensor, l2: float) -> Tensor:
         """P from X'X [I, I], computed in place of it: FloatTensor [I, I]."""
         matrix.diagonal().add_(l2)
-        factor = torch.linalg.cholesky(matrix)
-        for start in range(0, len(matrix), ROWS):  # the inverse is written over the matrix
+        with working(Task("factoring the item-item matrix")):
+            factor = torch.linalg.cholesky(matrix)
+        starts, number = range(0, len(matrix), ROWS), len(matrix)
+        for start in counted("solving", starts, number, "items", lambda start: min(ROWS, number - start)):
+            # the inverse is written over the matrix
             part = matrix[start : start + ROWS]
             unit = torch.zeros_like(part.T)
             unit.diagonal(-start).fill_(1)

@@ -18,6 +18,7 @@ from kgrec.nn.content_regression import ContentRegression, as_strong
 from kgrec.nn.item_content import ItemContent, ItemContentConfig
 from kgrec.nn.row_solver import solve_rows
 from kgrec.nn.steady_products import product
+from kgrec.progress import counted
 from kgrec.rows import NodeRows, declare_rows
 from kgrec.search_ranges import Between
 from kgrec.settings import Depth, settings
@@ -112,7 +113,7 @@ class IALS(Recommender):
         )
         self.item = start.to(graph.device)
         own = torch.arange(num_items, device=graph.device) if self.same_ends else None
-        for _ in range(c.iterations):
+        for _ in counted("solving", range(c.iterations), c.iterations, "iterations"):
             users = self.solve(*items_of, self.item, self.item.T @ self.item, own)
             self.item = self.solve(*users_of, users, users.T @ users, own)
         if c.reads_content:

@@ -17,6 +17,7 @@ from kgrec.graph.item_counts import item_counts
 from kgrec.model import Query, Recommender, ScorerParts
 from kgrec.nn.item_content import ItemContent, ItemContentConfig
 from kgrec.nn.stored_indices import require_indices
+from kgrec.progress import counted
 from kgrec.search_ranges import Between, OneOf
 from kgrec.settings import settings
 
@@ -93,7 +94,8 @@ class ItemKNN(Recommender):
             nobody = (item_counts(graph) == 0).cpu()  # they are in nobody's history
         length = torch.from_numpy(np.sqrt(square)).float()
         size = max(1, BLOCK // max(1, num_items))
-        for start in range(0, num_items, size):
+        starts = range(0, num_items, size)
+        for start in counted("finding neighbors", starts, num_items, "items", lambda one: min(size, num_items - one)):
             common = torch.from_numpy((columns[start : start + size] @ rows).toarray())  # [size, I]
             if content is not None:
                 common += torch.from_numpy(content.gram(slice(start, start + size))).masked_fill_(nobody, 0)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kgrec.files import refuse_existing
+from kgrec.progress import counted
 from kgrec.serving.item_index import INDEX_FOLDER, IndexSettings, ItemIndex
 from kgrec.serving.list_options import ListOptions
 from kgrec.serving.recommendation import Recommendations
@@ -44,7 +45,7 @@ def measured_index(run: TrainedModel, index: ItemIndex) -> dict[str, Any]:
     for name, service in (("exact", Service(run)), ("index", Service(run, index=index))):
         service.recommend(asked[:1])  # what is made once
         lists, taken = [], []
-        for one in asked:
+        for one in counted(f"lists, {name}", asked, len(asked), "users"):
             begun = time.perf_counter()
             (answer,) = service.recommend([one])
             taken.append(1000 * (time.perf_counter() - begun))

@@ -6,6 +6,7 @@ It is a graph of near items (HNSW, Malkov & Yashunin 2020) over vectors in bfloa
 
 from __future__ import annotations
 
+import itertools
 import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from kgrec.errors import KgrecError
 from kgrec.files import file_hash, whole, write_json
 from kgrec.linear_scores import LinearScores
 from kgrec.output_kinds import FolderKind
+from kgrec.progress import counted
 from kgrec.run_files import RunFiles, read_json
 from kgrec.serving.exact_scores import product_of
 from kgrec.training.trained_model import TrainedModel
@@ -60,8 +62,10 @@ class ItemIndex:
         settings, scores = settings or IndexSettings(), _scores(run)
         items = _items(scores)
         index = _empty(items.shape[1], settings)
-        for start in range(0, len(items), BATCH):
-            part = items[start : start + BATCH]
+        parts = (items[start : start + BATCH] for start in range(0, len(items), BATCH))
+        for start, part in zip(
+            itertools.count(0, BATCH), counted("adding to the index", parts, len(items), "items", len)
+        ):
             index.add(np.arange(start, start + len(part)), part)
         return ItemIndex(scores, index, settings)
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from kgrec.drafts import clear_abandoned
 from kgrec.errors import KgrecError, some
+from kgrec.progress import counted
 from kgrec.serving.added_items import run_with_items
 from kgrec.serving.answers import Table
 from kgrec.serving.list_options import ListOptions
@@ -107,7 +108,8 @@ def recommend_over_ray(
             number = shards or max(1, int(ray.cluster_resources().get("CPU", 1)) * SHARDS_A_CORE)
             there, missing = _missing(asked, out, number, how.overwrite)
             rows = sum(done.rows for done in _reported(there, how, len(missing)))
-            for left, done in zip(range(len(missing) - 1, -1, -1), _made(ray, asked, out, missing, how)):
+            made = counted("making lists", _made(ray, asked, out, missing, how), len(missing), "shards")
+            for done, left in zip(made, range(len(missing) - 1, -1, -1)):
                 rows += done.rows
                 how.report(done, left)
             return rows

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from kgrec._deprecation import renamed_option
 from kgrec.errors import KgrecError, some
+from kgrec.progress import counted
 from kgrec.serving.answers import Table, joined, write_parts
 from kgrec.serving.filters.allowed_items import allowed_items
 from kgrec.serving.input_tables import InputTable, id_list, is_one_id
@@ -124,6 +125,7 @@ def tables_for(
         parts = known_lists(run, ranker, local, options) if len(local) else iter(())
         if new is not None and len(rows):
             parts = itertools.chain(parts, new_lists(run, ranker, new, options, rows))
+        parts = counted("making lists", parts, len(local) + len(rows), "users", lambda part: len(part.users or ()))
         first = next(parts, None)
         first = no_lists() if first is None else first  # an empty table is an answer too
         yield replace(first, notes=(*said, *first.notes))

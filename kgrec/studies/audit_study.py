@@ -17,6 +17,7 @@ from kgrec import models
 from kgrec.errors import KgrecError
 from kgrec.evaluation.metrics import parse
 from kgrec.graph import Graph
+from kgrec.progress import counted
 from kgrec.settings import MOST_OF_SEEDS, configure, must_be_at_most
 from kgrec.splits.spec import Spec
 from kgrec.studies.audit_files import TRIALS, clear_drafts, held, open_folder
@@ -195,7 +196,7 @@ def _results(
     left = [trial for trial in trials if not (folder / trial.file).is_file()]
     number = len(trials) - len(left)
     with closing(_trained(lab, left, folder, jobs, report)) as trained:
-        for result in trained:
+        for result in counted("training", trained, len(left), "trials"):
             number += 1
             if notify is not None:
                 notify(result, number, len(trials))

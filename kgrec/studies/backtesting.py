@@ -18,6 +18,7 @@ from kgrec.errors import KgrecError
 from kgrec.files import refuse_existing, whole
 from kgrec.graph import NO_TIME, Graph
 from kgrec.output_kinds import json_kind
+from kgrec.progress import counted
 from kgrec.settings import must_be_at_most
 from kgrec.splits.positives import positives
 from kgrec.splits.protocol_name import protocol_name
@@ -125,7 +126,8 @@ def backtest(
     graph = graph if isinstance(graph, Graph) else Graph.load(graph)
     graph, left_out = positives(graph, job.trained_for, job.all_edges)
     done = []
-    for window in _windows(without_self_edges(graph), every, windows, valid):
+    spans = _windows(without_self_edges(graph), every, windows, valid)
+    for window in counted("testing", spans, windows, "windows"):
         if window.skipped is None:
             split = f"by_time:{window.valid_from:05d},{window.start:05d}"  # of four digits it would be a year
             try:

@@ -12,6 +12,7 @@ from scipy.stats import wilcoxon
 
 from kgrec._deprecation import renamed
 from kgrec.errors import KgrecError, some
+from kgrec.progress import counted
 from kgrec.settings import MOST_OF_SEEDS, must_be_at_most
 from kgrec.studies.measured_runs import MeasuredRun, metrics_to_compare, must_be_comparable, place_of_reference
 from kgrec.studies.resampled_users import UserSample, draws_of_users, percentile_interval
@@ -87,7 +88,8 @@ def compare(
     samples = [UserSample(replace(run, values=run.values.reindex(users)), wanted) for run in tested]
     rows = cells // max(sample.width for sample in samples)
     draws = draws_of_users(len(users), resamples, seed, rows)
-    drawn = np.concatenate([np.stack([sample.under(times) for sample in samples]) for times in draws], axis=1)
+    parts = counted("resampling", draws, resamples, "resamples", len)
+    drawn = np.concatenate([np.stack([sample.under(times) for sample in samples]) for times in parts], axis=1)
     return Comparison(
         protocol=tested[0].protocol,
         num_users=len(users),

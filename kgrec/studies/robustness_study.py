@@ -15,6 +15,7 @@ from kgrec.errors import KgrecError, unknown_name
 from kgrec.evaluation.metrics import parse
 from kgrec.files import refuse_existing
 from kgrec.graph import Graph
+from kgrec.progress import counted
 from kgrec.settings import MOST_OF_SEEDS, must_be_at_most
 from kgrec.splits.positives import positives
 from kgrec.studies.noise import divide, noisy
@@ -118,11 +119,12 @@ def measure_robustness(
             noisy(clean, kind, rate, job.training.seed, targets)
     grid = TrialGrid(job, graph, clean, kinds, rates, targets, report)
     trials = []
-    for seed in range(job.training.seed, job.training.seed + seeds):
-        for trial in grid.of_seed(seed):
-            trials.append(trial)
-            if notify is not None:
-                notify(trial)
+    numbers = range(job.training.seed, job.training.seed + seeds)
+    measured = (trial for seed in numbers for trial in grid.of_seed(seed))
+    for trial in counted("measuring", measured, seeds * (1 + len(kinds) * len(rates)), "trials"):
+        trials.append(trial)
+        if notify is not None:
+            notify(trial)
     refit = job.refit and clean.split.valid is not None
     protocol = replace(clean.split, left_out=left_out).named(refit=refit)
     result = summarise(

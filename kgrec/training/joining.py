@@ -63,11 +63,6 @@ def place_from_outside() -> Place | None:
     return Place(rank, world, local, here)
 
 
-def speaks_for_all() -> bool:
-    """Whether this process prints results: rank 0, or one that is alone."""
-    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
-
-
 def _number(name: str) -> int:
     text = os.environ[name]
     if not text.isdecimal():

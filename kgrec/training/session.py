@@ -26,6 +26,7 @@ from kgrec.graph import Candidates, Graph
 from kgrec.memory import failures_explained
 from kgrec.model import Recommender
 from kgrec.nn import LinkScorer
+from kgrec.progress import Task, Watcher, watched, watcher, working
 from kgrec.run_files import RUN_FOLDER, RunFiles
 from kgrec.splits.spec import spec_of_parts, spec_of_test
 from kgrec.training.agreement import must_agree_on
@@ -58,6 +59,7 @@ from kgrec.training.tracking.tracker import TrackedResult
 from kgrec.training.tracking.tracking import Tracking, check_trackers
 from kgrec.training.trained_model import TrainedModel
 from kgrec.training.trainer import Epoch, Trainer
+from kgrec.training.training_tasks import Standing, TrainingTask
 from kgrec.training.transfer import initialise, same_ids
 
 if TYPE_CHECKING:
@@ -86,8 +88,9 @@ def run_job(job: TrainingJob, graph: Graph | str | Path, report: Report | None =
         return TrainedModel.load(run.path, trust=job.named) if job.training.shard_vectors and run.path else run
     if job.out is None:
         raise KgrecError("training with several processes needs a place for the result; set `out` (--out)")
-    told = report if is_sendable(report) else None
-    launch(fabric, functools.partial(_in_process, job=job, graph=graph, report=told))
+    told, by = report if is_sendable(report) else None, watcher()
+    by = by if is_sendable(by) else None
+    launch(fabric, functools.partial(_in_process, job=job, graph=graph, report=told, watcher=by))
     return TrainedModel.load(job.out, trust=job.named)
 
 
@@ -132,9 +135,12 @@ def refuse_out(job: TrainingJob, inputs: Sequence[str | Path | None]) -> None:
         )
 
 
-def _in_process(fabric: Fabric, *, job: TrainingJob, graph: Graph, report: Report | None) -> None:
+def _in_process(
+    fabric: Fabric, *, job: TrainingJob, graph: Graph, report: Report | None, watcher: Watcher | None
+) -> None:
     """The same in one of several processes that `launch` has started. The result is in the run folder."""
-    with failures_explained(f"training {job.model!r}"):
+    by = watcher if fabric.is_global_zero else None
+    with failures_explained(f"training {job.model!r}"), watched(by):
         Session(fabric, job, graph, report).run()
 
 
@@ -295,7 +301,8 @@ class Session:
     ) -> Recommender:
         """Train on `known` for `config.epochs` epochs, or until the metric on `held` no longer improves."""
         begun = time.perf_counter()
-        model = self._build(known)
+        with working(Task(f"making {self.job.model}")):
+            model = self._build(known)
         self.build_seconds = time.perf_counter() - begun
         parts = [(known, held), *([(self.split.train_valid, self.split.test)] if reads_test else [])]
         for seen, part in parts:
@@ -306,7 +313,14 @@ class Session:
             self._restore(model, trainer, saved)
         if not trainer.objectives and held is not None:
             self._choose(model, known, held, 0)
-        epochs = trainer.epochs()
+        if trainer.objectives:
+            standing = Standing.of(self.state, config, self._metric(model), chooses=held is not None)
+            with working(TrainingTask(self.job.model, standing, self.state.epoch)) as task:
+                self._epochs(trainer, known, held, task)
+        return model
+
+    def _epochs(self, trainer: Trainer, known: Graph, held: Graph | None, task: TrainingTask) -> None:
+        model, config, epochs = trainer.model, trainer.config, trainer.epochs()
         while self.state.waited < config.patience and (epoch := next(epochs, None)) is not None:
             self.state.epoch = epoch.number
             last = epoch.number == config.epochs
@@ -317,12 +331,14 @@ class Session:
                 and (last or epoch.number % config.validate_every == 0)
             ):
                 metrics = self._choose(model, known, held, epoch.number)
+            task.standing = epoch.standing = task.standing.after(self.state, metrics)
             self._log(epoch, metrics)
             if self.job.out is not None:
-                tensors = model.state_dict(), trainer.state(), self.best_weights
-                state = Checkpoint(self.state, *(whole_tensors(one, model) for one in tensors))
-                state.write(self.job, self.learned_from) if self.fabric.is_global_zero else state.follow()
-        return model
+                with working(Task("writing the checkpoint")):
+                    tensors = model.state_dict(), trainer.state(), self.best_weights
+                    state = Checkpoint(self.state, *(whole_tensors(one, model) for one in tensors))
+                    state.write(self.job, self.learned_from) if self.fabric.is_global_zero else state.follow()
+            task.advance()
 
     def _check(self, model: Recommender, held: Graph) -> None:
         """Raise KgrecError for metrics that cannot be computed from the held-out edges."""
@@ -429,7 +445,8 @@ class Session:
                 if isinstance(test, LinkEvaluation)
                 else {"per_user": test.per_user, "predictions": test.predictions}
             )
-            save_artifact(artifact, job.out, **tables, log=as_csv_text(state.rows), overwrite=job.overwrite)
+            with working(Task(f"writing {job.out.name}")):
+                save_artifact(artifact, job.out, **tables, log=as_csv_text(state.rows), overwrite=job.overwrite)
             Checkpoint.remove(job)
         elif job.out is not None:
             follow(run_weights(model))

@@ -7,7 +7,7 @@ import dataclasses
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby, zip_longest
@@ -23,11 +23,13 @@ from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.model import Objective, Recommender
 from kgrec.nn.row_shards import shards_of
+from kgrec.progress import Task, working
 from kgrec.samplers import Stream
 from kgrec.training.config import AdversarialConfig, TrainingConfig
 from kgrec.training.gradients import average_gradients, must_agree
 from kgrec.training.perturbation import moved_vectors, vectors_among
 from kgrec.training.sharding import exchange_shards, optimizer_of
+from kgrec.training.training_tasks import EpochTask, Standing
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -49,6 +51,7 @@ class Epoch:
     #: of several processes, time in exchanges of gradients on this one, waiting for slower ones among it
     exchange_seconds: float = 0.0
     exchange_bytes: int = 0  #: bytes that this process handed over
+    standing: Standing | None = None  #: how the training stands after it; None: only the trainer knows of it so far
 
     @property
     def signs(self) -> dict[str, float]:
@@ -100,14 +103,18 @@ class Trainer:
 
     def _run_epoch(self, number: int) -> Epoch:
         begun, before, steps = time.perf_counter(), dataclasses.replace(ranks.traffic), 0
-        with _seeded(self.config.seed, number, self.fabric.global_rank):
+        totals: dict[int, list[Tensor]] = {}
+        with (
+            working(self._task(number, totals)) as task,
+            _seeded(self.config.seed, number, self.fabric.global_rank),
+        ):
             self.model.begin(number)
             self.model.train()
-            totals: dict[int, list[Tensor]] = {}
             for steps, (index, batch) in enumerate(self._turns(number), 1):
                 losses_of = totals.setdefault(index, [])
                 self._set_lr(index, number, len(losses_of))
                 losses_of.append(self._step(index, batch))
+                task.advance()
                 if steps % STEPS_BETWEEN_TRIMS == 0:
                     _trim_heap()
         losses = {self.objectives[i].name: float(torch.stack(parts).mean()) for i, parts in totals.items()}
@@ -118,7 +125,7 @@ class Trainer:
                     f"of epoch {number - 1}, if there is one, is kept)"
                 )
         self.model.eval()
-        with torch.no_grad():
+        with torch.no_grad(), working(Task("computing vectors")):
             self.model.refresh()
         if self.fabric.world_size > 1:
             must_agree(self.model)
@@ -128,11 +135,19 @@ class Trainer:
         exchanged = ranks.traffic.seconds - before.seconds, ranks.traffic.bytes - before.bytes
         return Epoch(number, seconds, losses, diagnostics, self.model.warnings(), steps, *exchanged)
 
+    def _task(self, number: int, totals: Mapping[int, list[Tensor]]) -> EpochTask:
+        """An epoch as a task. totals: losses of batches by objective, as they come."""
+        batches = sum(len(self.objectives[i].batches) for i in self._active(number))
+        return EpochTask(number, batches, [o.name for o in self.objectives], totals)
+
+    def _active(self, number: int) -> list[int]:
+        """The objectives that are active in an epoch."""
+        return [i for i, o in enumerate(self.objectives) if o.epochs is None or number in o.epochs]
+
     def _turns(self, number: int) -> Iterator[tuple[int, Any]]:
         """(objective, batch) in the order of an epoch: one objective after another; those of one interleave group
         alternate batch by batch."""
-        active = [i for i, o in enumerate(self.objectives) if o.epochs is None or number in o.epochs]
-        for _, group in groupby(active, key=lambda i: self.objectives[i].interleave or f"\0{i}"):
+        for _, group in groupby(self._active(number), key=lambda i: self.objectives[i].interleave or f"\0{i}"):
             streams = [self._batches(i, number) for i in group]
             for round_ in zip_longest(*streams):
                 yield from (pair for pair in round_ if pair is not None)

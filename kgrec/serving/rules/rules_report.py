@@ -22,6 +22,7 @@ from kgrec.evaluation.metrics import Metric, metric_names, parse
 from kgrec.evaluation.ranking import Ranker, scoring
 from kgrec.evaluation.trial import Trial
 from kgrec.graph import Graph
+from kgrec.progress import counted
 from kgrec.serving.filters.allowed_items import allowed_items
 from kgrec.serving.list_options import ListOptions
 from kgrec.serving.rules.likeness import FACTS, VECTORS, likeness, named_values
@@ -173,7 +174,7 @@ class _Study:
         chosen = list_rules(self.run, options)
         found = torch.full((len(trial.user), self.k), trial.pad, device=scorer.device)
         with scoring(scorer.model):
-            for row in ranker.batches(trial.user):
+            for row in counted("making lists", ranker.batches(trial.user), len(trial.user), "users", len):
                 user = trial.user[row]
                 query, left_out = scorer.query(user, trial.now[row]), ranker.left_out(user)
                 if chosen is None:

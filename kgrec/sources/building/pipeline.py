@@ -13,6 +13,7 @@ from kgrec.graph import Graph
 from kgrec.graph.storage import GRAPH_FOLDER, write_graph
 from kgrec.large_arrays import LEAST, DiskArrays, arrays_on_disk, bytes_of
 from kgrec.memory import memory as memory_of_machine
+from kgrec.progress import Task, counted, working
 from kgrec.sources.building.build_state import BuildState
 from kgrec.sources.building.report import BuildReport
 from kgrec.sources.building.steps import steps_of
@@ -52,9 +53,11 @@ def build(
     if not isinstance(recipe, Recipe):
         recipe = Recipe.load(recipe)
     state = BuildState(recipe, data, BadRows(recipe.on_bad_rows))
-    for step in steps_of(recipe, rdf):
+    steps = steps_of(recipe, rdf)
+    for step in counted("building", steps, len(steps), "steps"):
         try:
-            step.run(state)
+            with working(Task(step.what)):
+                step.run(state)
         except KgrecError as error:
             error.become(map(state.fitting, error.faults))
             raise
@@ -90,13 +93,15 @@ def build_to(
     refuse_existing(out, overwrite, GRAPH_FOLDER, [file, recipe.data if data is None else data])
     if needed_memory(recipe, Path(recipe.data if data is None else data)) <= limit:
         graph, report = build(recipe, data)
-        graph.save(out, overwrite=overwrite)
+        with working(Task(f"writing {Path(out).name}")):
+            graph.save(out, overwrite=overwrite)
     else:
         with whole(out, overwrite, GRAPH_FOLDER) as folder:
             folder.mkdir()
             with arrays_on_disk(DiskArrays.within(limit, folder)):
                 graph, report = build(recipe, data)
-                write_graph(graph, folder)
+                with working(Task(f"writing {Path(out).name}")):
+                    write_graph(graph, folder)
     report.seconds = time.perf_counter() - start
     return report
 

@@ -59,6 +59,13 @@ class Step:
     is_last: bool = False  #: the step is skipped where any other step failed
     by_file: Sequence[Step] = ()  #: the same step for each file by itself, to find all problems where it fails
 
+    @property
+    def what(self) -> str:
+        """What it does, in a few words."""
+        if not self.files:
+            return "putting the graph together"
+        return f"{self.files[0]} and {len(self.files) - 1} more files" if len(self.files) > 1 else self.files[0]
+
 
 def steps_of(recipe: Recipe, rdf: Sequence[tuple[rdflib.Graph, FactOptions]] = ()) -> list[Step]:
     """All steps in order. rdf: graphs in memory; their facts come after those of the recipe's files."""

@@ -22,6 +22,7 @@ from kgrec.graph.schema import EdgeType, FeatureSchema, Schema
 from kgrec.graph.storage import PARTS, adopt_advice, edge_file, read_document
 from kgrec.json_files import described
 from kgrec.plain_folders import is_inside
+from kgrec.progress import Task, counted, working
 from kgrec.sources.checking.findings import Problem, Severity
 from kgrec.sources.tables.time_column import DAY
 from kgrec.stored_tables import is_lists, plain_value, read_parquet
@@ -45,10 +46,14 @@ def check_graph(folder: Path) -> list[Problem]:
         again = "" if str(error).endswith(AGAIN) else f"; {AGAIN}"
         return [*problems, Problem("graph.json", f"{error}{again}", "bad schema")]
     check = _GraphCheck(folder, schema, problems)
-    check.nodes()
-    check.edges()
-    check.splits()
-    check.isolated()
+    for what, part in (
+        ("nodes", check.nodes),
+        ("edges", check.edges),
+        ("splits", check.splits),
+        ("isolated nodes", check.isolated),
+    ):
+        with working(Task(f"checking {what}")):
+            part()
     return check.problems
 
 
@@ -61,7 +66,7 @@ def _of_document(error: KgrecError, folder: Path) -> Problem:
 
 
 def _altered(folder: Path, hashes: Mapping[str, Any]) -> Iterator[Problem]:
-    for name, wanted in hashes.items():
+    for name, wanted in counted("checking", hashes.items(), len(hashes), "files"):
         file = folder / name
         if not is_inside(name):
             yield Problem(

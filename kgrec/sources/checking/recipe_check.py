@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kgrec.errors import Fault, KgrecError
+from kgrec.progress import Task, counted, working
 from kgrec.sources.building.build_state import BuildState
 from kgrec.sources.building.steps import Step, steps_of
 from kgrec.sources.checking.findings import Problem, problem_of
@@ -24,8 +25,10 @@ def check_recipe(path: Path, data: Path | None) -> list[Problem]:
     except KgrecError as error:
         return [problem_of(fault, str(path)) for fault in error.faults]
     walk = _Walk(state)
-    for step in steps_of(recipe):
-        walk.take(step)
+    steps = steps_of(recipe)
+    for step in counted("checking", steps, len(steps), "steps"):
+        with working(Task(step.what)):
+            walk.take(step)
     faults = [*walk.faults, *observations(state, is_complete=walk.is_complete)]
     return [problem_of(fault, str(path)) for fault in faults]
 

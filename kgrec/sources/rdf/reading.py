@@ -10,6 +10,7 @@ import numpy as np
 
 from kgrec.errors import BadData, Fault
 from kgrec.printable import is_no_unicode
+from kgrec.progress import Task, working
 from kgrec.sources.packed_files import COMPRESSIONS, PACKED, changed_while_read, file_state
 from kgrec.sources.rdf.blank_names import BlankNumbers, FileBlankNames
 from kgrec.sources.rdf.collector import FactCollector, Use
@@ -107,16 +108,19 @@ def _collect_file(file: RdfFile, collector: FactCollector, blank_numbers: BlankN
     if file.is_lines:
         expected = file.path.stat().st_size * (PACKED if file.path.suffix in COMPRESSIONS else 1)
         read = 0
-        with file.open() as stream:
+        with file.open() as stream, working(Task(f"reading {file.name}", 1)) as task:
             for lines in read_lines(stream, quads=file.format == "n-quads"):
                 read += len(lines.text)
                 collector.share = (number + min(1.0, read / expected)) / of
                 _collect_lines(lines, file, collector, blank)
+                task.reach(min(1.0, read / expected))
         return
-    for quad in file.quads():
-        fact = _fact_or_literal(quad, collector, blank)
-        if fact is not None:
-            collector.fact(*fact)
+    with working(Task(f"reading {file.name}", unit="triples")) as task:
+        for quad in file.quads():
+            fact = _fact_or_literal(quad, collector, blank)
+            task.done += 1
+            if fact is not None:
+                collector.fact(*fact)
 
 
 def _fact_or_literal(

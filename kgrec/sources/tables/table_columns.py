@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from kgrec.column_texts import texts_of
 from kgrec.errors import BadData, Fault, unknown_name
 from kgrec.large_arrays import on_disk, require_memory
+from kgrec.progress import Task, working
 from kgrec.sources.limits import TooDeep
 from kgrec.sources.packed_files import COMPRESSIONS, PACKED, changed_while_read, file_state
 from kgrec.sources.recipe.table_part import TableFormat
@@ -100,10 +101,12 @@ def _file_parts(
     before = _state_of(reader)
     try:
         _require_columns(reader, columns, is_named=table.columns is not None)
-        for raw, read in _raw_parts(reader, columns, missing, stops=not bad_rows.are_left_out):
-            good = rows.of(raw, read)
-            if len(good[columns[0]]):
-                yield Part({column: _one_array([array]) for column, array in good.items()}, raw.share)
+        with working(Task(f"reading {reader.name}", 1)) as task:
+            for raw, read in _raw_parts(reader, columns, missing, stops=not bad_rows.are_left_out):
+                good = rows.of(raw, read)
+                task.reach(raw.share)
+                if len(good[columns[0]]):
+                    yield Part({column: _one_array([array]) for column, array in good.items()}, raw.share)
     except TooDeep as error:
         raise BadData(f"{error}; flatten the JSON", file=reader.name, row=error.line, kind="bad row") from error
     except (OSError, pa.ArrowException) as error:

@@ -14,6 +14,7 @@ from kgrec import models
 from kgrec.errors import KgrecError
 from kgrec.files import refuse_existing
 from kgrec.graph import Graph
+from kgrec.progress import counted
 from kgrec.studies.tuning.trial_processes import Notify
 from kgrec.studies.tuning.trial_storage import sqlite_url
 from kgrec.studies.tuning.tuning_results import TUNED_FILE, Tuning
@@ -97,7 +98,7 @@ def tune_models(
     url = storage if storage is not None or path is None else sqlite_url(path.with_suffix(".db"))
     loaded = graph if isinstance(graph, Graph) else Graph.load(graph, options.get("mmap"))
     found, failed = dict[str, Tuning](), dict[str, str]()
-    for name in wanted:
+    for name in counted("tuning", wanted, len(wanted), "models"):
         try:
             job = TrainingJob.of(name, _for(name, options, task), "kgrec.tune_models", NOT_TAKEN)
             share = None if timeout is None else timeout / len(wanted)

@@ -14,6 +14,7 @@ from kgrec.errors import KgrecError
 from kgrec.evaluation.metrics import higher_is_better
 from kgrec.files import refuse_existing
 from kgrec.graph import Graph
+from kgrec.progress import Task, working
 from kgrec.search_ranges import SearchRange
 from kgrec.splits.split import Split
 from kgrec.studies.tuning.search_space import Searched, search_space
@@ -140,10 +141,18 @@ def tune_loaded(
     with storage_at(url) as opened:
         own = study_of(opened, plan, loaded, resume)
         plan = dataclasses.replace(plan, until=None if timeout is None else time.time() + timeout)
-        if jobs == 1 or not searched:
-            run_trials(plan, own, loaded, divided, notify=notify)
-        else:
-            run_in_processes(plan, own, graph, jobs, notify)
+        before = sum(map(counts, own.get_trials(deepcopy=False)))
+        with working(Task(f"tuning {job.model}", plan.trials or 0, "trials", done=before)) as task:
+
+            def finished(trial: TriedSettings) -> None:
+                task.advance()
+                if notify is not None:
+                    notify(trial)
+
+            if jobs == 1 or not searched:
+                run_trials(plan, own, loaded, divided, notify=finished)
+            else:
+                run_in_processes(plan, own, graph, jobs, finished)
         found = result_of(plan, own, fixed, divided, time.time() - begun)
     return dataclasses.replace(found, graph="GRAPH" if isinstance(graph, Graph) else str(graph))
 
