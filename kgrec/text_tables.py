@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -40,12 +41,13 @@ class TextTable(Table):
 
 class TextConsole(Console):
     """A console that prints texts unchanged, by default to stdout. Lines are folded at the width of the terminal, if
-    there is one."""
+    there is one. With NO_COLOR nothing is bold or slanted either."""
 
     def __init__(self, file: IO[str] | None = None) -> None:
         to = file or sys.stdout
         width = None if to.isatty() else UNFOLDED
-        super().__init__(file=file, width=width, markup=False, emoji=False, highlight=False)
+        colors: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
+        super().__init__(file=file, width=width, color_system=colors, markup=False, emoji=False, highlight=False)
 
     def print(self, *objects: Any, **options: Any) -> None:
         texts = (as_text(one, "\n") if isinstance(one, str) else one for one in objects)

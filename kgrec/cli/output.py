@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 LEAST_USERS_FOR_A_FIGURE = 30  #: the mean over fewer users says little
 MARGINS = 3  #: characters that a column takes in addition to its text
+LEAST_COLUMN = 6  #: characters of a column of metrics
 
 
 def plain(title: str, texts: Sequence[str], numbers: Sequence[str]) -> Table:
@@ -137,16 +138,12 @@ def show_metrics(metrics: Mapping[str, Any]) -> None:
     counts = {part: metrics.get("counts", {}).get(part, {}) for part in parts}
     for control, of_parts in metrics.get("control", {}).items():
         parts |= {f"{control}, {part}": of_parts[part] for part in ("valid", "test") if part in of_parts}
-    table = plain(f"{metrics['model']} ({metrics['protocol']})", ["metric"], list(parts))
-    for name in dict.fromkeys(name for values in parts.values() for name in values):
-        table.add_row(name, *(f"{values[name]:.4f}" if name in values else "" for values in parts.values()))
-    if any(counts.values()):
-        table.add_section()
-    for name in dict.fromkeys(name for values in counts.values() for name in values):
-        of_parts = (counts.get(part, {}) for part in parts)
-        table.add_row(name, *(f"{one[name]:,}" if name in one else "" for one in of_parts))
-    screen = console()
-    screen.print(table)
+    screen, title = console(), f"{metrics['model']} ({metrics['protocol']})"
+    names = {name for part in (parts, counts) for values in part.values() for name in values}
+    for some_parts in _fitting(list(parts), screen.width - max(map(len, names)) - MARGINS - 1):
+        shown = {part: parts[part] for part in some_parts}
+        screen.print(_part_table(title, shown, {part: counts.get(part, {}) for part in shown}))
+        title = ""
     for few in too_few({part: found["users"] for part, found in counts.items() if "users" in found}):
         screen.print(few)
     if "without_history" in metrics:
@@ -165,6 +162,33 @@ def show_metrics(metrics: Mapping[str, Any]) -> None:
         screen.print(f"{edges}; nobody is recommended to themselves")
     if "init" in metrics:
         screen.print(_start(metrics["init"]))
+
+
+def _fitting(names: Sequence[str], width: int) -> Iterator[list[str]]:
+    """The names in groups, whose columns fit beside each other in so many characters; one each at least.
+
+    >>> list(_fitting(["valid", "test", "test_warm"], 20))
+    [['valid', 'test'], ['test_warm']]
+    """
+    group: list[str] = []
+    for name in names:
+        if group and sum(max(LEAST_COLUMN, len(one)) + MARGINS for one in [*group, name]) > width:
+            yield group
+            group = []
+        group.append(name)
+    yield group
+
+
+def _part_table(title: str, parts: Mapping[str, Any], counts: Mapping[str, Any]) -> Table:
+    """The metrics of some parts, a column each, and below them the numbers of users, items and pairs."""
+    table = plain(title, ["metric"], list(parts))
+    for name in dict.fromkeys(name for values in parts.values() for name in values):
+        table.add_row(name, *(f"{values[name]:.4f}" if name in values else "" for values in parts.values()))
+    if any(counts.values()):
+        table.add_section()
+    for name in dict.fromkeys(name for values in counts.values() for name in values):
+        table.add_row(name, *(f"{one[name]:,}" if name in one else "" for one in counts.values()))
+    return table
 
 
 def about_edges(left_out: int, repeats: Mapping[str, Any]) -> Iterator[str]:
