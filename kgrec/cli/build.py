@@ -38,5 +38,6 @@ def build(
         print_json(report.to_json())
         return
     say(report)
-    items = report.nodes[Recipe.load(recipe).target_type[2]]
-    say_next(f"wrote {out}", after_build(out, items))
+    read = Recipe.load(recipe)
+    items, has_split = report.nodes[read.target_type[2]], "split" in read.known_by
+    say_next(f"wrote {out}", after_build(out, items, has_split=has_split))

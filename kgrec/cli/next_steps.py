@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kgrec.training.job import TrainingJob
 
 MOST_ITEMS = 8_000  #: up to which ease is proposed, whose time grows with the cube of the items
+USUAL_SPLIT = "last_n:1,valid=1"  #: proposed where a recipe names none
 LOOKED_AT = 20  #: folders beside a run that are looked at for another run
 
 
@@ -35,10 +36,10 @@ def say_next(done: str, commands: Sequence[Sequence[object]]) -> None:
     status("\n".join([f"{done}; next:", *(f"  {shown(words)}" for words in commands)]))
 
 
-def after_build(graph: Path, items: int) -> list[list[object]]:
-    """Commands after a graph is built. items: how many it has."""
-    model = simple_model(items)
-    return [["kgrec", "info", graph], ["kgrec", "train", model, graph, "--out", _free(graph, model)]]
+def after_build(graph: Path, items: int, *, has_split: bool) -> list[list[object]]:
+    """Commands after a graph is built. items: how many it has; has_split: whether its recipe names a split."""
+    model, split = simple_model(items), [] if has_split else ["--split", USUAL_SPLIT]
+    return [["kgrec", "info", graph], ["kgrec", "train", model, graph, *split, "--out", _free(graph, model)]]
 
 
 def simple_model(items: int) -> str:

@@ -104,7 +104,10 @@ def _count(task: Task, rank: int) -> Iterator[Part]:
 
 def _left(task: Task, rank: int, now: float) -> Iterator[Part]:
     left = task.seconds_left
-    yield Part(f"{clock(now - task.begun)} so far" if left is None else f"{clock(left)} left", rank)
+    if left is not None:
+        yield Part(f"{clock(left)} left", rank)
+    elif now - task.begun >= 1:
+        yield Part(f"{clock(now - task.begun)} so far", rank)
 
 
 def _standing(task: TrainingTask) -> Iterator[Part]:
