@@ -10,6 +10,7 @@ import stat
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import Any, TextIO
 
 from kgrec.cli.progress_lines import fitted, parts_of
@@ -17,6 +18,7 @@ from kgrec.progress import Task
 
 SECONDS_BETWEEN = 0.2  #: how often the line is drawn
 SECONDS_BEFORE = 0.5  #: what takes less long is not shown
+SECONDS_PLAIN = 1.0  #: how often it is looked whether a plain line is due
 SECONDS_OF_LINES = 30.0  #: how often a plain line is printed
 ERASE = "\r\x1b[K"
 WIDTH = 80  #: columns, where the terminal does not say how many it has
@@ -109,10 +111,11 @@ class _Drawer:
 
     def _run(self) -> None:
         said = self._begun
-        while not self._end.wait(SECONDS_BETWEEN if self._is_live else 1.0):
+        while not self._end.wait(SECONDS_BETWEEN if self._is_live else SECONDS_PLAIN):
             now, tasks = time.monotonic(), list(self._tasks)
             if self._is_live and now - self._begun >= SECONDS_BEFORE:
-                self._draw(tasks, now)
+                with suppress(OSError, ValueError):  # the terminal is gone
+                    self._draw(tasks, now)
             elif not self._is_live and now - said >= SECONDS_OF_LINES and not _is_by_epochs(tasks):
                 said = now
                 print(fitted(parts_of(tasks, now), UNLIMITED), file=self._out, flush=True)
