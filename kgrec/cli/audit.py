@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kgrec.cli.next_steps import advice_if_stopped
 from kgrec.cli.options import (
     GraphFolder,
     Json,
@@ -81,7 +82,7 @@ def audit(
     from kgrec.studies.audit_study import audit as audit_facts
 
     job = training.job(model, "kgrec audit", split=split, repeats=repeats, out=out, overwrite=overwrite)
-    try:
+    with advice_if_stopped(lambda: f"the same command goes on with {out}, where the trials that are done are kept"):
         found = audit_facts(
             job,
             graph,
@@ -95,9 +96,6 @@ def audit(
             notify=on_trial,
             begun=on_begin,
         )
-    except SystemExit:  # by a signal
-        status(f"the same command goes on with {out}, where the trials that are done are kept")
-        raise
     print_json(found.to_json()) if as_json else show(found, out, console())
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kgrec.cli.next_steps import advice_if_stopped
 from kgrec.cli.options import ResultOptions, TrainingOptions, comma_separated, job_option, watchable, with_options
 from kgrec.cli.output import console, note, plain, print_json, status
 from kgrec.errors import KgrecError
@@ -93,13 +94,16 @@ def tune(
     seconds = None if timeout is None else duration(timeout)
     shared: dict[str, Any] = {"trials": trials, "timeout": seconds, "jobs": jobs, "out": out, "storage": storage}
     shared |= {"resume": resume, "overwrite": result.overwrite, "notify": on_trial}
+    goes_on = advice_if_stopped(lambda: "the same command goes on with this search")
     if models is not None:
-        choice = _choose(models, words, training, ranges, study, shared, {"split": split, "repeats": repeats})
+        with goes_on:
+            choice = _choose(models, words, training, ranges, study, shared, {"split": split, "repeats": repeats})
         print_json(choice.to_json()) if result.as_json else show_choice(choice, console())
         return
     model, graph = _named(words)
     job = training.job(model, "kgrec tune", split=split, repeats=repeats)
-    found = tune_model(job, graph, ranges=parse_ranges(ranges or []), study=study, **shared)
+    with goes_on:
+        found = tune_model(job, graph, ranges=parse_ranges(ranges or []), study=study, **shared)
     print_json(found.to_json()) if result.as_json else show(found, console())
 
 
