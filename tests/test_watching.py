@@ -248,3 +248,16 @@ def test_commands_that_are_proposed_can_be_pasted(tmp_path):
     assert again == ["compare", str(run), str(folder / "ease.run")]  # with the run that is there
     assert compare == ["compare", str(folder / "ease.run"), str(run)]
     done(*compare)
+
+
+def test_what_comes_after_half_a_line_has_a_line_of_its_own(terminal, monkeypatch):
+    stream, arrived = terminal
+    monkeypatch.setattr(sys, "stderr", stream)
+    line = LiveLine()
+    task = Task("counting", 3)
+    line.begins(task)
+    sys.stderr.write("half of a li")
+    line.ends(task)
+    print("all of it", file=sys.stderr, flush=True)
+    wait_for(arrived, "all of it\r\n")
+    assert shown(arrived())[:2] == ["half of a li", "all of it"]

@@ -105,6 +105,10 @@ class _Drawer:
         self._end.set()
         self._thread.join()
         self.erase()
+        if self._is_within:  # Ctrl-C came in the middle of a line
+            with suppress(OSError, ValueError):
+                self._out.write("\n")
+                self._out.flush()
         for name, above in self._streams.items():
             if getattr(sys, name) is above:
                 setattr(sys, name, above.stream)
