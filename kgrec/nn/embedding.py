@@ -112,8 +112,6 @@ class NodeEmbedding(Holder, nn.Module):
     def _known(self, node: Tensor) -> Tensor:
         """The same, for nodes of the graph."""
         if self.features is not None:
-            if self._serves_kept and self.features.attention is None and steady_products.serves(node):
-                return functional.embedding(self.row(node), self._whole())
             vectors, place = self.distinct(node)
             return functional.embedding(place, vectors)
         return self._of_ids(self.row(node))
@@ -122,6 +120,8 @@ class NodeEmbedding(Holder, nn.Module):
         """The vectors of the distinct nodes among [*S], followed by a row of zeros: [R + 1, D]; and for each node the
         row of its vector there: LongTensor [*S]."""
         row = self.row(node)
+        if self._has_vectors_ready and steady_products.may_serve(node):
+            return self._whole(), row
         if row.numel() > self.count and self.rows is None:
             return self._made(torch.arange(self.count + 1, device=row.device)), row
         rows, place = torch.unique(row, return_inverse=True)
@@ -139,11 +139,21 @@ class NodeEmbedding(Holder, nn.Module):
 
     def serving_table(self) -> Tensor | None:
         """The vectors of all nodes, [N, D], where they stand ready; None: they are made, or there are added ones."""
-        if self.added is not None or self.rows is not None:
+        if self.added is not None or self.rows is not None or self._wants_gradient:
             return None
         if self.features is None:
             return self.weight[:-1]
         return self._whole()[:-1] if self._serves_kept else None
+
+    @property
+    def _has_vectors_ready(self) -> bool:
+        if not self._serves_kept or self.features is None or self.features.attention is not None:
+            return False
+        return not self._wants_gradient
+
+    @property
+    def _wants_gradient(self) -> bool:
+        return torch.is_grad_enabled() and any(one.requires_grad for one in self.parameters())
 
     @property
     def _serves_kept(self) -> bool:
@@ -154,7 +164,8 @@ class NodeEmbedding(Holder, nn.Module):
         has changed."""
         made_of = tuple((id(one), one._version) for one in (*self.parameters(), *self.buffers()))
         if self._kept is None or self._kept[0] != made_of:
-            self._kept = made_of, self._made(torch.arange(self.count + 1, device=self.weight.device))
+            with torch.no_grad():
+                self._kept = made_of, self._made(torch.arange(self.count + 1, device=self.weight.device))
         return self._kept[1]
 
     def norm(self, node: Tensor) -> Tensor:
@@ -250,9 +261,10 @@ def dot(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor) -> Tensor:
 def _dot_of_shared(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor) -> Tensor:
     """Dot products of vectors [B, D] with those of nodes [C], the same for all: [B, C].
 
-    Where a model serves, the vectors of a range of nodes, such as a whole catalog, are not copied. Nor are those of
-    most nodes, as a filter leaves them: for a few vectors it costs less to choose scores than to copy vectors."""
-    whole = table.serving_table() if steady_products.serves(node) and len(node) else None
+    Where no gradient of the table is wanted, as where a model serves or folds in users, the vectors of a range of
+    nodes, such as a whole catalog, are not copied. Nor are those of most nodes, as a filter leaves them: for a few
+    vectors it costs less to choose scores than to copy vectors."""
+    whole = table.serving_table() if steady_products.may_serve(node) and len(node) else None
     if whole is not None:
         first, last = (int(end) - table.start for end in node.aminmax())
         if first >= 0 and last < len(whole):
@@ -316,11 +328,15 @@ class _Dot(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
         from kgrec.nn import vector_kernels
 
         vector, table, column = ctx.saved_tensors
-        of_vector, of_table = torch.zeros_like(vector), torch.zeros_like(table)
+        of_vector = torch.zeros_like(vector)
+        if not ctx.needs_input_grad[1]:
+            vector_kernels.add_vector_gradients(*_arrays(table, column, gradient, of_vector))
+            return of_vector, None, None
+        of_table = torch.zeros_like(table)
         vector_kernels.add_pair_gradients(*_arrays(vector, table, column, gradient, of_vector, of_table))
         of_table[-1] = 0
         return of_vector, of_table, None
