@@ -124,3 +124,22 @@ def test_schema_org_as_the_built_in_prefix_spells_it_needs_no_note(tmp_path: Pat
     recipe = linked("https://club.example/{id}").replace("facts.ttl}", "facts.ttl, labels: ['schema:name']}")
     named = FACTS + '<https://club.example/le-guin> <https://schema.org/name> "Ursula K. Le Guin" .\n'
     assert problems(tmp_path, recipe, facts=named) == []
+
+
+def test_a_name_in_include_that_is_nearly_a_predicate(tmp_path: Path) -> None:
+    recipe = linked("https://club.example/{id}").replace(
+        "facts.ttl}", "facts.ttl, prefixes: {c: 'https://club.example/'}, include: ['c:autor']}"
+    )
+    assert problems(tmp_path, recipe) == [
+        "error: DIR/club.yaml: no fact has the predicate 'c:autor'; did you mean 'c:author'?",
+        'note: DIR/club.yaml: left out: 2 facts of c:author (to keep them, add "c:author" to `include`)',
+    ]
+
+
+def test_turtle_in_a_file_of_n_triples(tmp_path: Path) -> None:
+    (tmp_path / "facts.nt").write_text(FACTS)
+    (found,) = problems(tmp_path, linked("https://club.example/{id}").replace("facts.ttl", "facts.nt"))
+    assert found.endswith("; the file is Turtle: rename it to .ttl, or set `format: turtle`")
+    (tmp_path / "facts.nt").write_text('"a" <http://x/p> <http://x/b> .\n')
+    (found,) = problems(tmp_path, linked("https://club.example/{id}").replace("facts.ttl", "facts.nt"))
+    assert found.endswith("must be an IRI or a blank node; fix the file")

@@ -37,7 +37,7 @@ def observations(state: BuildState, *, is_complete: bool) -> Iterator[Fault]:
             *_links_to_other_types(state, options, facts),
         ):
             yield fault._replace(severity="note") if reports else fault
-    for fault in links_to_nowhere(state) if is_complete else ():
+    for fault in links_to_nowhere(state) if is_complete and not _includes_nothing(state) else ():
         yield fault._replace(severity="note") if reports else fault
     for severity, hidden in state.bad_rows.hidden.items():
         if hidden:
@@ -83,15 +83,24 @@ def _files(table: Interactions | EdgeTable) -> list[str]:
 
 def _unknown_names(options: FactOptions, facts: Facts) -> Iterator[Fault]:
     """Predicates and classes that are in the recipe but in no fact."""
-    by_short_name = {clean_name(predicate): predicate for predicate in (*facts.edges, *facts.literals)}
+    left_out = (name for _, name in facts.skipped_of)
+    by_short_name = {clean_name(predicate): predicate for predicate in (*left_out, *facts.edges, *facts.literals)}
     for name in unknown_predicates(options, facts):
         near = get_close_matches(clean_name(options.expanded(name)), by_short_name, n=1)
-        hint = f"did you mean {by_short_name[near[0]]!r}?" if near else "fix the name, or remove it"
+        hint = f"did you mean {options.shown(by_short_name[near[0]])!r}?" if near else "fix the name, or remove it"
         yield Fault(f"no fact has the predicate {name!r}; {hint}", value=name, kind="unknown predicate")
     for name in options.types:
         if options.term(name) not in facts.types:
             what = f"no entity has the class {name!r}; fix the name, or remove it"
             yield Fault(what, value=name, kind="unknown class", severity="note")
+
+
+def _includes_nothing(state: BuildState) -> bool:
+    """Whether a name of `include` is in no fact, so that facts are missing for that reason."""
+    return any(
+        not set(unknown_predicates(options, facts)).isdisjoint(options.include or ())
+        for options, facts in state.facts.values()
+    )
 
 
 def _several_types(options: FactOptions, facts: Facts) -> Iterator[Fault]:
