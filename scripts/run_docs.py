@@ -24,9 +24,7 @@ def pages() -> list[Path]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Run what the documentation shows.")
-    parser.add_argument(
-        "pages", nargs="*", type=Path, metavar="PAGE", help="Markdown or a notebook; default: all"
-    )
+    parser.add_argument("pages", nargs="*", type=Path, metavar="PAGE", help="Markdown or a notebook; default: all")
     parser.add_argument("--write", action="store_true", help="write the real outputs into the pages")
     options = parser.parse_args()
     results = {}
