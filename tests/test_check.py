@@ -138,7 +138,7 @@ def test_unknown_predicates_and_classes(tmp_path: Path) -> None:
     recipe = RECIPE + '  names: {"x:directer": by}\n  labels: ["x:title"]\n'
     found = problems(tmp_path, recipe.replace('"x:Film": film', '"x:Movie": film'))
     assert found == [
-        "error: DIR/films.yaml: no fact has the predicate 'x:directer'; did you mean 'http://x/director'?",
+        "error: DIR/films.yaml: no fact has the predicate 'x:directer'; did you mean 'x:director'?",
         "error: DIR/films.yaml: no fact has the predicate 'x:title'; fix the name, or remove it",
         "note: DIR/films.yaml: no entity has the class 'x:Movie'; fix the name, or remove it",
         "note: DIR/films.yaml: left out: the class x:Film of 1 resource "
