@@ -68,6 +68,19 @@ def test_a_table_of_links_that_leads_nowhere(tmp_path: Path) -> None:
     )
 
 
+def test_a_predicate_whose_values_are_no_ids(tmp_path: Path) -> None:
+    recipe = (
+        (RECIPE + RDF).replace("UNIT", "s").replace('template: "TEMPLATE"', 'predicate: "https://club.example/sku"')
+    )
+    facts = FACTS + 'c:b-01 c:sku "1" .\n'
+    assert (
+        "error: DIR/club.yaml: links.item: no link is from one of the 2 item ids, such as 'b-01'; no value of "
+        "'https://club.example/sku' leads to one; name another predicate, or mend its values"
+    ) in problems(tmp_path, recipe, facts=facts)
+    unknown = recipe.replace("/sku", "/ean")
+    assert not any("links.item" in line for line in problems(tmp_path, unknown, facts=facts))
+
+
 @pytest.mark.parametrize("other", ["0017 ", " 0017", "17", "00017"])
 def test_ids_that_differ_by_a_space_or_a_zero(tmp_path: Path, other: str) -> None:
     assert problems(tmp_path, RECIPE.replace("UNIT", "s"), LOANS + f"{other},b-02,1710892900\n") == [

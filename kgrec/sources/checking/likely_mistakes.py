@@ -26,12 +26,19 @@ def links_to_nowhere(state: BuildState) -> Iterator[Fault]:
     resources = pa.chunked_array([facts.resources.cast(pa.string()) for _, facts in state.facts.values()])
     for node_type, (number, entity, by_template) in state.entities.linked.items():
         ids = state.builder.nodes_of(node_type).ids
+        predicate = state.recipe.links[node_type].value_predicate
+        if predicate in state.report.unknown_predicates:  # which is said already
+            continue
         if not len(ids) or pc.any(pc.is_in(entity.cast(pa.string()), value_set=resources)).as_py():
             continue
         key = f"links.{node_type}"
         if not len(entity):
             what = f"{key}: no link is from one of the {len(ids):,} {node_type} ids, such as {ids[0].as_py()!r}"
-            advice = "fix `id`, so that it names a column with these ids"
+            advice = (
+                f"no value of {predicate!r} leads to one; name another predicate, or mend its values"
+                if predicate
+                else "fix `id`, so that it names a column with these ids"
+            )
         else:
             word = "template makes" if by_template else "table says"
             such = f"{entity[0].as_py()!r} of {ids[int(number[0])].as_py()!r}"
