@@ -19,9 +19,9 @@ class NotebookPage:
 def page_of(notebook: dict[str, Any]) -> NotebookPage:
     """The page of a notebook (nbformat 4): only what cells print is shown, not the value of their last line.
 
-    >>> code = {"cell_type": "code", "source": ["print(1)"], "outputs": [{"text": ["1\\\\n"]}]}
+    >>> code = {"cell_type": "code", "source": ["print(1)"], "outputs": [{"text": ["1\\n"]}]}
     >>> page = page_of({"cells": [{"cell_type": "markdown", "source": ["# One"]}, code]})
-    >>> page.text.split("\\\\n"), page.cell_at
+    >>> page.text.split("\\n"), page.cell_at
     (['# One', '', '```python', 'print(1)', '```', '', '```text', '1', '```', ''], {8: 1})
     """
     lines: list[str] = []
