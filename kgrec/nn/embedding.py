@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -18,9 +18,11 @@ from kgrec.nn import steady_products
 from kgrec.nn.added_rows import Holder
 from kgrec.nn.computed_vectors import Vectors
 from kgrec.nn.node_features import NodeFeatures, NodeFeaturesConfig, has_edge
-from kgrec.nn.row_shards import RowShard, is_sharding, refused
+from kgrec.nn.row_shards import RowShard, drawn_rows, is_sharding, refused
+from kgrec.nn.sharded_tables import ShardedTable
 from kgrec.rows import NodeRows, declare_rows
 
+Table: TypeAlias = "NodeEmbedding | Vectors | ShardedTable"  #: what vectors are looked up in
 TINY = 1e-12  #: the smallest length that a vector is divided by
 
 
@@ -66,9 +68,11 @@ class NodeEmbedding(Holder, nn.Module):
         self.node_rows = NodeRows.of(graph, *(() if node_type is None else (node_type,)))
         self.start, self.count = nodes.start, len(nodes)
         self.dim, self.has_ids = dim, features is None or features.id_embedding
-        self.rows = RowShard(self.count, dim, std) if self.has_ids and is_sharding() else None
-        if self.rows is not None:
-            self.shard = self.rows.shard
+        self.rows = None
+        if self.has_ids and is_sharding():
+            drawn = drawn_rows(self.count, dim, lambda block: nn.init.normal_(block, std=std))
+            self.shard = nn.Parameter(drawn)  #: the rows of this process, [n, D]
+            self.rows = RowShard(self.count, self.shard)
         elif self.has_ids:
             self.weight = nn.Parameter(in_large_pages(torch.empty(self.count + 1, dim)))
             nn.init.normal_(self.weight, std=std)
@@ -156,6 +160,11 @@ class NodeEmbedding(Holder, nn.Module):
         return torch.is_grad_enabled() and any(one.requires_grad for one in self.parameters())
 
     @property
+    def by_distinct(self) -> bool:
+        """Whether vectors are made, or fetched from other processes, of distinct nodes."""
+        return self.features is not None or self.rows is not None
+
+    @property
     def _serves_kept(self) -> bool:
         return self.keeps_table and not self.training and self.rows is None
 
@@ -170,7 +179,7 @@ class NodeEmbedding(Holder, nn.Module):
 
     def norm(self, node: Tensor) -> Tensor:
         """The lengths |v| of the vectors of nodes [*S]: FloatTensor [*S]."""
-        if self.features is not None or self.rows is not None:
+        if self.by_distinct:
             vectors, place = self.distinct(node)
             return functional.embedding(place, vectors.norm(dim=-1, keepdim=True)).squeeze(-1)
         return functional.embedding(self.row(node), self.weight.norm(dim=-1, keepdim=True)).squeeze(-1)
@@ -241,7 +250,7 @@ class NodeEmbedding(Holder, nn.Module):
         return vectors
 
 
-def dot(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor) -> Tensor:
+def dot(vector: Tensor, table: Table, node: Tensor) -> Tensor:
     """Dot products of vectors with the vectors of nodes. vector: [B, D]; node: LongTensor [C], the same nodes for all
     vectors, or [B, C], a list for each vector. Returns [B, C].
 
@@ -250,7 +259,7 @@ def dot(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor) -> Tensor:
     """
     if node.dim() == 1:
         return _dot_of_shared(vector, table, node)
-    if isinstance(table, NodeEmbedding) and (table.features is not None or table.rows is not None):
+    if isinstance(table, ShardedTable) or (isinstance(table, NodeEmbedding) and table.by_distinct):
         return _product(vector, *table.distinct(node))
     if _has_kernel(vector, table.weight):
         product: Tensor = _Dot.apply(vector, table.weight, table.row(node))
@@ -258,7 +267,7 @@ def dot(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor) -> Tensor:
     return (vector.unsqueeze(1) * table(node)).sum(-1)
 
 
-def _dot_of_shared(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor) -> Tensor:
+def _dot_of_shared(vector: Tensor, table: Table, node: Tensor) -> Tensor:
     """Dot products of vectors [B, D] with those of nodes [C], the same for all: [B, C].
 
     Where no gradient of the table is wanted, as where a model serves or folds in users, the vectors of a range of
@@ -282,10 +291,10 @@ def vector_tables(model: nn.Module) -> list[NodeEmbedding]:
     return [table for table in tables if table.has_ids and table.dim > 1]
 
 
-def cosine(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor, magnitude: float = 0.0) -> Tensor:
+def cosine(vector: Tensor, table: Table, node: Tensor, magnitude: float = 0.0) -> Tensor:
     """As `dot`, but cosines, each times |v|^magnitude, where v is the node's vector; 0 where either vector is zero."""
     vector = functional.normalize(vector, dim=-1)
-    if isinstance(table, NodeEmbedding) and (table.features is not None or table.rows is not None):
+    if isinstance(table, ShardedTable) or (isinstance(table, NodeEmbedding) and table.by_distinct):
         vectors, place = table.distinct(node)
         return _product(vector, vectors * _scale(vectors.norm(dim=-1, keepdim=True), magnitude), place)
     return dot(vector, table, node) * _scale(table.norm(node), magnitude)
