@@ -37,7 +37,7 @@ WHOLE = "propagation over the whole graph"
 NO_TABLES = "no tables of node vectors"
 #: models that cannot, or not with these settings or options, and what they say
 REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
-    ("kgat", {}, {}, f"{WHOLE}.* --set fanouts=10,5,5"),
+    ("kgat", {}, {}, rf"{WHOLE}.* --set fanouts=\[10,5,5\]"),
     ("kgatseq", {}, {}, f"{WHOLE}.* use kgat with sampled neighborhoods"),
     ("lightgcn", {}, {}, f"{WHOLE}.* use kgat with sampled neighborhoods"),
     ("xsimgcl", {}, {}, f"{WHOLE}.* use kgat with sampled neighborhoods"),

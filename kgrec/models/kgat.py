@@ -136,7 +136,7 @@ def _check(config: KGATConfig) -> None:
             raise refused(
                 "the vectors of all nodes at every step, for propagation over the whole graph",
                 "sample neighborhoods instead, with one number of neighbors for each layer, such as --set "
-                f"fanouts={','.join(str(max(5, 10 // (layer + 1))) for layer in range(len(config.layer_dims)))}",
+                f"fanouts=[{','.join(str(max(5, 10 // (layer + 1))) for layer in range(len(config.layer_dims)))}]",
             )
         return
     if len(config.fanouts) != len(config.layer_dims):

@@ -107,7 +107,7 @@ class KGEncoder(nn.Module):
         must_fit(
             WHOLE * self.directions.num_edges,
             f"propagation over the whole graph, with {graph.num_edges:,} edges in both directions,",
-            "sample neighborhoods instead, with one number of neighbors for each layer, such as --set fanouts=10,10,5",
+            "sample neighborhoods instead, with one number of neighbors for a layer, such as --set fanouts=[10,10,5]",
         )
         csr = graph.both_ways().csc
         degree, tail = csr.degree(), csr.other.long()

@@ -314,9 +314,10 @@ def refused(what: str, instead: str = LOOK_UPS) -> KgrecError:
 
 
 def whole_shapes(model: nn.Module) -> Mapping[str, torch.Size]:
-    """The shapes of the tensors of a model's state by name, of sharded ones with the rows of all ranks."""
+    """The shapes of the tensors of a model's state by name, of sharded ones with the rows of all ranks and of
+    padding, as in a run folder."""
     shards = shards_of(model)
     return {
-        name: torch.Size((shards[name].count, *own.shape[1:])) if name in shards else own.shape
+        name: torch.Size((shards[name].count + 1, *own.shape[1:])) if name in shards else own.shape
         for name, own in model.state_dict().items()
     }
