@@ -3,14 +3,19 @@ before its first epoch why it cannot."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from sharded_training import SPLIT, TRAINING, compared, tastes
 
-from kgrec import Graph, TrainingConfig, models, train
+from kgrec import Graph, Run, TrainingConfig, models, train
 from kgrec.errors import KgrecError
+from kgrec.nn import NodeEmbedding
+from kgrec.nn.row_shards import RowShard, sharded_rows
 from kgrec.splits.split import split
+from kgrec.training.measuring import measure
 from kgrec.training.processes import make_fabric
 
 SAMPLED = {"loss": "sampled_softmax", "negatives": 8}
@@ -97,3 +102,58 @@ def test_what_needs_whole_tables_is_refused(
             report=lambda *epoch: reported.append(epoch),
         )
     assert not reported and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "table"),
+    [
+        ("kgat", {"fanouts": (4, 3), "layer_dims": (8, 4), "facts_lr": 1e-12}, "encoder.node.weight"),
+        ("transe", {"task": "link"}, "kge.node_emb.weight"),
+    ],
+)
+def test_a_run_starts_from_one_of_the_other_kind(
+    name: str, config: dict, table: str, graph: Graph, small_blocks: None, tmp_path: Path
+) -> None:
+    chosen = "ratio:0.2" if config.get("task") == "link" else "last_n:1"
+
+    def trained(out: str, init: str | None, lr: float, shard_vectors: bool) -> Run:
+        train(
+            name,
+            graph,
+            split=chosen,
+            config={"dim": 8, "batch_size": 64, **config, "lr": lr},
+            training=TrainingConfig(epochs=1, device="cpu", shard_vectors=shard_vectors),
+            out=tmp_path / out,
+            init=None if init is None else str(tmp_path / init),
+        )
+        return Run.load(tmp_path / out)
+
+    runs = [trained("a", None, 0.1, False), trained("b", "a", 1e-12, True), trained("c", "b", 1e-12, False)]
+    one, *others = (run.model.state_dict() for run in runs)
+    for other in others:
+        assert other.keys() == one.keys()
+        torch.testing.assert_close(other[table], one[table], rtol=0, atol=1e-6)
+        assert not other[table][-1].any()
+    shared = runs[1].metrics
+    assert shared["init"]["vectors"] and shared["num_parameters"] == runs[0].metrics["num_parameters"]
+    assert measure(runs[1], graph)["test"] == pytest.approx(shared["test"], abs=1e-6)
+    assert shared["test"] == pytest.approx(runs[2].metrics["test"], abs=1e-5)
+
+
+def test_values_that_are_loaded_are_looked_up_anew(graph: Graph) -> None:
+    with sharded_rows():
+        table = NodeEmbedding(graph, "item", dim=2)
+    items = graph.nodes("item")[:3]
+    with torch.no_grad():
+        before = table(items)
+        table.load_state_dict({"shard": table.shard + 1})
+        torch.testing.assert_close(table(items), before + 1)
+
+
+def test_a_table_that_is_no_longer_read_leaves_its_number_to_another() -> None:
+    with sharded_rows() as rounds:
+        first, second = (RowShard(2, torch.zeros(2, 1)) for _ in range(2))
+    rounds.remove(second)
+    assert rounds.tables == [first, first]
+    third = RowShard(3, torch.zeros(3, 1), rounds=rounds)
+    assert third.number == 1 and rounds.tables == [first, third]
