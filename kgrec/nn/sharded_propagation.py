@@ -71,7 +71,7 @@ def layer_outputs(encoder: KGEncoder) -> Iterator[Read]:
 
 
 def _blocks(node: Tensor, sides: Sequence[tuple[CSR, Tensor]]) -> Iterator[Tensor]:
-    """Nodes [n] in blocks, each with at most EDGES edges to them, or one node with more."""
+    """Nodes [n] in blocks. At most `EDGES` edges lead to those of a block, or it is one node."""
     for part in node.split(BLOCK):
         total = torch.stack([csr.ptr[part + 1] - csr.ptr[part] for csr, _ in sides]).sum(0).cumsum(0)
         first = 0

@@ -38,6 +38,7 @@ class ShardedTable(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ShardedTable:
         super()._apply(fn, recurse)
         self.rows.shard = self.shard  # moving a buffer to a device makes another tensor
+        self.rows.forget()
         return self
 
     def row(self, node: Tensor) -> Tensor:

@@ -145,11 +145,12 @@ class Trainer:
         return [i for i, o in enumerate(self.objectives) if o.epochs is None or number in o.epochs]
 
     def rehearse(self) -> None:
-        """With sharded vectors, compute each loss of one batch and its gradient, and change nothing: an objective that
+        """With sharded vectors, compute each loss of one batch and its gradient, and take no step: an objective that
         reads whole tables is refused before the first epoch, though its phase may begin later."""
         if not self.shards:
             return
         with _seeded(self.config.seed, 0, self.fabric.global_rank):
+            self.model.begin(1)
             self.model.train()
             for index, objective in enumerate(self.objectives):
                 with closing(self._batches(index, 0)) as batches:
