@@ -29,7 +29,7 @@ WORKS: dict[str, dict[str, Any]] = {
     "sasrec": SAMPLED,
     "svdpp": {"l2": 0.0},
     "kgat": {"fanouts": (4, 3), "layer_dims": (8, 4), "features": ("size",)},
-    "cke": {},
+    "cke": {"image": "cover", "hidden": (4,)},
     "transe": {"l2": 0.1},
     "transr": {"l2": 0.1},
     "distmult": {"l2": 0.1},

@@ -82,16 +82,15 @@ class GraphEdgeModel(Holder, EdgeModel, ABC):
     def ranking_loss(self, ranking: RankingLoss, user: Tensor, drawn: Drawn) -> Tensor:
         if self.shares_rows and ranking.over_all:
             raise refused("the scores of all items in each step (loss=softmax)")
-        negative = [] if drawn.negative is None else [drawn.negative.flatten()]
-        of_user, of_item = self.step_tables(user, torch.cat([drawn.tail, *negative]))
+        of_user, of_item = self.step_tables(user, drawn.tail, drawn.negative)
         return ranking.of_vectors(of_user(user), of_item, drawn)
 
-    def step_tables(self, user: Tensor, item: Tensor) -> tuple[Vectors, Vectors]:
-        """Final vectors of a training step's users [n] and items [m], in a form that is read by flat numbers. Where one
-        process has whole tables, they are those of all users and items."""
+    def step_tables(self, user: Tensor, *item: Tensor | None) -> tuple[Vectors, Vectors]:
+        """Final vectors of a training step's users [n] and items [*S], in a form that is read by flat numbers. Where
+        each process has whole tables, they are those of all users and items."""
         if not self.shares_rows:
             return self.tables(*self.encode())
-        users, items = user.unique(), item.unique()
+        users, items = user.unique(), torch.cat([one.flatten() for one in item if one is not None]).unique()
         return _of_some(users, self.looked_up("users", users)), _of_some(items, self.looked_up("items", items))
 
     def own_vectors(self) -> Tensor:
@@ -131,7 +130,7 @@ class GraphEdgeModel(Holder, EdgeModel, ABC):
         of_user: Vectors | ShardedTable
         of_item: Vectors | ShardedTable
         if self.training:
-            of_user, of_item = self.step_tables(user, items.flatten())
+            of_user, of_item = self.step_tables(user, items)
         else:
             of_user, of_item = self.final("users"), self.final("items")
         added, vector = self.added, of_user(user)

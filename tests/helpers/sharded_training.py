@@ -31,7 +31,7 @@ TRAINING = TrainingConfig(epochs=2, device="cpu")
 
 def tastes() -> Graph:
     """40 users of three kinds, each with a third of 30 items; times rise within a user. Items have a kind and a maker,
-    users and items a size."""
+    users and items a size, and items a cover, which is a vector."""
     rng, rows = np.random.default_rng(0), []
     for user in range(40):
         liked = rng.permutation(np.arange(user % 3, 30, 3))[:9]
@@ -45,6 +45,7 @@ def tastes() -> Graph:
     }
     ids = {"user": [f"u{user}" for user in range(40)], "item": [f"i{item}" for item in range(30)]}
     nodes = {name: pd.DataFrame({"id": own, "size": np.arange(len(own)) % 4.0}) for name, own in ids.items()}
+    nodes["item"]["cover"] = list(rng.normal(size=(30, 3)))
     return Graph.from_frames(nodes=nodes, edges=edges)
 
 
