@@ -11,17 +11,24 @@ from kgrec.nn.entries import entries
 from kgrec.nn.exportable import exportable
 from kgrec.nn.graph_edge_model import GraphEdgeModel
 from kgrec.nn.grouped import grouped_product
-from kgrec.nn.gru import GRU
+from kgrec.nn.gru import GRU, RecurrentEncoder
 from kgrec.nn.kg_encoder import KGEncoder, KGEncoderConfig
 from kgrec.nn.label_loss import label_loss, label_of, mean_score, squares
+from kgrec.nn.ligr import LiGRBlock, SwiGLU
 from kgrec.nn.link_model import KGELinkModel, LinkModel, LinkModelConfig, LinkScorer
-from kgrec.nn.next_item import MaskingConfig, NextItem, NextItemConfig, Paths
+from kgrec.nn.next_item import MaskingConfig, NextItem, NextItemConfig, Paths, SequenceEncoder
 from kgrec.nn.node_features import NodeFeatures, NodeFeaturesConfig, require_features
 from kgrec.nn.pair_mlp import PairMLP, PairMLPConfig
 from kgrec.nn.propagation import Adjacency, symmetric
 from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfig, linear_product, product
 from kgrec.nn.relation_space import TransR
-from kgrec.nn.self_attention import SelfAttention, SelfAttentionConfig
+from kgrec.nn.self_attention import (
+    AttentionBlock,
+    AttentionConfig,
+    SelfAttention,
+    SelfAttentionConfig,
+    TransformerBlock,
+)
 from kgrec.nn.watch import Watch, distinct_share, entropy_share
 
 __all__ = [
@@ -31,6 +38,8 @@ __all__ = [
     "AdversarialRankingConfig",
     "Aggregator",
     "AggregatorName",
+    "AttentionBlock",
+    "AttentionConfig",
     "AttentiveGRU",
     "Drawn",
     "Dropout",
@@ -41,6 +50,7 @@ __all__ = [
     "KGELinkModel",
     "KGEncoder",
     "KGEncoderConfig",
+    "LiGRBlock",
     "LinkModel",
     "LinkModelConfig",
     "LinkScorer",
@@ -56,9 +66,13 @@ __all__ = [
     "Paths",
     "RankingLoss",
     "RankingLossConfig",
+    "RecurrentEncoder",
     "SelfAttention",
     "SelfAttentionConfig",
+    "SequenceEncoder",
+    "SwiGLU",
     "TransR",
+    "TransformerBlock",
     "Vectors",
     "Watch",
     "base_fields",

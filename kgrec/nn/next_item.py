@@ -151,17 +151,27 @@ class Paths:
         return found
 
 
+class SequenceEncoder(nn.Module, ABC):
+    """What reads a path: the network of a sequence model. It does not know where the vectors of the steps come from."""
+
+    @abstractmethod
+    def forward(self, steps: Tensor, paths: Paths) -> Tensor:
+        """The encoding of each step, [n, D], from the steps [n, D], packed (see Paths). It predicts the next step and
+        may depend on this step and those before it in its path. In a model with `masking` it predicts the step itself,
+        from the whole path."""
+
+
 class NextItem(Recommender, ABC):
-    """A score is the product of a user's vector, which `encode` makes from the last `length` steps of the history, and
-    the item's vector.
+    """A score is the product of a user's vector, which the encoder makes from the last `length` steps of the history,
+    and the item's vector.
 
     In training, every step predicts the next one. When recommending, the vector of the last step is the user's vector.
     Users are known by their history alone, so a new user gets the same scores as a known user with the same history.
     Input and output use the same item vectors. For a user without a history, every score is 0, or the item's bias.
 
-    With `masking`, training hides some steps (see samplers.Masked) and predicts only these, so `encode` may look at the
-    whole path. A hidden step has the learned vector `mask`. When recommending, a hidden step is put after a user's last
-    `length - 1` steps, and its encoding is the user's vector; this also works without a history.
+    With `masking`, training hides some steps (see samplers.Masked) and predicts only these, so the encoder may look at
+    the whole path. A hidden step has the learned vector `mask`. When recommending, a hidden step is put after a user's
+    last `length - 1` steps, and its encoding is the user's vector; this also works without a history.
     """
 
     reads_history = True
@@ -186,11 +196,18 @@ class NextItem(Recommender, ABC):
             declare_rows(self, behaviour=RelationRows(along.edge_types))
         self.masking = masking
         self.mask = None if masking is None else nn.Parameter(torch.empty(config.dim).normal_(std=config.init_std))
+        self.encoder = self.make_encoder(config)
 
+    @classmethod
     @abstractmethod
+    def make_encoder(cls, config: Any) -> SequenceEncoder:
+        """The network that reads the paths, by the model's settings. Another model can have it over its own vectors of
+        items."""
+
     def encode(self, steps: Tensor, paths: Paths) -> Tensor:
-        """The encoding of each step, [n, D], from the steps [n, D], packed. It predicts the next step and may depend on
-        this step and those before it in its path. With `masking` it predicts the step itself, from the whole path."""
+        """The encoding of each step, [n, D], from the steps [n, D], packed: see SequenceEncoder."""
+        found: Tensor = self.encoder(steps, paths)
+        return found
 
     def objectives(self, graph: Graph) -> list[Objective]:
         c, known = self.config, graph.only(graph.target)
