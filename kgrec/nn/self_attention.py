@@ -90,6 +90,7 @@ class TransformerBlock(AttentionBlock):
         return self.norm_feedforward(x + self.dropout(self.feed(x)))
 
     def feed(self, x: Tensor) -> Tensor:
+        """The feed-forward layer: W2 gelu(W1 x + b1) + b2, [n, D]."""
         return self.second(self.dropout(functional.gelu(self.first(x))))
 
 

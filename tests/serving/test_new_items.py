@@ -172,8 +172,10 @@ def config_of(name: str) -> dict[str, object]:
 
 
 SERVED = [
+    "bert4rec",
     "cke",
     "dnen",
+    "esasrec",
     "gan",
     "gru4rec",
     "gruatt",
