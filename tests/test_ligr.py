@@ -85,7 +85,7 @@ def test_the_loss_of_two_items_by_hand():
     graph = graph_of("ab")
     a, b = graph.nodes("item").tolist()
     for loss, by_negative in (("softmax", {None: 3.0}), ("sampled_softmax", {a: 3 + math.log(2), b: -math.inf})):
-        model = zeroed("esasrec", graph, loss=loss, negatives=1, reject=False)
+        model = zeroed("esasrec", graph, loss=loss, negatives=1, reject=False, shared=False, in_batch=False)
         with torch.no_grad():
             model.item.weight[:2] = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
             model.encoder.norm.weight.fill_(1)

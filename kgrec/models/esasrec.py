@@ -14,15 +14,19 @@ class ESASRecConfig(AttentionConfig, NextItemConfig):
 
     #: width of the SwiGLU feed-forward layers, as a multiple of `dim`; wider ones can express more, and cost time
     feedforward: PositiveInt = 4
-    #: loss of the next item: sampled_softmax compares it with sampled negatives, corrected for how likely they are
-    #: drawn; softmax compares it with all items
+    #: loss of the next item: sampled_softmax compares it with negatives, corrected for how likely each is among them;
+    #: softmax compares it with all items
     loss: LossName = "sampled_softmax"
+    #: sample one set of `negatives` for the whole batch; false: own ones for each step, as in the paper, which cost more
+    shared: bool = True
+    #: the true items of the batch's other steps are negatives too
+    in_batch: bool = True
 
 
 class ESASRec(NextItem):
     """Enhanced SASRec (Tikhonovich et al. 2025): a step predicts the next one, as in SASRec; see LiGRBlock for its
-    blocks. Negatives are drawn uniformly (`negatives`), by popularity (`alpha`), from the batch (`in_batch`), or both,
-    for each step or once for a batch (`shared`)."""
+    blocks. By default the negatives are mixed: `negatives` items that are drawn for the batch, uniformly or by popularity
+    (`alpha`), and the true items of its other steps."""
 
     Config = ESASRecConfig
     paper = "Tikhonovich et al. 2025, eSASRec: enhancing transformer-based recommendations in a modular fashion, RecSys"
