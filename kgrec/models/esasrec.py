@@ -17,7 +17,8 @@ class ESASRecConfig(AttentionConfig, NextItemConfig):
     #: loss of the next item: sampled_softmax compares it with negatives, corrected for how likely each is among them;
     #: softmax compares it with all items
     loss: LossName = "sampled_softmax"
-    #: sample one set of `negatives` for the whole batch; false: own ones for each step, as in the paper, which cost more
+    #: sample one set of `negatives` for the whole batch; false: own ones for each step, as in the paper, which takes
+    #: longer
     shared: bool = True
     #: the true items of the batch's other steps are negatives too
     in_batch: bool = True
@@ -25,8 +26,8 @@ class ESASRecConfig(AttentionConfig, NextItemConfig):
 
 class ESASRec(NextItem):
     """Enhanced SASRec (Tikhonovich et al. 2025): a step predicts the next one, as in SASRec; see LiGRBlock for its
-    blocks. By default the negatives are mixed: `negatives` items that are drawn for the batch, uniformly or by popularity
-    (`alpha`), and the true items of its other steps."""
+    blocks. By default the negatives are mixed: `negatives` items that are drawn for the batch, uniformly or by
+    popularity (`alpha`), and the true items of its other steps."""
 
     Config = ESASRecConfig
     paper = "Tikhonovich et al. 2025, eSASRec: enhancing transformer-based recommendations in a modular fashion, RecSys"
