@@ -12,8 +12,9 @@ from kgrec.settings import settings
 class ESASRecConfig(AttentionConfig, NextItemConfig):
     """Settings of eSASRec."""
 
-    #: width of the SwiGLU feed-forward layers, as a multiple of `dim`; wider ones can express more, and cost time
-    feedforward: PositiveInt = 4
+    #: width of the SwiGLU feed-forward layers, as a multiple of `dim`, 4 in most of the paper's runs; wider ones can
+    #: express more, and cost time
+    feedforward: PositiveInt = 2
     #: loss of the next item: sampled_softmax compares it with negatives, corrected for how likely each is among them;
     #: softmax compares it with all items
     loss: LossName = "sampled_softmax"
