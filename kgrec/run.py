@@ -280,6 +280,7 @@ class Run(TrainedModel):
         metrics: Sequence[str] | None = None,
         exclude: Sequence[str] | None = None,
         groups: str | None = None,
+        now: str | None = None,
         rules: Rules | Mapping[str, Any] | str | Path | None = None,
     ) -> dict[str, Any]:
         """The metrics on the test edges of a graph with the same nodes: see `kgrec.run.measure`. rules: measure instead
@@ -289,7 +290,8 @@ class Run(TrainedModel):
                 raise KgrecError(f"rules choose from the whole catalog, so candidates {candidates!r} cannot be ranked")
             if groups is not None:
                 raise KgrecError(f"rules are measured over all users, so groups {groups!r} has no effect; leave it out")
-            return measure_rules(self, graph, rules, split=split, repeats=repeats, metrics=metrics, exclude=exclude)
+            chosen: dict[str, Any] = {"split": split, "repeats": repeats, "exclude": exclude, "now": now}
+            return measure_rules(self, graph, rules, metrics=metrics, **chosen)
         return measure(
             self,
             graph,
@@ -299,6 +301,7 @@ class Run(TrainedModel):
             metrics=metrics,
             exclude=exclude,
             groups=groups,
+            now=now,
         )
 
     def vectors(self, node_type: str) -> TrainedVectors:

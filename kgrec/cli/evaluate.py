@@ -45,6 +45,14 @@ def evaluate(
             "Default: as in the run.",
         ),
     ] = None,
+    now: Annotated[
+        str | None,
+        typer.Option(
+            "--now",
+            help="Whether models are told when each list is wanted: unknown, or edge (the time of the held-out edge). "
+            "Default: as in the run.",
+        ),
+    ] = None,
     rules: Annotated[
         Path | None,
         typer.Option("--rules", help="A YAML file of rules: what they cost and gain, measured on valid, not on test."),
@@ -83,6 +91,7 @@ def evaluate(
             "--candidates": candidates,
             "--repeats": repeats,
             "--exclude": exclude,
+            "--now": now,
         }
         asked |= {"--rules": rules, "--metrics": metrics, "--groups": groups}
         if named := [name for name, value in asked.items() if value is not None]:
@@ -97,7 +106,13 @@ def evaluate(
         return
     trained = Run.load(run, trust=model, device=device)
     left_out = None if exclude is None else () if exclude == "none" else comma_separated(exclude) or ()
-    wanted: dict[str, Any] = {"split": split, "candidates": candidates, "repeats": repeats, "exclude": left_out}
+    wanted: dict[str, Any] = {
+        "split": split,
+        "candidates": candidates,
+        "repeats": repeats,
+        "exclude": left_out,
+        "now": now,
+    }
     found = Graph.load(graph, mmap)
     result = trained.measure(found, metrics=comma_separated(metrics), rules=rules, groups=groups, **wanted)
     if as_json:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import Tensor
 
 from kgrec.graph import Graph
-from kgrec.nn import NextItem, NextItemConfig, Paths, SelfAttention, SelfAttentionConfig
+from kgrec.nn import NextItem, NextItemConfig, Paths, SelfAttention, SelfAttentionConfig, StepTimesConfig
 from kgrec.settings import settings
 
 
 @settings
-class SASRecConfig(SelfAttentionConfig, NextItemConfig):
+class SASRecConfig(StepTimesConfig, SelfAttentionConfig, NextItemConfig):
     """Settings of SASRec."""
 
 
@@ -22,7 +22,9 @@ class SASRec(NextItem):
 
     def __init__(self, graph: Graph, config: SASRecConfig) -> None:
         super().__init__(graph, config)
-        self.encoder = SelfAttention(config, config.dim, config.length, config.dropout, config.init_std)
+        self.encoder = SelfAttention(
+            config, config.dim, config.length, config.dropout, config.init_std, times=config.times
+        )
 
     def encode(self, steps: Tensor, paths: Paths) -> Tensor:
         found: Tensor = self.encoder(steps, paths)

@@ -22,6 +22,8 @@ from kgrec.nn.propagation import Adjacency, symmetric
 from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfig, linear_product, product
 from kgrec.nn.relation_space import TransR
 from kgrec.nn.self_attention import SelfAttention, SelfAttentionConfig
+from kgrec.nn.step_times import StepTimesConfig
+from kgrec.nn.transduction import Transduction, TransductionConfig
 from kgrec.nn.watch import Watch, distinct_share, entropy_share
 
 __all__ = [
@@ -58,7 +60,10 @@ __all__ = [
     "RankingLossConfig",
     "SelfAttention",
     "SelfAttentionConfig",
+    "StepTimesConfig",
     "TransR",
+    "Transduction",
+    "TransductionConfig",
     "Vectors",
     "Watch",
     "base_fields",

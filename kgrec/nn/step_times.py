@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 #: What a sequence model reads of times, the values of the setting `times`
 Times = Literal["none", "steps", "now"]
+AT_ONCE = 8  #: paths whose buckets are computed at once
 BUCKETS, WIDTH = 80, 0.301  #: of the natural logarithm of seconds: bucket 79 begins at 673 years
 
 
@@ -101,4 +102,7 @@ def path_buckets(paths: Paths, times: Times) -> Tensor | None:
     assert paths.time is not None and paths.now is not None
     time = paths.padded(paths.time.unsqueeze(1)).squeeze(2)
     answer = time if times == "steps" else paths.padded(paths.now.unsqueeze(1)).squeeze(2)
-    return buckets(time.unsqueeze(1), answer.unsqueeze(2))
+    if paths.places is not None:
+        return buckets(time.unsqueeze(1), answer.unsqueeze(2))
+    parts = zip(time.split(AT_ONCE), answer.split(AT_ONCE))  # what is computed on the way takes more than the buckets
+    return torch.cat([buckets(own.unsqueeze(1), of.unsqueeze(2)) for own, of in parts])
