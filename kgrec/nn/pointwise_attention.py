@@ -37,7 +37,7 @@ def pointwise_attention(
     tensors = (query, key, value, of_distance.to(query.dtype), None if of_time is None else of_time.to(query.dtype))
     if paths.places is not None:
         return _dense(*tensors, bucket)
-    return _Pointwise.apply(*tensors, bucket, _parts(paths, query))  # type: ignore[no-any-return, no-untyped-call]
+    return _Pointwise.apply(*tensors, bucket, _parts(paths, query))
 
 
 def _parts(paths: Paths, rows: Tensor) -> list[tuple[slice, int]]:
@@ -72,7 +72,7 @@ class _Pointwise(torch.autograd.Function):
     """See `pointwise_attention`."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         query: Tensor,
         key: Tensor,
@@ -142,9 +142,9 @@ def _in_parts(tensors: tuple[Any, ...], parts: list[tuple[slice, int]]) -> Itera
     shown = (distance >= 0).to(query.dtype) / len(of_distance)
     for rows, width in parts:
         if width:
-            own = [one[rows, :width].transpose(1, 2).contiguous() for one in (query, key, value)]
-            logit, numbers = (own[0] @ own[1].transpose(2, 3)).add_(bias[:width, :width]), None
+            own, others, values = (one[rows, :width].transpose(1, 2).contiguous() for one in (query, key, value))
+            logit, numbers = (own @ others.transpose(2, 3)).add_(bias[:width, :width]), None
             if of_time is not None and bucket is not None:
                 numbers = bucket[rows, :width, :width].reshape(-1)
                 logit.add_(of_time.index_select(0, numbers).view(-1, 1, width, width))
-            yield _Part(rows, width, shown[:width, :width], *own, logit, numbers)
+            yield _Part(rows, width, shown[:width, :width], own, others, values, logit, numbers)

@@ -50,8 +50,8 @@ def measure(
     """Measure a run on the test edges of a graph with the same nodes, or on its held-out facts if it was trained for
     task `link`. split, candidates, repeats, exclude, now: None for those of the run. exclude: behaviours whose items
     are left out of the lists, in addition to the target relation; () for none. mmap: whether a graph that is named by
-    its path is mapped from files, see `Graph.load`. groups: a column of users, by whose values the metrics are given too,
-    as `groups`: see `kgrec.evaluation.user_groups`.
+    its path is mapped from files, see `Graph.load`. groups: a column of users, by whose values the metrics are given
+    too, as `groups`: see `kgrec.evaluation.user_groups`.
 
     Returns `model`, `protocol` and `test`; `test_cold` and `test_warm` if there are cold items; `test_with_history` and
     `without_history` if users have no edge in training; `num_users`, and `counts` of users, items and pairs (see
