@@ -102,8 +102,8 @@ class Run(TrainedModel):
         meet none. where_sparql: a SELECT, or the path of a file that holds one, which finds them. A list has k items as
         long as that many are left; `Table.notes` says where fewer are.
 
-        now: when the lists are wanted, for models that read it (`--set times=now`): unix seconds or a moment, not before
-        the last step of a history; None: the clock's time.
+        now: when the lists are wanted, for models that read it (`--set times=now`): unix seconds or a moment, not
+        before the last step of a history; None: the clock's time.
 
         One of whom the model knows nothing (no history that it reads, and where it knows users by their ids none in
         training) gets the most popular items in training, whose numbers of users are the scores, and `reason` says "no
