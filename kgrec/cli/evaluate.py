@@ -21,6 +21,8 @@ from kgrec.cli.options import (
 from kgrec.cli.output import console, note, plain, print_json, say, show_metrics
 from kgrec.errors import KgrecError
 
+TABLES = (".csv", ".tsv", ".jsonl", ".parquet")  #: what a file of groups ends with
+
 
 @watchable
 def evaluate(
@@ -61,7 +63,8 @@ def evaluate(
         str | None,
         typer.Option(
             "--groups",
-            help="A column of users, such as gender: the metrics of each of its groups, and how far apart they are.",
+            help="A column of users, such as gender; `gap`, how long after the last known interaction the held-out one "
+            "is; or a file with the columns user and group: the metrics of each group, and how far apart they are.",
         ),
     ] = None,
     explain: Annotated[
@@ -114,7 +117,9 @@ def evaluate(
         "now": now,
     }
     found = Graph.load(graph, mmap)
-    result = trained.measure(found, metrics=comma_separated(metrics), rules=rules, groups=groups, **wanted)
+    is_file = groups is not None and (Path(groups).suffix in TABLES or Path(groups).is_file())
+    by: Any = Path(str(groups)) if is_file else groups
+    result = trained.measure(found, metrics=comma_separated(metrics), rules=rules, groups=by, **wanted)
     if as_json:
         print_json(result)
     elif rules is not None:

@@ -50,9 +50,9 @@ def moments(query: Query) -> tuple[Tensor, Tensor]:
     time = torch.full_like(query.history, NO_TIME) if query.time is None else query.time
     if not time.shape[1]:
         return time, time
-    last = time[:, -1:]
-    final = last if query.now is None else torch.maximum(last, query.now.unsqueeze(1))
-    return time, torch.cat([time[:, 1:], torch.where(last == NO_TIME, last, final)], 1)
+    final = time.amax(1) if query.now is None else torch.maximum(time.amax(1), query.now)
+    following = functional.pad(time[:, 1:], (0, 1), value=NO_TIME)
+    return time, torch.where(following == NO_TIME, final.unsqueeze(1), following)
 
 
 def with_answer(time: Tensor | None, now: Tensor) -> Tensor:
