@@ -493,8 +493,8 @@ def now_effect(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dic
 
 
 def among_verified(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """A run's metrics among users whose held-out time is known to be true: see `now_effect`. The run is trained if it is
-    not there."""
+    """A run's metrics among users whose held-out time is known to be true: see `now_effect`. The run is trained if it
+    is not there."""
     import now_effect as effects
 
     folder, graph = _trained(benchmark["of"], options), Graph.load(graph_folder(benchmark["recipe"], options))

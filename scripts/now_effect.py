@@ -61,7 +61,11 @@ def shuffled_ties(graph: Graph, seed: int) -> Graph:
     start, stop = graph.relation_ptr[place : place + 2]
     order = torch.arange(graph.num_edges)
     order[start:stop] = start + torch.from_numpy(np.random.default_rng(seed).permutation(stop - start))
-    moved = {"edge_index": graph.edge_index[:, order], "time": graph.time[order], "weight": graph.weight[order]}
+    moved: dict[str, Any] = {
+        "edge_index": graph.edge_index[:, order],
+        "time": graph.time[order],
+        "weight": graph.weight[order],
+    }
     return replace(graph, **moved, edge_features={})
 
 

@@ -18,9 +18,9 @@ from kgrec.training.config import TrainingConfig
 from kgrec.training.processes import make_fabric
 from kgrec.training.trainer import Trainer
 
-NAMES = ("gru4rec", "gruatt", "sasrec")
+NAMES = ("gru4rec", "gruatt", "sasrec", "hstu")
 DIM, LENGTH, ITEMS = 8, 6, 12
-DEEP = {"gru4rec": {"layers": 2}, "gruatt": {"layers": 2}, "sasrec": {"blocks": 2, "heads": 2}}
+DEEP = {"gru4rec": {"layers": 2}, "gruatt": {"layers": 2}, "sasrec": {"blocks": 2, "heads": 2}, "hstu": {"heads": 2}}
 
 
 def shop(items: int = ITEMS) -> Graph:
