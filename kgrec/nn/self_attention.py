@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from kgrec.errors import KgrecError
 from kgrec.nn.dropout import Dropout
-from kgrec.nn.packed_paths import Paths
+from kgrec.nn.next_item import Paths
 from kgrec.nn.steady_products import SteadyLinear, serves
 from kgrec.nn.step_times import TimeBias, Times, path_buckets
 from kgrec.search_ranges import Between
@@ -44,7 +44,7 @@ class SelfAttention(nn.Module):
 
     causal: each step attends only to itself and the steps before it; otherwise to its whole path (Sun et al. 2019).
     times: what of times is read; unless it is none, attention has a learned bias for how long before an answer each
-    step was (see TimeBias; after the intervals of TiSASRec, Li et al. 2020), the same for all heads of a block.
+    step was (see TimeBias; after the intervals of TiSASRec, Li et al. 2020), the same in all blocks and heads.
     Dropout is applied to the input, to the output of each layer, and with `attention_dropout` to the attention weights.
     Raises KgrecError if dim is not a multiple of heads.
     """
@@ -65,11 +65,10 @@ class SelfAttention(nn.Module):
             raise KgrecError(
                 f"dim is {dim} and heads is {config.heads}, but dim must be a multiple of heads; change one of them"
             )
-        self.pre_norm, self.causal, self.times = config.pre_norm, causal, times
+        self.pre_norm, self.causal = config.pre_norm, causal
+        self.times, self.of_time = times, None if times == "none" else TimeBias(init_std)
         self.position = nn.Parameter(torch.empty(length, dim).normal_(std=init_std))
-        self.blocks = nn.ModuleList(
-            _Block(config, dim, dropout, None if times == "none" else TimeBias(init_std)) for _ in range(config.blocks)
-        )
+        self.blocks = nn.ModuleList(_Block(config, dim, dropout) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(dim)
         self.dropout = Dropout(dropout)
 
@@ -80,16 +79,28 @@ class SelfAttention(nn.Module):
         from_end = (paths.length[paths.row] - paths.step).clamp(1, len(self.position))
         x = steps * steps.shape[-1] ** 0.5 + functional.embedding(len(self.position) - from_end, self.position)
         x = self.dropout(x) if self.pre_norm else self.norm(self.dropout(x))
-        seen, bucket = None if self.causal else paths.seen, path_buckets(paths, self.times)
+        seen = self._seen(paths)
         for block in self.blocks:
-            x = block(x, paths, seen, bucket)
+            x = block(x, paths, seen)
         return self.norm(x) if self.pre_norm else x
+
+    def _seen(self, paths: Paths) -> Tensor | None:
+        """What each step attends to: None where it is itself and the steps before it, and nothing else is added; else
+        for torch's attention, BoolTensor [B, 1, 1, L] or, with times, FloatTensor [B, 1, L, L]."""
+        seen = None if self.causal else paths.seen[:, None, None]
+        bucket = path_buckets(paths, self.times)
+        if bucket is None or self.of_time is None:
+            return seen
+        bias = self.of_time(bucket).unsqueeze(1)
+        if seen is None:
+            seen = torch.ones(bias.shape[-2:], dtype=torch.bool, device=bias.device).tril()
+        return bias.masked_fill(~seen, -torch.inf)
 
 
 class _Block(nn.Module):
     """One block: x + attention(x), then x + feed-forward(x); x: [n, D], packed."""
 
-    def __init__(self, config: SelfAttentionConfig, dim: int, dropout: float, of_time: TimeBias | None = None) -> None:
+    def __init__(self, config: SelfAttentionConfig, dim: int, dropout: float) -> None:
         super().__init__()
         self.heads, self.pre_norm, self.drop_attention = config.heads, config.pre_norm, config.attention_dropout
         self.project = SteadyLinear(dim, 3 * dim)
@@ -97,29 +108,24 @@ class _Block(nn.Module):
         self.first = SteadyLinear(dim, config.feedforward * dim)
         self.second = SteadyLinear(config.feedforward * dim, dim)
         self.norm_attention, self.norm_feedforward = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.dropout, self.of_time = Dropout(dropout), of_time
+        self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, paths: Paths, seen: Tensor | None, bucket: Tensor | None = None) -> Tensor:
-        """seen: BoolTensor [B, L], the steps that all steps of a path attend to; None: each step attends to itself and
-        those before it. bucket: IntTensor [B, L, L], see `path_buckets`."""
+    def forward(self, x: Tensor, paths: Paths, seen: Tensor | None) -> Tensor:
+        """seen: what each step attends to, as torch's attention takes it, [B, 1, 1 or L, L]; None: itself and the steps
+        before it."""
         if self.pre_norm:
-            x = x + self.dropout(self.attend(self.norm_attention(x), paths, seen, bucket))
+            x = x + self.dropout(self.attend(self.norm_attention(x), paths, seen))
             return x + self.dropout(self.feed(self.norm_feedforward(x)))
-        x = self.norm_attention(x + self.dropout(self.attend(x, paths, seen, bucket)))
+        x = self.norm_attention(x + self.dropout(self.attend(x, paths, seen)))
         return self.norm_feedforward(x + self.dropout(self.feed(x)))
 
-    def attend(self, x: Tensor, paths: Paths, seen: Tensor | None, bucket: Tensor | None = None) -> Tensor:
+    def attend(self, x: Tensor, paths: Paths, seen: Tensor | None) -> Tensor:
         """Attention within each path. Paths are padded on the right, so causal attention never sees padding."""
         rows = paths.padded(self.project(x)).unflatten(-1, (3, self.heads, -1))  # [B, L, 3, H, D / H]
         query, key, value = rows.permute(2, 0, 3, 1, 4)
         drop = self.drop_attention if self.training else 0.0
-        mask = None if seen is None else seen[:, None, None]  # [B, 1, 1, L]: for all heads and steps
-        if self.of_time is not None and bucket is not None:
-            bias = self.of_time(bucket).to(query.dtype).unsqueeze(1)  # [B, 1, L, L]
-            if mask is None:
-                mask = torch.ones(bias.shape[-2:], dtype=torch.bool, device=bias.device).tril()
-            mask = bias.masked_fill(~mask, -torch.inf)
-        found = functional.scaled_dot_product_attention(query, key, value, mask, dropout_p=drop, is_causal=mask is None)
+        seen = seen if seen is None or seen.dtype == torch.bool else seen.to(query.dtype)
+        found = functional.scaled_dot_product_attention(query, key, value, seen, dropout_p=drop, is_causal=seen is None)
         return self.mix(paths.packed(found.transpose(1, 2).flatten(2)))
 
     def feed(self, x: Tensor) -> Tensor:
