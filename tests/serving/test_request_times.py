@@ -111,6 +111,8 @@ def test_a_service_answers_at_each_moment_as_a_run_does(name: str):
             scores.add((user, *answer.scores))
     assert sum(user == "ann" for user, *_ in scores) == 3  # nothing is kept of another moment
     assert not service.is_quick(Wanted("ann", options=options))
+    why = run.recommend(["ann"], k=2, now=400 * DAY, why=True).why
+    assert why is not None and set(why["evidence"]) <= {"scores without it"}
     steps = sequence_run(name, times="steps")
     kept = Service(steps)
     kept.recommend([Wanted("ann", options=options)])
