@@ -36,6 +36,7 @@ OF_MODEL = {
     "ials": {"l2": 0.03},
     "gru4rec": {"lr": 0.03},
     "gruatt": {"lr": 0.03},
+    "hstu": {"lr": 0.02},
     # wider, or with dropout, some ReLU answers to withheld items alone
     "ncf": {"init_std": 0.01, "loss": "bce", "negatives": 4, "dropout": 0.0},
     "neumf": {"init_std": 0.01, "loss": "bce", "negatives": 4, "dropout": 0.0},
