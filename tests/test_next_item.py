@@ -229,16 +229,19 @@ def test_a_score_is_a_product_or_a_cosine_over_the_temperature(name: str):
 
 def test_training_and_scoring_see_the_same(name: str):
     """The loss of a batch is the mean over its steps of -log softmax of the scores for the history up to there. SASRec
-    counts places from a row's end, so of its rows the last step alone stands as in scoring; here they have one."""
-    graph = shop()
-    model = built(name, graph, **({"length": 1, "windows": False} if name == "sasrec" else {})).eval()
+    and HSTU count places from a row's end, so of their rows the last step alone stands as in scoring; here they have
+    one."""
+    graph, from_end = shop(), name in ("sasrec", "hstu")
+    model = built(name, graph, **({"length": 1, "windows": False} if from_end else {})).eval()
     (batch,) = model.objectives(graph)[0].batches
     losses = []
-    for history, tail in zip(batch.history, batch.tail - graph.range("item").start):
+    times = [None] * len(batch) if batch.time is None else batch.time
+    for history, time, tail in zip(batch.history, times, batch.tail - graph.range("item").start):
         for last in range(1, len(history) + 1):
-            scores = model.score(Query(torch.tensor([graph.pad]), history[None, :last]), graph.nodes("item"))
+            own = None if time is None else time[None, :last]
+            scores = model.score(Query(torch.tensor([graph.pad]), history[None, :last], own), graph.nodes("item"))
             losses.append(-scores.log_softmax(1)[0, tail[last - 1]].item())
-    assert len(losses) == (4 if name == "sasrec" else 16)
+    assert len(losses) == (4 if from_end else 16)
     assert model.loss(batch).item() == pytest.approx(sum(losses) / len(losses), rel=1e-4)
 
 

@@ -86,13 +86,13 @@ class SelfAttention(nn.Module):
 
     def _seen(self, paths: Paths) -> Tensor | None:
         """What each step attends to: None where it is itself and the steps before it, and nothing else is added; else
-        for torch's attention, BoolTensor [B, 1, 1, L] or, with times, FloatTensor [B, 1, L, L]."""
-        seen = None if self.causal else paths.seen[:, None, None]
+        BoolTensor [B, L] or, with times, what is added before the softmax, FloatTensor [B, 1, L, L]."""
         bucket = path_buckets(paths, self.times)
         if bucket is None or self.of_time is None:
-            return seen
+            return None if self.causal else paths.seen
         bias = self.of_time(bucket).unsqueeze(1)
-        if seen is None:
+        seen = paths.seen[:, None, None]
+        if self.causal:
             seen = torch.ones(bias.shape[-2:], dtype=torch.bool, device=bias.device).tril()
         return bias.masked_fill(~seen, -torch.inf)
 
@@ -111,8 +111,8 @@ class _Block(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, paths: Paths, seen: Tensor | None) -> Tensor:
-        """seen: what each step attends to, as torch's attention takes it, [B, 1, 1 or L, L]; None: itself and the steps
-        before it."""
+        """seen: BoolTensor [B, L], the steps that all steps of a path attend to, or FloatTensor [B, 1, L, L], what is
+        added before the softmax; None: each step attends to itself and those before it."""
         if self.pre_norm:
             x = x + self.dropout(self.attend(self.norm_attention(x), paths, seen))
             return x + self.dropout(self.feed(self.norm_feedforward(x)))
@@ -124,8 +124,10 @@ class _Block(nn.Module):
         rows = paths.padded(self.project(x)).unflatten(-1, (3, self.heads, -1))  # [B, L, 3, H, D / H]
         query, key, value = rows.permute(2, 0, 3, 1, 4)
         drop = self.drop_attention if self.training else 0.0
-        seen = seen if seen is None or seen.dtype == torch.bool else seen.to(query.dtype)
-        found = functional.scaled_dot_product_attention(query, key, value, seen, dropout_p=drop, is_causal=seen is None)
+        mask = seen
+        if seen is not None:  # for all heads, and for all steps
+            mask = seen[:, None, None] if seen.dim() == 2 else seen.to(query.dtype)
+        found = functional.scaled_dot_product_attention(query, key, value, mask, dropout_p=drop, is_causal=seen is None)
         return self.mix(paths.packed(found.transpose(1, 2).flatten(2)))
 
     def feed(self, x: Tensor) -> Tensor:

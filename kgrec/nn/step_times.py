@@ -96,10 +96,9 @@ class TimeBias(nn.Module):
 
 def path_buckets(paths: Paths, times: Times) -> Tensor | None:
     """The bucket of the time from each step j to the answer of each step i: IntTensor [B, L, L], [b, i, j]. None for
-    times "none"."""
-    if times == "none":
+    times "none", and for paths without times."""
+    if times == "none" or paths.time is None or paths.now is None:
         return None
-    assert paths.time is not None and paths.now is not None
     time = paths.padded(paths.time.unsqueeze(1)).squeeze(2)
     answer = time if times == "steps" else paths.padded(paths.now.unsqueeze(1)).squeeze(2)
     if paths.places is not None:
