@@ -84,16 +84,18 @@ class Trial:
 
     def _first_held_out(self) -> Tensor:
         """Time of each user's first held-out edge: LongTensor [U], unix seconds; NO_TIME if none has a time. Raises
-        KgrecError where a model that reads times would be asked about a moment before a step that is known."""
+        KgrecError where a model that reads them would be asked about a moment before a step that is known."""
         timed = self.held.time != NO_TIME
         user = torch.searchsorted(self.user, self.held.head[timed])
         first = torch.full_like(self.user, LAST).scatter_reduce_(0, user, self.held.time[timed], "amin")
         first = first.masked_fill_(first == LAST, NO_TIME)
+        if not self.scorer.model.reads_now:
+            return first
         known = self.scorer.histories.graph
         last = torch.full((self.pad + 1,), NO_TIME, device=first.device)
         last.scatter_reduce_(0, known.head, known.time, "amax")
         early = int(((first != NO_TIME) & (first < last[self.user])).sum())
-        if early and self.scorer.model.reads_now:
+        if early:
             raise KgrecError(
                 f"now=edge: for {early:,} of {len(self.user):,} users the first held-out edge is before their last "
                 "known step, so a list would be wanted before the history ends; use a split by time, such as "

@@ -110,14 +110,13 @@ class Popularity(Recommender):
         return self.recent(query)[torch.arange(len(query), device=items.device).unsqueeze(1), items - self.first]
 
     def recent(self, query: Query) -> Tensor:
-        """The number of interactions of each item in the window before each query: FloatTensor [B, I]."""
+        """The number of interactions of each item in the window before each query, without those at `now` itself:
+        FloatTensor [B, I]."""
         latest = self.time[-1:] + 1 if len(self.time) else self.time.new_zeros(1)
         end = latest.expand(len(query))
         if query.now is not None:
             end = torch.where(query.now == NO_TIME, end, query.now)
-        bounds = torch.searchsorted(
-            self.time, torch.stack([end - self.config.window, end])
-        )  # `now` itself is not known
+        bounds = torch.searchsorted(self.time, torch.stack([end - self.config.window, end]))
         counts = [torch.bincount(self.item[low:high], minlength=len(self.count)) for low, high in bounds.T.tolist()]
         return torch.stack(counts).to(self.count) if counts else self.count.new_empty(0, len(self.count))
 
