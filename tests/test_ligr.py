@@ -140,7 +140,7 @@ def test_a_path_is_cut_to_its_last_steps():
 # ---------------------------------------------------------------- as a part of kgatseq
 
 
-@pytest.mark.parametrize("encoder", ["sasrec", "esasrec", "bert4rec", "gru4rec", "gruatt"])
+@pytest.mark.parametrize("encoder", ["sasrec", "esasrec", "bert4rec", "hstu", "gru4rec", "gruatt"])
 def test_kgatseq_reads_vectors_of_the_graph_with_any_sequence_models_network(encoder: str, planted: Graph):
     """W is 0 at the start, so its items are their own vectors, and it scores as the sequence model alone."""
     torch.manual_seed(0)

@@ -17,11 +17,11 @@ from kgrec.training.config import TrainingConfig
 from kgrec.training.processes import make_fabric
 from kgrec.training.trainer import Trainer
 
-NAMES = ("gru4rec", "gruatt", "sasrec", "esasrec")
+NAMES = ("gru4rec", "gruatt", "sasrec", "esasrec", "hstu")
 DIM, LENGTH, ITEMS = 8, 6, 12
 DEEP = {
     **{name: {"layers": 2} for name in ("gru4rec", "gruatt")},
-    **{name: {"blocks": 2, "heads": 2} for name in ("sasrec", "esasrec", "bert4rec")},
+    **{name: {"blocks": 2, "heads": 2} for name in ("sasrec", "esasrec", "bert4rec", "hstu")},
 }
 
 
@@ -230,16 +230,18 @@ def test_a_score_is_a_product_or_a_cosine_over_the_temperature(name: str):
 
 
 def test_training_and_scoring_see_the_same(name: str):
-    """The loss of a batch is the mean over its steps of -log softmax of the scores for the history up to there. SASRec
-    and eSASRec count places from a row's end, so of their rows the last step alone stands as in scoring; here they
-    have one."""
-    graph, counts = shop(), name in ("sasrec", "esasrec")
+    """The loss of a batch is the mean over its steps of -log softmax of the scores for the history up to there. SASRec,
+    eSASRec and HSTU count places from a row's end, so of their rows the last step alone stands as in scoring; here
+    they have one."""
+    graph, counts = shop(), name in ("sasrec", "esasrec", "hstu")
     model = built(name, graph, loss="softmax", **({"length": 1, "windows": False} if counts else {})).eval()
     (batch,) = model.objectives(graph)[0].batches
     losses = []
-    for history, tail in zip(batch.history, batch.tail - graph.range("item").start):
+    times = [None] * len(batch) if batch.time is None else batch.time
+    for history, time, tail in zip(batch.history, times, batch.tail - graph.range("item").start):
         for last in range(1, len(history) + 1):
-            scores = model.score(Query(torch.tensor([graph.pad]), history[None, :last]), graph.nodes("item"))
+            own = None if time is None else time[None, :last]
+            scores = model.score(Query(torch.tensor([graph.pad]), history[None, :last], own), graph.nodes("item"))
             losses.append(-scores.log_softmax(1)[0, tail[last - 1]].item())
     assert len(losses) == (4 if counts else 16)
     assert model.loss(batch).item() == pytest.approx(sum(losses) / len(losses), rel=1e-4)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from kgrec.graph import Graph
-from kgrec.nn import MaskingConfig, NextItem, NextItemConfig, SelfAttention, SelfAttentionConfig
+from kgrec.nn import MaskingConfig, NextItem, NextItemConfig, SelfAttention, SelfAttentionConfig, StepTimesConfig
 from kgrec.settings import settings
 
 
 @settings
-class BERT4RecConfig(SelfAttentionConfig, MaskingConfig, NextItemConfig):
+class BERT4RecConfig(StepTimesConfig, SelfAttentionConfig, MaskingConfig, NextItemConfig):
     """Settings of BERT4Rec."""
 
 
@@ -24,4 +24,5 @@ class BERT4Rec(NextItem):
 
     @classmethod
     def make_encoder(cls, config: BERT4RecConfig) -> SelfAttention:
-        return SelfAttention(config, config.dim, config.length, config.dropout, config.init_std, causal=False)
+        c = config
+        return SelfAttention(c, c.dim, c.length, c.dropout, c.init_std, causal=False, times=c.times)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pydantic import PositiveInt
 
-from kgrec.nn import AttentionConfig, LiGRBlock, LossName, NextItem, NextItemConfig, SelfAttention
+from kgrec.nn import AttentionConfig, LiGRBlock, LossName, NextItem, NextItemConfig, SelfAttention, StepTimesConfig
 from kgrec.settings import settings
 
 
 @settings
-class ESASRecConfig(AttentionConfig, NextItemConfig):
+class ESASRecConfig(StepTimesConfig, AttentionConfig, NextItemConfig):
     """Settings of eSASRec."""
 
     #: width of the SwiGLU feed-forward layers, as a multiple of `dim`, 4 in most of the paper's runs; wider ones can
@@ -35,4 +35,5 @@ class ESASRec(NextItem):
 
     @classmethod
     def make_encoder(cls, config: ESASRecConfig) -> SelfAttention:
-        return SelfAttention(config, config.dim, config.length, config.dropout, config.init_std, block=LiGRBlock)
+        c = config
+        return SelfAttention(c, c.dim, c.length, c.dropout, c.init_std, block=LiGRBlock, times=c.times)

@@ -34,7 +34,7 @@ class KGATSeqConfig(KGEncoderConfig, SelfAttentionConfig, NextItemConfig):
     """Settings of KGAT with sequences. `layer_dims` to `facts_l2` are those of the graph encoder; `blocks` to
     `pre_norm` those of self-attention."""
 
-    #: sequence model whose network reads the sequence: sasrec, esasrec, bert4rec, gru4rec, gruatt, or one of an
+    #: sequence model whose network reads the sequence: sasrec, esasrec, bert4rec, hstu, gru4rec, gruatt, or one of an
     #: installed package; it takes those of its settings that are also here from here
     encoder: str = "sasrec"
     #: further settings of that model, as a mapping

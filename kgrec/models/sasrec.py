@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from kgrec.nn import NextItem, NextItemConfig, SelfAttention, SelfAttentionConfig
+from kgrec.nn import NextItem, NextItemConfig, SelfAttention, SelfAttentionConfig, StepTimesConfig
 from kgrec.settings import settings
 
 
 @settings
-class SASRecConfig(SelfAttentionConfig, NextItemConfig):
+class SASRecConfig(StepTimesConfig, SelfAttentionConfig, NextItemConfig):
     """Settings of SASRec."""
 
 
@@ -19,4 +19,4 @@ class SASRec(NextItem):
 
     @classmethod
     def make_encoder(cls, config: SASRecConfig) -> SelfAttention:
-        return SelfAttention(config, config.dim, config.length, config.dropout, config.init_std)
+        return SelfAttention(config, config.dim, config.length, config.dropout, config.init_std, times=config.times)

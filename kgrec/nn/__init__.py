@@ -16,7 +16,7 @@ from kgrec.nn.kg_encoder import KGEncoder, KGEncoderConfig
 from kgrec.nn.label_loss import label_loss, label_of, mean_score, squares
 from kgrec.nn.ligr import LiGRBlock, SwiGLU
 from kgrec.nn.link_model import KGELinkModel, LinkModel, LinkModelConfig, LinkScorer
-from kgrec.nn.next_item import MaskingConfig, NextItem, NextItemConfig, Paths, SequenceEncoder
+from kgrec.nn.next_item import MaskingConfig, NextItem, NextItemConfig, Paths
 from kgrec.nn.node_features import NodeFeatures, NodeFeaturesConfig, require_features
 from kgrec.nn.pair_mlp import PairMLP, PairMLPConfig
 from kgrec.nn.propagation import Adjacency, symmetric
@@ -29,6 +29,9 @@ from kgrec.nn.self_attention import (
     SelfAttentionConfig,
     TransformerBlock,
 )
+from kgrec.nn.sequence_encoder import SequenceEncoder
+from kgrec.nn.step_times import StepTimesConfig
+from kgrec.nn.transduction import Transduction, TransductionConfig
 from kgrec.nn.watch import Watch, distinct_share, entropy_share
 
 __all__ = [
@@ -70,8 +73,11 @@ __all__ = [
     "SelfAttention",
     "SelfAttentionConfig",
     "SequenceEncoder",
+    "StepTimesConfig",
     "SwiGLU",
     "TransR",
+    "Transduction",
+    "TransductionConfig",
     "TransformerBlock",
     "Vectors",
     "Watch",

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from kgrec.nn.dropout import Dropout
 from kgrec.nn.gru import GRU
-from kgrec.nn.next_item import Paths, SequenceEncoder
+from kgrec.nn.packed_paths import Paths
+from kgrec.nn.sequence_encoder import SequenceEncoder
 from kgrec.nn.steady_products import SteadyLinear
 
 

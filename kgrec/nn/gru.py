@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from kgrec.nn.dropout import Dropout
-from kgrec.nn.next_item import Paths, SequenceEncoder
+from kgrec.nn.packed_paths import Paths
+from kgrec.nn.sequence_encoder import SequenceEncoder
 from kgrec.nn.steady_products import filled_up
 
 

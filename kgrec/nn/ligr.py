@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kgrec.nn.dropout import Dropout
-from kgrec.nn.next_item import Paths
+from kgrec.nn.packed_paths import Paths
 from kgrec.nn.self_attention import AttentionBlock, AttentionConfig
 from kgrec.nn.steady_products import SteadyLinear
 

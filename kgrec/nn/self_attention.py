@@ -13,8 +13,10 @@ from torch.nn import functional
 
 from kgrec.errors import KgrecError
 from kgrec.nn.dropout import Dropout
-from kgrec.nn.next_item import Paths, SequenceEncoder
+from kgrec.nn.packed_paths import Paths
+from kgrec.nn.sequence_encoder import SequenceEncoder
 from kgrec.nn.steady_products import SteadyLinear, serves
+from kgrec.nn.step_times import TimeBias, Times, path_buckets
 from kgrec.search_ranges import Between
 from kgrec.settings import Depth, settings
 
@@ -58,15 +60,18 @@ class AttentionBlock(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor, paths: Paths, seen: Tensor | None) -> Tensor:
-        """The output for each step, [n, D]. seen: BoolTensor [B, L], the steps that all steps of a path attend to;
-        None: each step attends to itself and those before it."""
+        """The output for each step, [n, D]. seen: BoolTensor [B, L], the steps that all steps of a path attend to, or
+        FloatTensor [B, 1, L, L], what is added before the softmax; None: each step attends to itself and those before
+        it."""
 
     def attend(self, x: Tensor, paths: Paths, seen: Tensor | None) -> Tensor:
         """Attention within each path. Paths are padded on the right, so causal attention never sees padding."""
         rows = paths.padded(self.project(x)).unflatten(-1, (3, self.heads, -1))  # [B, L, 3, H, D / H]
         query, key, value = rows.permute(2, 0, 3, 1, 4)
         drop = self.drop_attention if self.training else 0.0
-        mask = None if seen is None else seen[:, None, None]  # [B, 1, 1, L]: for all heads and steps
+        mask = seen
+        if seen is not None:  # for all heads, and for all steps
+            mask = seen[:, None, None] if seen.dim() == 2 else seen.to(query.dtype)
         found = functional.scaled_dot_product_attention(query, key, value, mask, dropout_p=drop, is_causal=seen is None)
         return self.mix(paths.packed(found.transpose(1, 2).flatten(2)))
 
@@ -101,6 +106,8 @@ class SelfAttention(SequenceEncoder):
     block: the kind of the blocks, TransformerBlock or LiGRBlock.
 
     causal: each step attends only to itself and the steps before it; otherwise to its whole path (Sun et al. 2019).
+    times: what of times is read; unless it is none, attention has a learned bias for how long before an answer each
+    step was (see TimeBias; after the intervals of TiSASRec, Li et al. 2020), the same in all blocks and heads.
     Dropout is applied to the input, to the output of each layer, and with `attention_dropout` to the attention weights.
     Raises KgrecError if dim is not a multiple of heads.
     """
@@ -115,6 +122,7 @@ class SelfAttention(SequenceEncoder):
         *,
         causal: bool = True,
         block: Callable[[Any, int, float], AttentionBlock] = TransformerBlock,
+        times: Times = "none",
     ) -> None:
         """config: the settings of the blocks."""
         super().__init__()
@@ -123,6 +131,7 @@ class SelfAttention(SequenceEncoder):
                 f"dim is {dim} and heads is {config.heads}, but dim must be a multiple of heads; change one of them"
             )
         self.causal = causal
+        self.times, self.of_time = times, None if times == "none" else TimeBias(init_std)
         self.position = nn.Parameter(torch.empty(length, dim).normal_(std=init_std))
         blocks = [block(config, dim, dropout) for _ in range(config.blocks)]
         self.pre_norm, self.blocks = blocks[0].pre_norm, nn.ModuleList(blocks)
@@ -136,7 +145,19 @@ class SelfAttention(SequenceEncoder):
         from_end = (paths.length[paths.row] - paths.step).clamp(1, len(self.position))
         x = steps * steps.shape[-1] ** 0.5 + functional.embedding(len(self.position) - from_end, self.position)
         x = self.dropout(x) if self.pre_norm else self.norm(self.dropout(x))
-        seen = None if self.causal else paths.seen
+        seen = self._seen(paths)
         for block in self.blocks:
             x = block(x, paths, seen)
         return self.norm(x) if self.pre_norm else x
+
+    def _seen(self, paths: Paths) -> Tensor | None:
+        """What each step attends to: None where it is itself and the steps before it, and nothing else is added; else
+        BoolTensor [B, L] or, with times, what is added before the softmax, FloatTensor [B, 1, L, L]."""
+        bucket = path_buckets(paths, self.times)
+        if bucket is None or self.of_time is None:
+            return None if self.causal else paths.seen
+        bias = self.of_time(bucket).unsqueeze(1)
+        seen = paths.seen[:, None, None]
+        if self.causal:
+            seen = torch.ones(bias.shape[-2:], dtype=torch.bool, device=bias.device).tril()
+        return bias.masked_fill(~seen, -torch.inf)
