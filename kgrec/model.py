@@ -189,6 +189,12 @@ class Recommender(nn.Module, ABC):
     def refresh(self) -> None:
         """Recompute the buffers that `score` reads. Called after each epoch, in eval mode and without gradients."""
 
+    def check_sharded(self) -> None:
+        """Raise KgrecError if `refresh` needs whole tables of vectors, which no process has where several share them
+        (`training.shard_vectors`). Called once before training, in eval mode and without gradients. By default it
+        tries."""
+        self.refresh()
+
     def diagnostics(self) -> Mapping[str, float]:
         """Numbers about the last epoch for the log, in addition to its losses. Called once, after `refresh`."""
         return {}

@@ -11,9 +11,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from documentation.notebooks import write_cells
 from documentation.running import ROOT, Difference, PageResult, run_page
 
-PAGES = ("README.md", "CONTRIBUTING.md", "docs/**/*.md")  #: what runs, from the top of the checkout
+PAGES = ("README.md", "CONTRIBUTING.md", "docs/**/*.md", "docs/**/*.ipynb")  #: what runs, from the top of the checkout
 
 
 def pages() -> list[Path]:
@@ -23,7 +24,7 @@ def pages() -> list[Path]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Run what the documentation shows.")
-    parser.add_argument("pages", nargs="*", type=Path, metavar="PAGE", help="a Markdown file; default: all")
+    parser.add_argument("pages", nargs="*", type=Path, metavar="PAGE", help="Markdown or a notebook; default: all")
     parser.add_argument("--write", action="store_true", help="write the real outputs into the pages")
     options = parser.parse_args()
     results = {}
@@ -59,6 +60,9 @@ def summary(results: list[PageResult]) -> str:
 
 def write_outputs(page: Path, differences: list[Difference]) -> None:
     """Replace the outputs that a page shows by the real ones. An indented block keeps its indentation."""
+    if page.suffix == ".ipynb":
+        write_cells(page, {one.line: one.printed for one in differences if one.printed is not None})
+        return
     lines = page.read_text(encoding="utf-8").split("\n")
     for one in sorted(differences, key=lambda one: one.line, reverse=True):
         if one.printed is not None and one.shown:

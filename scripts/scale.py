@@ -133,7 +133,7 @@ def measure_model(path: Path, name: str, settings: Mapping[str, Any], batches: i
             found[f"{objective.name}_ms"] = (time.perf_counter() - begun) / batches * 1000
             found[f"{objective.name}_cpu_ms"] = (time.process_time() - cpu) / batches * 1000
             found[f"{objective.name}_rows"] = sum(nodes) / batches
-            stream.close()  # type: ignore[attr-defined]
+            stream.close()
     found["training_anonymous_mb"] = memory.peak - before
     with Memory() as memory:
         begun = time.perf_counter()

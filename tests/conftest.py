@@ -13,7 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from kgrec.graph import Graph
+from kgrec.cli.entry import add_up_alike
+
+add_up_alike()  # as the kgrec command does, before torch starts
+
+from kgrec.graph import Graph  # noqa: E402
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell leaves it for what it runs in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)

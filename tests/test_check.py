@@ -138,7 +138,7 @@ def test_unknown_predicates_and_classes(tmp_path: Path) -> None:
     recipe = RECIPE + '  names: {"x:directer": by}\n  labels: ["x:title"]\n'
     found = problems(tmp_path, recipe.replace('"x:Film": film', '"x:Movie": film'))
     assert found == [
-        "error: DIR/films.yaml: no fact has the predicate 'x:directer'; did you mean 'http://x/director'?",
+        "error: DIR/films.yaml: no fact has the predicate 'x:directer'; did you mean 'x:director'?",
         "error: DIR/films.yaml: no fact has the predicate 'x:title'; fix the name, or remove it",
         "note: DIR/films.yaml: no entity has the class 'x:Movie'; fix the name, or remove it",
         "note: DIR/films.yaml: left out: the class x:Film of 1 resource "
@@ -168,10 +168,10 @@ def test_isolated_repeated_and_added_are_notes(tmp_path: Path) -> None:
         ratings_csv="user,film,rating,time\nann,1,5,100\nann,1,4,100\nbob,2,4,200\nbob,9,1,200\n",
     )
     assert found == [
-        "note: ratings.csv: 1 rows of 'rated' have the same user and item as an earlier row; all are kept; set "
+        "note: ratings.csv: 1 row of 'rated' has the same user and item as an earlier row; all are kept; set "
         "`duplicates` to change that",
-        "note: DIR/films.yaml: 1 film ids are in no film table, and nodes are added for them; set `complete: true` to "
-        "make this an error instead",
+        "note: DIR/films.yaml: the film id '9' is in no film table, and nodes are added for such ids; set "
+        "`complete: true` to make this an error instead",
         "note: DIR/films.yaml: 1 of 4 film nodes have no edge: '3'",
     ]
 

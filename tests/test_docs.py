@@ -6,6 +6,7 @@ CONTRIBUTING.md says how blocks are read. `python scripts/run_docs.py PAGE` runs
 from __future__ import annotations
 
 import doctest
+import json
 import re
 import sys
 from pathlib import Path
@@ -18,8 +19,9 @@ from kgrec import cli
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 try:
-    from documentation import blocks, recipes, running
+    from documentation import blocks, notebooks, recipes, running
     from documentation.blocks import WrongPage, blocks_of, commands_of, fits
+    from documentation.notebooks import page_text
     from documentation.running import run_page, simple_words
     from run_docs import pages, write_outputs
 finally:
@@ -53,7 +55,7 @@ def test_commands_that_are_shown_exist():
 
 
 def blocks_of_any(page: Path):
-    return blocks_of(page.read_text(encoding="utf-8"))
+    return blocks_of(page_text(page))
 
 
 def test_results_are_of_benchmarks_that_exist():
@@ -245,11 +247,31 @@ def test_outputs_are_written_in_their_place(tmp_path):
     assert written == text.replace("    ?\n", "    one\n    two\n").replace("4\n5\n", "3\n")
 
 
+def test_a_notebook_is_run_and_written_as_a_page_is(tmp_path):
+    def cell(source: str, printed: str | None = None) -> dict:
+        if printed is None:
+            return {"cell_type": "markdown", "source": [source]}
+        outputs = [{"name": "stdout", "output_type": "stream", "text": [printed]}] if printed else []
+        return {"cell_type": "code", "source": [source], "outputs": outputs}
+
+    path = tmp_path / "a.ipynb"
+    cells = [cell("# One"), cell("a = 1", ""), cell("print(a)\nprint(2)", "?"), cell("print(a + 2)", "3\n")]
+    path.write_text(json.dumps({"cells": cells}), encoding="utf-8")
+    (tmp_path / "page").mkdir()
+    (wrong,) = run_page(path, tmp_path / "page").differences
+    assert wrong.printed == ["1", "2"]
+    write_outputs(path, [wrong])
+    (tmp_path / "again").mkdir()
+    again = run_page(path, tmp_path / "again")
+    assert (again.num_blocks, again.num_outputs, again.differences) == (3, 2, [])
+    assert json.loads(path.read_text(encoding="utf-8"))["cells"][2]["outputs"][0]["text"] == ["1\n", "2\n"]
+
+
 def test_a_setup_without_an_end_is_refused():
     with pytest.raises(WrongPage, match="never closed"):
         blocks_of("<!-- setup\n$ true\n")
 
 
-@pytest.mark.parametrize("module", [blocks, recipes, running], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [blocks, notebooks, recipes, running], ids=lambda module: module.__name__)
 def test_examples_in_its_docstrings(module):
     assert doctest.testmod(module).failed == 0

@@ -15,10 +15,12 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import sharded_training
 
 from kgrec import Graph, Run, TrainingConfig, train
 from kgrec.errors import KgrecError
 from kgrec.ranks import share, swapped
+from kgrec.splits.split import split
 from kgrec.training.joining import place_from_outside
 from kgrec.training.measuring import measure
 
@@ -291,97 +293,40 @@ def test_commands_of_one_process_are_refused_in_several(tastes, two_ranks, tmp_p
     assert "kgrec compare runs in one process" in done.stderr and list(tmp_path.iterdir()) == []
 
 
-#: Trains with whole and with shared tables by plain steps, which touch the same rows; and starts and stores them
+#: Compares models with whole and with shared tables
 SHARDED = """
-import os, sys
-import torch
-from kgrec import Graph, TrainingConfig, models, ranks
-from kgrec.evaluation.evaluation import evaluate
-from kgrec.models.mf import MF
-from kgrec.nn.row_shards import sharded_rows, shards_of
-from kgrec.optimizers import sgd
-from kgrec.settings import configure
-from kgrec.splits.split import split
-from kgrec.training.joining import together
-from kgrec.training.processes import make_fabric
-from kgrec.training.row_files import run_weights, start_from_whole, tensors_for_ranks, whole_tensors
-from kgrec.training.trainer import Trainer
-
-class Plain(MF):
-    def objectives(self, graph):
-        found = super().objectives(graph)
-        for one in found:
-            one.optimizer, one.lr = sgd, 5.0
-        return found
-
-def whole(tensors):  # on rank 0; the others take part
-    return {name: torch.cat(list(one.blocks())) if hasattr(one, "blocks") else one for name, one in tensors.items()}
-
-def work():
-    first, known = ranks.rank() == 0, split(Graph.load(sys.argv[1]), "last_n:1,valid=1")
-    config = configure(MF.Config, {"dim": 8, "batch_size": 64, "l2": 0.01, "biases": True, "negatives": 3}, "mf")
-    def made():
-        torch.manual_seed(0)
-        return Plain(known.train, config)
-    plain = made()
-    with sharded_rows() as rounds:
-        shared = made()
-    ranks.settle_by(rounds.settle)
-    begun = whole(run_weights(shared))
-    found = {"begun": not first or all(torch.equal(begun[n], one) for n, one in plain.state_dict().items())}
-    found["rows"] = [len(one.shard) for one in shards_of(shared).values()]
-    for model in (plain, shared):
-        for _ in Trainer(model, known.train, training, fabric).epochs():
-            pass
-        model.eval()
-    ended = whole(run_weights(shared))
-    if first:
-        found["apart"] = max(float((ended[n] - one).abs().max()) for n, one in plain.state_dict().items())
-        found["moved"] = float((begun["item.weight"] - ended["item.weight"]).abs().max())
-    asked = {"metrics": ["ndcg@10"], "batch_size": 9, "shared": True}
-    one, both = (evaluate(model, known.train, known.valid, **asked) for model in (plain, shared))
-    found["equal"] = abs(one.metrics["ndcg@10"] - both.metrics["ndcg@10"]) < 1e-9
-    stored = whole(whole_tensors(shared.state_dict(), shared))
-    again = tensors_for_ranks(stored if first else {}, shared)
-    found["again"] = all(torch.equal(again[name], own) for name, own in shared.state_dict().items())
-    start_from_whole(shared, plain if first else None)
-    found["started"] = bool(torch.equal(shared.user.shard, plain.user.weight[:-1][ranks.rank()::2]))
-    every = ranks.of_all(found)
-    if first:
-        print(json.dumps(every))
-
-training = TrainingConfig(epochs=2, device="cpu")
-fabric = make_fabric(training)
-together(work)
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+from sharded_training import as_rank
+as_rank(*sys.argv[1:])
 """
 
 
-def test_shared_tables_learn_what_whole_ones_do(tastes, two_ranks):
-    done = two_ranks([tastes], code=SHARDED).ended()
+def test_shared_tables_learn_what_whole_ones_do(two_ranks, tmp_path):
+    graph = sharded_training.tastes()
+    graph.save(tmp_path / "tastes.graph")
+    small = {"dim": 8, "batch_size": 64}
+    cases = {
+        "mf": {**small, "biases": True, "negatives": 3},
+        "kgat": {**small, "fanouts": [4, 3], "layer_dims": [8, 4], "features": ["size"]},
+        "transe": {**small, "l2": 0.1},
+        "irgan": {**small, "pretrain_epochs": 1, "d_start": "pretrained", "g_l2": 0.01},
+    }
+    place = Path(sharded_training.__file__).parent
+    done = two_ranks([place, tmp_path / "tastes.graph", tmp_path, json.dumps(cases)], code=SHARDED).ended()
     assert json.loads(done.stdout.splitlines()[-1]) == [0, 0], done.stderr
     first, second = json.loads(done.stdout.splitlines()[1])
-    for found in (first, second):
-        assert found["begun"] and found["equal"] and found["again"] and found["started"]
-        assert found["rows"] == [20, 15, 15]  # half of 40 users, and of 30 items and their biases
-    assert first["apart"] < 1e-5 < 0.01 < first["moved"]
-
-
-@pytest.mark.parametrize(
-    ("model", "config", "fields", "message"),
-    [
-        ("sasrec", {}, {}, "loss=softmax"),
-        ("lightgcn", {}, {}, "the vectors of all nodes at once"),
-        ("sasrec", {"loss": "bce", "l2": 0.1}, {}, "AdamW with weight decay"),
-        ("distmult", {}, {}, "no tables of node vectors"),
-        ("mf", {}, {"clip_norm": 1.0}, "clip_norm is 1"),
-        ("ease", {}, {}, "no tables of node vectors"),
-    ],
-)
-def test_what_needs_whole_tables_is_refused(model, config, fields, message, tastes, tmp_path):
-    training = TrainingConfig(epochs=1, device="cpu", shard_vectors=True, **fields)
-    with pytest.raises(KgrecError, match=message):
-        train(model, tastes, split="last_n:1", config=config, training=training, out=tmp_path / "run")
-    assert list(tmp_path.iterdir()) == []
+    known = split(graph, sharded_training.SPLIT)
+    for name, config in cases.items():
+        assert first[name]["begun"]
+        assert first[name]["apart"] < 1e-5 and max(1e-6, 10 * first[name]["apart"]) < first[name]["moved"]
+        for found in (first[name], second[name]):
+            assert found["again"] and found["started"] and found["losses"] < 1e-5 and found["metrics"] < 1e-5
+        # one process goes on from what two have stored
+        metric, of_two = sharded_training.resumed(name, known, config, tmp_path / f"{name}.pt")
+        assert metric == pytest.approx(of_two, abs=1e-6)
+    rows = first["kgat"]["rows"]  # half of 40 users, of 30 items, and of 80 nodes
+    assert rows == {"user_vector.shard": 20, "item_vector.shard": 15, "encoder.node.shard": 40}
 
 
 def test_one_process_has_everything():

@@ -362,7 +362,11 @@ def test_an_unknown_split_names_the_near_one(stored):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("by_time:5,6", r"split 'by_time:5,6' leaves no 'rated' edge to train on"),
+        (
+            "by_time:5,6",
+            r"split 'by_time:5,6' leaves no 'rated' edge to train on; the times are from 1970-01-01T00:00:10 to "
+            r"1970-01-01T00:01:\d\d: name times between these",
+        ),
         ("by_time:95,99", r"split 'by_time:95,99' leaves no 'rated' edge to test on"),
         (
             "ratio:0.000001",

@@ -30,6 +30,7 @@ def check(
         for problem in problems:
             say(problem)
         errors = sum(problem.severity == "error" for problem in problems)
-        print(f"{errors} errors, {len(problems) - errors} notes")
+        notes = len(problems) - errors
+        print(f"{errors} error{'s' * (errors != 1)}, {notes} note{'s' * (notes != 1)}")
     if any(problem.severity == "error" for problem in problems):
         raise typer.Exit(1)

@@ -227,7 +227,7 @@ def load_run(folder: Path, model: str | None, device: str, files: list[Path] | N
     """The run of a folder, with the new items of files if there are any. Prints what is left out of these."""
     from kgrec.run import Run
 
-    run = Run.load(folder, trust=model, device=device)
+    run = Run.load(folder, trust=model, device=device, mapped=True)
     if not files:
         return run
     more = run.with_items(files, skip_unknown=skip_unknown)

@@ -19,6 +19,7 @@ from kgrec.evaluation.ranking import scoring
 from kgrec.graph import Graph
 from kgrec.graph.schema import EdgeType
 from kgrec.nn import LinkScorer
+from kgrec.nn.row_shards import BLOCK, shards_of
 from kgrec.progress import Task, working
 
 
@@ -222,9 +223,15 @@ def _ranks_of_one_list(
 
 def _scores(model: LinkScorer, head: Tensor, relation: int, tails: Tensor) -> Tensor:
     """Scores of all tails for each head, [B, C]. They are a copy, since a model may return a view of its buffers."""
-    scores = model.catalog_scores(head, relation, tails)
+    scores = torch.cat([model.catalog_scores(head, relation, part) for part in _blocks(model, tails)], -1)
     if not scores.isfinite().all():
         raise KgrecError(
             f"{type(model).__name__} gave scores that are not finite; training may have diverged, so try a lower lr"
         )
-    return scores.clone()
+    return scores
+
+
+def _blocks(model: LinkScorer, tails: Tensor) -> Sequence[Tensor]:
+    """Tails [C] in parts that are scored one after another: all at once, or some at a time where their vectors are
+    kept by several processes, so that none has them all."""
+    return tails.split(BLOCK) if shards_of(model) else [tails]

@@ -338,7 +338,7 @@ class Graph(GraphParts):
         must_fit(
             TWO_WAYS * self.num_edges,
             f"a copy of {self.num_edges:,} edges in both directions",
-            "choose a model that does not need it, such as mf, sasrec, or kgat with --set fanouts=10,10,5",
+            "choose a model that does not need it, such as mf, sasrec, or kgat with --set fanouts=[10,10,5]",
         )
         edges, other = self.two_way_edges(), single.reversed()
         return replace(

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from kgrec.model import Recommender
 
 
+OWN = "(a model of your own is a dotted path, mypackage.mymodel, or module:Class)"  #: said of an unknown name
+
 #: the dotted paths that may be imported while names come from a file; None: names come from the user, and any may
 _TRUSTED: ContextVar[frozenset[str] | None] = ContextVar("_TRUSTED", default=None)
 
@@ -110,7 +112,7 @@ def find(name: str, *, builtin_only: bool = False) -> type[Recommender]:
     if name in plugins():
         return _registered(plugins()[name])
     if "." not in path and not wanted:
-        raise unknown_name("model", name, names(), "(a model of your own is a dotted path, mypackage.mymodel)")
+        raise unknown_name("model", name, names(), OWN)
     trusted = _TRUSTED.get()
     if builtin_only or (trusted is not None and name not in trusted):
         raise KgrecError(
@@ -118,7 +120,7 @@ def find(name: str, *, builtin_only: bool = False) -> type[Recommender]:
             f"name {name!r} yourself if you trust it, or use one of: {', '.join(names())}"
         )
     if not all(part.isidentifier() for part in path.split(".")):
-        raise unknown_name("model", name, names(), "(a model of your own is a dotted path, mypackage.mymodel)")
+        raise unknown_name("model", name, names(), OWN)
     try:
         return _model_of(importlib.import_module(path), wanted)
     except ModuleNotFoundError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
@@ -81,7 +81,9 @@ class CKE(GraphEdgeModel):
         self.register_buffer("rated", _touched(known, self.items), persistent=False)
         self.entity = self.transr = None
         with torch.no_grad():  # an offset that is never read is 0, so that L2 regularisation does not count it
-            if self.item.has_ids:
+            if self.item.rows is not None:
+                self.item.rows.shard.mul_(self.rated[self.item.rows.own])
+            elif self.item.has_ids:
                 self.item.weight[:-1] *= self.rated.to(self.item.weight.device)
         if facts.edge_types:
             self.entity = NodeEmbedding(graph, None, config.dim, config.init_std)
@@ -165,6 +167,17 @@ class CKE(GraphEdgeModel):
             item = item + code()
         return self.user.table(), item
 
+    def looked_up(self, end: Literal["users", "items"], node: Tensor) -> Tensor:
+        if end == "users":
+            return self.user(node)
+        row = node - self.items.start
+        item = self.item(node) * self.rated[row]
+        if self.entity is not None:
+            item = item + self.entity(node) * self.stated[row]
+        for code in self.codes:
+            item = item + code(row)
+        return item
+
 
 class Autoencoder(nn.Module):
     """A stacked denoising autoencoder of the items' vectors: layers to the code, and as many layers back."""
@@ -183,14 +196,23 @@ class Autoencoder(nn.Module):
         for layer in (*self.encoder, *self.decoder):
             declare_rows(layer, weight=column, bias=column)
 
-    def forward(self) -> Tensor:
-        """The codes of all items, [I, D], zeros for an item without a vector. Training corrupts the vectors first."""
-        return self.code(self.vector) * self.is_there
+    def forward(self, row: Tensor | None = None) -> Tensor:
+        """The codes of all items, [I, D], or of some rows, [n, D]; zeros for an item without a vector. Training
+        corrupts the vectors first."""
+        vector = self._corrupted(self.vector)
+        if row is None:
+            return self._encoded(vector) * self.is_there
+        return self._encoded(vector[row]) * self.is_there[row]
 
     def code(self, vector: Tensor) -> Tensor:
-        """The codes of vectors [n, W]: [n, D]. Training sets a random share of the vectors to 0 first."""
-        if self.training:
-            vector = vector * (torch.rand_like(vector) >= self.config.input_dropout)
+        """The codes of vectors [n, W]: [n, D]. Training corrupts the vectors first."""
+        return self._encoded(self._corrupted(vector))
+
+    def _corrupted(self, vector: Tensor) -> Tensor:
+        """Vectors [n, W]; in training with a random share of their values set to 0."""
+        return vector * (torch.rand_like(vector) >= self.config.input_dropout) if self.training else vector
+
+    def _encoded(self, vector: Tensor) -> Tensor:
         for layer in self.encoder:
             vector = torch.tanh(layer(vector))
         return vector

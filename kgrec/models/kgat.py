@@ -17,6 +17,8 @@ from kgrec.nn import Drawn, EdgeModelConfig, GraphEdgeModel, KGEncoder, KGEncode
 from kgrec.nn.extended_model import extended_model
 from kgrec.nn.fold_in import NewUsersEdges
 from kgrec.nn.masked_edges import EdgeMasking, MaskedVectors, attended
+from kgrec.nn.row_shards import is_sharding, refused
+from kgrec.nn.sharded_propagation import layer_outputs
 from kgrec.samplers import Batch, Neighbors
 from kgrec.settings import settings
 
@@ -53,8 +55,8 @@ class KGAT(GraphEdgeModel):
     reads_facts = True
 
     def __init__(self, graph: Graph, config: KGATConfig) -> None:
-        super().__init__(graph, config, config.dim + sum(config.layer_dims), tables=False, adjacency=False)
         _check(config)
+        super().__init__(graph, config, config.dim + sum(config.layer_dims), tables=False, adjacency=False)
         ends = graph.target[0], graph.target[2]
         self.encoder = KGEncoder(graph, config, ends, sampled=bool(config.fanouts), sparse=config.sparse)
 
@@ -73,8 +75,15 @@ class KGAT(GraphEdgeModel):
         """Recompute attention, and then, layer by layer, the vectors that scoring reads."""
         self.encoder.attend()
         first = 0
+        if self.shares_rows:
+            for output_of in layer_outputs(self.encoder):
+                first = self.keep_own(output_of, output_of, first)
+            return
         for output in self.encoder.outputs():
             first = self.keep(*self.split(output), first)
+
+    def check_sharded(self) -> None:
+        """Its vectors are computed from look-ups, block by block."""
 
     def encode(self) -> tuple[Tensor, Tensor]:
         return self.split(self.encoder())
@@ -123,6 +132,12 @@ def _check(config: KGATConfig) -> None:
     if config.sparse and not config.fanouts:
         raise KgrecError("sparse=true works only with sampled neighborhoods; set fanouts too, one for each layer")
     if not config.fanouts:
+        if is_sharding():
+            raise refused(
+                "the vectors of all nodes at every step, for propagation over the whole graph",
+                "sample neighborhoods instead, with one number of neighbors for each layer, such as --set "
+                f"fanouts=[{','.join(str(max(5, 10 // (layer + 1))) for layer in range(len(config.layer_dims)))}]",
+            )
         return
     if len(config.fanouts) != len(config.layer_dims):
         raise KgrecError(

@@ -24,6 +24,7 @@ from kgrec.nn import (
 from kgrec.nn.encoded_items import EncodedItems
 from kgrec.nn.masked_edges import EdgeMasking, attended
 from kgrec.nn.masked_sequences import MaskedSequences
+from kgrec.nn.row_shards import is_sharding, refused
 from kgrec.settings import configure, settings
 
 FORMER_ENCODERS = {"self-attention": "sasrec", "gru": "gruatt"}  #: former values of the setting `encoder`
@@ -59,6 +60,11 @@ class KGATSeq(NextItem):
     reads_facts = True
 
     def __init__(self, graph: Graph, config: KGATSeqConfig) -> None:
+        if is_sharding():
+            raise refused(
+                "the vectors of all nodes at every step, for propagation over the whole graph",
+                "use kgat with sampled neighborhoods (fanouts), or sasrec with loss=sampled_softmax",
+            )
         items = EncodedItems(graph if config.interactions else graph.facts(), graph, config)
         _, fields = _sequence_model(config)
         super().__init__(graph, config, items, masking=fields if isinstance(fields, MaskingConfig) else None)

@@ -96,10 +96,14 @@ class SVDPP(Recommender):
         """|N|^-1/2 sum of (y_j + (w_uj - m) x_j) over each user's history: [B, D]."""
         if not query.history.shape[1]:
             return torch.zeros(len(query), self.config.dim, device=query.history.device)
-        row = self.implicit.row(query.history)
-        there = (row < self.implicit.count).float()
-        total = functional.embedding_bag(row, self.implicit.weight, mode="sum", per_sample_weights=there)
+        there = (self.implicit.row(query.history) < self.implicit.count).float()
+        total = _sums(self.implicit, query.history, there)
         if query.weight is not None:
-            rated = (query.weight - self.mean_weight) * there
-            total = total + functional.embedding_bag(row, self.explicit.weight, mode="sum", per_sample_weights=rated)
+            total = total + _sums(self.explicit, query.history, (query.weight - self.mean_weight) * there)
         return total / there.sum(1, keepdim=True).clamp(min=1).sqrt()
+
+
+def _sums(table: NodeEmbedding, node: Tensor, weight: Tensor) -> Tensor:
+    """The sums of the vectors of nodes [B, L], by weights [B, L]: [B, D]."""
+    vectors, row = (table.weight, table.row(node)) if table.rows is None else table.distinct(node)
+    return functional.embedding_bag(row, vectors, mode="sum", per_sample_weights=weight)

@@ -60,4 +60,4 @@ class TransR(LinkModel):
         return ScorerParts("dot", {"user": 2 * moved, "item": there, **biases})
 
     def weighed(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-        return [self.node.weight], [self.transr.relation]
+        return [] if self.node.rows is not None else [self.node.weight], [self.transr.relation]

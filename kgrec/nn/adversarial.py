@@ -331,6 +331,10 @@ class AdversarialRanking(Recommender, ABC):
         for part in (self.generator, *self.judges().values()):
             part.refresh()
 
+    def check_sharded(self) -> None:
+        for part in (self.generator, *self.judges().values()):
+            part.check_sharded()
+
     def score(self, query: Query, items: Tensor) -> Tensor:
         if self.config.serve == "generator":
             return self.generator.score(query, items)

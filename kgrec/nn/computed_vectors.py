@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -33,8 +34,9 @@ class Vectors:
         return self.weight[:-1]
 
     def serving_table(self) -> Tensor | None:
-        """The vectors of all nodes of the range, [N, D]; None where they are not a range."""
-        return self.table() if self.find is None else None
+        """The vectors of all nodes of the range, [N, D]; None where they are not a range, or a gradient is wanted."""
+        wants_gradient = self.weight.requires_grad and torch.is_grad_enabled()
+        return self.table() if self.find is None and not wants_gradient else None
 
     def norm(self, node: Tensor) -> Tensor:
         """The lengths |v| of the vectors of nodes [*S]: FloatTensor [*S]."""

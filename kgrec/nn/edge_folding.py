@@ -94,15 +94,15 @@ class EdgeFolding(TableFolding):
     def _over_drawn(self, user: Tensor, edges: NewUsersEdges) -> Loss:
         ranking, model, tail = self.ranking, self.edge_model, edges.item.unsqueeze(1)
         assert ranking is not None
-        users, apart = user[edges.row], self.known.pad + 1
-        pairs = edges.row * apart + edges.item
+        row, position, apart = edges.row, edges.position, self.known.pad + 1
+        users, pairs = user[row], row * apart + edges.item
 
         def loss(_: Mapping[Any, Tensor], step: int) -> Tensor:
-            point = shares(edges.position, ranking.config.negatives, [self.seed, step]) * self.below[-1]
+            point = shares(position, ranking.config.negatives, [self.seed, step]) * self.below[-1]
             place = torch.searchsorted(self.below, point, right=True).clamp(max=len(self.below) - 1)
             negative = ranking.classes[place]
             if self.rejects:  # what is the true item is no negative
-                own = torch.isin(edges.row.unsqueeze(1) * apart + negative, pairs)
+                own = torch.isin(row.unsqueeze(1) * apart + negative, pairs)
                 negative = torch.where(own, tail, negative)
             drawn = Drawn(edges.item, negative, self.log_q[place], user=users)
             return len(tail) * ranking.of_scores(lambda items: model.pair_scores(users, items), drawn)

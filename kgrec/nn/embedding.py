@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -18,9 +18,11 @@ from kgrec.nn import steady_products
 from kgrec.nn.added_rows import Holder
 from kgrec.nn.computed_vectors import Vectors
 from kgrec.nn.node_features import NodeFeatures, NodeFeaturesConfig, has_edge
-from kgrec.nn.row_shards import RowShard, is_sharding, refused
+from kgrec.nn.row_shards import RowShard, drawn_rows, is_sharding, refused
+from kgrec.nn.sharded_tables import ShardedTable
 from kgrec.rows import NodeRows, declare_rows
 
+Table: TypeAlias = "NodeEmbedding | Vectors | ShardedTable"  #: what vectors are looked up in
 TINY = 1e-12  #: the smallest length that a vector is divided by
 
 
@@ -66,9 +68,11 @@ class NodeEmbedding(Holder, nn.Module):
         self.node_rows = NodeRows.of(graph, *(() if node_type is None else (node_type,)))
         self.start, self.count = nodes.start, len(nodes)
         self.dim, self.has_ids = dim, features is None or features.id_embedding
-        self.rows = RowShard(self.count, dim, std) if self.has_ids and is_sharding() else None
-        if self.rows is not None:
-            self.shard = self.rows.shard
+        self.rows = None
+        if self.has_ids and is_sharding():
+            drawn = drawn_rows(self.count, dim, lambda block: nn.init.normal_(block, std=std))
+            self.shard = nn.Parameter(drawn)  #: the rows of this process, [n, D]
+            self.rows = RowShard(self.count, self.shard)
         elif self.has_ids:
             self.weight = nn.Parameter(in_large_pages(torch.empty(self.count + 1, dim)))
             nn.init.normal_(self.weight, std=std)
@@ -112,8 +116,6 @@ class NodeEmbedding(Holder, nn.Module):
     def _known(self, node: Tensor) -> Tensor:
         """The same, for nodes of the graph."""
         if self.features is not None:
-            if self._serves_kept and self.features.attention is None and steady_products.serves(node):
-                return functional.embedding(self.row(node), self._whole())
             vectors, place = self.distinct(node)
             return functional.embedding(place, vectors)
         return self._of_ids(self.row(node))
@@ -122,6 +124,8 @@ class NodeEmbedding(Holder, nn.Module):
         """The vectors of the distinct nodes among [*S], followed by a row of zeros: [R + 1, D]; and for each node the
         row of its vector there: LongTensor [*S]."""
         row = self.row(node)
+        if self._has_vectors_ready and steady_products.may_serve(node):
+            return self._whole(), row
         if row.numel() > self.count and self.rows is None:
             return self._made(torch.arange(self.count + 1, device=row.device)), row
         rows, place = torch.unique(row, return_inverse=True)
@@ -139,11 +143,26 @@ class NodeEmbedding(Holder, nn.Module):
 
     def serving_table(self) -> Tensor | None:
         """The vectors of all nodes, [N, D], where they stand ready; None: they are made, or there are added ones."""
-        if self.added is not None or self.rows is not None:
+        if self.added is not None or self.rows is not None or self._wants_gradient:
             return None
         if self.features is None:
             return self.weight[:-1]
         return self._whole()[:-1] if self._serves_kept else None
+
+    @property
+    def _has_vectors_ready(self) -> bool:
+        if not self._serves_kept or self.features is None or self.features.attention is not None:
+            return False
+        return not self._wants_gradient
+
+    @property
+    def _wants_gradient(self) -> bool:
+        return torch.is_grad_enabled() and any(one.requires_grad for one in self.parameters())
+
+    @property
+    def by_distinct(self) -> bool:
+        """Whether vectors are made, or fetched from other processes, of distinct nodes."""
+        return self.features is not None or self.rows is not None
 
     @property
     def _serves_kept(self) -> bool:
@@ -154,12 +173,13 @@ class NodeEmbedding(Holder, nn.Module):
         has changed."""
         made_of = tuple((id(one), one._version) for one in (*self.parameters(), *self.buffers()))
         if self._kept is None or self._kept[0] != made_of:
-            self._kept = made_of, self._made(torch.arange(self.count + 1, device=self.weight.device))
+            with torch.no_grad():
+                self._kept = made_of, self._made(torch.arange(self.count + 1, device=self.weight.device))
         return self._kept[1]
 
     def norm(self, node: Tensor) -> Tensor:
         """The lengths |v| of the vectors of nodes [*S]: FloatTensor [*S]."""
-        if self.features is not None or self.rows is not None:
+        if self.by_distinct:
             vectors, place = self.distinct(node)
             return functional.embedding(place, vectors.norm(dim=-1, keepdim=True)).squeeze(-1)
         return functional.embedding(self.row(node), self.weight.norm(dim=-1, keepdim=True)).squeeze(-1)
@@ -230,7 +250,7 @@ class NodeEmbedding(Holder, nn.Module):
         return vectors
 
 
-def dot(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor) -> Tensor:
+def dot(vector: Tensor, table: Table, node: Tensor) -> Tensor:
     """Dot products of vectors with the vectors of nodes. vector: [B, D]; node: LongTensor [C], the same nodes for all
     vectors, or [B, C], a list for each vector. Returns [B, C].
 
@@ -239,7 +259,7 @@ def dot(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor) -> Tensor:
     """
     if node.dim() == 1:
         return _dot_of_shared(vector, table, node)
-    if isinstance(table, NodeEmbedding) and (table.features is not None or table.rows is not None):
+    if isinstance(table, ShardedTable) or (isinstance(table, NodeEmbedding) and table.by_distinct):
         return _product(vector, *table.distinct(node))
     if _has_kernel(vector, table.weight):
         product: Tensor = _Dot.apply(vector, table.weight, table.row(node))
@@ -247,12 +267,13 @@ def dot(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor) -> Tensor:
     return (vector.unsqueeze(1) * table(node)).sum(-1)
 
 
-def _dot_of_shared(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor) -> Tensor:
+def _dot_of_shared(vector: Tensor, table: Table, node: Tensor) -> Tensor:
     """Dot products of vectors [B, D] with those of nodes [C], the same for all: [B, C].
 
-    Where a model serves, the vectors of a range of nodes, such as a whole catalog, are not copied. Nor are those of
-    most nodes, as a filter leaves them: for a few vectors it costs less to choose scores than to copy vectors."""
-    whole = table.serving_table() if steady_products.serves(node) and len(node) else None
+    Where no gradient of the table is wanted, as where a model serves or folds in users, the vectors of a range of
+    nodes, such as a whole catalog, are not copied. Nor are those of most nodes, as a filter leaves them: for a few
+    vectors it costs less to choose scores than to copy vectors."""
+    whole = table.serving_table() if steady_products.may_serve(node) and len(node) else None
     if whole is not None:
         first, last = (int(end) - table.start for end in node.aminmax())
         if first >= 0 and last < len(whole):
@@ -270,10 +291,10 @@ def vector_tables(model: nn.Module) -> list[NodeEmbedding]:
     return [table for table in tables if table.has_ids and table.dim > 1]
 
 
-def cosine(vector: Tensor, table: NodeEmbedding | Vectors, node: Tensor, magnitude: float = 0.0) -> Tensor:
+def cosine(vector: Tensor, table: Table, node: Tensor, magnitude: float = 0.0) -> Tensor:
     """As `dot`, but cosines, each times |v|^magnitude, where v is the node's vector; 0 where either vector is zero."""
     vector = functional.normalize(vector, dim=-1)
-    if isinstance(table, NodeEmbedding) and (table.features is not None or table.rows is not None):
+    if isinstance(table, ShardedTable) or (isinstance(table, NodeEmbedding) and table.by_distinct):
         vectors, place = table.distinct(node)
         return _product(vector, vectors * _scale(vectors.norm(dim=-1, keepdim=True), magnitude), place)
     return dot(vector, table, node) * _scale(table.norm(node), magnitude)
@@ -316,11 +337,15 @@ class _Dot(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
         from kgrec.nn import vector_kernels
 
         vector, table, column = ctx.saved_tensors
-        of_vector, of_table = torch.zeros_like(vector), torch.zeros_like(table)
+        of_vector = torch.zeros_like(vector)
+        if not ctx.needs_input_grad[1]:
+            vector_kernels.add_vector_gradients(*_arrays(table, column, gradient, of_vector))
+            return of_vector, None, None
+        of_table = torch.zeros_like(table)
         vector_kernels.add_pair_gradients(*_arrays(vector, table, column, gradient, of_vector, of_table))
         of_table[-1] = 0
         return of_vector, of_table, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ from kgrec.nn.losses import NO_LOGIT
 CELLS = 1 << 22  #: scores that are held at once
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  #: of Adam
 
+
+_LOCK = threading.Lock()
+_held: dict[nn.Module, tuple[int, list[nn.Parameter]]] = {}  #: by how many a model is held fixed, and what moved
 
 #: Users' own vectors by table, and the number of a step, by which draws may differ: a scalar
 Loss = Callable[[Mapping[Any, Tensor], int], Tensor]
@@ -73,6 +77,15 @@ class NewUsersEdges:
         return NewUsersEdges(
             ptr - ptr[0], self.item[edges], None if self.weight is None else self.weight[edges], profile
         )
+
+    def rows(self, index: Sequence[int]) -> NewUsersEdges:
+        """Some users, in this order."""
+        row = torch.as_tensor(index, dtype=torch.long, device=self.ptr.device)
+        number = self.number[row]
+        ptr = torch.cat([number.new_zeros(1), number.cumsum(0)])
+        edges = torch.arange(int(ptr[-1]), device=ptr.device) + (self.ptr[row] - ptr[:-1]).repeat_interleave(number)
+        profile = {name: feature.take(row.cpu()) for name, feature in self.profile.items()}
+        return NewUsersEdges(ptr, self.item[edges], None if self.weight is None else self.weight[edges], profile)
 
 
 class Folding(ABC):
@@ -268,15 +281,25 @@ def columns_of(tables: Sequence[NodeEmbedding], node_type: str) -> tuple[str, ..
 
 @contextmanager
 def _fixed(model: nn.Module) -> Iterator[None]:
-    """A model whose parameters have no gradient, so that none is made of them."""
-    moving = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    for parameter in moving:
-        parameter.requires_grad_(False)
+    """A model whose parameters have no gradient, so that none is made of them. Many threads may want that at once: the
+    last one that ends gives them their gradients back."""
+    with _LOCK:
+        number, moving = _held.get(model, (0, []))
+        if not number:
+            moving = [parameter for parameter in model.parameters() if parameter.requires_grad]
+            for parameter in moving:
+                parameter.requires_grad_(False)
+        _held[model] = number + 1, moving
     try:
         yield
     finally:
-        for parameter in moving:
-            parameter.requires_grad_(True)
+        with _LOCK:
+            number, moving = _held.pop(model)
+            if number > 1:
+                _held[model] = number - 1, moving
+            else:
+                for parameter in moving:
+                    parameter.requires_grad_(True)
 
 
 def softmax_loss(

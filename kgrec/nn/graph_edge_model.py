@@ -5,12 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kgrec import ranks
 from kgrec.graph import Graph
 from kgrec.model import ScorerParts
 from kgrec.nn.added_rows import Holder
@@ -21,6 +23,8 @@ from kgrec.nn.fold_in import Folding, NewUsersEdges
 from kgrec.nn.graph_folding import GraphFolding
 from kgrec.nn.propagation import row_sums, symmetric
 from kgrec.nn.ranking_loss import Drawn, RankingLoss, linear_product, product
+from kgrec.nn.row_shards import is_sharding, refused
+from kgrec.nn.sharded_tables import ShardedTable
 from kgrec.rows import NodeRows, declare_rows
 
 
@@ -37,12 +41,17 @@ class GraphEdgeModel(Holder, EdgeModel, ABC):
         super().__init__(graph, config, centred=config.task != "ranking")
         self.users, self.items = graph.range(graph.target[0]), graph.range(graph.target[2])
         width = width or config.dim
-        self.user_vector: Tensor  #: FloatTensor [U + 1, D], the last row zeros
-        self.item_vector: Tensor  #: FloatTensor [I + 1, D], the last row zeros
-        self.register_buffer("user_vector", torch.zeros(len(self.users) + 1, width))
-        self.register_buffer("item_vector", torch.zeros(len(self.items) + 1, width))
-        users, items = (NodeRows.of(graph, graph.target[end], computed=True) for end in (0, 2))
-        declare_rows(self, user_vector=users, item_vector=items)
+        #: FloatTensor [U + 1, D], the last row zeros; where several processes share the rows, a ShardedTable
+        self.user_vector: Any
+        self.item_vector: Any  #: FloatTensor [I + 1, D], the same for items
+        self.shares_rows = is_sharding()
+        for name, end in (("user_vector", 0), ("item_vector", 2)):
+            nodes = graph.range(graph.target[end])
+            if self.shares_rows:
+                setattr(self, name, ShardedTable.computed(nodes, width))
+            else:
+                self.register_buffer(name, torch.zeros(len(nodes) + 1, width))
+                declare_rows(self, **{name: NodeRows.of(graph, graph.target[end], computed=True)})
         known, (source, _, target) = graph.only(graph.target), graph.target
         if tables:
             self.user = NodeEmbedding(known, source, config.dim, config.init_std, config, end="users")
@@ -54,13 +63,35 @@ class GraphEdgeModel(Holder, EdgeModel, ABC):
     def encode(self) -> tuple[Tensor, Tensor]:
         """Final vectors of all users, [U, D], and all items, [I, D]."""
 
+    def looked_up(self, end: Literal["users", "items"], node: Tensor) -> Tensor:
+        """Final vectors of some users or items from look-ups alone: [n, D]. This is for tables whose rows several
+        processes share. node: LongTensor [n], flat, ascending. Raises KgrecError for a model whose vectors need those
+        of all nodes."""
+        raise refused(
+            f"the vectors of all {end} at once, for propagation over the whole graph",
+            "use kgat with sampled neighborhoods (fanouts), or mf",
+        )
+
     def refresh(self) -> None:
         """Compute and store the vectors that scoring reads."""
-        self.keep(*self.encode())
+        if self.shares_rows:
+            self.keep_own(partial(self.looked_up, "users"), partial(self.looked_up, "items"))
+        else:
+            self.keep(*self.encode())
 
     def ranking_loss(self, ranking: RankingLoss, user: Tensor, drawn: Drawn) -> Tensor:
-        of_user, of_item = self.tables(*self.encode())
+        if self.shares_rows and ranking.over_all:
+            raise refused("the scores of all items in each step (loss=softmax)")
+        of_user, of_item = self.step_tables(user, drawn.tail, drawn.negative)
         return ranking.of_vectors(of_user(user), of_item, drawn)
+
+    def step_tables(self, user: Tensor, *item: Tensor | None) -> tuple[Vectors, Vectors]:
+        """Final vectors of a training step's users [n] and items [*S], in a form that is read by flat numbers. Where
+        each process has whole tables, they are those of all users and items."""
+        if not self.shares_rows:
+            return self.tables(*self.encode())
+        users, items = user.unique(), torch.cat([one.flatten() for one in item if one is not None]).unique()
+        return _of_some(users, self.looked_up("users", users)), _of_some(items, self.looked_up("items", items))
 
     def own_vectors(self) -> Tensor:
         """The vectors of the two tables in the order of the adjacency, users before items: [U + I, D]."""
@@ -82,11 +113,26 @@ class GraphEdgeModel(Holder, EdgeModel, ABC):
         self.user_vector[:-1, first:stop], self.item_vector[:-1, first:stop] = user, item
         return stop
 
+    def keep_own(self, user: Callable[[Tensor], Tensor], item: Callable[[Tensor], Tensor], first: int = 0) -> int:
+        """The same, of the rows that this process keeps. user, item: functions from flat nodes [n], ascending, to their
+        K columns, [n, K]. All processes call this together."""
+        self.user_vector.set_columns(user, first)
+        stop: int = self.item_vector.set_columns(item, first)
+        ranks.barrier()  # nobody looks these rows up before all are set
+        return stop
+
+    def final(self, end: Literal["users", "items"]) -> Vectors | ShardedTable:
+        """The final vectors of users or items that scoring reads."""
+        nodes, vector = (self.users, self.user_vector) if end == "users" else (self.items, self.item_vector)
+        return vector if isinstance(vector, ShardedTable) else Vectors(nodes.start, vector)
+
     def pair_scores(self, user: Tensor, items: Tensor) -> Tensor:
+        of_user: Vectors | ShardedTable
+        of_item: Vectors | ShardedTable
         if self.training:
-            of_user, of_item = self.tables(*self.encode())
+            of_user, of_item = self.step_tables(user, items)
         else:
-            of_user, of_item = Vectors(self.users.start, self.user_vector), Vectors(self.items.start, self.item_vector)
+            of_user, of_item = self.final("users"), self.final("items")
         added, vector = self.added, of_user(user)
         vector = vector if added is None else added.over(vector, user)
         return product(self.config, vector, of_item, items, serves=not self.training)
@@ -142,6 +188,16 @@ class Propagated:
             self.made.update(edges=edges, found=[row_sums(edges.ptr, item, value, layer) for layer in self.layers])
         found: list[Tensor] = self.made["found"]
         return found
+
+
+def _of_some(node: Tensor, vector: Tensor) -> Vectors:
+    """Vectors [n, D] of some nodes, LongTensor [n], ascending."""
+
+    def find(wanted: Tensor) -> Tensor:
+        place = torch.searchsorted(node, wanted).clamp(max=len(node) - 1)
+        return place.masked_fill(node[place] != wanted, -1)
+
+    return Vectors(0, functional.pad(vector, (0, 0, 0, 1)), find)
 
 
 def _padded(nodes: range, vector: Tensor) -> Vectors:

@@ -21,6 +21,7 @@ from kgrec.nn.aggregator import Aggregator, AggregatorName
 from kgrec.nn.embedding import NodeEmbedding
 from kgrec.nn.propagation import Adjacency, csr_matrix, row_sums
 from kgrec.nn.relation_space import TransR
+from kgrec.nn.sharded_propagation import attend_in_parts
 from kgrec.optimizers import SparseAndDense, fused_adam
 from kgrec.rows import RelationRows
 from kgrec.samplers import Batch, Directions, Edges, Loader, Negatives, Neighborhood
@@ -106,7 +107,7 @@ class KGEncoder(nn.Module):
         must_fit(
             WHOLE * self.directions.num_edges,
             f"propagation over the whole graph, with {graph.num_edges:,} edges in both directions,",
-            "sample neighborhoods instead, with one number of neighbors for each layer, such as --set fanouts=10,10,5",
+            "sample neighborhoods instead, with one number of neighbors for a layer, such as --set fanouts=[10,10,5]",
         )
         csr = graph.both_ways().csc
         degree, tail = csr.degree(), csr.other.long()
@@ -130,7 +131,7 @@ class KGEncoder(nn.Module):
         """The own vectors of the ends, then the output of each layer for them: [nodes of the ends, its width] each."""
         vector = self.node.table()
         yield vector[self.ends]
-        sides = self._shares() if self.sampled else []
+        sides = self.shares() if self.sampled else []
         for number, aggregator in enumerate(self.aggregators, 1):
             assert isinstance(aggregator, Aggregator)
             if self.sampled:
@@ -176,7 +177,7 @@ class KGEncoder(nn.Module):
     def layers(self) -> list[Tensor]:
         """The vectors of all nodes that each layer reads, by the whole graph: [N, its width] each."""
         found = [self.node.table()]
-        sides = self._shares() if self.sampled else []
+        sides = self.shares() if self.sampled else []
         for aggregator in list(self.aggregators)[:-1]:
             assert isinstance(aggregator, Aggregator)
             vector = found[-1]
@@ -211,6 +212,9 @@ class KGEncoder(nn.Module):
     def attend(self) -> None:
         """Compute pi and the attention from the current vectors."""
         self.has_attended = True
+        if self.node.rows is not None:
+            attend_in_parts(self)
+            return
         vector = self.node.table()
         for relation, (first, stop) in enumerate(itertools.pairwise(self.directions.relation_ptr)):
             for start in range(first, stop, AT_ONCE):
@@ -222,7 +226,7 @@ class KGEncoder(nn.Module):
             self.adjacency.set_values(attention)
             self.last_adjacency.set_values(attention[self.at_ends])
 
-    def _shares(self) -> list[tuple[CSR, Tensor]]:
+    def shares(self) -> list[tuple[CSR, Tensor]]:
         """The attention of all edges, first those that are read forwards, then those that are read backwards: for each
         of the two, a CSR and a FloatTensor in its order."""
         graph, outward = self.directions.graph, self.directions.outward
@@ -271,8 +275,11 @@ class KGEncoder(nn.Module):
         )
 
     def optimizer(self, parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer | SparseAndDense:
-        """Adam; for sparse gradients of the nodes' vectors, SparseAdam for these and Adam for the rest."""
-        return SparseAndDense(parameters, lr, self.node.weight) if self.node.sparse else fused_adam(parameters, lr)
+        """Adam; for sparse gradients of the nodes' vectors, SparseAdam for these and Adam for the rest. Training with
+        sharded vectors makes SparseAdam of it by itself."""
+        if self.node.sparse and self.node.rows is None:
+            return SparseAndDense(parameters, lr, self.node.weight)
+        return fused_adam(parameters, lr)
 
     def facts_loss(self, batch: Batch) -> Tensor:
         """TransR's loss of edges and their negative tails."""

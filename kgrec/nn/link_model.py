@@ -16,13 +16,17 @@ from kgrec.graph import Graph
 from kgrec.model import Objective, Query, Recommender
 from kgrec.nn import losses
 from kgrec.nn.added_rows import Added, Holder
+from kgrec.nn.embedding import NodeEmbedding
 from kgrec.nn.fold_in import Folding, FoldingSteps, ProfileFolding
 from kgrec.nn.link_folding import LinkFolding
+from kgrec.nn.row_shards import is_sharding
+from kgrec.nn.sharded_tables import ShardedTable, with_sharded_rows
 from kgrec.rows import NodeRows, RelationRows, declare_rows
 from kgrec.samplers import Batch, Edges, Loader, Negatives
 from kgrec.search_ranges import Between, OneOf
 from kgrec.settings import settings
 
+NODE_TABLES = ("node_emb", "node_emb_im")  #: names of tables of nodes in torch_geometric.nn.kge
 FLOATS = 1 << 24  #: numbers of vectors that are in memory at once when lists are scored
 
 
@@ -126,7 +130,8 @@ class LinkModel(LinkScorer, ABC):
 
     @abstractmethod
     def weighed(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-        """The parameters that l2 regularises: vectors of nodes, [N + 1, *] each, and of relations, [R, *] each."""
+        """The parameters that l2 regularises: vectors of nodes, [N + 1, *] each, and of relations, [R, *] each. Tables
+        of nodes whose rows several processes share are not among them."""
 
     def objectives(self, graph: Graph) -> list[Objective]:
         c, both = self.config, graph.both_ways()
@@ -170,13 +175,19 @@ class LinkModel(LinkScorer, ABC):
         assert batch.relation is not None
         assert batch.negative is not None
         of_nodes, of_relations = self.weighed()
-        count = torch.bincount(torch.cat([batch.head, batch.tail]), minlength=self.num_nodes + 1).float()
-        drawn = torch.bincount(batch.negative.flatten(), minlength=self.num_nodes + 1)
-        count += drawn / batch.negative.shape[1]
+        ends, number = torch.cat([batch.head, batch.tail]), batch.negative.shape[1]
+        count = torch.bincount(ends, minlength=self.num_nodes + 1).float()
+        count += torch.bincount(batch.negative.flatten(), minlength=self.num_nodes + 1) / number
         used = torch.bincount(batch.relation, minlength=len(self.edge_types)).float()
         parts = [weight.square().sum(1) @ count for weight in of_nodes]
+        parts += [one.squares(ends) + one.squares(batch.negative) / number for one in self.sharded_tables()]
         parts += [weight.square().flatten(1).sum(1) @ used for weight in of_relations]
         return torch.stack(parts).sum()
+
+    def sharded_tables(self) -> list[NodeEmbedding | ShardedTable]:
+        """The tables of nodes whose rows several processes share."""
+        tables = (one for one in self.modules() if isinstance(one, NodeEmbedding | ShardedTable))
+        return [table for table in tables if table.rows is not None]
 
 
 class KGELinkModel(Holder, LinkModel, ABC):
@@ -196,13 +207,19 @@ class KGELinkModel(Holder, LinkModel, ABC):
         the class besides its sizes."""
         super().__init__(graph, config)
         self.angles = angles
-        self.kge = kge(graph.num_nodes + 1, len(self.edge_types), config.dim, **settings)
+
+        def make(rows: int) -> nn.Module:
+            return kge(rows, len(self.edge_types), config.dim, **settings)
+
+        count, relations = graph.num_nodes, RelationRows(self.edge_types)
+        self.kge = with_sharded_rows(make, count) if is_sharding() else make(count + 1)
         with torch.no_grad():
             for weight in self.weighed()[0]:
                 weight[-1].zero_()
-        self.rows, relations = NodeRows.of(graph), RelationRows(self.edge_types)
-        for name, _ in self.kge.named_children():
-            declare_rows(self.kge, **{name: self.rows if name.startswith("node_emb") else relations})
+        self.rows = NodeRows.of(graph)
+        for name, table in self.kge.named_children():
+            if not isinstance(table, ShardedTable):
+                declare_rows(self.kge, **{name: self.rows if name.startswith("node_emb") else relations})
 
     def list_scores(self, head: Tensor, relation: Tensor, tails: Tensor) -> Tensor:
         head, relation = head.unsqueeze(1), relation.unsqueeze(1)
@@ -220,12 +237,15 @@ class KGELinkModel(Holder, LinkModel, ABC):
 
     def weighed(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         tables = {name.removesuffix(".weight"): weight for name, weight in self.kge.named_parameters()}
-        nodes = [weight for name, weight in tables.items() if name.startswith("node_emb")]
+        nodes = [weight for name, weight in tables.items() if name in NODE_TABLES]
         relations = [weight for name, weight in tables.items() if name.startswith("rel_emb")]
         return nodes, [] if self.angles else relations
 
     def node(self, node: Tensor, part: Literal["", "_im"] = "") -> Tensor:
         """Vectors of nodes [n]: [n, D]. part: `_im` gives their imaginary parts."""
+        table = self.kge.get_submodule(f"node_emb{part}")
+        if isinstance(table, ShardedTable):
+            return table(node)
         found = functional.embedding(node.clamp(max=self.num_nodes), self.kge.get_parameter(f"node_emb{part}.weight"))
         added = self.added
         if added is None:

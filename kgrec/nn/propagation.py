@@ -132,7 +132,7 @@ def symmetric(known: Graph) -> Adjacency:
     must_fit(
         WHOLE * known.num_edges,
         f"propagation over all {known.num_edges:,} {known.target[1]!r} edges",
-        "choose a model that samples: mf, sasrec, or kgat with --set fanouts=10,10,5",
+        "choose a model that samples: mf, sasrec, or kgat with --set fanouts=[10,10,5]",
     )
     user, item = (known.edge_index[end] for end in (0, 1))
     num_users, num_items = (len(known.range(node_type)) for node_type in (known.target[0], known.target[2]))

@@ -15,7 +15,7 @@ from torch.nn import functional
 from kgrec.graph import Graph
 from kgrec.nn import losses
 from kgrec.nn.computed_vectors import Vectors
-from kgrec.nn.embedding import NodeEmbedding, cosine, dot, scaled
+from kgrec.nn.embedding import NodeEmbedding, Table, cosine, dot, scaled
 from kgrec.nn.entries import entries
 from kgrec.nn.row_shards import refused
 from kgrec.samplers import Negatives
@@ -84,9 +84,7 @@ class RankingLossConfig:
         return self
 
 
-def product(
-    config: RankingLossConfig, vector: Tensor, item: NodeEmbedding | Vectors, items: Tensor, *, serves: bool = False
-) -> Tensor:
+def product(config: RankingLossConfig, vector: Tensor, item: Table, items: Tensor, *, serves: bool = False) -> Tensor:
     """Scores of vectors [B, D] with items, by dot product or cosine as the settings say: [B, C]. items: [C], the same
     for all, or [B, C], a list for each vector. serves: true when recommending, false in training."""
     if config.cosine:

@@ -7,7 +7,7 @@ in rounds until nobody asks any more. Gradients go to the ranks that keep the ro
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -26,7 +26,24 @@ class Rounds:
     """The sharded tables of one model, and the exchange of their rows."""
 
     def __init__(self) -> None:
-        self.tables: list[RowShard] = []
+        self.tables: list[RowShard] = []  #: by number
+        self.unused: list[int] = []  #: numbers of tables that are no longer read
+
+    def add(self, table: RowShard) -> int:
+        """Take a table in. Returns its number. All ranks add and remove the same tables in the same order, and look
+        rows of a new one up when all have added it."""
+        if self.unused:
+            number = self.unused.pop()
+            self.tables[number] = table
+        else:
+            number = len(self.tables)
+            self.tables.append(table)
+        return number
+
+    def remove(self, table: RowShard) -> None:
+        """Leave a table out from now on. No rank may look its rows up any more."""
+        self.tables[table.number] = self.tables[0]
+        self.unused.append(table.number)
 
     def settle(self) -> None:
         """Take part in rounds until no rank asks for rows."""
@@ -88,20 +105,32 @@ class _Fetched:
 
     row: Tensor  #: LongTensor [n], distinct, ascending; the number of all rows stands for padding
     vector: Tensor  #: [n, D], zeros for padding; in training a leaf that gathers the gradient
+    version: int  #: that of the shard when they were looked up; it changes with the values
 
 
 class RowShard:
     """The rows of a table [N, D] that this rank keeps, and look-ups of all."""
 
-    def __init__(self, count: int, dim: int, std: float) -> None:
-        """count: N; std: standard deviation of the initial values, which are those of a table in one process."""
-        rounds = _sharding.get()
-        assert rounds is not None
-        self.rounds, self.count, self.number = rounds, count, len(rounds.tables)
-        rounds.tables.append(self)
-        self.shard = nn.Parameter(_drawn(count, dim, std))  #: [rows of this rank, D]
+    def __init__(self, count: int, shard: Tensor, whole: str = "weight", rounds: Rounds | None = None) -> None:
+        """count: N; shard: the rows of this rank, [`num_own(count)`, D], a parameter if they are trained; whole: the
+        name that the table with all rows has in place of the module with `shard`, below that module's own name; "":
+        just that name; rounds: those that the table belongs to; None: those of `sharded_rows`."""
+        found = rounds or _sharding.get()
+        assert found is not None
+        self.rounds, self.count, self.shard, self.whole = found, count, shard, whole
+        self.number = found.add(self)
         self.step: list[_Fetched] = []  #: what was looked up since the last gradients
         self.kept: _Fetched | None = None  #: what was looked up last without a gradient
+
+    @property
+    def own(self) -> Tensor:
+        """The rows that this rank keeps, in order: LongTensor [n]."""
+        return torch.arange(ranks.rank(), self.count, ranks.world(), device=self.shard.device)
+
+    def whole_name(self, name: str) -> str:
+        """The name of the table with all rows, in a model's state. name: that of the shard."""
+        module = name.removesuffix(SHARD)
+        return module + self.whole if self.whole else module.removesuffix(".")
 
     def vectors(self, row: Tensor) -> Tensor:
         """The vectors of distinct rows [n], ascending: [n, D]; zeros for the row N. With gradients, they are gathered
@@ -114,13 +143,14 @@ class RowShard:
             if len(one.row) and torch.equal(one.row[place], row):
                 found = one.vector[place]
                 return found if learns else found.detach()
-        if not learns and self.kept is not None and torch.equal(self.kept.row, row):
-            return self.kept.vector
+        version, kept = self.shard._version, self.kept
+        if not learns and kept is not None and kept.version == version and torch.equal(kept.row, row):
+            return kept.vector
         vector = self._asked(row)
-        if learns:
-            self.step.append(_Fetched(row, vector.requires_grad_()))
+        if learns and self.shard.requires_grad:
+            self.step.append(_Fetched(row, vector.requires_grad_(), version))
         else:
-            self.kept = _Fetched(row, vector)
+            self.kept = _Fetched(row, vector, version)
         return vector
 
     def _asked(self, row: Tensor) -> Tensor:
@@ -177,13 +207,21 @@ class RowShard:
         self.forget()
 
 
-def _drawn(count: int, dim: int, std: float) -> Tensor:
-    """The first values of the rows that this rank keeps. All ranks draw all rows, block by block, so that they are
-    those of one table [count + 1, dim], and what is drawn next is too."""
+def num_own(count: int) -> int:
+    """How many of so many rows this rank keeps."""
+    return len(range(ranks.rank(), count, ranks.world()))
+
+
+def drawn_rows(count: int, dim: int, draw: Callable[[Tensor], object]) -> Tensor:
+    """The first values of the rows that this rank keeps, of a table [count + 1, dim] whose last row stands for padding.
+    All ranks draw all rows, block by block, so that they are those of one table, and what is drawn next is too. draw:
+    fills a tensor with random numbers."""
     found, start = [], 0
     while start < count + 1:
         stop = count + 1 if count + 1 - start < 2 * BLOCK else start + BLOCK
-        block = torch.empty(stop - start, dim).normal_(std=std)[: count - start]
+        block = torch.empty(stop - start, dim)
+        draw(block)
+        block = block[: count - start]
         found.append(block[(ranks.rank() - start) % ranks.world() :: ranks.world()].clone())
         start = stop
     return torch.cat(found)
@@ -260,18 +298,26 @@ def _cut(message: Tensor, counts: Sequence[int], tables: Sequence[RowShard]) -> 
     return found
 
 
-def refused(what: str) -> KgrecError:
-    """The error for what needs the whole table of vectors. what: such as "the vectors of all nodes at once"."""
+LOOK_UPS = (
+    "use a model and a loss that look vectors up (such as mf, transe, kgat with fanouts, or sasrec with loss=bce or "
+    "sampled_softmax)"
+)
+
+
+def refused(what: str, instead: str = LOOK_UPS) -> KgrecError:
+    """The error for what needs the whole table of vectors. what: such as "the vectors of all nodes at once"; instead:
+    what to do."""
     return KgrecError(
-        f"this model needs {what}, which no process has with sharded vectors; use a model and a loss that look vectors "
-        "up (mf, neumf, or sasrec with loss=bce or sampled_softmax), or train without --shard-vectors"
+        f"this model needs {what}, and with sharded vectors no process has these; {instead}, or train without "
+        "--shard-vectors"
     )
 
 
 def whole_shapes(model: nn.Module) -> Mapping[str, torch.Size]:
-    """The shapes of a model's parameters by name, of sharded ones with the rows of all ranks."""
+    """The shapes of the tensors of a model's state by name, of sharded ones with the rows of all ranks and of
+    padding, as in a run folder."""
     shards = shards_of(model)
     return {
-        name: torch.Size((shards[name].count, *own.shape[1:])) if name in shards else own.shape
-        for name, own in model.named_parameters()
+        name: torch.Size((shards[name].count + 1, *own.shape[1:])) if name in shards else own.shape
+        for name, own in model.state_dict().items()
     }

@@ -35,7 +35,12 @@ def filled_up(rows: Tensor) -> Tensor:
 
 def serves(rows: Tensor) -> bool:
     """Whether rows are made steady: where no gradient is wanted, on the CPU."""
-    return not torch.is_grad_enabled() and rows.device.type == "cpu" and not torch.compiler.is_compiling()
+    return not torch.is_grad_enabled() and may_serve(rows)
+
+
+def may_serve(rows: Tensor) -> bool:
+    """Whether rows are where a model may serve from what it keeps: on the CPU, and not in `torch.export`."""
+    return rows.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def product(rows: Tensor, others: Tensor) -> Tensor:

@@ -41,6 +41,17 @@ def add_pair_gradients(
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
+def add_vector_gradients(table: np.ndarray, column: np.ndarray, gradient: np.ndarray, of_vector: np.ndarray) -> None:
+    """Adds the gradient of `pair_products` by its vectors to of_vector, float32 [B, D]."""
+    for b in range(len(of_vector)):
+        of_mine = of_vector[b]
+        for c in range(column.shape[1]):
+            other, factor = table[column[b, c]], gradient[b, c]
+            for d in range(of_mine.shape[0]):
+                of_mine[d] += factor * other[d]
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
 def add_rows(ptr: np.ndarray, column: np.ndarray, value: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
     """out[t] = the sum over row t of value * x[column]: a CSR matrix times x. ptr: int64 [T + 1]; column: int64 [E];
     value: float32 [E]; x: float32 [n, D]; out: float32 [T, D], zeros."""

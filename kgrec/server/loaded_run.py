@@ -83,6 +83,16 @@ class LoadedRun:
         merged = sorted([*past, *new], key=_time_of)
         return replace(wanted, history=_weighed(merged, self.service.weighs_nothing))
 
+    def predictions(
+        self, pairs: Sequence[tuple[str, str]], events: Mapping[str, Sequence[Event]]
+    ) -> list[float | KgrecError]:
+        """What the model predicts of pairs of a user and an item, with what users did since training."""
+        users: dict[str, str | Wanted] = {user: user for user, _ in pairs}
+        for user, since in events.items():
+            if since:
+                users[user] = self.with_events(Wanted(user), since)
+        return self.service.predict([(users[user], item) for user, item in pairs])
+
     def with_items(self, document: NewItemsDocument) -> LoadedRun:
         """The same run that knows new items too, those of the document among them. `document.ids` need not be filled.
 
@@ -159,7 +169,7 @@ def load(path: Path, *, trust: str | None = None, device: str = "cpu", approxima
     serve."""
     folder = Path(os.path.realpath(path))
     files = RunFiles.open(folder)
-    run = Run.load(folder, trust=trust, device=device)
+    run = Run.load(folder, trust=trust, device=device, mapped=True)
     recipe = files.json("recipe.json") if files.holds("recipe.json") else {}
     config = folder / "config.json"
     index = folder.with_name(f"{folder.name}.index") if approximate else None

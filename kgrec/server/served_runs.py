@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
-import gc
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from kgrec.errors import KgrecError, some
+from kgrec.server.c_memory import give_back
 from kgrec.server.events.event_store import EventStore
 from kgrec.server.events.user_event import NewItemsDocument
 from kgrec.server.loaded_run import LoadedRun, load, must_be_alike, with_documents
 from kgrec.server.problems import Problem
 from kgrec.server.server_settings import ServerSettings
 
+Made = TypeVar("Made")
 Notify = Callable[[str, Mapping[str, object]], None]  #: called with what happened, and what belongs to it
 
 
@@ -48,6 +49,8 @@ class ServedRuns:
     def __init__(self, runs: Sequence[ServedRun], settings: ServerSettings, store: EventStore | None) -> None:
         self.runs = {run.name: run for run in runs}
         self.default, self.settings, self.store = runs[0], settings, store
+        # one thread loads, always the same: each thread of a C library has memory of its own, which another cannot fill
+        self._loading = ThreadPoolExecutor(1, "kgrec-loading")
 
     @staticmethod
     def load(
@@ -83,7 +86,7 @@ class ServedRuns:
         async with run.lock:
             run.seen = run.state()
             try:
-                new = await asyncio.to_thread(self._checked, run, notify)
+                new = await self._load(self._checked, run, notify)
             except KgrecError as error:
                 run.refused = str(error)
                 notify("reload refused", {"run": run.name, "reason": str(error), "version": run.current.version})
@@ -91,8 +94,15 @@ class ServedRuns:
             old, run.current, run.refused = run.current, new, None
             notify("reloaded", {"run": run.name, "version": new.version, "before": old.version})
             del old
-            await asyncio.to_thread(_give_back)
+            await self._load(give_back)
             return new
+
+    async def _load(self, work: Callable[..., Made], *arguments: object) -> Made:
+        return await asyncio.get_running_loop().run_in_executor(self._loading, work, *arguments)
+
+    def close(self) -> None:
+        """End the thread that loads."""
+        self._loading.shutdown(wait=False, cancel_futures=True)
 
     def _checked(self, run: ServedRun, notify: Notify) -> LoadedRun:
         new = _load(run.path, self.settings)
@@ -105,14 +115,14 @@ class ServedRuns:
         told of them before). Raises KgrecError, StoreDown, Problem."""
         async with run.lock:
             before = run.current
-            more = await asyncio.to_thread(before.with_items, document)
+            more = await self._load(before.with_items, document)
             known, most = sum(len(one.ids) for one in more.added), self.settings.max_new_items
             if known > most:
                 raise Problem(409, f"{known:,} new items are more than {most:,}; train the run again with them")
             if self.store is not None:
                 await asyncio.to_thread(self.store.put_items, before.graph_key, more.added[-1])
             run.current = more
-            await asyncio.to_thread(_give_back)
+            await self._load(give_back)
         is_new = known > sum(len(one.ids) for one in before.added)
         return len(more.added[-1].ids), is_new
 
@@ -132,13 +142,6 @@ class ServedRuns:
 
 def _load(path: Path, settings: ServerSettings) -> LoadedRun:
     return load(path, trust=settings.trust, device=settings.device, approximate=settings.approximate)
-
-
-def _give_back() -> None:
-    """Free what no one holds any more, and give its memory back to the system where the C library can (glibc)."""
-    gc.collect()
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _with_stored(loaded: LoadedRun, store: EventStore | None, name: str, notify: Notify) -> LoadedRun:

@@ -15,6 +15,7 @@ import uvicorn
 
 from kgrec.errors import KgrecError
 from kgrec.server.application import application
+from kgrec.server.c_memory import keep_flat
 from kgrec.server.events.event_store import EventStore
 from kgrec.server.events.postgres_store import PostgresStore
 from kgrec.server.events.sqlite_store import SqliteStore
@@ -95,6 +96,7 @@ def serve(
             "NAME --keys FILE` and say --keys FILE, or say --no-keys where all who reach it may"
         )
     torch.set_num_threads(1)
+    keep_flat()
     gc.collect()
     gc.freeze()  # what modules hold is not looked through again, so that a collection takes a few milliseconds
     log = RequestLog()

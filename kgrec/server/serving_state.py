@@ -96,6 +96,15 @@ class ServingState:
             self.telemetry.lists.labels(run.name, by).inc(number)
         return answers
 
+    async def predictions(
+        self, run: ServedRun, pairs: Sequence[tuple[str, str]]
+    ) -> tuple[list[float | KgrecError], str]:
+        """What the model predicts of each pair of a user and an item, with what users did since training, and what to
+        call it."""
+        events = {user: await self.events_of(run, Wanted(user)) for user in dict.fromkeys(user for user, _ in pairs)}
+        loaded = run.current
+        return await self.batcher.call(lambda: loaded.predictions(pairs, events)), loaded.service.predicted
+
     async def explanation(
         self, run: ServedRun, user: str, item: str, paths: int = 5, by: str | None = None
     ) -> Explanation:
@@ -144,9 +153,12 @@ class ServingState:
         """Delete a user's events. Returns how many there were, when that is on disk. Raises Problem 503 where it cannot
         be done now."""
         try:
-            return await self._written(lambda writer: writer.delete(run.current.graph_key, user))
+            deleted = await self._written(lambda writer: writer.delete(run.current.graph_key, user))
         except StoreDown as error:
             raise Problem.busy(f"{error}; no event is deleted", SECONDS_TO_RETRY) from error
+        for other in self.runs.runs.values():
+            other.current.service.forget_new_users()
+        return deleted
 
     async def _written(self, write: Callable[[EventWriter], Future[Done]]) -> Done:
         """What the writer gives when it is done. Raises StoreDown, and Problem 404 where there is no store."""
@@ -176,6 +188,7 @@ class ServingState:
     def close(self) -> None:
         """End the threads. Events that wait are stored first."""
         self.batcher.close()
+        self.runs.close()
         if self.writer is not None:
             self.writer.close()
         if self.store is not None:

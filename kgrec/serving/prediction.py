@@ -15,9 +15,13 @@ from torch import Tensor
 from kgrec.errors import BadData, Fault, KgrecError
 from kgrec.evaluation.ranking import Scorer, as_edges, scoring
 from kgrec.model import AnyTask
+from kgrec.nn.fold_in import Folding
 from kgrec.serving.answers import Table
 from kgrec.serving.input_tables import InputTable, id_list, is_one_id
-from kgrec.serving.ranked_lists import must_know_interactions
+from kgrec.serving.list_options import ListOptions
+from kgrec.serving.new_users import NewUsers
+from kgrec.serving.ranked_lists import must_know_interactions, ranker_for
+from kgrec.serving.served_new_users import asking
 from kgrec.training.trained_model import TrainedModel
 
 #: The column, by task
@@ -123,6 +127,20 @@ def _values(run: TrainedModel, user: Tensor, item: Tensor) -> Tensor:
         scorer = Scorer(run.model, run.graph, cells=CELLS)
         score = scorer.of_edges(as_edges(scorer.seen, user.to(scorer.device), item.to(scorer.device)))
     return (score.sigmoid() if run.model.task == "ctr" else score).cpu()
+
+
+def predict_new(run: TrainedModel, new: NewUsers, row: Tensor, item: Tensor, folding: Folding | None = None) -> Tensor:
+    """The same of new users, by what is said of each: FloatTensor [n]. row: LongTensor [n], whose each pair is; item:
+    LongTensor [n], local numbers; folding: what makes the users' vectors; None: the run's own."""
+    must_know_interactions(run)
+    ranker, flat = ranker_for(run, ListOptions(k=1)), item + run.graph.range(run.graph.target[2]).start
+    everybody, score = torch.arange(len(new), device=run.device), torch.empty(len(row))
+    with asking(run, ranker, new, everybody, folding) as asked, scoring(run.model):
+        for one in row.unique().tolist():  # a model may know new users only for items that all users share
+            of_user = row == one
+            query = asked.query(everybody[one : one + 1])
+            score[of_user] = ranker.scorer.scores(query, flat[of_user].to(run.device))[0].cpu()
+    return score.sigmoid() if run.model.task == "ctr" else score
 
 
 def _unknown(run: TrainedModel, pairs: InputTable, user: np.ndarray, item: np.ndarray) -> list[Fault | str]:

@@ -18,6 +18,7 @@ from kgrec.evaluation.served_by import ServedBy
 from kgrec.graph.behaviours import check_excluded
 from kgrec.in_threads import in_threads
 from kgrec.model import Query, goes_with_score
+from kgrec.nn.fold_in import Folding
 from kgrec.serving.answers import Table
 from kgrec.serving.evidence import PastItems, kind_of, past_items, sentence
 from kgrec.serving.evidence_kinds import Kind
@@ -160,9 +161,15 @@ def new_lists(
 
 
 def ranked_new(
-    run: TrainedModel, ranker: Ranker, new: NewUsers, options: ListOptions, rows: range | None = None
+    run: TrainedModel,
+    ranker: Ranker,
+    new: NewUsers,
+    options: ListOptions,
+    rows: range | None = None,
+    folding: Folding | None = None,
 ) -> Iterator[tuple[Tensor, RankedUsers]]:
     """The best items for new users, a chunk at a time: which of them, LongTensor [U], and theirs; see `new_lists`.
+    folding: what makes their vectors; None: the run's own.
 
     Vectors are fitted to a whole chunk, also where only some of its users are wanted: their last digits hang on who is
     fitted beside them."""
@@ -178,7 +185,7 @@ def ranked_new(
         if not inside:
             continue
         part = whole[inside.start : inside.stop]
-        with asking(run, ranker, new, whole) as asked:
+        with asking(run, ranker, new, whole, folding) as asked:
 
             def best(
                 rows: Tensor, part: Tensor = part, asked: Asking = asked, start: int = inside.start
@@ -201,8 +208,11 @@ def ranked_new(
 
 
 def _nodes_named(run: TrainedModel, names: list[str]) -> Tensor:
-    """The flat user that each name is of, LongTensor [n], the graph's pad where it is of none."""
+    """Where users are items, the flat user that each name is of, LongTensor [n], the graph's pad where it is of
+    none."""
     source = run.graph.target[0]
+    if not run.graph.same_ends:  # nobody is an item
+        return torch.full((len(names),), run.graph.pad, device=run.device)
     found = torch.from_numpy(run.graph.vocabulary[source].find(names)).to(run.device)
     return torch.where(found < 0, run.graph.pad, found + run.graph.range(source).start)
 

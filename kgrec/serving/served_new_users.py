@@ -38,9 +38,12 @@ class Asking:
 
 
 @contextmanager
-def asking(run: TrainedModel, ranker: Ranker, new: NewUsers, row: Tensor) -> Iterator[Asking]:
-    """The model knows some new users while this lasts, in this thread. row: LongTensor [B], which they are."""
-    folding, pad = run.folding, run.graph.pad
+def asking(
+    run: TrainedModel, ranker: Ranker, new: NewUsers, row: Tensor, folding: Folding | None = None
+) -> Iterator[Asking]:
+    """The model knows some new users while this lasts, in this thread. row: LongTensor [B], which they are; folding:
+    what makes their vectors; None: the run's own."""
+    folding, pad = run.folding if folding is None else folding, run.graph.pad
     if folding is None:
         yield Asking(new, row, pad, ranker, False)
         return

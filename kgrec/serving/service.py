@@ -18,17 +18,20 @@ from kgrec.evaluation.ranking import Ranker
 from kgrec.evaluation.trained_nodes import reads_all_edges
 from kgrec.graph import NO_TIME
 from kgrec.nn.embedding import NodeEmbedding
+from kgrec.nn.fold_in import Folding
 from kgrec.serving.described_items import DescribedItem, NamedNode, described_item, found_nodes
 from kgrec.serving.explanation import Explanation, explain, must_have_paths
 from kgrec.serving.few_users import FewUsers
 from kgrec.serving.filters.allowed_items import allowed_items
 from kgrec.serving.filters.sparql_filter import SparqlFilter
 from kgrec.serving.item_index import ItemIndex, index_advice
+from kgrec.serving.kept_vectors import KeptVectors
 from kgrec.serving.list_options import ListOptions
 from kgrec.serving.list_tables import Recommendations
 from kgrec.serving.named_lists import Names, named_lists
 from kgrec.serving.new_users import NewUsers, side_by_side, without_history
-from kgrec.serving.prediction import PREDICTED, predict
+from kgrec.serving.predicted_pairs import predicted_pairs
+from kgrec.serving.prediction import PREDICTED
 from kgrec.serving.ranked_lists import check_options, ranked_known, ranked_new, ranker_for
 from kgrec.serving.request_times import notes_on_now
 from kgrec.serving.rules.rule_settings import Rules
@@ -42,6 +45,7 @@ KEPT = 64  #: options whose rankers are kept
 NODES = 50_000_000  #: and nodes of all these rankers together
 MOST = 64  #: known users that are ranked at once
 CELLS = 1 << 24  #: and their scores
+NEW_USERS = "vectors of new users"  #: under what name a run keeps them
 READ_AHEAD = 10.0  #: seconds that `warm` takes at most to read histories
 
 
@@ -105,6 +109,19 @@ class Service:
         self.names = Names(run)
         self._prepared: OrderedDict[Hashable, Prepared] = OrderedDict()
         self._lock = threading.RLock()
+
+    @property
+    def folding(self) -> Folding | None:
+        """What makes vectors of new users, and keeps those of whoever was asked for last; None for a model that reads
+        histories. Raises KgrecError if the model needs the whole graph, and the run has none."""
+        folding = self.run.folding
+        if folding is None:
+            return None
+        return self.run.made_once(NEW_USERS, None, lambda: KeptVectors(folding))
+
+    def forget_new_users(self) -> None:
+        """Keep no vector of any new user from before. Their names are not kept in any case."""
+        self.run.kept.pop(NEW_USERS, None)
 
     # ------------------------------------------------------------------ lists
 
@@ -182,7 +199,7 @@ class Service:
         parts = [user for _, _, user in group if isinstance(user, NewUsers)]
         new, found = side_by_side(run, parts), list[Recommendations]()
         notes = [part.notes for part in parts]
-        for rows, ranked in ranked_new(run, ranker, new, options):
+        for rows, ranked in ranked_new(run, ranker, new, options, folding=self.folding):
             names = [new.names[row] for row in rows.tolist()]
             found += named_lists(self.names, names, ranked, prepared, [notes[row] for row in rows.tolist()])
         return found
@@ -231,26 +248,13 @@ class Service:
         """The items most like an item. options: k, where, not_ and where_sparql. Raises as `Run.similar`."""
         return by_item(self.run, similar_items(self.run, [item], options))[0]
 
-    def predict(self, pairs: Sequence[tuple[str, str]]) -> list[float | KgrecError]:
+    def predict(self, pairs: Sequence[tuple[str | Wanted, str]]) -> list[float | KgrecError]:
         """What the model predicts of each pair of a user and an item, in their order: a rating, a probability or a
-        score, as `predicted` says; an error for a pair of an unknown id."""
-        source, _, target = self.run.graph.target
-        answers: list[float | KgrecError] = []
-        known = list[tuple[int, str, str]]()
-        for place, (user, item) in enumerate(pairs):
-            answers.append(0.0)
-            try:
-                self._known(source, user)
-                self._known(target, item)
-            except KgrecError as error:
-                answers[place] = error
-            else:
-                known.append((place, user, item))
-        if known:
-            places, users, items = zip(*known)
-            for place, value in zip(places, predict(self.run, users, items)):
-                answers[place] = value
-        return answers
+        score, as `predicted` says; an error for a pair of an unknown id.
+
+        A user is an id, or a Wanted, whose history or profile takes the place of what the run knows. A model that
+        cannot use the history of a new user goes by the id."""
+        return predicted_pairs(self.run, pairs, lambda: self.folding, self.weighs_nothing)
 
     @property
     def predicted(self) -> str:

@@ -375,6 +375,13 @@ def _by_time(graph: Graph, target: Graph, words: Spec) -> Split:
     for rows in blocks(target.num_edges):
         time = target.time[rows].cpu().numpy()
         part[rows] = np.where(time < first, TRAIN, np.where(time < second, VALID, TEST))
+    for empty, what in ((TRAIN, "train"), (TEST, "test")):
+        if len(part) and not (part == empty).any():
+            least, most = (np.datetime64(int(one), "s") for one in (target.time.min(), target.time.max()))
+            raise KgrecError(
+                f"split {words.spec!r} leaves no {target.target[1]!r} edge to {what} on; the times are from {least} to "
+                f"{most}: name times between these"
+            )
     result = _of_parts(graph, part, words, cut_by_time=True)
     return replace(result, train=result.train.before(first), train_valid=result.train_valid.before(second))
 

@@ -36,8 +36,8 @@ def model_size(model: nn.Module) -> dict[str, float]:
     {'num_parameters': 524288, 'model_mb': 2.0}
     """
     state, shapes = model.state_dict(), whole_shapes(model)
-    numbers = {name: shapes.get(name, tensor.shape).numel() for name, tensor in state.items()}
-    learned = [one.numel() for one in shapes.values()] or [
+    numbers = {name: shapes[name].numel() for name in state}
+    learned = [numbers[name] for name, _ in model.named_parameters()] or [
         numbers[name] for name, tensor in state.items() if tensor.is_floating_point()
     ]
     stored = sum(numbers[name] * tensor.element_size() for name, tensor in state.items())

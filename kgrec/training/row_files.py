@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from kgrec import ranks
-from kgrec.nn.row_shards import SHARD, RowShard, shards_of
+from kgrec.nn.row_shards import RowShard, shards_of
 
 #: Names of safetensors' types
 TYPES = {torch.float32: "F32", torch.float64: "F64", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
@@ -41,12 +41,12 @@ def whole_tensors(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, 
 
 
 def run_weights(model: nn.Module) -> dict[str, Tensor | RowBlocks]:
-    """The state of a model as one that was trained in one process has it: of shards the table `weight` [N + 1, D]."""
+    """The state of a model as one that was trained in one process has it: of shards the whole table [N + 1, D]."""
     shards = shards_of(model)
     found: dict[str, Tensor | RowBlocks] = {}
     for name, own in model.state_dict().items():
         if name in shards:
-            found[name.removesuffix(SHARD) + "weight"] = _blocks(own, shards[name], padding=1)
+            found[shards[name].whole_name(name)] = _blocks(own, shards[name], padding=1)
         else:
             found[name] = own
     return found
@@ -118,7 +118,7 @@ def start_from_whole(model: nn.Module, whole: nn.Module | None) -> None:
     with torch.no_grad():
         for name, own in (*model.named_parameters(), *model.named_buffers()):
             if name in shards:
-                table = None if whole is None else theirs[name.removesuffix(SHARD) + "weight"].detach()
+                table = None if whole is None else theirs[shards[name].whole_name(name)].detach()
                 shards[name].fill(own, table)
             else:
                 own.copy_(ranks.of_first_tensor(theirs[name].detach() if theirs else own))

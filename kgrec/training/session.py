@@ -311,6 +311,8 @@ class Session:
         trainer = Trainer(model, known, config, self.fabric)
         if saved is not None:
             self._restore(model, trainer, saved)
+        else:
+            trainer.rehearse()
         if not trainer.objectives and held is not None:
             self._choose(model, known, held, 0)
         if trainer.objectives:

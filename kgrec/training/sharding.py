@@ -29,7 +29,7 @@ def sharded_model(build: Callable[[], Recommender], job: TrainingJob) -> Recomme
         raise KgrecError("sharded vectors are put together in the run folder; name one with `out` (--out)")
     with sharded_rows() as rounds:
         model = build()
-    if not shards_of(model):
+    if not any(one.shard.requires_grad for one in shards_of(model).values()):
         raise KgrecError(
             f"model {job.model!r} has no tables of node vectors that could be sharded; use one that has, such as mf, "
             "or leave --shard-vectors out"
@@ -37,7 +37,7 @@ def sharded_model(build: Callable[[], Recommender], job: TrainingJob) -> Recomme
     if ranks.world() > 1:
         ranks.settle_by(rounds.settle)
     with torch.no_grad():
-        model.eval().refresh()  # what needs whole tables is refused now and not after the first epoch
+        model.eval().check_sharded()  # what needs whole tables is refused now and not after the first epoch
     return model
 
 
@@ -68,14 +68,25 @@ def exchange_shards(parameters: Sequence[nn.Parameter], shards: Collection[RowSh
     if not shards:
         return list(parameters)
     chosen = [one for one in shards if any(one.shard is own for own in parameters)]
+    _check_gradients(shards)
     for one in shards:
-        if one.shard.grad is not None:
-            raise KgrecError(
-                "the loss reads a whole table of vectors (as l2 of ratings does), which no process has with sharded "
-                "vectors; set l2=0, or train without --shard-vectors"
-            )
         if one not in chosen:
             one.forget()
     if chosen:
         gradients_to_owners(chosen)
     return [own for own in parameters if not any(own is one.shard for one in chosen)]
+
+
+def forget_gradients(shards: Collection[RowShard]) -> None:
+    """Leave out what was looked up, and its gradients. Raises KgrecError if a loss has read a whole table."""
+    _check_gradients(shards)
+    for one in shards:
+        one.forget()
+
+
+def _check_gradients(shards: Collection[RowShard]) -> None:
+    if any(one.shard.grad is not None for one in shards):
+        raise KgrecError(
+            "the loss reads a whole table of vectors (as l2 of ratings does), which no process has with sharded "
+            "vectors; set l2=0, or train without --shard-vectors"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, field
@@ -178,7 +179,7 @@ class TrainedModel:
     @property
     def device(self) -> torch.device:
         """The device of the model's tensors."""
-        return next(iter(self.model.state_dict().values())).device
+        return next(itertools.chain(self.model.parameters(), self.model.buffers())).device
 
 
 def _like(model: Recommender, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -7,8 +7,8 @@ import dataclasses
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby, zip_longest
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ from kgrec.samplers import Stream
 from kgrec.training.config import AdversarialConfig, TrainingConfig
 from kgrec.training.gradients import average_gradients, must_agree
 from kgrec.training.perturbation import moved_vectors, vectors_among
-from kgrec.training.sharding import exchange_shards, optimizer_of
+from kgrec.training.sharding import exchange_shards, forget_gradients, optimizer_of
 from kgrec.training.training_tasks import EpochTask, Standing
 
 if TYPE_CHECKING:
@@ -144,6 +144,23 @@ class Trainer:
         """The objectives that are active in an epoch."""
         return [i for i, o in enumerate(self.objectives) if o.epochs is None or number in o.epochs]
 
+    def rehearse(self) -> None:
+        """With sharded vectors, compute each loss of one batch and its gradient, and take no step: an objective that
+        reads whole tables is refused before the first epoch, though its phase may begin later."""
+        if not self.shards:
+            return
+        with _seeded(self.config.seed, 0, self.fabric.global_rank):
+            self.model.begin(1)
+            self.model.train()
+            for index, objective in enumerate(self.objectives):
+                with closing(self._batches(index, 0)) as batches:
+                    _, batch = next(batches, (index, None))
+                if batch is not None:
+                    self.fabric.backward(self._loss(objective.loss, batch))
+                forget_gradients(self.shards.values())
+                self.model.zero_grad(set_to_none=True)
+            self.model.eval()
+
     def _turns(self, number: int) -> Iterator[tuple[int, Any]]:
         """(objective, batch) in the order of an epoch: one objective after another; those of one interleave group
         alternate batch by batch."""
@@ -152,7 +169,7 @@ class Trainer:
             for round_ in zip_longest(*streams):
                 yield from (pair for pair in round_ if pair is not None)
 
-    def _batches(self, index: int, number: int) -> Iterator[tuple[int, Any]]:
+    def _batches(self, index: int, number: int) -> Generator[tuple[int, Any]]:
         stream = Stream(self.config.seed, index, number, self.fabric.global_rank, self.fabric.world_size)
         for batch in self.objectives[index].batches.epoch(stream):
             yield index, batch
@@ -174,6 +191,8 @@ class Trainer:
     def _step(self, index: int, batch: Any) -> Tensor:
         objective, optimizer, adversarial = self.objectives[index], self.optimizers[index], self.config.adversarial
         optimizer.zero_grad(set_to_none=True)
+        for one in self.shards.values():
+            one.shard.grad = None  # of another objective
         if adversarial.is_on(self.epoch + 1):
             loss = self._adversarial_gradient(objective, batch, adversarial)
         else:

@@ -17,6 +17,7 @@ from types import ModuleType
 import yaml
 
 from documentation.blocks import Block, Command, WrongPage, blocks_of, commands_of, fits
+from documentation.notebooks import page_text
 from documentation.recipes import validate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,11 +78,11 @@ class _Stream(io.StringIO):
 
 
 def run_page(page: Path, folder: Path) -> PageResult:
-    """Run a page's blocks in an empty folder, which gets a copy of `graphs/`. Everything that is wrong is in
-    `differences`. A block that fails ends the page, because later blocks need it."""
+    """Run the blocks of a page, or the cells of a notebook, in an empty folder, which gets a copy of `graphs/`.
+    Everything that is wrong is in `differences`. A block that fails ends the page, because later blocks need it."""
     result = PageResult()
     try:
-        blocks = blocks_of(page.read_text(encoding="utf-8"))
+        blocks = blocks_of(page_text(page))
     except WrongPage as error:
         result.differences.append(Difference(1, str(error)))
         return result

@@ -129,7 +129,7 @@ def _command(argv: tuple[str, ...]) -> Verdict:
         return Verdict("failed", f"exit code {code}", f"exit code of {argv[0]}", said)
     if code and not (said.strip() or printed.strip()):
         return Verdict("failed", f"exit code {code} without a message", f"no message of {argv[0]}", said)
-    return Verdict("refused" if code else "accepted", (said.strip() or printed.strip())[:2000])
+    return Verdict("refused" if code else "accepted", f"{said.strip()}\n{printed.strip()}".strip()[:2000])
 
 
 def _call(argv: tuple[str, ...]) -> Verdict:

@@ -44,6 +44,26 @@ def test_the_next_list_knows_of_what_a_known_user_did(serving, runs, store):
         assert not {*expected} & {*ids(before)[:2]}
 
 
+def test_predictions_know_of_what_users_did(serving, runs, store):
+    """As those of one with a history; a user whom nobody knew has some from the first event on."""
+    from kgrec.serving.service import Service
+    from kgrec.serving.wanted import Wanted
+
+    ease, pairs = Run.load(runs / "ease.run"), [{"user": user, "item": "i5"} for user in ("u1", "new", "u2")]
+    with serving({"ease": runs / "ease.run", "mf": runs / "mf.run"}, store) as (client, _, _):
+        before = client.post("/predictions", json={"pairs": pairs}).json()["results"]
+        assert before[1]["problem"]["status"] == 422
+        events = [{"id": f"e{n}", "user": user, "item": "i9", "time": 5000} for n, user in enumerate(("u1", "new"))]
+        assert client.post("/events", json={"events": events}).status_code == 201
+        after = client.post("/predictions", json={"pairs": pairs}).json()["results"]
+        past = [edge["item"] for edge in steps_of(ease, "u1")]
+        asked = [(Wanted(history=[*past, "i9"]), "i5"), (Wanted(history=["i9"]), "i5"), ("u2", "i5")]
+        assert [one["score"] for one in after] == pytest.approx(Service(ease).predict(asked), rel=1e-6)
+        assert after[0]["score"] != before[0]["score"] and after[2] == before[2]
+        folded = client.post("/runs/mf/predictions", json={"pairs": pairs}).json()["results"]
+        assert all("score" in one for one in folded)
+
+
 def steps_of(run, user):
     from kgrec.serving.service import Service
 

@@ -25,8 +25,9 @@ from kgrec.sources.recipe.recipe import Recipe
 ROOT = Path(__file__).parents[2]
 DATA = os.environ.get("KGREC_DATA")
 CORPUS = json.loads((ROOT / "tests/fuzz_corpus.json").read_text(encoding="utf-8"))
-#: Errors of `check` alone where bad rows are errors: names in no fact and links to another type, which a build takes
-OF_CHECK = ("unknown predicate", "type clash")
+#: Errors of `check` alone where bad rows are errors, which a build takes: names in no fact, links to another type or to
+#: nowhere
+OF_CHECK = ("unknown predicate", "type clash", "no link")
 ADVICE = "on_bad_rows: report"
 
 
@@ -248,7 +249,7 @@ def test_advice_is_not_what_is_set(tmp_path):
     assert "lenient: true" in said(rdf % "", turtle)
     assert "lenient: true" not in said(rdf % ", lenient: true", {**turtle, "f.ttl": "<http://x/a> <http://x/p> IRI ."})
     kept = {"r.csv": "user,item\nu,a\nu,a\n"}
-    assert "1 rows of 'interacted' have the same user and item as an earlier row; all are kept; set" in said(
+    assert "1 row of 'interacted' has the same user and item as an earlier row; all are kept; set" in said(
         "interactions: {file: r.csv}\n", kept
     )
     assert "all are kept, as `duplicates` says" in said("interactions: {file: r.csv, duplicates: keep}\n", kept)

@@ -37,16 +37,16 @@ async def similar(request: Request, item: str, query: Annotated[SimilarQuery, Qu
 
 @router.post("/predictions", summary="What the model predicts of pairs")
 async def predictions(request: Request, body: PairsBody) -> Response:
-    """A rating, a probability or a score of each pair, in their order; a `problem` for one of an unknown id."""
+    """A rating, a probability or a score of each pair, in their order, with what the users did since training; a
+    `problem` for one of an unknown id."""
     state: ServingState = request.app.state.serving
     run, most = state.run_of(request), state.settings.max_users
     if len(body.pairs) > most:
         raise Problem(422, f"{len(body.pairs):,} pairs; up to {most:,} are answered in one request")
-    service = run.current.service
-    values = await state.batcher.call(lambda: service.predict([(one.user, one.item) for one in body.pairs]))
+    values, predicted = await state.predictions(run, [(one.user, one.item) for one in body.pairs])
     results = [
         {"user": pair.user, "item": pair.item}
-        | ({"problem": Problem.of(value).document} if isinstance(value, KgrecError) else {service.predicted: value})
+        | ({"problem": Problem.of(value).document} if isinstance(value, KgrecError) else {predicted: value})
         for pair, value in zip(body.pairs, values)
     ]
     return json_response({"results": results})

@@ -128,7 +128,7 @@ class BuildReport:
         lines += [f"split {name}: {_counts(parts)}" for name, parts in self.splits.items()]
         lines += [f"candidates {name}: {count:,} users" for name, count in self.candidates.items()]
         lines += [
-            f"{count:,} {name} ids are in no {name} table; nodes were added for them"
+            f"{count:,} {name} {'id is' if count == 1 else 'ids are'} in no {name} table; nodes were added for them"
             for name, count in self.added.items()
         ]
         lines += [_link_line(name, link) for name, link in self.links.items()]
@@ -155,7 +155,8 @@ def _edge_lines(edges: Mapping[str, int], most: int = 12) -> list[str]:
 
 def _link_line(name: str, link: LinkCoverage) -> str:
     shared = f"; {link.sharing_nodes} nodes share {link.shared_entities} entities" if link.shared_entities else ""
-    return f"{name}: {link.linked:,} of {link.nodes:,} linked, {link.with_facts:,} with at least one fact{shared}"
+    why = "; kgrec check says why" if link.nodes and not link.linked else ""
+    return f"{name}: {link.linked:,} of {link.nodes:,} linked, {link.with_facts:,} with at least one fact{shared}{why}"
 
 
 def graph_only_line(name: str, found: GraphOnly) -> str:

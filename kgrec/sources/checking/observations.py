@@ -14,6 +14,7 @@ from kgrec.graph.schema import EdgeType, clean_name
 from kgrec.sources.building.build_state import BuildState
 from kgrec.sources.building.fact_counts import unknown_predicates
 from kgrec.sources.building.report import graph_only_line
+from kgrec.sources.checking.likely_mistakes import links_to_nowhere, nearly_equal_ids, times_in_a_wrong_unit
 from kgrec.sources.rdf.facts import FactOptions, Facts
 from kgrec.sources.recipe.edge_part import EdgeTable
 from kgrec.sources.recipe.interaction_part import Interactions
@@ -26,6 +27,8 @@ def observations(state: BuildState, *, is_complete: bool) -> Iterator[Fault]:
     `on_bad_rows: report`.
     """
     yield from _repeated_edges(state)
+    yield from times_in_a_wrong_unit(state)
+    yield from nearly_equal_ids(state)
     reports = state.recipe.on_bad_rows == "report"
     for options, facts in state.facts.values():
         for fault in (
@@ -34,6 +37,8 @@ def observations(state: BuildState, *, is_complete: bool) -> Iterator[Fault]:
             *_links_to_other_types(state, options, facts),
         ):
             yield fault._replace(severity="note") if reports else fault
+    for fault in links_to_nowhere(state) if is_complete and not _includes_nothing(state) else ():
+        yield fault._replace(severity="note") if reports else fault
     for severity, hidden in state.bad_rows.hidden.items():
         if hidden:
             yield Fault(f"{hidden:,} more bad rows are not listed", kind="bad row", severity=severity)
@@ -67,7 +72,8 @@ def _repeated_edges(state: BuildState) -> Iterator[Fault]:
             kept = "all are kept, as `duplicates` says" if is_said else "all are kept; set `duplicates` to change that"
             ends = "user and item" if isinstance(of_edge[0], Interactions) else f"{edge[0]} and {edge[2]}"
             files = [name for table in of_edge for name in _files(table)]
-            what = f"{repeated:,} rows of {edge[1]!r} have the same {ends} as an earlier row; {kept}"
+            rows = "row of {} has" if repeated == 1 else "rows of {} have"
+            what = f"{repeated:,} {rows.format(repr(edge[1]))} the same {ends} as an earlier row; {kept}"
             yield Fault(what, ", ".join(files), kind="duplicate", severity="note")
 
 
@@ -77,15 +83,24 @@ def _files(table: Interactions | EdgeTable) -> list[str]:
 
 def _unknown_names(options: FactOptions, facts: Facts) -> Iterator[Fault]:
     """Predicates and classes that are in the recipe but in no fact."""
-    by_short_name = {clean_name(predicate): predicate for predicate in (*facts.edges, *facts.literals)}
+    left_out = (name for _, name in facts.skipped_of)
+    by_short_name = {clean_name(predicate): predicate for predicate in (*left_out, *facts.edges, *facts.literals)}
     for name in unknown_predicates(options, facts):
         near = get_close_matches(clean_name(options.expanded(name)), by_short_name, n=1)
-        hint = f"did you mean {by_short_name[near[0]]!r}?" if near else "fix the name, or remove it"
+        hint = f"did you mean {options.shown(by_short_name[near[0]])!r}?" if near else "fix the name, or remove it"
         yield Fault(f"no fact has the predicate {name!r}; {hint}", value=name, kind="unknown predicate")
     for name in options.types:
         if options.term(name) not in facts.types:
             what = f"no entity has the class {name!r}; fix the name, or remove it"
             yield Fault(what, value=name, kind="unknown class", severity="note")
+
+
+def _includes_nothing(state: BuildState) -> bool:
+    """Whether a name of `include` is in no fact, so that facts are missing for that reason."""
+    return any(
+        not set(unknown_predicates(options, facts)).isdisjoint(options.include or ())
+        for options, facts in state.facts.values()
+    )
 
 
 def _several_types(options: FactOptions, facts: Facts) -> Iterator[Fault]:
@@ -134,8 +149,10 @@ def _added_nodes(state: BuildState) -> Iterator[Fault]:
             advice = (
                 "they come from facts or paths" if is_complete else "set `complete: true` to make this an error instead"
             )
-            what = f"{more:,} {name} ids are in no {name} table, and nodes are added for them; {advice}"
-            yield Fault(what, value=nodes.ids[count].as_py(), kind="dangling id", severity="note")
+            first = nodes.ids[count].as_py()
+            which = f"the {name} id {first!r} is" if more == 1 else f"{more:,} {name} ids, such as {first!r}, are"
+            what = f"{which} in no {name} table, and nodes are added for such ids; {advice}"
+            yield Fault(what, value=first, kind="dangling id", severity="note")
 
 
 def _graph_only(state: BuildState) -> Iterator[Fault]:

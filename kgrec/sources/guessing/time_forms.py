@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from kgrec.sources.tables.time_column import NONE, PER_SECOND
+from kgrec.sources.tables.time_column import EARLIEST, NONE, PER_SECOND
 
-EARLIEST = 315_532_800  #: seconds, 1980: smaller whole numbers are no Unix times
 CLOCKS = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M:%S %p", " %I:%M %p")
 DAYS = (
     "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d", "%m/%d/%y", "%d/%m/%y",

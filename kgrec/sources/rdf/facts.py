@@ -206,6 +206,9 @@ class FactOptions(BaseModel):
         return self.include is None or is_of_classes or self.matches(predicate, self.include)
 
     def schemes(self) -> set[str]:
-        """Whether these options spell schema.org's terms with `http`, with `https`, or both."""
+        """Whether these options spell schema.org's terms with `http`, with `https`, or both. Names with a prefix that
+        needs no declaration spell neither."""
         named = [*(self.include or ()), *self.exclude, *self.names, *self.types, *self.labels, *self.literals]
-        return schemes(map(self.expanded, [*named, *self.inverse_of, *self.inverse_of.values()]))
+        named += [*self.inverse_of, *self.inverse_of.values()]
+        spelled = [name for name in named if "://" in name or name.partition(":")[0] in self.prefixes]
+        return schemes(map(self.expanded, spelled))

@@ -99,6 +99,8 @@ class RdfFile:
             raise BadData(what, file=self.name, value=base or self.base, kind="bad recipe") from error
 
 
+TURTLE = re.compile(rb"(\s*#.*\n)*\s*@?(prefix|base)\b", re.IGNORECASE)  #: begins a file with declarations
+HEAD = 4096  #: bytes of a file that are looked at
 _MEDIA_TYPES: Mapping[RdfFormat, str] = {
     "turtle": "text/turtle",
     "n-triples": "application/n-triples",
@@ -142,7 +144,12 @@ def _fault(file: RdfFile, error: SyntaxError) -> Fault:
     if "XML namespaces" in what:
         what = "it is XML, but not RDF/XML; fix the file, or set another `format`"
     else:
-        what = f"{what}; fix the file{', or set `lenient: true`' if 'IRI' in what and not file.lenient else ''}"
+        is_turtle = file.is_lines and TURTLE.match(_head(file))
+        mend = ", or set `lenient: true`" if "Invalid IRI" in what and not file.lenient else ""
+        advice = (
+            "the file is Turtle: rename it to .ttl, or set `format: turtle`" if is_turtle else f"fix the file{mend}"
+        )
+        what = f"{what}; {advice}"
     return Fault(what, file.name, line, column, kind="bad RDF")
 
 
@@ -163,6 +170,11 @@ def _place_in_xml(file: RdfFile, message: str) -> tuple[int | None, int | None]:
         if iri and f'"{iri[1]}"' in text:
             return number, text.index(f'"{iri[1]}"') + 2
     return None, None
+
+
+def _head(file: RdfFile) -> bytes:
+    with open_bytes(file.path) as stream:
+        return stream.read(HEAD)
 
 
 def _text_at(file: RdfFile, error: SyntaxError) -> str:

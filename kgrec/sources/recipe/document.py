@@ -182,6 +182,8 @@ def _what(error: Any, model: type[BaseModel]) -> str:
     found = error["input"]
     if error["type"] == "value_error" or isinstance(found, Mapping | list):
         return message
+    if error["type"] == "list_type":
+        return f"found {found!r} where a list is needed; write [{found!r}]"
     return f"found {found!r}; {message[0].lower()}{message[1:]}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,6 +24,9 @@ PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 LATE = 1e11  #: seconds, in the year 5138; a time in milliseconds is later than that
 EARLY = -62_135_596_800  #: seconds, in the year 1; there are no earlier dates
 DAY = 86_400
+EARLIEST = 315_532_800  #: seconds, 1980: a whole number below it is hardly meant as a time
+WHOLE = re.compile(r"[0-9]{9,20}")
+DAY_FIRST = re.compile(r"([0-9]{1,2})([./-])([0-9]{1,2})\2[0-9]{4}")  #: such as 31.12.2024 or 12/31/2024
 NONE = np.iinfo(np.int64).min  #: where a value is not a time
 GREATEST_SECONDS = float(1 << 62)  #: larger numbers of seconds do not fit int64
 
@@ -87,9 +91,24 @@ class Times(Column):
     def _no_time(self, row: int, text: str | None) -> Fault:
         if self.format or self.unit == "iso":
             wanted = f"in the format {self.format!r}" if self.format else "in ISO 8601 format"
-            return self._fault("bad time", f"is not a time {wanted}; fix the row, or set another `format`", text)
+            return self._fault("bad time", f"is not a time {wanted}; {self._form_of(text or '')}", text)
         what = "is not a Unix time in seconds; set `time: {unit: iso}`, or a strptime `format` such as `%d/%m/%Y`"
         return self._fault("bad time", what, text)
+
+    def _form_of(self, text: str) -> str:
+        """What to do about a value that is not of this form: the unit or the format that it has, or else a general
+        advice."""
+        if self.format is None and WHOLE.fullmatch(text):
+            fitting = [unit for unit, scale in PER_SECOND.items() if EARLIEST <= int(text) / scale <= self.now + DAY]
+            if fitting:
+                return f"it is a Unix time: set `time: {{unit: {fitting[0]}}}`"
+        parts = DAY_FIRST.fullmatch(text.strip())
+        if parts is None or self.format:
+            return "fix the row, or set another `format`"
+        first, mark, second = int(parts[1]), parts[2], int(parts[3])
+        forms = [f"%d{mark}%m{mark}%Y"] * (second <= 12) + [f"%m{mark}%d{mark}%Y"] * (first <= 12)
+        advice = " or ".join(f"`time: {{format: '{form}'}}`" for form in forms) or "another `format`"
+        return f"fix the row, or if all rows are so, set {advice} in place of `unit`"
 
     def _late(self, row: int, text: str | None) -> Fault:
         number = numbers_of(pa.chunked_array([[text]], pa.string()))[0].as_py() if self.unit in PER_SECOND else None

@@ -1,0 +1,98 @@
+"""Predictions of pairs of which each user is known, or new by a history or a profile, and each fails alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from kgrec.errors import KgrecError
+from kgrec.nn.fold_in import Folding
+from kgrec.serving.new_users import NewUsers, side_by_side
+from kgrec.serving.prediction import predict, predict_new
+from kgrec.serving.wanted import Wanted
+from kgrec.training.trained_model import TrainedModel
+
+Answers = list[float | KgrecError]
+
+
+@dataclass
+class Asked:
+    """A new user, and what is asked of this one."""
+
+    new: NewUsers
+    places: list[int] = field(default_factory=list)  #: of the pairs
+    items: list[int] = field(default_factory=list)  #: their items, local numbers
+
+
+def predicted_pairs(
+    run: TrainedModel,
+    pairs: Sequence[tuple[str | Wanted, str]],
+    folding: Callable[[], Folding | None],
+    fill_weights: bool,
+) -> Answers:
+    """See `Service.predict`. folding: gives what makes vectors of new users; fill_weights: as `Wanted.read` has it."""
+    source, _, target = run.graph.target
+    answers: Answers = [0.0] * len(pairs)
+    known, new = list[tuple[int, str, str]](), dict[int, Asked | KgrecError]()
+    for place, (user, item) in enumerate(pairs):
+        try:
+            (number,) = run.graph.vocabulary[target].numbers([item], what=target).tolist()
+            if isinstance(user, Wanted) and user.is_new and _is_read(user, folding()):
+                asked = new[id(user)] if id(user) in new else new.setdefault(id(user), _read(run, user, fill_weights))
+                if isinstance(asked, KgrecError):
+                    raise asked
+                asked.places.append(place)
+                asked.items.append(number)
+                continue
+            name = user if isinstance(user, str) else user.user
+            if name is None:
+                raise KgrecError("a pair names no user; an id, or a Wanted with a history or a profile is wanted")
+            run.graph.vocabulary[source].numbers([name], what=source)
+            known.append((place, name, item))
+        except KgrecError as error:
+            answers[place] = error
+    if known:
+        places, users, items = zip(*known)
+        for place, value in zip(places, predict(run, users, items)):
+            answers[place] = value
+    for group in _alike([one for one in new.values() if isinstance(one, Asked)]):
+        for place, answer in _values(run, group, folding()):
+            answers[place] = answer
+    return answers
+
+
+def _is_read(user: Wanted, folding: Folding | None) -> bool:
+    """Whether a model can use what is said of a user who is none of the run's."""
+    return folding is None or folding.how is not None or (user.profile is not None and bool(folding.columns))
+
+
+def _read(run: TrainedModel, user: Wanted, fill_weights: bool) -> Asked | KgrecError:
+    try:
+        return Asked(user.read(run, fill_weights))
+    except KgrecError as error:
+        return error
+
+
+def _alike(asked: Sequence[Asked]) -> list[list[Asked]]:
+    """Users who can be asked about together."""
+    groups: dict[Hashable, list[Asked]] = {}
+    for place, one in enumerate(asked):
+        key = (one.new.has_weights, len(one.new.item) > 0, place if one.new.profile else None)
+        groups.setdefault(key, []).append(one)
+    return [*groups.values()]
+
+
+def _values(run: TrainedModel, group: Sequence[Asked], folding: Folding | None) -> list[tuple[int, float | KgrecError]]:
+    """The place and the prediction of each pair of some users; where one of several fails, each user alone."""
+    row = torch.tensor([row for row, one in enumerate(group) for _ in one.items])
+    item = torch.tensor([item for one in group for item in one.items])
+    places = [place for one in group for place in one.places]
+    try:
+        values = predict_new(run, side_by_side(run, [one.new for one in group]), row, item, folding).tolist()
+    except KgrecError as error:
+        if len(group) == 1:
+            return [(place, error) for place in places]
+        return [found for one in group for found in _values(run, [one], folding)]
+    return list(zip(places, values))
