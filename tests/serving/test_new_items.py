@@ -179,6 +179,7 @@ SERVED = [
     "gan",
     "gru4rec",
     "gruatt",
+    "hstu",
     "irgan",
     "kgat",
     "kgatseq",
