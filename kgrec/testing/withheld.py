@@ -13,7 +13,7 @@ from kgrec.graph import Graph
 from kgrec.model import Query, Recommender
 from kgrec.testing.subject import Subject, built, one_thread, query_of, trainer_of
 
-ROUNDING = 1e-5  #: a gradient by so little of the largest one may be what rounding left of terms that cancel
+ROUNDING = 1e-3  #: a gradient by so little of the largest one may be what rounding left of terms that cancel
 REGULARISED = 1e-3  #: most share of a gradient that is not parallel to the parameter, if it is only regularisation
 
 
