@@ -37,7 +37,7 @@ class Query:
     behaviour: Tensor | None = (
         None  #: LongTensor [B, L], the index of each step's behaviour in the model's `behaviours`
     )
-    now: Tensor | None = None  #: LongTensor [B], unix seconds of the request; NO_TIME if not known
+    now: Tensor | None = None  #: LongTensor [B], unix seconds when the list is wanted; None or NO_TIME if not known
     #: columns of users by name, a row a user, for those who are no nodes; a known user's values may be missing
     profile: Mapping[str, Feature] = field(default_factory=dict)
     #: what is around the request (the device, the hour), by names that the model knows: [B, *] each
@@ -166,6 +166,12 @@ class Recommender(nn.Module, ABC):
     def learns_facts(self) -> bool:
         """Whether its weights learned from facts, while its scores come along no edge: then masking a fact does not
         change a score. A model whose scores come along edges has `edge_masking` instead (`kgrec.nn.masked_edges`)."""
+        return False
+
+    @property
+    def reads_now(self) -> bool:
+        """Whether its scores depend on `query.now`, when the list is wanted. Serving then gives it the clock's time,
+        and keeps nothing that was computed for another time."""
         return False
 
     @property

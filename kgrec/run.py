@@ -13,6 +13,7 @@ from kgrec.serving.answers import Table, joined
 from kgrec.serving.explained_lists import USERS, measure_explanations
 from kgrec.serving.explanation import Explanation, explain
 from kgrec.serving.list_options import ListOptions, takes_list_options
+from kgrec.serving.listed_groups import listed_groups
 from kgrec.serving.prediction import predict_pairs
 from kgrec.serving.recommendation import tables_for
 from kgrec.serving.rules.rule_settings import Rules
@@ -101,6 +102,9 @@ class Run(TrainedModel):
         the graph, "of_brand/company/location=Sweden"; a text is one, a list is several. not_: conditions of which they
         meet none. where_sparql: a SELECT, or the path of a file that holds one, which finds them. A list has k items as
         long as that many are left; `Table.notes` says where fewer are.
+
+        now: when the lists are wanted, for models that read it (`--set times=now`): unix seconds or a moment, not
+        before the last step of a history; None: the clock's time.
 
         One of whom the model knows nothing (no history that it reads, and where it knows users by their ids none in
         training) gets the most popular items in training, whose numbers of users are the scores, and `reason` says "no
@@ -279,17 +283,23 @@ class Run(TrainedModel):
         repeats: str | None = None,
         metrics: Sequence[str] | None = None,
         exclude: Sequence[str] | None = None,
-        groups: str | None = None,
+        groups: Any = None,
+        now: str | None = None,
         rules: Rules | Mapping[str, Any] | str | Path | None = None,
     ) -> dict[str, Any]:
-        """The metrics on the test edges of a graph with the same nodes: see `kgrec.run.measure`. rules: measure instead
+        """The metrics on the test edges of a graph with the same nodes: see `kgrec.run.measure`. groups: a column of
+        users, or `gap`, or a file, table or mapping as in `kgrec.serving.listed_groups`. rules: measure instead
         what these cost and gain, on valid: see `kgrec.serving.rules.rules_report.measure_rules`."""
         if rules is not None:
             if candidates not in (None, "all"):
                 raise KgrecError(f"rules choose from the whole catalog, so candidates {candidates!r} cannot be ranked")
             if groups is not None:
                 raise KgrecError(f"rules are measured over all users, so groups {groups!r} has no effect; leave it out")
-            return measure_rules(self, graph, rules, split=split, repeats=repeats, metrics=metrics, exclude=exclude)
+            chosen: dict[str, Any] = {"split": split, "repeats": repeats, "exclude": exclude, "now": now}
+            return measure_rules(self, graph, rules, metrics=metrics, **chosen)
+        if groups is not None and not isinstance(groups, str):
+            graph = graph if isinstance(graph, Graph) else Graph.load(graph)
+            groups = listed_groups(graph, groups)
         return measure(
             self,
             graph,
@@ -299,6 +309,7 @@ class Run(TrainedModel):
             metrics=metrics,
             exclude=exclude,
             groups=groups,
+            now=now,
         )
 
     def vectors(self, node_type: str) -> TrainedVectors:

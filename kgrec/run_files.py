@@ -198,7 +198,8 @@ def _check_config(config: Mapping[str, Any], file: Path) -> None:
         place.text(config, name, "")
     for name in ("split", "candidates"):
         place.text(config, name, none=True)
-    place.text(config, "repeats", "")
+    for name in ("repeats", "now"):
+        place.text(config, name, "")
     for name in ("config", "training", "versions", "package"):
         place.mapping(config, name, {})
     for name in ("versions", "package"):

@@ -170,6 +170,7 @@ def train_once(
         facts_only=benchmark.get("facts_only", False),
         split=spec,
         candidates=benchmark.get("candidates"),
+        now=benchmark.get("now"),
         config=config,
         training=configure(TrainingConfig, training),
         metrics=benchmark.get("metrics"),
@@ -481,11 +482,32 @@ def explanations(benchmark: Mapping[str, Any], options: argparse.Namespace) -> d
     """Whether the paths behind a run's lists hold: see `explain_quality`. The run is trained if it is not there."""
     import explain_quality
 
-    folder = run_folder(benchmark["of"], 0, options)
+    return explain_quality.faithfulness(benchmark, _trained(benchmark["of"], options), options.quick)
+
+
+def now_effect(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """What it gives away when a list is wanted: see `now_effect`."""
+    import now_effect as effects
+
+    return effects.now_effect(benchmark, Graph.load(graph_folder(benchmark["recipe"], options)), options.quick)
+
+
+def among_verified(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """A run's metrics among users whose held-out time is known to be true: see `now_effect`. The run is trained if it
+    is not there."""
+    import now_effect as effects
+
+    folder, graph = _trained(benchmark["of"], options), Graph.load(graph_folder(benchmark["recipe"], options))
+    return effects.among_verified(benchmark, folder, graph, options.data)
+
+
+def _trained(name: str, options: argparse.Namespace) -> Path:
+    """The run folder of a benchmark with seed 0. It is trained if it does not exist."""
+    folder = run_folder(name, 0, options)
     if not folder.is_dir():
-        of_run = yaml.safe_load((ROOT / "scripts/benchmarks.yaml").read_text(encoding="utf-8"))[benchmark["of"]]
-        run(benchmark["of"], of_run, 0, options)
-    return explain_quality.faithfulness(benchmark, folder, options.quick)
+        of_run = yaml.safe_load((ROOT / "scripts/benchmarks.yaml").read_text(encoding="utf-8"))[name]
+        run(name, of_run, 0, options)
+    return folder
 
 
 def explain_speed(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
@@ -621,6 +643,8 @@ MEASURES: dict[str, Callable[[Mapping[str, Any], argparse.Namespace], dict[str, 
         model_choice,
         explanations,
         explain_speed,
+        now_effect,
+        among_verified,
     )
 }
 

@@ -36,7 +36,7 @@ FURTHER: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("irgan", {"pretrain_epochs": 1, "base": "kgat"}, {}),
     ("sasrec", {"behaviours": ["viewed", "carted"], "loss": "sampled_softmax"}, {}),
     ("sasrec", {"features": ["all"]}, {"precision": "bf16-mixed"}),
-    ("kgatseq", {"over": "gru"}, {}),
+    ("kgatseq", {"encoder": "gruatt"}, {}),
 ]
 CASES = [(name, FIELDS.get(name, {}), {}) for name in models.builtin_names()] + FURTHER
 

@@ -11,8 +11,7 @@ from kgrec import models
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.model import Query, Recommender
-from kgrec.nn import MaskingConfig, NextItem, NextItemConfig, Paths, SelfAttention, SelfAttentionConfig, exportable
-from kgrec.settings import settings
+from kgrec.nn import NextItem, exportable
 from kgrec.training.config import TrainingConfig
 from kgrec.training.processes import make_fabric
 from kgrec.training.trainer import Trainer
@@ -41,34 +40,12 @@ def shop() -> Graph:
 GRAPH = shop()
 
 
-@settings
-class BERT4RecConfig(SelfAttentionConfig, MaskingConfig, NextItemConfig):
-    """Settings of BERT4Rec."""
-
-
-class BERT4Rec(NextItem):
-    """Self-attention over the whole path fills in hidden steps."""
-
-    Config = BERT4RecConfig
-
-    def __init__(self, graph: Graph, config: BERT4RecConfig) -> None:
-        super().__init__(graph, config, masking=config)
-        c = config
-        self.encoder = SelfAttention(c, c.dim, c.length, c.dropout, c.init_std, causal=False)
-
-    def encode(self, steps: Tensor, paths: Paths) -> Tensor:
-        return self.encoder(steps, paths)
-
-
 def trained(name: str, **fields) -> Recommender:
     torch.manual_seed(0)
     fields = {"dim": 8, **fields}
-    if name == "bert4rec":
-        model: Recommender = BERT4Rec(GRAPH, BERT4RecConfig(**fields, length=LENGTH, init_std=0.5))
-    elif issubclass(models.find(name), NextItem):
-        model = models.build(name, GRAPH, {"length": LENGTH, "init_std": 0.5, **fields})
-    else:
-        model = models.build(name, GRAPH, fields)
+    if issubclass(models.find(name), NextItem):
+        fields = {"length": LENGTH, "init_std": 0.5, **fields}
+    model = models.build(name, GRAPH, fields)
     config = TrainingConfig(epochs=2, device="cpu")
     for _ in Trainer(model, GRAPH, config, make_fabric(config)).epochs():
         pass
@@ -114,6 +91,7 @@ SEQUENCE_MODELS = {
     "gruatt": ("gruatt", {}),
     "kgatseq": ("kgatseq", {}),
     "bert4rec": ("bert4rec", {"heads": 2}),
+    "esasrec": ("esasrec", {"heads": 2}),
 }
 
 
@@ -140,8 +118,10 @@ def test_a_program_of_histories_scores_as_the_model_does(case: str):
         ("sasrec", {"features": "all", "magnitude": 0.3, "cosine": True}),
         ("gru4rec", {"behaviours": ("viewed",)}),
         ("gruatt", {"layers": 2, "length": 20}),
-        ("kgatseq", {"over": "gru"}),
+        ("kgatseq", {"encoder": "gruatt"}),
+        ("kgatseq", {"encoder": "bert4rec"}),
         ("bert4rec", {"behaviours": ("viewed",)}),
+        ("esasrec", {"features": "all", "in_batch": True, "shared": True}),
     ],
     ids=lambda value: "-".join(map(str, value)) if isinstance(value, dict) else value,
 )

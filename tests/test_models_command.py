@@ -42,7 +42,7 @@ def test_every_model_is_a_row() -> None:
 def test_the_json_is_defaults_by_field() -> None:
     listing = json.loads(kgrec("models", "--json")[0])
     assert list(listing) == models.names()
-    assert listing["popularity"] == {"distinct": True, "of": "users", "relation": None}
+    assert listing["popularity"] == {"distinct": True, "of": "users", "relation": None, "window": None}
     assert listing["kgat"]["layer_dims"] == [64, 32, 16] and listing["gan"]["condition"] == "history"
 
 

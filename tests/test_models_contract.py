@@ -36,6 +36,8 @@ OF_MODEL = {
     "ials": {"l2": 0.03},
     "gru4rec": {"lr": 0.03},
     "gruatt": {"lr": 0.03},
+    "bert4rec": {"mask_probability": 0.4, "mask_last": 0.4},  # of each path a few steps are targets
+    "hstu": {"lr": 0.02},
     # wider, or with dropout, some ReLU answers to withheld items alone
     "ncf": {"init_std": 0.01, "loss": "bce", "negatives": 4, "dropout": 0.0},
     "neumf": {"init_std": 0.01, "loss": "bce", "negatives": 4, "dropout": 0.0},

@@ -338,7 +338,7 @@ def test_a_new_nodes_categories_stand_in_the_schema_of_the_bigger_graph():
 # ---------------------------------------------------------------- models
 
 
-TAKERS = ("gru4rec", "gruatt", "kgat", "kgatseq", "lightgcn", "mf", "ncf", "neumf", "sasrec")
+TAKERS = ("esasrec", "gru4rec", "gruatt", "kgat", "kgatseq", "lightgcn", "mf", "ncf", "neumf", "sasrec")
 SMALL = {"dim": 16, "batch_size": 32, "lr": 0.01, "length": 10, "features": "all", "text_dim": 8}
 WORDS = ("apple", "вишня", "船", "plum", "fig")
 

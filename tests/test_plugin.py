@@ -53,12 +53,18 @@ class TestKGIN(ModelContract):
     epochs = 20
 
 
-class TestBERT4Rec(ModelContract):
-    """Of each path a few steps are targets, so that it needs more epochs than models of next items."""
+class TestLRURec(ModelContract):
+    """A linear recurrence reads the sequence."""
 
-    model = "kgrec_extra.bert4rec"
-    config: ClassVar = {"dim": 16, "batch_size": 32, "lr": 0.003, "length": 10, "mask_last": 0.5}
-    epochs = 40
+    model = "kgrec_extra.lrurec"
+    config: ClassVar = {"dim": 16, "batch_size": 32, "lr": 0.01, "length": 10}
+    epochs = 20
+
+
+def test_kgatseq_has_the_network_of_a_packages_sequence_model(planted: Graph) -> None:
+    further = {"encoder": "kgrec_extra.lrurec", "encoder_config": {"units": 3}}
+    model = models.build("kgatseq", planted, {"dim": 4, "layer_dims": [4], **further})
+    assert type(model.encoder).__name__ == "LinearRecurrence" and len(model.encoder.units) == 3
 
 
 def test_kgins_relations_are_declared_so_that_another_graphs_are_not_taken_for_them(planted: Graph) -> None:
@@ -84,7 +90,7 @@ def test_a_multvae_whose_softmax_is_over_withheld_items_breaks_the_contract() ->
 
 def test_a_model_is_one_file_of_at_most_80_lines() -> None:
     lines = {path.name: len(path.read_text().splitlines()) for path in PLUGIN.rglob("*.py")}
-    assert {"bert4rec.py", "kgin.py", "multvae.py"} <= set(lines)
+    assert {"kgin.py", "lrurec.py", "multvae.py"} <= set(lines)
     assert max(lines.values()) <= 80
 
 
@@ -137,7 +143,7 @@ def test_a_package_that_is_installed_brings_models_by_name(
     assert "install the package that it was trained with, kgrec-extra 1.0 (pip install kgrec-extra)" in str(error.value)
     monkeypatch.syspath_prepend(extra)
     listed = CliRunner().invoke(app, ["models"])
-    assert listed.exit_code == 0 and {"bert4rec", "kgin", "mf", "multvae"} <= set(listed.stdout.split())
+    assert listed.exit_code == 0 and {"kgin", "lrurec", "mf", "multvae"} <= set(listed.stdout.split())
     fields = json.loads(CliRunner().invoke(app, ["models", "kgin", "--json"]).stdout)["fields"]
     assert {field["name"]: field["meaning"] for field in fields}["intents"] == "number of intents, P"
     loaded = kgrec.Run.load(run)

@@ -115,26 +115,28 @@ def weeks(rows: list[tuple[str, str, int | None]]) -> list[tuple[str, str, int |
     return [(user, item, None if week is None else week * WEEK) for user, item, week in rows]
 
 
-def test_a_list_is_asked_for_when_the_first_held_out_edge_is():
+def test_a_list_is_asked_for_when_the_first_held_out_edge_is_or_models_are_not_told():
     """Ann's and Bob's items are the nearest to their weeks. Of Cyd's two edges the first, in week 13, says when: seeds
     (14) come first and fan (27) second. Dan's has no time, so the latest item is nearest to the start of all times, and
     rake is fourth."""
     known = bought(weeks(SOLD))
     rows = [("ann", "rake", 39), ("bob", "skates", 3), ("cyd", "fan", 26), ("cyd", "seeds", 13)]
     model = InSeason(known, NoSettings())
-    found = evaluate(model, known, bought(weeks(rows)), metrics=["mrr@4", "recall@1"]).per_user.to_pylist()
+    found = evaluate(model, known, bought(weeks(rows)), metrics=["mrr@4", "recall@1"], now="edge").per_user.to_pylist()
     assert found == [
         {"user": "ann", "mrr@4": 1.0, "recall@1": 1.0},
         {"user": "bob", "mrr@4": 1.0, "recall@1": 1.0},
         {"user": "cyd", "mrr@4": 1.0, "recall@1": 0.5},
     ]
     rows = [("ann", "rake", 26), ("ann", "fan", None), ("dan", "skates", None)]
-    found = evaluate(model, known, bought(weeks(rows)), metrics=["recall@1"]).per_user.to_pylist()
+    found = evaluate(model, known, bought(weeks(rows)), metrics=["recall@1"], now="edge").per_user.to_pylist()
     assert found[0] == {"user": "ann", "recall@1": 0.5}  # the edge without a time does not say when; fan is first
     seen: list[Query] = []
     model.score = lambda query, items: seen.append(query) or torch.zeros(len(query), items.shape[-1])
+    evaluate(model, known, bought(weeks(rows)), metrics=["recall@1"], now="edge")
     evaluate(model, known, bought(weeks(rows)), metrics=["recall@1"])
-    (query,) = seen
+    query, not_told = seen
+    assert not_told.now is None
     assert query.user.tolist() == known.flat("user", ["ann", "dan"]).tolist()
     assert query.now.tolist() == [26 * WEEK, NO_TIME]
 

@@ -213,7 +213,7 @@ def test_a_history_takes_the_place_of_what_the_run_knows() -> None:
     assert everyone.users == ["bob", "cem", "7", "ann", "zoe"]
 
 
-@pytest.mark.parametrize("model", ["gruatt", "sasrec", "gru4rec"])
+@pytest.mark.parametrize("model", ["gruatt", "sasrec", "gru4rec", "esasrec", "bert4rec"])
 def test_many_new_users_at_once_are_those_one_by_one(
     model: str, planted: Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -155,6 +155,8 @@ def test_former_names_of_what_was_kept_are_no_reason_for_a_warning():
         ("neumf", {"layers": [4]}, {"hidden": (4,)}),
         ("kgat", {"layers": [4]}, {"layer_dims": (4,)}),
         ("kgatseq", {"layers": [4]}, {"layer_dims": (4,)}),
+        ("kgatseq", {"over": "gru"}, {"encoder": "gruatt"}),
+        ("kgatseq", {"over": "self-attention"}, {"encoder": "sasrec"}),
         ("irgan", {"rows": 4}, {"adversarial_batch_size": 4}),
         ("dnen", {"rows": 4}, {"adversarial_batch_size": 4}),
         ("gan", {"turn": "epoch"}, {"alternate": "epoch"}),

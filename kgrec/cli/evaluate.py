@@ -21,6 +21,8 @@ from kgrec.cli.options import (
 from kgrec.cli.output import console, note, plain, print_json, say, show_metrics
 from kgrec.errors import KgrecError
 
+TABLES = (".csv", ".tsv", ".jsonl", ".parquet")  #: what a file of groups ends with
+
 
 @watchable
 def evaluate(
@@ -45,6 +47,14 @@ def evaluate(
             "Default: as in the run.",
         ),
     ] = None,
+    now: Annotated[
+        str | None,
+        typer.Option(
+            "--now",
+            help="Whether models are told when each list is wanted: unknown, or edge (the time of the held-out edge). "
+            "Default: as in the run.",
+        ),
+    ] = None,
     rules: Annotated[
         Path | None,
         typer.Option("--rules", help="A YAML file of rules: what they cost and gain, measured on valid, not on test."),
@@ -53,7 +63,8 @@ def evaluate(
         str | None,
         typer.Option(
             "--groups",
-            help="A column of users, such as gender: the metrics of each of its groups, and how far apart they are.",
+            help="A column of users, such as gender; `gap`, how long after the last known interaction the held-out one "
+            "is; or a file with the columns user and group: the metrics of each group, and how far apart they are.",
         ),
     ] = None,
     explain: Annotated[
@@ -83,6 +94,7 @@ def evaluate(
             "--candidates": candidates,
             "--repeats": repeats,
             "--exclude": exclude,
+            "--now": now,
         }
         asked |= {"--rules": rules, "--metrics": metrics, "--groups": groups}
         if named := [name for name, value in asked.items() if value is not None]:
@@ -97,9 +109,17 @@ def evaluate(
         return
     trained = Run.load(run, trust=model, device=device)
     left_out = None if exclude is None else () if exclude == "none" else comma_separated(exclude) or ()
-    wanted: dict[str, Any] = {"split": split, "candidates": candidates, "repeats": repeats, "exclude": left_out}
+    wanted: dict[str, Any] = {
+        "split": split,
+        "candidates": candidates,
+        "repeats": repeats,
+        "exclude": left_out,
+        "now": now,
+    }
     found = Graph.load(graph, mmap)
-    result = trained.measure(found, metrics=comma_separated(metrics), rules=rules, groups=groups, **wanted)
+    is_file = groups is not None and (Path(groups).suffix in TABLES or Path(groups).is_file())
+    by: Any = Path(str(groups)) if is_file else groups
+    result = trained.measure(found, metrics=comma_separated(metrics), rules=rules, groups=by, **wanted)
     if as_json:
         print_json(result)
     elif rules is not None:

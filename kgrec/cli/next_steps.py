@@ -144,7 +144,7 @@ def how_to_resume(job: TrainingJob) -> str | None:
     """How a training that was stopped goes on; None where the command can only be given again."""
     if job.out is None:
         return "nothing is kept without --out; with it, a training that is stopped can go on"
-    if not (job.checkpoint / "state.json").is_file():
+    if not job.out.name or not (job.checkpoint / "state.json").is_file():  # without a name, such as ".", it is refused
         return None
     words = sys.argv[1:]
     return f"to go on: {shown(['kgrec', *words, *([] if '--resume' in words else ['--resume'])])}"

@@ -110,6 +110,7 @@ class TrainingOptions:
     metric: Annotated[str | None, job_option("--metric")] = None
     metrics: Metrics = None
     exclude: Annotated[str | None, job_option("--exclude")] = None
+    now: Annotated[str | None, job_option("--now")] = None
     refit: Annotated[bool, job_option("--refit")] = False
     all_edges: Annotated[bool, job_option("--all-edges")] = False
     seed: Annotated[int | None, job_option("--seed")] = None
@@ -128,7 +129,7 @@ class TrainingOptions:
         fields, training = training_settings(
             self.config, self.assignments or [], **{name: getattr(self, name) for name in names}
         )
-        shared = {name: getattr(self, name) for name in ("task", "purpose", "refit", "all_edges")}
+        shared = {name: getattr(self, name) for name in ("task", "purpose", "now", "refit", "all_edges")}
         shared |= {name: comma_separated(getattr(self, name)) for name in ("metrics", "exclude")}
         return TrainingJob.of(model, {"config": fields, "training": training, **shared, **options}, command)
 

@@ -76,6 +76,14 @@ def recommend(
         bool, typer.Option("--why", help="Show the past items behind each list, and what kind of evidence it is.")
     ] = False,
     new_items: NewItems = None,
+    now: Annotated[
+        str | None,
+        typer.Option(
+            "--now",
+            help="When the lists are wanted, for models that read it: unix seconds, or a moment such as "
+            "2026-11-29T12:00 (UTC). Default: the clock's time.",
+        ),
+    ] = None,
     rules: Annotated[
         Path | None,
         typer.Option("--rules", help="A YAML file of rules: at_most, pinned, blocked, in_stock, price, diversity ..."),
@@ -108,6 +116,7 @@ def recommend(
         "why": why,
         "skip_unknown": skip_unknown,
         "rules": rules,
+        "now": now,
         **filters.values,
     }
     if out is not None and sharding.engine == "ray":
@@ -126,7 +135,7 @@ def recommend(
                 return
         listed = None if users == "all" else users
         refuse_out(out, overwrite, [*wanted.files, listed, rules, filters.where_sparql])
-    asks_more = any((exclude, why, rules, *filters.values.values(), new_items, model, wanted.shard))
+    asks_more = any((exclude, why, now, rules, *filters.values.values(), new_items, model, wanted.shard))
     asks_more = asks_more or device not in ("auto", "cpu")
     quick = None if asks_more else wanted.without_torch(include_seen, skip_unknown)
     if quick is not None:

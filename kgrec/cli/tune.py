@@ -130,7 +130,9 @@ def _choose(
         of_one.append("--set" if training.assignments else "--config")
     if of_one:
         raise KgrecError(f"{' and '.join(of_one)}: settings are of one model, but --models names several; leave it out")
-    options = {name: getattr(job, name) for name in ("task", "split", "repeats", "training", "metrics", "exclude")}
+    options = {
+        name: getattr(job, name) for name in ("task", "split", "repeats", "training", "metrics", "exclude", "now")
+    }
     options |= {"refit": job.refit, "all_edges": job.all_edges}
     return tune_models(names, Path(words[0]), **shared, **options)
 

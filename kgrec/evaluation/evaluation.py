@@ -85,6 +85,7 @@ def evaluate(
     repeats: str = "miss",
     trained: Graph | None = None,
     exclude: Sequence[str] = (),
+    now: str = "unknown",
     seed: int = 0,
     batch_size: int = 2048,
     cells: int = 4_194_304,
@@ -97,10 +98,12 @@ def evaluate(
     metrics: names such as `ndcg@10`; None: `default_metrics`. candidates: the set of items to rank for each user; None:
     all items that the user has not seen. repeats: how held-out pairs are treated that are known: `miss`, `skip` or
     `recommend`, see below. trained: the graph that the model was trained on; None: `known`. exclude: behaviours, such
-    as `viewed`, whose items are left out of a user's list too; by default only items of the target relation are. seed:
-    seed of the order of ties. batch_size: maximum number of users that are scored at once. cells: maximum number of
-    scores in memory at once; each takes up to about 40 bytes, whatever the number of users and items. shared: the
-    ranks of a training, which all call this, divide the batches; each has the whole result, equal to the last digit.
+    as `viewed`, whose items are left out of a user's list too; by default only items of the target relation are. now:
+    with `edge`, a user's list is made for the time of the first held-out edge (`query.now`); with `unknown`, models are
+    not told. seed: seed of the order of ties. batch_size: maximum number of users that are scored at once. cells:
+    maximum number of scores in memory at once; each takes up to about 40 bytes, whatever the number of users and items.
+    shared: the ranks of a training, which all call this, divide the batches; each has the whole result, equal to the
+    last digit.
 
     - Candidates are all nodes of the target's tail type that the user has not seen. Published lists are ranked as they
       are: seen items stay in them, and an item that is twice in a list counts once.
@@ -110,7 +113,7 @@ def evaluate(
       not count. With `recommend`, seen items are ranked too. All three rank published lists as they are, and `miss` and
       `recommend` predict ratings and clicks alike. `Evaluation.repeats` has the counts.
     - A held-out item that is not in the user's candidate list is missed. `num_unrankable` counts such pairs.
-    - A user's list is made for the time of the first held-out edge (`query.now`). Ratings and clicks have no such time.
+    - Ratings and clicks have no `query.now`.
     - Ties are ordered by a random number for each user and item, so a constant scorer is as good as chance.
     - An item or a user is warm if it has a target edge in `trained`, else cold. If cold items are held out, `cold` and
       `warm` rank the items of each kind only among themselves, over the users with a held-out item of that kind.
@@ -125,7 +128,8 @@ def evaluate(
 
     Raises UnknownName for an unknown metric, choice or behaviour. Raises KgrecError if nothing is held out, or only
     repeats that are skipped; if the graphs differ in nodes or target; if a user has no candidate list; if `exclude`
-    would change published lists; if scores are not finite; and for the same reasons as `check_metrics`.
+    would change published lists; with now=edge, if a first held-out edge is before the history's end and the model
+    reads `now`; if scores are not finite; and for the same reasons as `check_metrics`.
     """
     start = time.perf_counter()
     wanted = list(dict.fromkeys(parse(name) for name in (default_metrics(model.task) if metrics is None else metrics)))
@@ -134,7 +138,7 @@ def evaluate(
     of_edges = [metric for metric in wanted if metric.of in EDGES]
     of_lists = [metric for metric in wanted if metric not in of_edges]
     ranked: Ranked = "nothing" if not of_lists else "catalog" if candidates is None else "lists"
-    trial = Trial(model, known, held, candidates, batch_size, cells, repeats, ranked, trained, exclude)
+    trial = Trial(model, known, held, candidates, batch_size, cells, repeats, ranked, trained, exclude, now)
     check_metrics(model, trial.held, [metric.name for metric in wanted])
     facts = item_facts(known, of_lists)
     ranker = trial.ranker(max(metric.depth for metric in of_lists), seed) if of_lists else None
@@ -358,7 +362,7 @@ def _rank(
     batches = ranks.share(ranker.batches(trial.user), divided=shared)
     for row in counted("ranking", batches, number, "users", len):
         user = trial.user[row]
-        best = ranker.best(user, trial.now[row])
+        best = ranker.best(user, trial.asked_at(row))
         if "all" not in best:
             best["all"] = ranker.merged(list(best.values()))
         for scope, tally in tallies.items():

@@ -17,6 +17,7 @@ from kgrec.evaluation.trained_nodes import Trained
 from kgrec.graph import NO_TIME, Candidates, Graph
 from kgrec.model import Recommender
 from kgrec.samplers.histories import Histories
+from kgrec.splits.answer_times import check_now
 from kgrec.splits.repeats import Ranked, check_repeats, count_repeats, repeated, without_repeats
 
 #: How users without an edge in training are served, under the names in `Evaluation.without_history`
@@ -45,6 +46,7 @@ class Trial:
         ranked: Ranked,
         trained: Graph | None = None,
         exclude: Sequence[str] = (),
+        now: str = "unknown",
     ) -> None:
         self.scorer = Scorer(model, known, batch_size, cells)
         self.trained = Trained(known if trained is None else trained, model, self.scorer.device)
@@ -73,14 +75,33 @@ class Trial:
         if self.lists is not None:
             self._check_lists(self.lists)
         self.groups = self._groups()
+        #: when each user's list is wanted, LongTensor [U], NO_TIME if not known; None: models are not told
+        self.now = self._first_held_out() if check_now(now) == "edge" else None
 
-    @cached_property
-    def now(self) -> Tensor:
-        """Time of each user's first held-out edge: LongTensor [U], unix seconds; NO_TIME if none has a time."""
+    def asked_at(self, row: Tensor) -> Tensor | None:
+        """When the lists of some users are wanted, LongTensor [B]. row: their rows."""
+        return None if self.now is None else self.now[row]
+
+    def _first_held_out(self) -> Tensor:
+        """Time of each user's first held-out edge: LongTensor [U], unix seconds; NO_TIME if none has a time. Raises
+        KgrecError where a model that reads them would be asked about a moment before a step that is known."""
         timed = self.held.time != NO_TIME
         user = torch.searchsorted(self.user, self.held.head[timed])
         first = torch.full_like(self.user, LAST).scatter_reduce_(0, user, self.held.time[timed], "amin")
-        return first.masked_fill_(first == LAST, NO_TIME)
+        first = first.masked_fill_(first == LAST, NO_TIME)
+        if not self.scorer.model.reads_now:
+            return first
+        known = self.scorer.histories.graph
+        last = torch.full((self.pad + 1,), NO_TIME, device=first.device)
+        last.scatter_reduce_(0, known.head, known.time, "amax")
+        early = int(((first != NO_TIME) & (first < last[self.user])).sum())
+        if early:
+            raise KgrecError(
+                f"now=edge: for {early:,} of {len(self.user):,} users the first held-out edge is before their last "
+                "known step, so a list would be wanted before the history ends; use a split by time, such as "
+                "last_n:1, or now=unknown"
+            )
+        return first
 
     def _groups(self) -> dict[str, Tensor]:
         """Groups of items that are ranked only among themselves, LongTensor [items of the group] each."""

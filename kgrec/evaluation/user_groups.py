@@ -7,13 +7,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import torch
 
 from kgrec.errors import KgrecError, unknown_name
-from kgrec.graph import Graph
+from kgrec.graph import NO_TIME, Graph
 
 NO_VALUE = "(no value)"  #: the group of users without a value
+GAP = "gap"  #: the groups by the time from a user's last known interaction to the first held-out one
+GAPS = {"0 s": 1, "under 60 s": 60, "under 1 day": 86_400, "1 day or more": None}  #: up to how many seconds
 MOST_GROUPS = 50  #: a column with more values does not make groups
 MOST_NUMBERS = 10  #: a column with more different numbers is cut into four parts
+NEVER = torch.iinfo(torch.int64).max
 NORMAL = 1.959964  #: 95 % of a normal distribution is within so many standard deviations
 
 
@@ -45,6 +49,11 @@ def user_groups(graph: Graph, column: str) -> pd.Series:
                 f"{column!r} is a column of {'vectors' if kind == 'vector' else 'several values a user'}, which does "
                 "not put each user into one group; name a column of categories or numbers"
             )
+    return checked_groups(found, column)
+
+
+def checked_groups(found: pd.Series, column: str) -> pd.Series:
+    """The same groups. Raises KgrecError where there is one, or far too many."""
     number = found.nunique()
     if number < 2:
         raise KgrecError(
@@ -57,6 +66,27 @@ def user_groups(graph: Graph, column: str) -> pd.Series:
             f"at most {MOST_GROUPS}"
         )
     return found
+
+
+def gap_groups(known: Graph, held: Graph) -> pd.Series:
+    """The group of each user with held-out edges by the time from the last known target edge to the first held-out one:
+    `0 s`, `under 60 s`, `under 1 day` or `1 day or more`, by external id; `(no value)` where one of the times is not
+    known or the held-out edge is the earlier one. Raises KgrecError where all are in one group."""
+    known, held = known.only(known.target), held.only(held.target)
+    users = held.range(held.target[0])
+    last = torch.full((len(users),), NO_TIME)
+    last.scatter_reduce_(0, (known.head - users.start).cpu(), known.time.cpu(), "amax")
+    first = torch.full((len(users),), NEVER)
+    timed = (held.time != NO_TIME).cpu()
+    first.scatter_reduce_(0, (held.head - users.start).cpu()[timed], held.time.cpu()[timed], "amin")
+    is_known = (last != NO_TIME) & (first != NEVER) & (first >= last)
+    gap = (first - last.masked_fill(~is_known, 0)).masked_fill(~is_known, -1).numpy()
+    bounds = [seconds for seconds in GAPS.values() if seconds is not None]
+    place = np.where(gap < 0, len(GAPS), np.searchsorted(bounds, gap, side="right"))
+    asked = held.head.unique().cpu() - users.start
+    kinds = np.array([*GAPS, NO_VALUE], dtype=object)
+    names = pd.Categorical(kinds[place[asked.numpy()]], categories=kinds, ordered=True)
+    return checked_groups(pd.Series(names, index=held.vocabulary[held.target[0]].ids(asked)), GAP)
 
 
 def _of_numbers(values: pd.Series) -> pd.Series:
@@ -98,7 +128,7 @@ def by_group(values: pd.DataFrame | pa.Table, groups: pd.Series) -> dict[str, di
 
 def _of_metric(values: pd.Series, own: pd.Series) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name, part in values.groupby(own.reindex(values.index), sort=True):
+    for name, part in values.groupby(own.reindex(values.index), sort=True, observed=True):
         mean, users = float(part.mean()), len(part)
         half = NORMAL * float(part.std()) / users**0.5 if users > 1 else None
         found[str(name)] = {

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from torch import Tensor
+from typing import Annotated, Any
 
 from kgrec.graph import Graph
-from kgrec.nn import GRU, Dropout, NextItem, NextItemConfig, Paths
+from kgrec.nn import NextItem, NextItemConfig, RecurrentEncoder
 from kgrec.search_ranges import Between
 from kgrec.settings import Depth, settings
 
@@ -30,8 +28,15 @@ class GRU4Rec(NextItem):
 
     def __init__(self, graph: Graph, config: GRU4RecConfig) -> None:
         super().__init__(graph, config)
-        self.gru = GRU(config.dim, config.layers, config.dropout)
-        self.dropout = Dropout(config.dropout)
+        self.register_load_state_dict_pre_hook(_named_as_now)
 
-    def encode(self, steps: Tensor, paths: Paths) -> Tensor:
-        return self.dropout(self.gru(self.dropout(steps), paths))
+    @classmethod
+    def make_encoder(cls, config: GRU4RecConfig) -> RecurrentEncoder:
+        return RecurrentEncoder(config.dim, config.layers, config.dropout)
+
+
+def _named_as_now(model: GRU4Rec, state: dict[str, Any], prefix: str, *others: Any) -> None:
+    """Weights that were saved before the encoder was a module of its own have other names."""
+    former = f"{prefix}gru."
+    for name in [name for name in state if name.startswith(former)]:
+        state[f"{prefix}encoder.{name.removeprefix(prefix)}"] = state.pop(name)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from kgrec.graph import Graph
 from kgrec.model import Query
-from kgrec.nn import AttentiveGRU, NextItem, NextItemConfig, Paths
+from kgrec.nn import AttentiveGRU, NextItem, NextItemConfig
 from kgrec.settings import Depth, settings
 
 
@@ -23,13 +22,11 @@ class GRUAtt(NextItem):
 
     Config = GRUAttConfig
 
-    def __init__(self, graph: Graph, config: GRUAttConfig) -> None:
-        super().__init__(graph, config)
-        self.encoder = AttentiveGRU(config.dim, config.layers, config.dropout)
+    encoder: AttentiveGRU
 
-    def encode(self, steps: Tensor, paths: Paths) -> Tensor:
-        found: Tensor = self.encoder(steps, paths)
-        return found
+    @classmethod
+    def make_encoder(cls, config: GRUAttConfig) -> AttentiveGRU:
+        return AttentiveGRU(config.dim, config.layers, config.dropout)
 
     def attention(self, query: Query) -> Tensor:
         return self.spread(query, self.encoder.weights)

@@ -2,46 +2,58 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import dataclasses
+from typing import Any, ClassVar
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from pydantic import field_validator
+from torch import Tensor
 
+from kgrec import models
+from kgrec.errors import KgrecError, some
 from kgrec.graph import Graph
 from kgrec.model import Objective, Query
 from kgrec.nn import (
     AttentiveGRU,
-    KGEncoder,
     KGEncoderConfig,
+    MaskingConfig,
     NextItem,
     NextItemConfig,
-    Paths,
-    SelfAttention,
     SelfAttentionConfig,
-    Vectors,
+    SequenceEncoder,
 )
+from kgrec.nn.encoded_items import EncodedItems
 from kgrec.nn.masked_edges import EdgeMasking, attended
 from kgrec.nn.masked_sequences import MaskedSequences
 from kgrec.nn.row_shards import is_sharding, refused
-from kgrec.rows import NodeRows, declare_rows
-from kgrec.settings import settings
+from kgrec.settings import configure, settings
+
+FORMER_ENCODERS = {"self-attention": "sasrec", "gru": "gruatt"}  #: former values of the setting `encoder`
 
 
 @settings
 class KGATSeqConfig(KGEncoderConfig, SelfAttentionConfig, NextItemConfig):
     """Settings of KGAT with sequences. `layer_dims` to `facts_l2` are those of the graph encoder; `blocks` to
-    `attention_dropout` those of self-attention."""
+    `pre_norm` those of self-attention."""
 
-    #: network that reads the sequence: SASRec's self-attention, or a GRU with additive attention
-    over: Literal["self-attention", "gru"] = "self-attention"
+    #: sequence model whose network reads the sequence: sasrec, esasrec, bert4rec, hstu, gru4rec, gruatt, or one of an
+    #: installed package; it takes those of its settings that are also here from here
+    encoder: str = "sasrec"
+    #: further settings of that model, as a mapping
+    encoder_config: dict[str, Any] = dataclasses.field(default_factory=dict)
     interactions: bool = False  #: let the graph encoder see the users' interactions as well as the facts
+
+    FORMER: ClassVar = {"over": "encoder"}
+
+    @field_validator("encoder", mode="before")
+    @classmethod
+    def _by_present_name(cls, name: Any) -> Any:
+        return FORMER_ENCODERS.get(name, name) if isinstance(name, str) else name
 
 
 class KGATSeq(NextItem):
     """An item's vector is e0 + W [e1 || e2 || ...]: its own vector, plus the outputs of KGEncoder's layers, projected
-    by W, which is initially 0. Self-attention, or a GRU with additive attention, reads a user's sequence of these
-    vectors. All parts are trained jointly: next items by the sequence loss, facts by TransR."""
+    by W, which is initially 0. The network of a sequence model (`encoder`) reads a user's sequence of these vectors.
+    All parts are trained jointly: next items by the sequence loss, facts by TransR."""
 
     Config = KGATSeqConfig
     reads_all_edges = True
@@ -54,15 +66,13 @@ class KGATSeq(NextItem):
                 "use kgat with sampled neighborhoods (fanouts), or sasrec with loss=sampled_softmax",
             )
         items = EncodedItems(graph if config.interactions else graph.facts(), graph, config)
-        super().__init__(graph, config, items)
-        if config.over == "gru":
-            self.encoder: nn.Module = AttentiveGRU(config.dim, 1, config.dropout)
-        else:
-            self.encoder = SelfAttention(config, config.dim, config.length, config.dropout, config.init_std)
+        _, fields = _sequence_model(config)
+        super().__init__(graph, config, items, masking=fields if isinstance(fields, MaskingConfig) else None)
 
-    def encode(self, steps: Tensor, paths: Paths) -> Tensor:
-        found: Tensor = self.encoder(steps, paths)
-        return found
+    @classmethod
+    def make_encoder(cls, config: KGATSeqConfig) -> SequenceEncoder:
+        kind, fields = _sequence_model(config)
+        return kind.make_encoder(fields)
 
     def objectives(self, graph: Graph) -> list[Objective]:
         known = graph if self.config.interactions else graph.facts()
@@ -90,37 +100,18 @@ class KGATSeq(NextItem):
         return MaskedSequences(self, graph, edges, *layers, by="attention")
 
 
-class EncodedItems(nn.Module):
-    """Item vectors from the graph around the items. Those that scoring reads are computed once an epoch and stored in a
-    buffer."""
-
-    def __init__(self, graph: Graph, known: Graph, config: KGATSeqConfig) -> None:
-        """graph: the edges that propagation uses; known: all edges that training sees."""
-        super().__init__()
-        node_type = graph.target[2]
-        self.encoder = KGEncoder(graph, config, (node_type,), known=known)
-        self.start, self.dim = graph.range(node_type).start, config.dim
-        self.project = nn.Linear(self.encoder.width - config.dim, config.dim, bias=False)
-        nn.init.zeros_(self.project.weight)
-        self.vector: Tensor  #: FloatTensor [I + 1, D], the last row zeros
-        self.register_buffer("vector", torch.zeros(len(graph.range(node_type)) + 1, config.dim))
-        declare_rows(self, vector=NodeRows.of(graph, node_type, computed=True))
-
-    def vectors(self) -> Vectors:
-        """The table that a batch reads its vectors from."""
-        return Vectors(self.start, self.encoded() if self.training else self.vector)
-
-    def encoded(self) -> Tensor:
-        """The vectors of all items and a row of zeros: [I + 1, D]."""
-        return functional.pad(self.projected(self.encoder()), (0, 0, 0, 1))
-
-    def projected(self, vector: Tensor) -> Tensor:
-        """Item vectors [n, D] from final vectors of the encoder, [n, width]."""
-        own, of_layers = vector.tensor_split([self.dim], dim=-1)
-        found: Tensor = own + self.project(of_layers)
-        return found
-
-    def refresh(self) -> None:
-        """Recompute the attention and the vectors that scoring reads."""
-        self.encoder.attend()
-        self.vector.copy_(self.encoded())
+def _sequence_model(config: KGATSeqConfig) -> tuple[type[NextItem], Any]:
+    """The sequence model whose network is used, and its settings. Raises UnknownName for an unknown model or setting,
+    KgrecError for a model without such a network."""
+    kind, name = models.find(config.encoder), config.encoder
+    if not issubclass(kind, NextItem) or issubclass(kind, KGATSeq):
+        raise KgrecError(
+            f"encoder {name!r} is no sequence model with a network of its own; use one such as sasrec, esasrec, "
+            "bert4rec, gru4rec or gruatt"
+        )
+    own = {field.name for field in dataclasses.fields(kind.Config)}
+    here = {field.name for part in (NextItemConfig, SelfAttentionConfig) for field in dataclasses.fields(part)}
+    common = {name: getattr(config, name) for name in here & own}
+    if both := sorted(common.keys() & config.encoder_config.keys()):
+        raise KgrecError(f"encoder_config has {some(both)}, which kgatseq has itself; set it beside encoder_config")
+    return kind, configure(kind.Config, common | config.encoder_config, what=f"encoder {name!r}")

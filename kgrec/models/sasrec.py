@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from kgrec.graph import Graph
-from kgrec.nn import NextItem, NextItemConfig, Paths, SelfAttention, SelfAttentionConfig
+from kgrec.nn import NextItem, NextItemConfig, SelfAttention, SelfAttentionConfig, StepTimesConfig
 from kgrec.settings import settings
 
 
 @settings
-class SASRecConfig(SelfAttentionConfig, NextItemConfig):
+class SASRecConfig(StepTimesConfig, SelfAttentionConfig, NextItemConfig):
     """Settings of SASRec."""
 
 
@@ -20,10 +17,6 @@ class SASRec(NextItem):
     Config = SASRecConfig
     paper = "Kang & McAuley 2018, Self-attentive sequential recommendation, ICDM"
 
-    def __init__(self, graph: Graph, config: SASRecConfig) -> None:
-        super().__init__(graph, config)
-        self.encoder = SelfAttention(config, config.dim, config.length, config.dropout, config.init_std)
-
-    def encode(self, steps: Tensor, paths: Paths) -> Tensor:
-        found: Tensor = self.encoder(steps, paths)
-        return found
+    @classmethod
+    def make_encoder(cls, config: SASRecConfig) -> SelfAttention:
+        return SelfAttention(config, config.dim, config.length, config.dropout, config.init_std, times=config.times)

@@ -11,9 +11,10 @@ from kgrec.nn.entries import entries
 from kgrec.nn.exportable import exportable
 from kgrec.nn.graph_edge_model import GraphEdgeModel
 from kgrec.nn.grouped import grouped_product
-from kgrec.nn.gru import GRU
+from kgrec.nn.gru import GRU, RecurrentEncoder
 from kgrec.nn.kg_encoder import KGEncoder, KGEncoderConfig
 from kgrec.nn.label_loss import label_loss, label_of, mean_score, squares
+from kgrec.nn.ligr import LiGRBlock, SwiGLU
 from kgrec.nn.link_model import KGELinkModel, LinkModel, LinkModelConfig, LinkScorer
 from kgrec.nn.next_item import MaskingConfig, NextItem, NextItemConfig, Paths
 from kgrec.nn.node_features import NodeFeatures, NodeFeaturesConfig, require_features
@@ -21,7 +22,16 @@ from kgrec.nn.pair_mlp import PairMLP, PairMLPConfig
 from kgrec.nn.propagation import Adjacency, symmetric
 from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfig, linear_product, product
 from kgrec.nn.relation_space import TransR
-from kgrec.nn.self_attention import SelfAttention, SelfAttentionConfig
+from kgrec.nn.self_attention import (
+    AttentionBlock,
+    AttentionConfig,
+    SelfAttention,
+    SelfAttentionConfig,
+    TransformerBlock,
+)
+from kgrec.nn.sequence_encoder import SequenceEncoder
+from kgrec.nn.step_times import StepTimesConfig
+from kgrec.nn.transduction import Transduction, TransductionConfig
 from kgrec.nn.watch import Watch, distinct_share, entropy_share
 
 __all__ = [
@@ -31,6 +41,8 @@ __all__ = [
     "AdversarialRankingConfig",
     "Aggregator",
     "AggregatorName",
+    "AttentionBlock",
+    "AttentionConfig",
     "AttentiveGRU",
     "Drawn",
     "Dropout",
@@ -41,6 +53,7 @@ __all__ = [
     "KGELinkModel",
     "KGEncoder",
     "KGEncoderConfig",
+    "LiGRBlock",
     "LinkModel",
     "LinkModelConfig",
     "LinkScorer",
@@ -56,9 +69,16 @@ __all__ = [
     "Paths",
     "RankingLoss",
     "RankingLossConfig",
+    "RecurrentEncoder",
     "SelfAttention",
     "SelfAttentionConfig",
+    "SequenceEncoder",
+    "StepTimesConfig",
+    "SwiGLU",
     "TransR",
+    "Transduction",
+    "TransductionConfig",
+    "TransformerBlock",
     "Vectors",
     "Watch",
     "base_fields",

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kgrec.nn.dropout import Dropout
 from kgrec.nn.gru import GRU
-from kgrec.nn.next_item import Paths
+from kgrec.nn.packed_paths import Paths
+from kgrec.nn.sequence_encoder import SequenceEncoder
 from kgrec.nn.steady_products import SteadyLinear
 
 
-class AttentiveGRU(nn.Module):
+class AttentiveGRU(SequenceEncoder):
     """c_t = sum of alpha_j h_j over the steps j = 1..t, where alpha = softmax(e) over those steps and
     `e_j = v' tanh(W_h h_j + W_x x_j)`. h are the GRU's states, x are the vectors of the steps (additive attention,
     Bahdanau et al. 2015; over a user's steps as in NARM, Li et al. 2017).

@@ -20,11 +20,12 @@ def exportable(model: Recommender, items: Tensor) -> nn.Module:
     """A trained model as a module that scores the given items. Its control flow and shapes do not depend on the values
     of tensors, as `torch.export` requires. items: LongTensor [I], flat.
 
-    For a sequence model the module is `(history [B, L], behaviour [B, L] = None) -> scores [B, I]`, with the arguments
-    of `Query`. Histories may be padded on either side with any number past the items (graph.pad). The item vectors are
-    copied as they are now, also where features or a graph network compute them. For a model that knows users by their
-    number, the module is `(user [B]) -> scores [B, I]`; its nodes must not have features. The module is in eval mode
-    and on the model's device:
+    For a sequence model the module is `(history [B, L], behaviour [B, L] = None, time [B, L] = None, now [B] = None) ->
+    scores [B, I]`, with the arguments of `Query`; only models with `times` read the last two. Histories may be padded
+    on either side with any number past the items (graph.pad), and times with NO_TIME. The item vectors are copied as
+    they are now, also where features or a graph network compute them. For a model that knows users by their number, the
+    module is `(user [B]) -> scores [B, I]`; its nodes must not have features. The module is in eval mode and on the
+    model's device:
 
         module = exportable(run.model, graph.nodes("item"))
         history = torch.full((2, 50), graph.pad)
@@ -56,9 +57,15 @@ class _OfHistories(nn.Module):
         self.register_buffer("items", items.to(self.model.item.vector.device))
         self.eval()
 
-    def forward(self, history: Tensor, behaviour: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        history: Tensor,
+        behaviour: Tensor | None = None,
+        time: Tensor | None = None,
+        now: Tensor | None = None,
+    ) -> Tensor:
         user = history.new_full((history.shape[0],), self.model.items.stop)
-        scores: Tensor = self.model.padded_score(Query(user, history, behaviour=behaviour), self.items)
+        scores: Tensor = self.model.padded_score(Query(user, history, time, behaviour=behaviour, now=now), self.items)
         return scores
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from kgrec.nn.next_item import Paths
+from kgrec.nn.dropout import Dropout
+from kgrec.nn.packed_paths import Paths
+from kgrec.nn.sequence_encoder import SequenceEncoder
 from kgrec.nn.steady_products import filled_up
 
 
@@ -19,3 +21,16 @@ class GRU(nn.Module):
     def forward(self, steps: Tensor, paths: Paths) -> Tensor:
         rows = paths.padded(steps)
         return paths.packed(self.gru(filled_up(rows))[0])
+
+
+class RecurrentEncoder(SequenceEncoder):
+    """The states of a GRU, with dropout of its input and its output."""
+
+    def __init__(self, dim: int, layers: int = 1, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.gru = GRU(dim, layers, dropout)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, steps: Tensor, paths: Paths) -> Tensor:
+        found: Tensor = self.dropout(self.gru(self.dropout(steps), paths))
+        return found

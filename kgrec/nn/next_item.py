@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -14,12 +12,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kgrec.errors import KgrecError
-from kgrec.graph import Graph
+from kgrec.graph import NO_TIME, Graph
 from kgrec.model import Objective, Query, Recommender
 from kgrec.nn.computed_vectors import Vectors
 from kgrec.nn.embedding import NodeEmbedding
 from kgrec.nn.node_features import NodeFeaturesConfig
+from kgrec.nn.packed_paths import Paths as Paths
+from kgrec.nn.packed_paths import ReadSteps
 from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfig, product
+from kgrec.nn.sequence_encoder import SequenceEncoder
+from kgrec.nn.step_times import moments, must_have_times, with_answer
 from kgrec.rows import RelationRows, declare_rows
 from kgrec.samplers import Batch, Loader, Masked, Sequences
 from kgrec.search_ranges import Between, OneOf
@@ -73,95 +75,17 @@ class MaskingConfig:
     mask_last: Annotated[float, Field(ge=0, le=1)] = 0.1
 
 
-@dataclass(frozen=True, eq=False)
-class Paths:
-    """Describes how n steps belong to B paths. Steps are packed: path after path, without padding.
-
-    With `places`, every path has that many steps, and those past its end are padding. Then no shape depends on the
-    values of a tensor, as `torch.export` requires (see `exportable`). The outputs for padding are never read.
-    """
-
-    length: Tensor  #: LongTensor [B], number of steps of each path, 0 or more
-    places: int | None = None  #: L, number of steps with padding; None: there is no padding
-
-    @cached_property
-    def width(self) -> int:
-        """Number of steps of the longest path, L."""
-        if self.places is not None:
-            return self.places
-        return int(self.length.max()) if len(self.length) else 0
-
-    def rounded(self, multiple: int) -> Paths:
-        """The same, with a width that is a multiple of something."""
-        other = replace(self)
-        if self.places is None:
-            vars(other)["width"] = -(-self.width // multiple) * multiple
-        return other
-
-    @cached_property
-    def stop(self) -> Tensor:
-        """Position after each path's last step: LongTensor [B]."""
-        if self.places is None:
-            return self.length.cumsum(0)
-        return torch.arange(self.length.shape[0], device=self.length.device) * self.places + self.length
-
-    @cached_property
-    def row(self) -> Tensor:
-        """The path of each step: LongTensor [n]."""
-        paths = torch.arange(self.length.shape[0], device=self.length.device)
-        if self.places is None:
-            return paths.repeat_interleave(self.length)
-        return paths.unsqueeze(1).expand(-1, self.places).reshape(-1)
-
-    @cached_property
-    def step(self) -> Tensor:
-        """The position of each step in its path, from 0: LongTensor [n]."""
-        return torch.arange(self.row.shape[0], device=self.row.device) - (self.stop - self.length)[self.row]
-
-    @cached_property
-    def slot(self) -> Tensor:
-        """The position of each step in rows of L steps, padded on the right: LongTensor [n]."""
-        return self.row * self.width + self.step
-
-    @cached_property
-    def seen(self) -> Tensor:
-        """Which positions in rows of L are steps: BoolTensor [B, L]. A path without steps counts as one step, so that a
-        softmax over its steps is not NaN."""
-        return torch.arange(self.width, device=self.length.device) < self.length.clamp(min=1).unsqueeze(1)
-
-    def padded(self, steps: Tensor) -> Tensor:
-        """Steps [n, D] as rows [B, L, D], zeros past a path's end."""
-        number = self.length.shape[0]
-        if self.places is not None:
-            return steps.view(number, self.places, -1) * (self.step < self.length[self.row]).view(number, -1, 1)
-        rows = steps.new_zeros(number * self.width, steps.shape[-1])
-        return rows.index_copy(0, self.slot, steps).view(number, self.width, steps.shape[-1])
-
-    def packed(self, rows: Tensor) -> Tensor:
-        """Rows [B, L, D] back to steps [n, D]."""
-        return rows.reshape(-1, rows.shape[-1]).index_select(0, self.slot)
-
-    def last(self, steps: Tensor) -> Tensor:
-        """The last step of each path, of steps [n, D]: [B, D]; zeros for a path without steps."""
-        known = self.length > 0
-        if self.places is not None:
-            return steps[(self.stop - 1).clamp(min=0)] * known.unsqueeze(1)
-        found = steps.new_zeros(len(self.length), steps.shape[-1])
-        found[known] = steps[self.stop[known] - 1]
-        return found
-
-
 class NextItem(Recommender, ABC):
-    """A score is the product of a user's vector, which `encode` makes from the last `length` steps of the history, and
-    the item's vector.
+    """A score is the product of a user's vector, which the encoder makes from the last `length` steps of the history,
+    and the item's vector.
 
     In training, every step predicts the next one. When recommending, the vector of the last step is the user's vector.
     Users are known by their history alone, so a new user gets the same scores as a known user with the same history.
     Input and output use the same item vectors. For a user without a history, every score is 0, or the item's bias.
 
-    With `masking`, training hides some steps (see samplers.Masked) and predicts only these, so `encode` may look at the
-    whole path. A hidden step has the learned vector `mask`. When recommending, a hidden step is put after a user's last
-    `length - 1` steps, and its encoding is the user's vector; this also works without a history.
+    With `masking`, training hides some steps (see samplers.Masked) and predicts only these, so the encoder may look at
+    the whole path. A hidden step has the learned vector `mask`. When recommending, a hidden step is put after a user's
+    last `length - 1` steps, and its encoding is the user's vector; this also works without a history.
     """
 
     reads_history = True
@@ -186,11 +110,21 @@ class NextItem(Recommender, ABC):
             declare_rows(self, behaviour=RelationRows(along.edge_types))
         self.masking = masking
         self.mask = None if masking is None else nn.Parameter(torch.empty(config.dim).normal_(std=config.init_std))
+        self.encoder = self.make_encoder(config)
+        self.times = self.encoder.times
+        self.times = self.encoder.times
+        self.times = self.encoder.times
 
+    @classmethod
     @abstractmethod
+    def make_encoder(cls, config: Any) -> SequenceEncoder:
+        """The network that reads the paths, by the model's settings. Another model can have it over its own vectors of
+        items."""
+
     def encode(self, steps: Tensor, paths: Paths) -> Tensor:
-        """The encoding of each step, [n, D], from the steps [n, D], packed. It predicts the next step and may depend on
-        this step and those before it in its path. With `masking` it predicts the step itself, from the whole path."""
+        """The encoding of each step, [n, D], from the steps [n, D], packed: see SequenceEncoder."""
+        found: Tensor = self.encoder(steps, paths)
+        return found
 
     def objectives(self, graph: Graph) -> list[Objective]:
         c, known = self.config, graph.only(graph.target)
@@ -198,7 +132,10 @@ class NextItem(Recommender, ABC):
         along, target = graph.along(self.behaviours), graph.target[1]
         m, stages = self.masking, self.ranking.stages()
         hidden = [] if m is None else [Masked(along, m.mask_probability, last_only=m.mask_last)]
-        paths = Sequences(along, c.length, windows=c.windows, gap=c.gap, targets=(target,), shift=m is None)
+        reads: dict[str, Any] = {"shift": m is None, "times": self.reads_times}
+        if self.reads_times:
+            must_have_times(along, type(self).__name__)
+        paths = Sequences(along, c.length, windows=c.windows, gap=c.gap, targets=(target,), **reads)
         batches = Loader(paths, *hidden, *stages, batch_size=c.batch_size)
         return [Objective(c.loss, batches, self.loss, list(self.parameters()), self.optimizer, lr=c.lr)]
 
@@ -214,7 +151,10 @@ class NextItem(Recommender, ABC):
         tail = batch.tail[there]
         item = self.item.vectors()
         steps = self.steps(item, batch.history, batch.behaviour, there, batch.masked)
-        vector = self.encode(steps, Paths(there.sum(1)))
+        read = ReadSteps(
+            batch.history, there, batch.behaviour, batch.masked, *self._times(batch.time, batch.now, batch.masked)
+        )
+        vector = self.encode(steps, read.paths)
         negative, log_q, target = batch.negative, batch.log_q, tail != pad
         if negative is not None and log_q is not None and not self.config.shared:
             negative, log_q = negative[there][target], log_q[there][target]
@@ -251,8 +191,8 @@ class NextItem(Recommender, ABC):
 
     def vector_of(self, query: Query, item: Vectors, find: Callable[[Tensor], Tensor]) -> Tensor:
         """The same by other vectors of the steps. find: from the nodes of steps, [B, length or less], to their rows."""
-        history, behaviour, there, masked = self._read(query)
-        steps, paths = self.steps(item, find(history), behaviour, there, masked), Paths(there.sum(1))
+        read = self._read(query)
+        steps, paths = self.steps(item, find(read.history), read.behaviour, read.there, read.masked), read.paths
         return paths.last(self.encode(steps, paths) if len(steps) else steps)
 
     def score(self, query: Query, items: Tensor) -> Tensor:
@@ -266,12 +206,8 @@ class NextItem(Recommender, ABC):
     def padded_score(self, query: Query, items: Tensor) -> Tensor:
         """The same as `score`, but with padding, so that no shape depends on the values of a tensor."""
         item = self.item.vectors()
-        history, behaviour, there, masked = self._read(query)
-        first = (~there).long().argsort(dim=1, stable=True)  # move padding behind the steps
-        history = history.gather(1, first)
-        behaviour = None if behaviour is None else behaviour.gather(1, first).clamp(min=0)
-        masked = None if masked is None else masked.gather(1, first)
-        steps, paths = self.steps(item, history, behaviour, None, masked), Paths(there.sum(1), there.shape[1])
+        read = self._read(query).padded()
+        steps, paths = self.steps(item, read.history, read.behaviour, None, read.masked), read.paths
         return self._scores(item, paths.last(self.encode(steps, paths)), items)
 
     def _scores(self, item: NodeEmbedding | Vectors, vector: Tensor, items: Tensor) -> Tensor:
@@ -294,6 +230,15 @@ class NextItem(Recommender, ABC):
         return found
 
     @property
+    def reads_times(self) -> bool:
+        """Whether `encode` reads `paths.time` and `paths.now`: its setting `times` is not none."""
+        return self.times != "none"
+
+    @property
+    def reads_now(self) -> bool:
+        return self.times == "now"
+
+    @property
     def most_read(self) -> int:
         """How many steps of a history are read at most when recommending."""
         return self.config.length - (self.masking is not None)
@@ -307,13 +252,13 @@ class NextItem(Recommender, ABC):
         return paths.last(self.encode(steps, paths) if len(steps) else steps)
 
     def _of_query(self, item: NodeEmbedding | Vectors, query: Query) -> tuple[Tensor, Paths]:
-        history, behaviour, there, masked = self._read(query)
-        return self.steps(item, history, behaviour, there, masked), Paths(there.sum(1))
+        read = self._read(query)
+        return self.steps(item, read.history, read.behaviour, read.there, read.masked), read.paths
 
-    def _read(self, query: Query) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
-        """The input when recommending, [B, length or less] each: nodes, behaviours, which steps are read, and which are
-        hidden."""
+    def _read(self, query: Query) -> ReadSteps:
+        """The input when recommending."""
         history, there, behaviour, masked = self._last(query.history), self.read(query), query.behaviour, None
+        time, now = (self._last(one) for one in moments(query)) if self.reads_times else (None, None)
         if self.behaviour is not None:
             known = torch.full_like(query.history, self.target) if behaviour is None else behaviour
             behaviour = self._last(known)
@@ -322,7 +267,17 @@ class NextItem(Recommender, ABC):
             there = functional.pad(there, (0, 1), value=True)
             behaviour = None if behaviour is None else functional.pad(behaviour, (0, 1), value=self.target)
             masked = torch.arange(history.shape[1], device=history.device).expand_as(history) == history.shape[1] - 1
-        return history, behaviour, there, masked
+            if now is not None:
+                time = now = with_answer(time, now)
+        return ReadSteps(history, there, behaviour, masked, *self._times(time, now, masked))
+
+    def _times(
+        self, time: Tensor | None, now: Tensor | None, masked: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The times of steps and of their targets. Unless `now` is read, a hidden step's time is not known."""
+        if masked is not None and time is not None and not self.reads_now:
+            time = time.masked_fill(masked, NO_TIME)
+        return time, now
 
     def _last(self, steps: Tensor) -> Tensor:
         """The last of the steps [B, L], as many as are read when recommending."""

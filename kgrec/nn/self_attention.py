@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field, PositiveInt
@@ -11,15 +13,17 @@ from torch.nn import functional
 
 from kgrec.errors import KgrecError
 from kgrec.nn.dropout import Dropout
-from kgrec.nn.next_item import Paths
+from kgrec.nn.packed_paths import Paths
+from kgrec.nn.sequence_encoder import SequenceEncoder
 from kgrec.nn.steady_products import SteadyLinear, serves
+from kgrec.nn.step_times import TimeBias, Times, path_buckets
 from kgrec.search_ranges import Between
 from kgrec.settings import Depth, settings
 
 
 @settings
-class SelfAttentionConfig:
-    """Settings of blocks of self-attention."""
+class AttentionConfig:
+    """Settings that all blocks of self-attention have."""
 
     #: number of blocks, each of self-attention and a feed-forward layer; more can express more, and cost time
     blocks: Annotated[Depth, Between(1, 3)] = 2
@@ -27,43 +31,110 @@ class SelfAttentionConfig:
     heads: PositiveInt = 1
     #: width of the feed-forward layers, as a multiple of `dim`; wider ones can express more, and cost time
     feedforward: PositiveInt = 1
+    #: share of attention weights that training sets to 0; raise it against overfitting
+    attention_dropout: Annotated[float, Field(ge=0, lt=1), Between(0.0, 0.6)] = 0.0
+
+
+@settings
+class SelfAttentionConfig(AttentionConfig):
+    """Settings of the blocks of the first transformers."""
+
     #: apply layer normalisation to the input of each layer and to the last block's output; false: after each residual
     #: sum, as in the first transformers
     pre_norm: bool = True
-    #: share of attention weights that training sets to 0; raise it against overfitting
-    attention_dropout: Annotated[float, Field(ge=0, lt=1), Between(0.0, 0.6)] = 0.0
 
 
 STEADY = 32  #: steps that attention takes at once; where paths have a multiple of them, none depends on the longest
 
 
-class SelfAttention(nn.Module):
+class AttentionBlock(nn.Module, ABC):
+    """One block of self-attention and a feed-forward layer; x: [n, D], packed."""
+
+    pre_norm: bool  #: whether each layer normalises its input, and not the sum of its input and its output
+
+    def __init__(self, config: AttentionConfig, dim: int) -> None:
+        super().__init__()
+        self.heads, self.drop_attention = config.heads, config.attention_dropout
+        self.project = SteadyLinear(dim, 3 * dim)
+        self.mix = SteadyLinear(dim, dim)
+
+    @abstractmethod
+    def forward(self, x: Tensor, paths: Paths, seen: Tensor | None) -> Tensor:
+        """The output for each step, [n, D]. seen: BoolTensor [B, L], the steps that all steps of a path attend to, or
+        FloatTensor [B, 1, L, L], what is added before the softmax; None: each step attends to itself and those before
+        it."""
+
+    def attend(self, x: Tensor, paths: Paths, seen: Tensor | None) -> Tensor:
+        """Attention within each path. Paths are padded on the right, so causal attention never sees padding."""
+        rows = paths.padded(self.project(x)).unflatten(-1, (3, self.heads, -1))  # [B, L, 3, H, D / H]
+        query, key, value = rows.permute(2, 0, 3, 1, 4)
+        drop = self.drop_attention if self.training else 0.0
+        mask = seen
+        if seen is not None:  # for all heads, and for all steps
+            mask = seen[:, None, None] if seen.dim() == 2 else seen.to(query.dtype)
+        found = functional.scaled_dot_product_attention(query, key, value, mask, dropout_p=drop, is_causal=seen is None)
+        return self.mix(paths.packed(found.transpose(1, 2).flatten(2)))
+
+
+class TransformerBlock(AttentionBlock):
+    """x + attention(x), then x + feed-forward(x), with layer normalisation before each layer, or after each sum."""
+
+    def __init__(self, config: SelfAttentionConfig, dim: int, dropout: float) -> None:
+        super().__init__(config, dim)
+        self.pre_norm = config.pre_norm
+        self.first = SteadyLinear(dim, config.feedforward * dim)
+        self.second = SteadyLinear(config.feedforward * dim, dim)
+        self.norm_attention, self.norm_feedforward = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor, paths: Paths, seen: Tensor | None) -> Tensor:
+        if self.pre_norm:
+            x = x + self.dropout(self.attend(self.norm_attention(x), paths, seen))
+            return x + self.dropout(self.feed(self.norm_feedforward(x)))
+        x = self.norm_attention(x + self.dropout(self.attend(x, paths, seen)))
+        return self.norm_feedforward(x + self.dropout(self.feed(x)))
+
+    def feed(self, x: Tensor) -> Tensor:
+        """The feed-forward layer: W2 gelu(W1 x + b1) + b2, [n, D]."""
+        return self.second(self.dropout(functional.gelu(self.first(x))))
+
+
+class SelfAttention(SequenceEncoder):
     """Blocks of self-attention and a feed-forward layer, with residual connections (Kang & McAuley 2018). A learned
     position vector, counted from the path's end, is added to each step first.
 
+    block: the kind of the blocks, TransformerBlock or LiGRBlock.
+
     causal: each step attends only to itself and the steps before it; otherwise to its whole path (Sun et al. 2019).
+    times: what of times is read; unless it is none, attention has a learned bias for how long before an answer each
+    step was (see TimeBias; after the intervals of TiSASRec, Li et al. 2020), the same in all blocks and heads.
     Dropout is applied to the input, to the output of each layer, and with `attention_dropout` to the attention weights.
     Raises KgrecError if dim is not a multiple of heads.
     """
 
     def __init__(
         self,
-        config: SelfAttentionConfig,
+        config: Any,
         dim: int,
         length: int,
         dropout: float,
         init_std: float,
         *,
         causal: bool = True,
+        block: Callable[[Any, int, float], AttentionBlock] = TransformerBlock,
+        times: Times = "none",
     ) -> None:
+        """config: the settings of the blocks."""
         super().__init__()
         if dim % config.heads:
             raise KgrecError(
                 f"dim is {dim} and heads is {config.heads}, but dim must be a multiple of heads; change one of them"
             )
-        self.pre_norm, self.causal = config.pre_norm, causal
+        self.causal = causal
+        self.times, self.of_time = times, None if times == "none" else TimeBias(init_std)
         self.position = nn.Parameter(torch.empty(length, dim).normal_(std=init_std))
-        self.blocks = nn.ModuleList(_Block(config, dim, dropout) for _ in range(config.blocks))
+        blocks = [block(config, dim, dropout) for _ in range(config.blocks)]
+        self.pre_norm, self.blocks = blocks[0].pre_norm, nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(dim)
         self.dropout = Dropout(dropout)
 
@@ -74,42 +145,19 @@ class SelfAttention(nn.Module):
         from_end = (paths.length[paths.row] - paths.step).clamp(1, len(self.position))
         x = steps * steps.shape[-1] ** 0.5 + functional.embedding(len(self.position) - from_end, self.position)
         x = self.dropout(x) if self.pre_norm else self.norm(self.dropout(x))
-        seen = None if self.causal else paths.seen
+        seen = self._seen(paths)
         for block in self.blocks:
             x = block(x, paths, seen)
         return self.norm(x) if self.pre_norm else x
 
-
-class _Block(nn.Module):
-    """One block: x + attention(x), then x + feed-forward(x); x: [n, D], packed."""
-
-    def __init__(self, config: SelfAttentionConfig, dim: int, dropout: float) -> None:
-        super().__init__()
-        self.heads, self.pre_norm, self.drop_attention = config.heads, config.pre_norm, config.attention_dropout
-        self.project = SteadyLinear(dim, 3 * dim)
-        self.mix = SteadyLinear(dim, dim)
-        self.first = SteadyLinear(dim, config.feedforward * dim)
-        self.second = SteadyLinear(config.feedforward * dim, dim)
-        self.norm_attention, self.norm_feedforward = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.dropout = Dropout(dropout)
-
-    def forward(self, x: Tensor, paths: Paths, seen: Tensor | None) -> Tensor:
-        """seen: BoolTensor [B, L], the steps that all steps of a path attend to; None: each step attends to itself and
-        those before it."""
-        if self.pre_norm:
-            x = x + self.dropout(self.attend(self.norm_attention(x), paths, seen))
-            return x + self.dropout(self.feed(self.norm_feedforward(x)))
-        x = self.norm_attention(x + self.dropout(self.attend(x, paths, seen)))
-        return self.norm_feedforward(x + self.dropout(self.feed(x)))
-
-    def attend(self, x: Tensor, paths: Paths, seen: Tensor | None) -> Tensor:
-        """Attention within each path. Paths are padded on the right, so causal attention never sees padding."""
-        rows = paths.padded(self.project(x)).unflatten(-1, (3, self.heads, -1))  # [B, L, 3, H, D / H]
-        query, key, value = rows.permute(2, 0, 3, 1, 4)
-        drop = self.drop_attention if self.training else 0.0
-        mask = None if seen is None else seen[:, None, None]  # [B, 1, 1, L]: for all heads and steps
-        found = functional.scaled_dot_product_attention(query, key, value, mask, dropout_p=drop, is_causal=seen is None)
-        return self.mix(paths.packed(found.transpose(1, 2).flatten(2)))
-
-    def feed(self, x: Tensor) -> Tensor:
-        return self.second(self.dropout(functional.gelu(self.first(x))))
+    def _seen(self, paths: Paths) -> Tensor | None:
+        """What each step attends to: None where it is itself and the steps before it, and nothing else is added; else
+        BoolTensor [B, L] or, with times, what is added before the softmax, FloatTensor [B, 1, L, L]."""
+        bucket = path_buckets(paths, self.times)
+        if bucket is None or self.of_time is None:
+            return None if self.causal else paths.seen
+        bias = self.of_time(bucket).unsqueeze(1)
+        seen = paths.seen[:, None, None]
+        if self.causal:
+            seen = torch.ones(bias.shape[-2:], dtype=torch.bool, device=bias.device).tril()
+        return bias.masked_fill(~seen, -torch.inf)

@@ -189,6 +189,8 @@ def repeated_by(run: RunFacts) -> list[str]:
             words += [option, str(config[key])]
     if config.get("repeats") not in (None, "miss"):
         words += ["--repeats", str(config["repeats"])]
+    if config.get("now") not in (None, "unknown"):
+        words += ["--now", str(config["now"])]
     if config.get("exclude"):
         words += ["--exclude", ",".join(map(str, config["exclude"]))]
     settings = config.get("config") or {}

@@ -21,7 +21,7 @@ class Batch:
     head: Tensor  #: LongTensor [B]
     tail: Tensor  #: LongTensor [B, *S], the true tails, graph.pad for none; by Nodes: [all neighbors]
     relation: Tensor | None = None  #: LongTensor [B], number of the edge type, by Edges
-    time: Tensor | None = None  #: LongTensor [B], unix seconds, by Edges
+    time: Tensor | None = None  #: LongTensor [B], unix seconds, by Edges; [B, L], of the steps, by Sequences with times
     weight: Tensor | None = None  #: FloatTensor [B], by Edges; [all neighbors], by Nodes
     edge: Tensor | None = None  #: LongTensor [B], position in the seeds' graph, by Edges
     label: Tensor | None = (
@@ -29,6 +29,7 @@ class Batch:
     )
     history: Tensor | None = None  #: LongTensor [B, L], by Sequences and History; oldest first, left-padded
     behaviour: Tensor | None = None  #: LongTensor [B, L], each step's edge type in the graph of histories; -1: padding
+    now: Tensor | None = None  #: LongTensor [B, L], unix seconds of each `tail`, by Sequences with times
     masked: Tensor | None = None  #: BoolTensor [B, L], by Masked: steps whose item is hidden; graph.pad in `history`
     ptr: Tensor | None = None  #: LongTensor [B + 1], by Nodes: neighbors of example b are tail[ptr[b] : ptr[b + 1]]
     negative: Tensor | None = None  #: LongTensor [B, *S, K], by Negatives; [K] if the batch shares them

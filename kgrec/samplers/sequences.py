@@ -26,7 +26,8 @@ class Sequences:
     seconds ends a path (sessions); then edges without a time are a path of their own. targets: relations whose edges
     are predicted; None: all. The other relations of `graph` are only steps of the history; `batch.behaviour` has each
     step's relation. shift: false for models that fill in hidden steps (see Masked): `tail[l]` is `history[l]` itself,
-    the first step is a target too, and rows are windows of `length` steps.
+    the first step is a target too, and rows are windows of `length` steps. times: also give `batch.time`, when each
+    step was, and `batch.now`, when its target was, which is when the answer was wanted.
 
     >>> import pandas as pd
     >>> rows = [("ann", "a", 1), ("ann", "b", 2), ("ann", "c", 3), ("bob", "b", 1), ("bob", "a", 9)]
@@ -37,6 +38,9 @@ class Sequences:
     ([[2, 3], [5, 3]], [[3, 4], [5, 2]])
     >>> Sequences(graph, length=3, shift=False)[torch.tensor([0, 1])].history.tolist()
     [[2, 3, 4], [5, 3, 2]]
+    >>> batch = Sequences(graph, length=2, times=True)[torch.tensor([0])]
+    >>> batch.time.tolist(), batch.now.tolist()
+    ([[1, 2]], [[2, 3]])
 
     Raises KgrecError if no path has two steps, or if all edges have the same time.
     """
@@ -52,12 +56,13 @@ class Sequences:
         gap: int | None = None,
         targets: tuple[str, ...] | None = None,
         shift: bool = True,
+        times: bool = False,
     ) -> None:
         if length < 1:
             raise KgrecError(f"sequences: length is {length}; 1 step or more is wanted")
         if gap is not None and gap < 1:
             raise KgrecError(f"sequences: gap is {gap}; 1 second or more is wanted")
-        self.graph, self.length, self.histories = graph, length, Histories(graph)
+        self.graph, self.length, self.histories, self.times = graph, length, Histories(graph), times
         self.is_target, self.shift = _is_target(graph, targets), int(shift)  #: steps before the first target
         _must_have_order(graph)
         start, stop = self._paths(gap)
@@ -86,9 +91,12 @@ class Sequences:
         if self.is_target is not None:
             target = place[:, self.shift :]
             is_target = is_target & (self.is_target[target] & (target >= 0))
+        time = self.histories.times(place) if self.times else None
         return Batch(
             head=self.head[index],
             tail=tail.masked_fill(~is_target, self.graph.pad),
+            time=None if time is None else time[:, :steps],
+            now=None if time is None else time[:, self.shift :],
             history=history,
             behaviour=behaviour,
         )

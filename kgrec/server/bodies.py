@@ -15,6 +15,7 @@ from kgrec.serving.explanation import MOST_PATHS
 from kgrec.serving.list_options import ListOptions
 from kgrec.serving.wanted import Wanted
 
+WANTED_AT = "When the list is wanted, for models that read it: unix seconds, or ISO 8601; left out: the clock's time."
 LONGEST_ID = 512  #: characters
 MOST_CONDITIONS = 20
 KEPT = 1024  #: queries whose options are kept
@@ -63,6 +64,7 @@ class ListQuery(Body):
     )
     include_seen: bool = Field(False, description="Also items that the user has.")
     why: bool = Field(False, description="Name the past items behind the list.")
+    now: int | float | datetime | None = Field(None, description=WANTED_AT)
 
     @functools.lru_cache(KEPT)  # noqa: B019 - queries are frozen, and so many are kept at most
     def options(self, max_k: int) -> ListOptions:
@@ -75,6 +77,7 @@ class ListQuery(Body):
             exclude=self.exclude,
             include_seen=self.include_seen,
             why=self.why,
+            now=seconds_of(self.now),
         )
 
 
@@ -146,12 +149,13 @@ class UserBody(Body):
     exclude: list[Condition] | None = Field(None, max_length=MOST_CONDITIONS)
     include_seen: bool | None = None
     why: bool | None = None
+    now: int | float | datetime | None = Field(None, description=WANTED_AT)
     rules: dict[str, Any] | None = Field(None, description="Rules of the list, as the guide on rules has them.")
     skip_unknown: bool | None = Field(None, description="Leave out what is not known, instead of an error.")
 
     def own(self) -> dict[str, Any]:
         """The options that are said."""
-        names = ("k", "where", "not_", "exclude", "include_seen", "why", "rules", "skip_unknown")
+        names = ("k", "where", "not_", "exclude", "include_seen", "why", "now", "rules", "skip_unknown")
         found = {name: getattr(self, name) for name in names}
         return {name: value for name, value in found.items() if value is not None}
 

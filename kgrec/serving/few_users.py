@@ -19,6 +19,7 @@ from kgrec.serving.exact_scores import with_exact_scores
 from kgrec.serving.item_index import ItemIndex
 from kgrec.serving.list_options import ListOptions
 from kgrec.serving.ranked_lists import RankedUsers
+from kgrec.serving.request_times import at_request_time
 from kgrec.serving.rules.rule_settings import Rules
 from kgrec.training.trained_model import TrainedModel
 
@@ -76,14 +77,15 @@ class FewUsers:
         """Whether scores are products or sums of what is stored."""
         return self.model.linear_scorer() is not None
 
-    def ranked(self, users: Sequence[int]) -> tuple[RankedUsers, list[int]]:
-        """The best items of some users, by their local numbers, and the rows of those who are left to the Ranker."""
+    def ranked(self, users: Sequence[int], options: ListOptions) -> tuple[RankedUsers, list[int]]:
+        """The best items of some users, by their local numbers, and the rows of those who are left to the Ranker.
+        options: as this was made for, but for `now`."""
         flat = [user + self.first_user for user in users]
         served = self.served[flat]
         if self.index is not None:
             return self._found(self.index, users, flat, served)
         with torch.no_grad():
-            value, items = self._best(users, flat)
+            value, items = self._best(users, flat, options)
             score = value[:, : self.k]
             tied = ((value[:, 1:] == value[:, :-1]) & (value[:, 1:] > -torch.inf)).any(1).numpy()
             item = items[:, : self.k].masked_fill_(score == -torch.inf, self.scorer.pad)
@@ -93,7 +95,9 @@ class FewUsers:
         left = np.flatnonzero(tied | (served >= self.known_up_to)).tolist()
         return RankedUsers(found.item, found.score, torch.from_numpy(served)), left
 
-    def _best(self, users: Sequence[int], flat: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _best(
+        self, users: Sequence[int], flat: Sequence[int], options: ListOptions
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """The highest k + 1 scores of each user, or of all items if there are fewer, [B, K], and the flat items."""
         if self.column is None and len(users) <= FEW:
             coarse = self.run.made_once("coarse items", None, lambda: CoarseItems.of(self.run))
@@ -101,7 +105,7 @@ class FewUsers:
             if parts and all(part is not None for part in parts):
                 values, items = zip(*(part for part in parts if part is not None))
                 return torch.cat(values), torch.cat(items)
-        scores = self._scores(flat)
+        scores = self._scores(flat, options)
         self._leave_out(scores.numpy(), flat)
         value, place = scores.topk(min(self.k + 1, scores.shape[1]))
         return value, self.items[place]
@@ -158,11 +162,11 @@ class FewUsers:
             paths.of(missing, self._query)
         return True
 
-    def _scores(self, users: Sequence[int]) -> torch.Tensor:
+    def _scores(self, users: Sequence[int], options: ListOptions) -> torch.Tensor:
         """The scores of the items, float32 [B, C]."""
         paths = self.paths
         if paths is None:
-            return self.scorer.scores(self._query(users), self.items)
+            return self.scorer.scores(at_request_time(self.run, self._query(users), options), self.items)
         found = paths.model.score_by(paths.of(users, self._query), self.items)
         return self.scorer.checked(found, (len(users), len(self.items)))
 
@@ -201,9 +205,10 @@ class PathVectors:
 
     @staticmethod
     def of_run(run: TrainedModel) -> PathVectors | None:
-        """None for other models, and where there are too many users."""
+        """None for other models, for one whose vectors hang on when a list is wanted, and where there are too many
+        users."""
         model, users = run.model, run.graph.range(run.graph.target[0])
-        if not isinstance(model, NextItem) or type(model).score is not NextItem.score:
+        if not isinstance(model, NextItem) or type(model).score is not NextItem.score or model.reads_now:
             return None
         dim = model.config.dim
         return PathVectors(model, users, dim) if len(users) * dim <= NUMBERS else None

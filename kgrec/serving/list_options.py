@@ -6,12 +6,14 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from kgrec.errors import KgrecError, unknown_name
 from kgrec.evaluation.metrics import metric_names
 from kgrec.serving.filters.condition_text import conditions
+from kgrec.serving.moments import moment
 from kgrec.serving.rules.rule_settings import Rules
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -39,6 +41,9 @@ class ListOptions:
     where_sparql: str | Path | None = None
     #: what lists must hold, must not hold, and how varied they are: Rules, a mapping, or the path of a YAML file
     rules: Rules | Mapping[str, Any] | str | Path | None = None
+    #: when the lists are wanted, for models that read it: unix seconds, or a moment such as 2026-11-29T12:00 (UTC if it
+    #: names no zone); None: the clock's time
+    now: int | float | str | datetime | None = None
     skip_unknown: bool = False  #: leave out users, and items of a history, that the run does not know
 
     def __post_init__(self) -> None:
@@ -49,6 +54,8 @@ class ListOptions:
         object.__setattr__(self, "exclude", metric_names(self.exclude))
         if self.where_sparql is not None and not isinstance(self.where_sparql, str | Path):
             raise KgrecError(f"where_sparql is {self.where_sparql!r}; a SELECT, or a file that holds one is wanted")
+        if self.now is not None:
+            object.__setattr__(self, "now", moment(self.now))
         if self.rules is not None:
             object.__setattr__(self, "rules", Rules.of(self.rules))
         for name in ("where", "not_"):

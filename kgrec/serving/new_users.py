@@ -18,6 +18,7 @@ from kgrec.errors import KgrecError, UnknownName, some, unknown_name
 from kgrec.graph import NO_TIME
 from kgrec.graph.features import Feature
 from kgrec.model import Query
+from kgrec.nn.next_item import NextItem
 from kgrec.serving.input_tables import InputTable, id_list, is_one_id
 from kgrec.serving.profiles import Profile, read_profile
 from kgrec.training.trained_model import TrainedModel
@@ -221,6 +222,8 @@ def _checked(
         if "weight" in table
         else np.ones(len(table), np.float32)
     )
+    if "time" not in table and isinstance(run.model, NextItem) and run.model.reads_times:
+        notes.append(f"{table.name} has no times, which {run.name} reads; how long ago each step was is not known")
     behaviour = _behaviour(run, table)
     found = run.graph.vocabulary[target].find(items)
     known = found >= 0

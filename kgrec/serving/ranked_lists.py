@@ -27,6 +27,7 @@ from kgrec.serving.filters.allowed_items import allowed_items
 from kgrec.serving.list_options import ListOptions
 from kgrec.serving.list_tables import LISTS, STEPS, item_names, list_arrow, must_fit, reasons_of
 from kgrec.serving.new_users import NewUsers
+from kgrec.serving.request_times import at_request_time
 from kgrec.serving.rules.rule_settings import Rules
 from kgrec.serving.rules.ruled_lists import Did
 from kgrec.serving.rules.rules_of_run import depth_for, list_rules, shown_to, with_shown
@@ -135,7 +136,8 @@ def ranked_known(run: TrainedModel, ranker: Ranker, local: Tensor, options: List
     user = local.to(scorer.device) + run.graph.range(run.graph.target[0]).start
 
     def best(rows: Tensor) -> tuple[Query, Best]:
-        query, left_out = scorer.query(user[rows]), ranker.left_out(user[rows])
+        query = at_request_time(run, scorer.query(user[rows]), options)
+        left_out = ranker.left_out(user[rows])
         if rules is None:
             return query, ranker.best_of(query, *left_out)["all"]
         return query, rules.best_of(ranker, query, Did(left_out, scorer.had.flattened(user[rows])))
@@ -188,7 +190,8 @@ def ranked_new(
             def best(
                 rows: Tensor, part: Tensor = part, asked: Asking = asked, start: int = inside.start
             ) -> tuple[Query, Best]:
-                query, past = asked.query(rows + start), new.did(part[rows], [is_target], is_target)
+                query = at_request_time(run, asked.query(rows + start), options)
+                past = new.did(part[rows], [is_target], is_target)
                 did = Did(new.did(part[rows], left_out, is_target), past).beside(shown, part[rows], len(new))
                 if rules is None:
                     return query, asked.ranker.best_of(query, *did.left_out, own[part[rows]])["all"]

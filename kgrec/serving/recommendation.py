@@ -37,6 +37,7 @@ from kgrec.serving.ranked_lists import (
     no_lists,
     ranker_for,
 )
+from kgrec.serving.request_times import notes_on_now
 from kgrec.serving.rules.rules_of_run import rule_notes
 from kgrec.serving.shards import Shard
 from kgrec.training.trained_model import TrainedModel
@@ -121,7 +122,13 @@ def tables_for(
     of_rules = rule_notes(run, options, new.names if new else ())
 
     def tables() -> Iterator[Table]:
-        said = (*notes, *(new.notes if new else ()), *(allowed.notes_on(options.k) if allowed else ()), *of_rules)
+        said = (
+            *notes_on_now(run, options),
+            *notes,
+            *(new.notes if new else ()),
+            *(allowed.notes_on(options.k) if allowed else ()),
+            *of_rules,
+        )
         parts = known_lists(run, ranker, local, options) if len(local) else iter(())
         if new is not None and len(rows):
             parts = itertools.chain(parts, new_lists(run, ranker, new, options, rows))

@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
@@ -33,6 +33,7 @@ from kgrec.serving.new_users import NewUsers, side_by_side, without_history
 from kgrec.serving.predicted_pairs import predicted_pairs
 from kgrec.serving.prediction import PREDICTED
 from kgrec.serving.ranked_lists import check_options, ranked_known, ranked_new, ranker_for
+from kgrec.serving.request_times import notes_on_now
 from kgrec.serving.rules.rule_settings import Rules
 from kgrec.serving.rules.rules_of_run import rule_notes
 from kgrec.serving.similar_items import SimilarItems, by_item, similar_items
@@ -59,6 +60,13 @@ class Prepared:
     ranker: Ranker
     notes: tuple[str, ...]  #: what is said of each answer
     few: FewUsers | None  #: for known users; None: these options need more
+
+    def at(self, options: ListOptions, run: TrainedModel) -> Prepared:
+        """The same for when these options want lists."""
+        if options.now == self.options.now:
+            return self
+        notes = (*self.notes, *notes_on_now(run, options))
+        return replace(self, options=replace(self.options, now=options.now), notes=notes)
 
 
 class Service:
@@ -131,8 +139,8 @@ class Service:
                 answers[place] = error
                 continue
             kind: Hashable = "known" if isinstance(user, int) else self._kind(user, one, place)
-            key: Hashable = (id(found), kind)
-            prepared[key] = found
+            key: Hashable = (id(found), kind, one.options.now)
+            prepared[key] = found.at(one.options, self.run)
             groups.setdefault(key, []).append((place, one, user))
         for key, group in groups.items():
             for (place, _, _), answer in zip(group, self._answers(prepared[key], group)):
@@ -204,7 +212,7 @@ class Service:
         found = list[Recommendations]()
         for start in range(0, len(users), most):
             part, called = users[start : start + most], names[start : start + most]
-            ranked, left = few.ranked(part)
+            ranked, left = few.ranked(part, options)
             lists = named_lists(self.names, called, ranked, prepared)
             if left:
                 again = ranked_known(run, ranker, torch.tensor([part[row] for row in left]), options)
@@ -215,8 +223,9 @@ class Service:
         return found
 
     def _prepare(self, options: ListOptions) -> Prepared:
-        """What answers requests with these options, made once. Raises KgrecError for options that cannot be had."""
-        key = _key(options)
+        """What answers requests with these options at any time, made once. Raises KgrecError for options that cannot be
+        had."""
+        key, options = _key(options), options if options.now is None else replace(options, now=None)
         with self._lock:
             found = self._prepared.get(key)
             if found is None:

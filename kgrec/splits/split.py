@@ -17,6 +17,7 @@ from kgrec.errors import KgrecError, some, unknown_name
 from kgrec.graph import NO_TIME, Candidates, Graph
 from kgrec.graph.behaviours import check_candidates, check_excluded
 from kgrec.graph.mapped_files import blocks
+from kgrec.splits.answer_times import Now, check_now
 from kgrec.splits.protocol_name import protocol_name
 from kgrec.splits.repeats import Repeats, check_repeats, repeated
 from kgrec.splits.spec import OF_FACTS, SPECS, Spec, shares_of
@@ -42,6 +43,7 @@ class Split:
     exclude: tuple[str, ...] = ()  #: behaviours whose items are left out of lists, in addition to the target relation
     facts_only: bool = False  #: only if facts are held out: whether the training graphs are without interactions
     num_self_edges: int = 0  #: number of target edges from a node to itself; they are in no part
+    now: Now = "unknown"  #: whether models are told when each list is wanted
 
     @property
     def protocol(self) -> str:
@@ -67,6 +69,7 @@ class Split:
             exclude=self.exclude,
             repeats=self.repeats if is_said else None,
             without_history=not (trained.only(trained.target).index.num_out[self.test.head] > 0).all(),
+            now=self.now,
         )
         return name + again
 
@@ -86,6 +89,7 @@ def split(
     candidates: str | None = None,
     repeats: str = "miss",
     exclude: Sequence[str] = (),
+    now: str = "unknown",
 ) -> Split:
     """Divide a graph's target edges by a SPEC. By default it is the split that the graph's recipe names.
 
@@ -136,7 +140,7 @@ def split(
     divided = _divide(others, Spec(spec))
     number = graph.num_edges - others.num_edges
     chosen: dict[str, Any] = {"repeats": choice, "exclude": tuple(exclude), "num_self_edges": number}
-    return replace(divided, spec=spec, candidates=lists, candidates_name=listed, **chosen)
+    return replace(divided, spec=spec, candidates=lists, candidates_name=listed, now=check_now(now), **chosen)
 
 
 def without_self_edges(graph: Graph) -> Graph:

@@ -186,6 +186,7 @@ def _settings(job: TrainingJob) -> dict[str, Any]:
     return {
         "config": asdict(config), "training": training, "repeats": job.repeats, "exclude": sorted(job.exclude),
         "refit": job.refit, "all_edges": job.all_edges, "purpose": job.purpose,
+        **({} if job.now == "unknown" else {"now": job.now}),
     }  # fmt: skip
 
 

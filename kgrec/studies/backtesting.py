@@ -202,6 +202,7 @@ def _protocol(every: int, valid: bool, job: TrainingJob, done: Sequence[Window],
         exclude=job.exclude,
         repeats=said[0] if said else None,
         without_history=any(window.num_without_history for window in done),
+        now=job.now,
     )
     return name + ("" if valid else ", no validation") + (", refit on train + valid" if job.refit else "")
 

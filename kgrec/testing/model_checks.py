@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kgrec import models
 from kgrec.errors import KgrecError, UnknownName
-from kgrec.graph import Graph
+from kgrec.graph import NO_TIME, Graph
 from kgrec.model import Query, Recommender
 from kgrec.splits.split import Split, split
 from kgrec.testing.order_of_sums import added_in_any_order
@@ -63,7 +63,10 @@ def a_users_scores_do_not_depend_on_who_else_is_asked_for(subject: Subject) -> N
     history[0, :4] = subject.items[torch.tensor([0, 7, 0, 21])]
     alone = subject.score(subject.query(torch.tensor([9])), subject.items)
     _close(subject.score(query, subject.items)[2:], alone, "scores of a user among others, and alone")
-    longer = subject.score(Query(query.user, history), subject.items)
+    assert query.time is not None
+    time = torch.cat([torch.full((3, 4), NO_TIME), query.time], dim=1)
+    time[0, :4] = 1
+    longer = subject.score(Query(query.user, history, time), subject.items)
     _close(longer[2:], alone, "scores of a user whose history is padded for a longer one, and alone")
 
 
@@ -218,7 +221,8 @@ def scores_on_cuda_are_those_on_the_cpu(subject: Subject) -> None:
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device, and torch sees none")
     query = subject.query(torch.arange(7))
-    there = Query(query.user.cuda(), query.history.cuda())
+    assert query.time is not None
+    there = Query(query.user.cuda(), query.history.cuda(), query.time.cuda())
     with torch.no_grad():
         scores = subject.loaded().to("cuda").score(there, subject.items.cuda())
     assert scores.is_cuda, f"scores of a model on CUDA are on {scores.device}; keep them on the model's device"

@@ -134,7 +134,9 @@ def _train(name: str, config: Any, epochs: int) -> Subject:
 
 def query_of(known: Graph, users: Tensor | None = None) -> Query:
     users = known.nodes("user") if users is None else users
-    return Query(users, Histories(known.only(known.target)).last(users))
+    histories = Histories(known.only(known.target))
+    place = histories.places(users)
+    return Query(users, histories.tails(place), histories.times(place))
 
 
 def built(name: str, graph: Graph, config: Any, seed: int) -> Recommender:

@@ -13,6 +13,7 @@ from kgrec.graph import Graph
 from kgrec.model import Query, Recommender
 from kgrec.testing.subject import Subject, built, one_thread, query_of, trainer_of
 
+ROUNDING = 1e-3  #: a gradient by so little of the largest one may be what rounding left of terms that cancel
 REGULARISED = 1e-3  #: most share of a gradient that is not parallel to the parameter, if it is only regularisation
 
 
@@ -26,14 +27,15 @@ def read_by_withheld_alone(subject: Subject, train: Graph) -> dict[str, Tensor]:
     read = _read if model.score(query_of(train), items).requires_grad else _read_when_moved
     withheld = torch.isin(items, train.withheld)
     by, others = (read(model, query_of(train), some) for some in (items[withheld], items[~withheld]))
-    own = {name: by[name] & ~others[name] for name in by}
+    own = {name: (by[name] > ROUNDING) & (others[name] == 0) for name in by}
     return {name: numbers for name, numbers in own.items() if numbers.any()}
 
 
 def _read(model: Recommender, query: Query, items: Tensor) -> dict[str, Tensor]:
-    """The entries of each parameter for which differences between the items' scores have a gradient."""
+    """The gradient of differences between the items' scores, by the largest one of the parameter: like the
+    parameters, from 0 to 1."""
     parameters = dict(model.named_parameters())
-    found = {name: torch.zeros_like(parameter, dtype=torch.bool) for name, parameter in parameters.items()}
+    found = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
     for seed in range(2):  # two orders, because gradients may cancel out by chance in one
         order = torch.randperm(len(items), generator=torch.Generator().manual_seed(seed))
         difference = _differences(model, query, items[order]).sum()
@@ -42,14 +44,15 @@ def _read(model: Recommender, query: Query, items: Tensor) -> dict[str, Tensor]:
         )  # the graph is retained, because every score starts from `refresh`
         for name, gradient in zip(found, gradients):
             if gradient is not None:
-                found[name] |= gradient.to_dense() != 0
+                size = gradient.to_dense().abs()
+                found[name] = torch.maximum(found[name], size / size.max().clamp(min=1e-30))
     return found
 
 
 @torch.no_grad()
 def _read_when_moved(model: Recommender, query: Query, items: Tensor) -> dict[str, Tensor]:
-    """The same for whole rows, for models whose `refresh` passes no gradient: each row is changed in turn, to see
-    whether the differences change."""
+    """0 or 1 for whole rows, for models whose `refresh` passes no gradient: each row is changed in turn, to see whether
+    the differences change."""
 
     def differences() -> Tensor:
         model.refresh()
@@ -57,11 +60,11 @@ def _read_when_moved(model: Recommender, query: Query, items: Tensor) -> dict[st
 
     before, found = differences(), dict[str, Tensor]()
     for name, parameter in model.named_parameters():
-        found[name] = torch.zeros_like(parameter, dtype=torch.bool)
+        found[name] = torch.zeros_like(parameter)
         for row in range(len(parameter) if parameter.dim() else 0):
             kept = parameter[row].clone()
             parameter[row] += torch.rand_like(kept)
-            found[name][row] = not torch.equal(differences(), before)
+            found[name][row] = 0.0 if torch.equal(differences(), before) else 1.0
             parameter[row] = kept
     return found
 

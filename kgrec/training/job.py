@@ -16,6 +16,7 @@ from kgrec._deprecation import deprecated
 from kgrec.errors import KgrecError, unknown_name
 from kgrec.evaluation.metrics import metric_names, parse
 from kgrec.settings import configure, present_names, settings
+from kgrec.splits.answer_times import Now
 from kgrec.splits.repeats import Repeats
 from kgrec.training.config import OF_THE_MACHINE, TrainingConfig
 from kgrec.training.purposes import check_purpose
@@ -57,6 +58,9 @@ class TrainingJob:
     #: other behaviours, such as viewed,carted, whose items are left out of the lists too; by default only the user's
     #: items of the target relation are left out
     exclude: Annotated[tuple[str, ...], BeforeValidator(lambda found: metric_names(found or ()))] = ()
+    #: whether models are told when each list is wanted: unknown (no), or edge (the time of the held-out edge);
+    #: results of both must not be compared
+    now: Annotated[Now, BeforeValidator(lambda found: found or "unknown")] = "unknown"
     #: the settings of the model for a purpose: `cold`, where items without interactions matter most. Settings of
     #: `config` that are named as well take precedence. With cold items in valid, these alone choose the epoch, and the
     #: model is trained again on train + valid
@@ -173,6 +177,7 @@ class TrainingJob:
             "facts_only": self.facts_only,
             "exclude": sorted(self.exclude),
             **({} if self.purpose is None else {"purpose": self.purpose}),
+            **({} if self.now == "unknown" else {"now": self.now}),
             "refit": self.refit,
             "graph": graph_hash,
             "init": self.init,

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from torch.nn import functional
 
@@ -15,10 +16,11 @@ from kgrec.errors import KgrecError, some
 from kgrec.evaluation.evaluation import Evaluation, default_metrics, evaluate
 from kgrec.evaluation.link_evaluation import LinkEvaluation, evaluate_links
 from kgrec.evaluation.metrics import metric_names, parse
-from kgrec.evaluation.user_groups import by_group, user_groups
+from kgrec.evaluation.user_groups import GAP, by_group, gap_groups, user_groups
 from kgrec.graph import Candidates, Graph
 from kgrec.model import Recommender
 from kgrec.nn import LinkScorer
+from kgrec.splits.answer_times import check_now
 from kgrec.splits.positives import positives
 from kgrec.splits.repeats import check_repeats, repeated, without_repeats
 from kgrec.splits.split import Split, split_facts
@@ -43,13 +45,15 @@ def measure(
     metrics: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
     mmap: bool | None = None,
-    groups: str | None = None,
+    groups: str | pd.Series | None = None,
+    now: str | None = None,
 ) -> dict[str, Any]:
     """Measure a run on the test edges of a graph with the same nodes, or on its held-out facts if it was trained for
-    task `link`. split, candidates, repeats, exclude: None for those of the run. exclude: behaviours whose items are
-    left out of the lists, in addition to the target relation; () for none. mmap: whether a graph that is named by its
-    path is mapped from files, see `Graph.load`. groups: a column of users, by whose values the metrics are given too,
-    as `groups`: see `kgrec.evaluation.user_groups`.
+    task `link`. split, candidates, repeats, exclude, now: None for those of the run. exclude: behaviours whose items
+    are left out of the lists, in addition to the target relation; () for none. mmap: whether a graph that is named by
+    its path is mapped from files, see `Graph.load`. groups: by which groups of users the metrics are given too,
+    as `groups`: a column of users, `gap` (how long after the last known
+    interaction the held-out one is), or the group of each user by id; see `kgrec.evaluation.user_groups`.
 
     Returns `model`, `protocol` and `test`; `test_cold` and `test_warm` if there are cold items; `test_with_history` and
     `without_history` if users have no edge in training; `num_users`, and `counts` of users, items and pairs (see
@@ -62,12 +66,15 @@ def measure(
     same_ids(run, graph)
     if groups is not None and run.model.task == "link":
         raise KgrecError("groups are of users, and this run was trained for task link, whose test is of facts")
-    own = None if groups is None else user_groups(graph, groups)
+    columns = graph.features.get(graph.target[0], {}) if groups is not None else {}
+    own = user_groups(graph, groups) if isinstance(groups, str) and (groups != GAP or GAP in columns) else None
     lists = candidates or (None if split else run.candidates)
     chosen = repeats or run.repeats
-    of_run: dict[str, Any] = {"facts_only": run.facts_only, "all_edges": not run.clicks_alone}
+    of_run: dict[str, Any] = {"facts_only": run.facts_only, "all_edges": not run.clicks_alone, "now": now or run.now}
     parts = split or run.split, lists, chosen, run.exclude if exclude is None else metric_names(exclude)
     divided = divided_for(graph.to(run.device), run.model.task, *parts, **of_run)
+    if own is None and groups is not None:
+        own = groups if isinstance(groups, pd.Series) else gap_groups(divided.train_valid, divided.test)
     names = metric_names(metrics or default_metrics(run.model.task))
     trained = divided.trained_on(refit=run.was_refit)
     test = evaluated(run.model, divided, divided.train_valid, divided.test, names, divided.candidates, trained)
@@ -76,7 +83,12 @@ def measure(
     apart = {}
     if own is not None:
         assert isinstance(test, Evaluation)
-        apart = {"groups": {"column": groups, "metrics": by_group(test.per_user, own)}}
+        apart = {
+            "groups": {
+                "column": groups if isinstance(groups, str) else str(own.name),
+                "metrics": by_group(test.per_user, own),
+            }
+        }
     return {
         "model": run.name,
         "protocol": divided.named(refit=run.was_refit),
@@ -110,12 +122,13 @@ def divided_for(
     exclude: Sequence[str] = (),
     facts_only: bool = False,
     all_edges: bool = False,
+    now: str = "unknown",
 ) -> Split:
     """The split for a task: a split of facts for task `link`, else of interactions, without those that are no
     positives. facts_only: see `split_facts`; all_edges: see `positives`."""
     graph, left_out = positives(graph, task, all_edges or facts_only)
     if task != "link":
-        return replace(split_graph(graph, spec, candidates, repeats, exclude), left_out=left_out)
+        return replace(split_graph(graph, spec, candidates, repeats, exclude, now), left_out=left_out)
     if exclude:
         raise KgrecError(
             f"task link ranks facts, not items for users, so {some(exclude)} cannot be excluded; leave it out"
@@ -124,6 +137,8 @@ def divided_for(
         raise KgrecError(
             f"task link ranks facts, not items for users, so repeats {repeats!r} has no effect; leave it out"
         )
+    if check_now(now) != "unknown":
+        raise KgrecError(f"task link ranks facts, which no user asks for, so now {now!r} has no effect; leave it out")
     if candidates not in (None, "all"):
         raise KgrecError(
             f"task link ranks facts among all nodes, so it takes no candidates {candidates!r}; leave it out"
@@ -154,6 +169,7 @@ def evaluated(
             repeats=divided.repeats,
             trained=trained,
             exclude=divided.exclude,
+            now=divided.now,
             shared=shared,
         )
     assert isinstance(model, LinkScorer)

@@ -147,7 +147,7 @@ def _in_process(
 def split_for(job: TrainingJob, graph: Graph) -> Split:
     """The split of a graph that a job asks for."""
     chosen = job.split, job.candidates, job.repeats, job.exclude, job.facts_only, job.all_edges
-    return divided_for(graph, job.trained_for, *chosen)
+    return divided_for(graph, job.trained_for, *chosen, now=job.now)
 
 
 class Session:
@@ -410,6 +410,7 @@ class Session:
             **({"facts_only": True} if parts.facts_only else {}),
             **({"clicks_alone": True} if parts.left_out else {}),
             **({"exclude": parts.exclude} if parts.exclude else {}),
+            **({"now": parts.now} if parts.now != "unknown" else {}),
         }
         for_what = {} if job.purpose is None else {"purpose": job.purpose}
         trained = Trained(self._trained, model)

@@ -23,6 +23,7 @@ from kgrec.model import Recommender, scoring
 from kgrec.nn.fold_in import Folding, FoldsIn, ProfileFolding
 from kgrec.run_files import RunFiles
 from kgrec.settings import stored_settings
+from kgrec.splits.answer_times import NOWS, Now
 from kgrec.splits.repeats import REPEATS, Repeats
 from kgrec.training.build_limit import limited_build
 from kgrec.training.processes import choose_device
@@ -49,6 +50,7 @@ class TrainedModel:
     clicks_alone: bool = False  #: whether target edges that are no clicks were left out of training and test
     facts_only: bool = False  #: whether it was trained for task `link` only on facts, without interactions
     exclude: tuple[str, ...] = ()  #: behaviours whose items were left out of the lists that it was measured on
+    now: Now = "unknown"  #: whether it was told when each list is wanted, when it was measured
     #: what training saw of each node, if that is less than `graph` (without validation edges); None: all of `graph`
     trained: Trained | None = None
     evaluation: Evaluation | LinkEvaluation | None = None  #: its test, user by user; None if it was loaded
@@ -89,25 +91,27 @@ class TrainedModel:
             ) from error
         place = choose_device(device)
         split, candidates = artifact.provenance.get("split"), artifact.provenance.get("candidates")
-        repeats = artifact.provenance.get("repeats", "miss")  # runs of older versions do not name it
-        if repeats not in REPEATS:
-            raise KgrecError(
-                f"{Path(path) / 'config.json'} has repeats {repeats!r}, but it must be one of {', '.join(REPEATS)}, so "
-                "the file was altered; train again"
-            )
-        known = artifact.graph.to(place)
+        chosen: dict[str, Any] = {}
+        for name, known, otherwise in (("repeats", REPEATS, "miss"), ("now", NOWS, "unknown")):
+            value = chosen[name] = artifact.provenance.get(name, otherwise)  # older runs name neither
+            if value not in known:
+                raise KgrecError(
+                    f"{Path(path) / 'config.json'} has {name} {value!r}, but it must be one of {', '.join(known)}, so "
+                    "the file was altered; train again"
+                )
+        graph = artifact.graph.to(place)
         model = model.eval().to(place)
         return cls(
             artifact.model,
             model,
-            known,
+            graph,
             artifact.metrics,
             Path(path),
             split,
             candidates,
-            repeats,
+            **chosen,
             exclude=tuple(artifact.provenance.get("exclude", ())),
-            trained=None if artifact.trained is None else Trained.stored(known, model, artifact.trained),
+            trained=None if artifact.trained is None else Trained.stored(graph, model, artifact.trained),
             has_facts=False,
             clicks_alone=bool(artifact.provenance.get("clicks_alone")),
             facts_only=bool(artifact.provenance.get("facts_only")),

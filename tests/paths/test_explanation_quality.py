@@ -87,4 +87,4 @@ def test_what_cannot_be_measured_is_refused(run, planted):
 
 def test_evaluate_refuses_what_has_no_effect_on_explanations(tmp_path):
     with pytest.raises(KgrecError, match="so --split, --metrics has no effect"):
-        evaluate(tmp_path, tmp_path, explain=True, split="last_n:1", metrics="ndcg@10")
+        evaluate(run=tmp_path, graph=tmp_path, explain=True, split="last_n:1", metrics="ndcg@10")

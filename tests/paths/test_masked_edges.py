@@ -54,7 +54,12 @@ CASES = {
     "three layers, cosine": ("kgat", {**GRAPHS, "layer_dims": (8, 6, 4), "cosine": True, "temperature": 0.5}),
     "sampled": ("kgat", {**GRAPHS, "fanouts": (2, 2), "loss": "bpr"}),
     "kgatseq": ("kgatseq", SEQUENCES),
-    "kgatseq, gru, interactions": ("kgatseq", {**SEQUENCES, "over": "gru", "interactions": True, "item_bias": True}),
+    "kgatseq, gru, interactions": (
+        "kgatseq",
+        {**SEQUENCES, "encoder": "gruatt", "interactions": True, "item_bias": True},
+    ),
+    "kgatseq, bert4rec": ("kgatseq", {**SEQUENCES, "encoder": "bert4rec"}),
+    "kgatseq, esasrec": ("kgatseq", {**SEQUENCES, "encoder": "esasrec"}),
     "lightgcn": ("lightgcn", {"dim": 8}),
     "xsimgcl": ("xsimgcl", {"dim": 8, "layers": 2}),
 }

@@ -115,7 +115,7 @@ def test_the_reference_is_served_without_anything_from_elsewhere(shop):
     paths = shop.get("/openapi.json").json()["paths"]
     assert {"/users/{user}/recommendations", "/runs/{run}/events", "/items", "/reload"} <= set(paths)
     query = {one["name"] for one in paths["/users/{user}/recommendations"]["get"]["parameters"]}
-    assert query == {"user", "k", "where", "not", "exclude", "include_seen", "why"}
+    assert query == {"user", "k", "where", "not", "exclude", "include_seen", "now", "why"}
     page = shop.get("/docs")
     assert (
         "http" not in page.text.replace('"http://localhost', "")

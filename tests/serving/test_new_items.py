@@ -172,11 +172,14 @@ def config_of(name: str) -> dict[str, object]:
 
 
 SERVED = [
+    "bert4rec",
     "cke",
     "dnen",
+    "esasrec",
     "gan",
     "gru4rec",
     "gruatt",
+    "hstu",
     "irgan",
     "kgat",
     "kgatseq",

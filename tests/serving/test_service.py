@@ -342,7 +342,7 @@ def test_vectors_that_features_make_are_made_once_and_anew_where_a_parameter_cha
     assert after == said(Service(built_like(run)).recommend(asked))
 
 
-@pytest.mark.parametrize("name", ["sasrec", "gru4rec"])
+@pytest.mark.parametrize("name", ["sasrec", "gru4rec", "esasrec", "bert4rec"])
 def test_histories_that_are_read_ahead_give_the_same_lists(name: str, run_of: Callable[[str], Run]) -> None:
     run = run_of(name)
     ids = run.graph.vocabulary[run.graph.target[0]].id_array.to_pylist()

@@ -45,6 +45,7 @@ def measure_rules(
     repeats: str | None = None,
     metrics: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
+    now: str | None = None,
 ) -> dict[str, Any]:
     """What rules cost in accuracy, and what they gain: lists of all users with held-out edges, without and with them.
 
@@ -74,6 +75,7 @@ def measure_rules(
         repeats or run.repeats,
         excluded,
         all_edges=not run.clicks_alone,
+        now=now or run.now,
     )
     study = _Study.of(run, divided, [parse(name) for name in metrics or METRICS])
     before = study.measured(None, rules)
@@ -118,7 +120,17 @@ class _Study:
         assert held is not None
         trained = divided.trained_on(refit=run.was_refit)
         trial = Trial(
-            run.model, known, held, None, 2048, 4_194_304, divided.repeats, "catalog", trained, divided.exclude
+            run.model,
+            known,
+            held,
+            None,
+            2048,
+            4_194_304,
+            divided.repeats,
+            "catalog",
+            trained,
+            divided.exclude,
+            divided.now,
         )
         for metric in metrics:
             if metric.of not in ("lists", "catalog") or metric.depth > metric.k:  # ndcg_kgat looks below the list
@@ -176,7 +188,7 @@ class _Study:
         with scoring(scorer.model):
             for row in counted("making lists", ranker.batches(trial.user), len(trial.user), "users", len):
                 user = trial.user[row]
-                query, left_out = scorer.query(user, trial.now[row]), ranker.left_out(user)
+                query, left_out = scorer.query(user, trial.asked_at(row)), ranker.left_out(user)
                 if chosen is None:
                     found[row] = ranker.best_of(query, *left_out)["all"].item
                 else:

@@ -63,6 +63,7 @@ class Tuning:
             words += [flag, str(value)] if value is not None else []
         words += ["--repeats", job.repeats] if job.repeats != "miss" else []
         words += ["--exclude", ",".join(job.exclude)] if job.exclude else []
+        words += ["--now", job.now] if job.now != "unknown" else []
         words += ["--metrics", ",".join(job.metrics)] if job.metrics else []
         words += [flag for flag, on in (("--all-edges", job.all_edges), ("--facts-only", job.facts_only)) if on]
         words += ["--refit"] if job.refit else []

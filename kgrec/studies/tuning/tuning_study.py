@@ -211,6 +211,7 @@ def study_of(opened: Any, plan: SearchPlan, graph: Graph, resume: bool = False) 
         "all_edges": job.all_edges,
         "facts_only": job.facts_only,
         "init": job.init,
+        **({} if job.now == "unknown" else {"now": job.now}),
     }
     study = open_study(opened, plan.url, plan.study, higher_is_better(plan.metric), identity)
     give_up_lost(study)
