@@ -153,6 +153,8 @@ class _Drawer:
         """Write a text where the line was. The line comes back when the text's own line has ended."""
         with self._lock:
             self.erase()
+            if text:
+                self._is_within = True  # also if a signal ends the writing
             number = stream.write(text)
             stream.flush()
             if text:
