@@ -208,12 +208,12 @@ def test_quiet_prints_results_alone(shop, tmp_path):
 
 def test_ctrl_c_leaves_a_clean_terminal_and_says_how_to_go_on(shop, tmp_path, command, forked):
     out = tmp_path / "it's mine.run"
-    arguments = ("train", "mf", shop, "--epochs", "8", "--patience", "12", "--set", "dim=4", "--out", out)
+    arguments = ("train", "mf", shop, "--epochs", "12", "--patience", "12", "--set", "dim=4", "--out", out)
     done = forked(ON_A_TERMINAL, "epoch  2  loss", *arguments).ended()
     lines = shown(done.stdout)
     assert done.returncode == 130 and "stopped by a signal; no half-written files are left" in lines
     (advice,) = (line for line in lines if line.startswith("to go on: kgrec "))
-    assert not any(re.match(r"epoch \d+/8", line) for line in lines)
+    assert not any(re.match(r"epoch \d+/12", line) for line in lines)
     going_on = command(*shlex.split(advice.removeprefix("to go on: kgrec ")))
     assert going_on.returncode == 0, going_on.stderr
     assert epochs(going_on.stderr)[0].startswith(("epoch  2 ", "epoch  3 ", "epoch  4 "))
