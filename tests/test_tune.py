@@ -184,6 +184,16 @@ def test_a_signal_loses_the_running_trial_alone(graph, tmp_path, monkeypatch):
     assert [one.state for one in found.trials] == ["lost", "complete", "complete"] and found.start.number == 1
 
 
+def test_a_model_that_cannot_be_trained_costs_few_trials(graph):
+    without_times = graph.only("rated").data["user", "rated", "item"].edge_index.numpy()
+    rows = pd.DataFrame({"source": without_times[0], "target": without_times[1]}).astype(str)
+    timeless = Graph.from_frames(edges={("user", "rated", "item"): rows})
+    with pytest.raises(KgrecError, match="none of 5 trials reached a validation; the last: rated has no times"):
+        search(timeless, "sasrec", split="ratio:0.2,valid=0.2", trials=40)
+    found = tune_models(["sasrec"], timeless, split="ratio:0.2,valid=0.2", training=QUICK, trials=6)
+    assert found.failed["sasrec"].startswith("none of 5 trials") and "popularity" in found.tunings
+
+
 def test_trials_that_fail_count(graph, monkeypatch):
     known, calls = Session.validate, []
 

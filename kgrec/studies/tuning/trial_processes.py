@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,10 +35,12 @@ from kgrec.training.session import split_for
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
+    from optuna.trial import FrozenTrial
 
 AT_RANDOM = 10  #: trials with random settings before the sampler learns from them
 BEFORE_PRUNING = 5  #: finished trials before others are compared with their median
 EPOCHS_BEFORE_PRUNING = 3  #: epochs that every trial may train
+FRUITLESS = 5  #: a search ends if so many trials, the first one with the defaults, all failed for one reason
 SECONDS_BETWEEN_LOOKS = 0.5
 START = "spawn"  #: how processes start
 
@@ -98,12 +100,20 @@ def _next(plan: SearchPlan, study: Study, worker: int, lock: AbstractContextMana
             return None
         if plan.until is not None and time.time() >= plan.until:
             return None
+        if _is_fruitless(known):
+            return None
         seed = np.random.SeedSequence((plan.job.training.seed, worker, len(known))).generate_state(1)[0]
         study.sampler = package.samplers.TPESampler(seed=int(seed), n_startup_trials=AT_RANDOM, multivariate=True)
         study.pruner = package.pruners.MedianPruner(BEFORE_PRUNING, EPOCHS_BEFORE_PRUNING)
         trial: Trial = study.ask({one.name: one.distribution() for one in plan.searched})
         trial.set_user_attr(PROCESS, this_process())
         return trial
+
+
+def _is_fruitless(known: Sequence[FrozenTrial]) -> bool:
+    """Whether all trials failed for the same reason, and there are enough of them to say that others would too."""
+    reasons = [TriedSettings.of(one).error for one in known if one.state.is_finished() and counts(one)]
+    return len(reasons) >= FRUITLESS and reasons[0] is not None and len(set(reasons)) == 1
 
 
 # ---------------------------------------------------------------------- several processes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import warnings
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -255,8 +256,10 @@ def result_of(plan: SearchPlan, study: Study, fixed: Mapping[str, Any], divided:
 def _importance(study: Study, searched: tuple[Searched, ...]) -> dict[str, float]:
     """The share of each setting; {} where all trials have the same value."""
     try:
-        found = optuna().importance.get_param_importances(study)
-    except (ValueError, RuntimeError, ZeroDivisionError):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "Target and region quantiles", UserWarning)  # too many are equal
+            found = optuna().importance.get_param_importances(study)
+    except (ValueError, RuntimeError, ZeroDivisionError, UserWarning):
         return {}
     names = [one.name for one in searched]
     return {name: float(value) for name, value in found.items() if name in names and value == value}
