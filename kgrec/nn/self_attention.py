@@ -11,10 +11,9 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kgrec.errors import KgrecError
 from kgrec.nn.dropout import Dropout
 from kgrec.nn.packed_paths import Paths
-from kgrec.nn.sequence_encoder import SequenceEncoder
+from kgrec.nn.sequence_encoder import SequenceEncoder, must_divide, with_positions
 from kgrec.nn.steady_products import SteadyLinear, serves
 from kgrec.nn.step_times import TimeBias, Times, path_buckets
 from kgrec.search_ranges import Between
@@ -126,10 +125,7 @@ class SelfAttention(SequenceEncoder):
     ) -> None:
         """config: the settings of the blocks."""
         super().__init__()
-        if dim % config.heads:
-            raise KgrecError(
-                f"dim is {dim} and heads is {config.heads}, but dim must be a multiple of heads; change one of them"
-            )
+        must_divide(dim, config.heads)
         self.causal = causal
         self.times, self.of_time = times, None if times == "none" else TimeBias(init_std)
         self.position = nn.Parameter(torch.empty(length, dim).normal_(std=init_std))
@@ -142,8 +138,7 @@ class SelfAttention(SequenceEncoder):
         """The encodings of the steps, [n, D], from the steps [n, D], packed (see Paths)."""
         if serves(steps):
             paths = paths.rounded(STEADY)
-        from_end = (paths.length[paths.row] - paths.step).clamp(1, len(self.position))
-        x = steps * steps.shape[-1] ** 0.5 + functional.embedding(len(self.position) - from_end, self.position)
+        x = with_positions(steps, paths, self.position)
         x = self.dropout(x) if self.pre_norm else self.norm(self.dropout(x))
         seen = self._seen(paths)
         for block in self.blocks:

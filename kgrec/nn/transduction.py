@@ -9,11 +9,10 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kgrec.errors import KgrecError
 from kgrec.nn.dropout import Dropout
 from kgrec.nn.packed_paths import Paths
 from kgrec.nn.pointwise_attention import STEADY, pointwise_attention
-from kgrec.nn.sequence_encoder import SequenceEncoder
+from kgrec.nn.sequence_encoder import SequenceEncoder, must_divide, with_positions
 from kgrec.nn.steady_products import SteadyLinear, serves
 from kgrec.nn.step_times import StepTimesConfig, TimeBias, Times, path_buckets
 from kgrec.search_ranges import Between
@@ -44,10 +43,7 @@ class Transduction(SequenceEncoder):
 
     def __init__(self, config: TransductionConfig, dim: int, length: int, dropout: float, init_std: float) -> None:
         super().__init__()
-        if dim % config.heads:
-            raise KgrecError(
-                f"dim is {dim} and heads is {config.heads}, but dim must be a multiple of heads; change one of them"
-            )
+        must_divide(dim, config.heads)
         self.times: Times = config.times
         self.position = nn.Parameter(torch.empty(length, dim).normal_(std=init_std))
         self.units = nn.ModuleList(_Unit(config, dim, length, dropout, init_std) for _ in range(config.blocks))
@@ -58,8 +54,7 @@ class Transduction(SequenceEncoder):
         """The encodings of the steps, [n, D], from the steps [n, D], packed (see Paths)."""
         if serves(steps):
             paths = paths.rounded(STEADY)
-        from_end = (paths.length[paths.row] - paths.step).clamp(1, len(self.position))
-        x = steps * steps.shape[-1] ** 0.5 + functional.embedding(len(self.position) - from_end, self.position)
+        x = with_positions(steps, paths, self.position)
         x, bucket = self.dropout(x), path_buckets(paths, self.times)
         for unit in self.units:
             x = unit(x, paths, bucket)
