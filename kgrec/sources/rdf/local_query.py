@@ -129,7 +129,7 @@ def _run(task: Path) -> int:
 
 
 def _why_stopped(code: int, seconds: float, words: QueryWords) -> str:
-    if code == 1:
+    if code in query_process.TIME_IS_OVER:
         return f"the query took longer than {seconds:g} seconds; make it simpler{words.say_more_time}"
     return f"the query's process was killed (exit code {code}), perhaps because of too little memory; make it simpler"
 

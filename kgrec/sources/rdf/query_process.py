@@ -20,6 +20,7 @@ from typing import Any
 
 XSD_STRING = "http://www.w3.org/2001/XMLSchema#string"  #: the datatype of a text in quotes
 CANNOT_WRITE = 3  #: the exit code where there is no room for the answer
+TIME_IS_OVER = {1} | ({-signal.SIGALRM} if hasattr(signal, "SIGALRM") else set())  #: as `subprocess` gives it
 SET_PARENT_DEATH_SIGNAL = 1  #: a constant of prctl, from linux/prctl.h
 NETWORK_EVENTS = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "socket.sendmsg")
 
@@ -35,7 +36,7 @@ def answer(task: dict[str, Any], folder: Path) -> dict[str, Any]:
         if not task["network"]:
             refuse_remote(tree, task["say_network"])
         query = translateQuery(tree, None, task["prefixes"])
-        faulthandler.cancel_dump_traceback_later()  # reading the files is not counted
+        never_stop()  # reading the files is not counted
         graph = read_graph([folder / name for name in task["files"]])
         stop_after(task["seconds"])
         limit_memory(task["memory"])
@@ -110,8 +111,21 @@ def _term(term: Any) -> list[str | None]:
 
 
 def stop_after(seconds: float) -> None:
-    """End this process after that time, whatever it does. The thread that watches the time does not need Python."""
-    faulthandler.dump_traceback_later(seconds, exit=True, file=os.open(os.devnull, os.O_WRONLY))
+    """End this process after that time, whatever it does: by the system's alarm. Where there is none, on Windows, a
+    thread watches the time, which may crash as it ends the process, because it reads what another thread changes."""
+    if hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # which ends the process, without Python
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+    else:
+        faulthandler.dump_traceback_later(seconds, exit=True, file=os.open(os.devnull, os.O_WRONLY))
+
+
+def never_stop() -> None:
+    """Take back `stop_after`."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    else:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def limit_memory(least: int) -> None:
@@ -157,7 +171,7 @@ def main(path: Path) -> None:
         draft.write_text(json.dumps(found), encoding="utf-8")
     except OSError:
         sys.exit(CANNOT_WRITE)
-    faulthandler.cancel_dump_traceback_later()
+    never_stop()
     draft.rename(path.parent / "answer.json")
 
 
