@@ -112,8 +112,6 @@ class NextItem(Recommender, ABC):
         self.mask = None if masking is None else nn.Parameter(torch.empty(config.dim).normal_(std=config.init_std))
         self.encoder = self.make_encoder(config)
         self.times = self.encoder.times
-        self.times = self.encoder.times
-        self.times = self.encoder.times
 
     @classmethod
     @abstractmethod
