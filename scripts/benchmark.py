@@ -66,6 +66,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="list the benchmarks")
     parser.add_argument("--quick", action="store_true", help="run only two epochs, to see how long one takes")
     parser.add_argument("--seeds", type=int, default=1, help="number of seeds; they are 0 to N - 1 (default: 1)")
+    parser.add_argument("--seed", type=int, help="run this seed alone, in place of 0 to N - 1")
     parser.add_argument("--minutes", type=float, default=0, help="how long serve-soak lasts (default: as it says)")
     parser.add_argument("--table", action="store_true", help="print the table of results from results.jsonl")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("KGREC_DATA", ROOT.parent / "shared/data")))
@@ -77,7 +78,7 @@ def main() -> int:
             for name, benchmark in benchmarks.items():
                 print(f"{name:26s} {benchmark['against']}")
         for name in [one for given in options.names for one in named(given, benchmarks)]:
-            for seed in range(options.seeds):
+            for seed in range(options.seeds) if options.seed is None else [options.seed]:
                 start = benchmarks[name].get("init")
                 if start is not None and not run_folder(start, seed, options).is_dir():
                     print(json.dumps(run(start, benchmarks[start], seed, options)), flush=True)
