@@ -487,19 +487,21 @@ def explanations(benchmark: Mapping[str, Any], options: argparse.Namespace) -> d
 
 
 def now_effect(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """What it gives away when a list is wanted: see `now_effect`."""
+    """What it gives away when a list is wanted: see `now_effect`. Runs that it needs are trained if they are not
+    there."""
     import now_effect as effects
 
-    return effects.now_effect(benchmark, Graph.load(graph_folder(benchmark["recipe"], options)), options.quick)
+    graph = Graph.load(graph_folder(benchmark["recipe"], options))
+    return effects.now_effect(benchmark, graph, options.quick, lambda name: Run.load(_trained(name, options)))
 
 
 def among_verified(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """A run's metrics among users whose held-out time is known to be true: see `now_effect`. The run is trained if it
-    is not there."""
+    """The metrics of runs among users whose held-out time is known to be true: see `now_effect`. Runs are trained if
+    they are not there."""
     import now_effect as effects
 
-    folder, graph = _trained(benchmark["of"], options), Graph.load(graph_folder(benchmark["recipe"], options))
-    return effects.among_verified(benchmark, folder, graph, options.data)
+    graph = Graph.load(graph_folder(benchmark["recipe"], options))
+    return effects.among_verified(benchmark, graph, options.data, lambda name: Run.load(_trained(name, options)))
 
 
 def _trained(name: str, options: argparse.Namespace) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,34 +15,54 @@ from kgrec.run import Run, train
 from kgrec.settings import configure
 from kgrec.training.config import TrainingConfig
 
+Trained = Callable[[str], Run]
 
-def now_effect(benchmark: Mapping[str, Any], graph: Graph, quick: bool) -> dict[str, Any]:
+
+def now_effect(benchmark: Mapping[str, Any], graph: Graph, quick: bool, trained: Trained = Run.load) -> dict[str, Any]:
     """The metrics of each model by how long after the user's last known interaction the held-out one is, where models
-    are told its time (`edge`) and where the last interaction's own time stands for it (`last step`). The
-    models are trained and told again on the same interactions with those of one user and second in random order, so
-    that the order of rows in the file gives nothing away."""
+    are told its time (`edge`) and where the last interaction's own time stands for it (`last step`). trained: gives
+    the run of another benchmark by its name.
+
+    The models under `ties` are trained for fewer epochs, once on the graph as it is and once with the interactions of
+    one user and second in random order, so that the order of rows in the file gives nothing away."""
     rows: list[dict[str, Any]] = []
-    graphs = {"in order of the file": graph, "in random order": shuffled_ties(graph, 0)}
+    order, another = "order of the file", "random order"
     for name, one in benchmark["models"].items():
-        training = {**benchmark.get("training", {}), **one.get("training", {})}
-        training |= {"epochs": 1} if quick else {}
-        for ties, own in graphs.items():
-            run = train(
-                one["model"],
-                own,
-                split=benchmark["split"],
-                config=one.get("set", {}),
-                training=configure(TrainingConfig, training),
-                metrics=benchmark["metrics"],
-                now="edge",
-            )
-            for told in ("edge", "last step") if run.model.reads_now else ("not read",):
-                now = "unknown" if told == "last step" else "edge"
-                found = run.measure(own, metrics=benchmark["metrics"], groups="gap", now=now)
-                rows += _rows(found, {"model": name, "now": told, "ties": ties})
-    metric, in_order = benchmark["metrics"][-1], next(iter(graphs))
-    whole = [row for row in rows if row["gap"] == "all" and row["ties"] == in_order]
-    return {"test": {f"{metric} of {row['model']}, {row['now']}": row[metric] for row in whole}, "rows": rows}
+        run = trained(one["of"]) if "of" in one else _train(benchmark, one, graph, quick)
+        rows += _measured(benchmark, run, graph, {"model": name, "ties": order})
+    few = benchmark.get("ties", {"models": {}})
+    for name, one in few["models"].items():
+        for ties, own in {order: graph, another: shuffled_ties(graph, 0)}.items():
+            run = _train({**benchmark, **few}, one, own, quick)
+            rows += _measured(benchmark, run, own, {"model": f"{name}, fewer epochs", "ties": ties})
+    metric = benchmark["metrics"][-1]
+    whole = [row for row in rows if row["gap"] == "all"]
+    return {
+        "test": {f"{metric} of {row['model']}, {row['ties']}, {row['now']}": row[metric] for row in whole},
+        "rows": rows,
+    }
+
+
+def _train(benchmark: Mapping[str, Any], one: Mapping[str, Any], graph: Graph, quick: bool) -> Run:
+    training = {**benchmark.get("training", {}), **one.get("training", {})} | ({"epochs": 1} if quick else {})
+    return train(
+        one["model"],
+        graph,
+        split=benchmark["split"],
+        config=one.get("set", {}),
+        training=configure(TrainingConfig, training),
+        metrics=benchmark["metrics"],
+        now="edge",
+    )
+
+
+def _measured(benchmark: Mapping[str, Any], run: Run, graph: Graph, what: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = []
+    for told in ("edge", "last step") if run.model.reads_now else ("not read",):
+        now = "unknown" if told == "last step" else "edge"
+        found = run.measure(graph, metrics=benchmark["metrics"], groups="gap", now=now)
+        rows += _rows(found, {**what, "now": told})
+    return rows
 
 
 def _rows(found: Mapping[str, Any], what: dict[str, Any]) -> list[dict[str, Any]]:
@@ -69,15 +89,19 @@ def shuffled_ties(graph: Graph, seed: int) -> Graph:
     return replace(graph, **moved, edge_features={})
 
 
-def among_verified(benchmark: Mapping[str, Any], folder: Path, graph: Graph, data: Path) -> dict[str, Any]:
-    """The metrics of a run among users whose held-out interaction has a time that is known to be true. folder: of the
-    run; graph: that it was trained on; data: of the source files, with a list of the rows whose times are not."""
-    run = Run.load(folder)
+def among_verified(benchmark: Mapping[str, Any], graph: Graph, data: Path, trained: Trained) -> dict[str, Any]:
+    """The metrics of runs among users whose held-out interaction has a time that is known to be true. graph: that they
+    were trained on; data: folder of the source files, with a list of the rows whose times are not known to be true;
+    trained: gives the run of another benchmark by its name."""
     groups = verified_users(data / benchmark["ratings"], data / benchmark["unverified"])
-    found = run.measure(graph, metrics=benchmark["metrics"], groups=groups)
-    means = {metric: one["groups"]["verified"]["mean"] for metric, one in found["groups"]["metrics"].items()}
-    number = next(iter(found["groups"]["metrics"].values()))["groups"]["verified"]["users"]
-    return {"test": means, "num_users": number, "protocol": found["protocol"], "all_users": found["test"]}
+    rows, number = [], 0
+    for name in benchmark["of"]:
+        found = trained(name).measure(graph, metrics=benchmark["metrics"], groups=groups)
+        parts = {metric: one["groups"]["verified"] for metric, one in found["groups"]["metrics"].items()}
+        number = next(iter(found["groups"]["metrics"].values()))["groups"]["verified"]["users"]
+        rows.append({"of": name, **{metric: part["mean"] for metric, part in parts.items()}, "all": found["test"]})
+    test = {f"{metric} of {row['of']}": row[metric] for row in rows for metric in benchmark["metrics"]}
+    return {"test": test, "num_users": number, "rows": rows}
 
 
 def verified_users(ratings: Path, unverified: Path) -> dict[str, str]:

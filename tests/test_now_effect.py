@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
+import kgrec
 from kgrec.graph import Graph
 
 ROOT, DAY = Path(__file__).parents[1], 86_400
@@ -57,13 +58,17 @@ def test_models_are_measured_by_what_they_are_told_and_how_long_users_paused(scr
         "models": {
             "hstu": {"model": "hstu", "set": {"times": "now", "dim": 4, "length": 4}},
             "recent": {"model": "popularity", "set": {"window": DAY}},
-            "always": {"model": "popularity"},
+            "always": {"of": "kept"},
         },
+        "ties": {"models": {"hstu": {"model": "hstu", "set": {"times": "now", "dim": 4, "length": 4}}}},
         "metrics": ["ndcg@5"],
     }
     torch.manual_seed(0)
-    found = script.now_effect(benchmark, rated(), False)
-    first = [row for row in found["rows"] if row["ties"] == "in order of the file"]
+    kept = {"kept": kgrec.train("popularity", rated(), split="last_n:1")}
+    found = script.now_effect(benchmark, rated(), False, kept.__getitem__)
+    fewer = [row for row in found["rows"] if row["model"] == "hstu, fewer epochs"]
+    assert {row["ties"] for row in fewer} == {"order of the file", "random order"}
+    first = [row for row in found["rows"] if row not in fewer]
     assert {(row["model"], row["now"]) for row in first} == {
         *((name, told) for name in ("hstu", "recent") for told in ("edge", "last step")),
         ("always", "not read"),
@@ -72,4 +77,18 @@ def test_models_are_measured_by_what_they_are_told_and_how_long_users_paused(scr
         whole, *parts = (row for row in first if (row["model"], row["now"]) == (name, told))
         assert [(part["gap"], part["users"]) for part in parts] == [("0 s", 2), ("1 day or more", 2)]
         assert whole["ndcg@5"] == pytest.approx(sum(part["ndcg@5"] for part in parts) / 2)
-        assert found["test"][f"ndcg@5 of {name}, {told}"] == whole["ndcg@5"]
+        assert found["test"][f"ndcg@5 of {name}, order of the file, {told}"] == whole["ndcg@5"]
+
+
+def test_runs_are_measured_among_users_whose_last_time_is_known_to_be_true(script: ModuleType, tmp_path: Path):
+    ratings, unverified = tmp_path / "ratings.dat", tmp_path / "unverified.txt"
+    ratings.write_text("".join(f"u{user}::i0::3::9\n" for user in range(4)))
+    unverified.write_text("1\n2\n")
+    run, graph = kgrec.train("itemknn", rated(), split="last_n:1"), rated()
+    benchmark = {"of": ["one"], "ratings": ratings.name, "unverified": unverified.name, "metrics": ["hit_rate@2"]}
+    found = script.among_verified(benchmark, graph, tmp_path, {"one": run}.__getitem__)
+    alone = run.measure(graph, metrics=["hit_rate@2"], groups={f"u{user}": str(user < 2) for user in range(4)})
+    wanted = alone["groups"]["metrics"]["hit_rate@2"]["groups"]["False"]
+    assert (found["num_users"], found["test"]["hit_rate@2 of one"]) == (wanted["users"], wanted["mean"]) and found[
+        "rows"
+    ]
