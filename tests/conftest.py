@@ -32,6 +32,12 @@ def data_root() -> Path:
     return root
 
 
+@pytest.fixture
+def bf16_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training in bf16 is not refused on a CPU that is slow in it."""
+    monkeypatch.setattr("kgrec.training.precision.cost_of_bf16", lambda: 1.0)
+
+
 #: Files that take longest, which begin first: else one of two processes would end with such a file alone
 LONGEST = (
     *("test_exact.py", "test_interruptions.py", "test_strangers.py", "test_docs.py", "test_packaging.py"),

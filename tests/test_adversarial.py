@@ -544,6 +544,7 @@ def test_a_resumed_run_is_equal_to_the_bit(name: str, cut: int, planted: Graph, 
     assert straight.metrics["test"] == resumed.metrics["test"]
 
 
+@pytest.mark.usefixtures("bf16_everywhere")
 @both
 @pytest.mark.parametrize("draws", [0, 2])
 @pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])

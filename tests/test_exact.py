@@ -89,6 +89,7 @@ def title(case: tuple[str, dict[str, Any], dict[str, Any]]) -> str:
     return " ".join([case[0], *(f"{key}={value}" for part in case[1:] for key, value in part.items())])
 
 
+@pytest.mark.usefixtures("bf16_everywhere")
 @pytest.mark.parametrize("case", CASES, ids=title)
 def test_a_seed_gives_one_run_however_often_it_is_cut_off(
     case: tuple[str, dict[str, Any], dict[str, Any]],

@@ -172,6 +172,7 @@ def test_scores_that_no_numbers_hold_are_an_error():
             models.build(name, GRAPH, config)
 
 
+@pytest.mark.usefixtures("bf16_everywhere")
 @pytest.mark.parametrize("name", ["kgat", "kgatseq", "mf", "lightgcn", "sasrec", "svdpp"])
 def test_bf16_on_a_cpu_works_or_is_refused(name):
     try:

@@ -120,6 +120,7 @@ def test_a_checkpoint_of_another_job_is_refused(tmp_path):
         train("mf", graph, split="last_n:1", training=training(), out=tmp_path / "none", resume=True)
 
 
+@pytest.mark.usefixtures("bf16_everywhere")
 def test_bf16_runs_and_keeps_float32_weights():
     run = train("mf", tastes(), split="last_n:1,valid=1", config=SMALL, training=training(precision="bf16-mixed"))
     assert all(p.dtype == torch.float32 and p.isfinite().all() for p in run.model.parameters())

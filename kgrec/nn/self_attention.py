@@ -71,8 +71,20 @@ class AttentionBlock(nn.Module, ABC):
         mask = seen
         if seen is not None:  # for all heads, and for all steps
             mask = seen[:, None, None] if seen.dim() == 2 else seen.to(query.dtype)
-        found = functional.scaled_dot_product_attention(query, key, value, mask, dropout_p=drop, is_causal=seen is None)
+        found = _attention(query, key, value, mask, drop)
         return self.mix(paths.packed(found.transpose(1, 2).flatten(2)))
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, drop: float) -> Tensor:
+    """Scaled dot-product attention, causal without a mask. In bf16 on a CPU it is computed in float32, since its
+    gradient in bf16 takes three times as long."""
+    if query.dtype == torch.bfloat16 and query.device.type == "cpu":
+        wide = None if mask is None or mask.dtype == torch.bool else mask.float()
+        with torch.autocast("cpu", enabled=False):
+            return _attention(
+                query.float(), key.float(), value.float(), mask if wide is None else wide, drop
+            ).bfloat16()
+    return functional.scaled_dot_product_attention(query, key, value, mask, dropout_p=drop, is_causal=mask is None)
 
 
 class TransformerBlock(AttentionBlock):

@@ -21,6 +21,7 @@ from kgrec.errors import KgrecError
 from kgrec.ranks import LostRank
 from kgrec.training.config import TrainingConfig
 from kgrec.training.joining import LONGEST_EXCHANGE, Place, join, place_from_outside, together
+from kgrec.training.precision import must_pay
 
 if TYPE_CHECKING:
     from multiprocessing.queues import SimpleQueue
@@ -49,9 +50,11 @@ def make_fabric(config: TrainingConfig) -> Fabric:
     """The Lightning Fabric for a config: of one process; of `devices` processes, which `launch` starts; or of those
     that were started from outside (torchrun), which have joined then.
 
-    Raises KgrecError if this machine does not have the device, and what `place_from_outside` and `join` raise.
+    Raises KgrecError if this machine does not have the device or is slower in bf16 (see `must_pay`), and what
+    `place_from_outside` and `join` raise.
     """
     device, place = choose_device(config.device), place_from_outside()
+    must_pay(config.precision, device)
     with _versions_alone("torchmetrics"):
         from lightning_fabric import Fabric  # the import takes seconds, and only training needs it
         from lightning_fabric.plugins.environments import TorchElasticEnvironment
