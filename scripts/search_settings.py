@@ -25,6 +25,7 @@ from kgrec.studies.tuning.tuning_results import Tuning
 from kgrec.studies.tuning.tuning_study import tune
 from kgrec.training.config import TrainingConfig
 
+MOST = 40  #: trials of a model, where its time would be enough for more
 COLUMNS = ("model", "trial", "state", "valid", "best_epoch", "epochs", "seconds", "settings")
 
 
@@ -62,6 +63,7 @@ def search(name: str, chosen: Mapping[str, Any], model: str, options: argparse.N
     found = tune(
         model,
         graph_folder(chosen["recipe"], options),
+        trials=chosen.get("trials", MOST),
         timeout=60 * chosen["minutes"],
         config=one.get("start", {}),
         ranges=one.get("ranges", {}),
