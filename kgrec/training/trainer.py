@@ -8,7 +8,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby, zip_longest
 from typing import TYPE_CHECKING, Any
@@ -107,13 +107,15 @@ class Trainer:
         with (
             working(self._task(number, totals)) as task,
             _seeded(self.config.seed, number, self.fabric.global_rank),
+            ExitStack() as stack,
         ):
             self.model.begin(number)
             self.model.train()
+            compiled = self._compiled(number, stack)
             for steps, (index, batch) in enumerate(self._turns(number), 1):
                 losses_of = totals.setdefault(index, [])
                 self._set_lr(index, number, len(losses_of))
-                losses_of.append(self._step(index, batch))
+                losses_of.append(self._step(index, batch) if compiled is None else compiled(batch))
                 task.advance()
                 if steps % STEPS_BETWEEN_TRIMS == 0:
                     _trim_heap()
@@ -143,6 +145,19 @@ class Trainer:
     def _active(self, number: int) -> list[int]:
         """The objectives that are active in an epoch."""
         return [i for i, o in enumerate(self.objectives) if o.epochs is None or number in o.epochs]
+
+    def _compiled(self, number: int, stack: ExitStack) -> Callable[[Any], Tensor] | None:
+        """The compiled steps of an epoch's only objective, until `stack` closes; None where they do not serve: with
+        several processes, or where gradients are needed for more than the step."""
+        active, config = self._active(number), self.config
+        if len(active) != 1 or self.fabric.world_size > 1 or self.shards:
+            return None
+        if config.precision != "32-true" or config.clip_norm is not None or config.adversarial.is_on(number):
+            return None
+        objective, optimizer = self.objectives[active[0]], self.optimizers[active[0]]
+        if objective.steps is None or not objective.steps.serve(optimizer):
+            return None
+        return stack.enter_context(objective.steps.running(optimizer, len(objective.batches)))
 
     def rehearse(self) -> None:
         """With sharded vectors, compute each loss of one batch and its gradient, and take no step: an objective that
