@@ -132,10 +132,11 @@ def test_rows_that_wait_catch_up(begun: int) -> None:
         rows = [0, *([1] if step % 7 == 0 else []), *([2] if step == 40 else [])]
         gradient = torch.randn(len(rows), 6, generator=drawn) * 0.01
         adam.begin_step()
-        touched, place = adam.touch(0, np.array(rows))
-        assert touched.tolist() == rows and place.tolist() == [*range(len(rows))]
+        touched = adam.touch(0, np.array([*rows, 0]))  # row 0 twice
+        assert touched.rows.tolist() == rows and touched.place.tolist() == [*range(len(rows)), 0]
         assert torch.allclose(table[rows], other[rows], atol=2e-6)  # what the step reads
-        adam.step(0, touched, gradient.numpy())
+        touched.gradient[:] = gradient.numpy()
+        adam.step(0, touched)
         other.grad = torch.zeros(4, 6).index_copy_(0, torch.tensor(rows), gradient)
         whole.step()
     adam.finish()
@@ -208,11 +209,17 @@ def test_other_trainings_keep_the_steps_of_autograd() -> None:
     """Clipped, in 64 bits, adversarial, or with another optimizer: the compiled steps do not serve."""
     known = taste()
     for how in ({"clip_norm": 0.01}, {"precision": "64-true"}, {"adversarial": {"weight": 1.0}}):
-        (mine, losses), (_, wanted) = (trained(known, LOSSES["bpr"], compiled=one, epochs=2, **how) for one in (True, False))
+        (mine, losses), (_, wanted) = (
+            trained(known, LOSSES["bpr"], compiled=one, epochs=2, **how) for one in (True, False)
+        )
         assert losses == wanted
     (objective,) = mine.objectives
     tables = [*mine.model.parameters()]
-    for other in (torch.optim.SGD(tables, lr=0.1), torch.optim.Adam(tables, weight_decay=0.1), torch.optim.AdamW(tables)):
+    for other in (
+        torch.optim.SGD(tables, lr=0.1),
+        torch.optim.Adam(tables, weight_decay=0.1),
+        torch.optim.AdamW(tables),
+    ):
         assert not objective.steps.serve(other)
     assert objective.steps.serve(torch.optim.Adam(tables, lr=0.1, fused=True))
     assert not objective.steps.serve(torch.optim.Adam(tables[:1], lr=0.1))

@@ -18,7 +18,7 @@ from kgrec.nn.row_steps import LateAdam, is_late
 from kgrec.samplers import Batch
 
 LOSSES = ("bpr", "bce", "gbce", "sampled_softmax")  #: the losses that have compiled steps
-PREFETCH = 64  #: batches that are sampled ahead of them, in a thread
+PREFETCH = 1  #: batches that are sampled ahead of them, in a thread: a block of them, where several are sampled at once
 
 
 class PairSteps:
@@ -56,7 +56,10 @@ class PairSteps:
         c, users, items = self.config, self.user, self.item
         adam = LateAdam([users.weight, items.weight], optimizer, number)
         kind = {
-            "bpr": kernels.BPR, "bce": kernels.BCE, "gbce": kernels.GBCE, "sampled_softmax": kernels.SAMPLED_SOFTMAX
+            "bpr": kernels.BPR,
+            "bce": kernels.BCE,
+            "gbce": kernels.GBCE,
+            "sampled_softmax": kernels.SAMPLED_SOFTMAX,
         }[c.loss]
         weight = 1.0
         if c.loss == "gbce":
@@ -72,12 +75,12 @@ class PairSteps:
             user = users.row(batch.head).numpy()
             item = items.row(torch.cat([batch.tail.unsqueeze(1), batch.negative], 1)).numpy()
             log_count = (batch.log_q + math.log(c.negatives)).numpy() if kind == kernels.SAMPLED_SOFTMAX else none
-            (touched_users, of_user), (touched_items, of_item) = adam.touch(0, user), adam.touch(1, item)
-            gradients = [np.zeros((len(one), c.dim), np.float32) for one in (touched_users, touched_items)]
+            of_users, of_items = adam.touch(0, user), adam.touch(1, item)
+            places, gradients = (of_users.place, of_items.place), (of_users.gradient, of_items.gradient)
             vectors = adam.rows[0].value, adam.rows[1].value
-            value = kernels.pair_gradients(user, item, of_user, of_item, log_count, *gradients, *vectors, loss)
-            adam.step(0, touched_users, gradients[0])
-            adam.step(1, touched_items, gradients[1])
+            value = kernels.pair_gradients(user, item, *places, log_count, *gradients, *vectors, loss)
+            adam.step(0, of_users)
+            adam.step(1, of_items)
             return torch.tensor(value, dtype=torch.float32)
 
         try:

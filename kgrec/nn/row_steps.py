@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
-from kgrec.large_pages import zeros_in_large_pages
+from kgrec.large_pages import in_large_pages, zeros_in_large_pages
 
 if TYPE_CHECKING:
     from kgrec.nn.touched_rows import Rows
+
+
+class Touched(NamedTuple):
+    """The rows of a table that a batch touches."""
+
+    rows: np.ndarray  #: int64 [m], distinct
+    place: np.ndarray  #: int64 [*S], for each row that was asked for, where it is among them
+    gradient: np.ndarray  #: float32 [m, D], zeros, until the batch adds to it; the next step takes the same memory
+
 
 class LateAdam:
     """Adam over tables, with gradients of some rows in each step; all other rows catch up when they are touched.
@@ -50,12 +59,13 @@ class LateAdam:
         )
         self.rows = [self._rows(table, state) for table, state in zip(tables, self.states)]
         self.places = [np.full(len(table), -1, np.int64) for table in tables]
+        self.gradients = [np.empty((0, table.shape[1]), np.float32) for table in tables]
 
     def _rows(self, table: nn.Parameter, state: dict[str, Any]) -> Rows:
         value, mean, square = (one.detach().numpy() for one in (table, state["exp_avg"], state["exp_avg_sq"]))
-        root = np.float32(self.clock.root[0])
-        inverse = state["exp_avg_sq"].sqrt().mul_(root).add_(self.clock.eps).reciprocal_().numpy()
-        return self.kernels.Rows(value, mean, square, inverse, np.zeros(len(table), np.int64))
+        inverse = torch.sqrt(state["exp_avg_sq"], out=in_large_pages(torch.empty_like(table.detach())))
+        inverse.mul_(float(np.float32(self.clock.root[0]))).add_(self.clock.eps).reciprocal_()
+        return self.kernels.Rows(value, mean, square, inverse.numpy(), np.zeros(len(table), np.int64))
 
     def begin_step(self) -> None:
         """Begin the next step, with the optimizer's learning rate."""
@@ -64,18 +74,20 @@ class LateAdam:
         self.clock.size[self.now] = self.group["lr"] / (1 - beta1**number)
         self.clock.root[self.now] = 1 / math.sqrt(1 - beta2**number)
 
-    def touch(self, index: int, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Bring rows of a table up to date. row: int64 [*S]. Returns the distinct ones, int64 [m], and the place of each
-        row among them, int64 [*S]."""
-        place, touched = np.empty(row.shape, np.int64), np.empty(row.size, np.int64)
-        number = self.kernels.distinct(row.reshape(-1), self.places[index], place.reshape(-1), touched)
-        touched = touched[:number]
-        self.kernels.catch_up(self.rows[index], self.clock, touched, self.now)
-        return touched, place
+    def touch(self, index: int, row: np.ndarray) -> Touched:
+        """Bring rows of a table up to date. row: int64 [*S]."""
+        place, rows = np.empty(row.shape, np.int64), np.empty(row.size, np.int64)
+        number = self.kernels.distinct(row.reshape(-1), self.places[index], place.reshape(-1), rows)
+        self.kernels.catch_up(self.rows[index], self.clock, rows[:number], self.now)
+        if len(self.gradients[index]) < number:  # kept, since fresh memory costs more than the step
+            self.gradients[index] = np.empty((2 * number, self.tables[index].shape[1]), np.float32)
+        gradient = self.gradients[index][:number]
+        gradient.fill(0)
+        return Touched(rows[:number], place, gradient)
 
-    def step(self, index: int, touched: np.ndarray, gradient: np.ndarray) -> None:
-        """Move the touched rows of a table. gradient: float32 [m, D]."""
-        self.kernels.update(self.rows[index], self.clock, touched, self.now, gradient)
+    def step(self, index: int, touched: Touched) -> None:
+        """Move the touched rows of a table by their gradients."""
+        self.kernels.update(self.rows[index], self.clock, touched.rows, self.now, touched.gradient)
 
     def finish(self) -> None:
         """Bring all rows, and the optimizer's state, to the last step."""
@@ -94,7 +106,12 @@ def is_late(optimizer: Any, tables: Sequence[nn.Parameter]) -> bool:
     if type(optimizer) is not torch.optim.Adam or len(optimizer.param_groups) != 1:
         return False
     how = optimizer.param_groups[0]
-    if how["weight_decay"] or how["amsgrad"] or how["maximize"] or not all(isinstance(one, float) for one in how["betas"]):
+    if (
+        how["weight_decay"]
+        or how["amsgrad"]
+        or how["maximize"]
+        or not all(isinstance(one, float) for one in how["betas"])
+    ):
         return False
     return all(
         table.device.type == "cpu" and table.dtype == torch.float32 and table.is_contiguous() and table.requires_grad

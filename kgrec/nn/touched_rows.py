@@ -2,11 +2,12 @@
 
 Without a gradient, a row's step follows from its moments alone: after k such steps they are b1^k m and b2^k v, and the
 row has moved by m times the sum over j of c_j / (a_j sqrt(v) + eps). Here c_j is b1^j times the step's size, and a_j is
-b2^(j/2) over the root of the correction of v. So these steps can wait until a batch touches the row again. Since a_j
-changes slowly, they are then one step: with q = 1 / (a_0 sqrt(v) + eps), which the last update left, w = 1 - eps q and
-e_j = 1 - a_j / a_0, each term is c_j q / (1 - w e_j), so the sum is q times a polynomial in w, whose coefficients are the
-sums of c_j e_j^n. They are the same for all rows of the same last step. In the first steps, where a_j changes fast, the
-terms are added one by one.
+b2^(j/2) over the root of the correction of v. So these steps can wait until a batch touches the row again.
+
+Since a_j changes slowly, they are then one step. Let q = 1 / (a_0 sqrt(v) + eps), which the last update left, w = 1 -
+eps q and e_j = 1 - a_j / a_0. Then each term is c_j q / (1 - w e_j), and the sum is q times a polynomial in w, whose
+coefficients are the sums of c_j e_j^n. They are the same for all rows of the same last step. In the first steps, where
+a_j changes fast, the terms are added one by one.
 
 The numbers are those of Adam over all rows (Kingma & Ba 2015, algorithm 1), up to rounding.
 """
@@ -38,7 +39,9 @@ class Clock(NamedTuple):
     """Adam's settings in S steps; step 0 is what was before them."""
 
     size: np.ndarray  #: float64 [S + 1], the learning rate over the correction of the mean
-    root: np.ndarray  #: float64 [S + 1], 1 over the root of the correction of the square; 0 before the first step of all
+    root: (
+        np.ndarray
+    )  #: float64 [S + 1], 1 over the root of the correction of the square; 0 before the first step of all
     mean_left: np.ndarray  #: float64 [S + 1], beta1 ** n
     square_left: np.ndarray  #: float64 [S + 1], beta2 ** n
     sums: np.ndarray  #: float64 [S + 1, TERMS + 1], the coefficients for rows that a step has touched last
@@ -170,7 +173,7 @@ def _slopes(kind: int, scores: np.ndarray, log_count: np.ndarray, weight: float,
             loss += _softplus(gap) / count
             slope[k] = _sigmoid(gap) / count
             slope[0] -= slope[k]
-    elif kind == BCE or kind == GBCE:
+    elif kind in (BCE, GBCE):
         loss = weight * _softplus(-positive)
         slope[0] = -weight * _sigmoid(-positive)
         for k in range(1, count + 1):
