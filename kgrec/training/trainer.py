@@ -75,6 +75,7 @@ class Trainer:
         self.shards = shards_of(model)  #: sharded tables by the names of their parameters
         self.optimizers = [optimizer_of(o, list(self.shards.values())) for o in self.objectives]
         self.epoch = 0  #: epochs done
+        self._compiled: Callable[[Any], Tensor] | None = None  #: does a whole step for a batch, and returns its loss
         if config.adversarial.weight and not any(vectors_among(model, o.parameters) for o in self.objectives):
             raise KgrecError(
                 f"adversarial.weight is {config.adversarial.weight:g}, but {type(model).__name__} has no node vectors "
@@ -111,11 +112,11 @@ class Trainer:
         ):
             self.model.begin(number)
             self.model.train()
-            compiled = self._compiled(number, stack)
+            stack.enter_context(self.compiled_steps(number))
             for steps, (index, batch) in enumerate(self._turns(number), 1):
                 losses_of = totals.setdefault(index, [])
                 self._set_lr(index, number, len(losses_of))
-                losses_of.append(self._step(index, batch) if compiled is None else compiled(batch))
+                losses_of.append(self._step(index, batch))
                 task.advance()
                 if steps % STEPS_BETWEEN_TRIMS == 0:
                     _trim_heap()
@@ -146,18 +147,25 @@ class Trainer:
         """The objectives that are active in an epoch."""
         return [i for i, o in enumerate(self.objectives) if o.epochs is None or number in o.epochs]
 
-    def _compiled(self, number: int, stack: ExitStack) -> Callable[[Any], Tensor] | None:
-        """The compiled steps of an epoch's only objective, until `stack` closes; None where they do not serve: with
-        several processes, or where gradients are needed for more than the step."""
+    @contextmanager
+    def compiled_steps(self, number: int) -> Iterator[None]:
+        """Inside this context, steps of an epoch's only objective are its compiled ones, if it has such and they serve:
+        not with several processes, nor where gradients are needed for more than the step."""
         active, config = self._active(number), self.config
-        if len(active) != 1 or self.fabric.world_size > 1 or self.shards:
-            return None
-        if config.precision != "32-true" or config.clip_norm is not None or config.adversarial.is_on(number):
-            return None
-        objective, optimizer = self.objectives[active[0]], self.optimizers[active[0]]
-        if objective.steps is None or not objective.steps.serve(optimizer):
-            return None
-        return stack.enter_context(objective.steps.running(optimizer, len(objective.batches)))
+        steps = self.objectives[active[0]].steps if len(active) == 1 else None
+        gradients = config.clip_norm is not None or config.adversarial.is_on(number) or self.shards
+        if steps is None or self.fabric.world_size > 1 or config.precision != "32-true" or gradients:
+            yield
+            return
+        optimizer, batches = self.optimizers[active[0]], self.objectives[active[0]].batches
+        if not steps.serve(optimizer):
+            yield
+            return
+        with steps.running(optimizer, len(batches)) as self._compiled:
+            try:
+                yield
+            finally:
+                self._compiled = None
 
     def rehearse(self) -> None:
         """With sharded vectors, compute each loss of one batch and its gradient, and take no step: an objective that
@@ -204,6 +212,8 @@ class Trainer:
             group["lr"] = objective.lr * left
 
     def _step(self, index: int, batch: Any) -> Tensor:
+        if self._compiled is not None:
+            return self._compiled(batch)
         objective, optimizer, adversarial = self.objectives[index], self.optimizers[index], self.config.adversarial
         optimizer.zero_grad(set_to_none=True)
         for one in self.shards.values():
