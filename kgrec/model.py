@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import InitVar, dataclass, field, fields
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +69,17 @@ def _rows(value: Any, index: Tensor) -> Any:
     return value
 
 
+class CompiledSteps(Protocol):
+    """Steps of an objective that compute its loss and move its parameters by themselves, without autograd."""
+
+    def serve(self, optimizer: Any) -> bool:
+        """Whether these steps do what the objective's loss and this optimizer would do."""
+
+    def running(self, optimizer: Any, number: int) -> AbstractContextManager[Callable[[Any], Tensor]]:
+        """Inside this context, a function does a whole step for a batch and returns its loss, up to `number` times.
+        The parameters and the optimizer's state are those of the last step only at its end."""
+
+
 @dataclass
 class Objective:
     """One loss, with its batches and the parameters that it trains."""
@@ -87,6 +98,9 @@ class Objective:
     #: part
     penalty: Callable[[Any], Tensor] | None = None
     turn: InitVar[str | None] = None  #: the former name of `interleave`
+    #: compiled steps that do what the loss and the optimizer do; training takes them where they serve; None: there are
+    #: none
+    steps: CompiledSteps | None = None
 
     def __post_init__(self, turn: str | None) -> None:
         if turn is not None:

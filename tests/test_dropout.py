@@ -64,3 +64,24 @@ def test_a_transposed_tensor_and_bf16_are_kept_as_they_are():
 def test_on_cuda_too():
     x = dropped(0.25, torch.ones(NUMBER, device="cuda"))
     assert (x != 0).float().mean().item() == pytest.approx(0.75, abs=0.002)
+
+
+@pytest.mark.parametrize("shape", [(13,), (3, 1, 5), (0, 4), (), (64, 3, 40)])
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.7])
+def test_dropout_of_relu_in_one_pass_has_the_same_numbers(shape: tuple[int, ...], p: float):
+    found = []
+    for in_one in (True, False):
+        x = torch.randn(shape, generator=torch.Generator().manual_seed(4)).requires_grad_()
+        torch.manual_seed(7)
+        dropout = Dropout(p)
+        out = dropout.of_relu(x) if in_one else dropout(torch.relu(x))
+        out.backward(torch.full(shape, 0.3))
+        found.append((out.detach(), x.grad, torch.rand(1)))
+    assert all(torch.equal(one, other) for one, other in zip(*found))
+
+
+def test_dropout_of_relu_in_eval_mode_is_relu():
+    x = torch.randn(50, 3)
+    assert torch.equal(Dropout(0.5).eval().of_relu(x), torch.relu(x))
+    with torch.no_grad():
+        assert Dropout(0.5).of_relu(x).shape == x.shape

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from kgrec.graph import Graph
-from kgrec.model import ScorerParts
+from kgrec.model import Objective, ScorerParts
 from kgrec.nn import Drawn, EdgeModel, EdgeModelConfig, NodeEmbedding, RankingLoss, linear_product, product
+from kgrec.nn.pair_steps import PREFETCH, PairSteps
 from kgrec.settings import settings
 
 
@@ -51,6 +52,14 @@ class MF(EdgeModel):
         ranks = config.task == "ranking"
         self.user_bias = NodeEmbedding(graph, source, 1, std=0.0) if config.has_biases and not ranks else None
         self.item_bias = NodeEmbedding(graph, target, 1, std=0.0) if config.has_biases else None
+
+    def objectives(self, graph: Graph) -> list[Objective]:
+        if type(self) is not MF or self.item_bias is not None or not PairSteps.fit(self.user, self.item, self.config):
+            return super().objectives(graph)
+        ahead = PREFETCH if graph.device.type == "cpu" else 0
+        objective = self.objective(graph, self.task, list(self.parameters()), prefetch=ahead)
+        objective.steps = PairSteps(self.user, self.item, self.config, len(self.ranking.classes))
+        return [objective]
 
     def ranking_loss(self, ranking: RankingLoss, user: Tensor, drawn: Drawn) -> Tensor:
         return ranking.of_vectors(self.user(user), self.item, drawn, self.item_bias)

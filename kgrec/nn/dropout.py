@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -30,6 +33,38 @@ class Dropout(nn.Module):
             return functional.dropout(x, self.p)
         kept = draw_bytes(x.numel()).view(x.shape) >= dropped
         return x * (kept * (LEVELS / (LEVELS - dropped))).to(x.dtype)
+
+    def of_relu(self, x: Tensor) -> Tensor:
+        """Dropout of ReLU(x), the same numbers; on the CPU in one pass each way, in place of five and two."""
+        dropped = self.levels_dropped()
+        if not dropped or x.device.type != "cpu" or x.dtype != torch.float32 or not torch.is_grad_enabled():
+            return self(torch.relu(x))
+        found: Tensor = _ReLUDropout.apply(x, dropped)
+        return found
+
+
+class _ReLUDropout(torch.autograd.Function):
+    """ReLU, then dropout with the probability dropped / 256."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dropped: int) -> Tensor:
+        from kgrec.nn import vector_kernels
+
+        ctx.scale, out = np.float32(LEVELS / (LEVELS - dropped)), torch.empty(x.shape)
+        flat = x.detach().reshape(-1).numpy(), draw_bytes(x.numel()).numpy()
+        vector_kernels.relu_dropout(*flat, dropped, ctx.scale, out.view(-1).numpy())
+        ctx.save_for_backward(out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        from kgrec.nn import vector_kernels
+
+        (out,) = ctx.saved_tensors
+        of_x = torch.empty(out.shape)
+        flat = out.detach().view(-1).numpy(), ctx.scale, gradient.reshape(-1).numpy()
+        vector_kernels.relu_dropout_back(*flat, of_x.view(-1).numpy())
+        return of_x, None
 
 
 def draw_bytes(number: int) -> Tensor:

@@ -59,8 +59,8 @@ class PairMLP(nn.Module):
         return torch.cat([self._scores(of_user, self.of_item(part)) for part in item.split(size, dim=-2)], 1)
 
     def _scores(self, of_user: Tensor, of_item: Tensor) -> Tensor:
-        x = self.dropout(torch.relu(of_user.unsqueeze(1) + of_item))
+        x = self.dropout.of_relu(of_user.unsqueeze(1) + of_item)
         for layer in self.hidden:
-            x = self.dropout(torch.relu(layer(x)))
+            x = self.dropout.of_relu(layer(x))
         scores: Tensor = self.out(x).squeeze(-1)
         return scores

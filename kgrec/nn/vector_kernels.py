@@ -130,6 +130,21 @@ def leaky_sum_back(
         of_second[i] = g if second[i] > 0 else np.float32(slope) * g
 
 
+@numba.njit(nogil=True, cache=True, parallel=True)
+def relu_dropout(x: np.ndarray, draw: np.ndarray, dropped: int, scale: np.float32, out: np.ndarray) -> None:
+    """out = scale * ReLU(x) where the random byte `draw` is at least `dropped`, else 0. x, out: float32 [n]; draw:
+    uint8 [n]."""
+    for i in numba.prange(len(out)):
+        out[i] = scale * x[i] if draw[i] >= dropped and x[i] > 0 else np.float32(0)
+
+
+@numba.njit(nogil=True, cache=True, parallel=True)
+def relu_dropout_back(out: np.ndarray, scale: np.float32, gradient: np.ndarray, of_x: np.ndarray) -> None:
+    """The gradient of `relu_dropout`, of_x. All float32 [n]."""
+    for i in numba.prange(len(out)):
+        of_x[i] = scale * gradient[i] if out[i] > 0 else np.float32(0)
+
+
 __getattr__ = renamed(
     __name__,
     {

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any, Protocol
 
 import torch
@@ -59,7 +60,8 @@ class Loader:
 
     batch_size: examples of all processes together. Each rank takes its share of every batch, and all ranks take the
     same number of batches. Each iteration over the loader is a new epoch; `epoch(stream)` gives the batches of a chosen
-    epoch. prefetch: number of batches that a thread samples ahead while one is in use; the batches are the same.
+    epoch. prefetch: number of batches that a thread samples ahead while one is in use, at least one block where several
+    are sampled at once; the batches are the same.
 
     Raises KgrecError if batch_size or prefetch is too small.
 
@@ -93,19 +95,24 @@ class Loader:
 
     def epoch(self, stream: Stream) -> Iterator[Batch]:
         """The batches of one epoch; the same stream always gives the same batches."""
-        batches = self._drawn(stream)
-        return _ahead(batches, self.prefetch) if self.prefetch else batches
-
-    def _drawn(self, stream: Stream) -> Iterator[Batch]:
-        generator = stream.generator(self.seeds.device)
         size = max(1, self.batch_size // stream.world)
         at_once = self.seeds.by_example and all(stage.by_example for stage in self.stages)
-        block = size * max(1, BLOCK // size) if at_once else size
-        for index in self._order(stream).split(block):
-            batch = self.seeds[index]
+        batches = max(1, BLOCK // size) if at_once else 1  # in a block
+        blocks = self._blocks(stream, size * batches)
+        if self.prefetch:
+            blocks = _ahead(blocks, -(-self.prefetch // batches))
+        with closing(blocks):
+            for block in blocks:
+                yield from block.split(size) if at_once else (block,)
+
+    def _blocks(self, stream: Stream, size: int) -> Generator[Batch]:
+        """The examples of an epoch, so many at once, after all stages."""
+        generator = stream.generator(self.seeds.device)
+        for index in self._order(stream).split(size):
+            block = self.seeds[index]
             for stage in self.stages:
-                batch = stage(batch, generator)
-            yield from batch.split(size) if at_once else (batch,)
+                block = stage(block, generator)
+            yield block
 
     def _order(self, stream: Stream) -> Tensor:
         """This rank's seeds in order. Where they cannot be shared out evenly, some seeds from the start are repeated,
@@ -126,7 +133,7 @@ class Loader:
         return order[stream.rank :: stream.world]
 
 
-def _ahead(batches: Iterator[Batch], number: int) -> Iterator[Batch]:
+def _ahead(batches: Iterator[Batch], number: int) -> Generator[Batch]:
     """The same batches; a thread samples `number` of them ahead.
 
     An error in the thread is raised in place of its batch. The thread ends with the batches, or when this is closed.

@@ -8,7 +8,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby, zip_longest
 from typing import TYPE_CHECKING, Any
@@ -75,6 +75,7 @@ class Trainer:
         self.shards = shards_of(model)  #: sharded tables by the names of their parameters
         self.optimizers = [optimizer_of(o, list(self.shards.values())) for o in self.objectives]
         self.epoch = 0  #: epochs done
+        self._compiled: Callable[[Any], Tensor] | None = None  #: does a whole step for a batch, and returns its loss
         if config.adversarial.weight and not any(vectors_among(model, o.parameters) for o in self.objectives):
             raise KgrecError(
                 f"adversarial.weight is {config.adversarial.weight:g}, but {type(model).__name__} has no node vectors "
@@ -107,9 +108,11 @@ class Trainer:
         with (
             working(self._task(number, totals)) as task,
             _seeded(self.config.seed, number, self.fabric.global_rank),
+            ExitStack() as stack,
         ):
             self.model.begin(number)
             self.model.train()
+            stack.enter_context(self.compiled_steps(number))
             for steps, (index, batch) in enumerate(self._turns(number), 1):
                 losses_of = totals.setdefault(index, [])
                 self._set_lr(index, number, len(losses_of))
@@ -143,6 +146,26 @@ class Trainer:
     def _active(self, number: int) -> list[int]:
         """The objectives that are active in an epoch."""
         return [i for i, o in enumerate(self.objectives) if o.epochs is None or number in o.epochs]
+
+    @contextmanager
+    def compiled_steps(self, number: int) -> Iterator[None]:
+        """Inside this context, steps of an epoch's only objective are its compiled ones, if it has such and they serve:
+        not with several processes, nor where gradients are needed for more than the step."""
+        active, config = self._active(number), self.config
+        steps = self.objectives[active[0]].steps if len(active) == 1 else None
+        gradients = config.clip_norm is not None or config.adversarial.is_on(number) or self.shards
+        if steps is None or self.fabric.world_size > 1 or config.precision != "32-true" or gradients:
+            yield
+            return
+        optimizer, batches = self.optimizers[active[0]], self.objectives[active[0]].batches
+        if not steps.serve(optimizer):
+            yield
+            return
+        with steps.running(optimizer, len(batches)) as self._compiled:
+            try:
+                yield
+            finally:
+                self._compiled = None
 
     def rehearse(self) -> None:
         """With sharded vectors, compute each loss of one batch and its gradient, and take no step: an objective that
@@ -189,6 +212,8 @@ class Trainer:
             group["lr"] = objective.lr * left
 
     def _step(self, index: int, batch: Any) -> Tensor:
+        if self._compiled is not None:
+            return self._compiled(batch)
         objective, optimizer, adversarial = self.objectives[index], self.optimizers[index], self.config.adversarial
         optimizer.zero_grad(set_to_none=True)
         for one in self.shards.values():

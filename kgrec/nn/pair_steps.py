@@ -1,0 +1,89 @@
+"""Training steps of matrix factorization that move only the rows of a batch: loss, gradient and Adam, compiled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kgrec.nn.edge_model import EdgeModelConfig
+from kgrec.nn.embedding import NodeEmbedding
+from kgrec.nn.losses import NO_LOGIT
+from kgrec.nn.row_steps import LateAdam, is_late
+from kgrec.samplers import Batch
+
+LOSSES = ("bpr", "bce", "gbce", "sampled_softmax")  #: the losses that have compiled steps
+PREFETCH = 1  #: batches that are sampled ahead of them, in a thread: a block of them, where several are sampled at once
+
+
+class PairSteps:
+    """Steps of a model whose scores are the dot products of two tables, over sampled negatives of each example."""
+
+    def __init__(self, user: NodeEmbedding, item: NodeEmbedding, config: EdgeModelConfig, classes: int) -> None:
+        """classes: number of items that may be drawn."""
+        self.user, self.item, self.config, self.classes = user, item, config, classes
+
+    @staticmethod
+    def fit(user: NodeEmbedding, item: NodeEmbedding, config: EdgeModelConfig) -> bool:
+        """Whether there are such steps for a model of these tables with these settings."""
+        return (
+            config.task == "ranking"
+            and config.loss in LOSSES
+            and config.negatives > 0
+            and config.dim > 1
+            and not (config.shared or config.in_batch or config.hard or config.cosine)
+            and all(one.has_ids and one.features is None and one.rows is None for one in (user, item))
+        )
+
+    def serve(self, optimizer: Any) -> bool:
+        """Whether these steps do what the loss and this optimizer would do."""
+        tables = [self.user.weight, self.item.weight]
+        if not is_late(optimizer, tables):
+            return False
+        parameters = optimizer.param_groups[0]["params"]
+        return len(parameters) == len(tables) and all(any(one is own for own in parameters) for one in tables)
+
+    @contextmanager
+    def running(self, optimizer: Any, number: int) -> Iterator[Callable[[Batch], Tensor]]:
+        """Inside this context, a function takes up to `number` steps (see CompiledSteps)."""
+        from kgrec.nn import touched_rows as kernels
+
+        c, users, items = self.config, self.user, self.item
+        adam = LateAdam([users.weight, items.weight], optimizer, number)
+        kind = {
+            "bpr": kernels.BPR,
+            "bce": kernels.BCE,
+            "gbce": kernels.GBCE,
+            "sampled_softmax": kernels.SAMPLED_SOFTMAX,
+        }[c.loss]
+        weight = 1.0
+        if c.loss == "gbce":
+            rate = c.negatives / max(1, self.classes - 1)
+            weight = rate * (c.gbce_t * (1 - 1 / rate) + 1 / rate)
+        loss = kernels.PairLoss(kind, weight, 1 / c.temperature, float(c.l2_of_task), NO_LOGIT)
+        none = np.zeros((1, c.negatives), np.float32)
+
+        def step(batch: Batch) -> Tensor:
+            assert batch.negative is not None
+            assert batch.log_q is not None
+            adam.begin_step()
+            user = users.row(batch.head).numpy()
+            item = items.row(torch.cat([batch.tail.unsqueeze(1), batch.negative], 1)).numpy()
+            log_count = (batch.log_q + math.log(c.negatives)).numpy() if kind == kernels.SAMPLED_SOFTMAX else none
+            of_users, of_items = adam.touch(0, user), adam.touch(1, item)
+            places, gradients = (of_users.place, of_items.place), (of_users.gradient, of_items.gradient)
+            vectors = adam.rows[0].value, adam.rows[1].value
+            value = kernels.pair_gradients(user, item, *places, log_count, *gradients, *vectors, loss)
+            adam.step(0, of_users)
+            adam.step(1, of_items)
+            return torch.tensor(value, dtype=torch.float32)
+
+        try:
+            yield step
+        finally:
+            adam.finish()

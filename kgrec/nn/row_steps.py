@@ -1,0 +1,119 @@
+"""Adam over all rows of tables, on the CPU, where only the rows of a batch are moved: others catch up later."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from kgrec.large_pages import in_large_pages, zeros_in_large_pages
+
+if TYPE_CHECKING:
+    from kgrec.nn.touched_rows import Rows
+
+
+class Touched(NamedTuple):
+    """The rows of a table that a batch touches."""
+
+    rows: np.ndarray  #: int64 [m], distinct
+    place: np.ndarray  #: int64 [*S], for each row that was asked for, where it is among them
+    gradient: np.ndarray  #: float32 [m, D], zeros, until the batch adds to it; the next step takes the same memory
+
+
+class LateAdam:
+    """Adam over tables, with gradients of some rows in each step; all other rows catch up when they are touched.
+
+    `touch` brings the rows of a batch up to date, `step` moves them, and `finish` brings all rows to the last step.
+    The optimizer's state is what torch's Adam would have, up to rounding.
+    """
+
+    def __init__(self, tables: Sequence[nn.Parameter], optimizer: torch.optim.Adam, number: int) -> None:
+        from kgrec.nn import touched_rows
+
+        self.kernels, self.optimizer, self.tables, self.now = touched_rows, optimizer, tables, 0
+        self.group = _group_of(optimizer, tables[0])
+        self.states = [optimizer.state[table] for table in tables]
+        for state, table in zip(self.states, tables):
+            if not state:
+                state |= {"step": torch.tensor(0.0)}
+                state |= {name: zeros_in_large_pages(table.detach()) for name in ("exp_avg", "exp_avg_sq")}
+        self.begun = int(self.states[0]["step"])
+        beta1, beta2 = self.group["betas"]
+        step = np.arange(number + 1, dtype=np.float64)
+        root = np.zeros(number + 1)
+        root[0] = 1 / math.sqrt(1 - beta2**self.begun) if self.begun else 0.0
+        self.clock = touched_rows.Clock(
+            size=np.zeros(number + 1),
+            root=root,
+            mean_left=beta1**step,
+            square_left=beta2**step,
+            sums=np.zeros((number + 1, touched_rows.TERMS + 1)),
+            until=np.zeros(number + 1, np.int64),
+            beta1=float(beta1),
+            beta2=float(beta2),
+            eps=float(self.group["eps"]),
+        )
+        self.rows = [self._rows(table, state) for table, state in zip(tables, self.states)]
+        self.places = [np.full(len(table), -1, np.int64) for table in tables]
+        self.gradients = [np.empty((0, table.shape[1]), np.float32) for table in tables]
+
+    def _rows(self, table: nn.Parameter, state: dict[str, Any]) -> Rows:
+        value, mean, square = (one.detach().numpy() for one in (table, state["exp_avg"], state["exp_avg_sq"]))
+        inverse = torch.sqrt(state["exp_avg_sq"], out=in_large_pages(torch.empty_like(table.detach())))
+        inverse.mul_(float(np.float32(self.clock.root[0]))).add_(self.clock.eps).reciprocal_()
+        return self.kernels.Rows(value, mean, square, inverse.numpy(), np.zeros(len(table), np.int64))
+
+    def begin_step(self) -> None:
+        """Begin the next step, with the optimizer's learning rate."""
+        self.now += 1
+        (beta1, beta2), number = self.group["betas"], self.begun + self.now
+        self.clock.size[self.now] = self.group["lr"] / (1 - beta1**number)
+        self.clock.root[self.now] = 1 / math.sqrt(1 - beta2**number)
+
+    def touch(self, index: int, row: np.ndarray) -> Touched:
+        """Bring rows of a table up to date. row: int64 [*S]."""
+        place, rows = np.empty(row.shape, np.int64), np.empty(row.size, np.int64)
+        number = self.kernels.distinct(row.reshape(-1), self.places[index], place.reshape(-1), rows)
+        self.kernels.catch_up(self.rows[index], self.clock, rows[:number], self.now)
+        if len(self.gradients[index]) < number:  # kept, since fresh memory costs more than the step
+            self.gradients[index] = np.empty((2 * number, self.tables[index].shape[1]), np.float32)
+        gradient = self.gradients[index][:number]
+        gradient.fill(0)
+        return Touched(rows[:number], place, gradient)
+
+    def step(self, index: int, touched: Touched) -> None:
+        """Move the touched rows of a table by their gradients."""
+        self.kernels.update(self.rows[index], self.clock, touched.rows, self.now, touched.gradient)
+
+    def finish(self) -> None:
+        """Bring all rows, and the optimizer's state, to the last step."""
+        for rows, state, table in zip(self.rows, self.states, self.tables):
+            self.kernels.finish(rows, self.clock, self.now)
+            state["step"] += self.now
+            torch.autograd.graph.increment_version(table)
+
+
+def _group_of(optimizer: torch.optim.Optimizer, table: nn.Parameter) -> dict[str, Any]:
+    return next(group for group in optimizer.param_groups if any(one is table for one in group["params"]))
+
+
+def is_late(optimizer: Any, tables: Sequence[nn.Parameter]) -> bool:
+    """Whether LateAdam does what this optimizer does to tables: Adam without decay, on the CPU, in 32 bits."""
+    if type(optimizer) is not torch.optim.Adam or len(optimizer.param_groups) != 1:
+        return False
+    how = optimizer.param_groups[0]
+    if (
+        how["weight_decay"]
+        or how["amsgrad"]
+        or how["maximize"]
+        or not all(isinstance(one, float) for one in how["betas"])
+    ):
+        return False
+    return all(
+        table.device.type == "cpu" and table.dtype == torch.float32 and table.is_contiguous() and table.requires_grad
+        for table in tables
+    )
