@@ -20,8 +20,8 @@ Trained = Callable[[str], Run]
 
 def now_effect(benchmark: Mapping[str, Any], graph: Graph, quick: bool, trained: Trained = Run.load) -> dict[str, Any]:
     """The metrics of each model by how long after the user's last known interaction the held-out one is, where models
-    are told its time (`edge`) and where the last interaction's own time stands for it (`last step`). trained: gives
-    the run of another benchmark by its name.
+    are told its time (`edge`) and where they are not (`unknown`): then a sequence model takes the last interaction's own
+    time for it, and popularity the newest of all. trained: gives the run of another benchmark by its name.
 
     The models under `ties` are trained for fewer epochs, once on the graph as it is and once with the interactions of
     one user and second in random order, so that the order of rows in the file gives nothing away."""
@@ -58,8 +58,8 @@ def _train(benchmark: Mapping[str, Any], one: Mapping[str, Any], graph: Graph, q
 
 def _measured(benchmark: Mapping[str, Any], run: Run, graph: Graph, what: dict[str, Any]) -> list[dict[str, Any]]:
     rows = []
-    for told in ("edge", "last step") if run.model.reads_now else ("not read",):
-        now = "unknown" if told == "last step" else "edge"
+    for told in ("edge", "unknown") if run.model.reads_now else ("not read",):
+        now = "unknown" if told == "unknown" else "edge"  # the groups are by it in any case
         found = run.measure(graph, metrics=benchmark["metrics"], groups="gap", now=now)
         rows += _rows(found, {**what, "now": told})
     return rows

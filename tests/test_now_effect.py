@@ -70,7 +70,7 @@ def test_models_are_measured_by_what_they_are_told_and_how_long_users_paused(scr
     assert {row["ties"] for row in fewer} == {"order of the file", "random order"}
     first = [row for row in found["rows"] if row not in fewer]
     assert {(row["model"], row["now"]) for row in first} == {
-        *((name, told) for name in ("hstu", "recent") for told in ("edge", "last step")),
+        *((name, told) for name in ("hstu", "recent") for told in ("edge", "unknown")),
         ("always", "not read"),
     }
     for name, told in {(row["model"], row["now"]) for row in first}:
