@@ -20,8 +20,8 @@ Trained = Callable[[str], Run]
 
 def now_effect(benchmark: Mapping[str, Any], graph: Graph, quick: bool, trained: Trained = Run.load) -> dict[str, Any]:
     """The metrics of each model by how long after the user's last known interaction the held-out one is, where models
-    are told its time (`edge`) and where they are not (`unknown`): then a sequence model takes the last interaction's own
-    time for it, and popularity the newest of all. trained: gives the run of another benchmark by its name.
+    are told its time (`edge`) and where they are not (`unknown`): then a sequence model takes the last interaction's
+    own time for it, and popularity the newest of all. trained: gives the run of another benchmark by its name.
 
     The models under `ties` are trained for fewer epochs, once on the graph as it is and once with the interactions of
     one user and second in random order, so that the order of rows in the file gives nothing away."""
