@@ -165,9 +165,14 @@ def test_aggregators(name: str) -> None:
     torch.testing.assert_close(layer(own, said)[0], expected)
 
 
-def test_fused_aggregation_has_the_values_and_gradients_of_the_plain_one() -> None:
+@pytest.mark.parametrize("rows", [7, 40, 4096])
+def test_fused_aggregation_has_the_values_and_gradients_of_the_plain_one(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """40 nodes are six blocks of rows, the last one smaller than the others, or one block."""
     from kgrec.nn import Aggregator
 
+    monkeypatch.setattr("kgrec.nn.aggregator.ROWS", rows)
     layer, generator = Aggregator("bi-interaction", 3, 2, 0.0), torch.Generator().manual_seed(0)
     own, said = (torch.randn(40, 3, generator=generator, requires_grad=True) for _ in range(2))
     inputs = (own, said, *layer.parameters())

@@ -32,10 +32,7 @@ class LightGCN(GraphEdgeModel):
     paper = "He et al. 2020, LightGCN: simplifying and powering graph convolution network for recommendation, SIGIR"
 
     def encode(self) -> tuple[Tensor, Tensor]:
-        layers = [self.own_vectors()]
-        for _ in range(self.config.layers):
-            layers.append(self.adjacency(layers[-1]))
-        return self.split(torch.stack(layers).mean(0))
+        return self.split(self.adjacency.mean_of_layers(self.own_vectors(), self.config.layers))
 
     def layers_around(self, known: Graph, whole: Callable[[], Graph]) -> Any:
         return self.propagated(known, self.config.layers)

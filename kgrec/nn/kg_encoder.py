@@ -138,7 +138,7 @@ class KGEncoder(nn.Module):
                 vector = self._aggregated(aggregator, vector, sides)
                 output = vector[self.ends]
             elif number < len(self.aggregators):
-                vector = aggregator(vector, self.adjacency(vector))
+                vector = aggregator(*self.adjacency.with_own(vector))
                 output = vector[self.ends]
             else:
                 output = aggregator(vector[self.ends], self.last_adjacency(vector))

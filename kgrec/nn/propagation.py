@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -13,6 +14,7 @@ from kgrec.graph import Graph
 from kgrec.memory import must_fit
 
 WHOLE = 160  #: bytes for each edge while the matrix is made
+LANES = 16  #: numbers that the compiled product sums at once: see `kgrec.nn.sparse_kernels`
 
 
 class Adjacency(nn.Module):
@@ -53,9 +55,29 @@ class Adjacency(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The product with x [M, D]: float32 [N, D], also under autocast: sparse products do not support bf16."""
+        return product(*self._matrices(), x.float())
+
+    def with_own(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x [N, D] and its product with this square matrix, float32 [N, D] each. Their gradients are added up in one
+        pass."""
+        own, found = _WithOwn.apply(*self._matrices(), x.float())
+        return own, found
+
+    def mean_of_layers(self, x: Tensor, layers: int) -> Tensor:
+        """(x + A x + A^2 x + ... + A^K x) / (K + 1) for this square matrix A, x [N, D] and K layers: float32 [N, D]. It
+        is computed from the inside, as x + A (x + A (x + ...)), so that no layer is kept or added up on its own.
+
+        >>> matrix = Adjacency(torch.tensor([0, 1, 1]), torch.tensor([1]), torch.tensor([0.5]), width=2)
+        >>> matrix.mean_of_layers(torch.tensor([[2.0], [4.0]]), layers=1).tolist()
+        [[2.0], [2.0]]
+        """
+        found: Tensor = _MeanOfLayers.apply(*self._matrices(), x.float(), layers)
+        return found
+
+    def _matrices(self) -> tuple[Tensor, Tensor]:
+        """The matrix and its transpose as torch's CSR matrices."""
         forth = csr_matrix(self.ptr, self.column, self.value, self.shape)
-        back = csr_matrix(self.back_ptr, self.back_column, self.back_value, self.shape[::-1])
-        return product(forth, back, x.float())
+        return forth, csr_matrix(self.back_ptr, self.back_column, self.back_value, self.shape[::-1])
 
 
 def csr_matrix(ptr: Tensor, column: Tensor, value: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -77,13 +99,62 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, matrix: Tensor, transpose: Tensor, x: Tensor) -> Tensor:
         ctx.transpose = transpose
-        with torch.autocast(x.device.type, enabled=False):
-            return matrix @ x
+        return multiplied(matrix, x)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor]:
-        with torch.autocast(gradient.device.type, enabled=False):
-            return None, None, ctx.transpose @ gradient.float().contiguous()
+        return None, None, multiplied(ctx.transpose, gradient.float())
+
+
+class _WithOwn(torch.autograd.Function):
+    """x and matrix @ x; the gradient of x is that of the first plus transpose @ that of the second."""
+
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor, transpose: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.transpose = transpose
+        return x.view_as(x), multiplied(matrix, x)
+
+    @staticmethod
+    def backward(ctx: Any, of_own: Tensor, gradient: Tensor) -> tuple[None, None, Tensor]:
+        return None, None, multiplied(ctx.transpose, gradient.float(), of_own.float())
+
+
+class _MeanOfLayers(torch.autograd.Function):
+    """(x + A x + ... + A^K x) / (K + 1); the gradient of x is the same of the gradient and A's transpose."""
+
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor, transpose: Tensor, x: Tensor, layers: int) -> Tensor:
+        ctx.transpose, ctx.layers = transpose, layers
+        return _mean_of_layers(matrix, x, layers)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor, None]:
+        return None, None, _mean_of_layers(ctx.transpose, gradient.float(), ctx.layers), None
+
+
+def _mean_of_layers(matrix: Tensor, x: Tensor, layers: int) -> Tensor:
+    found = x
+    for layer in range(1, layers + 1):
+        found = multiplied(matrix, found, x, 1 / (layers + 1) if layer == layers else 1.0)
+    return found
+
+
+def multiplied(matrix: Tensor, x: Tensor, base: Tensor | None = None, scale: float = 1.0) -> Tensor:
+    """scale * (base + matrix @ x) of a CSR matrix [N, M], x [M, D] and base [N, D] (None: zeros), without a gradient:
+    float32 [N, D]. On the CPU a compiled loop does it in one pass if D is a multiple of 16, otherwise torch does."""
+    if x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[1] % LANES == 0:
+        from kgrec.nn import sparse_kernels
+
+        out = torch.empty(matrix.shape[0], x.shape[1])
+        of_matrix = (one.numpy() for one in (matrix.crow_indices(), matrix.col_indices(), matrix.values()))
+        of_x, of_base = (None if one is None else one.detach().contiguous().numpy() for one in (x, base))
+        threads = torch.get_num_threads()
+        sparse_kernels.multiply(*of_matrix, of_x, of_base, np.float32(scale), threads, out.numpy())
+        return out
+    with torch.autocast(x.device.type, enabled=False):
+        found = matrix @ x.contiguous()
+    found = found if base is None else found + base
+    return found if scale == 1 else found * scale
 
 
 def row_sums(ptr: Tensor, column: Tensor, value: Tensor, x: Tensor) -> Tensor:
