@@ -264,6 +264,8 @@ def test_lightgcn_is_the_mean_of_its_layers(graph: Graph) -> None:
     matrix = symmetric(graph.only("rated"))(torch.eye(7))
     expected = (own + matrix @ own + matrix @ matrix @ own) / 3
     torch.testing.assert_close(torch.cat(model.encode()), expected)
+    of_user, of_item = model.step_tables(graph.nodes("user"))
+    torch.testing.assert_close(torch.cat([of_user.table(), of_item.table()]), expected)
 
 
 def test_noise_of_xsimgcl_has_its_length_and_the_signs_of_the_vectors(graph: Graph) -> None:

@@ -89,15 +89,43 @@ def test_the_mean_of_layers_and_its_gradient(width: int, layers: int) -> None:
 
 
 @pytest.mark.parametrize("width", [3, 32])
-def test_vectors_with_their_sums_have_the_gradients_of_both(width: int) -> None:
-    dense = sparse(8, 8)
+@pytest.mark.parametrize("height", [8, 5])
+def test_vectors_their_sums_and_some_of_them_have_the_gradients_of_all_three(width: int, height: int) -> None:
+    """A square matrix, and one with fewer rows, where the vectors themselves are not used."""
+    dense, rows = sparse(height, 8), torch.tensor([6, 1, 3])
     x = torch.randn(8, width, generator=torch.Generator().manual_seed(1)).requires_grad_()
-    own, sums = adjacency(dense).with_own(x)
-    assert torch.equal(own, x)
-    torch.testing.assert_close(sums, dense @ x)
-    gradients = [
-        torch.autograd.grad((one * other.square()).sum(), x)[0] for one, other in ((own, sums), (x, dense @ x))
-    ]
-    torch.testing.assert_close(*gradients)
-    (of_own,) = torch.autograd.grad(adjacency(dense).with_own(x)[0].sum(), x)  # the sums are not used
-    assert torch.equal(of_own, torch.ones(8, width))
+    found = adjacency(dense).with_rows(x, rows)
+    wanted = x, dense @ x, x[rows]
+    for one, other in zip(found, wanted):
+        torch.testing.assert_close(one, other)
+
+    def gradient(own: Tensor, sums: Tensor, of_rows: Tensor) -> Tensor:
+        value = sums.square().sum() + of_rows.pow(3).sum()
+        value = value + (own * sums).sum() if height == 8 else value
+        return torch.autograd.grad(value, x, retain_graph=True)[0]
+
+    torch.testing.assert_close(gradient(*found), gradient(*wanted))
+    assert torch.equal(torch.autograd.grad(found[0].sum(), x, retain_graph=True)[0], torch.ones(8, width))
+    (of_rows,) = torch.autograd.grad(found[2].sum(), x)  # neither the vectors nor the sums are used
+    assert of_rows.sum(1).tolist() == [0, width, 0, width, 0, 0, width, 0]
+
+
+@pytest.mark.parametrize("width", [3, 48])
+@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize("first", [0, 3, 7])
+def test_the_mean_over_two_tables_is_that_of_their_rows(width: int, layers: int, first: int) -> None:
+    """7 rows in two tables, of which one may be empty; each has a row of zeros behind them, before and after."""
+    matrix, generator = adjacency(sparse(7, 7)), torch.Generator().manual_seed(1)
+    x = torch.randn(7, width, generator=generator).requires_grad_()
+    tables = [functional.pad(part, (0, 0, 0, 1)).detach().requires_grad_() for part in x.split([first, 7 - first])]
+    found = matrix.mean_over_tables(*tables, layers)
+    assert [len(one) for one in found] == [first + 1, 8 - first]
+    assert all(not one[-1].any() for one in found)
+    wanted = matrix.mean_of_layers(x, layers)
+    torch.testing.assert_close(torch.cat([one[:-1] for one in found]), wanted)
+    weight = torch.randn(7, width, generator=generator)
+    (of_x,) = torch.autograd.grad((wanted * weight).sum(), x)
+    loss = sum(((one[:-1] * part).sum() for one, part in zip(found, weight.split([first, 7 - first]))), torch.zeros(()))
+    gradients = torch.autograd.grad(loss, tables)
+    torch.testing.assert_close(torch.cat([one[:-1] for one in gradients]), of_x)
+    assert all(not one[-1].any() for one in gradients)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kgrec.graph import Graph
-from kgrec.nn import EdgeModelConfig, GraphEdgeModel
+from kgrec.nn import EdgeModelConfig, GraphEdgeModel, Vectors
 from kgrec.nn.fold_in import NewUsersEdges
 from kgrec.nn.masked_edges import EdgeMasking, MaskedVectors, averaged
 from kgrec.search_ranges import Between
@@ -33,6 +33,13 @@ class LightGCN(GraphEdgeModel):
 
     def encode(self) -> tuple[Tensor, Tensor]:
         return self.split(self.adjacency.mean_of_layers(self.own_vectors(), self.config.layers))
+
+    def step_tables(self, user: Tensor, *item: Tensor | None) -> tuple[Vectors, Vectors]:
+        of_user, of_item = self.user, self.item
+        if self.shares_rows or of_user.features is not None or of_item.features is not None:
+            return super().step_tables(user, *item)
+        found = self.adjacency.mean_over_tables(of_user.weight, of_item.weight, self.config.layers)
+        return Vectors(self.users.start, found[0]), Vectors(self.items.start, found[1])
 
     def layers_around(self, known: Graph, whole: Callable[[], Graph]) -> Any:
         return self.propagated(known, self.config.layers)

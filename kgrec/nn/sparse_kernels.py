@@ -82,11 +82,11 @@ _add_16, _add_32, _add_64 = _adder(1), _adder(2), _adder(4)
 def _first_row(ptr: np.ndarray, share: int, shares: int) -> int:
     """The first row of one of several equal shares of the work, where a row costs as much as an entry."""
     rows = len(ptr) - 1
-    wanted = (ptr[rows] + rows) * share // shares
+    wanted = (ptr[rows] - ptr[0] + rows) * share // shares
     low, high = 0, rows
     while low < high:
         middle = (low + high) >> 1
-        if ptr[middle] + middle < wanted:
+        if ptr[middle] - ptr[0] + middle < wanted:
             low = middle + 1
         else:
             high = middle
@@ -104,11 +104,11 @@ def multiply(
     threads: int,
     out: np.ndarray,
 ) -> None:
-    """out = scale * (base + matrix @ x), of a matrix in CSR.
+    """out = scale * (base + matrix @ x), of a matrix in CSR or of some rows of it.
 
-    ptr: int [N + 1]; column: int [E]; value: float32 [E]; x: float32 [M, D], where D is a multiple of `LANES`; base:
-    float32 [N, D], None for zeros; scale: float32; threads: number of threads that share the rows; out: float32 [N, D].
-    All are contiguous.
+    ptr: int [N + 1], of all rows or of N that follow one another; column: int [E]; value: float32 [E]; x: float32
+    [M, D], where D is a multiple of `LANES`; base: float32 [N, D], None for zeros; scale: float32; threads: number of
+    threads that share the rows; out: float32 [N, D]. All are contiguous.
     """
     width = x.shape[1]
     for share in numba.prange(threads):
