@@ -165,9 +165,14 @@ def test_aggregators(name: str) -> None:
     torch.testing.assert_close(layer(own, said)[0], expected)
 
 
-def test_fused_aggregation_has_the_values_and_gradients_of_the_plain_one() -> None:
+@pytest.mark.parametrize("rows", [7, 40, 4096])
+def test_fused_aggregation_has_the_values_and_gradients_of_the_plain_one(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """40 nodes are six blocks of rows, the last one smaller than the others, or one block."""
     from kgrec.nn import Aggregator
 
+    monkeypatch.setattr("kgrec.nn.aggregator.ROWS", rows)
     layer, generator = Aggregator("bi-interaction", 3, 2, 0.0), torch.Generator().manual_seed(0)
     own, said = (torch.randn(40, 3, generator=generator, requires_grad=True) for _ in range(2))
     inputs = (own, said, *layer.parameters())
@@ -259,6 +264,8 @@ def test_lightgcn_is_the_mean_of_its_layers(graph: Graph) -> None:
     matrix = symmetric(graph.only("rated"))(torch.eye(7))
     expected = (own + matrix @ own + matrix @ matrix @ own) / 3
     torch.testing.assert_close(torch.cat(model.encode()), expected)
+    of_user, of_item = model.step_tables(graph.nodes("user"))
+    torch.testing.assert_close(torch.cat([of_user.table(), of_item.table()]), expected)
 
 
 def test_noise_of_xsimgcl_has_its_length_and_the_signs_of_the_vectors(graph: Graph) -> None:

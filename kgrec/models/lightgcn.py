@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kgrec.graph import Graph
-from kgrec.nn import EdgeModelConfig, GraphEdgeModel
+from kgrec.nn import EdgeModelConfig, GraphEdgeModel, Vectors
 from kgrec.nn.fold_in import NewUsersEdges
 from kgrec.nn.masked_edges import EdgeMasking, MaskedVectors, averaged
 from kgrec.search_ranges import Between
@@ -32,10 +32,14 @@ class LightGCN(GraphEdgeModel):
     paper = "He et al. 2020, LightGCN: simplifying and powering graph convolution network for recommendation, SIGIR"
 
     def encode(self) -> tuple[Tensor, Tensor]:
-        layers = [self.own_vectors()]
-        for _ in range(self.config.layers):
-            layers.append(self.adjacency(layers[-1]))
-        return self.split(torch.stack(layers).mean(0))
+        return self.split(self.adjacency.mean_of_layers(self.own_vectors(), self.config.layers))
+
+    def step_tables(self, user: Tensor, *item: Tensor | None) -> tuple[Vectors, Vectors]:
+        of_user, of_item = self.user, self.item
+        if self.shares_rows or of_user.features is not None or of_item.features is not None:
+            return super().step_tables(user, *item)
+        found = self.adjacency.mean_over_tables(of_user.weight, of_item.weight, self.config.layers)
+        return Vectors(self.users.start, found[0]), Vectors(self.items.start, found[1])
 
     def layers_around(self, known: Graph, whole: Callable[[], Graph]) -> Any:
         return self.propagated(known, self.config.layers)

@@ -129,20 +129,22 @@ class KGEncoder(nn.Module):
 
     def outputs(self) -> Iterator[Tensor]:
         """The own vectors of the ends, then the output of each layer for them: [nodes of the ends, its width] each."""
-        vector = self.node.table()
-        yield vector[self.ends]
+        vector, last = self.node.table(), len(self.aggregators) - 1
+        if self.sampled or last < 0:
+            yield vector[self.ends]
         sides = self.shares() if self.sampled else []
-        for number, aggregator in enumerate(self.aggregators, 1):
+        for number, aggregator in enumerate(self.aggregators):
             assert isinstance(aggregator, Aggregator)
             if self.sampled:
                 vector = self._aggregated(aggregator, vector, sides)
-                output = vector[self.ends]
-            elif number < len(self.aggregators):
-                vector = aggregator(vector, self.adjacency(vector))
-                output = vector[self.ends]
-            else:
-                output = aggregator(vector[self.ends], self.last_adjacency(vector))
-            yield functional.normalize(output, dim=-1)
+                yield functional.normalize(vector[self.ends], dim=-1)
+                continue
+            matrix = self.adjacency if number < last else self.last_adjacency
+            vector, sums, of_ends = matrix.with_rows(vector, self.ends)
+            yield functional.normalize(of_ends, dim=-1) if number else of_ends
+            vector = aggregator(vector if number < last else of_ends, sums)
+            if number == last:
+                yield functional.normalize(vector, dim=-1)
 
     @torch.no_grad()
     def _aggregated(self, aggregator: Aggregator, vector: Tensor, sides: list[tuple[CSR, Tensor]]) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -13,6 +14,7 @@ from kgrec.graph import Graph
 from kgrec.memory import must_fit
 
 WHOLE = 160  #: bytes for each edge while the matrix is made
+LANES = 16  #: numbers that the compiled product sums at once: see `kgrec.nn.sparse_kernels`
 
 
 class Adjacency(nn.Module):
@@ -53,9 +55,36 @@ class Adjacency(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The product with x [M, D]: float32 [N, D], also under autocast: sparse products do not support bf16."""
+        return product(*self._matrices(), x.float())
+
+    def with_rows(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x [M, D], its product with this matrix, [N, D], and some rows of x, [n, D], all float32. The gradients of the
+        three are added up in one pass. rows: LongTensor [n], distinct."""
+        own, sums, of_rows = _WithRows.apply(*self._matrices(), x.float(), rows)
+        return own, sums, of_rows
+
+    def mean_of_layers(self, x: Tensor, layers: int) -> Tensor:
+        """(x + A x + A^2 x + ... + A^K x) / (K + 1) for this square matrix A, x [N, D] and K layers: float32 [N, D]. It
+        is computed from the inside, as x + A (x + A (x + ...)), so that no layer is kept or added up on its own.
+
+        >>> matrix = Adjacency(torch.tensor([0, 1, 1]), torch.tensor([1]), torch.tensor([0.5]), width=2)
+        >>> matrix.mean_of_layers(torch.tensor([[2.0], [4.0]]), layers=1).tolist()
+        [[2.0], [2.0]]
+        """
+        found: Tensor = _MeanOfLayers.apply(*self._matrices(), x.float(), layers)
+        return found
+
+    def mean_over_tables(self, first: Tensor, second: Tensor, layers: int) -> tuple[Tensor, Tensor]:
+        """`mean_of_layers` of the rows of two tables, [N1 + 1, D] and [N2 + 1, D], whose last rows are zeros, with
+        N = N1 + N2 and at least one layer. The two results have the shapes of the tables, and zeros in their last rows.
+        """
+        found: tuple[Tensor, Tensor] = _MeanOverTables.apply(*self._matrices(), first.float(), second.float(), layers)
+        return found
+
+    def _matrices(self) -> tuple[Tensor, Tensor]:
+        """The matrix and its transpose as torch's CSR matrices."""
         forth = csr_matrix(self.ptr, self.column, self.value, self.shape)
-        back = csr_matrix(self.back_ptr, self.back_column, self.back_value, self.shape[::-1])
-        return product(forth, back, x.float())
+        return forth, csr_matrix(self.back_ptr, self.back_column, self.back_value, self.shape[::-1])
 
 
 def csr_matrix(ptr: Tensor, column: Tensor, value: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -77,13 +106,119 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, matrix: Tensor, transpose: Tensor, x: Tensor) -> Tensor:
         ctx.transpose = transpose
-        with torch.autocast(x.device.type, enabled=False):
-            return matrix @ x
+        return multiplied(matrix, x)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor]:
-        with torch.autocast(gradient.device.type, enabled=False):
-            return None, None, ctx.transpose @ gradient.float().contiguous()
+        return None, None, multiplied(ctx.transpose, gradient.float())
+
+
+class _WithRows(torch.autograd.Function):
+    """x, matrix @ x and some rows of x; the gradient of x is that of the first, plus transpose @ that of the second,
+    plus that of the rows."""
+
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor, transpose: Tensor, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.transpose = transpose
+        ctx.save_for_backward(rows)
+        ctx.set_materialize_grads(False)
+        return x.view_as(x), multiplied(matrix, x), x.index_select(0, rows)
+
+    @staticmethod
+    def backward(
+        ctx: Any, of_own: Tensor | None, of_sums: Tensor | None, of_rows: Tensor | None
+    ) -> tuple[None, None, Tensor, None]:
+        (rows,) = ctx.saved_tensors
+        if of_sums is None:
+            one = next(one for one in (of_own, of_rows) if one is not None)
+            of_sums = one.new_zeros(ctx.transpose.shape[1], one.shape[1])
+        found = multiplied(ctx.transpose, of_sums.float(), None if of_own is None else of_own.float())
+        if of_rows is not None:
+            found.index_add_(0, rows, of_rows.float())
+        return None, None, found, None
+
+
+class _MeanOfLayers(torch.autograd.Function):
+    """(x + A x + ... + A^K x) / (K + 1); the gradient of x is the same of the gradient and A's transpose."""
+
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor, transpose: Tensor, x: Tensor, layers: int) -> Tensor:
+        ctx.transpose, ctx.layers = transpose, layers
+        return _mean_of_layers(matrix, x, layers)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor, None]:
+        return None, None, _mean_of_layers(ctx.transpose, gradient.float(), ctx.layers), None
+
+
+class _MeanOverTables(torch.autograd.Function):
+    """The mean of layers from two tables to two tables, and their gradients likewise. Nothing is copied but the first
+    layer's input."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, matrix: Tensor, transpose: Tensor, first: Tensor, second: Tensor, layers: int
+    ) -> tuple[Tensor, Tensor]:
+        ctx.transpose, ctx.layers = transpose, layers
+        return _mean_over_tables(matrix, first, second, layers)
+
+    @staticmethod
+    def backward(ctx: Any, of_first: Tensor, of_second: Tensor) -> tuple[None, None, Tensor, Tensor, None]:
+        of_tables = _mean_over_tables(ctx.transpose, of_first.float(), of_second.float(), ctx.layers)
+        return None, None, *of_tables, None
+
+
+def _mean_over_tables(matrix: Tensor, first: Tensor, second: Tensor, layers: int) -> tuple[Tensor, Tensor]:
+    x, scale = torch.cat([first[:-1], second[:-1]]), 1 / (layers + 1)
+    found = x
+    for _ in range(layers - 1):
+        found = multiplied(matrix, found, x)
+    results, start = (torch.empty_like(first), torch.empty_like(second)), 0
+    whole = None if _has_kernel(x) else multiplied(matrix, found, x, scale)
+    for result in results:
+        rows = slice(start, start + len(result) - 1)
+        if whole is None:
+            _multiply(matrix, found, x[rows], scale, result[:-1], rows)
+        else:
+            result[:-1] = whole[rows]
+        result[-1] = 0
+        start = rows.stop
+    return results
+
+
+def _mean_of_layers(matrix: Tensor, x: Tensor, layers: int) -> Tensor:
+    found = x
+    for layer in range(1, layers + 1):
+        found = multiplied(matrix, found, x, 1 / (layers + 1) if layer == layers else 1.0)
+    return found
+
+
+def multiplied(matrix: Tensor, x: Tensor, base: Tensor | None = None, scale: float = 1.0) -> Tensor:
+    """scale * (base + matrix @ x) of a CSR matrix [N, M], x [M, D] and base [N, D] (None: zeros), without a gradient:
+    float32 [N, D]. On the CPU a compiled loop does it in one pass if D is a multiple of 16, otherwise torch does."""
+    if _has_kernel(x):
+        out = torch.empty(matrix.shape[0], x.shape[1])
+        _multiply(matrix, x, base, scale, out, slice(0, len(out)))
+        return out
+    with torch.autocast(x.device.type, enabled=False):
+        found = matrix @ x.contiguous()
+    found = found if base is None else found + base
+    return found if scale == 1 else found * scale
+
+
+def _has_kernel(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[1] % LANES == 0
+
+
+def _multiply(matrix: Tensor, x: Tensor, base: Tensor | None, scale: float, out: Tensor, rows: slice) -> None:
+    """`multiplied` for some rows of the matrix by the compiled loop; out: [rows, D], contiguous."""
+    from kgrec.nn import sparse_kernels
+
+    ptr = matrix.crow_indices()[rows.start : rows.stop + 1]
+    of_matrix = (one.numpy() for one in (ptr, matrix.col_indices(), matrix.values()))
+    of_x, of_base = (None if one is None else one.detach().contiguous().numpy() for one in (x, base))
+    threads = torch.get_num_threads()
+    sparse_kernels.multiply(*of_matrix, of_x, of_base, np.float32(scale), threads, out.numpy())
 
 
 def row_sums(ptr: Tensor, column: Tensor, value: Tensor, x: Tensor) -> Tensor:

@@ -101,33 +101,37 @@ def sum_and_product_back(
 
 @numba.njit(nogil=True, cache=True, fastmath=True, parallel=True)
 def leaky_sum(
-    first: np.ndarray, second: np.ndarray, slope: float, draw: np.ndarray, dropped: int, scale: float, out: np.ndarray
-) -> None:
-    """out = scale * (LeakyReLU(first) + LeakyReLU(second)) where the random byte `draw` is at least `dropped`, else 0.
-    first, second, out: float32 [n]; draw: uint8 [n]."""
-    for i in numba.prange(len(out)):
-        a, b = first[i], second[i]
-        value = (a if a > 0 else np.float32(slope) * a) + (b if b > 0 else np.float32(slope) * b)
-        out[i] = np.float32(scale) * value if draw[i] >= dropped else np.float32(0)
-
-
-@numba.njit(nogil=True, cache=True, fastmath=True, parallel=True)
-def leaky_sum_back(
     first: np.ndarray,
     second: np.ndarray,
     slope: float,
     draw: np.ndarray,
     dropped: int,
     scale: float,
-    gradient: np.ndarray,
-    of_first: np.ndarray,
-    of_second: np.ndarray,
+    out: np.ndarray,
+    kind: np.ndarray,
 ) -> None:
-    """The gradients of `leaky_sum`, of_first and of_second. All float32 [n], except draw: uint8 [n]."""
+    """out = scale * (LeakyReLU(first) + LeakyReLU(second)) where the random byte `draw` is at least `dropped`, else 0.
+    first, second, out: float32 [n]; draw: uint8 [n]; kind: uint8 [n], what the gradient reads: 1 where first is above
+    0, plus 2 where second is, plus 4 where the number is kept."""
+    below, times = np.float32(slope), np.float32(scale)
+    for i in numba.prange(len(out)):
+        a, b = first[i], second[i]
+        kept = draw[i] >= dropped
+        value = (a if a > 0 else below * a) + (b if b > 0 else below * b)
+        out[i] = times * value if kept else np.float32(0)
+        kind[i] = np.uint8(a > 0) | np.uint8(b > 0) << np.uint8(1) | np.uint8(kept) << np.uint8(2)
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True, parallel=True)
+def leaky_sum_back(
+    kind: np.ndarray, slope: float, scale: float, gradient: np.ndarray, of_first: np.ndarray, of_second: np.ndarray
+) -> None:
+    """The gradients of `leaky_sum`, of_first and of_second. All float32 [n], except kind: uint8 [n]."""
+    below, times = np.float32(slope), np.float32(scale)
     for i in numba.prange(len(gradient)):
-        g = np.float32(scale) * gradient[i] if draw[i] >= dropped else np.float32(0)
-        of_first[i] = g if first[i] > 0 else np.float32(slope) * g
-        of_second[i] = g if second[i] > 0 else np.float32(slope) * g
+        g = times * gradient[i] if kind[i] & 4 else np.float32(0)
+        of_first[i] = g if kind[i] & 1 else below * g
+        of_second[i] = g if kind[i] & 2 else below * g
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import math
-import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -25,6 +23,7 @@ from kgrec.model import Objective, Recommender
 from kgrec.nn.row_shards import shards_of
 from kgrec.progress import Task, working
 from kgrec.samplers import Stream
+from kgrec.training import heap
 from kgrec.training.config import AdversarialConfig, TrainingConfig
 from kgrec.training.gradients import average_gradients, must_agree
 from kgrec.training.perturbation import moved_vectors, vectors_among
@@ -105,6 +104,7 @@ class Trainer:
     def _run_epoch(self, number: int) -> Epoch:
         begun, before, steps = time.perf_counter(), dataclasses.replace(ranks.traffic), 0
         totals: dict[int, list[Tensor]] = {}
+        heap.keep_freed()
         with (
             working(self._task(number, totals)) as task,
             _seeded(self.config.seed, number, self.fabric.global_rank),
@@ -119,7 +119,7 @@ class Trainer:
                 losses_of.append(self._step(index, batch))
                 task.advance()
                 if steps % STEPS_BETWEEN_TRIMS == 0:
-                    _trim_heap()
+                    heap.trim()
         losses = {self.objectives[i].name: float(torch.stack(parts).mean()) for i, parts in totals.items()}
         for name, value in losses.items():
             if not np.isfinite(value):
@@ -295,13 +295,6 @@ class Trainer:
             else:
                 place = "cpu" if key == "step" and parameters[name].device.type == "cpu" else parameters[name].device
                 state[key] = value.to(place)
-
-
-def _trim_heap() -> None:
-    """Give free memory back to the system. If batches vary in size, glibc does not reuse freed tensors well and grows
-    by about 10 MB in each step. Other allocators do not need this."""
-    if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 @contextmanager
