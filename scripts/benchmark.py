@@ -71,8 +71,12 @@ def main() -> int:
         "--minutes", type=float, default=0, help="how long serve-soak lasts, or a race at most (default: as it says)"
     )
     parser.add_argument(
-        "--peers", type=Path, default=race.peers_from_environment(), help="folder with the environments of other libraries"
+        "--peers",
+        type=Path,
+        default=race.peers_from_environment(),
+        help="folder with the environments of other libraries",
     )
+    parser.add_argument("--resume", action="store_true", help="go on with races that were ended before")
     parser.add_argument("--realtime", action="store_true", help="time races under `chrt -f 10`, which needs root")
     parser.add_argument(
         "--cpu", action="store_true", help="count CPU seconds of all threads in races, where others use the machine"

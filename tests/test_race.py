@@ -227,14 +227,17 @@ def test_a_contestants_lists_are_scored_until_nothing_better_comes(tmp_path: Pat
     assert found.setup > 0
 
 
-def test_the_clock_counts_cpu_seconds_where_it_is_asked_to(tmp_path: Path):
-    """What sleeps takes no time of the CPU."""
-    code = TOGETHER.replace(", seconds=float(epoch)", "").replace("scores = np", "time.sleep(0.5)\n    scores = np")
-    on = conditions(tmp_path, peers=peer(tmp_path, "import time\n" + code), clock="cpu", epochs=1)
+@pytest.mark.parametrize(("clock", "counted"), [("wall", 1.0), ("cpu", 2.0)])
+def test_what_the_clock_counts(clock: str, counted: float, tmp_path: Path):
+    """The program is given a clock of each kind that stands still, so only its own steps count."""
+    frozen = "import time\ntime.perf_counter = iter(range(100)).__next__\n"
+    frozen += "time.process_time = iter(range(0, 200, 2)).__next__\n"
+    code = frozen + TOGETHER.replace(", seconds=float(epoch)", "")
+    on = conditions(tmp_path, peers=peer(tmp_path, code), clock=clock, epochs=2)
     found = contestants.run_training(Contestant("A", "recbole", "BPR"), {}, 0, on)
-    assert found.points[0].seconds < 0.25
-    table = results.Results("a", "A", [Entry("A", tuned=[found])], {"clock": "cpu"}).tables()
-    assert "| Contestant | Best NDCG@10 | CPU seconds to 95% |" in table
+    assert [point.seconds for point in found.points] == [counted, 2 * counted]
+    table = results.Results("a", "A", [Entry("A", tuned=[found])], {"clock": clock}).tables()
+    assert f"| {'CPU seconds' if clock == 'cpu' else 'Seconds'} to 95% |" in table
 
 
 def test_a_contestant_is_stopped_when_its_seconds_are_over(tmp_path: Path):
@@ -321,6 +324,32 @@ def test_a_race_of_kgrec_alone_on_the_sample(tmp_path: Path, capsys: pytest.Capt
     table = found.tables()
     assert table.count("| LensKit | not run |") == 2
     assert table.count("First to 95%: kgrec") == 1 + (found.first("defaults", 0.95) == found.first("tuned", 0.95))
+
+
+def test_a_race_goes_on_where_it_was_ended(tmp_path: Path):
+    """A second start trains what the first did not; other conditions are refused."""
+    code = "course = Course(job)\ncourse.ready({'fake': '1'})\n"
+    code += "course.after_epoch(1, lambda users: [[0.0] * course.num_items] * len(users))\n"
+    peers, kept = peer(tmp_path, code), tmp_path / "race.json"
+    rows = [("ann", "x", 1), ("ann", "y", 2), ("ann", "z", 3), ("ann", "w", 4), ("bob", "z", 1), ("bob", "w", 2)]
+    frame = pd.DataFrame(rows, columns=["source", "target", "time"])
+    graph = Graph.from_frames(edges={("user", "had", "item"): frame})
+    one = Contestant("A", "recbole", "BPR", {}, {"lr": [1, 2]})
+    fields = {"name": "race", "title": "A", "contestants": [one], "epochs": 1, "seconds": 60.0, "peers": peers}
+    plan = race.Plan(split="ratio:0.1,valid=0.2,seed=1", repeats=1, trials=2, **fields)
+    first = race.run_race(plan, graph, kept)
+    found = results.Results.load(kept)
+    found.entries[0].trials.pop()
+    found.entries[0].tuned.clear()
+    found.save(kept)
+    (tmp_path / "fake.py").write_text((tmp_path / "fake.py").read_text().replace("'1'", "'2'"))
+    again = race.run_race(plan, graph, kept, resume=True)
+    (entry,) = again.entries
+    versions = [dict(one.versions)["fake"] for one in (*entry.defaults, *entry.trials, *entry.tuned)]
+    assert versions == ["1", "1", "2", "2"]
+    assert [one.settings for one in entry.trials] == [one.settings for one in first.entries[0].trials]
+    with pytest.raises(KgrecError, match=r"other conditions \(epochs\).*leave out --resume"):
+        race.run_race(race.Plan(split=plan.split, repeats=1, trials=2, **{**fields, "epochs": 2}), graph, kept, True)
 
 
 def test_ials_is_trained_anew_for_each_number_of_iterations(tmp_path: Path):

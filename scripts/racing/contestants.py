@@ -120,7 +120,9 @@ def python_of(program: str, peers: Path | None) -> str:
     folder = (peers or Path("PEERS")) / name
     how = f"python3 -m venv {folder} && {folder}/bin/pip install torch {packages}"
     if peers is None:
-        raise NotInstalled(f"{program} is not run: no --peers DIR (or KGREC_PEERS) is set; make its environment by: {how}")
+        raise NotInstalled(
+            f"{program} is not run: no --peers DIR (or KGREC_PEERS) is set; make its environment by: {how}"
+        )
     python = folder / "bin/python"
     if not python.exists():
         raise NotInstalled(f"{program} is not run: there is no {python}; make its environment by: {how}")

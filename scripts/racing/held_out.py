@@ -37,7 +37,9 @@ class HeldOut:
         that the user has in train.
         """
         if lists.shape != (len(self.user), K):
-            raise KgrecError(f"lists have shape {list(lists.shape)}, but must have {[len(self.user), K]}: users x items")
+            raise KgrecError(
+                f"lists have shape {list(lists.shape)}, but must have {[len(self.user), K]}: users x items"
+            )
         if lists.min() < -1 or lists.max() >= self.num_items:
             raise KgrecError(f"lists have items {lists.min()} to {lists.max()}; there are 0 to {self.num_items - 1}")
         there = lists >= 0

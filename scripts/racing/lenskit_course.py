@@ -12,7 +12,7 @@ from lenskit.als import ImplicitMFScorer
 from lenskit.data import Dataset, from_interactions_df
 from lenskit.training import TrainingOptions
 
-from racing.course import Course
+from racing.course import Course, Scores
 
 MODELS = {"ALS": ImplicitMFScorer}
 WARM_UP = 50  #: users of the training in which threads are started
@@ -46,8 +46,18 @@ def main() -> None:
         course.stop()  # what follows is part of answering
         vectors = answering(scorer, trainer)
         course.start()
-        if not course.after_epoch(epoch, lambda user: vectors[row_of[user]] @ scorer.item_embeddings.T[:, column_of]):
+        if not course.after_epoch(epoch, scores_of(vectors[row_of], scorer.item_embeddings[column_of])):
             break
+
+
+def scores_of(users: np.ndarray, items: np.ndarray) -> Scores:
+    """The scores of all items for users, by their vectors."""
+
+    def scores(wanted: np.ndarray) -> np.ndarray:
+        found: np.ndarray = users[wanted] @ items.T
+        return found
+
+    return scores
 
 
 def answering(scorer: Any, trainer: Any) -> np.ndarray:

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from kgrec.files import whole
 from kgrec.plots.charts import HEIGHT, line_chart, stacked
 from kgrec.plots.markup import Markup
 from racing.contestants import Training
@@ -124,7 +125,9 @@ class Results:
         for heat, title in HEATS.items():
             times = [self.seconds_to(entry, heat, SHARES[0]) for entry in self.entries]
             end = BEYOND * max((point.seconds for point in times if point is not None), default=float("inf"))
-            series = {one.name: [(p.seconds, p.score) for p in one.curve(heat) if p.seconds <= end] for one in self.entries}
+            series = {
+                one.name: [(p.seconds, p.score) for p in one.curve(heat) if p.seconds <= end] for one in self.entries
+            }
             shown = {name: _thinned(points) for name, points in series.items() if points}
             below = f"{self.clock} of training"
             charts.append(line_chart(f"{self.title}: {title.lower()}", shown, below, "NDCG@10 on valid"))
@@ -133,8 +136,9 @@ class Results:
     # ------------------------------------------------------------------ on disk
 
     def save(self, path: Path) -> None:
-        """Write a JSON file of all trainings."""
-        path.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n", encoding="utf-8")
+        """Write a JSON file of all trainings, whole or not at all."""
+        with whole(path, overwrite=True) as draft:
+            draft.write_text(json.dumps(dataclasses.asdict(self)) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> Results:
