@@ -72,7 +72,8 @@ class Course:
 
     def ready(self, versions: dict[str, str]) -> None:
         """Set-up is over, and the clock starts. versions: of what trains."""
-        self._tell(setup=seconds_alive(), versions=versions)
+        setup = seconds_alive() if self.now is time.perf_counter else time.process_time()
+        self._tell(setup=setup, versions=versions)
         self.start()
 
     def start(self) -> None:

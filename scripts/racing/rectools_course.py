@@ -22,6 +22,7 @@ from rectools.dataset import Dataset
 from rectools.models import SASRecModel
 
 MODELS = {"SASRec": SASRecModel}
+UNKNOWN = -1e30  #: score of items in no user's last `session_max_len` steps: the model does not know them
 
 
 def data_of(course: Course) -> Dataset:
@@ -39,7 +40,8 @@ class Answers:
         self.loader = prepared.get_dataloader_recommend(wanted, model.recommend_batch_size)
         self.row_of = np.full(course.num_users, -1)
         self.row_of[wanted.user_id_map.external_ids.astype(np.int64)] = np.arange(wanted.user_id_map.size)
-        self.items = prepared.item_id_map.convert_to_internal(np.arange(course.num_items))
+        ids = prepared.item_id_map.to_internal  # a series by external id; steps of the model's own are among these
+        self.items = ids.reindex(np.arange(course.num_items)).fillna(-1).to_numpy(np.int64)
         self.vectors: tuple[Any, Any] = (None, None)
 
     def refresh(self) -> None:
@@ -51,6 +53,7 @@ class Answers:
     def scores(self, users: np.ndarray) -> np.ndarray:
         of_users, of_items = self.vectors
         found: np.ndarray = of_users[self.row_of[users]] @ of_items[self.items].T
+        found[:, self.items < 0] = UNKNOWN
         return found
 
 
