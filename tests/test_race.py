@@ -331,12 +331,13 @@ def test_a_race_goes_on_where_it_was_ended(tmp_path: Path):
     code = "course = Course(job)\ncourse.ready({'fake': '1'})\n"
     code += "course.after_epoch(1, lambda users: [[0.0] * course.num_items] * len(users))\n"
     peers, kept = peer(tmp_path, code), tmp_path / "race.json"
-    rows = [("ann", "x", 1), ("ann", "y", 2), ("ann", "z", 3), ("ann", "w", 4), ("bob", "z", 1), ("bob", "w", 2)]
+    rows = [("ann", "x", 1), ("ann", "y", 2), ("ann", "z", 3), ("bob", "z", 1), ("bob", "y", 2), ("bob", "x", 3)]
+    rows += [("cem", "z", 1), ("cem", "x", 2), ("cem", "y", 3), ("dan", "y", 1), ("dan", "z", 2), ("dan", "x", 3)]
     frame = pd.DataFrame(rows, columns=["source", "target", "time"])
     graph = Graph.from_frames(edges={("user", "had", "item"): frame})
     one = Contestant("A", "recbole", "BPR", {}, {"lr": [1, 2]})
     fields = {"name": "race", "title": "A", "contestants": [one], "epochs": 1, "seconds": 60.0, "peers": peers}
-    plan = race.Plan(split="ratio:0.1,valid=0.2,seed=1", repeats=1, trials=2, **fields)
+    plan = race.Plan(split="last_n:1,valid=1", repeats=1, trials=2, **fields)
     first = race.run_race(plan, graph, kept)
     found = results.Results.load(kept)
     found.entries[0].trials.pop()
