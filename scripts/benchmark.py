@@ -21,6 +21,7 @@ import numpy as np
 import yaml
 
 import perf
+import race
 from kgrec.cli.entry import wait_briefly
 
 wait_briefly()  # before torch starts, as the kgrec command does
@@ -67,7 +68,20 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="run only two epochs, to see how long one takes")
     parser.add_argument("--seeds", type=int, default=1, help="number of seeds; they are 0 to N - 1 (default: 1)")
     parser.add_argument("--seed", type=int, help="run this seed alone, in place of 0 to N - 1")
-    parser.add_argument("--minutes", type=float, default=0, help="how long serve-soak lasts (default: as it says)")
+    parser.add_argument(
+        "--minutes", type=float, default=0, help="how long serve-soak lasts, or a race at most (default: as it says)"
+    )
+    parser.add_argument(
+        "--peers",
+        type=Path,
+        default=race.peers_from_environment(),
+        help="folder with the environments of other libraries",
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with races that were ended before")
+    parser.add_argument("--realtime", action="store_true", help="time races under `chrt -f 10`, which needs root")
+    parser.add_argument(
+        "--cpu", action="store_true", help="count CPU seconds of all threads in races, where others use the machine"
+    )
     parser.add_argument("--table", action="store_true", help="print the table of results from results.jsonl")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("KGREC_DATA", ROOT.parent / "shared/data")))
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks", help="folder for graphs and results.jsonl")
@@ -110,7 +124,7 @@ def run(name: str, benchmark: Mapping[str, Any], seed: int, options: argparse.Na
     begun = time.perf_counter()
     options.out.mkdir(parents=True, exist_ok=True)
     if "measure" in benchmark:
-        result = MEASURES[benchmark["measure"]](benchmark, options)
+        result = MEASURES[benchmark["measure"]]({**benchmark, "name": name}, options)
     else:
         graph = Graph.load(graph_folder(benchmark["recipe"], options))
         specs = benchmark.get("splits") or [benchmark.get("split")]
@@ -399,6 +413,12 @@ def report_runs(benchmark: Mapping[str, Any], options: argparse.Namespace) -> di
         return {"test": {"seconds": seconds, "page_mb": (folder / "report.html").stat().st_size / 1e6}}
 
 
+def race_to_quality(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds until lists are as good as 95 % and 99 % of the best, by kgrec and other libraries: see `race`."""
+    graph = Graph.load(graph_folder(benchmark["recipe"], options))
+    return race.measure_race(benchmark["name"], benchmark, graph, options)
+
+
 def rules(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """Seconds for the lists of all users without rules and by each of some, the best of three, of CPU, so that what
     else runs counts for nothing; and for each weight what diversity and calibration cost and gain, on valid."""
@@ -648,6 +668,7 @@ MEASURES: dict[str, Callable[[Mapping[str, Any], argparse.Namespace], dict[str, 
         explain_speed,
         now_effect,
         among_verified,
+        race_to_quality,
     )
 }
 

@@ -1,0 +1,1 @@
+"""Parts of scripts/race.py: time to quality, kgrec beside other libraries."""
