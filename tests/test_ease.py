@@ -10,6 +10,7 @@ from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.model import Query
 from kgrec.models import ease
+from kgrec.nn import symmetric_inverse
 
 X = np.array([[1, 1, 0], [1, 1, 0], [1, 0, 1], [0, 1, 1]], dtype=float)
 PAIRS = [*np.argwhere(X), (3, 2)]  # the last pair stands twice, which counts once
@@ -46,14 +47,15 @@ def test_a_score_is_the_sum_of_weights_from_the_distinct_items_of_the_history() 
     torch.testing.assert_close(model.score(query, torch.tensor([first, second, third])), expected)
 
 
-def test_inverting_some_rows_at_a_time_gives_the_same(monkeypatch: pytest.MonkeyPatch, planted: Graph) -> None:
-    """40 items of which 16 are solved for at once, against numpy's inverse."""
+def test_counting_and_inverting_some_rows_at_a_time_gives_the_same(monkeypatch: pytest.MonkeyPatch, planted: Graph) -> None:
+    """40 items of which 16 are eliminated and 7 counted at once, against numpy's inverse."""
     x = np.zeros((60, 40))
     x[tuple(planted.only("rated").edge_index.numpy())] = 1
     inverse = np.linalg.inv(x.T @ x + 5 * np.eye(40))
     expected = -inverse / inverse.diagonal()
     np.fill_diagonal(expected, 0)
-    monkeypatch.setattr(ease, "ROWS", 16)
+    monkeypatch.setattr(symmetric_inverse, "BLOCK", 16)
+    monkeypatch.setattr(ease, "COUNTED", 7)
     np.testing.assert_allclose(models.build("ease", planted, {"l2": 5}).weight, expected, atol=1e-5)
 
 

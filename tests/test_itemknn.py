@@ -57,7 +57,7 @@ def test_shrinkage_is_added_to_the_denominator() -> None:
 def test_blocks_of_items_give_what_one_block_gives(monkeypatch: pytest.MonkeyPatch, planted: Graph) -> None:
     """40 items of which 7 are computed at once; the last block is short."""
     whole = models.build("itemknn", planted, {"neighbors": 40})
-    monkeypatch.setattr(itemknn, "BLOCK", 7 * 40)
+    monkeypatch.setattr(itemknn, "ROWS", 7)
     blocks = models.build("itemknn", planted, {"neighbors": 40})
     assert torch.equal(dense(whole), dense(blocks))
     assert dense(whole).diagonal().eq(0).all()
