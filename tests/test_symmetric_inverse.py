@@ -35,7 +35,9 @@ def test_the_lower_triangle_is_that_of_the_inverse(size: int) -> None:
 @pytest.mark.parametrize("size", [1, 16, 45])
 def test_the_other_triangle_is_filled_and_columns_are_divided(size: int) -> None:
     matrix, by = positive_definite(size), torch.arange(1, size + 1).float()
-    assert torch.equal(mirror(matrix.tril() + torch.full_like(matrix, 9).triu(1), by), matrix.tril() / by + matrix.tril(-1).T / by)
+    assert torch.equal(
+        mirror(matrix.tril() + torch.full_like(matrix, 9).triu(1), by), matrix.tril() / by + matrix.tril(-1).T / by
+    )
 
 
 @pytest.mark.parametrize("size", [100, 1000])

@@ -98,7 +98,9 @@ class EASE(Recommender):
         self.items = graph.range(graph.target[2])
         known = graph.only(graph.target)
         self.weight: Tensor  #: FloatTensor [I, I], B
-        must_fit(memory_for(len(self.items)), f"EASE's matrix of {len(self.items):,} x {len(self.items):,} items", ADVICE)
+        must_fit(
+            memory_for(len(self.items)), f"EASE's matrix of {len(self.items):,} x {len(self.items):,} items", ADVICE
+        )
         if known.num_edges:
             matrix = self.gram(graph).to(known.device)
             matrix.diagonal().add_(config.l2)

@@ -85,26 +85,19 @@ def nearest_items(
 
     similarity(i, j) = (weight * common users + more[i - start, j]) / max(length[i] length[j] + shrink, 1e-12), and 0 of
     an item with itself. length: float32 [I]; more: float32 [stop - start, I], or without rows for nothing more. Then
-    only items with common users are neighbors; where they are fewer than K, others follow with similarity 0. user_ptr to item:
-    `ItemUsers`."""
+    only items with common users are neighbors; where they are fewer than K, others follow with similarity 0. user_ptr to
+    item: `ItemUsers`."""
     least, one, add = np.float32(1e-12), np.float32(weight), np.float32(shrink)
     count, touched = np.zeros(len(length), np.int32), np.empty(len(length), np.int32)
+    found, everything = np.empty(len(length), np.float32), len(more) > 0
     for i in range(start, stop):
         counts = 0
         for at in range(user_ptr[i], user_ptr[i + 1]):
             counts += item_ptr[user[at] + 1] - item_ptr[user[at]]
         here, values, kept = neighbor[i], similarity[i], 0
-        if len(more):
-            _count(count, i, user_ptr, user, item_ptr, item)
-            for j in range(len(count)):
-                value = np.float32(0)
-                if j != i:
-                    value = (one * np.float32(count[j]) + more[i - start, j]) / max(length[i] * length[j] + add, least)
-                count[j] = 0
-                kept = _offer(here, values, kept, j, value)
-        elif counts * FEW < len(count):  # few of many: only those that were counted are looked at
-            found = _count_and_list(count, touched, i, user_ptr, user, item_ptr, item)
-            for place in range(found):
+        if counts * FEW < len(count) and not everything:  # few of many: only what was counted is looked at
+            number = _count_and_list(count, touched, i, user_ptr, user, item_ptr, item)
+            for place in range(number):
                 j = touched[place]
                 if j != i:
                     value = one * np.float32(count[j]) / max(length[i] * length[j] + add, least)
@@ -112,12 +105,19 @@ def nearest_items(
                 count[j] = 0
         else:
             _count(count, i, user_ptr, user, item_ptr, item)
-            count[i] = 0
             for j in range(len(count)):
-                if count[j]:
-                    value = one * np.float32(count[j]) / max(length[i] * length[j] + add, least)
-                    kept = _offer(here, values, kept, j, value)
-                    count[j] = 0
+                found[j] = one * np.float32(count[j])
+            if everything:
+                for j in range(len(count)):
+                    found[j] += more[i - start, j]
+            for j in range(len(count)):
+                found[j] /= max(length[i] * length[j] + add, least)
+                count[j] = 0
+            found[i] = 0
+            for j in range(len(count)):
+                wanted = kept < len(here) or found[j] > values[0]  # of equal ones the first stay
+                if wanted and (found[j] > 0 or everything):
+                    kept = _offer(here, values, kept, j, found[j])
         _sort(here, values, kept)
         for place in range(kept):
             count[here[place]] = 1

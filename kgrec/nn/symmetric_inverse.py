@@ -18,8 +18,8 @@ from kgrec.in_threads import in_threads
 from kgrec.progress import counted
 
 BLOCK = 384  #: rows that are eliminated at once
-TALL = 256  #: rows of a block of which a thread makes a product
-WIDE = 2048  #: and columns
+TALL = 384  #: rows of a block of which a thread makes a product
+WIDE = 4096  #: and columns
 
 
 def negative_inverse(matrix: Tensor) -> Tensor:
