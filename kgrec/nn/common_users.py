@@ -85,8 +85,8 @@ def nearest_items(
 
     similarity(i, j) = (weight * common users + more[i - start, j]) / max(length[i] length[j] + shrink, 1e-12), and 0 of
     an item with itself. length: float32 [I]; more: float32 [stop - start, I], or without rows for nothing more. Then
-    only items with common users are neighbors; where they are fewer than K, others follow with similarity 0. user_ptr to
-    item: `ItemUsers`."""
+    only items with common users are neighbors; where they are fewer than K, others follow with similarity 0. user_ptr
+    to item: `ItemUsers`."""
     least, one, add = np.float32(1e-12), np.float32(weight), np.float32(shrink)
     count, touched = np.zeros(len(length), np.int32), np.empty(len(length), np.int32)
     found, everything = np.empty(len(length), np.float32), len(more) > 0

@@ -41,19 +41,19 @@ def negative_inverse(matrix: Tensor) -> Tensor:
     return matrix
 
 
-def mirror(matrix: Tensor, by: Tensor) -> Tensor:
-    """The symmetric matrix whose lower triangle this is, with column j divided by by[j], in place: the same FloatTensor
-    [n, n]. by: FloatTensor [n]."""
+def mirror(matrix: Tensor, divisor: Tensor) -> Tensor:
+    """The symmetric matrix whose lower triangle this is, with column j divided by divisor[j], in place: the same
+    FloatTensor [n, n]. divisor: FloatTensor [n]."""
 
     def mirror_rows(top: int) -> None:
         rows = slice(top, top + BLOCK)
         for left in range(0, top, BLOCK):
             columns = slice(left, left + BLOCK)
             block = matrix[rows, columns]
-            matrix[columns, rows] = block.T / by[rows]
-            block /= by[columns]
+            matrix[columns, rows] = block.T / divisor[rows]
+            block /= divisor[columns]
         block = matrix[rows, rows]
-        block.copy_((block.tril() + block.tril(-1).T) / by[rows])
+        block.copy_((block.tril() + block.tril(-1).T) / divisor[rows])
 
     _in_threads(matrix, [lambda top=top: mirror_rows(top) for top in range(0, len(matrix), BLOCK)][::-1])
     return matrix
