@@ -32,6 +32,7 @@ from cold_items import Kept, cold_arms
 from filter_speed import filter_requests
 from kgrec.errors import KgrecError, unknown_name
 from kgrec.graph import Graph
+from kgrec.models import build as build_model
 from kgrec.run import Run, peak_mb, train
 from kgrec.settings import configure
 from kgrec.training.config import TrainingConfig
@@ -325,6 +326,17 @@ def full_ranking(benchmark: Mapping[str, Any], options: argparse.Namespace) -> d
         evaluate(model, known, held, metrics=names)
         seconds.append(time.perf_counter() - begun)
     return {"test": {"seconds": min(seconds), "median_seconds": float(np.median(seconds))}}
+
+
+def fit(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds in which a model without epochs is fitted to all interactions of a graph, the least of three times after
+    one in which kernels are compiled."""
+    graph, seconds = Graph.load(graph_folder(benchmark["recipe"], options)), []
+    for _ in range(4):
+        begun = time.perf_counter()
+        build_model(benchmark["model"], graph, benchmark.get("set", {}))
+        seconds.append(time.perf_counter() - begun)
+    return {"test": {"seconds": min(seconds[1:]), "peak_mb": peak_mb()}}
 
 
 def negatives(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
@@ -646,6 +658,7 @@ MEASURES: dict[str, Callable[[Mapping[str, Any], argparse.Namespace], dict[str, 
         link_plots,
         read_ntriples,
         full_ranking,
+        fit,
         negatives,
         neighbors,
         load_mapped,

@@ -5,11 +5,12 @@ import pandas as pd
 import pytest
 import torch
 
-from kgrec import models
+from kgrec import memory, models
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.model import Query
 from kgrec.models import ease
+from kgrec.nn import symmetric_inverse
 
 X = np.array([[1, 1, 0], [1, 1, 0], [1, 0, 1], [0, 1, 1]], dtype=float)
 PAIRS = [*np.argwhere(X), (3, 2)]  # the last pair stands twice, which counts once
@@ -46,14 +47,17 @@ def test_a_score_is_the_sum_of_weights_from_the_distinct_items_of_the_history() 
     torch.testing.assert_close(model.score(query, torch.tensor([first, second, third])), expected)
 
 
-def test_inverting_some_rows_at_a_time_gives_the_same(monkeypatch: pytest.MonkeyPatch, planted: Graph) -> None:
-    """40 items of which 16 are solved for at once, against numpy's inverse."""
+def test_counting_and_inverting_some_rows_at_a_time_gives_the_same(
+    monkeypatch: pytest.MonkeyPatch, planted: Graph
+) -> None:
+    """40 items of which 16 are eliminated and 7 counted at once, against numpy's inverse."""
     x = np.zeros((60, 40))
     x[tuple(planted.only("rated").edge_index.numpy())] = 1
     inverse = np.linalg.inv(x.T @ x + 5 * np.eye(40))
     expected = -inverse / inverse.diagonal()
     np.fill_diagonal(expected, 0)
-    monkeypatch.setattr(ease, "ROWS", 16)
+    monkeypatch.setattr(symmetric_inverse, "BLOCK", 16)
+    monkeypatch.setattr(ease, "COUNTED", 7)
     np.testing.assert_allclose(models.build("ease", planted, {"l2": 5}).weight, expected, atol=1e-5)
 
 
@@ -82,3 +86,15 @@ def test_facts_are_further_rows() -> None:
 def test_facts_that_are_not_there_are_missed() -> None:
     with pytest.raises(KgrecError, match="none of the 0 facts of this graph is about an item"):
         models.build("ease", GRAPH, {"facts": 1.0})
+
+
+def test_too_little_memory_is_said_before_anything_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A matrix of 50,000 x 50,000 needs 10 GB, of which 4 are free."""
+    assert 10.0e9 < ease.memory_for(50_000) < 10.5e9
+    monkeypatch.setattr(ease, "memory_for", lambda num_items: 10 << 30)
+    monkeypatch.setattr(memory, "memory", lambda: {"total": 5 << 30, "available": 4 << 30, "limit": None})
+    monkeypatch.setattr(ease, "count_common", None)
+    with pytest.raises(
+        KgrecError, match=r"3 x 3 items would take 10.0 GiB of memory, but only 4.0 GiB are free; .*min_item"
+    ):
+        models.build("ease", GRAPH)

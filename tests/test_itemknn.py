@@ -54,10 +54,46 @@ def test_shrinkage_is_added_to_the_denominator() -> None:
     assert score(model, X) == pytest.approx([0, 2 / (3 + 3), 1 / (6**0.5 + 3)])
 
 
+def test_more_neighbors_than_items_are_all_items() -> None:
+    model = models.build("itemknn", GRAPH, {"neighbors": 1000})
+    assert model.neighbor.shape == (3, 3)
+    assert score(model, X, Y, Z) == pytest.approx([XY + XZ, XY + YZ, XZ + YZ])
+
+
+def test_of_equal_items_the_first_are_neighbors() -> None:
+    """z's nearest is x or y, with equal right."""
+    assert models.build("itemknn", GRAPH, {"neighbors": 1}).neighbor[:, 0].tolist() == [1, 0, 0]
+
+
+def test_items_without_common_users_are_not_similar() -> None:
+    """w and v have a user each, n has nobody."""
+    rated = pd.DataFrame({"source": ["ann", "bob"], "target": ["w", "v"]})
+    nodes = {"item": pd.DataFrame({"id": ["w", "v", "n"]})}
+    model = models.build("itemknn", Graph.from_frames(edges={("user", "rated", "item"): rated}, nodes=nodes))
+    assert model.similarity.eq(0).all()
+    assert [sorted(row) for row in model.neighbor.tolist()] == [[0, 1, 2]] * 3
+
+
+def test_a_weight_of_users_alone_changes_no_cosine() -> None:
+    assert score(models.build("itemknn", GRAPH, {"users": 4}), X, Z) == pytest.approx([XZ, XY + YZ, XZ])
+
+
+@pytest.mark.parametrize("name", ["itemknn", "ease", "ials"])
+def test_any_number_of_threads_gives_the_same(planted: Graph, name: str) -> None:
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(models.build(name, planted).state_dict())
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(found[0][key], other[key]) for other in found[1:] for key in found[0])
+
+
 def test_blocks_of_items_give_what_one_block_gives(monkeypatch: pytest.MonkeyPatch, planted: Graph) -> None:
     """40 items of which 7 are computed at once; the last block is short."""
     whole = models.build("itemknn", planted, {"neighbors": 40})
-    monkeypatch.setattr(itemknn, "BLOCK", 7 * 40)
+    monkeypatch.setattr(itemknn, "ROWS", 7)
     blocks = models.build("itemknn", planted, {"neighbors": 40})
     assert torch.equal(dense(whole), dense(blocks))
     assert dense(whole).diagonal().eq(0).all()

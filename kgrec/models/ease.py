@@ -14,15 +14,24 @@ from torch.nn import functional
 
 from kgrec.graph import Graph
 from kgrec.graph.item_counts import item_counts
+from kgrec.in_threads import in_threads
+from kgrec.memory import must_fit
 from kgrec.model import Query, Recommender, ScorerParts
+from kgrec.nn.common_users import ItemUsers, count_common
 from kgrec.nn.content_regression import ContentRegression, as_strong, predicted_popularity
 from kgrec.nn.item_content import ItemContent, ItemContentConfig, multi_hot
-from kgrec.progress import Task, counted, working
+from kgrec.nn.symmetric_inverse import BLOCK, mirror, negative_inverse
+from kgrec.progress import counted
 from kgrec.search_ranges import Between
 from kgrec.settings import settings
 
-SOME = 512  #: users whose scores are compared
-ROWS = 1024  #: rows of the inverse that are solved at once
+SOME = 512  #: users whose scores are compared, and rows that are changed at once
+COUNTED = 64  #: rows of X'X that a thread counts at a time
+
+ADVICE = (
+    "leave out rare items when the graph is built (`min_item` in the recipe), or train itemknn or ials, which have no "
+    "such matrix"
+)
 
 
 @settings
@@ -52,9 +61,9 @@ class EASE(Recommender):
     """score(u, i) = x_u B_i, where x_u is the 0-1 row of the user's items. B minimises |X - X B|^2 + l2 |B|^2 under
     diag(B) = 0: B = I - P diag(1 / diag P), where P = (X'X + l2 I)^-1 (Steck 2019, eq. 8).
 
-    The time is that of inverting a float32 matrix [I, I], and two such matrices are held in memory: 110 MB for the
-    3,706 items of MovieLens-1M, 13 GB for 41,000 items. On MovieLens-1M, scores differ from those computed in float64
-    by 7e-6 at l2 = 300 and by 3e-5 at l2 = 1.
+    The time is that of inverting a float32 matrix [I, I], I^3 multiplications and additions. One such matrix is held in
+    memory, X'X, which becomes P and then B in its place: 55 MB for the 3,706 items of MovieLens-1M, 10 GB for 50,000
+    items. Where so much is not free, training says so before it begins.
 
     With `facts`, `words` or `columns` it is CEASE (Jeunen et al. 2020, eq. 7). Each statement of the facts (a relation
     and its other end) is one more row of X: it marks the items with this statement, and is weighted by `facts`. Words
@@ -89,11 +98,19 @@ class EASE(Recommender):
         self.items = graph.range(graph.target[2])
         known = graph.only(graph.target)
         self.weight: Tensor  #: FloatTensor [I, I], B
+        must_fit(
+            memory_for(len(self.items)), f"EASE's matrix of {len(self.items):,} x {len(self.items):,} items", ADVICE
+        )
         if known.num_edges:
-            inverse = self.inverse(self.gram(graph).to(known.device), config.l2)
+            matrix = self.gram(graph).to(known.device)
+            matrix.diagonal().add_(config.l2)
+            negative_inverse(matrix)
             if graph.same_ends:
-                inverse = _without_own(inverse, _rows_of(known, len(self.items)))
-            self.register_buffer("weight", inverse.div_(-inverse.diagonal().clone()).fill_diagonal_(0))
+                _without_own(mirror(matrix, matrix.new_full((len(matrix),), -1)), _rows_of(known, len(self.items)))
+                matrix.div_(-matrix.diagonal().clone())
+            else:
+                mirror(matrix, -matrix.diagonal().clone())
+            self.register_buffer("weight", matrix.fill_diagonal_(0))
             if config.content == "regression":
                 self.predict_cold(graph)
         else:
@@ -104,12 +121,24 @@ class EASE(Recommender):
         return self.config.facts > 0
 
     def gram(self, graph: Graph) -> Tensor:
-        """X'X, with the rows of what is known of items if the settings give it a weight: FloatTensor [I, I]."""
-        rows = _rows_of(graph.only(graph.target), len(self.items))
-        gram = (rows.T @ rows).toarray(order="C")  # whole numbers, so exact in float32
+        """X'X up to the diagonal, with the rows of what is known of items if the settings give it a weight: FloatTensor
+        [I, I]."""
+        users, content, num_items = ItemUsers.of(graph), None, len(self.items)
         if self.config.reads_content and self.config.content == "rows":
-            gram += ItemContent.of(graph, self.config).gram()
-        return torch.from_numpy(gram)
+            content = ItemContent.of(graph, self.config)
+        gram = torch.zeros(num_items, num_items)
+
+        def count(start: int) -> int:
+            stop = min(start + COUNTED, num_items)
+            count_common(start, stop, *users, gram.numpy())  # whole numbers, so exact in float32
+            if content is not None:
+                gram[start:stop] += torch.from_numpy(content.gram(slice(start, stop)))
+            return stop - start
+
+        parts = in_threads(count, range(0, num_items, COUNTED), torch.get_num_threads())
+        for _ in counted("counting common users", parts, num_items, "items", int):
+            pass
+        return gram
 
     def predict_cold(self, graph: Graph) -> None:
         """Fill the columns and rows of the items without users by what their content predicts."""
@@ -130,21 +159,6 @@ class EASE(Recommender):
         self.weight[predicted] = rows
         self.weight.fill_diagonal_(0)
 
-    def inverse(self, matrix: Tensor, l2: float) -> Tensor:
-        """P from X'X [I, I], computed in place of it: FloatTensor [I, I]."""
-        matrix.diagonal().add_(l2)
-        with working(Task("factoring the item-item matrix")):
-            factor = torch.linalg.cholesky(matrix)
-        starts, number = range(0, len(matrix), ROWS), len(matrix)
-        for start in counted("solving", starts, number, "items", lambda start: min(ROWS, number - start)):
-            # the inverse is written over the matrix
-            part = matrix[start : start + ROWS]
-            unit = torch.zeros_like(part.T)
-            unit.diagonal(-start).fill_(1)
-            half = torch.linalg.solve_triangular(factor, unit, upper=False)
-            part.copy_(torch.linalg.solve_triangular(factor.T, half, upper=True).T)
-        return matrix
-
     def score(self, query: Query, items: Tensor) -> Tensor:
         has = query.multi_hot(self.items)  # [B, I]
         first = has.sum(1).long().cumsum(0).roll(1)
@@ -155,6 +169,15 @@ class EASE(Recommender):
 
     def linear_scorer(self) -> ScorerParts:
         return ScorerParts("history_times_weights", {"weight": self.weight})
+
+
+def memory_for(num_items: int) -> int:
+    """How many bytes of memory EASE needs at most: its matrix, and strips beside it while that is inverted.
+
+    >>> f"{memory_for(50_000) / 1e9:.1f} GB"
+    '10.2 GB'
+    """
+    return 4 * num_items * (num_items + 2 * min(BLOCK, num_items))
 
 
 def _rows_of(known: Graph, width: int) -> csr_array:
@@ -175,13 +198,21 @@ def _some_rows(known: Graph, width: int) -> Tensor:
 
 def _without_own(inverse: Tensor, rows: csr_array) -> Tensor:
     """The matrix whose column j is column j of (X'X - r_j r_j' + l2 I)^-1, where r_j is the row of user j. So a user's
-    missing edge to themselves does not count. Computed from P by the Sherman-Morrison formula. FloatTensor [I, I].
+    missing edge to themselves does not count. Computed in place of P by the Sherman-Morrison formula: FloatTensor
+    [I, I].
 
     inverse: P, FloatTensor [I, I]; rows: X [at most I, I]."""
     height, width = rows.shape
     ptr = np.pad(rows.indptr, (0, width - height), mode="edge")  # users after the last row have no edges
     rows = csr_array((rows.data, rows.indices, ptr), shape=(width, width))
-    by_row = torch.from_numpy(rows @ inverse.cpu().numpy()).to(inverse)  # [I, I], r_j' P
-    own = by_row.diagonal()  # r_j' P e_j
-    share = torch.from_numpy(np.asarray((rows * by_row.cpu().numpy()).sum(1))).to(inverse)  # r_j' P r_j, below 1
-    return inverse + by_row.T * (own / (1 - share))
+    own, share = inverse.new_zeros(width), inverse.new_zeros(width)
+    parts = [slice(start, min(start + SOME, width)) for start in range(0, width, SOME)]
+    for part in parts:
+        of_rows = rows @ inverse[part].cpu().numpy().T  # some columns of X P, as P is symmetric
+        own[part] = torch.from_numpy(of_rows[part].diagonal().copy()).to(inverse)  # r_j' P e_j
+        share += torch.from_numpy(np.asarray((rows[:, part] * of_rows).sum(1))).to(inverse)  # r_j' P r_j, below 1
+    strength = own / (1 - share)
+    for part in parts:
+        of_rows = rows @ inverse[part].cpu().numpy().T
+        inverse[part] += torch.from_numpy(of_rows.T).to(inverse) * strength
+    return inverse

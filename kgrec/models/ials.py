@@ -114,15 +114,15 @@ class IALS(Recommender):
         self.item = start.to(graph.device)
         own = torch.arange(num_items, device=graph.device) if self.same_ends else None
         for _ in counted("solving", range(c.iterations), c.iterations, "iterations"):
-            users = self.solve(*items_of, self.item, self.item.T @ self.item, own)
-            self.item = self.solve(*users_of, users, users.T @ users, own)
+            users = self.solve(*items_of, self.item, _gramian(self.item), own)
+            self.item = self.solve(*users_of, users, _gramian(users), own)
         if c.reads_content:
             has_users = users_of[0].diff().cpu().numpy() > 0
             mapped = ContentRegression.of(ItemContent.of(graph, c), has_users, c.content_l2)
-            own, found, both = self.item[mapped.learned.to(graph.device)], mapped.rows_of(self.item), users.T @ users
+            own, found, both = self.item[mapped.learned.to(graph.device)], mapped.rows_of(self.item), _gramian(users)
             strength = as_strong(((own @ both) * own).sum(1), ((found @ both) * found).sum(1))
             self.item[mapped.predicted.to(graph.device)] = found * strength
-        self.gramian = self.item.T @ self.item
+        self.gramian = _gramian(self.item)
 
     def solve(self, ptr: Tensor, other: Tensor, fixed: Tensor, gramian: Tensor, own: Tensor | None = None) -> Tensor:
         """The best vectors of one side while the other is held fixed: FloatTensor [n, D].
@@ -154,6 +154,12 @@ class IALS(Recommender):
         user = self.solve(_ptr(has.sum(1).long()), has.nonzero()[:, 1], self.item, self.gramian, own)
         item = self.item[items - self.items.start]
         return product(user, item) if items.dim() == 1 else (item @ user.unsqueeze(-1)).squeeze(-1)
+
+
+def _gramian(vectors: Tensor) -> Tensor:
+    """The sum of h h' over vectors h [N, D]: [D, D], by one thread, so that it is the same for any number of them."""
+    (gramian,) = in_threads(lambda one: one.T @ one, [vectors], torch.get_num_threads())
+    return gramian
 
 
 def _ptr(count: Tensor) -> Tensor:

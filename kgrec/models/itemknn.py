@@ -8,20 +8,22 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 import torch
 from pydantic import NonNegativeFloat, PositiveInt, model_validator
-from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn import functional
 
 from kgrec.graph import Graph
 from kgrec.graph.item_counts import item_counts
+from kgrec.in_threads import in_threads
 from kgrec.model import Query, Recommender, ScorerParts
+from kgrec.nn.common_users import ItemUsers, nearest_items
 from kgrec.nn.item_content import ItemContent, ItemContentConfig
 from kgrec.nn.stored_indices import require_indices
 from kgrec.progress import counted
 from kgrec.search_ranges import Between, OneOf
 from kgrec.settings import settings
 
-BLOCK = 1 << 24  #: similarities that are computed at a time
+ROWS = 64  #: items whose neighbors a thread finds at a time
+CELLS = 1 << 22  #: at most so many similarities at a time
 
 
 @settings
@@ -82,35 +84,33 @@ class ItemKNN(Recommender):
         return self.config.facts > 0
 
     def fill(self, graph: Graph, shrink: float) -> None:
-        """Find the neighbors of every item, for some rows of the item-item matrix at a time."""
+        """Find the neighbors of every item, for some rows of the item-item matrix at a time; it is never held whole."""
         if not graph.only(graph.target).num_edges:
             return  # no item is similar to another; the buffers are zeros already
-        num_items, most = self.neighbor.shape
-        columns, content = self.columns(graph), None
-        rows, square = columns.T.tocsr(), columns.sum(1)
+        num_items, weight, content = len(self.items), self.config.users, None
+        users = ItemUsers.of(graph) if weight else ItemUsers.nobody(num_items)
+        square = np.diff(users.user_ptr).astype(np.float32) * np.float32(weight)
         if self.config.reads_content:
             content = ItemContent.of(graph, self.config)
             square = square + content.squares()
-            nobody = (item_counts(graph) == 0).cpu()  # they are in nobody's history
-        length = torch.from_numpy(np.sqrt(square)).float()
-        size = max(1, BLOCK // max(1, num_items))
-        starts = range(0, num_items, size)
-        for start in counted("finding neighbors", starts, num_items, "items", lambda one: min(size, num_items - one)):
-            common = torch.from_numpy((columns[start : start + size] @ rows).toarray())  # [size, I]
-            if content is not None:
-                common += torch.from_numpy(content.gram(slice(start, start + size))).masked_fill_(nobody, 0)
-            similarity = common / (length[start : start + size, None] * length + shrink).clamp(min=1e-12)
-            similarity.diagonal(start).zero_()  # an item is not its own neighbor
-            best = similarity.topk(most)
-            self.similarity[start : start + size], self.neighbor[start : start + size] = best
+            nobody = (item_counts(graph) == 0).cpu().numpy()  # they are in nobody's history
+        length = np.sqrt(square).astype(np.float32)
+        neighbor, similarity = np.zeros(self.neighbor.shape, np.int64), np.zeros(self.neighbor.shape, np.float32)
 
-    def columns(self, graph: Graph) -> csr_array:
-        """The users of each item, weighted: float32 [I, U]."""
-        user, item = graph.only(graph.target).edge_index.cpu().numpy()
-        ones = np.ones(len(user), np.float32)
-        rows = csr_array((ones, (user, item)), shape=(len(graph.range(graph.target[0])), len(self.items)))
-        rows.data[:] = self.config.users**0.5  # repeated pairs count once
-        return rows.T.tocsr()
+        def find(start: int) -> int:
+            stop, more = min(start + size, num_items), np.empty((0, num_items), np.float32)
+            if content is not None:
+                more = content.gram(slice(start, stop))
+                more[:, nobody] = 0
+            nearest_items(start, stop, *users, weight, length, shrink, more, neighbor, similarity)
+            return stop - start
+
+        size = max(1, min(ROWS, CELLS // num_items))
+        parts = in_threads(find, range(0, num_items, size), torch.get_num_threads())
+        for _ in counted("finding neighbors", parts, num_items, "items", int):
+            pass
+        self.neighbor.copy_(torch.from_numpy(neighbor))
+        self.similarity.copy_(torch.from_numpy(similarity))
 
     def score(self, query: Query, items: Tensor) -> Tensor:
         has = query.multi_hot(self.items)  # [B, I]
