@@ -9,7 +9,8 @@ Beside the matrix, two strips of BLOCK columns are held.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -55,7 +56,7 @@ def mirror(matrix: Tensor, divisor: Tensor) -> Tensor:
         block = matrix[rows, rows]
         block.copy_((block.tril() + block.tril(-1).T) / divisor[rows])
 
-    _in_threads(matrix, [lambda top=top: mirror_rows(top) for top in range(0, len(matrix), BLOCK)][::-1])
+    _in_threads(matrix, [partial(mirror_rows, top) for top in range(0, len(matrix), BLOCK)][::-1])
     return matrix
 
 
@@ -84,11 +85,11 @@ def _eliminate(matrix: Tensor, start: int, stop: int, strip: Tensor, scaled: Ten
 
     _in_threads(matrix, [invert_block, read_strip])
     tops = [(top, min(top + TALL, end)) for first, end in ((0, start), (stop, size)) for top in range(first, end, TALL)]
-    _in_threads(matrix, [lambda ends=ends: change_rows(*ends) for ends in tops[::-1]])  # the longest rows first
+    _in_threads(matrix, [partial(change_rows, *ends) for ends in tops[::-1]])  # the longest rows first
     torch.neg(inverse, out=block)
 
 
-def _in_threads(matrix: Tensor, parts: list[Callable[[], None]]) -> None:
+def _in_threads(matrix: Tensor, parts: Sequence[Callable[[], None]]) -> None:
     """Do all parts, each by one thread."""
     threads = torch.get_num_threads() if matrix.device.type == "cpu" else 1
     for _ in in_threads(lambda part: part(), parts, threads):
