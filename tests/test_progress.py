@@ -106,7 +106,7 @@ def test_what_an_epoch_lost_is_read_while_it_grows():
 
 @pytest.mark.parametrize(
     ("model", "what", "unit"),
-    [("ease", "solving", "items"), ("itemknn", "finding neighbors", "items"), ("ials", "solving", "iterations")],
+    [("ease", "inverting", "items"), ("itemknn", "finding neighbors", "items"), ("ials", "solving", "iterations")],
 )
 def test_fits_without_epochs_say_how_far_they_are(planted, model, what, unit):
     seen = Seen()
