@@ -14,6 +14,7 @@ from kgrec.errors import KgrecError, unknown_name
 from kgrec.graph import Graph
 from kgrec.model import Objective
 from kgrec.nn import EdgeModelConfig, GraphEdgeModel, NodeEmbedding, TransR
+from kgrec.nn.cpu_products import Linear
 from kgrec.nn.label_loss import squares
 from kgrec.rows import FeatureRows, RelationRows, declare_rows
 from kgrec.samplers import Batch, CombinedLoader, Edges, Loader, Negatives
@@ -233,7 +234,7 @@ class Autoencoder(nn.Module):
 
 
 def _layers(widths: tuple[int, ...]) -> nn.ModuleList:
-    return nn.ModuleList(nn.Linear(before, after) for before, after in itertools.pairwise(widths))
+    return nn.ModuleList(Linear(before, after) for before, after in itertools.pairwise(widths))
 
 
 def _column(graph: Graph, name: str) -> FeatureRows:

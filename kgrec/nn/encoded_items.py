@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from kgrec.graph import Graph
 from kgrec.nn.computed_vectors import Vectors
+from kgrec.nn.cpu_products import Linear
 from kgrec.nn.kg_encoder import KGEncoder
 from kgrec.rows import NodeRows, declare_rows
 
@@ -24,7 +25,7 @@ class EncodedItems(nn.Module):
         node_type = graph.target[2]
         self.encoder = KGEncoder(graph, config, (node_type,), known=known)
         self.start, self.dim = graph.range(node_type).start, config.dim
-        self.project = nn.Linear(self.encoder.width - config.dim, config.dim, bias=False)
+        self.project = Linear(self.encoder.width - config.dim, config.dim, bias=False)
         nn.init.zeros_(self.project.weight)
         self.vector: Tensor  #: FloatTensor [I + 1, D], the last row zeros
         self.register_buffer("vector", torch.zeros(len(graph.range(node_type)) + 1, config.dim))

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kgrec.nn.cpu_products import FEW, by_columns, by_rows
+
 LOG2_E = math.log2(math.e)
 FLOATS = 1 << 20  #: logits that a softmax over all items keeps in memory at once on the CPU
 FLOATS_CUDA = 1 << 26  #: the same on a GPU, where small matrix products are inefficient
@@ -171,21 +173,23 @@ class _Chunks:
         kind = vector.device.type
         self.dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
         self.vector, self.classes = vector.detach().to(self.dtype), classes.detach().to(self.dtype)
+        self.transposed = self.classes.T
         self.scaled = self.vector * LOG2_E  # powers of 2 take half the time of powers of e
         self.shift = None if log_count is None else (log_count * LOG2_E).to(self.dtype)
         self.of_vector = torch.empty_like(vector, dtype=torch.float32)
-        self.of_classes = torch.zeros_like(classes, dtype=torch.float32)
+        self.of_classes = torch.zeros_like(classes.T, dtype=torch.float32, memory_format=torch.contiguous_format).T
 
     def parts(self) -> Iterator[slice]:
         floats = FLOATS_CUDA if self.vector.is_cuda else FLOATS
         rows = max(1, floats // max(1, len(self.classes)))
+        rows -= rows % FEW if rows > FEW else 0
         for start in range(0, len(self.vector), rows):
             yield slice(start, start + rows)
 
     def powers(self, part: slice, own: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """exp(logit - maximum of the row), [r, C]; the sums of its rows, [r]; and the log of the sums of exp(logit),
         [r]. own: LongTensor [r] or [r, m], classes that do not count, -1 for none."""
-        logits = self.scaled[part] @ self.classes.T
+        logits = by_rows(self.scaled[part], self.classes)
         if self.shift is not None:
             logits -= self.shift
         if own is not None:
@@ -201,8 +205,8 @@ class _Chunks:
         """Add the gradient of the sum of factor * powers * logits, with powers held fixed. factor: [r]. Overwrites
         `powers`."""
         powers *= factor.to(self.dtype).unsqueeze(1)
-        self.of_vector[part] = powers @ self.classes
-        self.of_classes += powers.T @ self.vector[part]
+        self.of_vector[part] = by_rows(powers, self.transposed)
+        self.of_classes += by_columns(powers, self.vector[part])
 
 
 class _LogSum(torch.autograd.Function):

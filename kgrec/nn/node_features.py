@@ -14,6 +14,7 @@ from kgrec.errors import KgrecError, some, unknown_name
 from kgrec.graph import Graph
 from kgrec.graph.features import Feature
 from kgrec.graph.schema import FeatureSchema, NodeSchema
+from kgrec.nn.cpu_products import Linear
 from kgrec.nn.feature_columns import Categories, CategorySets, Column, Dense, Numbers
 from kgrec.rows import FeatureRows, declare_rows
 from kgrec.settings import settings
@@ -98,9 +99,9 @@ class NodeFeatures(nn.Module):
                     "id_embedding=true, or name features that it has"
                 )
         self.is_alone = len(node_types) == 1
-        self.attention: nn.Linear | None = None
+        self.attention: Linear | None = None
         if config.combine == "attention" and self.spans:
-            self.attention = nn.Linear(dim, dim, bias=False)
+            self.attention = Linear(dim, dim, bias=False)
             self.query = nn.Parameter(torch.empty(dim).normal_(std=dim**-0.5))
 
     def forward(self, row: Tensor, of_id: Tensor | None, has_id: Tensor) -> Tensor:

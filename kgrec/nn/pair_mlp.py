@@ -9,6 +9,7 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
+from kgrec.nn.cpu_products import Linear
 from kgrec.nn.dropout import Dropout
 from kgrec.nn.edge_model import EdgeModelConfig
 from kgrec.nn.steady_products import SteadyLinear
@@ -44,8 +45,8 @@ class PairMLP(nn.Module):
 
     def __init__(self, dim: int, layers: tuple[int, ...], dropout: float = 0.0) -> None:
         super().__init__()
-        self.of_user, self.of_item = SteadyLinear(dim, layers[0]), nn.Linear(dim, layers[0], bias=False)
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(layers))
+        self.of_user, self.of_item = SteadyLinear(dim, layers[0]), Linear(dim, layers[0], bias=False)
+        self.hidden = nn.ModuleList(Linear(a, b) for a, b in pairwise(layers))
         self.out = nn.Linear(layers[-1], 1)
         self.dropout = Dropout(dropout)
         self.widest = max(layers)

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kgrec.nn.cpu_products import linear
+
 MOST = 16  #: rows from which every product is steady
 FOR = 64  #: columns for which a quarter of them are enough
 
@@ -53,7 +55,7 @@ class SteadyLinear(nn.Linear):
 
     def forward(self, rows: Tensor) -> Tensor:
         if rows.dim() == 1 or not serves(rows):
-            return functional.linear(rows, self.weight, self.bias)
+            return linear(rows, self.weight, self.bias)
         if self.out_features == 1:  # by one vector a BLAS multiplies rows in groups, each in another order
             found = functional.linear(filled_up(rows), self.weight.expand(2, -1))[: rows.shape[0], :1]
             return found if self.bias is None else found + self.bias

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from kgrec.in_threads import in_threads
+from kgrec.nn.cpu_products import subtract
 from kgrec.progress import counted
 
 BLOCK = 384  #: rows that are eliminated at once
 TALL = 384  #: rows of a block of which a thread makes a product
-WIDE = 4096  #: and columns
+WIDE = 1536  #: and columns
 
 
 def negative_inverse(matrix: Tensor) -> Tensor:
@@ -77,7 +78,7 @@ def _eliminate(matrix: Tensor, start: int, stop: int, strip: Tensor, scaled: Ten
         for first, last in ((0, min(bottom, start)), (stop, bottom)):
             for left in range(first, last, WIDE):
                 right = min(left + WIDE, last)
-                matrix[top:bottom, left:right].addmm_(scaled[top:bottom], strip[left:right].T, alpha=-1)
+                subtract(matrix[top:bottom, left:right], scaled[top:bottom], strip[left:right])
         if top >= stop:
             matrix[top:bottom, start:stop] = scaled[top:bottom]
         else:
