@@ -47,13 +47,13 @@ def serve(rows: Tensor, others: Tensor) -> bool:
     """Whether rows [n, k] are multiplied with others [m, k] by oneDNN: float32 on such a CPU, not under autocast, nor
     in `torch.export`, and others not narrow."""
     return bool(
-        available()
+        not torch.compiler.is_compiling()
+        and available()
         and rows.dtype == others.dtype == torch.float32
         and rows.device.type == others.device.type == "cpu"
         and min(others.shape) >= NARROW
         and torch.backends.mkldnn.enabled
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
     )
 
 
@@ -102,7 +102,7 @@ def filled(rows: Tensor, multiple: int) -> Tensor:
 def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """The same as torch.nn.functional.linear: rows [*, k], weight [m, k], bias [m]; returns [*, m]."""
     learns = torch.is_grad_enabled() and (rows.requires_grad or weight.requires_grad)
-    if not learns or rows.numel() * len(weight) < LEAST or not serve(rows, weight):
+    if not learns or not serve(rows, weight) or rows.numel() * len(weight) < LEAST:
         return functional.linear(rows, weight, bias)
     found: Tensor = _Linear.apply(rows.reshape(-1, rows.shape[-1]), weight, bias)
     return found.view(*rows.shape[:-1], len(weight))

@@ -40,13 +40,19 @@ def pointwise_attention(
     return _Pointwise.apply(*tensors, bucket, _parts(paths, query))
 
 
-def _parts(paths: Paths, rows: Tensor) -> list[tuple[slice, int]]:
-    """Which paths are computed at once, and how wide."""
+def _parts(paths: Paths, rows: Tensor) -> list[tuple[Tensor | slice, int]]:
+    """Which paths are computed at once, and how wide: those of about the same length."""
     length = paths.length.tolist()
     if serves(rows):  # each alone, so that its numbers do not depend on the others
         return [(slice(n, n + 1), -(-one // STEADY) * STEADY) for n, one in enumerate(length)]
-    size = max(1, (CELLS_CUDA if rows.is_cuda else CELLS) // max(1, rows.shape[2] * rows.shape[1] ** 2))
-    return [(slice(n, n + size), max(length[n : n + size])) for n in range(0, len(length), size)]
+    cells = CELLS_CUDA if rows.is_cuda else CELLS
+    found: list[tuple[Tensor | slice, int]] = []
+    order = sorted(range(len(length)), key=length.__getitem__)
+    while order and (width := length[order[-1]]):
+        size = max(1, cells // (rows.shape[2] * width**2))
+        chosen, order = order[-size:], order[:-size]
+        found.append((torch.tensor(chosen, device=rows.device), width))
+    return found
 
 
 def _dense(
@@ -80,7 +86,7 @@ class _Pointwise(torch.autograd.Function):
         of_distance: Tensor,
         of_time: Tensor | None,
         bucket: Tensor | None,
-        parts: list[tuple[slice, int]],
+        parts: list[tuple[Tensor | slice, int]],
     ) -> Tensor:
         tensors = query, key, value, of_distance, of_time, bucket
         ctx.save_for_backward(*tensors)
@@ -117,7 +123,7 @@ class _Pointwise(torch.autograd.Function):
 class _Part:
     """What is computed of b paths at once, up to a width w."""
 
-    rows: slice  #: which paths
+    rows: Tensor | slice  #: which paths
     width: int
     shown: Tensor  #: FloatTensor [w, w], what weights are multiplied by
     query: Tensor  #: [b, H, w, D], as are key and value
@@ -135,7 +141,7 @@ class _Part:
         rows[self.rows, : self.width] = values.transpose(1, 2)
 
 
-def _in_parts(tensors: tuple[Any, ...], parts: list[tuple[slice, int]]) -> Iterator[_Part]:
+def _in_parts(tensors: tuple[Any, ...], parts: list[tuple[Tensor | slice, int]]) -> Iterator[_Part]:
     query, key, value, of_distance, of_time, bucket = tensors
     distance = _distances(max((width for _, width in parts), default=0), query.device)
     bias = of_distance[distance.clamp(min=0, max=len(of_distance) - 1)]

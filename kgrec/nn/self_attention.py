@@ -43,6 +43,7 @@ class SelfAttentionConfig(AttentionConfig):
     pre_norm: bool = True
 
 
+LONG = 100  #: steps of the longest path of a batch from which paths have their attention apart
 STEADY = 32  #: steps that attention takes at once; where paths have a multiple of them, none depends on the longest
 
 
@@ -65,9 +66,11 @@ class AttentionBlock(nn.Module, ABC):
 
     def attend(self, x: Tensor, paths: Paths, seen: Tensor | None) -> Tensor:
         """Attention within each path. Paths are padded on the right, so causal attention never sees padding."""
-        rows = paths.padded(self.project(x)).unflatten(-1, (3, self.heads, -1))  # [B, L, 3, H, D / H]
-        query, key, value = rows.permute(2, 0, 3, 1, 4)
         drop = self.drop_attention if self.training else 0.0
+        steps = self.project(x).unflatten(-1, (3, self.heads, -1))  # [n, 3, H, D / H]
+        if _apart(steps, paths, seen):
+            return self.mix(_path_by_path(steps, paths, drop, causal=seen is None))
+        query, key, value = paths.padded(steps.flatten(1)).unflatten(-1, steps.shape[1:]).permute(2, 0, 3, 1, 4)
         mask = seen
         if seen is not None:  # for all heads, and for all steps
             mask = seen[:, None, None] if seen.dim() == 2 else seen.to(query.dtype)
@@ -75,16 +78,36 @@ class AttentionBlock(nn.Module, ABC):
         return self.mix(paths.packed(found.transpose(1, 2).flatten(2)))
 
 
-def _attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, drop: float) -> Tensor:
-    """Scaled dot-product attention, causal without a mask. In bf16 on a CPU it is computed in float32, since its
+def _apart(steps: Tensor, paths: Paths, seen: Tensor | None) -> bool:
+    """Whether each path has its attention apart, without padding: in training on the CPU, where paths are long enough
+    that this costs less than their padding."""
+    trains = steps.device.type == "cpu" and torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    return trains and paths.places is None and (seen is None or seen.dim() == 2) and paths.width >= LONG
+
+
+def _path_by_path(steps: Tensor, paths: Paths, drop: float, causal: bool) -> Tensor:
+    """Attention within each path apart, of queries, keys and values [n, 3, H, D]: [n, H * D]. causal: each step attends
+    to itself and those before it; else to its whole path."""
+    found = []
+    for part in steps.split(paths.length.tolist()):
+        query, key, value = part.permute(1, 2, 0, 3).unsqueeze(1)  # [1, H, L, D] each
+        found.append(_attention(query, key, value, None, drop, causal=causal).squeeze(0).transpose(0, 1))
+    return torch.cat(found).flatten(1)
+
+
+def _attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, drop: float, causal: bool | None = None
+) -> Tensor:
+    """Scaled dot-product attention; unless it is said, causal without a mask. In bf16 on a CPU it is computed in float32, since its
     gradient in bf16 takes three times as long."""
+    causal = mask is None if causal is None else causal
     if query.dtype == torch.bfloat16 and query.device.type == "cpu":
         wide = None if mask is None or mask.dtype == torch.bool else mask.float()
         with torch.autocast("cpu", enabled=False):
             return _attention(
-                query.float(), key.float(), value.float(), mask if wide is None else wide, drop
+                query.float(), key.float(), value.float(), mask if wide is None else wide, drop, causal
             ).bfloat16()
-    return functional.scaled_dot_product_attention(query, key, value, mask, dropout_p=drop, is_causal=mask is None)
+    return functional.scaled_dot_product_attention(query, key, value, mask, dropout_p=drop, is_causal=causal)
 
 
 class TransformerBlock(AttentionBlock):
