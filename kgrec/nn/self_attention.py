@@ -98,8 +98,8 @@ def _path_by_path(steps: Tensor, paths: Paths, drop: float, causal: bool) -> Ten
 def _attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, drop: float, causal: bool | None = None
 ) -> Tensor:
-    """Scaled dot-product attention; unless it is said, causal without a mask. In bf16 on a CPU it is computed in float32, since its
-    gradient in bf16 takes three times as long."""
+    """Scaled dot-product attention; unless it is said, causal without a mask. In bf16 on a CPU it is computed in
+    float32, since its gradient in bf16 takes three times as long."""
     causal = mask is None if causal is None else causal
     if query.dtype == torch.bfloat16 and query.device.type == "cpu":
         wide = None if mask is None or mask.dtype == torch.bool else mask.float()
