@@ -118,3 +118,21 @@ def test_other_kinds_of_numbers_are_left_to_torch(onednn, monkeypatch):
     near(by_rows(rows, others), rows @ others.T)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert by_rows(rows.float(), others.float()).dtype == torch.bfloat16
+
+
+@pytest.mark.skipif(not ONEDNN, reason="this torch has no oneDNN")
+def test_a_matrix_with_gaps_is_copied(monkeypatch):
+    """oneDNN would take hundreds of times as long."""
+    given = []
+    product = torch.ops.mkldnn._linear_pointwise
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", lambda *args: given.append(args[:2]) or product(*args))
+    monkeypatch.setattr(cpu_products, "available", lambda: True)
+    wide = torch.randn(100, 90)
+    rows, others = wide[:, :40], wide[:50, 50:]
+    near(by_rows(rows, others), rows.double() @ others.double().T)
+    near(by_rows(others, rows[:33]), others.double() @ rows[:33].double().T)
+    near(by_columns(wide[:, ::2], rows), wide[:, ::2].double().T @ rows.double())
+    slope = torch.ones(()).expand(64, 50)
+    near(by_columns(slope, wide[:64, :40]), slope.double().T @ wide[:64, :40].double())
+    assert len(given) == 4
+    assert all(one.is_contiguous() or one.T.is_contiguous() for pair in given for one in pair)

@@ -116,9 +116,16 @@ class Linear(nn.Linear):
 
 
 def _product(rows: Tensor, others: Tensor, bias: Tensor | None = None) -> Tensor:
+    rows, others = _dense(rows.detach()), _dense(others.detach())
     own = None if bias is None else bias.detach()
-    found: Tensor = torch.ops.mkldnn._linear_pointwise(rows.detach(), others.detach(), own, "none", [], "")
+    found: Tensor = torch.ops.mkldnn._linear_pointwise(rows, others, own, "none", [], "")
     return found
+
+
+def _dense(matrix: Tensor) -> Tensor:
+    """A matrix whose rows or columns lie without gaps in memory: the same, or a copy. With gaps oneDNN has nothing but
+    a plain loop for it, which takes hundreds of times as long."""
+    return matrix if matrix.is_contiguous() or matrix.T.is_contiguous() else matrix.contiguous()
 
 
 class _Linear(torch.autograd.Function):
