@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kgrec.nn.cpu_products import by_columns, by_rows
 from kgrec.nn.dropout import LEVELS, Dropout, draw_bytes
 
 #: How a node's vector and the sum of its neighbors' vectors are combined (Wang et al. 2019, eqs. 6 to 8)
@@ -76,14 +75,15 @@ class _BiInteraction(torch.autograd.Function):
         size = len(own) * len(first)
         draw = draw_bytes(size) if dropped else torch.zeros(1, dtype=torch.uint8).expand(size)
         out, kind = own.new_empty(len(own), len(first)), torch.empty(size, dtype=torch.uint8)
-        total, product = _rooms(own, 2, own.shape[1])
+        (total, product), (a, b) = _rooms(own, 2, own.shape[1]), _rooms(own, 2, len(first))
         for rows in _blocks(len(own)):
             here, at = slice(rows.stop - rows.start), slice(rows.start * len(first), rows.stop * len(first))
             vector_kernels.sum_and_product(*_flat(own[rows], neighbors[rows], total[here], product[here]))
-            a, b = by_rows(total[here], first, first_bias), by_rows(product[here], second, second_bias)
+            torch.addmm(first_bias, total[here], first.T, out=a[here])
+            torch.addmm(second_bias, product[here], second.T, out=b[here])
             scale = LEVELS / (LEVELS - dropped)
             results = *_flat(out[rows]), kind[at].numpy()
-            vector_kernels.leaky_sum(*_flat(a, b), SLOPE, draw[at].numpy(), dropped, scale, *results)
+            vector_kernels.leaky_sum(*_flat(a[here], b[here]), SLOPE, draw[at].numpy(), dropped, scale, *results)
         ctx.save_for_backward(own, neighbors, first, second, kind)
         ctx.dropped = dropped
         return out
@@ -104,13 +104,15 @@ class _BiInteraction(torch.autograd.Function):
             of_sums = _flat(gradient[rows], a[here], b[here])
             vector_kernels.leaky_sum_back(kind[at].numpy(), SLOPE, scale, *of_sums)
             vector_kernels.sum_and_product(*_flat(own[rows], neighbors[rows], total[here], product[here]))
-            of_first += by_columns(a[here], total[here])
-            of_second += by_columns(b[here], product[here])
+            of_first.addmm_(a[here].T, total[here])
+            of_second.addmm_(b[here].T, product[here])
             of_first_bias += a[here].sum(0)
             of_second_bias += b[here].sum(0)
-            of_total, of_product = by_rows(a[here], first.T), by_rows(b[here], second.T)
+            torch.mm(a[here], first, out=total[here])
+            torch.mm(b[here], second, out=product[here])
             found = of_own[rows], of_neighbors[rows]
-            vector_kernels.sum_and_product_back(*_flat(own[rows], neighbors[rows], of_total, of_product, *found))
+            ends = own[rows], neighbors[rows]
+            vector_kernels.sum_and_product_back(*_flat(*ends, total[here], product[here], *found))
         return of_own, of_neighbors, of_first, of_first_bias, of_second, of_second_bias, None
 
 
