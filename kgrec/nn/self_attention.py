@@ -89,7 +89,7 @@ def _path_by_path(steps: Tensor, paths: Paths, drop: float, causal: bool) -> Ten
     """Attention within each path apart, of queries, keys and values [n, 3, H, D]: [n, H * D]. causal: each step attends
     to itself and those before it; else to its whole path."""
     found = []
-    for part in steps.split(paths.length.tolist()):
+    for part in steps.split([length for length in paths.length.tolist() if length]):
         query, key, value = part.permute(1, 2, 0, 3).unsqueeze(1)  # [1, H, L, D] each
         found.append(_attention(query, key, value, None, drop, causal=causal).squeeze(0).transpose(0, 1))
     return torch.cat(found).flatten(1)
