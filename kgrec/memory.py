@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from math import prod
@@ -73,16 +73,17 @@ class _Sizes(TorchDispatchMode):
 
 
 @contextmanager
-def failures_explained(what: str) -> Iterator[None]:
+def failures_explained(what: str, sizes: Callable[[], Mapping[str, Any]] = dict) -> Iterator[None]:
     """Inside this context, errors of torch or NumPy for too little memory, or for a number too large for its type,
-    become KgrecErrors. what: what is being done, for the message."""
+    become KgrecErrors. what: what is being done, for the message. sizes: settings that need less memory if they are
+    lower, with their values."""
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError) as error:
-        raise _no_memory(what, error) from error
+        raise _no_memory(what, error, sizes()) from error
     except RuntimeError as error:
         if "allocate memory" in str(error) or "Storage size calculation overflowed" in str(error):
-            raise _no_memory(what, error) from error
+            raise _no_memory(what, error, sizes()) from error
         if "without overflow" in str(error):
             raise KgrecError(
                 f"{what}: a setting is too large for 32-bit numbers ({error}); choose a smaller one"
@@ -90,10 +91,13 @@ def failures_explained(what: str) -> Iterator[None]:
         raise
 
 
-def _no_memory(what: str, error: Exception) -> KgrecError:
+def _no_memory(what: str, error: Exception, sizes: Mapping[str, Any]) -> KgrecError:
     said = str(error).strip().splitlines()
+    wanted = "lower " + " or ".join(f"{name} (now {value})" for name, value in sizes.items()) if sizes else ""
+    instead = ", or use --device cpu" if isinstance(error, torch.OutOfMemoryError) else ""
     return KgrecError(
-        f"{what} needs more memory than is free ({said[0] if said else 'no details'}); choose smaller sizes"
+        f"{what} needs more memory than is free ({said[0] if said else 'no details'}); "
+        f"{wanted or 'choose smaller sizes'}{instead}"
     )
 
 

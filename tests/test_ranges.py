@@ -122,6 +122,21 @@ def test_what_torch_raises_is_explained(error, said):
 
 
 @pytest.mark.parametrize(
+    "error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB.")]
+)
+def test_a_training_without_enough_memory_says_what_lowers_it(error, monkeypatch):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("kgrec.training.trainer.Trainer._step", fail)
+    with pytest.raises(KgrecError) as raised:
+        train("sasrec", GRAPH, split="last_n:1", config={"batch_size": 7, "length": 9}, training={"epochs": 1})
+    assert "lower batch_size (now 7) or negatives (now 256) or length (now 9) or dim (now 64)" in str(raised.value)
+    on_card = isinstance(error, torch.OutOfMemoryError)
+    assert ("20 GiB" in str(raised.value), "--device cpu" in str(raised.value)) == (on_card, on_card)
+
+
+@pytest.mark.parametrize(
     "spec",
     [
         *(f"last_n:{number}" for number in ("0", "-1", HUGE, "9" * 5000, "nan", "1e3", "2147483648")),

@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import json
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
@@ -15,6 +16,7 @@ from kgrec import models
 from kgrec._deprecation import deprecated
 from kgrec.errors import KgrecError, unknown_name
 from kgrec.evaluation.metrics import metric_names, parse
+from kgrec.memory import failures_explained
 from kgrec.settings import configure, present_names, settings
 from kgrec.splits.answer_times import Now
 from kgrec.splits.repeats import Repeats
@@ -24,6 +26,10 @@ from kgrec.training.tracking.named_trackers import as_trackers
 from kgrec.training.tracking.tensorboard_tracker import TensorBoardTracker
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+#: settings of models that need less memory if they are lower, those first that change least of what is learned
+SIZES = ("batch_size", "facts_batch_size", "fanouts", "negatives", "length", "dim", "layer_dims", "hidden")
 
 
 @settings
@@ -153,6 +159,15 @@ class TrainingJob:
         kind = models.find(self.model)
         config: Any = configure(kind.Config, self.fields, what=f"model {self.model!r}")
         return str(getattr(config, "task", kind.task))
+
+    def sizes(self) -> dict[str, Any]:
+        """The settings of the model that need less memory if they are lower, with their values."""
+        config: Any = configure(models.find(self.model).Config, self.config)
+        return {name: value for name in SIZES if (value := getattr(config, name, None))}
+
+    def failures_explained(self) -> AbstractContextManager[None]:
+        """What memory.failures_explained does, for this training."""
+        return failures_explained(f"training {self.model!r}", self.sizes)
 
     @property
     def checkpoint(self) -> Path:

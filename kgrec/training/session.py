@@ -23,7 +23,6 @@ from kgrec.evaluation.metrics import higher_is_better
 from kgrec.evaluation.trained_nodes import Trained
 from kgrec.files import refuse_existing
 from kgrec.graph import Candidates, Graph
-from kgrec.memory import failures_explained
 from kgrec.model import Recommender
 from kgrec.nn import LinkScorer
 from kgrec.progress import Task, Watcher, watched, watcher, working
@@ -83,7 +82,7 @@ def run_job(job: TrainingJob, graph: Graph | str | Path, report: Report | None =
     graph = graph if isinstance(graph, Graph) else Graph.load(graph, job.mmap)
     fabric = make_fabric(job.training)
     if job.training.devices == 1:
-        with failures_explained(f"training {job.model!r}"):
+        with job.failures_explained():
             run = Session(fabric, job, graph, report).run()
         return TrainedModel.load(run.path, trust=job.named) if job.training.shard_vectors and run.path else run
     if job.out is None:
@@ -109,7 +108,7 @@ def _as_rank(fabric: Fabric, job: TrainingJob, graph: Graph | str | Path, report
         found = Graph.load(graph, job.mmap) if first else None
         ranks.barrier()
         graph = found or Graph.load(graph, job.mmap)
-    with failures_explained(f"training {job.model!r}"):
+    with job.failures_explained():
         return Session(fabric, job, graph, report).run()
 
 
@@ -140,7 +139,7 @@ def _in_process(
 ) -> None:
     """The same in one of several processes that `launch` has started. The result is in the run folder."""
     by = watcher if fabric.is_global_zero else None
-    with failures_explained(f"training {job.model!r}"), watched(by):
+    with job.failures_explained(), watched(by):
         Session(fabric, job, graph, report).run()
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
-from kgrec.memory import failures_explained
 from kgrec.process_identity import this_process
 from kgrec.splits.split import Split
 from kgrec.studies.tuning.search_space import Searched, rounded
@@ -108,7 +107,7 @@ def run_trial(
     found, error = TrainingState(), None
     try:
         own = dataclasses.replace(job, config={**job.config, **settings})
-        with failures_explained(f"training {job.model!r}"):
+        with job.failures_explained():
             session = Session(make_fabric(own.training), own, graph, None, divided)
             found = session.state
             session.report = _follow(trial, metric, until, found)
