@@ -350,7 +350,7 @@ def test_to_serve_a_hidden_step_follows_the_history():
         model.spread(query, lambda steps, paths: steps[:, 0])
 
 
-@pytest.mark.parametrize("settings", [{}, {"loss": "sampled_softmax", "negatives": 5, "reject": False}])
+@pytest.mark.parametrize("settings", [{}, {"loss": "sampled_softmax", "negatives": 40, "reject": False}])
 def test_a_masked_model_learns_what_comes_next(settings: dict):
     """Everybody goes three items on at each step, from anywhere."""
     rows = [(f"u{user}", f"i{(user + 3 * step) % 10}", step) for user in range(100) for step in range(6)]
@@ -359,7 +359,7 @@ def test_a_masked_model_learns_what_comes_next(settings: dict):
     graph = Graph.from_frames(edges={("user", "rated", "item"): rated}, nodes={"item": items})
     config = TrainingConfig(epochs=60, device="cpu")
     torch.manual_seed(0)
-    fields = {"dim": 16, "length": 6, "dropout": 0.0, "lr": 0.02, "batch_size": 25, "init_std": 0.1, "pre_norm": False}
+    fields = {"dim": 16, "length": 6, "dropout": 0.0, "lr": 0.01, "batch_size": 25, "init_std": 0.1, "pre_norm": False}
     model = models.build("bert4rec", graph, {**fields, "mask_probability": 0.4, "mask_last": 0.3, **settings})
     for _ in Trainer(model, graph, config, make_fabric(config)).epochs():
         pass

@@ -178,18 +178,18 @@ class _Chunks:
         self.shift = None if log_count is None else (log_count * LOG2_E).to(self.dtype)
         self.of_vector = torch.empty_like(vector, dtype=torch.float32)
         self.of_classes = torch.zeros_like(classes.T, dtype=torch.float32, memory_format=torch.contiguous_format).T
+        rows = max(1, (FLOATS_CUDA if vector.is_cuda else FLOATS) // max(1, len(classes)))
+        self.multiple = FEW if rows >= FEW else 1  # few rows, of many classes, are not filled up
+        self.rows = rows - rows % self.multiple  #: how many at a time
 
     def parts(self) -> Iterator[slice]:
-        floats = FLOATS_CUDA if self.vector.is_cuda else FLOATS
-        rows = max(1, floats // max(1, len(self.classes)))
-        rows -= rows % FEW if rows > FEW else 0
-        for start in range(0, len(self.vector), rows):
-            yield slice(start, start + rows)
+        for start in range(0, len(self.vector), self.rows):
+            yield slice(start, start + self.rows)
 
     def powers(self, part: slice, own: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """exp(logit - maximum of the row), [r, C]; the sums of its rows, [r]; and the log of the sums of exp(logit),
         [r]. own: LongTensor [r] or [r, m], classes that do not count, -1 for none."""
-        logits = by_rows(self.scaled[part], self.classes)
+        logits = by_rows(self.scaled[part], self.classes, multiple=self.multiple)
         if self.shift is not None:
             logits -= self.shift
         if own is not None:
@@ -205,8 +205,8 @@ class _Chunks:
         """Add the gradient of the sum of factor * powers * logits, with powers held fixed. factor: [r]. Overwrites
         `powers`."""
         powers *= factor.to(self.dtype).unsqueeze(1)
-        self.of_vector[part] = by_rows(powers, self.transposed)
-        self.of_classes += by_columns(powers, self.vector[part])
+        self.of_vector[part] = by_rows(powers, self.transposed, multiple=self.multiple)
+        self.of_classes += by_columns(powers, self.vector[part], multiple=self.multiple)
 
 
 class _LogSum(torch.autograd.Function):
