@@ -162,7 +162,7 @@ class TrainingJob:
 
     def sizes(self) -> dict[str, Any]:
         """The settings of the model that need less memory if they are lower, with their values."""
-        config: Any = configure(models.find(self.model).Config, self.config)
+        config: Any = configure(models.find(self.model).Config, self.fields)
         return {name: value for name in SIZES if (value := getattr(config, name, None))}
 
     def failures_explained(self) -> AbstractContextManager[None]:
