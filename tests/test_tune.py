@@ -346,6 +346,15 @@ def test_a_storage_that_cannot_be_used(graph, tmp_path, url):
         search(graph, storage=url.format(tmp_path))
 
 
+@pytest.mark.parametrize("text", ["x", "mine", "not a database, but rather long" * 9])
+def test_a_file_that_is_no_database_is_kept(text, graph, tmp_path):
+    path = tmp_path / "notes.db"
+    path.write_text(text)
+    with pytest.raises(KgrecError, match="file is not a database; name another --storage"):
+        search(graph, storage=f"sqlite:///{path}")
+    assert path.read_text() == text
+
+
 def test_without_optuna(graph, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
     with pytest.raises(KgrecError, match=r"pip install 'kgrec\[tune\]'"):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 SECONDS_TO_WAIT = 20.0  #: how long to wait for another process that writes to an SQLite file
+HEADER = b"SQLite format 3\0"  #: how an SQLite file begins
 IDENTITY, LOST, PROCESS, RESULT, RETRIES, START = (
     "kgrec",
     "lost",
@@ -73,6 +74,7 @@ def open_storage(url: str | None) -> Any:
     arguments = {"connect_args": {"timeout": SECONDS_TO_WAIT}} if url.startswith("sqlite:") else {}
     try:
         with storage_errors(url):
+            _keep_other_files(url)
             return package.storages.RDBStorage(url, engine_kwargs=arguments)
     except KgrecError:
         raise
@@ -82,6 +84,23 @@ def open_storage(url: str | None) -> Any:
         raise KgrecError(
             f"cannot use the storage {url}: {error}; name an SQLAlchemy URL, such as sqlite:///trials.db"
         ) from error
+
+
+def _keep_other_files(url: str) -> None:
+    """Raise KgrecError for the URL of an SQLite file that is something else. SQLite itself refuses only longer ones,
+    and writes over a file of a few bytes."""
+    from sqlalchemy.engine import make_url
+
+    found = make_url(url)
+    path = Path(found.database or "") if found.get_backend_name() == "sqlite" else None
+    if path is not None and path.is_file():
+        with path.open("rb") as file:
+            begin = file.read(len(HEADER))
+        if begin not in (b"", HEADER):
+            raise KgrecError(
+                f"cannot use the storage {url}: file is not a database; name another --storage, such as "
+                "sqlite:///trials.db"
+            )
 
 
 @contextmanager
