@@ -16,6 +16,7 @@ from kgrec.output_kinds import OutputKind
 from kgrec.printable import is_no_unicode
 
 LONGEST_NAME = 255  #: maximum bytes of a file name in common file systems
+SQLITE = b"SQLite format 3\0"  #: how an SQLite file begins
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kgrec.errors import KgrecError
+from kgrec.files import SQLITE
 from kgrec.printable import is_no_unicode
 from kgrec.sources.packed_files import COMPRESSIONS, open_bytes
 
@@ -140,7 +141,7 @@ def found_file(path: Path, name: str) -> FoundFile | str:
 
 def _form(suffix: str, head: bytes) -> str:
     """The form of a file by its suffix and its first bytes; words that begin with `is ` where it is left out."""
-    if head.startswith(b"SQLite format 3\0"):
+    if head.startswith(SQLITE):
         return "sqlite"
     if head.startswith(b"PAR1"):
         return "parquet"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kgrec.errors import KgrecError, some
+from kgrec.files import SQLITE
 from kgrec.process_identity import is_gone
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 SECONDS_TO_WAIT = 20.0  #: how long to wait for another process that writes to an SQLite file
-HEADER = b"SQLite format 3\0"  #: how an SQLite file begins
 IDENTITY, LOST, PROCESS, RESULT, RETRIES, START = (
     "kgrec",
     "lost",
@@ -95,8 +95,8 @@ def _keep_other_files(url: str) -> None:
     path = Path(found.database or "") if found.get_backend_name() == "sqlite" else None
     if path is not None and path.is_file():
         with path.open("rb") as file:
-            begin = file.read(len(HEADER))
-        if begin not in (b"", HEADER):
+            begin = file.read(len(SQLITE))
+        if begin not in (b"", SQLITE):
             raise KgrecError(
                 f"cannot use the storage {url}: file is not a database; name another --storage, such as "
                 "sqlite:///trials.db"
