@@ -169,3 +169,38 @@ def dots(one: np.ndarray, other: np.ndarray, of_one: np.ndarray, of_other: np.nd
         for column in range(one.shape[1]):
             total += one[a, column] * other[b, column]
         out[pair] = total
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def gru_step_back(
+    start: int,
+    stop: int,
+    gates: np.ndarray,
+    new: np.ndarray,
+    kept: np.ndarray,
+    old: np.ndarray,
+    gradient: np.ndarray,
+    of_read: np.ndarray,
+    of_kept: np.ndarray,
+    carried: np.ndarray,
+) -> None:
+    """The gradients of a GRU's steps start to stop, which are of one time, by what they read (of_read) and by the
+    products with the states before (of_kept), float32 [n, 3 H] each.
+
+    gates: r and z, float32 [n, 2 H]; new: [n, H]; kept: the products with the states before, [n, 3 H]; old: these
+    states, [n, H]; gradient: that of the states, [n, H]; carried: [B, H], what the next time adds to it; the part that
+    needs no product with a matrix is left there for the time before."""
+    width = new.shape[1]
+    one = np.float32(1)
+    for i in range(start, stop):
+        row = i - start
+        for d in range(width):
+            r, z, n = gates[i, d], gates[i, width + d], new[i, d]
+            g = gradient[i, d] + carried[row, d]
+            of_n = g * (one - z) * (one - n * n)
+            of_z = g * (old[i, d] - n) * z * (one - z)
+            of_r = of_n * kept[i, 2 * width + d] * r * (one - r)
+            of_read[i, d], of_kept[i, d] = of_r, of_r
+            of_read[i, width + d], of_kept[i, width + d] = of_z, of_z
+            of_read[i, 2 * width + d], of_kept[i, 2 * width + d] = of_n, of_n * r
+            carried[row, d] = g * z
