@@ -18,6 +18,8 @@ from kgrec import models, train
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.model import Recommender
+from kgrec.nn import look_up_steps, vector_tables
+from kgrec.nn.late_rows import LateRows
 from kgrec.nn.row_steps import LateAdam
 from kgrec.settings import configure
 from kgrec.training.config import TrainingConfig
@@ -35,8 +37,13 @@ LOSSES: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def taste(users: int = 40, items: int = 30, each: int = 6) -> Graph:
-    """A graph in which users have `each` items of their own half, some far more often than others."""
+def taste() -> Graph:
+    """A graph in which users have items of their own half, some far more often than others."""
+    return Graph.from_frames(edges={("user", "rated", "item"): tastes()})
+
+
+def tastes(users: int = 40, items: int = 30, each: int = 6) -> pd.DataFrame:
+    """Edges of such a graph."""
     drawn = np.random.default_rng(5)
     rows = []
     for user in range(users):
@@ -44,8 +51,7 @@ def taste(users: int = 40, items: int = 30, each: int = 6) -> Graph:
         share = 1 / np.arange(1, half + 1)
         chosen = drawn.choice(half, each, replace=False, p=share / share.sum()) + half * (user % 2)
         rows += [(f"u{user}", f"i{item}", n) for n, item in enumerate(chosen)]
-    edges = pd.DataFrame(rows, columns=["source", "target", "time"])
-    return Graph.from_frames(edges={("user", "rated", "item"): edges})
+    return pd.DataFrame(rows, columns=["source", "target", "time"])
 
 
 def trained(
@@ -225,8 +231,78 @@ def test_other_trainings_keep_the_steps_of_autograd() -> None:
     assert not objective.steps.serve(torch.optim.Adam(tables[:1], lr=0.1))
 
 
+# ---------------------------------------------------------------------- steps by autograd, with tables looked up
+
+LOOKED_UP: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "ncf": ("ncf", {"loss": "bpr", "negatives": 2, "l2": 0.02, "dropout": 0}),
+    "neumf": ("neumf", {"loss": "bce", "negatives": 2, "l2": 0.01, "mlp_dim": 4, "dropout": 0.1}),
+    # a few steps: once a unit is above 0 in one training and below in the other, they part
+    "neumf of sampled softmax": ("neumf", {"loss": "sampled_softmax", "negatives": 4, "l2": 0, "batch_size": 40}),
+    "neumf, its halves apart at first": ("neumf", {"loss": "bpr", "negatives": 1, "mlp_dim": 4, "pretrain_epochs": 2}),
+    "neumf with negatives of a batch": ("neumf", {"loss": "bce", "shared": True, "negatives": 6, "mlp_dim": 4}),
+    "kgat": ("kgat", {"loss": "bpr", "negatives": 1, "layer_dims": (16, 8), "facts_batch_size": 40, "facts_lr": 0.05}),
+    "kgatseq": ("kgatseq", {"layer_dims": (8,), "facts_batch_size": 40, "length": 5}),
+}
+
+
+def with_facts() -> Graph:
+    genres = pd.DataFrame([(f"i{item}", f"g{item % 3}") for item in range(25)], columns=["source", "target"])
+    edges = {("user", "rated", "item"): tastes(), ("item", "has_genre", "genre"): genres}
+    return Graph.from_frames(edges=edges, target=("user", "rated", "item"))
+
+
+def by_look_ups(name: str, monkeypatch: pytest.MonkeyPatch, *, compiled: bool, **training: Any) -> Trainer:
+    model, config = LOOKED_UP[name]
+    monkeypatch.setattr(look_up_steps, "MANY", 0 if compiled else 10**9)
+    known = with_facts()
+    how = configure(TrainingConfig, {"epochs": 3 if "pretrain_epochs" in config else 1, "device": "cpu", **training})
+    torch.manual_seed(3)
+    built: Recommender = models.build(
+        model, known, {"dim": 16, "batch_size": 12, "lr": 0.005, "init_std": 0.3, **config}
+    )
+    trainer = Trainer(built, known, how, make_fabric(how))
+    assert any(one.steps is not None for one in trainer.objectives)
+    return trainer
+
+
+@pytest.mark.parametrize("name", LOOKED_UP)
+def test_looked_up_rows_move_as_by_adam_over_all(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, taken, found = LateRows.step, [], {}
+    monkeypatch.setattr(LateRows, "step", lambda rows: taken.append(rows.number) or whole(rows))
+    for compiled in (False, True):
+        trainer = by_look_ups(name, monkeypatch, compiled=compiled)
+        found[compiled] = trainer, [one.losses for one in trainer.epochs()]
+        assert bool(taken) == compiled
+    (mine, losses), (other, wanted) = found[True], found[False]
+    for one, another in zip(losses, wanted):
+        assert one == pytest.approx(another, rel=1e-4)
+    tables = [[table.weight for table in vector_tables(trainer.model)] for trainer in (mine, other)]
+    for weight, as_wanted in zip(*tables):
+        torch.testing.assert_close(weight, as_wanted, atol=5e-5, rtol=0)
+    states = mine.state(), other.state()
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(one, states[1][key]) for key, one in states[0].items() if key.endswith("/step"))
+
+
+def test_a_table_is_not_read_whole_while_most_of_its_rows_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = by_look_ups("ncf", monkeypatch, compiled=True)
+    (objective,), (optimizer,) = trainer.objectives, trainer.optimizers
+    with objective.steps.running(optimizer, 1), pytest.raises(AssertionError, match="up to date"):
+        trainer.model.user.table()
+    assert len(trainer.model.user.table()) == 40
+
+
+def test_small_tables_are_moved_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = by_look_ups("ncf", monkeypatch, compiled=True)
+    (objective,), (optimizer,) = trainer.objectives, trainer.optimizers
+    assert objective.steps.serve(optimizer)
+    monkeypatch.setattr(look_up_steps, "MANY", 3)
+    assert not objective.steps.serve(optimizer)  # 72 rows, and 200 look-ups a batch
+
+
 def test_a_subclass_keeps_its_own_loss() -> None:
     from kgrec.models.mf import MF, MFConfig
+    from kgrec.models.ncf import NCF, NCFConfig
 
     class Half(MF):
         def edge_loss(self, batch: Any) -> torch.Tensor:
@@ -236,3 +312,9 @@ def test_a_subclass_keeps_its_own_loss() -> None:
     (objective,) = Half(known, configure(MFConfig, {"loss": "bpr"})).objectives(known)
     assert objective.steps is None
     assert math.isfinite(objective.loss(next(iter(objective.batches))).item())
+
+    class Wider(NCF):
+        pass
+
+    (objective,) = Wider(known, configure(NCFConfig, {"loss": "bpr"})).objectives(known)
+    assert objective.steps is None

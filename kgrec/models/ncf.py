@@ -36,6 +36,7 @@ class NCF(EdgeModel):
 
     Config = NCFConfig
     paper = "He et al. 2017, Neural collaborative filtering, WWW"
+    only_looks_up = True
     fold_in = FoldingSteps(classes=256)  # each costs a pass through the layers
 
     def __init__(self, graph: Graph, config: NCFConfig) -> None:

@@ -42,6 +42,7 @@ class NeuMF(EdgeModel):
 
     Config = NeuMFConfig
     paper = "He et al. 2017, Neural collaborative filtering, WWW"
+    only_looks_up = True
     fold_in = FoldingSteps(classes=256)  # each costs a pass through the layers
 
     def __init__(self, graph: Graph, config: NeuMFConfig) -> None:

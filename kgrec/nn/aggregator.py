@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kgrec.nn.cpu_products import ROWS as FILLED
+from kgrec.nn.cpu_products import by_rows
 from kgrec.nn.dropout import LEVELS, Dropout, draw_bytes
 
 #: How a node's vector and the sum of its neighbors' vectors are combined (Wang et al. 2019, eqs. 6 to 8)
@@ -75,15 +77,15 @@ class _BiInteraction(torch.autograd.Function):
         size = len(own) * len(first)
         draw = draw_bytes(size) if dropped else torch.zeros(1, dtype=torch.uint8).expand(size)
         out, kind = own.new_empty(len(own), len(first)), torch.empty(size, dtype=torch.uint8)
-        (total, product), (a, b) = _rooms(own, 2, own.shape[1]), _rooms(own, 2, len(first))
+        (total, product), learns = _rooms(own, 2, own.shape[1]), any(ctx.needs_input_grad)
         for rows in _blocks(len(own)):
             here, at = slice(rows.stop - rows.start), slice(rows.start * len(first), rows.stop * len(first))
             vector_kernels.sum_and_product(*_flat(own[rows], neighbors[rows], total[here], product[here]))
-            torch.addmm(first_bias, total[here], first.T, out=a[here])
-            torch.addmm(second_bias, product[here], second.T, out=b[here])
+            of_total = _product(learns, total[here], first, first_bias)
+            of_product = _product(learns, product[here], second, second_bias)
             scale = LEVELS / (LEVELS - dropped)
             results = *_flat(out[rows]), kind[at].numpy()
-            vector_kernels.leaky_sum(*_flat(a[here], b[here]), SLOPE, draw[at].numpy(), dropped, scale, *results)
+            vector_kernels.leaky_sum(*_flat(of_total, of_product), SLOPE, draw[at].numpy(), dropped, scale, *results)
         ctx.save_for_backward(own, neighbors, first, second, kind)
         ctx.dropped = dropped
         return out
@@ -108,12 +110,16 @@ class _BiInteraction(torch.autograd.Function):
             of_second.addmm_(b[here].T, product[here])
             of_first_bias += a[here].sum(0)
             of_second_bias += b[here].sum(0)
-            torch.mm(a[here], first, out=total[here])
-            torch.mm(b[here], second, out=product[here])
+            of_total, of_product = _product(True, a[here], first.T), _product(True, b[here], second.T)
             found = of_own[rows], of_neighbors[rows]
             ends = own[rows], neighbors[rows]
-            vector_kernels.sum_and_product_back(*_flat(*ends, total[here], product[here], *found))
+            vector_kernels.sum_and_product_back(*_flat(*ends, of_total, of_product, *found))
         return of_own, of_neighbors, of_first, of_first_bias, of_second, of_second_bias, None
+
+
+def _product(learns: bool, rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A layer's product, of the library that is the faster one where it is learned from (see cpu_products)."""
+    return by_rows(rows, weight, bias, multiple=FILLED) if learns else functional.linear(rows, weight, bias)
 
 
 def _blocks(number: int) -> list[slice]:

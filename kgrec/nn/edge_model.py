@@ -16,6 +16,7 @@ from kgrec.nn.edge_folding import EdgeFolding
 from kgrec.nn.embedding import NodeEmbedding, vector_tables
 from kgrec.nn.fold_in import Folding, FoldingSteps
 from kgrec.nn.label_loss import label_loss, label_of, mean_score, squares
+from kgrec.nn.look_up_steps import LookUpSteps
 from kgrec.nn.node_features import NodeFeaturesConfig
 from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfig
 from kgrec.samplers import Batch, Edges, Loader, Nodes, Stage
@@ -74,6 +75,9 @@ class EdgeModel(Recommender, ABC):
     """
 
     fold_in: ClassVar[FoldingSteps] = FoldingSteps()  #: how users that it does not know are solved for
+    #: whether a ranking's loss reads tables of vectors by look-ups alone, so that other rows need not be moved; each
+    #: class says so for itself, since one that overrides the loss may read whole tables
+    only_looks_up: ClassVar[bool] = False
 
     def __init__(self, graph: Graph, config: Any, *, centred: bool = True) -> None:
         super().__init__(graph, config)
@@ -115,7 +119,16 @@ class EdgeModel(Recommender, ABC):
         self.ranking = RankingLoss(c, known)
         seeds = Nodes(known, known.target[0]) if self.ranking.over_all else Edges(known)
         pairs = Loader(seeds, *self.ranking.stages(), *stages, batch_size=c.batch_size, prefetch=prefetch)
-        return Objective(name, pairs, parameters=parameters, **how)
+        return Objective(name, pairs, parameters=parameters, steps=self._steps(parameters, how["loss"]), **how)
+
+    def _steps(self, parameters: list[torch.nn.Parameter], loss: Callable[[Batch], Tensor]) -> LookUpSteps | None:
+        """Steps that move only the rows that a batch looks up, where the loss reads its tables so."""
+        tables = vector_tables(self)
+        if not vars(type(self)).get("only_looks_up") or self.ranking.over_all or not LookUpSteps.fit(*tables):
+            return None
+        own = [table for table in tables if any(table.weight is one for one in parameters)]
+        reads = self.config.batch_size * (2 + self.config.negatives) * len(own) // 2
+        return LookUpSteps(loss, own, reads)
 
     def edge_loss(self, batch: Batch) -> Tensor:
         """The task's loss of a batch of edges."""

@@ -17,6 +17,7 @@ from kgrec.large_pages import in_large_pages
 from kgrec.nn import steady_products
 from kgrec.nn.added_rows import Holder
 from kgrec.nn.computed_vectors import Vectors
+from kgrec.nn.late_rows import LateRows
 from kgrec.nn.node_features import NodeFeatures, NodeFeaturesConfig, has_edge
 from kgrec.nn.row_shards import RowShard, drawn_rows, is_sharding, refused
 from kgrec.nn.sharded_tables import ShardedTable
@@ -42,6 +43,7 @@ class NodeEmbedding(Holder, nn.Module):
 
     weight: nn.Parameter  #: id parts, [N + 1, D], the last row zeros; without ids a buffer of zeros, [1, D]
     rows: RowShard | None  #: where several processes share the rows (see `kgrec.nn.row_shards`), in place of `weight`
+    late: LateRows | None = None  #: during steps that move looked-up rows alone (see `kgrec.nn.look_up_steps`)
 
     def __init__(
         self,
@@ -137,9 +139,15 @@ class NodeEmbedding(Holder, nn.Module):
         the rows."""
         if self.rows is not None:
             raise refused("the vectors of all nodes at once")
+        assert self.late is None, "these steps look vectors up, and most rows are not up to date"
         if self.features is not None:
             return self._made(torch.arange(self.count, device=self.weight.device))
-        return self.weight[:-1].detach() if self.sparse else self.weight[:-1]
+        if self.sparse:
+            return self.weight[:-1].detach()
+        if not self.weight.requires_grad or not torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return self.weight[:-1]
+        found: Tensor = _AllButLast.apply(self.weight)
+        return found
 
     def serving_table(self) -> Tensor | None:
         """The vectors of all nodes, [N, D], where they stand ready; None: they are made, or there are added ones."""
@@ -179,6 +187,8 @@ class NodeEmbedding(Holder, nn.Module):
 
     def norm(self, node: Tensor) -> Tensor:
         """The lengths |v| of the vectors of nodes [*S]: FloatTensor [*S]."""
+        if self.late is not None:
+            return self(node).norm(dim=-1)
         if self.by_distinct:
             vectors, place = self.distinct(node)
             return functional.embedding(place, vectors.norm(dim=-1, keepdim=True)).squeeze(-1)
@@ -189,6 +199,8 @@ class NodeEmbedding(Holder, nn.Module):
         id parts count. With dense gradients it is computed from the whole table and the nodes' counts, which costs less
         than looking the vectors up."""
         row = self.row(node)
+        if self.late is not None:
+            return self.late.squares(row)
         if self.features is not None:
             if not self.has_ids:
                 return self.weight.sum()
@@ -232,6 +244,8 @@ class NodeEmbedding(Holder, nn.Module):
         if self.rows is not None:
             rows, place = torch.unique(row, return_inverse=True)
             return functional.embedding(place, self.rows.vectors(rows))
+        if self.late is not None:
+            return self.late.look_up(row)
         return functional.embedding(row, self.weight, padding_idx=self.count, sparse=self.sparse)
 
     def _ids(self, row: Tensor) -> tuple[Tensor | None, Tensor]:
@@ -261,6 +275,8 @@ def dot(vector: Tensor, table: Table, node: Tensor) -> Tensor:
         return _dot_of_shared(vector, table, node)
     if isinstance(table, ShardedTable) or (isinstance(table, NodeEmbedding) and table.by_distinct):
         return _product(vector, *table.distinct(node))
+    if isinstance(table, NodeEmbedding) and table.late is not None:
+        return table.late.dot(vector, table.row(node))
     if _has_kernel(vector, table.weight):
         product: Tensor = _Dot.apply(vector, table.weight, table.row(node))
         return product
@@ -322,6 +338,21 @@ def _product(vector: Tensor, table: Tensor, row: Tensor) -> Tensor:
 
 def _has_kernel(vector: Tensor, table: Tensor) -> bool:
     return vector.device.type == "cpu" and vector.dtype == torch.float32 and table.dtype == torch.float32
+
+
+class _AllButLast(torch.autograd.Function):
+    """All rows of a table but the last one. torch's gradient of a slice would first write zeros to all of it."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor) -> Tensor:
+        return table[:-1]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        of_table = gradient.new_empty(len(gradient) + 1, *gradient.shape[1:])
+        of_table[:-1] = gradient
+        of_table[-1] = 0
+        return of_table
 
 
 class _Dot(torch.autograd.Function):

@@ -19,6 +19,7 @@ from kgrec.memory import must_fit
 from kgrec.model import Objective
 from kgrec.nn.aggregator import Aggregator, AggregatorName
 from kgrec.nn.embedding import NodeEmbedding
+from kgrec.nn.look_up_steps import LookUpSteps
 from kgrec.nn.propagation import Adjacency, csr_matrix, row_sums
 from kgrec.nn.relation_space import TransR
 from kgrec.nn.sharded_propagation import attend_in_parts
@@ -257,14 +258,15 @@ class KGEncoder(nn.Module):
     def objective(self, graph: Graph) -> Objective:
         """TransR's objective: -log sigmoid(g(h, r, t') - g(h, r, t)) over all edges in both directions (eq. 2). The
         negative t' has t's type. Known facts are not drawn, except with `sampled`: in large graphs they are rare."""
+        batch_size = self.config.facts_batch_size
         if self.sampled:
             types = replace(graph.schema, edges=graph.two_way_edges())
             drawn = Negatives(replace(Graph.empty(types).to(graph.device), withheld=graph.withheld))
-            facts = Loader(Edges(graph, both_ways=True), _Turned(), drawn, batch_size=self.config.facts_batch_size)
+            facts = Loader(Edges(graph, both_ways=True), _Turned(), drawn, batch_size=batch_size)
         else:
             turned = graph.both_ways().reversed()
             drawn = Negatives(turned, reject=turned)
-            facts = Loader(Edges(turned), drawn, batch_size=self.config.facts_batch_size)
+            facts = Loader(Edges(turned), drawn, batch_size=batch_size)
         parameters = [*self.node.parameters(), *self.transr.parameters()]
         return Objective(
             "transr",
@@ -274,6 +276,7 @@ class KGEncoder(nn.Module):
             optimizer=self.optimizer,
             lr=self.config.facts_lr,
             penalty=self.facts_penalty if self.config.facts_l2 else None,
+            steps=LookUpSteps(self.facts_loss, [self.node], 3 * batch_size) if LookUpSteps.fit(self.node) else None,
         )
 
     def optimizer(self, parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer | SparseAndDense:

@@ -78,16 +78,41 @@ class LateAdam:
         """Bring rows of a table up to date. row: int64 [*S]."""
         place, rows = np.empty(row.shape, np.int64), np.empty(row.size, np.int64)
         number = self.kernels.distinct(row.reshape(-1), self.places[index], place.reshape(-1), rows)
-        self.kernels.catch_up(self.rows[index], self.clock, rows[:number], self.now)
+        self._catch_up(index, rows[:number])
+        return Touched(rows[:number], place, self.room(index, number))
+
+    def room(self, index: int, number: int) -> np.ndarray:
+        """Zeros for the gradient of so many rows of a table, float32 [number, D], in memory that is used again."""
         if len(self.gradients[index]) < number:  # kept, since fresh memory costs more than the step
             self.gradients[index] = np.empty((2 * number, self.tables[index].shape[1]), np.float32)
         gradient = self.gradients[index][:number]
         gradient.fill(0)
-        return Touched(rows[:number], place, gradient)
+        return gradient
+
+    def touch_more(self, index: int, row: np.ndarray, place: np.ndarray, touched: np.ndarray, number: int) -> int:
+        """Bring further rows of a table up to date, where touched[:number] are the step's rows so far. row: int64 [n];
+        the last row of the table is padding. Writes where each row is to place, int64 [n], and new ones behind the
+        others to `touched`. Returns their number in all. `move` ends the step."""
+        padding = len(self.tables[index]) - 1
+        more = self.kernels.more_distinct(row, padding, self.places[index], place, touched, number)
+        self._catch_up(index, touched[number:more])
+        return more
+
+    def move(self, index: int, rows: np.ndarray, gradient: np.ndarray) -> None:
+        """Move rows of a table, int64 [m], those of all `touch_more` of this step. gradient: float32 [m, D]."""
+        self._update(index, rows, gradient)
+        self.places[index][rows] = -1
 
     def step(self, index: int, touched: Touched) -> None:
         """Move the touched rows of a table by their gradients."""
-        self.kernels.update(self.rows[index], self.clock, touched.rows, self.now, touched.gradient)
+        self._update(index, touched.rows, touched.gradient)
+
+    def _update(self, index: int, rows: np.ndarray, gradient: np.ndarray) -> None:
+        # in the order of the table, since its rows then come sooner from memory
+        self.kernels.update(self.rows[index], self.clock, rows, np.argsort(rows), self.now, gradient)
+
+    def _catch_up(self, index: int, rows: np.ndarray) -> None:
+        self.kernels.catch_up(self.rows[index], self.clock, np.sort(rows), self.now)
 
     def finish(self) -> None:
         """Bring all rows, and the optimizer's state, to the last step."""

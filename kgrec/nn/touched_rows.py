@@ -96,13 +96,14 @@ def catch_up(rows: Rows, clock: Clock, touched: np.ndarray, now: int) -> None:
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
-def update(rows: Rows, clock: Clock, touched: np.ndarray, now: int, gradient: np.ndarray) -> None:
-    """Step `now` for rows, int64 [n], whose values are those of the step before. gradient: float32 [n, D]."""
+def update(rows: Rows, clock: Clock, touched: np.ndarray, order: np.ndarray, now: int, gradient: np.ndarray) -> None:
+    """Step `now` for rows, int64 [n], whose values are those of the step before, in some order of them, int64 [n].
+    gradient: float32 [n, D]."""
     value, mean, square, inverse, last = rows.value, rows.mean, rows.square, rows.inverse, rows.last
     keep1, keep2 = np.float32(1 - clock.beta1), np.float32(1 - clock.beta2)
     size, root, eps = np.float32(clock.size[now]), np.float32(clock.root[now]), np.float32(clock.eps)
     all_mean_left, all_square_left, beta2 = clock.mean_left, clock.square_left, clock.beta2
-    for at in range(len(touched)):
+    for at in order:
         row = touched[at]
         gap = now - 1 - last[row]
         mean_left, square_left = np.float32(all_mean_left[gap]), np.float32(all_square_left[gap] * beta2)
@@ -144,6 +145,79 @@ def distinct(row: np.ndarray, place_of: np.ndarray, place: np.ndarray, touched: 
     for n in range(number):
         place_of[touched[n]] = -1
     return number
+
+
+@numba.njit(nogil=True, cache=True)
+def more_distinct(
+    row: np.ndarray, padding: int, place_of: np.ndarray, place: np.ndarray, touched: np.ndarray, number: int
+) -> int:
+    """The same for further rows: touched[:number] and place_of, int64 [N], are as the last call has left them, with -1
+    for other rows. The row `padding` is not among them, and has the place -1."""
+    for n in range(len(row)):
+        if row[n] == padding:
+            place[n] = -1
+            continue
+        if place_of[row[n]] < 0:
+            place_of[row[n]] = number
+            touched[number] = row[n]
+            number += 1
+        place[n] = place_of[row[n]]
+    return number
+
+
+@numba.njit(nogil=True, cache=True)
+def add_at(place: np.ndarray, rows: np.ndarray, into: np.ndarray) -> None:
+    """Add rows, float32 [n, D], to those of `into`, float32 [m, D], at places, int64 [n]; not those with place -1."""
+    for n in range(len(place)):
+        if place[n] >= 0:
+            own, other = rows[n], into[place[n]]
+            for d in range(own.shape[0]):
+                other[d] += own[d]
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def add_pairs_at(
+    vector: np.ndarray,
+    row: np.ndarray,
+    gradient: np.ndarray,
+    of_vector: np.ndarray,
+    table: np.ndarray,
+    place: np.ndarray,
+    into: np.ndarray,
+) -> None:
+    """Add the gradients of dot products of vectors, float32 [B, D], with rows of a table, int64 [B, C], to of_vector
+    and, at places, int64 [B, C], to `into`, float32 [m, D]; not those with place -1. gradient: float32 [B, C]."""
+    for b in range(len(vector)):
+        mine, of_mine = vector[b], of_vector[b]
+        for c in range(row.shape[1]):
+            other, factor, at = table[row[b, c]], gradient[b, c], place[b, c]
+            for d in range(mine.shape[0]):
+                of_mine[d] += factor * other[d]
+            if at >= 0:
+                of_other = into[at]
+                for d in range(mine.shape[0]):
+                    of_other[d] += factor * mine[d]
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def sum_of_squares(table: np.ndarray, rows: np.ndarray, times: np.ndarray) -> float:
+    """The sum over rows of a table, int64 [m], of their squares times `times`, float32 [m]."""
+    total = 0.0
+    for m in range(len(rows)):
+        own, squares = table[rows[m]], np.float32(0)
+        for d in range(own.shape[0]):
+            squares += own[d] * own[d]
+        total += squares * times[m]
+    return total
+
+
+@numba.njit(nogil=True, cache=True)
+def add_squares_at(table: np.ndarray, rows: np.ndarray, by: np.ndarray, into: np.ndarray) -> None:
+    """Add rows of a table, int64 [m], each times one of `by`, float32 [m], to those of `into`, float32 [*, D]."""
+    for m in range(len(rows)):
+        own, other = table[rows[m]], into[m]
+        for d in range(own.shape[0]):
+            other[d] += by[m] * own[d]
 
 
 BPR, BCE, GBCE, SAMPLED_SOFTMAX = 0, 1, 2, 3

@@ -19,7 +19,7 @@ from kgrec import ranks
 from kgrec._deprecation import deprecated
 from kgrec.errors import KgrecError
 from kgrec.graph import Graph
-from kgrec.model import Objective, Recommender
+from kgrec.model import CompiledSteps, Objective, Recommender
 from kgrec.nn.row_shards import shards_of
 from kgrec.progress import Task, working
 from kgrec.samplers import Stream
@@ -74,7 +74,10 @@ class Trainer:
         self.shards = shards_of(model)  #: sharded tables by the names of their parameters
         self.optimizers = [optimizer_of(o, list(self.shards.values())) for o in self.objectives]
         self.epoch = 0  #: epochs done
+        self._serving: dict[int, CompiledSteps] = {}  #: compiled steps of this epoch, by objective
+        self._turn: int | None = None  #: the objective whose steps are being taken
         self._compiled: Callable[[Any], Tensor] | None = None  #: does a whole step for a batch, and returns its loss
+        self._open = ExitStack()  #: what ends these steps
         if config.adversarial.weight and not any(vectors_among(model, o.parameters) for o in self.objectives):
             raise KgrecError(
                 f"adversarial.weight is {config.adversarial.weight:g}, but {type(model).__name__} has no node vectors "
@@ -149,23 +152,29 @@ class Trainer:
 
     @contextmanager
     def compiled_steps(self, number: int) -> Iterator[None]:
-        """Inside this context, steps of an epoch's only objective are its compiled ones, if it has such and they serve:
-        not with several processes, nor where gradients are needed for more than the step."""
-        active, config = self._active(number), self.config
-        steps = self.objectives[active[0]].steps if len(active) == 1 else None
+        """Inside this context, steps of an epoch's objectives are their compiled ones, where they have such and these
+        serve: not with several processes, nor where gradients are needed for more than the step, nor where objectives
+        alternate."""
+        config = self.config
         gradients = config.clip_norm is not None or config.adversarial.is_on(number) or self.shards
-        if steps is None or self.fabric.world_size > 1 or config.precision != "32-true" or gradients:
-            yield
-            return
-        optimizer, batches = self.optimizers[active[0]], self.objectives[active[0]].batches
-        if not steps.serve(optimizer):
-            yield
-            return
-        with steps.running(optimizer, len(batches)) as self._compiled:
-            try:
+        plain = self.fabric.world_size == 1 and config.precision == "32-true" and not gradients
+        for index in self._active(number) if plain else ():
+            one = self.objectives[index]
+            if one.steps is not None and one.interleave is None and one.steps.serve(self.optimizers[index]):
+                self._serving[index] = one.steps
+        try:
+            with self._open:
                 yield
-            finally:
-                self._compiled = None
+        finally:
+            self._serving, self._compiled, self._turn = {}, None, None
+
+    def _begin_turn(self, index: int) -> None:
+        """End the compiled steps of the objective before, and begin those of another one, if there are such."""
+        self._open.close()
+        self._turn, self._compiled, steps = index, None, self._serving.get(index)
+        if steps is not None:
+            how = self.optimizers[index], len(self.objectives[index].batches)
+            self._compiled = self._open.enter_context(steps.running(*how))
 
     def rehearse(self) -> None:
         """With sharded vectors, compute each loss of one batch and its gradient, and take no step: an objective that
@@ -212,6 +221,8 @@ class Trainer:
             group["lr"] = objective.lr * left
 
     def _step(self, index: int, batch: Any) -> Tensor:
+        if index != self._turn:
+            self._begin_turn(index)
         if self._compiled is not None:
             return self._compiled(batch)
         objective, optimizer, adversarial = self.objectives[index], self.optimizers[index], self.config.adversarial
