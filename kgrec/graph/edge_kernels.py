@@ -33,7 +33,9 @@ def sort_rows_by_time(ptr: np.ndarray, order: np.ndarray, time: np.ndarray) -> N
         for position in range(start + 1, stop):
             if time[order[position]] < time[order[position - 1]]:
                 part = order[start:stop].copy()
-                order[start:stop] = part[np.argsort(time[part], kind="mergesort")]
+                by_time = np.argsort(time[part], kind="mergesort")
+                for n in range(len(part)):
+                    order[start + n] = part[by_time[n]]
                 break
 
 

@@ -38,8 +38,9 @@ def solve_rows(
         if at == end:
             solved[n] = 0
             continue
-        matrix[:] = base
         for i in range(dim):
+            for j in range(dim):
+                matrix[i, j] = base[i, j]
             right[i] = 0
             matrix[i, i] += ridge[n]
         if len(own) and own[n] >= 0:

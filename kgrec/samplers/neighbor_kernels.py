@@ -54,7 +54,9 @@ def _doubled(table: np.ndarray) -> np.ndarray:
     larger = _table(len(table))
     for row in range(len(table)):
         if table[row, 0] != -1:
-            larger[_slot(larger, table[row, 0])] = table[row]
+            slot = _slot(larger, table[row, 0])
+            for column in range(table.shape[1]):
+                larger[slot, column] = table[row, column]
     return larger
 
 
@@ -64,7 +66,8 @@ def _grown(values: np.ndarray, number: int) -> np.ndarray:
     if number <= len(values):
         return values
     larger = np.empty(max(number, 2 * len(values)), values.dtype)
-    larger[: len(values)] = values
+    for n in range(len(values)):  # numba takes a second longer to compile an assignment to a slice
+        larger[n] = values[n]
     return larger
 
 
