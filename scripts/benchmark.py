@@ -26,13 +26,13 @@ from kgrec.cli.entry import wait_briefly
 
 wait_briefly()  # before torch starts, as the kgrec command does
 
+import fit_speed
 from build_speed import build_bounded, build_facts_bounded
 
 from cold_items import Kept, cold_arms
 from filter_speed import filter_requests
 from kgrec.errors import KgrecError, unknown_name
 from kgrec.graph import Graph
-from kgrec.models import build as build_model
 from kgrec.run import Run, peak_mb, train
 from kgrec.settings import configure
 from kgrec.training.config import TrainingConfig
@@ -329,14 +329,9 @@ def full_ranking(benchmark: Mapping[str, Any], options: argparse.Namespace) -> d
 
 
 def fit(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """Seconds in which a model without epochs is fitted to all interactions of a graph, the least of three times after
-    one in which kernels are compiled."""
-    graph, seconds = Graph.load(graph_folder(benchmark["recipe"], options)), []
-    for _ in range(4):
-        begun = time.perf_counter()
-        build_model(benchmark["model"], graph, benchmark.get("set", {}))
-        seconds.append(time.perf_counter() - begun)
-    return {"test": {"seconds": min(seconds[1:]), "peak_mb": peak_mb()}}
+    """Seconds in which a model without epochs is fitted to all interactions of a graph, and those of other libraries:
+    see fit_speed.py."""
+    return fit_speed.fit(benchmark, Graph.load(graph_folder(benchmark["recipe"], options)), options)
 
 
 def negatives(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:

@@ -129,6 +129,13 @@ def python_of(program: str, peers: Path | None) -> str:
     return str(python.absolute())
 
 
+def environment_of(threads: int) -> dict[str, str]:
+    """The environment of a program that has so many threads, and no GPU."""
+    environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    names = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS", "LK_NUM_THREADS")
+    return environment | dict.fromkeys(names, str(threads)) | {"CUDA_VISIBLE_DEVICES": ""}
+
+
 def run_training(
     contestant: Contestant, settings: Mapping[str, Any], seed: int, on: Conditions, before: Sequence[str] = ()
 ) -> Training:
@@ -137,13 +144,12 @@ def run_training(
 
     Raises NotInstalled.
     """
-    python, threads = python_of(contestant.program, on.peers), str(on.threads)
+    python = python_of(contestant.program, on.peers)
     paths = [str(SCRIPTS)] if contestant.program != "kgrec" else [str(SCRIPTS), str(SCRIPTS.parent)]
-    environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    environment = environment_of(on.threads)
+    environment["PYTHONPATH"] = os.pathsep.join(paths)
     if on.clock == "cpu":  # else threads that wait for each other would count, the longer the more others run
         environment["GOMP_SPINCOUNT"] = "10000"
-    environment |= {"OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads, "PYTHONPATH": os.pathsep.join(paths)}
-    environment |= {"RAYON_NUM_THREADS": threads, "LK_NUM_THREADS": threads, "CUDA_VISIBLE_DEVICES": ""}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         job = {
