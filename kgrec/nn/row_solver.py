@@ -45,7 +45,10 @@ def solve_rows(
             matrix[i, i] += ridge[n]
         if len(own) and own[n] >= 0:
             _add_one(matrix, fixed, own[n], -step)
-        while at + 4 <= end:  # four at a time, since loading and storing the matrix costs more than the products
+        while at + 8 <= end:  # several at a time, since loading and storing the matrix costs more than the products
+            _add_eight(matrix, right, fixed, other[at : at + 8])
+            at += 8
+        while at + 4 <= end:
             _add_four(matrix, right, fixed, other[at], other[at + 1], other[at + 2], other[at + 3])
             at += 4
         while at < end:
@@ -79,6 +82,21 @@ def _add_four(matrix: np.ndarray, right: np.ndarray, fixed: np.ndarray, a: int, 
         stop = min(len(matrix), (i // WIDE + 1) * WIDE)
         for j in range(stop):
             matrix[i, j] += (x * fixed[a, j] + y * fixed[b, j]) + (z * fixed[c, j] + w * fixed[d, j])
+
+
+@numba.njit(**MODE)
+def _add_eight(matrix: np.ndarray, right: np.ndarray, fixed: np.ndarray, rows: np.ndarray) -> None:
+    """The same for eight rows."""
+    a, b, c, d, e, f, g, h = rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], rows[7]
+    for i in range(len(matrix)):
+        p, q, r, s = fixed[a, i], fixed[b, i], fixed[c, i], fixed[d, i]
+        t, u, v, w = fixed[e, i], fixed[f, i], fixed[g, i], fixed[h, i]
+        right[i] += ((p + q) + (r + s)) + ((t + u) + (v + w))
+        stop = min(len(matrix), (i // WIDE + 1) * WIDE)
+        for j in range(stop):
+            first = (p * fixed[a, j] + q * fixed[b, j]) + (r * fixed[c, j] + s * fixed[d, j])
+            second = (t * fixed[e, j] + u * fixed[f, j]) + (v * fixed[g, j] + w * fixed[h, j])
+            matrix[i, j] += first + second
 
 
 @numba.njit(**MODE)
