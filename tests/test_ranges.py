@@ -20,6 +20,7 @@ from kgrec.settings import configure, describe
 from kgrec.splits.split import split
 from kgrec.studies.backtesting import backtest, duration
 from kgrec.training.config import AdversarialConfig, TrainingConfig
+from kgrec.training.job import TrainingJob
 
 HUGE = "99999999999999999999"
 VALUES = ("0", "-1", HUGE, "nan", "inf", "1e-300", "1e300", "1e400", "2147483647")
@@ -250,3 +251,8 @@ def test_every_option_out_of_range_is_one_error(arguments, places):
             cli.main()
     assert end.value.code == 1 and err.getvalue().startswith("error: ") and not out.getvalue(), err.getvalue()
     assert not Path(places["OUT.csv"]).exists()
+
+
+def test_settings_that_lower_memory_are_those_that_the_loss_reads():
+    assert "negatives" in TrainingJob("sasrec", config={"loss": "sampled_softmax"}).sizes()
+    assert "negatives" not in TrainingJob("sasrec").sizes()  # its softmax compares with all items

@@ -163,7 +163,9 @@ class TrainingJob:
     def sizes(self) -> dict[str, Any]:
         """The settings of the model that need less memory if they are lower, with their values."""
         config: Any = configure(models.find(self.model).Config, self.fields)
-        return {name: value for name in SIZES if (value := getattr(config, name, None))}
+        drawn = getattr(config, "loss", None) != "softmax"  # which compares with all items, and draws none
+        names = (name for name in SIZES if drawn or name != "negatives")
+        return {name: value for name in names if (value := getattr(config, name, None))}
 
     def failures_explained(self) -> AbstractContextManager[None]:
         """What memory.failures_explained does, for this training."""
