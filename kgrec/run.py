@@ -172,13 +172,14 @@ class Run(TrainedModel):
         """
         return similar_items(self, items, ListOptions.of({"k": k, **options}, "Run.similar", REFUSED))
 
-    def predict(self, pairs: Any, *, skip_unknown: bool = False) -> Table:
+    def predict(self, pairs: Any, *, skip_unknown: bool = False, now: Any = None) -> Table:
         """The same rows in the same order, with what the model predicts of each pair of a user and an item: a column
         `rating`, `probability` (of a click) or `score`, by its task. A user has the history that the run knows.
 
         pairs: a pandas, Arrow or polars table, or a mapping of columns, with `user` and `item`, of which other columns
         are kept; a list of (user, item); or the path of a CSV or Parquet file. skip_unknown: leave out rows of ids that
-        the run does not know, which `Table.notes` says.
+        the run does not know, which `Table.notes` says. now: when the predictions are wanted, for models that read it,
+        as `recommend` has it; None: by the clock.
 
         Raises BadData for unknown ids, with a line for each row, and for ids of several types; KgrecError for a table
         without rows or columns, or with a column that is called as the prediction is.
@@ -194,7 +195,7 @@ class Run(TrainedModel):
         ann   x     3.0000
         bob   z     1.0000
         """
-        return predict_pairs(self, pairs, skip_unknown=skip_unknown)
+        return predict_pairs(self, pairs, skip_unknown=skip_unknown, now=now)
 
     def explain(
         self,

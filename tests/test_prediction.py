@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 
 import pandas as pd
 import pyarrow as pa
@@ -14,6 +15,8 @@ from kgrec.errors import BadData, KgrecError, UnknownName
 from kgrec.graph import Graph
 from kgrec.run import Run, train
 from kgrec.serving.prediction import Predictions, predict, predict_file
+from kgrec.serving.service import Service
+from kgrec.serving.wanted import Wanted
 from kgrec.table_files import as_csv, write
 from kgrec.training.config import TrainingConfig
 
@@ -205,3 +208,39 @@ def test_labels_that_cannot_be_measured_stop_a_training_before_it_starts(tmp_pat
     unlabelled = Graph.from_frames(edges={("user", "rated", "item"): frame})
     with pytest.raises(KgrecError, match="the 'rated' edges have no labels of clicks; name their column with `click:`"):
         train("bias", unlabelled, **arguments)
+
+
+def timed() -> Graph:
+    rows = [(user, item, 1_000 * step) for user in ("ann", "bob", "cem") for step, item in enumerate("xyzxw", 1)]
+    return Graph.from_frames(
+        edges={("user", "rated", "item"): pd.DataFrame(rows, columns=["source", "target", "time"])},
+        target=("user", "rated", "item"),
+    )
+
+
+def test_predictions_are_wanted_at_a_moment_as_lists_are(tmp_path) -> None:
+    graph = timed()
+    torch.manual_seed(0)
+    model = models.build("hstu", graph, {"times": "now", "dim": 8, "init_std": 0.5})
+    torch.nn.init.normal_(dict(model.named_parameters())["encoder.units.0.of_time.weight"])
+    run = Run("hstu", model.eval(), graph)
+    pairs = [("ann", "w"), ("bob", "x")]
+    at_once, later = (run.predict(pairs, now=now)["score"] for now in (5_000, 5_000 + 10**6))
+    assert at_once != later
+    by_clock = run.predict(pairs)["score"]
+    assert by_clock == run.predict(pairs, now=int(time.time()))["score"]
+    lists = run.recommend(["ann"], 4, now=5_000 + 10**6, include_seen=True)
+    score = dict(zip(lists["item"], lists["score"]))["w"]
+    assert score == pytest.approx(later[0], abs=1e-5)
+    with pytest.raises(KgrecError, match="before the last step of ann"):
+        run.predict(pairs, now=4_000)
+    with pytest.raises(KgrecError, match="unix seconds"):
+        run.predict(pairs, now="soon")
+    service = Service(run)
+    assert service.predict(pairs, now=5_000 + 10**6) == pytest.approx(later)
+    shorter = Wanted(None, history=[{"item": "x", "time": 3_000}])
+    early, known, new = service.predict([("ann", "w"), ("nobody", "w"), (shorter, "w")], now=4_000)
+    assert isinstance(early, KgrecError) and isinstance(known, KgrecError) and isinstance(new, float)
+    assert Run("popularity", models.build("popularity", graph), graph).predict(pairs, now=1).notes == (
+        "now has no effect: popularity does not read when a list is wanted",
+    )

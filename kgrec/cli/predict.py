@@ -29,6 +29,14 @@ def predict(
         bool,
         typer.Option("--skip-unknown", help="Leave out unknown ids and columns instead of stopping."),
     ] = False,
+    now: Annotated[
+        str | None,
+        typer.Option(
+            "--now",
+            help="When the predictions are wanted, for models that read it: unix seconds, or a moment such as "
+            "2026-11-29T12:00 (UTC). Default: the clock's time.",
+        ),
+    ] = None,
     out: TableFile = None,
     device: Device = "auto",
     model: TrustedModel = None,
@@ -42,7 +50,7 @@ def predict(
     if out is not None:
         refuse_out(out, overwrite, [run, pairs, *(new_items or [])])
     trained = load_run(run, model, device, new_items, skip_unknown)
-    predictions = trained.predict(pairs, skip_unknown=skip_unknown)
+    predictions = trained.predict(pairs, skip_unknown=skip_unknown, now=now)
     for text in predictions.notes:
         status(text)
     if out is not None:

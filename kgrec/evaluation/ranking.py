@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -111,16 +111,19 @@ class Scorer:
             )
         return torch.empty(wanted, device=scores.device).copy_(scores)
 
-    def of_edges(self, edges: Graph, shared: bool = False) -> Tensor:
+    def of_edges(
+        self, edges: Graph, shared: bool = False, asked: Callable[[Query], Query] = lambda query: query
+    ) -> Tensor:
         """The score of each edge of a graph with one relation from users to items: float32 [E], in the edges' order.
-        All edges of a user are scored together, so the queries have no `now`. shared: ranks divide the batches."""
+        All edges of a user are scored together, so the queries have no `now`, unless `asked` gives them one. shared:
+        ranks divide the batches."""
         lists = Histories(edges)
         user, found = edges.head.unique(), torch.zeros(edges.num_edges, device=self.device)
         batches = self.batches(torch.maximum(self.width(user), lists.lengths(user)), self.batch_size)
         number = len(user) / (ranks.world() if shared else 1)
         for row in counted("predicting", ranks.share(batches, divided=shared), number, "users", len):
             place = lists.places(user[row])
-            scores = self.scores(self.query(user[row]), filled(lists.tails(place), self.pad))
+            scores = self.scores(asked(self.query(user[row])), filled(lists.tails(place), self.pad))
             found[lists.edges(place)[place >= 0]] = scores[place >= 0]
         return ranks.add(found) if shared else found  # all others have zeros there
 

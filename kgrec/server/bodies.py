@@ -195,6 +195,7 @@ class PairsBody(Body):
     """Pairs of which something is predicted."""
 
     pairs: list[PairBody] = Field(min_length=1)
+    now: int | float | datetime | None = Field(None, description=WANTED_AT.replace("the list is", "they are"))
 
 
 class EventBody(Body):

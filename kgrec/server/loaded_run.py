@@ -84,14 +84,15 @@ class LoadedRun:
         return replace(wanted, history=_weighed(merged, self.service.weighs_nothing))
 
     def predictions(
-        self, pairs: Sequence[tuple[str, str]], events: Mapping[str, Sequence[Event]]
+        self, pairs: Sequence[tuple[str, str]], events: Mapping[str, Sequence[Event]], now: int | None = None
     ) -> list[float | KgrecError]:
-        """What the model predicts of pairs of a user and an item, with what users did since training."""
+        """What the model predicts of pairs of a user and an item, with what users did since training. now: when they
+        are wanted, in unix seconds."""
         users: dict[str, str | Wanted] = {user: user for user, _ in pairs}
         for user, since in events.items():
             if since:
                 users[user] = self.with_events(Wanted(user), since)
-        return self.service.predict([(users[user], item) for user, item in pairs])
+        return self.service.predict([(users[user], item) for user, item in pairs], now)
 
     def with_items(self, document: NewItemsDocument) -> LoadedRun:
         """The same run that knows new items too, those of the document among them. `document.ids` need not be filled.

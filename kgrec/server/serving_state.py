@@ -97,13 +97,13 @@ class ServingState:
         return answers
 
     async def predictions(
-        self, run: ServedRun, pairs: Sequence[tuple[str, str]]
+        self, run: ServedRun, pairs: Sequence[tuple[str, str]], now: int | None = None
     ) -> tuple[list[float | KgrecError], str]:
         """What the model predicts of each pair of a user and an item, with what users did since training, and what to
         call it."""
         events = {user: await self.events_of(run, Wanted(user)) for user in dict.fromkeys(user for user, _ in pairs)}
         loaded = run.current
-        return await self.batcher.call(lambda: loaded.predictions(pairs, events)), loaded.service.predicted
+        return await self.batcher.call(lambda: loaded.predictions(pairs, events, now)), loaded.service.predicted
 
     async def explanation(
         self, run: ServedRun, user: str, item: str, paths: int = 5, by: str | None = None

@@ -9,8 +9,9 @@ import torch
 
 from kgrec.errors import KgrecError
 from kgrec.nn.fold_in import Folding
+from kgrec.serving.list_options import ListOptions
 from kgrec.serving.new_users import NewUsers, side_by_side
-from kgrec.serving.prediction import predict, predict_new
+from kgrec.serving.prediction import WHENEVER, predict, predict_new
 from kgrec.serving.wanted import Wanted
 from kgrec.training.trained_model import TrainedModel
 
@@ -31,8 +32,10 @@ def predicted_pairs(
     pairs: Sequence[tuple[str | Wanted, str]],
     folding: Callable[[], Folding | None],
     fill_weights: bool,
+    now: ListOptions = WHENEVER,
 ) -> Answers:
-    """See `Service.predict`. folding: gives what makes vectors of new users; fill_weights: as `Wanted.read` has it."""
+    """See `Service.predict`. folding: gives what makes vectors of new users; fill_weights: as `Wanted.read` has it.
+    now: says when they are wanted."""
     source, _, target = run.graph.target
     answers: Answers = [0.0] * len(pairs)
     known, new = list[tuple[int, str, str]](), dict[int, Asked | KgrecError]()
@@ -55,12 +58,23 @@ def predicted_pairs(
             answers[place] = error
     if known:
         places, users, items = zip(*known)
-        for place, value in zip(places, predict(run, users, items)):
+        for place, value in zip(places, _of_known(run, users, items, now)):
             answers[place] = value
     for group in _alike([one for one in new.values() if isinstance(one, Asked)]):
-        for place, answer in _values(run, group, folding()):
+        for place, answer in _values(run, group, folding(), now):
             answers[place] = answer
     return answers
+
+
+def _of_known(run: TrainedModel, users: Sequence[str], items: Sequence[str], now: ListOptions) -> Answers:
+    """The predictions of pairs of known users; where one of several fails, as where `now` is before the user's last
+    step, each pair alone."""
+    try:
+        return [*predict(run, users, items, now)]
+    except KgrecError as error:
+        if len(users) == 1:
+            return [error]
+        return [found for pair in zip(users, items) for found in _of_known(run, pair[:1], pair[1:], now)]
 
 
 def _is_read(user: Wanted, folding: Folding | None) -> bool:
@@ -84,15 +98,17 @@ def _alike(asked: Sequence[Asked]) -> list[list[Asked]]:
     return [*groups.values()]
 
 
-def _values(run: TrainedModel, group: Sequence[Asked], folding: Folding | None) -> list[tuple[int, float | KgrecError]]:
+def _values(
+    run: TrainedModel, group: Sequence[Asked], folding: Folding | None, now: ListOptions
+) -> list[tuple[int, float | KgrecError]]:
     """The place and the prediction of each pair of some users; where one of several fails, each user alone."""
     row = torch.tensor([row for row, one in enumerate(group) for _ in one.items])
     item = torch.tensor([item for one in group for item in one.items])
     places = [place for one in group for place in one.places]
     try:
-        values = predict_new(run, side_by_side(run, [one.new for one in group]), row, item, folding).tolist()
+        values = predict_new(run, side_by_side(run, [one.new for one in group]), row, item, folding, now).tolist()
     except KgrecError as error:
         if len(group) == 1:
             return [(place, error) for place in places]
-        return [found for one in group for found in _values(run, [one], folding)]
+        return [found for one in group for found in _values(run, [one], folding, now)]
     return list(zip(places, values))

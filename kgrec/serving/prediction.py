@@ -21,11 +21,13 @@ from kgrec.serving.input_tables import InputTable, id_list, is_one_id
 from kgrec.serving.list_options import ListOptions
 from kgrec.serving.new_users import NewUsers
 from kgrec.serving.ranked_lists import must_know_interactions, ranker_for
+from kgrec.serving.request_times import at_request_time, notes_on_now
 from kgrec.serving.served_new_users import asking
 from kgrec.training.trained_model import TrainedModel
 
 #: The column, by task
 PREDICTED: dict[AnyTask, str] = {"ranking": "score", "rating": "rating", "ctr": "probability", "link": "score"}
+WHENEVER = ListOptions(k=1)  #: predictions are wanted by the clock
 CELLS = 262_144  #: scores of users' own lists that are held at once; a model may hold a vector for each
 MOST = 20  #: rows of unknown ids that are listed; the rest are counted
 WANTED = "a CSV or Parquet file with the columns user and item"
@@ -44,9 +46,10 @@ class Predictions:
         return Table(self.table).to_json()
 
 
-def predict(run: TrainedModel, users: Sequence[str], items: Sequence[str]) -> list[float]:
+def predict(run: TrainedModel, users: Sequence[str], items: Sequence[str], now: ListOptions = WHENEVER) -> list[float]:
     """What a run predicts of each pair of a user and an item, by external id: a rating, the probability of a click, or
-    a score, by the task of its model. A user has the history that the run knows.
+    a score, by the task of its model. A user has the history that the run knows. now: its `now` says when they are
+    wanted, for models that read it.
 
     Raises UnknownName for ids that the run does not know, BadData for ids of several types, missing ids and decimal
     numbers, KgrecError where there are not as many users as items.
@@ -56,7 +59,7 @@ def predict(run: TrainedModel, users: Sequence[str], items: Sequence[str]) -> li
         raise KgrecError(f"{len(of_users):,} users and {len(of_items):,} items make no pairs; give as many of both")
     source, _, target = run.graph.target
     user = run.graph.vocabulary[source].numbers(of_users, what=source)
-    return _values(run, user, run.graph.vocabulary[target].numbers(of_items, what=target)).tolist()
+    return _values(run, user, run.graph.vocabulary[target].numbers(of_items, what=target), now).tolist()
 
 
 def predict_file(run: TrainedModel, pairs: Path, *, skip_unknown: bool = False) -> Predictions:
@@ -65,15 +68,16 @@ def predict_file(run: TrainedModel, pairs: Path, *, skip_unknown: bool = False) 
     skip_unknown: leave out the rows of ids that the run does not know; else they raise BadData, with a line for each.
     Raises KgrecError where the file cannot be read, lacks a column, or has one that is called as the prediction is.
     """
-    return _predicted(run, InputTable.read(pairs, WANTED), skip_unknown)
+    return _predicted(run, InputTable.read(pairs, WANTED), skip_unknown, WHENEVER)
 
 
-def predict_pairs(run: TrainedModel, pairs: Any, *, skip_unknown: bool = False) -> Table:
+def predict_pairs(run: TrainedModel, pairs: Any, *, skip_unknown: bool = False, now: Any = None) -> Table:
     """What `Run.predict` gives; see there."""
+    options = ListOptions(k=1, now=now)
     table = InputTable.read(Path(pairs), WANTED) if isinstance(pairs, str | Path) else _as_table(pairs)
-    found = _predicted(run, table, skip_unknown)
-    left_out = found.num_left_out
-    return Table(found.table, notes=(f"left out: {left_out:,} rows of unknown ids",) if left_out else ())
+    found = _predicted(run, table, skip_unknown, options)
+    left_out = (f"left out: {found.num_left_out:,} rows of unknown ids",) if found.num_left_out else ()
+    return Table(found.table, notes=(*left_out, *notes_on_now(run, options)))
 
 
 def _as_table(pairs: Any) -> InputTable:
@@ -102,7 +106,7 @@ def _as_table(pairs: Any) -> InputTable:
     return InputTable({"user": [u for u, _ in listed], "item": [i for _, i in listed]}, "pairs", ["user", "item"])
 
 
-def _predicted(run: TrainedModel, pairs: InputTable, skip_unknown: bool) -> Predictions:
+def _predicted(run: TrainedModel, pairs: InputTable, skip_unknown: bool, now: ListOptions) -> Predictions:
     column = PREDICTED[run.model.task]
     pairs.require("user", "item")
     if not len(pairs):
@@ -115,30 +119,38 @@ def _predicted(run: TrainedModel, pairs: InputTable, skip_unknown: bool) -> Pred
     is_known = (user >= 0) & (item >= 0)
     if not is_known.all() and not skip_unknown:
         raise BadData(_unknown(run, pairs, user, item))
-    value = _values(run, torch.from_numpy(user[is_known]), torch.from_numpy(item[is_known]))
+    value = _values(run, torch.from_numpy(user[is_known]), torch.from_numpy(item[is_known]), now)
     known = pairs.to_arrow().filter(pa.array(is_known)).append_column(column, pa.array(value.numpy()))
     return Predictions(known, int((~is_known).sum()))
 
 
-def _values(run: TrainedModel, user: Tensor, item: Tensor) -> Tensor:
+def _values(run: TrainedModel, user: Tensor, item: Tensor, now: ListOptions) -> Tensor:
     """FloatTensor [n], on the CPU; user, item: LongTensor [n], local numbers."""
     must_know_interactions(run)
     with scoring(run.model):
         scorer = Scorer(run.model, run.graph, cells=CELLS)
-        score = scorer.of_edges(as_edges(scorer.seen, user.to(scorer.device), item.to(scorer.device)))
+        edges = as_edges(scorer.seen, user.to(scorer.device), item.to(scorer.device))
+        score = scorer.of_edges(edges, asked=lambda query: at_request_time(run, query, now))
     return (score.sigmoid() if run.model.task == "ctr" else score).cpu()
 
 
-def predict_new(run: TrainedModel, new: NewUsers, row: Tensor, item: Tensor, folding: Folding | None = None) -> Tensor:
+def predict_new(
+    run: TrainedModel,
+    new: NewUsers,
+    row: Tensor,
+    item: Tensor,
+    folding: Folding | None = None,
+    now: ListOptions = WHENEVER,
+) -> Tensor:
     """The same of new users, by what is said of each: FloatTensor [n]. row: LongTensor [n], whose each pair is; item:
     LongTensor [n], local numbers; folding: what makes the users' vectors; None: the run's own."""
     must_know_interactions(run)
-    ranker, flat = ranker_for(run, ListOptions(k=1)), item + run.graph.range(run.graph.target[2]).start
+    ranker, flat = ranker_for(run, now), item + run.graph.range(run.graph.target[2]).start
     everybody, score = torch.arange(len(new), device=run.device), torch.empty(len(row))
     with asking(run, ranker, new, everybody, folding) as asked, scoring(run.model):
         for one in row.unique().tolist():  # a model may know new users only for items that all users share
             of_user = row == one
-            query = asked.query(everybody[one : one + 1])
+            query = at_request_time(run, asked.query(everybody[one : one + 1]), now)
             score[of_user] = ranker.scorer.scores(query, flat[of_user].to(run.device))[0].cpu()
     return score.sigmoid() if run.model.task == "ctr" else score
 

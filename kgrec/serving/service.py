@@ -248,13 +248,14 @@ class Service:
         """The items most like an item. options: k, where, not_ and where_sparql. Raises as `Run.similar`."""
         return by_item(self.run, similar_items(self.run, [item], options))[0]
 
-    def predict(self, pairs: Sequence[tuple[str | Wanted, str]]) -> list[float | KgrecError]:
+    def predict(self, pairs: Sequence[tuple[str | Wanted, str]], now: Any = None) -> list[float | KgrecError]:
         """What the model predicts of each pair of a user and an item, in their order: a rating, a probability or a
         score, as `predicted` says; an error for a pair of an unknown id.
 
         A user is an id, or a Wanted, whose history or profile takes the place of what the run knows. A model that
-        cannot use the history of a new user goes by the id."""
-        return predicted_pairs(self.run, pairs, lambda: self.folding, self.weighs_nothing)
+        cannot use the history of a new user goes by the id. now: when they are wanted, as ListOptions has it."""
+        options = ListOptions(k=1, now=now)
+        return predicted_pairs(self.run, pairs, lambda: self.folding, self.weighs_nothing, options)
 
     @property
     def predicted(self) -> str:

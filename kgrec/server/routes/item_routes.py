@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from kgrec.errors import KgrecError
-from kgrec.server.bodies import PairsBody, SimilarQuery
+from kgrec.server.bodies import PairsBody, SimilarQuery, seconds_of
 from kgrec.server.events.event_store import StoreDown
 from kgrec.server.events.user_event import NewItemsDocument
 from kgrec.server.problems import Problem, json_response
@@ -43,7 +43,8 @@ async def predictions(request: Request, body: PairsBody) -> Response:
     run, most = state.run_of(request), state.settings.max_users
     if len(body.pairs) > most:
         raise Problem(422, f"{len(body.pairs):,} pairs; up to {most:,} are answered in one request")
-    values, predicted = await state.predictions(run, [(one.user, one.item) for one in body.pairs])
+    pairs = [(one.user, one.item) for one in body.pairs]
+    values, predicted = await state.predictions(run, pairs, seconds_of(body.now))
     results = [
         {"user": pair.user, "item": pair.item}
         | ({"problem": Problem.of(value).document} if isinstance(value, KgrecError) else {predicted: value})
