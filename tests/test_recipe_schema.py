@@ -22,7 +22,7 @@ from kgrec.sources.recipe import Recipe
 from kgrec.sources.recipe.recipe_schema import recipe_schema
 
 ROOT = Path(__file__).parent.parent
-SHIPPED = sorted((ROOT / "graphs").rglob("*.yaml"))
+SHIPPED = sorted(path for path in (ROOT / "graphs").rglob("*.yaml") if "settings" not in path.parts)
 VALIDATOR = jsonschema.Draft202012Validator(recipe_schema())
 
 

@@ -25,7 +25,9 @@ RATED, VIEWED, MADE_BY = ("user", "rated", "item"), ("user", "viewed", "item"), 
 TRAINING = configure(TrainingConfig, {"epochs": 1, "device": "cpu"})
 RECIPE = {"name": "shop", "interactions": [{"user": "customer", "item": "sku"}]}
 USERS, ITEMS, BRANDS = 12, 9, 3
-RECIPES = sorted((Path(__file__).parents[1] / "graphs").rglob("*.yaml"))
+RECIPES = sorted(
+    path for path in (Path(__file__).parents[1] / "graphs").rglob("*.yaml") if "settings" not in path.parts
+)
 
 
 def shop() -> Graph:

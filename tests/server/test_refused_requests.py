@@ -156,7 +156,7 @@ def test_a_request_that_takes_too_long_is_given_up_and_the_next_is_answered(serv
 
     with serving({"ease": shop_runs / "ease.run"}, seconds=0.2) as (client, state, _):
         service, predict = state.runs.default.current.service, state.runs.default.current.service.predict
-        service.predict = lambda pairs: time.sleep(0.5) or predict(pairs)
+        service.predict = lambda *asked: time.sleep(0.5) or predict(*asked)
         pairs = {"pairs": [{"user": "u1", "item": "i1"}]}
         slow = client.post("/predictions", json=pairs)
         refused(slow, 503, "0.2 s")

@@ -16,7 +16,7 @@ from kgrec.sources.building.report import BuildReport, LinkCoverage
 from kgrec.sources.recipe import Recipe
 
 ROOT = Path(__file__).parents[2]
-RECIPES = sorted((ROOT / "graphs").rglob("*.yaml"))
+RECIPES = sorted(path for path in (ROOT / "graphs").rglob("*.yaml") if "settings" not in path.parts)
 
 
 def built(name: str, data: Path) -> tuple[Graph, BuildReport]:

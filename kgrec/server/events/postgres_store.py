@@ -46,6 +46,7 @@ class PostgresStore(EventStore):
             self._url,
             connect_timeout=SECONDS_TO_CONNECT,
             tcp_user_timeout=MILLISECONDS,
+            client_encoding="utf8",  # else texts of a database in SQL_ASCII are bytes
             options=f"-c statement_timeout={MILLISECONDS} -c synchronous_commit=on",
         )
         with connection.transaction(), connection.cursor() as cursor:
