@@ -77,7 +77,8 @@ class LateAdam:
     def touch(self, index: int, row: np.ndarray) -> Touched:
         """Bring rows of a table up to date. row: int64 [*S]."""
         place, rows = np.empty(row.shape, np.int64), np.empty(row.size, np.int64)
-        number = self.kernels.distinct(row.reshape(-1), self.places[index], place.reshape(-1), rows)
+        number = self.kernels.distinct(row.reshape(-1), -1, self.places[index], place.reshape(-1), rows, 0)
+        self.places[index][rows[:number]] = -1
         self._catch_up(index, rows[:number])
         return Touched(rows[:number], place, self.room(index, number))
 
@@ -94,7 +95,7 @@ class LateAdam:
         the last row of the table is padding. Writes where each row is to place, int64 [n], and new ones behind the
         others to `touched`. Returns their number in all. `move` ends the step."""
         padding = len(self.tables[index]) - 1
-        more = self.kernels.more_distinct(row, padding, self.places[index], place, touched, number)
+        more = self.kernels.distinct(row, padding, self.places[index], place, touched, number)
         self._catch_up(index, touched[number:more])
         return more
 

@@ -131,28 +131,13 @@ def finish(rows: Rows, clock: Clock, now: int) -> None:
 
 
 @numba.njit(nogil=True, cache=True)
-def distinct(row: np.ndarray, place_of: np.ndarray, place: np.ndarray, touched: np.ndarray) -> int:
-    """Find the distinct rows among `row`, int64 [n], in the order in which they come first. Returns their number m, and
-    writes them to touched[:m], and the place of each row among them to `place`, int64 [n]. place_of: int64 [N], -1
-    before and after."""
-    number = 0
-    for n in range(len(row)):
-        if place_of[row[n]] < 0:
-            place_of[row[n]] = number
-            touched[number] = row[n]
-            number += 1
-        place[n] = place_of[row[n]]
-    for n in range(number):
-        place_of[touched[n]] = -1
-    return number
-
-
-@numba.njit(nogil=True, cache=True)
-def more_distinct(
+def distinct(
     row: np.ndarray, padding: int, place_of: np.ndarray, place: np.ndarray, touched: np.ndarray, number: int
 ) -> int:
-    """The same for further rows: touched[:number] and place_of, int64 [N], are as the last call has left them, with -1
-    for other rows. The row `padding` is not among them, and has the place -1."""
+    """Find the distinct rows among `row`, int64 [n], in the order in which they come first, behind touched[:number],
+    those of the step so far. Returns their number in all, and writes new ones to `touched`, and the place of each row
+    among all to `place`, int64 [n]. place_of: int64 [N], the places of the step's rows, -1 for others. The row
+    `padding` is not among them, and has the place -1; with padding = -1 there is none."""
     for n in range(len(row)):
         if row[n] == padding:
             place[n] = -1
