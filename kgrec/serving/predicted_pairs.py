@@ -32,10 +32,10 @@ def predicted_pairs(
     pairs: Sequence[tuple[str | Wanted, str]],
     folding: Callable[[], Folding | None],
     fill_weights: bool,
-    now: ListOptions = WHENEVER,
+    options: ListOptions = WHENEVER,
 ) -> Answers:
     """See `Service.predict`. folding: gives what makes vectors of new users; fill_weights: as `Wanted.read` has it.
-    now: says when they are wanted."""
+    options: their `now` says when the predictions are wanted."""
     source, _, target = run.graph.target
     answers: Answers = [0.0] * len(pairs)
     known, new = list[tuple[int, str, str]](), dict[int, Asked | KgrecError]()
@@ -58,23 +58,23 @@ def predicted_pairs(
             answers[place] = error
     if known:
         places, users, items = zip(*known)
-        for place, value in zip(places, _of_known(run, users, items, now)):
+        for place, value in zip(places, _of_known(run, users, items, options)):
             answers[place] = value
     for group in _alike([one for one in new.values() if isinstance(one, Asked)]):
-        for place, answer in _values(run, group, folding(), now):
+        for place, answer in _values(run, group, folding(), options):
             answers[place] = answer
     return answers
 
 
-def _of_known(run: TrainedModel, users: Sequence[str], items: Sequence[str], now: ListOptions) -> Answers:
+def _of_known(run: TrainedModel, users: Sequence[str], items: Sequence[str], options: ListOptions) -> Answers:
     """The predictions of pairs of known users; where one of several fails, as where `now` is before the user's last
     step, each pair alone."""
     try:
-        return [*predict(run, users, items, now)]
+        return [*predict(run, users, items, options)]
     except KgrecError as error:
         if len(users) == 1:
             return [error]
-        return [found for pair in zip(users, items) for found in _of_known(run, pair[:1], pair[1:], now)]
+        return [found for pair in zip(users, items) for found in _of_known(run, pair[:1], pair[1:], options)]
 
 
 def _is_read(user: Wanted, folding: Folding | None) -> bool:
@@ -99,16 +99,16 @@ def _alike(asked: Sequence[Asked]) -> list[list[Asked]]:
 
 
 def _values(
-    run: TrainedModel, group: Sequence[Asked], folding: Folding | None, now: ListOptions
+    run: TrainedModel, group: Sequence[Asked], folding: Folding | None, options: ListOptions
 ) -> list[tuple[int, float | KgrecError]]:
     """The place and the prediction of each pair of some users; where one of several fails, each user alone."""
     row = torch.tensor([row for row, one in enumerate(group) for _ in one.items])
     item = torch.tensor([item for one in group for item in one.items])
     places = [place for one in group for place in one.places]
     try:
-        values = predict_new(run, side_by_side(run, [one.new for one in group]), row, item, folding, now).tolist()
+        values = predict_new(run, side_by_side(run, [one.new for one in group]), row, item, folding, options).tolist()
     except KgrecError as error:
         if len(group) == 1:
             return [(place, error) for place in places]
-        return [found for one in group for found in _values(run, [one], folding, now)]
+        return [found for one in group for found in _values(run, [one], folding, options)]
     return list(zip(places, values))

@@ -46,10 +46,12 @@ class Predictions:
         return Table(self.table).to_json()
 
 
-def predict(run: TrainedModel, users: Sequence[str], items: Sequence[str], now: ListOptions = WHENEVER) -> list[float]:
+def predict(
+    run: TrainedModel, users: Sequence[str], items: Sequence[str], options: ListOptions = WHENEVER
+) -> list[float]:
     """What a run predicts of each pair of a user and an item, by external id: a rating, the probability of a click, or
-    a score, by the task of its model. A user has the history that the run knows. now: its `now` says when they are
-    wanted, for models that read it.
+    a score, by the task of its model. A user has the history that the run knows. options: their `now`
+    says when the predictions are wanted, for models that read it.
 
     Raises UnknownName for ids that the run does not know, BadData for ids of several types, missing ids and decimal
     numbers, KgrecError where there are not as many users as items.
@@ -59,7 +61,7 @@ def predict(run: TrainedModel, users: Sequence[str], items: Sequence[str], now: 
         raise KgrecError(f"{len(of_users):,} users and {len(of_items):,} items make no pairs; give as many of both")
     source, _, target = run.graph.target
     user = run.graph.vocabulary[source].numbers(of_users, what=source)
-    return _values(run, user, run.graph.vocabulary[target].numbers(of_items, what=target), now).tolist()
+    return _values(run, user, run.graph.vocabulary[target].numbers(of_items, what=target), options).tolist()
 
 
 def predict_file(run: TrainedModel, pairs: Path, *, skip_unknown: bool = False) -> Predictions:
@@ -106,7 +108,7 @@ def _as_table(pairs: Any) -> InputTable:
     return InputTable({"user": [u for u, _ in listed], "item": [i for _, i in listed]}, "pairs", ["user", "item"])
 
 
-def _predicted(run: TrainedModel, pairs: InputTable, skip_unknown: bool, now: ListOptions) -> Predictions:
+def _predicted(run: TrainedModel, pairs: InputTable, skip_unknown: bool, options: ListOptions) -> Predictions:
     column = PREDICTED[run.model.task]
     pairs.require("user", "item")
     if not len(pairs):
@@ -119,18 +121,18 @@ def _predicted(run: TrainedModel, pairs: InputTable, skip_unknown: bool, now: Li
     is_known = (user >= 0) & (item >= 0)
     if not is_known.all() and not skip_unknown:
         raise BadData(_unknown(run, pairs, user, item))
-    value = _values(run, torch.from_numpy(user[is_known]), torch.from_numpy(item[is_known]), now)
+    value = _values(run, torch.from_numpy(user[is_known]), torch.from_numpy(item[is_known]), options)
     known = pairs.to_arrow().filter(pa.array(is_known)).append_column(column, pa.array(value.numpy()))
     return Predictions(known, int((~is_known).sum()))
 
 
-def _values(run: TrainedModel, user: Tensor, item: Tensor, now: ListOptions) -> Tensor:
+def _values(run: TrainedModel, user: Tensor, item: Tensor, options: ListOptions) -> Tensor:
     """FloatTensor [n], on the CPU; user, item: LongTensor [n], local numbers."""
     must_know_interactions(run)
     with scoring(run.model):
         scorer = Scorer(run.model, run.graph, cells=CELLS)
         edges = as_edges(scorer.seen, user.to(scorer.device), item.to(scorer.device))
-        score = scorer.of_edges(edges, asked=lambda query: at_request_time(run, query, now))
+        score = scorer.of_edges(edges, asked=lambda query: at_request_time(run, query, options))
     return (score.sigmoid() if run.model.task == "ctr" else score).cpu()
 
 
@@ -140,17 +142,17 @@ def predict_new(
     row: Tensor,
     item: Tensor,
     folding: Folding | None = None,
-    now: ListOptions = WHENEVER,
+    options: ListOptions = WHENEVER,
 ) -> Tensor:
     """The same of new users, by what is said of each: FloatTensor [n]. row: LongTensor [n], whose each pair is; item:
     LongTensor [n], local numbers; folding: what makes the users' vectors; None: the run's own."""
     must_know_interactions(run)
-    ranker, flat = ranker_for(run, now), item + run.graph.range(run.graph.target[2]).start
+    ranker, flat = ranker_for(run, options), item + run.graph.range(run.graph.target[2]).start
     everybody, score = torch.arange(len(new), device=run.device), torch.empty(len(row))
     with asking(run, ranker, new, everybody, folding) as asked, scoring(run.model):
         for one in row.unique().tolist():  # a model may know new users only for items that all users share
             of_user = row == one
-            query = at_request_time(run, asked.query(everybody[one : one + 1]), now)
+            query = at_request_time(run, asked.query(everybody[one : one + 1]), options)
             score[of_user] = ranker.scorer.scores(query, flat[of_user].to(run.device))[0].cpu()
     return score.sigmoid() if run.model.task == "ctr" else score
 
