@@ -25,6 +25,7 @@ class LateRows:
         self.touched = np.empty(len(self.table), np.int64)  #: its first `number` are the rows of this step
         self.number = 0
         self._gradient: np.ndarray | None = None
+        self.decay = np.zeros(len(self.table), np.float32)  #: of the step's rows, as `LateAdam.move` takes it
 
     @property
     def value(self) -> np.ndarray:
@@ -49,7 +50,9 @@ class LateRows:
 
     def step(self) -> None:
         """Move the rows of the step, and begin the next one."""
-        self.adam.move(self.index, self.touched[: self.number], self.gradient)
+        decay = self.decay[: self.number]
+        self.adam.move(self.index, self.touched[: self.number], self.gradient, decay)
+        decay.fill(0)
         self.number, self._gradient = 0, None
 
     def look_up(self, row: Tensor) -> Tensor:
@@ -117,6 +120,5 @@ class _Squares(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, None]:
-        late, by = ctx.late, ctx.times * np.float32(2 * gradient.item())
-        late.adam.kernels.add_squares_at(late.value, late.touched[: len(by)], by, late.gradient)
+        ctx.late.decay[: len(ctx.times)] += ctx.times * np.float32(2 * gradient.item())
         return None, None, None

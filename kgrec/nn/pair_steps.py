@@ -77,11 +77,9 @@ class PairSteps:
             log_count = (batch.log_q + math.log(c.negatives)).numpy() if kind == kernels.SAMPLED_SOFTMAX else none
             of_users, of_items = adam.touch(0, user), adam.touch(1, item)
             places, gradients = (of_users.place, of_items.place), (of_users.gradient, of_items.gradient)
-            vectors = adam.rows[0].value, adam.rows[1].value
-            value = kernels.pair_gradients(user, item, *places, log_count, *gradients, *vectors, loss)
-            adam.step(0, of_users)
-            adam.step(1, of_items)
-            return torch.tensor(value, dtype=torch.float32)
+            decays, vectors = (of_users.decay, of_items.decay), (adam.rows[0].value, adam.rows[1].value)
+            value = kernels.pair_gradients(user, item, *places, log_count, *gradients, *decays, *vectors, loss)
+            return torch.tensor(value + adam.step(0, of_users) + adam.step(1, of_items), dtype=torch.float32)
 
         try:
             yield step

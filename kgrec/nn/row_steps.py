@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 class Touched(NamedTuple):
     """The rows of a table that a batch touches."""
 
-    rows: np.ndarray  #: int64 [m], distinct
+    rows: np.ndarray  #: int64 [m], distinct, in the order of the table, since its rows then come sooner from memory
     place: np.ndarray  #: int64 [*S], for each row that was asked for, where it is among them
     gradient: np.ndarray  #: float32 [m, D], zeros, until the batch adds to it; the next step takes the same memory
+    decay: np.ndarray  #: float32 [m], zeros likewise: what `update` is to take as the decay of each row
 
 
 class LateAdam:
@@ -78,9 +79,10 @@ class LateAdam:
         """Bring rows of a table up to date. row: int64 [*S]."""
         place, rows = np.empty(row.shape, np.int64), np.empty(row.size, np.int64)
         number = self.kernels.distinct(row.reshape(-1), -1, self.places[index], place.reshape(-1), rows, 0)
-        self.places[index][rows[:number]] = -1
-        self._catch_up(index, rows[:number])
-        return Touched(rows[:number], place, self.room(index, number))
+        touched = np.sort(rows[:number])
+        self.kernels.place_in(touched, self.places[index], row.reshape(-1), place.reshape(-1))
+        self._catch_up(index, touched)
+        return Touched(touched, place, self.room(index, number), np.zeros(number, np.float32))
 
     def room(self, index: int, number: int) -> np.ndarray:
         """Zeros for the gradient of so many rows of a table, float32 [number, D], in memory that is used again."""
@@ -96,24 +98,25 @@ class LateAdam:
         others to `touched`. Returns their number in all. `move` ends the step."""
         padding = len(self.tables[index]) - 1
         more = self.kernels.distinct(row, padding, self.places[index], place, touched, number)
-        self._catch_up(index, touched[number:more])
+        self._catch_up(index, np.sort(touched[number:more]))
         return more
 
-    def move(self, index: int, rows: np.ndarray, gradient: np.ndarray) -> None:
-        """Move rows of a table, int64 [m], those of all `touch_more` of this step. gradient: float32 [m, D]."""
-        self._update(index, rows, gradient)
+    def move(self, index: int, rows: np.ndarray, gradient: np.ndarray, decay: np.ndarray) -> None:
+        """Move rows of a table, int64 [m], those of all `touch_more` of this step. gradient: float32 [m, D]; decay:
+        float32 [m], as `update` takes it."""
+        self.kernels.update(self.rows[index], self.clock, rows, np.argsort(rows), self.now, gradient, decay)
         self.places[index][rows] = -1
 
-    def step(self, index: int, touched: Touched) -> None:
-        """Move the touched rows of a table by their gradients."""
-        self._update(index, touched.rows, touched.gradient)
-
-    def _update(self, index: int, rows: np.ndarray, gradient: np.ndarray) -> None:
-        # in the order of the table, since its rows then come sooner from memory
-        self.kernels.update(self.rows[index], self.clock, rows, np.argsort(rows), self.now, gradient)
+    def step(self, index: int, touched: Touched) -> float:
+        """Move the touched rows of a table by their gradients and their decay. Returns the loss of this decay."""
+        order = np.arange(len(touched.rows))
+        loss: float = self.kernels.update(
+            self.rows[index], self.clock, touched.rows, order, self.now, touched.gradient, touched.decay
+        )
+        return loss
 
     def _catch_up(self, index: int, rows: np.ndarray) -> None:
-        self.kernels.catch_up(self.rows[index], self.clock, np.sort(rows), self.now)
+        self.kernels.catch_up(self.rows[index], self.clock, rows, self.now)
 
     def finish(self) -> None:
         """Bring all rows, and the optimizer's state, to the last step."""

@@ -96,24 +96,32 @@ def catch_up(rows: Rows, clock: Clock, touched: np.ndarray, now: int) -> None:
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
-def update(rows: Rows, clock: Clock, touched: np.ndarray, order: np.ndarray, now: int, gradient: np.ndarray) -> None:
+def update(
+    rows: Rows, clock: Clock, touched: np.ndarray, order: np.ndarray, now: int, gradient: np.ndarray, decay: np.ndarray
+) -> float:
     """Step `now` for rows, int64 [n], whose values are those of the step before, in some order of them, int64 [n].
-    gradient: float32 [n, D]."""
+    gradient: float32 [n, D], without that of the squares of a row times half of its decay, float32 [n], which is added
+    here. Returns the sum of these squares."""
     value, mean, square, inverse, last = rows.value, rows.mean, rows.square, rows.inverse, rows.last
     keep1, keep2 = np.float32(1 - clock.beta1), np.float32(1 - clock.beta2)
     size, root, eps = np.float32(clock.size[now]), np.float32(clock.root[now]), np.float32(clock.eps)
     all_mean_left, all_square_left, beta2 = clock.mean_left, clock.square_left, clock.beta2
+    total = 0.0
     for at in order:
-        row = touched[at]
+        row, pull, squares = touched[at], decay[at], np.float32(0)
         gap = now - 1 - last[row]
         mean_left, square_left = np.float32(all_mean_left[gap]), np.float32(all_square_left[gap] * beta2)
         for d in range(value.shape[1]):
-            old, g = mean_left * mean[row, d], gradient[at, d]
+            was = value[row, d]
+            old, g = mean_left * mean[row, d], gradient[at, d] + pull * was
             new, new_square = old + keep1 * (g - old), square_left * square[row, d] + keep2 * (g * g)
             q = np.float32(1) / (np.sqrt(new_square) * root + eps)
             mean[row, d], square[row, d], inverse[row, d] = new, new_square, q
-            value[row, d] -= size * new * q
+            value[row, d] = was - size * new * q
+            squares += was * was
+        total += pull * squares
         last[row] = now
+    return total / 2
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
@@ -148,6 +156,18 @@ def distinct(
             number += 1
         place[n] = place_of[row[n]]
     return number
+
+
+@numba.njit(nogil=True, cache=True)
+def place_in(touched: np.ndarray, place_of: np.ndarray, row: np.ndarray, place: np.ndarray) -> None:
+    """Write where each of `row`, int64 [n], stands among `touched`, int64 [m], to `place`, int64 [n]. place_of: int64
+    [N], places of rows, which are -1 afterwards."""
+    for m in range(len(touched)):
+        place_of[touched[m]] = m
+    for n in range(len(row)):
+        place[n] = place_of[row[n]]
+    for m in range(len(touched)):
+        place_of[touched[m]] = -1
 
 
 @numba.njit(nogil=True, cache=True)
@@ -196,27 +216,14 @@ def sum_of_squares(table: np.ndarray, rows: np.ndarray, times: np.ndarray) -> fl
     return total
 
 
-@numba.njit(nogil=True, cache=True)
-def add_squares_at(table: np.ndarray, rows: np.ndarray, by: np.ndarray, into: np.ndarray) -> None:
-    """Add rows of a table, int64 [m], each times one of `by`, float32 [m], to those of `into`, float32 [*, D]."""
-    for m in range(len(rows)):
-        own, other = table[rows[m]], into[m]
-        for d in range(own.shape[0]):
-            other[d] += by[m] * own[d]
-
-
 BPR, BCE, GBCE, SAMPLED_SOFTMAX = 0, 1, 2, 3
 
 
 @numba.njit(nogil=True, cache=True)
-def _softplus(x: float) -> float:
-    return max(x, 0.0) + np.log1p(np.exp(-abs(x)))
-
-
-@numba.njit(nogil=True, cache=True)
-def _sigmoid(x: float) -> float:
+def _softplus(x: float) -> tuple[float, float]:
+    """The softplus and its slope, which is the sigmoid."""
     power = np.exp(-abs(x))
-    return (1.0 if x >= 0 else power) / (1 + power)
+    return max(x, 0.0) + np.log1p(power), (1.0 if x >= 0 else power) / (1 + power)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -228,16 +235,18 @@ def _slopes(kind: int, scores: np.ndarray, log_count: np.ndarray, weight: float,
     slope[0] = 0
     if kind == BPR:
         for k in range(1, count + 1):
-            gap = scores[k] - positive
-            loss += _softplus(gap) / count
-            slope[k] = _sigmoid(gap) / count
+            value, share = _softplus(scores[k] - positive)
+            loss += value / count
+            slope[k] = share / count
             slope[0] -= slope[k]
     elif kind in (BCE, GBCE):
-        loss = weight * _softplus(-positive)
-        slope[0] = -weight * _sigmoid(-positive)
+        value, share = _softplus(-positive)
+        loss = weight * value
+        slope[0] = -weight * share
         for k in range(1, count + 1):
-            loss += _softplus(scores[k])
-            slope[k] = _sigmoid(scores[k])
+            value, share = _softplus(scores[k])
+            loss += value
+            slope[k] = share
     else:
         top = -np.inf
         for k in range(1, count + 1):
@@ -246,8 +255,7 @@ def _slopes(kind: int, scores: np.ndarray, log_count: np.ndarray, weight: float,
         for k in range(1, count + 1):
             slope[k] = np.exp(scores[k] - log_count[k - 1] - top)
             mass += slope[k]
-        gap = np.log(mass) + top - positive
-        loss, share = _softplus(gap), _sigmoid(gap)
+        loss, share = _softplus(np.log(mass) + top - positive)
         slope[0] = -share
         for k in range(1, count + 1):
             slope[k] *= share / mass
@@ -273,51 +281,44 @@ def pair_gradients(
     log_count: np.ndarray,
     of_users: np.ndarray,
     of_items: np.ndarray,
+    decay_of_users: np.ndarray,
+    decay_of_items: np.ndarray,
     u: np.ndarray,
     v: np.ndarray,
     loss: PairLoss,
 ) -> float:
-    """The loss of matrix factorization, the mean over the examples of a batch, and its gradient.
+    """The loss of matrix factorization without its l2 term, the mean over the examples of a batch, and its gradient.
 
     user: int64 [n], rows of u; item: int64 [n, 1 + K], rows of v, the true item's first. log_count: float32 [n, K] for
     sampled softmax, else [1, K]. The gradients are added to of_users and of_items, float32 [*, D], at the places that
     stand in place_of_user [n] and place_of_item [n, 1 + K]; always in the order of the batch, so that the sums are the
-    same each time."""
+    same each time. What `update` is to take as the decay of a row for the l2 term is added to decay_of_users and
+    decay_of_items, float32 [*], at the same places."""
     number, width, dim = len(user), item.shape[1], u.shape[1]
     scores, slope = np.empty(width, np.float32), np.empty(width, np.float32)
-    mine = np.empty(dim, np.float32)
     kind, weight, scale, missing = loss.kind, loss.weight, np.float32(loss.scale), np.float32(loss.missing)
     total, mean = 0.0, 1.0 / number
     decay, decay_negative = np.float32(2 * loss.l2 * mean), np.float32(2 * loss.l2 * mean / max(1, width - 1))
     for n in range(number):
-        row, true = user[n], item[n, 0]
+        own, true = u[user[n]], item[n, 0]
         for c in range(width):
-            other, score = item[n, c], np.float32(0)
+            other, score = v[item[n, c]], np.float32(0)
             for d in range(dim):
-                score += u[row, d] * v[other, d]
-            scores[c] = missing if c and other == true else score * scale
-        total += _slopes(kind, scores, log_count[n if len(log_count) > 1 else 0], weight, slope)
-        mine[:] = 0
+                score += own[d] * other[d]
+            scores[c] = missing if c and item[n, c] == true else score * scale
+            decay_of_items[place_of_item[n, c]] += decay_negative if c else decay
+        if kind == BPR and width == 2:  # what `_slopes` finds, in a third of its time
+            value, share = _softplus(scores[1] - scores[0])
+            total, slope[0], slope[1] = total + value, -share, share
+        else:
+            total += _slopes(kind, scores, log_count[n if len(log_count) > 1 else 0], weight, slope)
+        decay_of_users[place_of_user[n]] += decay
+        of_own = of_users[place_of_user[n]]
         for c in range(width):
             if c and item[n, c] == true:
                 continue
-            other, place, share = item[n, c], place_of_item[n, c], np.float32(slope[c] * mean) * scale
+            other, of_other, share = v[item[n, c]], of_items[place_of_item[n, c]], np.float32(slope[c] * mean) * scale
             for d in range(dim):
-                mine[d] += share * v[other, d]
-                of_items[place, d] += share * u[row, d]
-        at = place_of_user[n]
-        for d in range(dim):
-            of_users[at, d] += mine[d]
-        if decay > 0:
-            squares, squares_negative = np.float32(0), np.float32(0)
-            for d in range(dim):
-                squares += u[row, d] * u[row, d] + v[true, d] * v[true, d]
-                of_users[at, d] += decay * u[row, d]
-                of_items[place_of_item[n, 0], d] += decay * v[true, d]
-            for c in range(1, width):
-                other, place = item[n, c], place_of_item[n, c]
-                for d in range(dim):
-                    squares_negative += v[other, d] * v[other, d]
-                    of_items[place, d] += decay_negative * v[other, d]
-            total += loss.l2 * (squares + squares_negative / max(1, width - 1))
+                of_own[d] += share * other[d]
+                of_other[d] += share * own[d]
     return total * mean
