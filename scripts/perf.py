@@ -1,5 +1,6 @@
 """Guards speed and memory: `scripts/benchmark.py perf --against COMMIT`. It fails if this working tree is more than 15
-% slower than a commit, or needs more than 10 % more memory, in any of twelve short tasks (`perf_rows.py`).
+% slower than a commit, or needs more than 10 % more memory, in any of twelve short tasks (`perf_rows.py`). Epochs of
+benchmarks on real data are compared where they are named: `--rows speed-mf-ml1m --data DIR`.
 
 Old and new are measured together. For every task (a row of the table) each version has a process, and the two take
 turns, round by round, so that other work on the machine affects both. A row that looks slower is measured again, first
@@ -28,12 +29,13 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from kgrec.errors import KgrecError, unknown_name
-from perf_rows import ROWS
+from perf_rows import ROWS, trainings
 
 ROOT = Path(__file__).resolve().parent.parent
 MOST_TIME, MOST_MEMORY = 1.15, 1.10  #: a row fails if new over old is higher
 ATTEMPTS = 3  #: most pairs of processes for a row that seems to fail
 PATIENCE = 3  #: factor of the number of rounds in a pair of processes, for a row that seems slower
+WIDTH = 22  #: of the column of rows
 LIMIT = 300  #: most seconds to wait for an answer of a process
 
 
@@ -43,7 +45,16 @@ def main(arguments: Sequence[str]) -> int:
         "--against", metavar="COMMIT", help="any git revision to compare with; without it only this tree is measured"
     )
     parser.add_argument(
-        "--rows", nargs="+", metavar="NAME", help=f"rows to measure (default: all), of {', '.join(ROWS)}"
+        "--rows",
+        nargs="+",
+        metavar="NAME",
+        help=f"rows to measure, of {', '.join(ROWS)} (default: these), {', '.join(trainings())}",
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=os.environ.get("KGREC_DATA") or None,
+        help="folder of the real data, for rows that are benchmarks (default: KGREC_DATA)",
     )
     parser.add_argument(
         "--repeats", type=int, default=5, metavar="N", help="rounds of each row and version (default: 5)"
@@ -71,16 +82,20 @@ def guard(options: argparse.Namespace, out: TextIO) -> dict[str, Any]:
     begun, warning = time.perf_counter(), load_warning(os.getloadavg()[0], os.cpu_count() or 1)
     rows = list(dict.fromkeys(options.rows or ROWS))
     for name in rows:
-        if name not in ROWS:
-            raise unknown_name("row", name, ROWS)
+        if name not in ROWS and name not in trainings():
+            raise unknown_name("row", name, [*ROWS, *trainings()])
+        if name not in ROWS and (options.data is None or not options.data.is_dir()):
+            found = "is not given" if options.data is None else f"is {options.data}, which is no folder"
+            raise KgrecError(f"{name} is trained on real data, and --data {found}; name the folder of the data sets")
+    data = None if options.data is None else options.data.resolve()
     if options.repeats < 1:
         raise KgrecError(f"--repeats is {options.repeats}, 1 or more is wanted")
     commit = None if options.against is None else resolved(options.against, ROOT)
     with tempfile.TemporaryDirectory(prefix="kgrec-perf-") as name:
         folder = Path(name)
-        sides = [Side("new", ROOT, command_of(ROOT), folder / "new", described(ROOT))]
+        sides = [Side("new", ROOT, command_of(ROOT), folder / "new", described(ROOT), data)]
         if commit is not None:
-            sides.insert(0, old_side(options.against, commit, folder))
+            sides.insert(0, old_side(options.against, commit, folder, data))
         versions = prepared(sides, rows)
         for side in sides:
             print(f"{side.name}: kgrec {versions[side.name]}, {side.what}", file=out)
@@ -143,6 +158,7 @@ class Side:
     command: str  #: the entry point of the `kgrec` command, module:function
     work: Path  #: a folder for the side's data and compiled kernels
     what: str  #: for people: which commit
+    data: Path | None = None  #: the folder of real data
 
     def environment(self) -> dict[str, str]:
         """The environment of its processes: its own kgrec comes first, it has its own cache of compiled kernels, and
@@ -156,6 +172,7 @@ class Side:
             "PYTHONSAFEPATH": "1",
             "PYTHONHASHSEED": "0",
             "NUMBA_CACHE_DIR": str(self.work / "kernels"),
+            **({} if self.data is None else {"KGREC_DATA": str(self.data)}),
         }
 
     def check_origin(self, found: str) -> None:
@@ -165,11 +182,11 @@ class Side:
             raise KgrecError(f"the {self.name} side imported {found or 'no kgrec'}, not {wanted}; nothing was compared")
 
 
-def old_side(name: str, commit: str, folder: Path) -> Side:
+def old_side(name: str, commit: str, folder: Path, data: Path | None = None) -> Side:
     """The side of a commit: builds and unpacks its wheel."""
     source = checked_out(commit, ROOT, folder / "source")
     unpacked = unpacked_wheel(source, folder / "wheel")
-    return Side("old", unpacked, command_of(source), folder / "old", f"a wheel of {name} ({commit[:12]})")
+    return Side("old", unpacked, command_of(source), folder / "old", f"a wheel of {name} ({commit[:12]})", data)
 
 
 def git(root: Path, *arguments: str) -> bytes:
@@ -360,9 +377,9 @@ class Result:
         """A line of the table."""
         new = f"{min(self.new.seconds):8.4f} s"
         if self.old is None:
-            return f"{self.row:10s}{new}{min(self.new.peak_mb):9.1f} MB"
+            return f"{self.row:{WIDTH}s}{new}{min(self.new.peak_mb):9.1f} MB"
         return (
-            f"{self.row:10s}{min(self.old.seconds):8.4f} s{new}{self.time_ratio:8.3f}"
+            f"{self.row:{WIDTH}s}{min(self.old.seconds):8.4f} s{new}{self.time_ratio:8.3f}"
             f"{min(self.old.peak_mb):9.1f} MB{min(self.new.peak_mb):9.1f} MB{self.memory_ratio:8.3f}"
             f"{len(self.new.seconds):8d}  {', '.join(self.failures) or 'ok'}"
         )
@@ -373,10 +390,10 @@ class Result:
 
 
 HEADER = (
-    f"{'row':10s}{'old':>10s}{'new':>10s}{'ratio':>8s}{'old peak':>12s}{'new peak':>12s}{'ratio':>8s}"
+    f"{'row':{WIDTH}s}{'old':>10s}{'new':>10s}{'ratio':>8s}{'old peak':>12s}{'new peak':>12s}{'ratio':>8s}"
     f"{'rounds':>8s}  verdict"
 )
-HEADER_ALONE = f"{'row':10s}{'new':>10s}{'peak':>12s}"
+HEADER_ALONE = f"{'row':{WIDTH}s}{'new':>10s}{'peak':>12s}"
 
 
 def measured(row: str, sides: Sequence[Side], repeats: int) -> Result:

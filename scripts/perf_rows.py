@@ -3,7 +3,8 @@
 `perf_rows.py prepare FOLDER ROW ...` writes the data of some rows. `perf_rows.py ROW FOLDER COMMAND` prepares a row and
 does its work once, so that imports, indexes and compiled kernels are ready. Then, for each line `go` on stdin, it does
 the work again and prints its seconds as a line of JSON; for `stop` it prints the peak of memory. COMMAND is the entry
-point of `kgrec`.
+point of `kgrec`. A row may also be one of the benchmarks that train a model on real data, which is found in the folder
+that KGREC_DATA names; its work is an epoch.
 
 PYTHONPATH chooses the version of kgrec, which may be older. So rows only use names of `kgrec` and `kgrec.models`, which
 do not move, and this file imports kgrec only when a row needs it.
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from kgrec import Graph
 
+SCRIPTS = Path(__file__).resolve().parent
 Pause = Callable[..., None]  #: waits for the next round, and answers with the seconds of the last
 
 RECIPE = """\
@@ -82,12 +85,31 @@ def prepare(folder: Path, rows: Sequence[str]) -> str:
     from kgrec import __version__
 
     folder.mkdir(parents=True)
-    for name in dict.fromkeys(name for row in rows for name in DATA[row]):
-        if name == "recipe":
+    trained = {row: trainings()[row]["recipe"] for row in rows if row not in DATA}
+    for name in dict.fromkeys([*trained.values(), *(name for row in rows for name in DATA.get(row, ()))]):
+        if name in trained.values():
+            build_real_graph(name, folder)
+        elif name == "recipe":
             write_recipe(folder)
         else:
             made_up_graph(**GRAPHS[name], seed=list(GRAPHS).index(name)).save(folder / f"{name}.graph")
     return __version__
+
+
+def trainings() -> dict[str, Any]:
+    """The benchmarks that can be rows, by name: those of speed that train a model."""
+    import yaml
+
+    benchmarks = yaml.safe_load((SCRIPTS / "benchmarks.yaml").read_text(encoding="utf-8"))
+    return {name: one for name, one in benchmarks.items() if name.startswith("speed-") and {"set", "split"} <= set(one)}
+
+
+def build_real_graph(recipe: str, folder: Path) -> None:
+    """Build a graph of real data, by the recipe of this tree."""
+    from kgrec import build
+
+    graph, _ = build(SCRIPTS.parent / f"graphs/{recipe}.yaml", Path(os.environ["KGREC_DATA"]))
+    graph.save(folder / f"{recipe}.graph")
 
 
 def write_recipe(folder: Path) -> None:
@@ -252,14 +274,24 @@ ROWS: dict[str, Callable[[Path, str, Pause], None]] = {
 }  # fmt: skip
 
 
-def train_on(graph: str, model: str, config: dict[str, Any], data: Path, pause: Pause) -> None:
-    """Do rounds that are training epochs. There is no validation set, so nothing else runs between two epochs."""
+def row_of(name: str) -> Callable[[Path, str, Pause], None]:
+    """The task of this name, or the epochs of this benchmark."""
+    return ROWS[name] if name in ROWS else partial(epochs_of, trainings()[name])
+
+
+def epochs_of(benchmark: dict[str, Any], data: Path, command: str, pause: Pause) -> None:
+    """Epochs of a benchmark's model."""
+    train_on(benchmark["recipe"], benchmark["model"], benchmark["set"], data, pause, benchmark["split"])
+
+
+def train_on(
+    graph: str, model: str, config: dict[str, Any], data: Path, pause: Pause, split: str = "ratio:0.01"
+) -> None:
+    """Do rounds that are training epochs. Nothing is validated, so nothing else runs between two epochs."""
     from kgrec import Graph, TrainingConfig, train
 
-    training = TrainingConfig(epochs=1_000_000, device="cpu")
-    train(
-        model, Graph.load(data / f"{graph}.graph"), split="ratio:0.01", config=config, training=training, report=pause
-    )
+    training = TrainingConfig(epochs=1_000_000, validate_every=1_000_000, device="cpu")
+    train(model, Graph.load(data / f"{graph}.graph"), split=split, config=config, training=training, report=pause)
 
 
 def repeat(work: Callable[[], object], pause: Pause) -> None:
@@ -325,7 +357,7 @@ def answer_rounds(row: str, data: Path, command: str, answers: TextIO) -> None:
         begun = time.perf_counter()
 
     try:
-        ROWS[row](data, command, pause)
+        row_of(row)(data, command, pause)
     except Finished:
         print(json.dumps({"peak_mb": peak_mb(), "threads": threads(), "kgrec": origin()}), file=answers, flush=True)
 

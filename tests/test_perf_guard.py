@@ -11,6 +11,8 @@ from types import ModuleType
 import pytest
 
 from kgrec.errors import KgrecError
+from kgrec.graph import Graph
+from kgrec.training.trainer import Epoch
 
 ROOT = Path(__file__).parents[1]
 
@@ -169,3 +171,29 @@ def test_data_of_every_row(perf: ModuleType) -> None:
     rows = importlib.import_module("perf_rows")
     assert list(rows.DATA) == list(rows.ROWS)
     assert {name for names in rows.DATA.values() for name in names} == {"recipe", *rows.GRAPHS}
+
+
+def test_a_benchmark_is_refused_without_its_data(
+    perf: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("KGREC_DATA", raising=False)
+    assert perf.main(["--rows", "speed-mf-ml1m"]) == 1
+    assert "speed-mf-ml1m is trained on real data, and --data is not given" in capsys.readouterr().err
+    assert perf.main(["--rows", "speed-mf-ml1m", "--data", str(tmp_path / "none")]) == 1
+    assert "which is no folder" in capsys.readouterr().err
+
+
+def test_the_rounds_of_a_benchmark_are_epochs_of_its_model(perf: ModuleType, planted: Graph, tmp_path: Path) -> None:
+    rows = importlib.import_module("perf_rows")
+    benchmark = rows.trainings()["speed-mf-ml1m"]
+    planted.save(tmp_path / f"{benchmark['recipe']}.graph")
+    ends = []
+
+    def pause(end: Epoch, *_: object) -> None:
+        ends.append(end)
+        if len(ends) == 3:
+            raise rows.Finished
+
+    with pytest.raises(rows.Finished):
+        rows.epochs_of(benchmark, tmp_path, "", pause)
+    assert [end.number for end in ends] == [1, 2, 3]
