@@ -466,7 +466,7 @@ STEP = """
 import numpy as np, pandas as pd
 from kgrec import models
 from kgrec.graph import Graph
-users, items, length = 32, 100_000, 200
+users, items, length = 12, 100_000, 200
 rng = np.random.default_rng(0)
 rated = pd.DataFrame({
     "source": np.repeat(np.arange(users), length + 1).astype(str),
@@ -484,8 +484,8 @@ before = peak()
 
 
 def test_a_full_softmax_over_long_paths_and_many_items_trains_in_little_memory(megabytes_of):
-    """A step over 32 paths of 200 items, among 100,000 of them: all 6,400 x 100,000 logits would be 2,441 MB, and their
-    gradient as much again. The batch of 128 paths (9,766 MB each) that is the default takes four times as long, too
+    """A step over 12 paths of 200 items, among 100,000 of them: all 2,400 x 100,000 logits would be 916 MB, and their
+    gradient as much again. The batch of 128 paths (9,766 MB each) that is the default takes ten times as long, too
     long for a test, and rose by 457 MB: a chunk of logits is held, and no more of them for more paths."""
     step = "batch, = objective.batches\nobjective.loss(batch).backward()\noptimizer.step()"
     assert megabytes_of(STEP, step) < 400

@@ -1,5 +1,6 @@
 """When a list is wanted: what requests and evaluations tell models, and what is refused."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ from kgrec.evaluation.user_groups import gap_groups
 from kgrec.graph import NO_TIME, Graph
 from kgrec.model import Query
 from kgrec.server.bodies import ListQuery, UserBody
+from kgrec.serving import predicted_pairs
 from kgrec.serving.listed_groups import listed_groups
 from kgrec.serving.moments import moment
 from kgrec.splits.split import split
@@ -96,6 +98,22 @@ def test_now_before_the_last_step_is_refused_for_this_request_alone():
     assert run.recommend(history=pd.DataFrame({"item": ["x"], "time": [9]}), k=1, now=9)[
         "item"
     ]  # at once is not before
+
+
+def test_a_pair_that_fails_among_many_costs_few_predictions_more(monkeypatch: pytest.MonkeyPatch):
+    """At this moment dan has not done what is known of him."""
+    counted, predict = list[int](), predicted_pairs.predict
+
+    def counting(run: Run, users: Sequence[str], *rest: object) -> object:
+        counted.append(len(users))
+        return predict(run, users, *rest)
+
+    monkeypatch.setattr(predicted_pairs, "predict", counting)
+    pairs = [("dan" if place == 37 else "cem", "x") for place in range(64)]
+    found = Service(popular(DAY)).predict(pairs, now=25 * DAY)
+    assert [place for place, one in enumerate(found) if isinstance(one, KgrecError)] == [37]
+    assert len(set(found) - {found[37]}) == 1
+    assert len(counted) == 13  # all of them, then both halves of what fails, six times
 
 
 @pytest.mark.parametrize("name", ["hstu", "sasrec"])
