@@ -50,6 +50,7 @@ LESS_IS_BETTER = (
     "beyond_scoring_seconds",
     "peak_mb",
     "page_mb",
+    "fit_mb",
     *("anon_mb", "share_of_duckdb", "share_of_in_memory"),
     "user_milliseconds",
     *("index_p50_ms", "index_p99_ms", "exact_p50_ms", "exact_p99_ms"),
@@ -332,6 +333,13 @@ def fit(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, 
     """Seconds in which a model without epochs is fitted to all interactions of a graph, and those of other libraries:
     see fit_speed.py."""
     return fit_speed.fit(benchmark, Graph.load(graph_folder(benchmark["recipe"], options)), options)
+
+
+def fit_large(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds and memory in which a model without epochs is fitted to random interactions with a large catalog."""
+    by = 20 if options.quick else 1
+    sizes = [benchmark[name] // by for name in ("users", "items", "interactions")]
+    return fit_speed.fit_large(benchmark, random_graph(*sizes))
 
 
 def negatives(benchmark: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
@@ -654,6 +662,7 @@ MEASURES: dict[str, Callable[[Mapping[str, Any], argparse.Namespace], dict[str, 
         read_ntriples,
         full_ranking,
         fit,
+        fit_large,
         negatives,
         neighbors,
         load_mapped,

@@ -64,6 +64,14 @@ def fit(benchmark: Mapping[str, Any], graph: Graph, options: argparse.Namespace)
     return {"test": found, "not_run": sorted(set(missing))}
 
 
+def fit_large(benchmark: Mapping[str, Any], graph: Graph) -> dict[str, Any]:
+    """Seconds of one fit to a graph, the most memory of the process in MB, and by how much the fit has raised it."""
+    before, begun = peak_mb(), time.perf_counter()
+    build_model(benchmark["model"], graph, benchmark.get("set", {}))
+    seconds = time.perf_counter() - begun
+    return {"test": {"seconds": seconds, "peak_mb": peak_mb(), "fit_mb": peak_mb() - before}}
+
+
 def save_pairs(graph: Graph, folder: Path) -> Path:
     """The distinct pairs of a graph's users and items, as a file of numbers from 0."""
     user, item = graph.only(graph.target).edge_index.unique(dim=1).numpy()
