@@ -126,6 +126,24 @@ def test_a_catalog_in_chunks_is_scored_as_a_whole(name: str, cells: int, monkeyp
         assert model.score(query, items[:0]).shape == (4, 0)
 
 
+@pytest.mark.parametrize("many", [0, 10**9], ids=["by distinct items", "each look-up apart"])
+@pytest.mark.parametrize("name", ["ncf", "neumf"])
+def test_lists_of_items_have_the_scores_and_gradients_of_their_catalog(name: str, many: int, monkeypatch):
+    """Among them an item twice, and one behind the last, whose vector is zeros."""
+    monkeypatch.setattr(pair_mlp, "MANY", many)
+    model, user = built(name, hidden=[8, 3]), torch.tensor([2, 0, 2, 5])
+    place = torch.tensor([[8, 0, 1, 1, 5, 9], [0, 1, 2, 3, 4, 9], [7, 7, 7, 7, 7, 9], [4, 3, 2, 1, 0, 9]])
+    catalog, factor = torch.cat([GRAPH.nodes("item"), torch.tensor([GRAPH.pad])]), torch.randn(4, 6)
+    found = []
+    for scores in (model.pair_scores(user, catalog[place]), model.pair_scores(user, catalog).gather(1, place)):
+        model.zero_grad()
+        (scores * factor).sum().backward()
+        found.append((scores, *(one.grad for one in model.parameters() if one.grad is not None)))
+    assert len(found[0]) == len(found[1]) > 6
+    for mine, other in zip(*found):
+        close(mine, other)
+
+
 # ---------------------------------------------------------------- ratings and clicks
 
 

@@ -237,7 +237,10 @@ LOOKED_UP: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "ncf": ("ncf", {"loss": "bpr", "negatives": 2, "l2": 0.02, "dropout": 0}),
     "neumf": ("neumf", {"loss": "bce", "negatives": 2, "l2": 0.01, "mlp_dim": 4, "dropout": 0.1}),
     # a few steps: once a unit is above 0 in one training and below in the other, they part
-    "neumf of sampled softmax": ("neumf", {"loss": "sampled_softmax", "negatives": 4, "l2": 0, "batch_size": 40}),
+    "neumf of sampled softmax": (
+        "neumf",
+        {"loss": "sampled_softmax", "negatives": 4, "l2": 0, "batch_size": 40, "lr": 1e-3},
+    ),
     "neumf, its halves apart at first": ("neumf", {"loss": "bpr", "negatives": 1, "mlp_dim": 4, "pretrain_epochs": 2}),
     "neumf with negatives of a batch": ("neumf", {"loss": "bce", "shared": True, "negatives": 6, "mlp_dim": 4}),
     "kgat": ("kgat", {"loss": "bpr", "negatives": 1, "layer_dims": (16, 8), "facts_batch_size": 40, "facts_lr": 0.05}),

@@ -48,8 +48,8 @@ class NCF(EdgeModel):
 
     def ranking_loss(self, ranking: RankingLoss, user: Tensor, drawn: Drawn) -> Tensor:
         vector = self.user(user)
-        return ranking.of_scores(lambda items: self.mlp(vector, self.item(items)), drawn)
+        return ranking.of_scores(lambda items: self.mlp.of_pairs(vector, self.item, items), drawn)
 
     def pair_scores(self, user: Tensor, items: Tensor) -> Tensor:
-        scores: Tensor = self.mlp(self.user(user), self.item(items))
+        scores: Tensor = self.mlp.of_pairs(self.user(user), self.item, items)
         return scores

@@ -109,7 +109,7 @@ class NeuMF(EdgeModel):
             if factors is not None:
                 found = dot(factors, self.item, items)
             if perceptron is not None:
-                found = found + self.mlp(perceptron, self.mlp_item(items))
+                found = found + self.mlp.of_pairs(perceptron, self.mlp_item, items)
             return found
 
         return scores

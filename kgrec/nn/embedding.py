@@ -27,6 +27,9 @@ Table: TypeAlias = "NodeEmbedding | Vectors | ShardedTable"  #: what vectors are
 TINY = 1e-12  #: the smallest length that a vector is divided by
 
 
+FEW = 16  #: rows of a table for each look-up up to which distinct rows are found by a list of all rows
+
+
 class NodeEmbedding(Holder, nn.Module):
     """A vector for every node of one type, or of all types (None), looked up by flat node numbers. Any number past the
     last node (`graph.pad`, or a node added later) has the zero vector.
@@ -128,7 +131,10 @@ class NodeEmbedding(Holder, nn.Module):
         row = self.row(node)
         if self._has_vectors_ready and steady_products.may_serve(node):
             return self._whole(), row
-        if row.numel() > self.count and self.rows is None:
+        if not self.by_distinct and row.device.type == "cpu" and self.count <= FEW * row.numel():
+            rows, place = _distinct(row, self.count)
+            return self._of_ids(rows), place
+        if row.numel() > self.count and self.by_distinct and self.rows is None:
             return self._made(torch.arange(self.count + 1, device=row.device)), row
         rows, place = torch.unique(row, return_inverse=True)
         rows = functional.pad(rows, (0, 1), value=self.count)
@@ -338,6 +344,19 @@ def _product(vector: Tensor, table: Tensor, row: Tensor) -> Tensor:
 
 def _has_kernel(vector: Tensor, table: Tensor) -> bool:
     return vector.device.type == "cpu" and vector.dtype == torch.float32 and table.dtype == torch.float32
+
+
+def _distinct(row: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The distinct numbers among `row`, LongTensor [*S] from 0 to count, and `count` behind them: [R + 1]; and where
+    each of `row` stands among them: LongTensor [*S]."""
+    from kgrec.nn import touched_rows
+
+    found, place = torch.empty(min(row.numel(), count) + 1, dtype=torch.long), torch.empty_like(row)
+    place_of, flat = torch.full((count + 1,), -1), (row.reshape(-1), place.view(-1))
+    asked, where = (one.numpy() for one in flat)
+    number = touched_rows.distinct(asked, count, place_of.numpy(), where, found.numpy(), 0)
+    found[number] = count
+    return found[: number + 1], place.masked_fill_(place < 0, number)
 
 
 class _AllButLast(torch.autograd.Function):

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from kgrec.nn.cpu_products import Linear
 from kgrec.nn.dropout import Dropout
 from kgrec.nn.edge_model import EdgeModelConfig
+from kgrec.nn.embedding import NodeEmbedding
 from kgrec.nn.steady_products import SteadyLinear
 from kgrec.search_ranges import Between
 from kgrec.settings import settings
 
+MANY = 2  #: look-ups for each item from which its part of the first layer is computed once
 CELLS = 1 << 22  #: outputs of one layer that scoring keeps in memory at once
 
 
@@ -59,8 +61,27 @@ class PairMLP(nn.Module):
         size = max(1, CELLS // max(1, len(user) * self.widest))
         return torch.cat([self._scores(of_user, self.of_item(part)) for part in item.split(size, dim=-2)], 1)
 
+    def of_pairs(self, user: Tensor, table: NodeEmbedding, items: Tensor) -> Tensor:
+        """Scores of users with items by their vectors in a table: [B, C]. user: [B, D]; items: LongTensor, flat, [C],
+        the same for all users, or [B, C]. In training on the CPU the first layer's part of an item that several lists
+        name is computed once."""
+        few = items.numel() < MANY * table.count and not table.by_distinct
+        if (
+            items.dim() == 1
+            or few
+            or table.added is not None
+            or not torch.is_grad_enabled()
+            or items.device.type != "cpu"
+        ):
+            return self(user, table(items))
+        vectors, place = table.distinct(items)
+        return self._of_first(self.dropout.of_relu_of_sum(self.of_user(user), self.of_item(vectors), place))
+
     def _scores(self, of_user: Tensor, of_item: Tensor) -> Tensor:
-        x = self.dropout.of_relu(of_user.unsqueeze(1) + of_item)
+        return self._of_first(self.dropout.of_relu(of_user.unsqueeze(1) + of_item))
+
+    def _of_first(self, x: Tensor) -> Tensor:
+        """Scores by the output of the first layer, [B, C, H]: [B, C]."""
         for layer in self.hidden:
             x = self.dropout.of_relu(layer(x))
         scores: Tensor = self.out(x).squeeze(-1)

@@ -134,6 +134,9 @@ def leaky_sum_back(
         of_second[i] = g if kind[i] & 2 else below * g
 
 
+COLUMNS = 32  #: that a thread goes through at once, where rows are added up
+
+
 @numba.njit(nogil=True, cache=True, parallel=True)
 def relu_dropout(x: np.ndarray, draw: np.ndarray, dropped: int, scale: np.float32, out: np.ndarray) -> None:
     """out = scale * ReLU(x) where the random byte `draw` is at least `dropped`, else 0. x, out: float32 [n]; draw:
@@ -147,6 +150,51 @@ def relu_dropout_back(out: np.ndarray, scale: np.float32, gradient: np.ndarray, 
     """The gradient of `relu_dropout`, of_x. All float32 [n]."""
     for i in numba.prange(len(out)):
         of_x[i] = scale * gradient[i] if out[i] > 0 else np.float32(0)
+
+
+@numba.njit(nogil=True, cache=True, parallel=True, error_model="numpy")
+def sum_relu_dropout(
+    one: np.ndarray,
+    table: np.ndarray,
+    row: np.ndarray,
+    draw: np.ndarray,
+    dropped: int,
+    scale: np.float32,
+    out: np.ndarray,
+) -> None:
+    """`relu_dropout` of one[n] + table[row[n, c]], in one pass. one: float32 [n, D]; table: float32 [N, D]; row: int64
+    [n, C]; draw: uint8 [n, C, D], or [n, 0, 0] where nothing is dropped; out: float32 [n, C, D]."""
+    for n in numba.prange(len(one)):
+        mine = one[n]
+        for c in range(row.shape[1]):
+            other, into = table[row[n, c]], out[n, c]
+            for d in range(len(mine)):
+                total = mine[d] + other[d]
+                into[d] = np.float32(0) if total <= 0 else scale * total
+            if draw.shape[1]:
+                drawn = draw[n, c]
+                for d in range(len(mine)):
+                    into[d] = into[d] if drawn[d] >= dropped else np.float32(0)
+
+
+@numba.njit(nogil=True, cache=True, parallel=True, error_model="numpy")
+def sum_relu_dropout_back(
+    out: np.ndarray, scale: np.float32, gradient: np.ndarray, row: np.ndarray, of_one: np.ndarray, of_table: np.ndarray
+) -> None:
+    """Add the gradients of `sum_relu_dropout` to of_one, float32 [n, D], and of_table, float32 [N, D]. Each thread has
+    columns of its own, and adds rows in their order."""
+    dim = out.shape[2]
+    for part in numba.prange(-(-dim // COLUMNS)):
+        first, last = part * COLUMNS, min(dim, (part + 1) * COLUMNS)
+        for n in range(len(out)):
+            of_mine = of_one[n, first:last]
+            for c in range(row.shape[1]):
+                made, given = out[n, c, first:last], gradient[n, c, first:last]
+                of_other = of_table[row[n, c], first:last]
+                for d in range(len(of_mine)):
+                    value = scale * given[d] if made[d] > 0 else np.float32(0)
+                    of_other[d] += value
+                    of_mine[d] += value
 
 
 __getattr__ = renamed(
