@@ -1,7 +1,6 @@
 """What tests share: the public data's folder, the skip where no CUDA device is, and a planted graph."""
 
 import fcntl
-import gc
 import json
 import os
 import signal
@@ -59,12 +58,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and torch sees none"))
-
-
-def pytest_collection_finish() -> None:
-    """Have Python's collector pass over what stays until the end: modules and thousands of tests."""
-    gc.collect()
-    gc.freeze()
 
 
 F_SETPIPE_SZ = 1031
