@@ -25,8 +25,6 @@ from kgrec.rows import NodeRows, declare_rows
 
 Table: TypeAlias = "NodeEmbedding | Vectors | ShardedTable"  #: what vectors are looked up in
 TINY = 1e-12  #: the smallest length that a vector is divided by
-
-
 FEW = 16  #: rows of a table for each look-up up to which distinct rows are found by a list of all rows
 
 
