@@ -131,6 +131,12 @@ def stored_settings() -> Iterator[None]:
         _IS_STORED.reset(token)
 
 
+@functools.lru_cache(maxsize=256)
+def _hints(kind: type) -> Mapping[str, Any]:
+    """The types of a settings class's fields, by name."""
+    return get_type_hints(kind, include_extras=True)
+
+
 def configure(kind: type[T], values: Mapping[str, Any], what: str = "") -> T:
     """Make an object of a settings class from names and values. Values may be texts.
 
@@ -142,7 +148,7 @@ def configure(kind: type[T], values: Mapping[str, Any], what: str = "") -> T:
     for name in values:
         if name not in fields:
             raise unknown_name("field", name, fields, where)
-    hints = get_type_hints(kind, include_extras=True)
+    hints = _hints(kind)  # type: ignore[arg-type]
     try:
         return kind(**{name: _from_text(value, hints[name]) for name, value in values.items()})
     except pydantic.ValidationError as error:
@@ -243,7 +249,7 @@ def describe(kind: type) -> list[FieldInfo]:
     >>> weight.type, weight.bounds, weight.default
     ('number', 'at least 0', 0.0)
     """
-    hints, texts = get_type_hints(kind, include_extras=True), _texts(kind)
+    hints, texts = _hints(kind), _texts(kind)
     found = []
     for field in dataclasses.fields(kind):
         plain = plain_type(hints[field.name])

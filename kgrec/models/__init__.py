@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -54,8 +55,13 @@ def builtin_names() -> list[str]:
     >>> "ease" in builtin_names(), "link-frequency" in builtin_names()
     (True, True)
     """
+    return list(_builtin_names())
+
+
+@functools.cache
+def _builtin_names() -> tuple[str, ...]:
     files = (module.name for module in pkgutil.iter_modules(__path__))
-    return sorted(file.replace("_", "-") for file in files if not file.startswith("_"))
+    return tuple(sorted(file.replace("_", "-") for file in files if not file.startswith("_")))
 
 
 def names() -> list[str]:
