@@ -9,6 +9,7 @@ import torch
 
 from kgrec.errors import KgrecError
 from kgrec.nn.fold_in import Folding
+from kgrec.serving.in_halves import in_halves
 from kgrec.serving.list_options import ListOptions
 from kgrec.serving.new_users import NewUsers, side_by_side
 from kgrec.serving.prediction import WHENEVER, predict, predict_new
@@ -57,8 +58,8 @@ def predicted_pairs(
         except KgrecError as error:
             answers[place] = error
     if known:
-        places, users, items = zip(*known)
-        for place, value in zip(places, _of_known(run, users, items, options)):
+        found = _of_known(run, [(user, item) for _, user, item in known], options)
+        for (place, _, _), value in zip(known, found):
             answers[place] = value
     for group in _alike([one for one in new.values() if isinstance(one, Asked)]):
         for place, answer in _values(run, group, folding(), options):
@@ -66,17 +67,17 @@ def predicted_pairs(
     return answers
 
 
-def _of_known(run: TrainedModel, users: Sequence[str], items: Sequence[str], options: ListOptions) -> Answers:
-    """The predictions of pairs of known users; where one of several fails, as where `now` is before the user's last
-    step, those of each half apart, so that few that fail cost few more predictions."""
-    try:
+def _of_known(
+    run: TrainedModel, pairs: Sequence[tuple[str, str]], options: ListOptions
+) -> Sequence[float | KgrecError]:
+    """The predictions of pairs of known users; an error for one that fails, as where `now` is before the user's last
+    step."""
+
+    def predicted(pairs: Sequence[tuple[str, str]]) -> Answers:
+        users, items = zip(*pairs)
         return [*predict(run, users, items, options)]
-    except KgrecError as error:
-        if len(users) == 1:
-            return [error]
-        half = len(users) // 2
-        parts = (users[:half], items[:half]), (users[half:], items[half:])
-        return [found for part in parts for found in _of_known(run, *part, options)]
+
+    return in_halves(predicted, pairs, lambda _, error: [error])
 
 
 def _is_read(user: Wanted, folding: Folding | None) -> bool:
@@ -101,17 +102,14 @@ def _alike(asked: Sequence[Asked]) -> list[list[Asked]]:
 
 
 def _values(
-    run: TrainedModel, group: Sequence[Asked], folding: Folding | None, options: ListOptions
-) -> list[tuple[int, float | KgrecError]]:
-    """The place and the prediction of each pair of some users; where one of several fails, those of each half apart."""
-    row = torch.tensor([row for row, one in enumerate(group) for _ in one.items])
-    item = torch.tensor([item for one in group for item in one.items])
-    places = [place for one in group for place in one.places]
-    try:
+    run: TrainedModel, asked: Sequence[Asked], folding: Folding | None, options: ListOptions
+) -> Sequence[tuple[int, float | KgrecError]]:
+    """The place and the prediction of each pair of some users; an error for those of a user for whom it fails."""
+
+    def predicted(group: Sequence[Asked]) -> list[tuple[int, float | KgrecError]]:
+        row = torch.tensor([row for row, one in enumerate(group) for _ in one.items])
+        item = torch.tensor([item for one in group for item in one.items])
         values = predict_new(run, side_by_side(run, [one.new for one in group]), row, item, folding, options).tolist()
-    except KgrecError as error:
-        if len(group) == 1:
-            return [(place, error) for place in places]
-        half = len(group) // 2
-        return [found for part in (group[:half], group[half:]) for found in _values(run, part, folding, options)]
-    return list(zip(places, values))
+        return list(zip((place for one in group for place in one.places), values))
+
+    return in_halves(predicted, asked, lambda one, error: [(place, error) for place in one.places])

@@ -24,6 +24,7 @@ from kgrec.serving.explanation import Explanation, explain, must_have_paths
 from kgrec.serving.few_users import FewUsers
 from kgrec.serving.filters.allowed_items import allowed_items
 from kgrec.serving.filters.sparql_filter import SparqlFilter
+from kgrec.serving.in_halves import in_halves
 from kgrec.serving.item_index import ItemIndex, index_advice
 from kgrec.serving.kept_vectors import KeptVectors
 from kgrec.serving.list_options import ListOptions
@@ -182,13 +183,12 @@ class Service:
     def _answers(
         self, prepared: Prepared, group: Sequence[tuple[int, Wanted, int | NewUsers]]
     ) -> Sequence[Recommendations | KgrecError]:
-        """The answers to some requests of the same kind; where one of several fails, to each alone."""
-        try:
-            return self._listed(prepared, group)
-        except KgrecError as error:
-            if len(group) == 1:
-                return [error]
-            return [answer for one in group for answer in self._answers(prepared, [one])]
+        """The answers to some requests of the same kind; an error for one that fails."""
+
+        def listed(part: Sequence[tuple[int, Wanted, int | NewUsers]]) -> Sequence[Recommendations | KgrecError]:
+            return self._listed(prepared, part)
+
+        return in_halves(listed, group, lambda _, error: [error])
 
     def _listed(self, prepared: Prepared, group: Sequence[tuple[int, Wanted, int | NewUsers]]) -> list[Recommendations]:
         run, ranker, options = self.run, prepared.ranker, prepared.options

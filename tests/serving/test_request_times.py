@@ -116,6 +116,22 @@ def test_a_pair_that_fails_among_many_costs_few_predictions_more(monkeypatch: py
     assert len(counted) == 13  # all of them, then both halves of what fails, six times
 
 
+def test_a_request_that_fails_among_many_costs_few_lists_more(monkeypatch: pytest.MonkeyPatch):
+    counted, listed = list[int](), Service._listed
+
+    def counting(service: Service, prepared: object, group: Sequence[object]) -> object:
+        counted.append(len(group))
+        return listed(service, prepared, group)
+
+    monkeypatch.setattr(Service, "_listed", counting)
+    options = ListOptions(k=1, now=25 * DAY)
+    found = Service(popular(DAY)).recommend(
+        [Wanted("dan" if place == 5 else "cem", options=options) for place in range(16)]
+    )
+    assert [place for place, one in enumerate(found) if isinstance(one, KgrecError)] == [5]
+    assert len(counted) == 9 and counted[0] == 16
+
+
 @pytest.mark.parametrize("name", ["hstu", "sasrec"])
 def test_a_service_answers_at_each_moment_as_a_run_does(name: str):
     run = sequence_run(name, times="now")
