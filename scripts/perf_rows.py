@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -96,6 +96,7 @@ def prepare(folder: Path, rows: Sequence[str]) -> str:
     return __version__
 
 
+@cache
 def trainings() -> dict[str, Any]:
     """The benchmarks that can be rows, by name: those of speed that train a model."""
     import yaml

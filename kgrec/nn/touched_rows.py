@@ -100,8 +100,8 @@ def update(
     rows: Rows, clock: Clock, touched: np.ndarray, order: np.ndarray, now: int, gradient: np.ndarray, decay: np.ndarray
 ) -> float:
     """Step `now` for rows, int64 [n], whose values are those of the step before, in some order of them, int64 [n].
-    gradient: float32 [n, D], without that of the squares of a row times half of its decay, float32 [n], which is added
-    here. Returns the sum of these squares."""
+    gradient: float32 [n, D], of the loss without a term that is added here: half of the decay of each row, float32 [n],
+    times the sum of its squares. Returns this term."""
     value, mean, square, inverse, last = rows.value, rows.mean, rows.square, rows.inverse, rows.last
     keep1, keep2 = np.float32(1 - clock.beta1), np.float32(1 - clock.beta2)
     size, root, eps = np.float32(clock.size[now]), np.float32(clock.root[now]), np.float32(clock.eps)

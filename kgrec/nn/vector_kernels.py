@@ -134,9 +134,6 @@ def leaky_sum_back(
         of_second[i] = g if kind[i] & 2 else below * g
 
 
-COLUMNS = 32  #: that a thread goes through at once, where rows are added up
-
-
 @numba.njit(nogil=True, cache=True, parallel=True)
 def relu_dropout(x: np.ndarray, draw: np.ndarray, dropped: int, scale: np.float32, out: np.ndarray) -> None:
     """out = scale * ReLU(x) where the random byte `draw` is at least `dropped`, else 0. x, out: float32 [n]; draw:
@@ -175,6 +172,9 @@ def sum_relu_dropout(
                 drawn = draw[n, c]
                 for d in range(len(mine)):
                     into[d] = into[d] if drawn[d] >= dropped else np.float32(0)
+
+
+COLUMNS = 32  #: that a thread goes through at once, where rows are added up
 
 
 @numba.njit(nogil=True, cache=True, parallel=True, error_model="numpy")
