@@ -5,6 +5,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from kgrec.parallel_loops import parallel
+
 
 @numba.njit(nogil=True, cache=True)
 def group(head: np.ndarray, num_nodes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -46,7 +48,7 @@ def sort_rows(ptr: np.ndarray, tail: np.ndarray) -> None:
         tail[ptr[row] : ptr[row + 1]].sort()
 
 
-@numba.njit(nogil=True, cache=True, parallel=True)
+@parallel()
 def is_member(ptr: np.ndarray, tail: np.ndarray, head: np.ndarray, candidate: np.ndarray) -> np.ndarray:
     """Whether each candidate is among the tails of its head. `tail` must be sorted within rows. A head past the last
     row has no tails.

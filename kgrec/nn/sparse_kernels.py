@@ -17,6 +17,8 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from kgrec.parallel_loops import parallel
+
 LANES = 16  #: numbers that are summed at once
 
 
@@ -93,7 +95,7 @@ def _first_row(ptr: np.ndarray, share: int, shares: int) -> int:
     return low
 
 
-@numba.njit(nogil=True, cache=True, parallel=True)
+@parallel()
 def multiply(
     ptr: np.ndarray,
     column: np.ndarray,

@@ -6,6 +6,7 @@ import numba
 import numpy as np
 
 from kgrec._deprecation import renamed
+from kgrec.parallel_loops import parallel
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
@@ -76,7 +77,7 @@ def add_rows_back(
                 other[d] += share * mine[d]
 
 
-@numba.njit(nogil=True, cache=True, fastmath=True, parallel=True)
+@parallel(fastmath=True)
 def sum_and_product(own: np.ndarray, other: np.ndarray, total: np.ndarray, product: np.ndarray) -> None:
     """total = own + other and product = own * other in one pass. All float32 [n]."""
     for i in numba.prange(len(own)):
@@ -84,7 +85,7 @@ def sum_and_product(own: np.ndarray, other: np.ndarray, total: np.ndarray, produ
         product[i] = own[i] * other[i]
 
 
-@numba.njit(nogil=True, cache=True, fastmath=True, parallel=True)
+@parallel(fastmath=True)
 def sum_and_product_back(
     own: np.ndarray,
     other: np.ndarray,
@@ -99,7 +100,7 @@ def sum_and_product_back(
         of_other[i] = of_total[i] + of_product[i] * own[i]
 
 
-@numba.njit(nogil=True, cache=True, fastmath=True, parallel=True)
+@parallel(fastmath=True)
 def leaky_sum(
     first: np.ndarray,
     second: np.ndarray,
@@ -122,7 +123,7 @@ def leaky_sum(
         kind[i] = np.uint8(a > 0) | np.uint8(b > 0) << np.uint8(1) | np.uint8(kept) << np.uint8(2)
 
 
-@numba.njit(nogil=True, cache=True, fastmath=True, parallel=True)
+@parallel(fastmath=True)
 def leaky_sum_back(
     kind: np.ndarray, slope: float, scale: float, gradient: np.ndarray, of_first: np.ndarray, of_second: np.ndarray
 ) -> None:
@@ -134,22 +135,22 @@ def leaky_sum_back(
         of_second[i] = g if kind[i] & 2 else below * g
 
 
-@numba.njit(nogil=True, cache=True, parallel=True)
+@parallel()
 def relu_dropout(x: np.ndarray, draw: np.ndarray, dropped: int, scale: np.float32, out: np.ndarray) -> None:
     """out = scale * ReLU(x) where the random byte `draw` is at least `dropped`, else 0. x, out: float32 [n]; draw:
     uint8 [n]."""
     for i in numba.prange(len(out)):
-        out[i] = scale * x[i] if draw[i] >= dropped and x[i] > 0 else np.float32(0)
+        out[i] = np.float32(0) if draw[i] < dropped or x[i] <= 0 else scale * x[i]
 
 
-@numba.njit(nogil=True, cache=True, parallel=True)
+@parallel()
 def relu_dropout_back(out: np.ndarray, scale: np.float32, gradient: np.ndarray, of_x: np.ndarray) -> None:
     """The gradient of `relu_dropout`, of_x. All float32 [n]."""
     for i in numba.prange(len(out)):
         of_x[i] = scale * gradient[i] if out[i] > 0 else np.float32(0)
 
 
-@numba.njit(nogil=True, cache=True, parallel=True, error_model="numpy")
+@parallel(error_model="numpy")
 def sum_relu_dropout(
     one: np.ndarray,
     table: np.ndarray,
@@ -174,10 +175,31 @@ def sum_relu_dropout(
                     into[d] = into[d] if drawn[d] >= dropped else np.float32(0)
 
 
+LANE = 16  #: rows that `transpose` reads at once
+
+
+@parallel()
+def transpose(x: np.ndarray, out: np.ndarray) -> None:
+    """out = the transposed of x. x: float32 [n, k]; out: float32 [k, n]. torch copies one value after another."""
+    number, width = x.shape
+    for part in numba.prange(-(-number // LANE)):
+        first = part * LANE
+        rows = x[first : first + LANE]
+        if len(rows) == LANE:
+            for column in range(width):
+                into = out[column, first : first + LANE]
+                for row in range(LANE):  # of a known length, so that it becomes one write
+                    into[row] = rows[row, column]
+        else:
+            for column in range(width):
+                for row in range(len(rows)):
+                    out[column, first + row] = rows[row, column]
+
+
 COLUMNS = 32  #: that a thread goes through at once, where rows are added up
 
 
-@numba.njit(nogil=True, cache=True, parallel=True, error_model="numpy")
+@parallel(error_model="numpy")
 def sum_relu_dropout_back(
     out: np.ndarray, scale: np.float32, gradient: np.ndarray, row: np.ndarray, of_one: np.ndarray, of_table: np.ndarray
 ) -> None:
@@ -195,6 +217,22 @@ def sum_relu_dropout_back(
                     value = scale * given[d] if made[d] > 0 else np.float32(0)
                     of_other[d] += value
                     of_mine[d] += value
+
+
+@parallel(error_model="numpy")
+def sum_relu_dropout_back_in_place(
+    out: np.ndarray, scale: np.float32, gradient: np.ndarray, of_one: np.ndarray
+) -> None:
+    """The gradients of `sum_relu_dropout` where each row of the table is looked up once, in order: that of the table is
+    written over `gradient`, float32 [n, C, D]; of_one: float32 [n, D], zeros."""
+    for n in numba.prange(len(out)):
+        of_mine = of_one[n]
+        for c in range(out.shape[1]):
+            made, given = out[n, c], gradient[n, c]
+            for d in range(len(of_mine)):
+                value = scale * given[d] if made[d] > 0 else np.float32(0)
+                given[d] = value
+                of_mine[d] += value
 
 
 __getattr__ = renamed(

@@ -1,0 +1,40 @@
+"""Compiled loops whose turns several threads share, and which several threads may begin at the same time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache, update_wrapper
+from typing import Any
+
+import numba
+
+SEVERAL = ("omp", "tbb")  #: numba's layers that serve several callers at once
+LOCK = threading.Lock()
+
+
+class ParallelLoop:
+    """A function with `numba.prange`, compiled. Where numba has neither OpenMP nor TBB, as on a Mac or in a small
+    container, it ends the process if two threads are in such functions at the same time, say that of a training and the
+    one that samples the next batch. So there they wait for each other."""
+
+    def __init__(self, function: Callable[..., Any], **how: Any) -> None:
+        self.compiled = numba.njit(nogil=True, cache=True, parallel=True, **how)(function)
+        update_wrapper(self, function)
+
+    def __call__(self, *arguments: Any) -> Any:
+        with guard():
+            return self.compiled(*arguments)
+
+
+@cache
+def guard() -> AbstractContextManager[Any]:
+    """What is held while such a function runs: the lock, where numba's threads serve one caller at a time."""
+    numba.get_num_threads()  # starts them, so that it is known which they are
+    return nullcontext() if numba.threading_layer() in SEVERAL else LOCK
+
+
+def parallel(**how: Any) -> Callable[[Callable[..., Any]], ParallelLoop]:
+    """Decorate a function with `numba.prange` in it. how: further options of `numba.njit`."""
+    return lambda function: ParallelLoop(function, **how)
