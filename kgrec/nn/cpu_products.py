@@ -115,9 +115,26 @@ class Linear(nn.Linear):
         return linear(rows, self.weight, self.bias)
 
 
+def layer(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """What `linear` makes of rows [n, k], without a gradient: [n, m]."""
+    if rows.numel() * len(weight) < LEAST:
+        return functional.linear(rows, weight, bias)
+    return by_rows(rows, weight, bias, multiple=ROWS)
+
+
+def layer_gradients(gradient: Tensor, rows: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradients of `layer` by its rows, [n, k], and by its weight, [m, k]. gradient: [n, m]."""
+    if rows.numel() * len(weight) < LEAST:
+        return gradient @ weight, gradient.T @ rows
+    filled_up = filled(gradient, ROWS)
+    return by_rows(filled_up, weight.T)[: len(rows)], by_columns(filled_up, filled(rows, ROWS))
+
+
 def _product(rows: Tensor, others: Tensor, bias: Tensor | None = None) -> Tensor:
     rows, others = _dense(rows.detach()), _dense(others.detach())
     own = None if bias is None else bias.detach()
+    if not rows.is_contiguous():  # oneDNN would copy them too, by torch
+        rows = _copied(rows)
     found: Tensor = torch.ops.mkldnn._linear_pointwise(rows, others, own, "none", [], "")
     return found
 
@@ -126,6 +143,15 @@ def _dense(matrix: Tensor) -> Tensor:
     """A matrix whose rows or columns lie without gaps in memory: the same, or a copy. With gaps oneDNN has nothing but
     a plain loop for it, which takes hundreds of times as long."""
     return matrix if matrix.is_contiguous() or matrix.T.is_contiguous() else matrix.contiguous()
+
+
+def _copied(rows: Tensor) -> Tensor:
+    """A contiguous copy of the transposed of a contiguous matrix."""
+    from kgrec.nn import vector_kernels
+
+    copied = torch.empty(rows.shape)
+    vector_kernels.transpose(rows.T.numpy(), copied.numpy())
+    return copied
 
 
 class _Linear(torch.autograd.Function):

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 LEVELS = 256  #: values of a byte
@@ -42,42 +41,6 @@ class Dropout(nn.Module):
             return self(torch.relu(x))
         found: Tensor = _ReLUDropout.apply(x, dropped)
         return found
-
-    def of_relu_of_sum(self, one: Tensor, table: Tensor, row: Tensor) -> Tensor:
-        """Dropout of ReLU(one.unsqueeze(1) + table[row]), the same numbers. one: [B, D]; table: [N, D]; row: LongTensor
-        [B, C]. Returns [B, C, D]. In training on the CPU it is one pass each way."""
-        learns = torch.is_grad_enabled() and one.requires_grad and table.requires_grad
-        if not learns or one.device.type != "cpu" or not one.dtype == table.dtype == torch.float32:
-            return self.of_relu(one.unsqueeze(1) + functional.embedding(row, table))
-        found: Tensor = _SumReLUDropout.apply(one, table, row, self.levels_dropped())
-        return found
-
-
-class _SumReLUDropout(torch.autograd.Function):
-    """See `Dropout.of_relu_of_sum`."""
-
-    @staticmethod
-    def forward(ctx: Any, one: Tensor, table: Tensor, row: Tensor, dropped: int) -> Tensor:
-        from kgrec.nn import vector_kernels
-
-        ctx.scale, out = np.float32(LEVELS / (LEVELS - dropped)), torch.empty(*row.shape, one.shape[1])
-        draw = draw_bytes(out.numel()).view(out.shape) if dropped else torch.empty(len(one), 0, 0).byte()
-        arrays = [tensor.detach().contiguous().numpy() for tensor in (one, table, row, draw)]
-        vector_kernels.sum_relu_dropout(*arrays, dropped, ctx.scale, out.numpy())
-        ctx.save_for_backward(out, row)
-        ctx.rows = len(table)
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        from kgrec.nn import vector_kernels
-
-        out, row = ctx.saved_tensors
-        of_one, of_table = torch.zeros(len(out), out.shape[2]), torch.zeros(ctx.rows, out.shape[2])
-        arrays = (tensor.contiguous().numpy() for tensor in (gradient, row, of_one, of_table))
-        vector_kernels.sum_relu_dropout_back(out.detach().numpy(), ctx.scale, *arrays)
-        return of_one, of_table, None, None
 
 
 class _ReLUDropout(torch.autograd.Function):

@@ -13,6 +13,7 @@ from kgrec.nn.cpu_products import Linear
 from kgrec.nn.dropout import Dropout
 from kgrec.nn.edge_model import EdgeModelConfig
 from kgrec.nn.embedding import NodeEmbedding
+from kgrec.nn.pair_pass import pair_scores
 from kgrec.nn.steady_products import SteadyLinear
 from kgrec.search_ranges import Between
 from kgrec.settings import settings
@@ -65,17 +66,17 @@ class PairMLP(nn.Module):
         """Scores of users with items by their vectors in a table: [B, C]. user: [B, D]; items: LongTensor, flat, [C],
         the same for all users, or [B, C]. In training on the CPU the first layer's part of an item that several lists
         name is computed once."""
-        few = items.numel() < MANY * table.count and not table.by_distinct
-        if (
-            items.dim() == 1
-            or few
-            or table.added is not None
-            or not torch.is_grad_enabled()
-            or items.device.type != "cpu"
-        ):
+        learns = torch.is_grad_enabled() and user.dtype == torch.float32 and user.requires_grad
+        if items.dim() == 1 or items.device.type != "cpu" or not learns or torch.is_autocast_enabled("cpu"):
             return self(user, table(items))
-        vectors, place = table.distinct(items)
-        return self._of_first(self.dropout.of_relu_of_sum(self.of_user(user), self.of_item(vectors), place))
+        many = items.numel() >= MANY * table.count or table.by_distinct
+        vectors, place = table.distinct(items) if many and table.added is None else (table(items), None)
+        return pair_scores(user, vectors, place, self._layers(), self.dropout.levels_dropped())
+
+    def _layers(self) -> list[Tensor]:
+        """The weights of the layers, as `pair_scores` takes them."""
+        rest = [one for layer in (*self.hidden, self.out) for one in (layer.weight, layer.bias)]
+        return [self.of_user.weight, self.of_user.bias, self.of_item.weight, *rest]
 
     def _scores(self, of_user: Tensor, of_item: Tensor) -> Tensor:
         return self._of_first(self.dropout.of_relu(of_user.unsqueeze(1) + of_item))

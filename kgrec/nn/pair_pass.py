@@ -1,0 +1,84 @@
+"""The scores of a perceptron on pairs as one step of autograd: one pass each way, mostly in place, on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from kgrec.nn.cpu_products import layer, layer_gradients
+from kgrec.nn.dropout import LEVELS, draw_bytes
+
+
+def pair_scores(user: Tensor, item: Tensor, row: Tensor | None, layers: Sequence[Tensor], dropped: int) -> Tensor:
+    """Scores of users with lists of items: [B, C]. user: [B, D]; item: [B, C, D], or with `row`, LongTensor [B, C],
+    rows of a table [N, D]. layers: weight and bias of the first layer's part of users, the weight of that of items,
+    weight and bias of each further layer, and those of the output; all float32. dropped: how many of 256 values are
+    dropped behind each layer. The numbers are those of the layers one after another."""
+    found: Tensor = _PairScores.apply(user, item, row, dropped, *layers)
+    return found
+
+
+class _PairScores(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, user: Tensor, item: Tensor, row: Tensor | None, dropped: int, *layers: Tensor) -> Tensor:
+        from kgrec.nn import vector_kernels
+
+        ctx.scale, ctx.each = np.float32(LEVELS / (LEVELS - dropped)), row is None
+        of_user, bias, of_item, *rest = (weight.detach() for weight in layers)
+        user, flat = user.detach().contiguous(), item.detach().reshape(-1, item.shape[-1])
+        if row is None:
+            row = torch.arange(len(flat)).view(item.shape[:2])
+        mine, other = layer(user, of_user, bias), layer(flat, of_item)
+        first = torch.empty(*row.shape, other.shape[1])
+        draw = draw_bytes(first.numel()).view(first.shape) if dropped else torch.empty(len(user), 0, 0).byte()
+        arrays = [one.contiguous().numpy() for one in (mine, other, row, draw)]
+        vector_kernels.sum_relu_dropout(*arrays, dropped, ctx.scale, first.numpy())
+        outputs = [first.view(row.numel(), other.shape[1])]
+        for weight, bias in zip(rest[:-2:2], rest[1:-2:2]):
+            x = layer(outputs[-1], weight, bias)
+            if dropped:
+                flat_x = x.view(-1).numpy()
+                vector_kernels.relu_dropout(flat_x, draw_bytes(x.numel()).numpy(), dropped, ctx.scale, flat_x)
+            else:
+                x = torch.relu_(x)
+            outputs.append(x)
+        ctx.save_for_backward(user, flat, row, *layers, *outputs)
+        ctx.number, ctx.shape = len(layers), item.shape
+        return torch.addmm(rest[-1], outputs[-1], rest[-2].T).view(row.shape)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        from kgrec.nn import vector_kernels
+
+        user, item, row, *saved = ctx.saved_tensors
+        layers, outputs = [one.detach() for one in saved[: ctx.number]], saved[ctx.number :]
+        of_user, _, of_item, *rest = layers
+        found: list[Tensor] = []  # gradients of the layers, the last one first
+        column = gradient.reshape(-1, 1)
+        found += [column.sum(0), column.T @ outputs[-1]]
+        given = column * rest[-2]
+        for at in range(len(outputs) - 1, 0, -1):
+            made, flat = outputs[at].view(-1).numpy(), given.view(-1).numpy()
+            vector_kernels.relu_dropout_back(made, ctx.scale, flat, flat)
+            of_rows, of_weight = layer_gradients(given, outputs[at - 1], rest[2 * at - 2])
+            found += [given.sum(0), of_weight]
+            given = of_rows
+        first, into = outputs[0].view(*row.shape, outputs[0].shape[1]), given.view(*row.shape, given.shape[1])
+        of_mine, of_other = torch.zeros(len(user), given.shape[1]), given
+        if ctx.each:
+            ends = first.numpy(), ctx.scale, into.numpy(), of_mine.numpy()
+            vector_kernels.sum_relu_dropout_back_in_place(*ends)
+        else:
+            of_other = torch.zeros(len(item), given.shape[1])
+            ends = first.numpy(), ctx.scale, into.numpy(), row.numpy()
+            vector_kernels.sum_relu_dropout_back(*ends, of_mine.numpy(), of_other.numpy())
+        item_vectors, item_weight = layer_gradients(of_other, item, of_item)
+        user_vectors, user_weight = layer_gradients(of_mine, user, of_user)
+        found += [item_weight, of_mine.sum(0), user_weight]
+        return user_vectors, item_vectors.view(ctx.shape), None, None, *found[::-1]
