@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from kgrec.errors import BadData
 from kgrec.parquet_files import read_own
@@ -18,7 +17,6 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     truncated or altered, has a name or a text that is not UTF-8, has parts that contradict each other, or unpacks to
     far more than its size."""
     try:
-        pq.ParquetFile(path).schema_arrow.names  # noqa: B018 (a broken one is found here)
         table = read_own(path, columns)
         twice = next((name for name in table.column_names if table.column_names.count(name) > 1), None)
         if twice is not None:
