@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -12,17 +13,45 @@ from torch import nn
 from kgrec.large_pages import zeros_in_large_pages
 
 
+class _Uncompiled:
+    """What torch's optimizers do, without torch's compiler. They import it to keep it from compiling them, which takes
+    a second of each process that trains, and kgrec compiles nothing by it."""
+
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
+    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
+
+
+class Adam(_Uncompiled, torch.optim.Adam):
+    """torch's Adam, without importing its compiler."""
+
+    step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
+
+
+class AdamW(_Uncompiled, torch.optim.AdamW):
+    """torch's AdamW, without importing its compiler."""
+
+    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
+
+
+class SGD(_Uncompiled, torch.optim.SGD):
+    """torch's gradient descent, without importing its compiler."""
+
+    step = torch.no_grad()(inspect.unwrap(torch.optim.SGD.step))
+
+
 def fused_adam(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
     """Adam in one fused kernel, on CPU and CUDA alike."""
-    return torch.optim.Adam(parameters, lr=lr, fused=True)
+    return Adam(parameters, lr=lr, fused=True)
 
 
 def sgd(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
     """Plain gradient descent."""
-    return torch.optim.SGD(parameters, lr=lr)
+    return SGD(parameters, lr=lr)
 
 
-class RowAdam(torch.optim.SparseAdam):
+class RowAdam(_Uncompiled, torch.optim.SparseAdam):
     """SparseAdam, with one compiled pass over the touched rows on the CPU.
 
     torch's goes over them some twenty times, and sums the gradients of equal rows before. State and settings are those

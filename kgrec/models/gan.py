@@ -17,6 +17,7 @@ from kgrec.graph import Graph
 from kgrec.model import Objective, Query, Recommender
 from kgrec.nn import NodeEmbedding, NodeFeaturesConfig, Watch, distinct_share, dot, entropy_share, squares
 from kgrec.nn.steady_products import SteadyLinear, product
+from kgrec.optimizers import Adam
 from kgrec.rows import NodeRows, declare_rows
 from kgrec.samplers import Batch, Loader, Nodes
 from kgrec.search_ranges import Between
@@ -374,7 +375,7 @@ class Discriminator(nn.Module):
 
 def calm_adam(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
     """Adam with less momentum than usual, because the other network changes too (beta_1 = .5: Radford et al. 2016)."""
-    return torch.optim.Adam(parameters, lr=lr, betas=(0.5, 0.99), fused=True)
+    return Adam(parameters, lr=lr, betas=(0.5, 0.99), fused=True)
 
 
 # ---------------------------------------------------------------------- losses

@@ -22,6 +22,7 @@ from kgrec.nn.packed_paths import ReadSteps
 from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfig, product
 from kgrec.nn.sequence_encoder import SequenceEncoder
 from kgrec.nn.step_times import moments, must_have_times, with_answer
+from kgrec.optimizers import AdamW
 from kgrec.rows import RelationRows, declare_rows
 from kgrec.samplers import Batch, Loader, Masked, Sequences
 from kgrec.search_ranges import Between, OneOf
@@ -139,7 +140,7 @@ class NextItem(Recommender, ABC):
 
     def optimizer(self, parameters: Any, lr: float) -> torch.optim.Optimizer:
         """AdamW, which is Adam when the weight decay is 0."""
-        return torch.optim.AdamW(parameters, lr=lr, weight_decay=self.config.l2, fused=True)
+        return AdamW(parameters, lr=lr, weight_decay=self.config.l2, fused=True)
 
     def loss(self, batch: Batch) -> Tensor:
         """The ranking loss of the true item at each step, a mean over the steps."""

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from kgrec.large_pages import in_large_pages, zeros_in_large_pages
+from kgrec.optimizers import Adam
 
 if TYPE_CHECKING:
     from kgrec.nn.touched_rows import Rows
@@ -132,7 +133,7 @@ def _group_of(optimizer: torch.optim.Optimizer, table: nn.Parameter) -> dict[str
 
 def is_late(optimizer: Any, tables: Sequence[nn.Parameter]) -> bool:
     """Whether LateAdam does what this optimizer does to tables: Adam without decay, on the CPU, in 32 bits."""
-    if type(optimizer) is not torch.optim.Adam or len(optimizer.param_groups) != 1:
+    if type(optimizer) not in (Adam, torch.optim.Adam) or len(optimizer.param_groups) != 1:
         return False
     how = optimizer.param_groups[0]
     if (

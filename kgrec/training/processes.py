@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.context import SpawnProcess
 from types import ModuleType
@@ -46,15 +46,34 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def make_fabric(config: TrainingConfig) -> Fabric:
+class OneProcess:
+    """What a training asks of Lightning Fabric, for one process on the CPU in float32. Fabric does nothing else there,
+    and importing it takes longer than a short training."""
+
+    device = torch.device("cpu")
+    world_size, global_rank, local_rank, is_global_zero = 1, 0, 0, True
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Inside, everything is as it is."""
+        return nullcontext()
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Compute the gradients of a loss."""
+        loss.backward()
+
+
+def make_fabric(config: TrainingConfig) -> Fabric | OneProcess:
     """The Lightning Fabric for a config: of one process; of `devices` processes, which `launch` starts; or of those
-    that were started from outside (torchrun), which have joined then.
+    that were started from outside (torchrun), which have joined then. For one process on the CPU in float32 it is
+    something simpler with the same parts that a training needs.
 
     Raises KgrecError if this machine does not have the device or is slower in bf16 (see `must_pay`), and what
     `place_from_outside` and `join` raise.
     """
     device, place = choose_device(config.device), place_from_outside()
     must_pay(config.precision, device)
+    if place is None and config.devices == 1 and device.type == "cpu" and config.precision == "32-true":
+        return OneProcess()
     with _versions_alone("torchmetrics"):
         from lightning_fabric import Fabric  # the import takes seconds, and only training needs it
         from lightning_fabric.plugins.environments import TorchElasticEnvironment

@@ -46,7 +46,7 @@ from kgrec.training.measuring import (
     measured,
     metrics_among,
 )
-from kgrec.training.processes import is_sendable, launch, make_fabric
+from kgrec.training.processes import OneProcess, is_sendable, launch, make_fabric
 from kgrec.training.purposes import for_purpose
 from kgrec.training.row_files import follow, run_weights, start_from_whole, tensors_for_ranks, whole_tensors
 from kgrec.training.run_folder import Artifact, read_schema, save_artifact, versions
@@ -135,7 +135,7 @@ def refuse_out(job: TrainingJob, inputs: Sequence[str | Path | None]) -> None:
 
 
 def _in_process(
-    fabric: Fabric, *, job: TrainingJob, graph: Graph, report: Report | None, watcher: Watcher | None
+    fabric: Fabric | OneProcess, *, job: TrainingJob, graph: Graph, report: Report | None, watcher: Watcher | None
 ) -> None:
     """The same in one of several processes that `launch` has started. The result is in the run folder."""
     by = watcher if fabric.is_global_zero else None
@@ -153,7 +153,12 @@ class Session:
     """One training, from the split to the result."""
 
     def __init__(
-        self, fabric: Fabric, job: TrainingJob, graph: Graph, report: Report | None, split: Split | None = None
+        self,
+        fabric: Fabric | OneProcess,
+        job: TrainingJob,
+        graph: Graph,
+        report: Report | None,
+        split: Split | None = None,
     ) -> None:
         """split: that of the graph for this job, on the fabric's device; None: it is made here."""
         self.fabric, self.job, self.report = fabric, job, report

@@ -33,6 +33,8 @@ from kgrec.training.training_tasks import EpochTask, Standing
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+    from kgrec.training.processes import OneProcess
+
 STEPS_BETWEEN_TRIMS = 50
 NUMBER = ":number"  #: suffix for optimizer state that is a Python number, such as SparseAdam's step
 
@@ -68,7 +70,7 @@ class Epoch:
 class Trainer:
     """A model, its objectives and their optimizers; iterating `epochs()` trains."""
 
-    def __init__(self, model: Recommender, graph: Graph, config: TrainingConfig, fabric: Fabric) -> None:
+    def __init__(self, model: Recommender, graph: Graph, config: TrainingConfig, fabric: Fabric | OneProcess) -> None:
         self.model, self.config, self.fabric = model, config, fabric
         self.objectives = model.objectives(graph)
         self.shards = shards_of(model)  #: sharded tables by the names of their parameters
