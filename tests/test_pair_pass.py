@@ -20,7 +20,7 @@ def in_one_pass(mlp: PairMLP, user: Tensor, item: Tensor, row: Tensor | None) ->
 
 
 @pytest.mark.parametrize("hidden", HIDDEN, ids=str)
-@pytest.mark.parametrize("shape", [(5, 3), (600, 2), (1, 1), (0, 4), (64, 17)], ids=str)
+@pytest.mark.parametrize("shape", [(5, 3), (600, 2), (512, 2), (1, 1), (0, 4), (64, 17)], ids=str)
 @pytest.mark.parametrize("p", [0.0, 0.3])
 @pytest.mark.parametrize("of_table", [False, True], ids=["each", "table"])
 def test_one_pass_has_the_numbers_of_the_layers(

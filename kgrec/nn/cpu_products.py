@@ -122,6 +122,15 @@ def layer(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return by_rows(rows, weight, bias, multiple=ROWS)
 
 
+def kept_for_gradients(rows: Tensor, width: int) -> Tensor:
+    """Rows [n, k] of a `layer` with outputs of this width, as `layer_gradients` reads them fastest: perhaps a copy, made
+    while they are near, whose columns lie without gaps in memory."""
+    narrower = NARROW <= rows.shape[1] < width
+    if not narrower or len(rows) % ROWS or rows.numel() * width < LEAST or not serve(rows, rows):
+        return rows
+    return _copied(rows.T).T
+
+
 def layer_gradients(gradient: Tensor, rows: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """The gradients of `layer` by its rows, [n, k], and by its weight, [m, k]. gradient: [n, m]."""
     if rows.numel() * len(weight) < LEAST:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from kgrec.nn.cpu_products import layer, layer_gradients
+from kgrec.nn.cpu_products import kept_for_gradients, layer, layer_gradients
 from kgrec.nn.dropout import LEVELS, draw_bytes
 
 
@@ -34,6 +34,7 @@ class _PairScores(torch.autograd.Function):
         if row is None:
             row = torch.arange(len(flat)).view(item.shape[:2])
         mine, other = layer(user, of_user, bias), layer(flat, of_item)
+        user, flat = (kept_for_gradients(one, len(of_item)) for one in (user, flat))
         first = torch.empty(*row.shape, other.shape[1])
         draw = draw_bytes(first.numel()).view(first.shape) if dropped else torch.empty(len(user), 0, 0).byte()
         arrays = [one.contiguous().numpy() for one in (mine, other, row, draw)]
