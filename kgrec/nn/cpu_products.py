@@ -123,8 +123,8 @@ def layer(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def kept_for_gradients(rows: Tensor, width: int) -> Tensor:
-    """Rows [n, k] of a `layer` with outputs of this width, as `layer_gradients` reads them fastest: perhaps a copy, made
-    while they are near, whose columns lie without gaps in memory."""
+    """Rows [n, k] of a `layer` with outputs of this width, as `layer_gradients` reads them fastest: perhaps a copy,
+    made while they are near, whose columns lie without gaps in memory."""
     narrower = NARROW <= rows.shape[1] < width
     if not narrower or len(rows) % ROWS or rows.numel() * width < LEAST or not serve(rows, rows):
         return rows
