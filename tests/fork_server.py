@@ -20,8 +20,8 @@ from typing import Any
 
 IMPORTED = (
     *("kgrec.cli.entry", "kgrec.run", "kgrec.sources.building", "kgrec.serving.recommendation", "kgrec.cli.train"),
-    *("kgrec.cli.build", "kgrec.cli.recommend", "kgrec.models.mf", "kgrec.models.popularity", "lightning_fabric"),
-    *("torch._dynamo", "rich.table", "pyarrow.csv", "pyarrow.parquet", "pyoxigraph"),
+    *("kgrec.cli.build", "kgrec.cli.recommend", "kgrec.models.mf", "kgrec.models.popularity"),
+    *("rich.table", "pyarrow.csv", "pyarrow.parquet", "pyoxigraph"),
 )
 
 

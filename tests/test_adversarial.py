@@ -547,10 +547,9 @@ def test_a_resumed_run_is_equal_to_the_bit(name: str, cut: int, planted: Graph, 
 @pytest.mark.usefixtures("bf16_everywhere")
 @both
 @pytest.mark.parametrize("draws", [0, 2])
-@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
-def test_it_runs_in_other_precisions(precision: str, draws: int, name: str, planted: Graph) -> None:
+def test_it_runs_in_bf16(draws: int, name: str, planted: Graph) -> None:
     model = model_of(name, planted, pretrain_epochs=0, adversarial_batch_size=32, draws=draws)
-    (epoch,) = epochs_of(model, planted, 1, precision=precision)
+    (epoch,) = epochs_of(model, planted, 1, precision="bf16-mixed")
     assert all(map(math.isfinite, epoch.losses.values()))
     assert all(parameter.dtype == torch.float32 and parameter.isfinite().all() for parameter in model.parameters())
 

@@ -1,4 +1,4 @@
-"""Optimizers: RowAdam against sums on paper, and against torch's SparseAdam."""
+"""Optimizers: RowAdam against sums on paper, and against torch's SparseAdam; the others against torch's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,32 @@ from torch import nn
 from torch.nn import functional
 
 from kgrec import large_pages
-from kgrec.optimizers import RowAdam, SparseAndDense
+from kgrec.optimizers import SGD, Adam, AdamW, RowAdam, SparseAndDense
+
+
+@pytest.mark.parametrize("kind", [Adam, AdamW, SGD])
+@pytest.mark.parametrize("how", [{}, {"weight_decay": 0.1}, {"fused": True}], ids=str)
+def test_steps_are_those_of_torch(kind: type[torch.optim.Optimizer], how: dict[str, float]) -> None:
+    """To the bit; and each goes on with what the other has saved."""
+    found = {}
+    for own in (True, False):
+        kinds = kind, getattr(torch.optim, kind.__name__)
+        drawn = torch.Generator().manual_seed(2)
+        layer = nn.Parameter(torch.randn(7, 3, generator=drawn))
+        optimizer = kinds[not own]([layer], lr=0.05, **how)
+        for step in range(6):
+            if step == 3:  # what was saved is loaded by the other one
+                state, optimizer = optimizer.state_dict(), kinds[own]([layer], lr=0.05, **how)
+                optimizer.load_state_dict(state)
+            optimizer.zero_grad()
+            assert layer.grad is None
+            (layer @ torch.randn(3, generator=drawn)).square().sum().backward()
+            optimizer.step()
+        found[own] = layer.detach(), optimizer.state_dict()["state"]
+    assert torch.equal(found[True][0], found[False][0])
+    for mine, other in zip(*(state.values() for _, state in found.values())):
+        assert mine.keys() == other.keys()
+        assert all(value is None or torch.equal(value, other[name]) for name, value in mine.items())
 
 
 def steps(kind: type[torch.optim.Optimizer], number: int, dim: int = 5, **how: float) -> tuple[nn.Parameter, dict]:

@@ -211,10 +211,11 @@ def test_all_other_settings_keep_the_steps_of_autograd(name: str) -> None:
     assert objective.steps is None
 
 
+@pytest.mark.usefixtures("bf16_everywhere")
 def test_other_trainings_keep_the_steps_of_autograd() -> None:
-    """Clipped, in 64 bits, adversarial, or with another optimizer: the compiled steps do not serve."""
+    """Clipped, in 16 bits, adversarial, or with another optimizer: the compiled steps do not serve."""
     known = taste()
-    for how in ({"clip_norm": 0.01}, {"precision": "64-true"}, {"adversarial": {"weight": 1.0}}):
+    for how in ({"clip_norm": 0.01}, {"precision": "bf16-mixed"}, {"adversarial": {"weight": 1.0}}):
         (mine, losses), (_, wanted) = (
             trained(known, LOSSES["bpr"], compiled=one, epochs=2, **how) for one in (True, False)
         )

@@ -158,9 +158,30 @@ def test_cuda_without_a_device_is_refused():
         ({"epoch": "3"}, "no field 'epoch' of training; did you mean 'epochs'"),
         ({"epochs": "many"}, "epochs='many' of training: .*integer"),
         ({"epochs": "0"}, "epochs='0' of training: .*greater than"),
-        ({"precision": "16"}, "precision='16' of training: .*'32-true', 'bf16-mixed' or '64-true'"),
+        ({"precision": "16"}, "precision='16' of training: .*'32-true' or 'bf16-mixed'"),
+        ({"precision": "64-true"}, "precision='64-true' of training: .*'32-true' or 'bf16-mixed'"),
     ],
 )
 def test_wrong_fields_are_named(fields, message):
     with pytest.raises(KgrecError, match=message):
         configure(TrainingConfig, fields, "training")
+
+
+LIGHT = """
+import sys
+import pandas as pd
+from kgrec import Graph, train
+edges = pd.DataFrame([(f"u{u}", f"i{(u * k) % 7}", k) for u in range(9) for k in range(1, 5)])
+edges.columns = ["source", "target", "time"]
+graph = Graph.from_frames(edges={("user", "rated", "item"): edges.drop_duplicates(["source", "target"])})
+for model, loss in (("mf", "softmax"), ("neumf", "bce"), ("sasrec", "softmax")):
+    how = {"epochs": 1, "device": "cpu"}
+    train(model, graph, split="ratio:0.2,valid=0.2,seed=0", config={"loss": loss}, training=how)
+print(*(name for name in ("torch._dynamo", "lightning_fabric") if name in sys.modules))
+"""
+
+
+def test_a_training_in_one_process_imports_neither_lightning_nor_a_compiler(forked):
+    """They take longer than such a training."""
+    done = forked(LIGHT).ended()
+    assert (done.returncode, done.stdout.split()) == (0, []), done.stderr

@@ -10,7 +10,7 @@ from kgrec.settings import settings
 
 #: Settings of a training that say where and how it runs, not what it gives
 OF_THE_MACHINE = ("device", "devices", "tensorboard")
-Precision = Literal["32-true", "bf16-mixed", "64-true"]
+Precision = Literal["32-true", "bf16-mixed"]
 
 
 @settings
@@ -42,7 +42,7 @@ class TrainingConfig:
     seed: NonNegativeInt = 0  #: seed of all random numbers
     device: str = "auto"  #: where to train: auto, cpu, cuda or cuda:1
     devices: PositiveInt = 1  #: number of training processes; on CUDA each has its own device
-    precision: Precision = "32-true"  #: number format: 32-true, 64-true, or bf16-mixed (16 bits where that is safe)
+    precision: Precision = "32-true"  #: number format: 32-true, or bf16-mixed (16 bits where that is safe)
     clip_norm: PositiveFloat | None = None  #: maximum norm of an objective's gradient; none: gradients are not clipped
     #: how learning rates fall; they reach 0 at the end of the last epoch, or of the objective's own last epoch
     lr_decay: Literal["none", "linear", "cosine"] = "none"
