@@ -135,7 +135,7 @@ def refuse_out(job: TrainingJob, inputs: Sequence[str | Path | None]) -> None:
 
 
 def _in_process(
-    fabric: Fabric | OneProcess, *, job: TrainingJob, graph: Graph, report: Report | None, watcher: Watcher | None
+    fabric: Fabric, *, job: TrainingJob, graph: Graph, report: Report | None, watcher: Watcher | None
 ) -> None:
     """The same in one of several processes that `launch` has started. The result is in the run folder."""
     by = watcher if fabric.is_global_zero else None
