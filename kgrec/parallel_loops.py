@@ -31,8 +31,13 @@ class ParallelLoop:
 @cache
 def guard() -> AbstractContextManager[Any]:
     """What is held while such a function runs: the lock, where numba's threads serve one caller at a time."""
-    numba.get_num_threads()  # starts them, so that it is known which they are
-    return nullcontext() if numba.threading_layer() in SEVERAL else LOCK
+    return nullcontext() if threading_layer() in SEVERAL else LOCK
+
+
+def threading_layer() -> str:
+    """What numba's threads are made by: omp, tbb or workqueue."""
+    numba.get_num_threads()  # starts them, so that it is known
+    return str(numba.threading_layer())
 
 
 def parallel(**how: Any) -> Callable[[Callable[..., Any]], ParallelLoop]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -26,7 +27,11 @@ def opened(path: Path, name: str, most_values: int = MOST_VALUES) -> pq.ParquetF
     """Open a Parquet file. Raises BadData if it is not one, or if its metadata cannot be true: parts beyond its end, a
     number of rows that differs from that of its parts, or far more rows or values than the file has bytes."""
     try:
-        file = pq.ParquetFile(_source(path))
+        at = path.stat()
+        if not stat.S_ISREG(at.st_mode):  # a pipe would be waited for, and a device may have no end
+            raise OSError("it is no regular file")
+        # from memory pyarrow reads a small file in a third of the time
+        file = pq.ParquetFile(pa.BufferReader(path.read_bytes()) if at.st_size <= WHOLE else path)
         metadata, schema = file.metadata, file.schema_arrow
         del schema  # read, so that a broken one is found here
     except UnicodeDecodeError as error:
@@ -34,7 +39,6 @@ def opened(path: Path, name: str, most_values: int = MOST_VALUES) -> pq.ParquetF
         raise BadData(what, file=name, kind="altered file") from error
     except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
         raise _no_parquet(name, error) from error
-    at = path.stat()
     size = at.st_size
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     rows = sum(group.num_rows for group in groups)
@@ -53,11 +57,6 @@ def opened(path: Path, name: str, most_values: int = MOST_VALUES) -> pq.ParquetF
     values = max((chunk.num_values for chunk in chunks), default=0)
     _refuse_more(max(rows, values), max(most_values, VALUES_A_BYTE * size), "values in a column", size, name)
     return file
-
-
-def _source(path: Path) -> Path | pa.BufferReader:
-    """The file, or what is in it, where that is little: from memory pyarrow reads it in a third of the time."""
-    return pa.BufferReader(path.read_bytes()) if path.stat().st_size <= WHOLE else path
 
 
 def _no_parquet(name: str, error: Exception) -> BadData:

@@ -55,6 +55,14 @@ def test_a_gradient_that_others_read_is_left_as_it_is() -> None:
     assert all(map(torch.equal, (user, item, *mlp.parameters()), before))
 
 
+def test_vectors_that_do_not_learn_get_no_gradient() -> None:
+    torch.manual_seed(0)
+    mlp = PairMLP(8, (16, 4), 0.0)
+    user, item = torch.randn(6, 8, requires_grad=True), torch.randn(6, 2, 8)
+    in_one_pass(mlp, user, item, None).sum().backward()
+    assert item.grad is None and user.grad is not None and mlp.of_item.weight.grad is not None
+
+
 @pytest.mark.parametrize("p", [0.0, 0.5])
 def test_what_is_not_a_number_stays_so(p: float) -> None:
     """A training that has diverged is to be seen in its loss."""

@@ -58,6 +58,7 @@ def doctor() -> dict[str, Any]:
     Memory is in bytes; None where the system does not report it.
     """
     from kgrec.memory import memory
+    from kgrec.parallel_loops import threading_layer
 
     return {
         "python": platform.python_version(),
@@ -65,7 +66,7 @@ def doctor() -> dict[str, Any]:
         "versions": {name: _version(name) for name in PACKAGES},
         "devices": _devices(),
         "threads": _threads(),
-        "numba_threads": _layer(),
+        "numba_threads": threading_layer(),
         "memory": memory(),
         "optional": {name: find_spec(name) is not None for name in OPTIONAL},
     }
@@ -103,16 +104,9 @@ def _threads() -> dict[str, int]:
     return {"cores": cores, "torch": torch.get_num_threads(), "numba": of_numba}
 
 
-def _layer() -> str:
-    """What numba's threads are made by."""
-    import numba
-
-    numba.get_num_threads()  # starts them
-    return str(numba.threading_layer())
-
-
 def show(found: dict[str, Any], screen: Console) -> None:
     """Print the facts as a table."""
+    from kgrec.parallel_loops import SEVERAL
     from kgrec.text_tables import text_table
 
     table = text_table("", ["what", "found"], headings=False)
@@ -123,8 +117,10 @@ def show(found: dict[str, Any], screen: Console) -> None:
         memory = f", {device['memory'] / 2**30:.1f} GiB" if "memory" in device else ""
         table.add_row(device["device"], device["name"] + memory)
     table.add_row("threads", ", ".join(f"{count} {name}" for name, count in found["threads"].items()))
-    serial = "; compiled loops of several threads wait for each other, as there is no OpenMP (Debian: libgomp1)"
-    table.add_row("numba's threads", found["numba_threads"] + (serial if found["numba_threads"] == "workqueue" else ""))
+    layer = found["numba_threads"]
+    if layer not in SEVERAL:
+        layer += "; compiled loops of several threads wait for each other, as there is no OpenMP (Debian: libgomp1)"
+    table.add_row("numba's threads", layer)
     sizes = ((name, size) for name, size in found["memory"].items() if size is not None)
     table.add_row("memory", ", ".join(f"{size / 2**30:.1f} GiB {name}" for name, size in sizes) or "unknown")
     for name, is_there in found["optional"].items():

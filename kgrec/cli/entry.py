@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import gc
 import io
 import logging
 import math
@@ -28,6 +27,7 @@ from kgrec.cli.backtest import backtest
 from kgrec.cli.build import build
 from kgrec.cli.check import check
 from kgrec.cli.compare import compare
+from kgrec.cli.cycles import collect_less
 from kgrec.cli.demo import demo
 from kgrec.cli.doctor import doctor_command
 from kgrec.cli.evaluate import evaluate
@@ -75,16 +75,6 @@ def add_up_alike() -> None:
     time of a product.
     """
     os.environ.setdefault("MKL_CBWR", "AUTO")
-
-
-def collect_less() -> None:
-    """Have Python look for cycles of objects that nothing refers to less often, and not at the end of the process.
-
-    A command imports some million objects that stay, and hardly makes such cycles, in training neither. By default a
-    fifth of the time of a short command goes into looking for them.
-    """
-    gc.set_threshold(50_000, 20, 100)
-    atexit.register(gc.disable)
 
 
 class CleanGroup(TyperGroup):

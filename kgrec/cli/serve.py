@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from kgrec.cli.cycles import collect_as_usual
 from kgrec.cli.options import Device, TrustedModel, with_options
 from kgrec.cli.output import say, status
 from kgrec.errors import KgrecError
@@ -122,7 +122,7 @@ def run_server(paths: dict[str, Path], server: ServerOptions, **more: Any) -> No
     from kgrec.server.serving_process import serve as run
     from kgrec.server.serving_state import ServingState
 
-    gc.set_threshold(700, 10, 10)  # Python's own: a server makes cycles of objects, other commands hardly do
+    collect_as_usual()
     name, path = next(iter(paths.items()))
     events = server.events or str(path.absolute().parent / f"{name}.events.sqlite")
 

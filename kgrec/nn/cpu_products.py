@@ -12,6 +12,7 @@ to a multiple of `ROWS`, where their number changes from batch to batch.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -131,12 +132,18 @@ def kept_for_gradients(rows: Tensor, width: int) -> Tensor:
     return _copied(rows.T).T
 
 
-def layer_gradients(gradient: Tensor, rows: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradients of `layer` by its rows, [n, k], and by its weight, [m, k]. gradient: [n, m]."""
+def layer_gradients(
+    gradient: Tensor, rows: Tensor, weight: Tensor, wanted: Sequence[bool] = (True, True)
+) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients of `layer` by its rows, [n, k], and by its weight, [m, k]; None for one that is not wanted.
+    gradient: [n, m]."""
     if rows.numel() * len(weight) < LEAST:
-        return gradient @ weight, gradient.T @ rows
-    filled_up = filled(gradient, ROWS)
-    return by_rows(filled_up, weight.T)[: len(rows)], by_columns(filled_up, filled(rows, ROWS))
+        return gradient @ weight if wanted[0] else None, gradient.T @ rows if wanted[1] else None
+    gradient = filled(gradient, ROWS)
+    return (
+        by_rows(gradient, weight.T)[: len(rows)] if wanted[0] else None,
+        by_columns(gradient, filled(rows, ROWS)) if wanted[1] else None,
+    )
 
 
 def _product(rows: Tensor, others: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -169,18 +176,13 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(rows, weight)
-        return by_rows(rows, weight, bias, multiple=ROWS)
+        return layer(rows, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         rows, weight = ctx.saved_tensors
-        of_rows, of_weight, of_bias = ctx.needs_input_grad
+        *wanted, of_bias = ctx.needs_input_grad
         bias = gradient.sum(0) if of_bias else None
         if torch.is_grad_enabled():  # a gradient of this one is wanted
-            return gradient @ weight if of_rows else None, gradient.T @ rows if of_weight else None, bias
-        gradient = filled(gradient, ROWS)
-        return (
-            by_rows(gradient, weight.T)[: len(rows)] if of_rows else None,
-            by_columns(gradient, filled(rows, ROWS)) if of_weight else None,
-            bias,
-        )
+            return gradient @ weight if wanted[0] else None, gradient.T @ rows if wanted[1] else None, bias
+        return *layer_gradients(gradient, rows, weight, wanted), bias

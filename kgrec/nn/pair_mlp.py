@@ -79,10 +79,7 @@ class PairMLP(nn.Module):
         return [self.of_user.weight, self.of_user.bias, self.of_item.weight, *rest]
 
     def _scores(self, of_user: Tensor, of_item: Tensor) -> Tensor:
-        return self._of_first(self.dropout.of_relu(of_user.unsqueeze(1) + of_item))
-
-    def _of_first(self, x: Tensor) -> Tensor:
-        """Scores by the output of the first layer, [B, C, H]: [B, C]."""
+        x = self.dropout.of_relu(of_user.unsqueeze(1) + of_item)
         for layer in self.hidden:
             x = self.dropout.of_relu(layer(x))
         scores: Tensor = self.out(x).squeeze(-1)

@@ -60,7 +60,7 @@ class _PairScores(torch.autograd.Function):
         user, item, row, *saved = ctx.saved_tensors
         layers, outputs = [one.detach() for one in saved[: ctx.number]], saved[ctx.number :]
         of_user, _, of_item, *rest = layers
-        found: list[Tensor] = []  # gradients of the layers, the last one first
+        found: list[Tensor | None] = []  # gradients of the layers, the last one first
         column = gradient.reshape(-1, 1)
         found += [column.sum(0), column.T @ outputs[-1]]
         given = column * rest[-2]
@@ -69,6 +69,7 @@ class _PairScores(torch.autograd.Function):
             vector_kernels.relu_dropout_back(made, ctx.scale, flat, flat)
             of_rows, of_weight = layer_gradients(given, outputs[at - 1], rest[2 * at - 2])
             found += [given.sum(0), of_weight]
+            assert of_rows is not None
             given = of_rows
         first, into = outputs[0].view(*row.shape, outputs[0].shape[1]), given.view(*row.shape, given.shape[1])
         of_mine, of_other = torch.zeros(len(user), given.shape[1]), given
@@ -79,7 +80,10 @@ class _PairScores(torch.autograd.Function):
             of_other = torch.zeros(len(item), given.shape[1])
             ends = first.numpy(), ctx.scale, into.numpy(), row.numpy()
             vector_kernels.sum_relu_dropout_back(*ends, of_mine.numpy(), of_other.numpy())
-        item_vectors, item_weight = layer_gradients(of_other, item, of_item)
-        user_vectors, user_weight = layer_gradients(of_mine, user, of_user)
+        by_user, by_item = ctx.needs_input_grad[:2]
+        item_vectors, item_weight = layer_gradients(of_other, item, of_item, (by_item, True))
+        user_vectors, user_weight = layer_gradients(of_mine, user, of_user, (by_user, True))
         found += [item_weight, of_mine.sum(0), user_weight]
-        return user_vectors, item_vectors.view(ctx.shape), None, None, *found[::-1]
+        if item_vectors is not None:
+            item_vectors = item_vectors.view(ctx.shape)
+        return user_vectors, item_vectors, None, None, *found[::-1]

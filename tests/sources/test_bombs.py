@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import json
+import os
 import resource
 import socket
 import struct
@@ -26,6 +27,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kgrec.errors import BadData, KgrecError
+from kgrec.parquet_files import opened
 from kgrec.sources.limits import DEEPEST, LONGEST_LINE, MOST_NODES
 from kgrec.sources.rdf import RdfSource, read_rdf
 from kgrec.sources.rdf.endpoint import remote_word
@@ -193,6 +195,14 @@ def test_parquet_of_a_row_again_and_again(refused: Callable[..., str], build_of:
         bomb = parquet(table, compression="zstd")
         assert len(bomb) < 2_000_000
         assert "made to fill the memory" in refused(lambda bomb=bomb: build_of(recipe, {"rated.parquet": bomb}))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "device"])
+def test_parquet_that_is_no_regular_file(make: Callable[[Path], None], tmp_path: Path) -> None:
+    """A pipe is not waited for, and a device without an end is not read."""
+    make(tmp_path / "rows.parquet")
+    with pytest.raises(BadData, match="it is no regular file"):
+        opened(tmp_path / "rows.parquet", "rows.parquet")
 
 
 def test_parquet_that_says_more_than_there_is(refused: Callable[..., str], build_of: Callable) -> None:
