@@ -1,5 +1,6 @@
 """The command line from end to end on the sample shop: the forms that are relied on, exit codes, and bad input."""
 
+import gc
 import io
 import json
 import runpy
@@ -39,6 +40,15 @@ def kgrec(*arguments: object, code: int = 0) -> Done:
     done = Done(out.getvalue(), err.getvalue())
     assert found == code, f"exit code {found}\n{done.stdout}\n{done.stderr}"
     return done
+
+
+def test_a_command_within_a_program_leaves_the_search_for_cycles_as_it_was() -> None:
+    before, during = gc.get_threshold(), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kgrec.cli.entry.refuse_several", lambda words: during.append(gc.get_threshold()))
+        kgrec("doctor")
+    assert during == [(50_000, 20, 100)]
+    assert gc.get_threshold() == before
 
 
 def last_json(done: Done):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import io
 import logging
 import math
@@ -27,7 +28,7 @@ from kgrec.cli.backtest import backtest
 from kgrec.cli.build import build
 from kgrec.cli.check import check
 from kgrec.cli.compare import compare
-from kgrec.cli.cycles import collect_less
+from kgrec.cli.cycles import collecting_less
 from kgrec.cli.demo import demo
 from kgrec.cli.doctor import doctor_command
 from kgrec.cli.evaluate import evaluate
@@ -144,6 +145,12 @@ for name, command in COMMANDS.items():
     app.command(name)(command)
 
 
+@functools.cache
+def whole_command() -> Callable[..., None]:
+    """The command with all of its own, which are made once."""
+    return typer.main.get_command(app)
+
+
 class Stopped(SystemExit):
     """A signal asked the command to end. The exit code is 128 plus the signal's number, as in shells."""
 
@@ -212,10 +219,9 @@ def main() -> None:
     # Ctrl-C while Python shuts down ends without a traceback
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_DFL)
     try:
-        with stopped_cleanly(), warnings_as_notes():
+        with collecting_less(), stopped_cleanly(), warnings_as_notes():
             wait_briefly()
             add_up_alike()
-            collect_less()
             for name in ("stdout", "stderr"):
                 if getattr(sys, name) is None:  # the shell closed it, as with `>&-`
                     setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
@@ -224,7 +230,7 @@ def main() -> None:
                     stream.reconfigure(errors="backslashreplace")
             refuse_several(sys.argv[1:2])
             try:
-                app()
+                whole_command()()
             finally:
                 sys.stdout.flush()  # here a full disk is reported like any other error
     except Stopped as stopped:

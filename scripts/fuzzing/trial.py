@@ -23,7 +23,7 @@ from fuzzing.case import Case
 from fuzzing.texts import ENDPOINT
 
 MOST_SECONDS = 20.0
-MOST_MB = 2048.0
+MOST_MB = 1500.0  #: beyond what the process held before; the first case of a process imports some 500 MB
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Verdict:
     place: str = ""  #: for a failure, its cause; failures with the same cause are counted together
     detail: str = ""  #: for a failure, the traceback
     seconds: float = 0.0
-    megabytes: float = 0.0  #: the peak of memory during the case; 0 if the system does not report it
+    megabytes: float = 0.0  #: by how much the case raised the peak of memory; 0 if the system does not report it
 
 
 def attempt(case: Case, folder: Path, bases: Bases) -> Verdict:
@@ -44,14 +44,14 @@ def attempt(case: Case, folder: Path, bases: Bases) -> Verdict:
     folder.mkdir(parents=True)
     prepare(case, folder, bases)
     before, here = listing(folder), Path.cwd()
-    measured = _reset_peak()
+    held = _peak() if _reset_peak() else None
     os.chdir(folder)
     begun = time.perf_counter()
     try:
         verdict = _call(case.argv) if case.argv and case.argv[0].startswith("@") else _command(case.argv)
     finally:
         os.chdir(here)
-    seconds, megabytes = time.perf_counter() - begun, _peak() if measured else 0.0
+    seconds, megabytes = time.perf_counter() - begun, 0.0 if held is None else _peak() - held
     if verdict.outcome != "failed":
         verdict = _judged(case, folder, verdict, before, seconds, megabytes)
     return Verdict(verdict.outcome, verdict.what, verdict.place, verdict.detail, seconds, megabytes)
