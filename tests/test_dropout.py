@@ -1,10 +1,12 @@
 """Dropout by counting: how much is kept, how it is scaled, and that a seed gives a mask."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from kgrec.nn import Dropout
+from kgrec.nn import Dropout, vector_kernels
+from kgrec.nn.dropout import draw_bytes
 
 NUMBER = 1_000_000
 
@@ -43,6 +45,24 @@ def test_the_same_seed_gives_the_same_mask():
     x = torch.randn(13, 5)
     assert torch.equal(dropped(0.5, x), dropped(0.5, x))
     assert not torch.equal(dropped(0.5, x), dropped(0.5, x, seed=1))
+
+
+def test_random_bytes_are_those_of_splitmix64():
+    words = np.empty(5, np.uint64)
+    vector_kernels.random_words(np.uint64(1234567), words)
+    known = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821]
+    assert words.tolist() == known
+
+
+def test_every_byte_comes_as_often_as_the_others_and_says_nothing_of_the_next():
+    torch.manual_seed(3)
+    drawn = draw_bytes(NUMBER + 5)
+    assert drawn.shape == (NUMBER + 5,) and drawn.dtype == torch.uint8
+    counts = torch.bincount(drawn.long(), minlength=256).double()
+    expected = NUMBER / 256
+    assert ((counts - expected) ** 2 / expected).sum() < 255 + 5 * (2 * 255) ** 0.5
+    pairs = torch.bincount((drawn[:-1].long() // 16) * 16 + drawn[1:].long() // 16, minlength=256).double()
+    assert ((pairs - expected) ** 2 / expected).sum() < 255 + 5 * (2 * 255) ** 0.5
 
 
 @pytest.mark.parametrize("shape", [(13,), (3, 1, 5), (0, 4), ()])

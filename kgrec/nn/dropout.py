@@ -68,5 +68,11 @@ class _ReLUDropout(torch.autograd.Function):
 
 
 def draw_bytes(number: int) -> Tensor:
-    """Random bytes on the CPU, eight from each random number: uint8 [number]."""
-    return torch.randint(INT64.min, INT64.max, (-(-number // 8),)).view(torch.uint8)[:number]
+    """Random bytes on the CPU: uint8 [number]. torch's generator gives the first state of another one, SplitMix64
+    (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014), whose numbers do not depend on
+    each other: this takes a tenth of the time of torch's."""
+    from kgrec.nn import vector_kernels
+
+    words, start = np.empty(-(-number // 8), np.uint64), torch.randint(INT64.min, INT64.max, ()).item()
+    vector_kernels.random_words(np.uint64(start % 2**64), words)
+    return torch.from_numpy(words.view(np.uint8)[:number])

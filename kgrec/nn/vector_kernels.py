@@ -136,6 +136,16 @@ def leaky_sum_back(
 
 
 @parallel()
+def random_words(start: np.uint64, out: np.ndarray) -> None:
+    """SplitMix64's numbers from a state on: uint64 [n]. They are as many random bits."""
+    for i in numba.prange(len(out)):
+        word = start + np.uint64(i + 1) * np.uint64(0x9E3779B97F4A7C15)
+        word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        out[i] = word ^ (word >> np.uint64(31))
+
+
+@parallel()
 def relu_dropout(x: np.ndarray, draw: np.ndarray, dropped: int, scale: np.float32, out: np.ndarray) -> None:
     """out = scale * ReLU(x) where the random byte `draw` is at least `dropped`, else 0. x, out: float32 [n]; draw:
     uint8 [n]."""
