@@ -58,9 +58,10 @@ def _number_all(
             place = (place + np.uint64(1)) & mask
         if number < 0:
             number = count
-            end = known_offset[count] + stop - start
-            known_text[known_offset[count] : end] = text[start:stop]
-            known_offset[count + 1] = end
+            end = known_offset[count]
+            for position in range(start, stop):  # a slice's messages take seconds to compile
+                known_text[end + position - start] = text[position]
+            known_offset[count + 1] = end + stop - start
             known_hash[count] = hashed
             slot[place] = count
             count += 1
