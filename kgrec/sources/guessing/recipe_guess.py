@@ -127,9 +127,10 @@ def init(
 
 
 def _used(recipe: CommentedRecipe, tables: FolderTables) -> dict[str, Path]:
-    """The files that were written out and that the recipe names, with where they lie now."""
+    """The files that were written out and that the recipe names, with where they lie now, in the order of their names,
+    which that of the system is not."""
     named = set(_names(recipe.values))
-    made = [path for path in tables.made.rglob("*") if path.is_file()]
+    made = [path for path in sorted(tables.made.rglob("*")) if path.is_file()]
     found = {tables.name_of(path): path for path in made}
     return {name: path for name, path in found.items() if name in named}
 
