@@ -1,7 +1,8 @@
 """Runs Python programs, each in a process of its own that is forked from this one. This one has imported kgrec and
 computed nothing: so a command of kgrec starts at once, and is a process like any other.
 
-Reads a line of JSON for each program: code, arguments, out and err (named pipes), bytes_a_file (null: no limit).
+Reads a line of JSON for each program: code, arguments, out and err (named pipes), bytes_a_file (null: no limit), and
+first, modules that are imported here first: this one, and all programs from then on, have them.
 Answers with the number of its process as it begins, and with its exit code, negative for a signal, as it ends.
 """
 
@@ -16,6 +17,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Iterable
 from typing import Any
 
 IMPORTED = (
@@ -30,13 +32,17 @@ def serve() -> None:
 
     from kgrec.training.processes import _versions_alone
 
-    with _versions_alone("torchmetrics"):
-        for name in IMPORTED:
-            importlib.import_module(name)
+    def imported(names: Iterable[str]) -> None:
+        with _versions_alone("torchmetrics"):
+            for name in names:
+                importlib.import_module(name)
+
+    imported(IMPORTED)
     for context in (cpu_target.typing_context, cpu_target.target_context):
         context.refresh()  # numba's tables, which every program would else fill before its first kernel
     for line in sys.stdin:
         program = json.loads(line)
+        imported(program.pop("first"))
         out, err = (os.open(program.pop(name), os.O_WRONLY) for name in ("out", "err"))
         child = os.fork()
         if child == 0:

@@ -79,7 +79,7 @@ def two_ranks(forked) -> Callable:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         texts = [json.dumps(list(map(str, one))) for one in arguments]
-        return forked(TWO_RANKS, port, code, *texts, bytes_a_file=bytes_a_file)
+        return forked(TWO_RANKS, port, code, *texts, bytes_a_file=bytes_a_file, first=["lightning_fabric"])
 
     return start
 

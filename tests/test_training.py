@@ -1,5 +1,8 @@
 """The loop by hand: order, phases, what is moved, what is refused. Whole runs are in test_run.py."""
 
+import subprocess
+import sys
+
 import pandas as pd
 import pytest
 import torch
@@ -181,7 +184,7 @@ print(*(name for name in ("torch._dynamo", "lightning_fabric") if name in sys.mo
 """
 
 
-def test_a_training_in_one_process_imports_neither_lightning_nor_a_compiler(forked):
+def test_a_training_in_one_process_imports_neither_lightning_nor_a_compiler():
     """They take longer than such a training."""
-    done = forked(LIGHT).ended()
+    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True)
     assert (done.returncode, done.stdout.split()) == (0, []), done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import multiprocessing
 import pickle
@@ -216,9 +217,19 @@ def _stop(number: int, _: object) -> None:
     sys.exit(128 + number)
 
 
+def _arrived() -> _Quiet:
+    """The process as it arrives, before its work does, of which Lightning's functions are a part."""
+    with _versions_alone("torchmetrics"):
+        importlib.import_module("lightning_fabric")
+    return _Quiet.__new__(_Quiet)
+
+
 class _Quiet(SpawnProcess):
     """A process that Ctrl-C reaches only after its imports. Before that there is nothing to clean up, and Python would
     print a traceback."""
+
+    def __reduce__(self) -> tuple[Callable[[], _Quiet], tuple[()], dict[str, Any]]:
+        return _arrived, (), vars(self)
 
     def start(self) -> None:
         """Start it with SIGINT blocked, on systems where signals can be blocked."""
