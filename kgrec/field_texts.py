@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import io
 import tokenize
+from collections import deque
 from collections.abc import Iterator
 
 MARK = "#:"  #: begins a comment that is about a field
+BLOCKS = ast.stmt, ast.excepthandler, ast.match_case
 
 
 def field_texts(source: str, name: str) -> dict[str, str]:
@@ -33,10 +35,14 @@ def field_texts(source: str, name: str) -> dict[str, str]:
     lr: how far a step goes, at most
     seed: of all random numbers
     """
-    found = next((node for node in ast.walk(ast.parse(source)) if _is_class(node, name)), None)
-    if not isinstance(found, ast.ClassDef):
+    if MARK not in source:
         return {}
-    comments = dict(_comments(source))
+    found = classes(ast.parse(source)).get(name)
+    return {} if found is None else class_texts(found, comments(source))
+
+
+def class_texts(found: ast.ClassDef, comments: dict[int, str]) -> dict[str, str]:
+    """field_texts of a class that is parsed. comments: of its file, by line, as from `comments`."""
     fields = [node for node in found.body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)]
     behind: list[list[str]] = [
         [comments[line] for line in range(field.lineno, _end(field) + 1) if line in comments] for field in fields
@@ -60,8 +66,26 @@ def field_texts(source: str, name: str) -> dict[str, str]:
     return {field: text for field, text in texts.items() if text}
 
 
-def _is_class(node: ast.AST, name: str) -> bool:
-    return isinstance(node, ast.ClassDef) and node.name == name
+def classes(module: ast.Module) -> dict[str, ast.ClassDef]:
+    """The classes of a file by name, those within other classes and functions too; the outer one of two of a name."""
+    found: dict[str, ast.ClassDef] = {}
+    blocks: deque[ast.AST] = deque([module])
+    while blocks:
+        block = blocks.popleft()
+        if isinstance(block, ast.ClassDef):
+            found.setdefault(block.name, block)
+        # a class stands in a block, never in an expression, and most nodes are those of expressions
+        blocks += (
+            node
+            for node in ast.iter_child_nodes(block)
+            if isinstance(node, ast.stmt | ast.excepthandler | ast.match_case)
+        )
+    return found
+
+
+def comments(source: str) -> dict[int, str]:
+    """The comments about fields by their lines, from 1."""
+    return dict(_comments(source)) if MARK in source else {}
 
 
 def _end(field: ast.AnnAssign) -> int:
@@ -69,7 +93,6 @@ def _end(field: ast.AnnAssign) -> int:
 
 
 def _comments(source: str) -> Iterator[tuple[int, str]]:
-    """The comments about fields by their lines, from 1."""
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT and token.string.startswith(MARK):
             yield token.start[0], token.string.removeprefix(MARK).strip()

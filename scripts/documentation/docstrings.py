@@ -13,7 +13,7 @@ from pathlib import Path
 import griffe
 
 from documentation.tables import prose, sentence
-from kgrec.field_texts import field_texts
+from kgrec.field_texts import class_texts, classes, comments
 
 MARK = "#:"
 HIDDEN = {"FORMER", "forward"}  #: members of classes that the site does not show
@@ -58,8 +58,8 @@ def _documented_above(found: griffe.Object | griffe.Alias, name: str) -> bool:
 @functools.cache
 def _annotated(path: Path, name: str) -> frozenset[str]:
     """The fields in a class's body."""
-    classes = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ClassDef)]
-    body = next((node.body for node in classes if node.name == name), [])
+    found = _file(path).classes.get(name)
+    body = [] if found is None else found.body
     return frozenset(ast.unparse(node.target) for node in body if isinstance(node, ast.AnnAssign))
 
 
@@ -73,31 +73,61 @@ def text_beside(attribute: griffe.Attribute) -> str:
     return _names(path).get(attribute.name, "")
 
 
+class _File:
+    """A file of Python, of which only what is asked for is read."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+
+    @functools.cached_property
+    def module(self) -> ast.Module:
+        return ast.parse(self.source)
+
+    @functools.cached_property
+    def classes(self) -> dict[str, ast.ClassDef]:
+        return classes(self.module)
+
+    @functools.cached_property
+    def comments(self) -> dict[int, str]:
+        """The comments about fields by line."""
+        return comments(self.source)
+
+
+@functools.cache
+def _file(path: Path) -> _File:
+    return _File(path.read_text(encoding="utf-8"))
+
+
 @functools.cache
 def _fields(path: Path, name: str) -> dict[str, str]:
-    source = path.read_text(encoding="utf-8")
-    return _descriptions(source, name) | field_texts(source, name)
+    file = _file(path)
+    found = file.classes.get(name)
+    return {} if found is None else _descriptions(found) | class_texts(found, file.comments)
 
 
-def _descriptions(source: str, name: str) -> dict[str, str]:
+def _descriptions(node: ast.ClassDef) -> dict[str, str]:
     """The `description` of each field of a pydantic class."""
     found = {}
-    classes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef) and node.name == name]
-    for node in classes[0].body if classes else ():
-        if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Call) and isinstance(node.target, ast.Name):
-            for one in node.value.keywords:
+    for field in node.body:
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(field.value, ast.Call)
+            and isinstance(field.target, ast.Name)
+        ):
+            for one in field.value.keywords:
                 if one.arg == "description" and isinstance(one.value, ast.Constant):
-                    found[node.target.id] = str(one.value.value)
+                    found[field.target.id] = str(one.value.value)
     return found
 
 
 @functools.cache
 def _names(path: Path) -> dict[str, str]:
     """The comments beside the names that a module assigns: after the name, or in the lines before it."""
-    source = path.read_text(encoding="utf-8")
-    lines = source.splitlines()
-    found = {}
-    for node in ast.parse(source).body:
+    file, found = _file(path), {}
+    if MARK not in file.source:
+        return {}
+    lines = file.source.splitlines()
+    for node in file.module.body:
         targets = (
             [node.target] if isinstance(node, ast.AnnAssign) else node.targets if isinstance(node, ast.Assign) else []
         )

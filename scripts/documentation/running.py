@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,8 @@ from documentation.notebooks import page_text
 from documentation.recipes import validate
 
 ROOT = Path(__file__).resolve().parents[2]
-SHELL = set("|&;<>()$`*?~{}[]!\n\\")  #: a command with one of these characters needs a shell
+SHELL = set("|&;<>()$`*?~{}!\n\\")  #: a command with one of these characters needs a shell
+INTO_FILE = re.compile(r"(?P<command>.*) > (?P<file>[\w.-]+)", re.DOTALL)
 SECONDS = 300  #: most seconds for a command that needs a shell
 KGREC = "import sys; sys.path[0] = {root!r}; sys.argv[0] = 'kgrec'; from kgrec.cli import main; main()"
 
@@ -171,9 +173,13 @@ def _run_python(block: Block, folder: Path, module: ModuleType, result: PageResu
 
 def _run_command(command: Command, code: int, both: bool, folder: Path, result: PageResult) -> bool:
     """Run one command. Returns whether it ended with the right exit code."""
-    words = simple_words(command.text)
-    if words and words[0] == "kgrec":
+    into = INTO_FILE.fullmatch(command.text) if "#" not in command.text else None
+    words = simple_words(into["command"] if into else command.text)
+    if words and words[0] == "kgrec" and not any(any(folder.glob(one)) for one in words if "[" in one):
         found, stdout, together = _run_kgrec(words)
+        if into:
+            (folder / into["file"]).write_text(stdout, encoding="utf-8")
+            stdout, together = "", together if found != code else ""
     else:
         found, stdout, together = _run_shell(command.text, folder)
     if found != code:
@@ -194,16 +200,19 @@ def _compare(shown: list[str], line: int, printed: str, what: str, result: PageR
 
 
 def simple_words(command: str) -> list[str] | None:
-    """The words of a command without its comment; None if it needs a shell.
+    """The words of a command without its comment; None if it needs a shell. Words such as a[1] are taken as they are,
+    as a shell does where no file is named so.
 
     >>> simple_words("kgrec train mf --set 'a b=1'  # a comment; with more")
     ['kgrec', 'train', 'mf', '--set', 'a b=1']
+    >>> simple_words("kgrec train mf \\\\\\n    --set a=[1]")
+    ['kgrec', 'train', 'mf', '--set', 'a=[1]']
     >>> simple_words("kgrec info x | head"), simple_words("kgrec train $MODEL")
     (None, None)
     """
     words: list[str] = []
     quote, word, in_word = "", "", False
-    for character in command:
+    for character in command.replace("\\\n", " ") if "'" not in command else command:
         if quote:
             if character == quote:
                 quote = ""
