@@ -1,13 +1,14 @@
 """What tests share: the public data's folder, the skip where no CUDA device is, and a planted graph."""
 
 import fcntl
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,6 +22,18 @@ from kgrec.graph import Graph  # noqa: E402
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell leaves it for what it runs in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Nothing that collection makes is looked for in cycles: all of it stays."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+        gc.set_threshold(10_000, 20, 20)
 
 
 @pytest.fixture(scope="session")
@@ -112,10 +125,10 @@ def _fork_server() -> Iterator[subprocess.Popen[str]]:
 @pytest.fixture
 def forked(_fork_server: subprocess.Popen[str], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Forked]:
     """Starts a program's code with arguments; bytes_a_file: the system refuses to write longer files, as a full disk
-    would."""
+    would; first: modules that this program and all later ones find imported."""
 
-    def start(code: str, *arguments: object, bytes_a_file: int | None = None) -> Forked:
-        request = {"code": code, "arguments": list(map(str, arguments)), "bytes_a_file": bytes_a_file}
+    def start(code: str, *arguments: object, bytes_a_file: int | None = None, first: Sequence[str] = ()) -> Forked:
+        request = {"code": code, "arguments": list(map(str, arguments)), "bytes_a_file": bytes_a_file, "first": first}
         return Forked(_fork_server, request, tmp_path_factory.mktemp("forked"))
 
     return start

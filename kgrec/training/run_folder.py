@@ -81,6 +81,7 @@ from kgrec.training.scorer_files import save_scorer
 from kgrec.training.tensor_files import save_tensors
 
 WEIGHTS = "model.safetensors"
+BESIDE = 1 << 22  #: bytes (4 MiB) of weights from which they are checked while other files are read
 #: Encoding of columns in history.parquet; it is read in two thirds of the time of dictionaries for all columns
 HISTORY = {
     "use_dictionary": ["target", "weight", "relation"],
@@ -247,11 +248,15 @@ def load_artifact(path: str | Path) -> Artifact:
         if name not in config:
             raise KgrecError(f"{path / 'config.json'} has no {name!r}, so it is truncated or altered; train again")
     behaviours = tuple(config.get("behaviours", ()))
-    with ThreadPoolExecutor(1) as beside:
-        checked = beside.submit(files.path, WEIGHTS)  # hashing releases the lock, so it runs at the same time
-        weights = load_tensors(path / WEIGHTS)  # memory-mapped; an error names a file that is no safetensors file
+    weights = load_tensors(path / WEIGHTS)  # memory-mapped; an error names a file that is no safetensors file
+    if (path / WEIGHTS).stat().st_size < BESIDE:
+        files.path(WEIGHTS)
         graph, metrics = _read_graph(files, behaviours), read_metrics(files)
-        checked.result()
+    else:
+        with ThreadPoolExecutor(1) as thread:
+            checked = thread.submit(files.path, WEIGHTS)  # hashing releases the lock, so it runs at the same time
+            graph, metrics = _read_graph(files, behaviours), read_metrics(files)
+            checked.result()
     return Artifact(
         model=config["model"],
         config=config["config"],
