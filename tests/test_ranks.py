@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -84,15 +85,20 @@ def two_ranks(forked) -> Callable:
     return start
 
 
-def test_ranks_started_from_outside_and_by_devices_have_equal_results(tastes, two_ranks, tmp_path):
-    by_devices = train(
-        "mf",
-        tastes,
-        split="last_n:1,valid=1",
-        config={"dim": 8, "batch_size": 64},
-        training=TrainingConfig(epochs=2, device="cpu", devices=2),
-        out=tmp_path / "one",
-    )
+def test_ranks_started_from_outside_and_by_devices_have_equal_results(tastes, two_ranks, tmp_path, monkeypatch, capfd):
+    with monkeypatch.context() as patch:
+        patch.setenv("PYTHONPROFILEIMPORTTIME", "1")  # each process says what it imports
+        by_devices = train(
+            "mf",
+            tastes,
+            split="last_n:1,valid=1",
+            config={"dim": 8, "batch_size": 64},
+            training=TrainingConfig(epochs=2, device="cpu", devices=2),
+            out=tmp_path / "one",
+        )
+    said = capfd.readouterr().err
+    imported = re.findall(r"^import time:.* (lightning_fabric\.fabric|torchmetrics\.metric)$", said, re.MULTILINE)
+    assert imported == ["lightning_fabric.fabric"] * 2  # it asks torchmetrics for its version, and gets that alone
     assert by_devices.metrics["processes"] == 2 and by_devices.metrics["epochs"] == 2
     done = two_ranks(["train", "mf", tastes, "--out", tmp_path / "two", "--epochs", "2", "--json", *OPTIONS]).ended()
     _, printed, codes = done.stdout.splitlines()  # rank 0 alone prints
