@@ -179,6 +179,18 @@ def run_folder(tmp_path):
     return tmp_path / "run"
 
 
+@pytest.mark.parametrize("beside", [0, 1 << 40], ids=["in a thread", "before"])
+def test_weights_that_were_altered_are_refused_however_they_are_checked(run_folder, monkeypatch, beside):
+    monkeypatch.setattr("kgrec.training.run_folder.BESIDE", beside)
+    assert Run.load(run_folder).recommend(["u0"], k=1)
+    weights = run_folder / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(KgrecError, match=r"model\.safetensors is truncated or altered"):
+        Run.load(run_folder)
+
+
 def test_a_pickle_in_a_run_folder_is_refused(run_folder):
     (run_folder / "extra.pt").write_bytes(pickle.dumps("anything"))
     with pytest.raises(KgrecError, match=r"holds 'extra\.pt', which kgrec never writes and which may run code"):
