@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -336,6 +337,7 @@ def evenness(counts: Counter, drawn: int, allowed: list) -> float:
     return float(stats.chi2.sf(statistic, number - 1))
 
 
+@lru_cache(maxsize=1)
 def stars(number: int, neighbors: int, repeated: int = 0) -> Graph:
     """So many items, each rated by users of its own, by the first `repeated` of them four times; and each user rated
     one item more, the last. Of item s the j-th user is s * neighbors + j."""

@@ -65,7 +65,17 @@ def test_unknown_ids_are_named_once_each_and_counted():
         words.numbers(range(9))
 
 
+def test_few_ids_and_many_are_found_alike() -> None:
+    words, asked = Vocabulary(["b", "", "ü x", "a"]), ["a", None, "ü x", "", "c", "b", "b"]
+    assert words.find(asked).tolist() == [3, -1, 2, 1, -1, 0, 0]
+    assert words.find(asked * 9).tolist() == [3, -1, 2, 1, -1, 0, 0] * 9
+    assert words.find([]).tolist() == [] and Vocabulary([]).find(["a"]).tolist() == [-1]
+
+
 def test_ids_that_repeat_or_lack_are_refused():
+    for times in (1, 9):  # few ids and many are found in different ways
+        with pytest.raises(BadData, match=r"ids occur more than once: 'a'$"):
+            Vocabulary(["a", "b", "a", "a"]).find(["a"] * times)
     with pytest.raises(BadData, match=r"ids occur more than once: 'a'$"):
         _ = Vocabulary(["a", "b", "a", "a"]).index
     with pytest.raises(BadData, match=r"1 nodes have no id"):

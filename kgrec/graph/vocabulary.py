@@ -28,6 +28,9 @@ def as_strings(values: object, name: str = "id") -> pa.Array:
     return texts_of_values(values, name)
 
 
+MANY = 2  #: ids to find, for each id that there is
+
+
 class Vocabulary:
     """The external ids of one node type, in the order of their local numbers, and a label for each.
 
@@ -65,12 +68,15 @@ class Vocabulary:
         """The local number of each id, -1 for an unknown one: int64 [n]."""
         import pandas as pd
 
-        return np.asarray(self.index.get_indexer(pd.Index(as_strings(ids).to_pylist(), dtype=object)), dtype=np.int64)
+        names = as_strings(ids)
+        if len(names) >= MANY * len(self):  # so many that a hash table of texts is made sooner than one of objects read
+            return self.find_once(names)
+        return np.asarray(self.index.get_indexer(pd.Index(names.to_pylist(), dtype=object)), dtype=np.int64)
 
     def find_once(self, names: pa.Array) -> np.ndarray:
         """The same for strings, without the hash table of `index`: quicker if nothing else is looked up later."""
         if pc.count_distinct(self.id_array).as_py() < len(self):
-            return self.find(names)  # raises
+            _ = self.index  # raises
         unknown = number_array(np.full(len(names), -1, np.int32))
         return numbers_in(pc.coalesce(pc.index_in(names, value_set=self.id_array), unknown)).astype(np.int64)
 

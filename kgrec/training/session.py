@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from kgrec import models, ranks
@@ -51,6 +50,7 @@ from kgrec.training.purposes import for_purpose
 from kgrec.training.row_files import follow, run_weights, start_from_whole, tensors_for_ranks, whole_tensors
 from kgrec.training.run_folder import Artifact, read_schema, save_artifact, versions
 from kgrec.training.scorer_files import checked_scorer, how_served
+from kgrec.training.seeding import seeded
 from kgrec.training.sharding import sharded_model
 from kgrec.training.tracking.setting_texts import flat_numbers
 from kgrec.training.tracking.tracked_facts import tracked_epoch, tracked_run
@@ -248,8 +248,7 @@ class Session:
         return model.to(self.fabric.device).eval()
 
     def _new(self, graph: Graph) -> Recommender:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.job.training.seed)
+        with seeded(self.job.training.seed):
             return models.build(self.job.model, graph, self.job.fields)
 
     def _load(self, model: Recommender, weights: Mapping[str, Tensor]) -> None:

@@ -27,6 +27,7 @@ from kgrec.training import heap
 from kgrec.training.config import AdversarialConfig, TrainingConfig
 from kgrec.training.gradients import average_gradients, must_agree
 from kgrec.training.perturbation import moved_vectors, vectors_among
+from kgrec.training.seeding import seeded
 from kgrec.training.sharding import exchange_shards, forget_gradients, optimizer_of
 from kgrec.training.training_tasks import EpochTask, Standing
 
@@ -314,7 +315,6 @@ class Trainer:
 def _seeded(seed: int, epoch: int, rank: int) -> Iterator[None]:
     """Inside this context, torch's random numbers (for dropout) are seeded by seed, epoch and rank. Afterwards the
     generator has its former state."""
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(int(np.random.SeedSequence((seed, epoch, rank)).generate_state(1, np.uint64)[0]) >> 1)
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
+    with seeded(int(np.random.SeedSequence((seed, epoch, rank)).generate_state(1, np.uint64)[0]) >> 1, devices):
         yield

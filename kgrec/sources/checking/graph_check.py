@@ -183,7 +183,7 @@ class _GraphCheck:
         self.has_edge[edge[0]][source[valid]] = True
         self.has_edge[edge[2]][target[valid]] = True
         pair = source[valid] * max(1, self.schema.nodes[edge[2]].count) + target[valid]
-        repeated = len(pair) - len(np.unique(pair))
+        repeated = len(pair) - pc.count_distinct(pa.array(pair)).as_py()
         if repeated:
             what = f"{repeated:,} edges have the same source and target as an earlier edge"
             self._note(file, what, "duplicate", severity="note")

@@ -66,7 +66,7 @@ def _repeated_edges(state: BuildState) -> Iterator[Fault]:
             continue
         edges = state.builder.edges[edge]
         pair = edges.source * len(state.builder.nodes_of(edge[2])) + edges.target
-        repeated = len(pair) - len(np.unique(pair))
+        repeated = len(pair) - pc.count_distinct(pa.array(pair)).as_py()
         if repeated:
             is_said = all("duplicates" in table.model_fields_set for table in of_edge)
             kept = "all are kept, as `duplicates` says" if is_said else "all are kept; set `duplicates` to change that"
