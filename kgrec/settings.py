@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import functools
 import inspect
 import textwrap
+import tokenize
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast, dataclass_transform, get_args, get_type_hints
 
 import pydantic
@@ -18,7 +21,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from kgrec._deprecation import deprecated
 from kgrec.errors import KgrecError, nearest, unknown_name
-from kgrec.field_texts import field_texts
+from kgrec.field_texts import class_texts, classes, comments, field_texts
 from kgrec.field_types import plain_type
 
 T = TypeVar("T")
@@ -276,10 +279,26 @@ def _texts(kind: type) -> dict[str, str]:
     for base in reversed(kind.__mro__):
         if dataclasses.is_dataclass(base):
             try:
-                found |= field_texts(textwrap.dedent(inspect.getsource(base)), base.__name__)
-            except (OSError, TypeError):  # the class has no source file, for example at a prompt
-                continue
+                found |= _texts_of(base)
+            except (OSError, TypeError, SyntaxError, UnicodeDecodeError):  # there is no source file, as at a prompt, or
+                continue  # it was altered since
     return found
+
+
+def _texts_of(kind: type) -> dict[str, str]:
+    file = inspect.getsourcefile(kind)
+    if file is None or "." in kind.__qualname__ or not Path(file).is_file():  # within a function, or in a notebook
+        return field_texts(textwrap.dedent(inspect.getsource(kind)), kind.__name__)
+    return _file_texts(file).get(kind.__name__, {})
+
+
+@functools.cache
+def _file_texts(file: str) -> dict[str, dict[str, str]]:
+    """The comments beside fields of all classes of a file, which is read once for all of them."""
+    with tokenize.open(file) as lines:
+        source = lines.read()
+    said = comments(source)
+    return {name: class_texts(one, said) for name, one in classes(ast.parse(source)).items()} if said else {}
 
 
 def _description(field: dataclasses.Field[Any], hint: Any) -> str:
