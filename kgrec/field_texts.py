@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 
 MARK = "#:"  #: begins a comment that is about a field
-BLOCKS = ast.stmt, ast.excepthandler, ast.match_case
+BLOCKS = ast.stmt, ast.excepthandler, ast.match_case  #: nodes in which a class may stand
 
 
 def field_texts(source: str, name: str) -> dict[str, str]:
@@ -75,11 +75,7 @@ def classes(module: ast.Module) -> dict[str, ast.ClassDef]:
         if isinstance(block, ast.ClassDef):
             found.setdefault(block.name, block)
         # a class stands in a block, never in an expression, and most nodes are those of expressions
-        blocks += (
-            node
-            for node in ast.iter_child_nodes(block)
-            if isinstance(node, ast.stmt | ast.excepthandler | ast.match_case)
-        )
+        blocks += (node for node in ast.iter_child_nodes(block) if isinstance(node, BLOCKS))
     return found
 
 
