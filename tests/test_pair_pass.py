@@ -38,8 +38,9 @@ def test_one_pass_has_the_numbers_of_the_layers(
         found.append((scores, *torch.autograd.grad(scores, (user, item, *mlp.parameters()), given), torch.rand(1)))
     (scores, *gradients, then), (wanted, *others, next_) = found
     assert torch.equal(then, next_) and (of_table or torch.equal(scores, wanted))
-    for mine, other in zip([scores, *gradients], [wanted, *others]):
-        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5)  # what is summed, is so in another order
+    for mine, other in zip([scores, *gradients], [wanted, *others]):  # what is summed, is so in another order
+        largest = float(other.detach().abs().max()) if other.numel() else 0.0  # of sums whose terms nearly cancel
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5 + 1e-6 * largest)
 
 
 def test_a_gradient_that_others_read_is_left_as_it_is() -> None:
