@@ -26,7 +26,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell leaves it fo
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Nothing that collection makes is looked for in cycles: all of it stays."""
+    """Collect tests without Python's search for garbage: all that is made stays in use."""
     gc.disable()
     try:
         return (yield)

@@ -147,7 +147,7 @@ for name, command in COMMANDS.items():
 
 @functools.cache
 def whole_command() -> Callable[..., None]:
-    """The command with all of its own, which are made once."""
+    """The `kgrec` command with all its subcommands, which are built once in a process."""
     return typer.main.get_command(app)
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
+MANY = 2  #: ids to find for each id there is, from which a new hash table of texts is quicker than `Vocabulary.index`
+
 
 def as_strings(values: object, name: str = "id") -> pa.Array:
     """Converts any column of ids to a pyarrow string array: the text `007` stays `007`, the number 7 becomes `7`. name:
@@ -26,9 +28,6 @@ def as_strings(values: object, name: str = "id") -> pa.Array:
     Raises BadData for values that cannot be written as one text: lists, bytes.
     """
     return texts_of_values(values, name)
-
-
-MANY = 2  #: ids to find, for each id that there is
 
 
 class Vocabulary:
@@ -64,18 +63,22 @@ class Vocabulary:
             raise BadData(what, column="id", value=str(twice[0]), kind="duplicate")
         return index
 
+    @cached_property
+    def _is_unique(self) -> bool:
+        return "index" in vars(self) or pc.count_distinct(self.id_array).as_py() == len(self)
+
     def find(self, ids: object) -> np.ndarray:
         """The local number of each id, -1 for an unknown one: int64 [n]."""
-        import pandas as pd
-
         names = as_strings(ids)
-        if len(names) >= MANY * len(self):  # so many that a hash table of texts is made sooner than one of objects read
+        if len(names) >= MANY * len(self):
             return self.find_once(names)
+        import pandas as pd  # takes its time to come
+
         return np.asarray(self.index.get_indexer(pd.Index(names.to_pylist(), dtype=object)), dtype=np.int64)
 
     def find_once(self, names: pa.Array) -> np.ndarray:
         """The same for strings, without the hash table of `index`: quicker if nothing else is looked up later."""
-        if pc.count_distinct(self.id_array).as_py() < len(self):
+        if not self._is_unique:
             _ = self.index  # raises
         unknown = number_array(np.full(len(names), -1, np.int32))
         return numbers_in(pc.coalesce(pc.index_in(names, value_set=self.id_array), unknown)).astype(np.int64)

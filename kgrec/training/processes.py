@@ -75,10 +75,10 @@ def make_fabric(config: TrainingConfig) -> Fabric | OneProcess:
     must_pay(config.precision, device)
     if place is None and config.devices == 1 and device.type == "cpu" and config.precision == "32-true":
         return OneProcess()
-    with _versions_alone("torchmetrics"):
-        from lightning_fabric import Fabric  # the import takes seconds, and only training needs it
-        from lightning_fabric.plugins.environments import TorchElasticEnvironment
-        from lightning_fabric.strategies import DDPStrategy
+    _import_lightning()
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments import TorchElasticEnvironment
+    from lightning_fabric.strategies import DDPStrategy
 
     _quiet()
     shared: dict[str, Any] = {"accelerator": device.type, "precision": config.precision}
@@ -125,10 +125,16 @@ def _check_place(place: Place, config: TrainingConfig, device: torch.device) -> 
         )
 
 
+def _import_lightning() -> None:
+    """Import Lightning, which takes seconds, without torchmetrics. Lightning asks that package for its version alone,
+    and importing it would take as long again."""
+    with _versions_alone("torchmetrics"):
+        importlib.import_module("lightning_fabric")
+
+
 @contextmanager
 def _versions_alone(*packages: str) -> Iterator[None]:
-    """Inside, importing one of these packages gives a module that has its version and nothing else. Lightning asks
-    torchmetrics for its version; that import would take as long again as Lightning's own."""
+    """Inside, importing one of these packages gives a module that has its version and nothing else."""
     stand_ins = {}
     for name in packages:
         if name not in sys.modules:
@@ -218,9 +224,8 @@ def _stop(number: int, _: object) -> None:
 
 
 def _arrived() -> _Quiet:
-    """The process as it arrives, before its work does, of which Lightning's functions are a part."""
-    with _versions_alone("torchmetrics"):
-        importlib.import_module("lightning_fabric")
+    """The new process, before what it is to do is unpickled, which would import Lightning, and so torchmetrics."""
+    _import_lightning()
     return _Quiet.__new__(_Quiet)
 
 
