@@ -1,6 +1,6 @@
 """Tries thousands of randomly damaged inputs. Each must be accepted, or refused with one of kgrec's own messages.
 
-A traceback, more than 20 s, 1.5 GB beyond what the process held, or a half-written output is a failure. A case is
+A traceback, more than 20 s, 1.4 GB beyond what the process held, or a half-written output is a failure. A case is
 identified by its number: `--case 1234` tries that one and shows everything; `--keep FOLDER` keeps the inputs of
 failures.
 """

@@ -23,7 +23,7 @@ from fuzzing.case import Case
 from fuzzing.texts import ENDPOINT
 
 MOST_SECONDS = 20.0
-MOST_MB = 1500.0  #: beyond what the process held before; the first case of a process imports some 500 MB
+MOST_MB = 1400.0  #: beyond what the process held before; the first case of a process imports some 500 MB
 
 
 @dataclass(frozen=True)
