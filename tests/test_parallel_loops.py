@@ -5,11 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
 from kgrec.graph import edge_kernels
 from kgrec.nn import vector_kernels
+from kgrec.parallel_loops import SMALL, ParallelLoop
 
 TWO_CALLERS = """
 import threading
@@ -54,6 +56,23 @@ def test_every_loop_on_several_threads_goes_by_the_guard():
     named = [path for path in package.rglob("*.py") if "parallel=True" in path.read_text(encoding="utf-8")]
     assert [path.name for path in named] == ["parallel_loops.py"]
     assert edge_kernels.is_member.__doc__ and edge_kernels.is_member.__name__ == "is_member"
+
+
+@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="numba has one thread; set NUMBA_NUM_THREADS=2")
+def test_a_small_call_runs_on_one_thread():
+    """Waking others would take longer. Later calls have all threads again, also after an error."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(2)
+    try:
+        loop = ParallelLoop(lambda number, by: number // by, lambda number, by: number)
+        loop.compiled = lambda number, by: (numba.get_num_threads(), number // by)
+        assert loop(SMALL - 1, 2) == (1, SMALL // 2 - 1)
+        assert loop(SMALL, 2) == (2, SMALL // 2)
+        with pytest.raises(ZeroDivisionError):
+            loop(0, 0)
+        assert numba.get_num_threads() == 2
+    finally:
+        numba.set_num_threads(before)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (16, 3), (15, 40), (50, 7), (64, 64)])

@@ -48,7 +48,7 @@ def sort_rows(ptr: np.ndarray, tail: np.ndarray) -> None:
         tail[ptr[row] : ptr[row + 1]].sort()
 
 
-@parallel()
+@parallel(lambda ptr, tail, head, candidate: 8 * candidate.size)
 def is_member(ptr: np.ndarray, tail: np.ndarray, head: np.ndarray, candidate: np.ndarray) -> np.ndarray:
     """Whether each candidate is among the tails of its head. `tail` must be sorted within rows. A head past the last
     row has no tails.

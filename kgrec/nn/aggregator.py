@@ -75,7 +75,7 @@ class _BiInteraction(torch.autograd.Function):
 
         own, neighbors = own.contiguous(), neighbors.contiguous()
         size = len(own) * len(first)
-        draw = draw_bytes(size) if dropped else torch.zeros(1, dtype=torch.uint8).expand(size)
+        draw = draw_bytes(size) if dropped else torch.zeros(size, dtype=torch.uint8)
         out, kind = own.new_empty(len(own), len(first)), torch.empty(size, dtype=torch.uint8)
         (total, product), learns = _rooms(own, 2, own.shape[1]), any(ctx.needs_input_grad)
         for rows in _blocks(len(own)):

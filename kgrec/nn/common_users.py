@@ -94,11 +94,11 @@ def nearest_items(
         counts = 0
         for at in range(user_ptr[i], user_ptr[i + 1]):
             counts += item_ptr[user[at] + 1] - item_ptr[user[at]]
-        here, values, kept = neighbor[i], similarity[i], 0
+        here, values, kept = neighbor[i], similarity[i], np.int64(0)
         if counts * FEW < len(count) and not everything:  # few of many: only what was counted is looked at
             number = _count_and_list(count, touched, i, user_ptr, user, item_ptr, item)
             for place in range(number):
-                j = touched[place]
+                j = np.int64(touched[place])
                 if j != i:
                     value = one * np.float32(count[j]) / max(length[i] * length[j] + add, least)
                     kept = _offer(here, values, kept, j, value)
@@ -210,4 +210,4 @@ def _sort(here: np.ndarray, values: np.ndarray, kept: int) -> None:
     for end in range(kept - 1, 0, -1):
         j, value = here[end], values[end]
         here[end], values[end] = here[0], values[0]
-        _sink(here, values, end, j, value)
+        _sink(here, values, np.int64(end), j, value)

@@ -216,7 +216,8 @@ def _multiply(matrix: Tensor, x: Tensor, base: Tensor | None, scale: float, out:
 
     ptr = matrix.crow_indices()[rows.start : rows.stop + 1]
     of_matrix = (one.numpy() for one in (ptr, matrix.col_indices(), matrix.values()))
-    of_x, of_base = (None if one is None else one.detach().contiguous().numpy() for one in (x, base))
+    base = x[:0] if base is None else base
+    of_x, of_base = (one.detach().contiguous().numpy() for one in (x, base))
     threads = torch.get_num_threads()
     sparse_kernels.multiply(*of_matrix, of_x, of_base, np.float32(scale), threads, out.numpy())
 

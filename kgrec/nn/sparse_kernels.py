@@ -25,7 +25,7 @@ LANES = 16  #: numbers that are summed at once
 def _adder(registers: int) -> Callable[..., None]:
     """A compiled function add(out, base, scale, column, value, x, place): with n = `LANES` * registers numbers from
     column `first` on, out[row, first:] = scale * (base[row, first:] + the sum of value[e] * x[column[e], first:] over e
-    from `start` to `stop`), where place = (row, first, start, stop). base: None for zeros."""
+    from `start` to `stop`), where place = (row, first, start, stop). base: without rows for zeros."""
 
     @intrinsic
     def add(typing: Any, out: Any, base: Any, scale: Any, column: Any, value: Any, x: Any, place: Any) -> Any:
@@ -49,16 +49,17 @@ def _adder(registers: int) -> Callable[..., None]:
                 return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), mask)
 
             row, first, start, stop = cgutils.unpack_tuple(builder, given[6], 4)
-            into, columns, values, vectors = array(0), array(3), array(4), array(5)
+            into, before, columns, values, vectors = (array(number) for number in (0, 1, 3, 4, 5))
             width = builder.extract_value(vectors.shape, 1)
-            zero = ir.Constant(vector, [0.0] * LANES)
             sums = [cgutils.alloca_once(builder, vector) for _ in range(registers)]
-            if signature.args[1] is types.none:
-                begin = [zero] * registers
-            else:
-                begin = [builder.load(one, align=4) for one in at(array(1).data, row, first, width)]
-            for one, number in zip(sums, begin):
-                builder.store(number, one)
+            has_rows = builder.icmp_signed("!=", builder.extract_value(before.shape, 0), index(0))
+            with builder.if_else(has_rows) as (then, otherwise):
+                with then:
+                    for one, address in zip(sums, at(before.data, row, first, width)):
+                        builder.store(builder.load(address, align=4), one)
+                with otherwise:
+                    for one in sums:
+                        builder.store(ir.Constant(vector, [0.0] * LANES), one)
             with cgutils.for_range_slice(builder, start, stop, index(1), index) as (entry, _):
                 there = builder.load(builder.gep(columns.data, [entry]))
                 there = there if there.type == index else builder.sext(there, index)
@@ -95,13 +96,13 @@ def _first_row(ptr: np.ndarray, share: int, shares: int) -> int:
     return low
 
 
-@parallel()
+@parallel(lambda ptr, column, value, x, *_: (int(ptr[-1] - ptr[0]) + len(ptr)) * x.shape[1] // 8)
 def multiply(
     ptr: np.ndarray,
     column: np.ndarray,
     value: np.ndarray,
     x: np.ndarray,
-    base: np.ndarray | None,
+    base: np.ndarray,
     scale: float,
     threads: int,
     out: np.ndarray,
@@ -109,8 +110,8 @@ def multiply(
     """out = scale * (base + matrix @ x), of a matrix in CSR or of some rows of it.
 
     ptr: int [N + 1], of all rows or of N that follow one another; column: int [E]; value: float32 [E]; x: float32
-    [M, D], where D is a multiple of `LANES`; base: float32 [N, D], None for zeros; scale: float32; threads: number of
-    threads that share the rows; out: float32 [N, D]. All are contiguous.
+    [M, D], where D is a multiple of `LANES`; base: float32 [N, D], or [0, D] for zeros; scale: float32; threads: number
+    of threads that share the rows; out: float32 [N, D]. All are contiguous.
     """
     width = x.shape[1]
     for share in numba.prange(threads):

@@ -77,7 +77,7 @@ def add_rows_back(
                 other[d] += share * mine[d]
 
 
-@parallel(fastmath=True)
+@parallel(lambda own, *_: len(own), fastmath=True)
 def sum_and_product(own: np.ndarray, other: np.ndarray, total: np.ndarray, product: np.ndarray) -> None:
     """total = own + other and product = own * other in one pass. All float32 [n]."""
     for i in numba.prange(len(own)):
@@ -85,7 +85,7 @@ def sum_and_product(own: np.ndarray, other: np.ndarray, total: np.ndarray, produ
         product[i] = own[i] * other[i]
 
 
-@parallel(fastmath=True)
+@parallel(lambda own, *_: len(own), fastmath=True)
 def sum_and_product_back(
     own: np.ndarray,
     other: np.ndarray,
@@ -100,7 +100,7 @@ def sum_and_product_back(
         of_other[i] = of_total[i] + of_product[i] * own[i]
 
 
-@parallel(fastmath=True)
+@parallel(lambda first, *_: len(first), fastmath=True)
 def leaky_sum(
     first: np.ndarray,
     second: np.ndarray,
@@ -123,7 +123,7 @@ def leaky_sum(
         kind[i] = np.uint8(a > 0) | np.uint8(b > 0) << np.uint8(1) | np.uint8(kept) << np.uint8(2)
 
 
-@parallel(fastmath=True)
+@parallel(lambda kind, *_: len(kind), fastmath=True)
 def leaky_sum_back(
     kind: np.ndarray, slope: float, scale: float, gradient: np.ndarray, of_first: np.ndarray, of_second: np.ndarray
 ) -> None:
@@ -135,7 +135,7 @@ def leaky_sum_back(
         of_second[i] = g if kind[i] & 2 else below * g
 
 
-@parallel()
+@parallel(lambda start, out: len(out))
 def random_words(start: np.uint64, out: np.ndarray) -> None:
     """SplitMix64's numbers from a state on: uint64 [n]. They are as many random bits."""
     for i in numba.prange(len(out)):
@@ -145,7 +145,7 @@ def random_words(start: np.uint64, out: np.ndarray) -> None:
         out[i] = word ^ (word >> np.uint64(31))
 
 
-@parallel()
+@parallel(lambda x, *_: len(x))
 def relu_dropout(x: np.ndarray, draw: np.ndarray, dropped: int, scale: np.float32, out: np.ndarray) -> None:
     """out = scale * ReLU(x) where the random byte `draw` is at least `dropped`, else 0. x, out: float32 [n]; draw:
     uint8 [n]."""
@@ -153,14 +153,14 @@ def relu_dropout(x: np.ndarray, draw: np.ndarray, dropped: int, scale: np.float3
         out[i] = np.float32(0) if draw[i] < dropped or x[i] <= 0 else scale * x[i]
 
 
-@parallel()
+@parallel(lambda out, *_: len(out))
 def relu_dropout_back(out: np.ndarray, scale: np.float32, gradient: np.ndarray, of_x: np.ndarray) -> None:
     """The gradient of `relu_dropout`, of_x. All float32 [n]."""
     for i in numba.prange(len(out)):
         of_x[i] = scale * gradient[i] if out[i] > 0 else np.float32(0)
 
 
-@parallel(error_model="numpy")
+@parallel(lambda *given: given[-1].size, error_model="numpy")
 def sum_relu_dropout(
     one: np.ndarray,
     table: np.ndarray,
@@ -188,7 +188,7 @@ def sum_relu_dropout(
 LANE = 16  #: rows that `transpose` reads at once
 
 
-@parallel()
+@parallel(lambda x, out: x.size)
 def transpose(x: np.ndarray, out: np.ndarray) -> None:
     """out = the transposed of x. x: float32 [n, k]; out: float32 [k, n]. torch copies one value after another."""
     number, width = x.shape
@@ -209,7 +209,7 @@ def transpose(x: np.ndarray, out: np.ndarray) -> None:
 COLUMNS = 32  #: that a thread goes through at once, where rows are added up
 
 
-@parallel(error_model="numpy")
+@parallel(lambda out, *_: out.size, error_model="numpy")
 def sum_relu_dropout_back(
     out: np.ndarray, scale: np.float32, gradient: np.ndarray, row: np.ndarray, of_one: np.ndarray, of_table: np.ndarray
 ) -> None:
@@ -229,7 +229,7 @@ def sum_relu_dropout_back(
                     of_mine[d] += value
 
 
-@parallel(error_model="numpy")
+@parallel(lambda out, *_: out.size, error_model="numpy")
 def sum_relu_dropout_back_in_place(
     out: np.ndarray, scale: np.float32, gradient: np.ndarray, of_one: np.ndarray
 ) -> None:

@@ -93,7 +93,7 @@ def _lines(
     span = np.zeros((most, 3, 2), np.int32)
     bounds = np.empty((most, 2), np.int32)
     number = np.empty(most, np.int64)
-    row, line, start = 0, 0, 0
+    row, line, start = 0, 0, np.int64(0)  # `start` is no constant, or what is called is compiled twice
     while start < len(text):
         stop = start
         while text[stop] != 10 and text[stop] != 13:  # the grammar ends a line at either

@@ -73,7 +73,7 @@ def numbers_as_texts(text: np.ndarray, out: np.ndarray) -> tuple[int, int, int]:
     text is regular (each line is empty or one object, with only the words of JSON), and the line, from 0, where the
     scan stopped. The parser finds other mistakes.
     """
-    at, size, filled = 0, len(text), 0
+    at, size, filled = np.int64(0), len(text), 0  # `at` is no constant, or what is called is compiled twice
     depth, values, line = 0, 0, 0
     while at < size:
         byte = text[at]
