@@ -51,10 +51,11 @@ def bf16_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kgrec.training.precision.cost_of_bf16", lambda: 1.0)
 
 
-#: Files that take longest, which begin first: else one of two processes would end with such a file alone
+#: Files that take longest, which begin first: else one of two processes would end with such a file alone. The first two
+#: need few of kgrec's compiled loops, which scripts/compile_kernels.py makes in the meantime
 LONGEST = (
-    *("test_exact.py", "test_interruptions.py", "test_strangers.py", "test_docs.py", "test_packaging.py"),
-    *("test_crash.py", "test_perf_guard.py", "test_ranges.py", "test_next_item.py", "test_cke.py", "test_bombs.py"),
+    *("test_bombs.py", "test_packaging.py", "test_interruptions.py", "test_exact.py", "test_strangers.py"),
+    *("test_docs.py", "test_crash.py", "test_perf_guard.py", "test_ranges.py", "test_next_item.py", "test_cke.py"),
     *("test_check_agrees.py", "test_run.py", "test_neighbors.py", "test_models_contract.py", "test_export.py"),
 )
 
