@@ -131,6 +131,7 @@ def gradients(loss: Tensor, *inputs: Tensor) -> list[Tensor]:
 @pytest.fixture(params=[1, 40, 1 << 20], ids=["a row at once", "some rows", "all rows"])
 def floats(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(losses, "FLOATS", request.param)
+    monkeypatch.setattr(losses, "FEWEST", 1)
     return request.param
 
 
@@ -215,6 +216,10 @@ def test_no_more_than_a_chunk_of_logits_is_held(monkeypatch: pytest.MonkeyPatch)
     held.clear()
     losses.sampled_softmax_over(vector, classes, torch.zeros(1_020), own, torch.zeros(20_000)).backward()
     assert held == [(50, 20_000)] * 20 + [(20, 20_000)]
+    held.clear()
+    monkeypatch.setattr(losses, "FLOATS", 30_000)  # a row and a half, where each chunk would read all classes again
+    losses.softmax_over(vector[:100], classes, own[:100]).backward()
+    assert held == [(32, 20_000)] * 3 + [(4, 20_000)]
 
 
 LARGE = """

@@ -18,6 +18,7 @@ from kgrec.nn.cpu_products import FEW, by_columns, by_rows
 LOG2_E = math.log2(math.e)
 FLOATS = 1 << 20  #: logits that a softmax over all items keeps in memory at once on the CPU
 FLOATS_CUDA = 1 << 26  #: the same on a GPU, where small matrix products are inefficient
+FEWEST = 32  #: rows that there are at least: each chunk reads and writes the vectors of all items
 #: logit of an item that must add nothing to any loss; finite, because it may be that of all negatives of an example
 NO_LOGIT = -1e4
 
@@ -178,7 +179,7 @@ class _Chunks:
         self.shift = None if log_count is None else (log_count * LOG2_E).to(self.dtype)
         self.of_vector = torch.empty_like(vector, dtype=torch.float32)
         self.of_classes = torch.zeros_like(classes.T, dtype=torch.float32, memory_format=torch.contiguous_format).T
-        rows = max(1, (FLOATS_CUDA if vector.is_cuda else FLOATS) // max(1, len(classes)))
+        rows = max(FEWEST, (FLOATS_CUDA if vector.is_cuda else FLOATS) // max(1, len(classes)))
         self.multiple = FEW if rows >= FEW else 1  # few rows, of many classes, are not filled up
         self.rows = rows - rows % self.multiple  #: how many at a time
 
