@@ -13,7 +13,6 @@ from kgrec.serving.answers import Table, joined
 from kgrec.serving.explained_lists import USERS, measure_explanations
 from kgrec.serving.explanation import Explanation, explain
 from kgrec.serving.list_options import ListOptions, takes_list_options
-from kgrec.serving.listed_groups import listed_groups
 from kgrec.serving.prediction import predict_pairs
 from kgrec.serving.recommendation import tables_for
 from kgrec.serving.rules.rule_settings import Rules
@@ -299,6 +298,8 @@ class Run(TrainedModel):
             chosen: dict[str, Any] = {"split": split, "repeats": repeats, "exclude": exclude, "now": now}
             return measure_rules(self, graph, rules, metrics=metrics, **chosen)
         if groups is not None and not isinstance(groups, str):
+            from kgrec.serving.listed_groups import listed_groups  # pandas takes its time to come
+
             graph = graph if isinstance(graph, Graph) else Graph.load(graph)
             groups = listed_groups(graph, groups)
         return measure(

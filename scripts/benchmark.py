@@ -22,7 +22,7 @@ import yaml
 
 import perf
 import race
-from kgrec.cli.entry import wait_briefly
+from kgrec.cli.before_torch import wait_briefly
 
 wait_briefly()  # before torch starts, as the kgrec command does
 

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,21 @@ from crash_outcomes import OUTCOMES, WHOLE, Contents, contents, drafts_in, has_s
 from crash_process import FULL_DISK, LONG_FILE, NO_SPACE, Ended, Ending, in_small_volume, prepare_numba, run
 from kgrec.errors import KgrecError, unknown_name
 
-#: Modules that commands import; they are imported once for all commands
-IMPORTED = (
-    *("kgrec.cli.entry", "kgrec.run", "kgrec.studies.robustness_study", "kgrec.studies.backtesting", "rich.table"),
-    *("kgrec.studies.generation", "kgrec.sources.building", "lightning_fabric", "matplotlib.figure", "pyarrow.csv"),
-    *("matplotlib.backends.backend_agg", "pyoxigraph", "kgrec.serving.recommendation", "torch._dynamo"),
-)
+ALWAYS = ("kgrec.cli.entry", "typer._adapters")  #: modules that all commands import
+#: Modules that commands import, by their first word; they are imported once for all commands
+IMPORTED: Mapping[str, Sequence[str]] = {
+    "build": ("kgrec.sources.building", "pyarrow.csv", "pyarrow.pandas_compat", "pyoxigraph"),
+    "train": (
+        *("kgrec.run", "kgrec.models.mf", "kgrec.models.popularity", "kgrec.models.ease", "kgrec.text_tables"),
+        *("kgrec.graph.edge_kernels", "kgrec.graph.mapped_storage", "kgrec.nn.touched_rows", "kgrec.nn.pair_steps"),
+        *("kgrec.studies.measured_runs", "rich.console", "rich.table"),
+    ),
+    "recommend": ("kgrec.serving.quick_lists", "kgrec.serving.recommendation"),
+    "generate": ("kgrec.studies.generation",),
+    "robustness": ("kgrec.studies.robustness_study", "matplotlib.backends.backend_agg", "matplotlib.figure"),
+    "backtest": ("kgrec.studies.backtesting",),
+}
+PREPARE = ("build", "train", "recommend")  #: first words of the commands that make what others start from
 TOUCH, TIME, NEW = "at a file", "in between", "new process"
 #: Kinds of endings, which take turns in this order
 KINDS = (
@@ -104,8 +113,7 @@ def crash(options: argparse.Namespace) -> list[str]:
             raise unknown_name("command", name, COMMANDS)
     _check(options)
     begun = time.perf_counter()
-    for module in IMPORTED:
-        importlib.import_module(module)
+    import_for({*PREPARE, *(COMMANDS[name].arguments[0] for name in names)})
     prepare_numba()
     importing = time.perf_counter() - begun
     wanted, failures = models_to_resume(options), list[str]()
@@ -130,6 +138,12 @@ def crash(options: argparse.Namespace) -> list[str]:
     finally:
         shutil.rmtree(base, ignore_errors=True)
     return failures
+
+
+def import_for(words: Collection[str]) -> None:
+    """Import what commands with these first words import."""
+    for module in (*ALWAYS, *(module for word in sorted(words) for module in IMPORTED.get(word, ()))):
+        importlib.import_module(module)
 
 
 def _check(options: argparse.Namespace) -> None:

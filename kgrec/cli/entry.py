@@ -25,6 +25,7 @@ from kgrec._deprecation import FormerName
 from kgrec.cli.adopt import adopt
 from kgrec.cli.audit import audit
 from kgrec.cli.backtest import backtest
+from kgrec.cli.before_torch import add_up_alike, wait_briefly
 from kgrec.cli.build import build
 from kgrec.cli.check import check
 from kgrec.cli.compare import compare
@@ -57,25 +58,6 @@ logging.getLogger("rdflib").addHandler(logging.NullHandler())
 
 SECONDS_TO_CLEAN = 5.0  #: after a signal, how long further signals are ignored
 SECONDS_TO_RAISE = 0.02  #: how long to wait before raising a signal again that came where Python ignores exceptions
-
-
-def wait_briefly() -> None:
-    """Let waiting OpenMP threads spin for some microseconds and then sleep. Call this before torch starts.
-
-    By default they spin without end, and a batch takes ten times as long when another process shares the cores.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-
-
-def add_up_alike() -> None:
-    """Let oneMKL choose its kernels by the processor alone. Call this before torch starts.
-
-    By default it takes others where memory is aligned otherwise, or after a product with a sparse matrix, at least on
-    processors of AMD, so that the same product may differ in its last digits within a process. It costs 2 % of the
-    time of a product.
-    """
-    os.environ.setdefault("MKL_CBWR", "AUTO")
 
 
 class CleanGroup(TyperGroup):

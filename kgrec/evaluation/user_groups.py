@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import torch
 
 from kgrec.errors import KgrecError, unknown_name
 from kgrec.graph import NO_TIME, Graph
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NO_VALUE = "(no value)"  #: the group of users without a value
 GAP = "gap"  #: the groups by the time from a user's last known interaction to the first held-out one
@@ -28,6 +30,8 @@ def user_groups(graph: Graph, column: str) -> pd.Series:
     Raises UnknownName for a column that users do not have, KgrecError for one of vectors or of several values a user,
     and for one that makes one group or more than 50.
     """
+    import pandas as pd  # takes its time to come
+
     source = graph.target[0]
     columns = graph.features.get(source, {})
     if column not in columns:
@@ -72,6 +76,8 @@ def gap_groups(known: Graph, held: Graph) -> pd.Series:
     """The group of each user with held-out edges by the time from the last known target edge to the first held-out one:
     `0 s`, `under 60 s`, `under 1 day` or `1 day or more`, by external id; `(no value)` where one of the times is not
     known or the held-out edge is the earlier one. Raises KgrecError where all are in one group."""
+    import pandas as pd  # takes its time to come
+
     known, held = known.only(known.target), held.only(held.target)
     users = held.range(held.target[0])
     last = torch.full((len(users),), NO_TIME)
@@ -110,6 +116,7 @@ def by_group(values: pd.DataFrame | pa.Table, groups: pd.Series) -> dict[str, di
     `ratio`, the lowest mean divided by the highest (null if that is 0), which is 1 where groups are served equally; and
     `lowest` and `highest`, the names of these groups. Raises KgrecError where all users with a value are in one group.
 
+    >>> import pandas as pd
     >>> values = pd.DataFrame({"recall@10": [0.5, 0.7, 0.2]}, index=["ann", "eve", "bob"])
     >>> found = by_group(values, pd.Series({"ann": "F", "eve": "F", "bob": "M"}))["recall@10"]
     >>> round(found["gap"], 4), round(found["ratio"], 4), found["lowest"]

@@ -15,7 +15,6 @@ from torch import Tensor
 from kgrec.errors import KgrecError, some, unknown_name
 from kgrec.graph.edge_index import CSR, EdgeIndex
 from kgrec.graph.export import content_hash, to_hetero, to_networkx
-from kgrec.graph.extension import with_edges, with_nodes
 from kgrec.graph.features import click_labels
 from kgrec.graph.parts import GraphParts
 from kgrec.graph.schema import CLICK, EdgeSchema, EdgeType, FeatureKind, Schema
@@ -405,6 +404,8 @@ class Graph(GraphParts):
         Each frame has a column `id`, and optionally `label` and feature columns of the type; values of other features
         are missing. Raises UnknownName for an unknown node type, BadData for an id that the graph already has.
         """
+        from kgrec.graph.extension import with_nodes
+
         return with_nodes(self, new)
 
     def with_edges(self, new: Mapping[EdgeType, pd.DataFrame]) -> Graph:
@@ -415,6 +416,8 @@ class Graph(GraphParts):
         columns of the edges. Without a weight it is 1; values of other features are missing. Raises UnknownName for an
         unknown edge type or id, BadData for a missing id.
         """
+        from kgrec.graph.extension import with_edges
+
         return with_edges(self, new)
 
     # ------------------------------------------------------------------ building a graph

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+import scipy  # its parts are imported when they are first used
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, model_validator
-from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn import functional
 
@@ -180,7 +180,7 @@ def memory_for(num_items: int) -> int:
     return 4 * num_items * (num_items + 2 * min(BLOCK, num_items))
 
 
-def _rows_of(known: Graph, width: int) -> csr_array:
+def _rows_of(known: Graph, width: int) -> scipy.sparse.csr_array:
     """The 0-1 rows of users up to the last one who has an edge: [*, I]."""
     user, item = known.edge_index.cpu().numpy()
     return multi_hot(user, item, (int(user.max(initial=-1)) + 1, width))
@@ -196,7 +196,7 @@ def _some_rows(known: Graph, width: int) -> Tensor:
     return torch.from_numpy(multi_hot(row, item[inside], (len(chosen), width)).toarray())
 
 
-def _without_own(inverse: Tensor, rows: csr_array) -> Tensor:
+def _without_own(inverse: Tensor, rows: scipy.sparse.csr_array) -> Tensor:
     """The matrix whose column j is column j of (X'X - r_j r_j' + l2 I)^-1, where r_j is the row of user j. So a user's
     missing edge to themselves does not count. Computed in place of P by the Sherman-Morrison formula: FloatTensor
     [I, I].
@@ -204,7 +204,7 @@ def _without_own(inverse: Tensor, rows: csr_array) -> Tensor:
     inverse: P, FloatTensor [I, I]; rows: X [at most I, I]."""
     height, width = rows.shape
     ptr = np.pad(rows.indptr, (0, width - height), mode="edge")  # users after the last row have no edges
-    rows = csr_array((rows.data, rows.indices, ptr), shape=(width, width))
+    rows = scipy.sparse.csr_array((rows.data, rows.indices, ptr), shape=(width, width))
     own, share = inverse.new_zeros(width), inverse.new_zeros(width)
     parts = [slice(start, min(start + SOME, width)) for start in range(0, width, SOME)]
     for part in parts:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its parts are imported when they are first used
 import torch
-from scipy.linalg import cho_factor, cho_solve
 from torch import Tensor
 
 from kgrec.errors import KgrecError
@@ -42,8 +42,8 @@ class ContentRegression:
         matrix = content.gram(learned, learned)
         matrix[np.diag_indices_from(matrix)] += l2
         try:
-            factor = cho_factor(matrix, lower=True, overwrite_a=True)
-            weight = cho_solve(factor, content.gram(learned, predicted))
+            factor = scipy.linalg.cho_factor(matrix, lower=True, overwrite_a=True)
+            weight = scipy.linalg.cho_solve(factor, content.gram(learned, predicted))
         except (np.linalg.LinAlgError, ValueError) as error:  # ValueError: numbers are not finite
             raise KgrecError(
                 f"the map from content cannot be solved in 32-bit numbers with these settings ({error}); raise "

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its parts are imported when they are first used
 import torch
 from pydantic import NonNegativeFloat
-from scipy.sparse import csr_array
 
 from kgrec.errors import KgrecError, some
 from kgrec.graph import Graph
@@ -69,7 +69,7 @@ class ItemContent:
     """The content of I items: matrices with a row for each item and a column for each fact, word or category, and the
     weight of each matrix."""
 
-    parts: list[tuple[float, csr_array]]  #: weight, and float32 [I, *]
+    parts: list[tuple[float, scipy.sparse.csr_array]]  #: weight, and float32 [I, *]
 
     @staticmethod
     def of(graph: Graph, config: ItemContentConfig) -> ItemContent:
@@ -103,7 +103,7 @@ class ItemContent:
         return np.any([np.diff(matrix.indptr) > 0 for _, matrix in self.parts], axis=0)
 
 
-def facts_of(graph: Graph, relation_name: str | None = None) -> csr_array:
+def facts_of(graph: Graph, relation_name: str | None = None) -> scipy.sparse.csr_array:
     """The facts about items, 0 or 1: float32 [I, *], a column for each relation, direction and other end. A fact that
     an inverse relation states again counts once. relation_name: only facts of relations of this name; None: all.
 
@@ -129,7 +129,7 @@ def facts_of(graph: Graph, relation_name: str | None = None) -> csr_array:
     return multi_hot(np.concatenate(members), column, (len(items), int(column.max(initial=-1)) + 1))
 
 
-def words_of(graph: Graph) -> csr_array:
+def words_of(graph: Graph) -> scipy.sparse.csr_array:
     """TF-IDF weights of the words of items' texts: float32 [I, *]; the row of a text has length 1. Raises KgrecError
     where no item that training sees has a text."""
     items, fitted = _fitted(graph)
@@ -138,7 +138,7 @@ def words_of(graph: Graph) -> csr_array:
         texts = [text or "" for text in feature.values.to_pylist()]
         found = tfidf(texts, fitted)
         if found is not None:
-            matrices.append(csr_array(found, dtype=np.float32))
+            matrices.append(scipy.sparse.csr_array(found, dtype=np.float32))
     if not matrices:
         raise KgrecError(
             f"no item that training sees has a text; {_there_is(graph)}; declare a text column in the recipe "
@@ -147,7 +147,7 @@ def words_of(graph: Graph) -> csr_array:
     return _beside(matrices, len(items))
 
 
-def columns_of(graph: Graph) -> csr_array:
+def columns_of(graph: Graph) -> scipy.sparse.csr_array:
     """Items' columns except texts: float32 [I, *]. A category is 0 or 1, a number is spread over bins (see
     `spread_over_bins`), a vector is divided by the mean length of the vectors; what is missing is 0. Raises KgrecError
     where no item that training sees has any value."""
@@ -161,9 +161,9 @@ def columns_of(graph: Graph) -> csr_array:
     return _beside(matrices, len(items))
 
 
-def multi_hot(row: np.ndarray, column: np.ndarray, shape: tuple[int, int]) -> csr_array:
+def multi_hot(row: np.ndarray, column: np.ndarray, shape: tuple[int, int]) -> scipy.sparse.csr_array:
     """A 0-1 matrix, float32 of this shape; repeated pairs count once. row, column: int64 [n]."""
-    matrix = csr_array((np.ones(len(row), np.float32), (row, column)), shape=shape)
+    matrix = scipy.sparse.csr_array((np.ones(len(row), np.float32), (row, column)), shape=shape)
     matrix.sum_duplicates()
     matrix.data[:] = 1
     return matrix
@@ -185,16 +185,16 @@ def _there_is(graph: Graph) -> str:
     return f"its columns are {some(columns, 20)}" if columns else "items have no columns"
 
 
-def _beside(matrices: list[csr_array], height: int) -> csr_array:
+def _beside(matrices: list[scipy.sparse.csr_array], height: int) -> scipy.sparse.csr_array:
     """Matrices [I, *] side by side."""
     ends = np.cumsum([0, *(matrix.shape[1] for matrix in matrices)])
     row = np.concatenate([np.repeat(np.arange(height), np.diff(matrix.indptr)) for matrix in matrices])
     column = np.concatenate([matrix.indices + start for matrix, start in zip(matrices, ends)])
     data = np.concatenate([matrix.data for matrix in matrices]).astype(np.float32)
-    return csr_array((data, (row, column)), shape=(height, int(ends[-1])))
+    return scipy.sparse.csr_array((data, (row, column)), shape=(height, int(ends[-1])))
 
 
-def _of_column(feature: Feature, fitted: np.ndarray) -> csr_array:
+def _of_column(feature: Feature, fitted: np.ndarray) -> scipy.sparse.csr_array:
     """One column as numbers [I, *]."""
     count, there = len(feature), ~feature.missing.numpy()
     infinite = feature.infinite.numpy()
@@ -212,12 +212,12 @@ def _of_column(feature: Feature, fitted: np.ndarray) -> csr_array:
             row = np.repeat(np.arange(count), feature.ptr.diff().numpy())
             return multi_hot(row, feature.values.numpy(), (count, max(1, len(feature.schema.categories))))
         case "numeric":
-            return csr_array(spread_over_bins(feature.values.numpy(), fitted & there))
+            return scipy.sparse.csr_array(spread_over_bins(feature.values.numpy(), fitted & there))
         case _:
             values = feature.values.numpy().astype(np.float64)
             length = np.linalg.norm(values[fitted & there], axis=1)
             values = values / length.mean() if len(length) else values * 0
-    return csr_array(np.where(there[:, None], values, 0).astype(np.float32))
+    return scipy.sparse.csr_array(np.where(there[:, None], values, 0).astype(np.float32))
 
 
 def spread_over_bins(values: np.ndarray, fitted: np.ndarray) -> np.ndarray:
@@ -239,7 +239,7 @@ def spread_over_bins(values: np.ndarray, fitted: np.ndarray) -> np.ndarray:
     return np.where(weight > 1e-4, weight, 0).astype(np.float32)
 
 
-def counts_of(graph: Graph) -> csr_array:
+def counts_of(graph: Graph) -> scipy.sparse.csr_array:
     """How much is known of each item: logarithms of the numbers of its facts by relation, of all of them and of its
     words, standardised over the items that training sees: float32 [I, *]."""
     items, fitted = _fitted(graph)
@@ -255,4 +255,4 @@ def counts_of(graph: Graph) -> csr_array:
     numbers += [np.array([len((text or "").split()) for text in column]) for column in texts]
     logs = np.log1p(np.stack(numbers, 1))
     own = logs[fitted] if fitted.any() else logs
-    return csr_array(((logs - own.mean(0)) / np.maximum(own.std(0), 1e-6)).astype(np.float32))
+    return scipy.sparse.csr_array(((logs - own.mean(0)) / np.maximum(own.std(0), 1e-6)).astype(np.float32))

@@ -14,7 +14,6 @@ from torch.nn import functional
 
 from kgrec.graph import Graph
 from kgrec.model import Query
-from kgrec.nn import vector_kernels
 from kgrec.nn.aggregator import Aggregator
 from kgrec.nn.computed_vectors import Vectors
 from kgrec.nn.masked_propagation import Entries, MaskedPropagation, grouped
@@ -186,6 +185,8 @@ def dots(one: Tensor, other: Tensor, of_one: Tensor, of_other: Tensor) -> Tensor
     [4.0, 3.0]
     """
     if one.device.type == "cpu":
+        from kgrec.nn import vector_kernels  # numba takes its time to come
+
         found = torch.empty(len(of_one))
         tables = (table.detach().contiguous().numpy() for table in (one, other, of_one, of_other, found))
         vector_kernels.dots(*tables)

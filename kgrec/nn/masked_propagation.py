@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kgrec.graph import edge_kernels
 from kgrec.nn.propagation import csr_matrix, product
 
 AT_ONCE = 1 << 18  #: vectors that are added at once
@@ -57,6 +56,8 @@ def expanded(ptr: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
 def grouped(node: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
     """Places by node, in their order: ptr, LongTensor [N + 1], and the places, LongTensor [E]. node: LongTensor [E]."""
     if node.device.type == "cpu":
+        from kgrec.graph import edge_kernels  # numba takes its time to come
+
         ptr, order = edge_kernels.group(node.numpy(), num_nodes)
         return torch.from_numpy(ptr), torch.from_numpy(order)
     ptr = functional.pad(torch.bincount(node, minlength=num_nodes).cumsum(0), (1, 0))

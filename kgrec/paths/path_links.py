@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kgrec.graph import Graph, edge_kernels
+from kgrec.graph import Graph
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +27,8 @@ class PathLinks:
     @staticmethod
     def of(graph: Graph, reads: tuple[bool, ...]) -> PathLinks:
         """The links of a graph. reads: of which relations, by their numbers."""
+        from kgrec.graph import edge_kernels  # numba takes its time to come
+
         number = {edge: at for at, edge in enumerate(graph.edge_types)}
         named, turned = np.arange(len(number)), np.zeros(len(number), bool)
         for (source, name, target), which in number.items():

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec.errors import BadData, Fault, KgrecError, UnknownName, nearest, unknown_name
 from kgrec.graph.assembly import unix_seconds
 from kgrec.graph.vocabulary import as_strings
+from kgrec.pandas_values import is_column, is_frame, is_series
 from kgrec.sources.tables.bad_rows import MEND
 from kgrec.sources.tables.number_column import numbers_of
 from kgrec.sources.tables.raw_table import RawTable, Wanted
@@ -38,7 +38,7 @@ class InputTable:
     @staticmethod
     def of(values: object, name: str) -> InputTable | None:
         """A pandas DataFrame, an Arrow table or another frame that Arrow reads; None: it is no frame."""
-        if isinstance(values, pd.DataFrame):
+        if is_frame(values):
             names = [str(column) for column in values.columns]
             return InputTable({column: values.iloc[:, place] for place, column in enumerate(names)}, name, names)
         if not hasattr(values, "__arrow_c_stream__") or not hasattr(values, "columns"):
@@ -108,7 +108,7 @@ class InputTable:
     def value(self, column: str, row: int) -> object:
         """What stands in a column's row, from 0."""
         values = self.columns[column]
-        value = values.iloc[row] if isinstance(values, pd.Series) else values[row]
+        value = values.iloc[row] if is_series(values) else values[row]
         return plain_value(value) if isinstance(value, pa.Scalar) else value
 
     def to_arrow(self) -> pa.Table:
@@ -253,7 +253,7 @@ def id_list(values: Any, name: str) -> pa.Array:
     is no sequence of ids."""
     if isinstance(values, Mapping | str | bytes) or not isinstance(values, Iterable):
         raise KgrecError(f"{name}: {type(values).__name__} is no list of ids; a list, an array or a Series is wanted")
-    if not isinstance(values, pa.Array | pa.ChunkedArray | pd.Series | pd.Index | np.ndarray):
+    if not isinstance(values, pa.Array | pa.ChunkedArray | np.ndarray) and not is_column(values):
         values = list(values)
     dimensions = getattr(values, "ndim", 1)
     if dimensions != 1:
@@ -274,7 +274,7 @@ def _as_array(values: Any) -> pa.Array:
     if isinstance(values, pa.Array | pa.ChunkedArray):
         array = values
     else:
-        numeric = isinstance(values, pd.Series | pd.Index | np.ndarray) and values.dtype != object
+        numeric = (isinstance(values, np.ndarray) or is_column(values)) and values.dtype != object
         try:
             array = pa.array(values if numeric else list(values), from_pandas=True)
         except UnicodeEncodeError as error:
@@ -306,6 +306,8 @@ def _decimal(names: pa.Array, fault: Faults) -> Fault:
 
 def _mixed(values: Any, fault: Faults) -> Fault | None:
     """The first two ids of which one is text and the other a number; None: there are none."""
+    import pandas as pd  # takes its time to come
+
     first: tuple[int, object] | None = None
     for row, value in enumerate(values):
         if pd.api.types.is_scalar(value) and pd.isna(value):

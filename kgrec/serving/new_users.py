@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
@@ -19,6 +18,7 @@ from kgrec.graph import NO_TIME
 from kgrec.graph.features import Feature
 from kgrec.model import Query
 from kgrec.nn.next_item import NextItem
+from kgrec.pandas_values import is_series
 from kgrec.serving.input_tables import InputTable, id_list, is_one_id
 from kgrec.serving.profiles import Profile, read_profile
 from kgrec.training.trained_model import TrainedModel
@@ -127,7 +127,7 @@ def _with_items(table: InputTable) -> InputTable:
 
 
 def _filtered(values: Any, kept: pa.Array) -> Any:
-    return values[np.asarray(kept)] if isinstance(values, pd.Series) else values.filter(kept)
+    return values[np.asarray(kept)] if is_series(values) else values.filter(kept)
 
 
 def without_history(run: TrainedModel, names: Sequence[str] = ()) -> NewUsers:

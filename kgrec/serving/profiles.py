@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -17,6 +16,7 @@ from kgrec.column_texts import texts_of_values
 from kgrec.errors import BadData, Fault, KgrecError, UnknownName, nearest, some, unknown_name
 from kgrec.graph.features import Feature
 from kgrec.graph.schema import FeatureSchema, Schema
+from kgrec.pandas_values import is_series
 from kgrec.serving.input_tables import InputTable, is_one_id
 from kgrec.training.run_folder import read_schema
 from kgrec.training.trained_model import TrainedModel
@@ -131,6 +131,8 @@ def _as_table(profile: Any, user: str) -> InputTable:
     else:
         table = InputTable.of(profile, "profile")
     if table is None and isinstance(profile, Mapping) and profile:
+        import pandas as pd  # takes its time to come
+
         rows = profile if all(isinstance(one, Mapping) for one in profile.values()) else {user: profile}
         frame = pd.DataFrame([{**columns} for columns in rows.values()], dtype=object)
         if "user" in frame:
@@ -179,16 +181,16 @@ def _one_each(
     missing: Sequence[str],
 ) -> list[object]:
     """The value of each user, None where there is none, [U]. Raises BadData where one has two."""
+    import pandas as pd  # takes its time to come
+
     found: dict[str, object] = {}
     values = table.columns[column]
-    for number, (name, value) in enumerate(
-        zip(users, values.tolist() if isinstance(values, pd.Series) else values.to_pylist())
-    ):
+    for number, (name, value) in enumerate(zip(users, values.tolist() if is_series(values) else values.to_pylist())):
         if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):
             continue
         if isinstance(value, str) and (value in missing or not value):
             continue
-        value = list(value) if isinstance(value, list | tuple | np.ndarray | pd.Series) else value
+        value = list(value) if isinstance(value, list | tuple | np.ndarray) or is_series(value) else value
         if found.setdefault(name, value) != value:
             message = f"{column} of {name!r} is {value!r}, and {found[name]!r} in another row; a user has one"
             raise BadData(table.fault(message, number, column, value, "two values"))

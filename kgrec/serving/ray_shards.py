@@ -22,7 +22,6 @@ from typing import Any
 from kgrec.drafts import clear_abandoned
 from kgrec.errors import KgrecError, some
 from kgrec.progress import counted
-from kgrec.serving.added_items import run_with_items
 from kgrec.serving.answers import Table
 from kgrec.serving.list_options import ListOptions
 from kgrec.serving.list_parts import Part
@@ -236,6 +235,8 @@ def _loaded(asked: Asked, content: str) -> TrainedModel:
     if key not in _KEPT:
         run = TrainedModel.load(asked.run, trust=asked.trust, mapped=True)
         if asked.new_items:
+            from kgrec.serving.added_items import run_with_items  # what reads recipes takes its time to come
+
             run = run_with_items(run, list(asked.new_items), skip_unknown=asked.options.skip_unknown)
         _KEPT.clear()
         _KEPT[key] = run

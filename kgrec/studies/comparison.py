@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import wilcoxon
+import scipy  # its parts are imported when they are first used
 
 from kgrec._deprecation import renamed
 from kgrec.errors import KgrecError, some
@@ -159,7 +159,7 @@ def _paired_p(differences: np.ndarray) -> float | None:
         return None
     if not differences.any():
         return 1.0
-    return float(wilcoxon(differences, zero_method="pratt").pvalue)
+    return float(scipy.stats.wilcoxon(differences, zero_method="pratt").pvalue)
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
+import scipy  # its parts are imported when they are first used
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ def paired_difference(
         return PairedDifference(mean, (mean, mean), 1.0 if abs(mean) <= TINY else 0.0, by_seed, num_users)
     squares = over_users**2 / (num_users - 1) + (over_seeds**2 / (seeds - 1) if seeds > 1 else 0.0)
     freedom, error = variance**2 / squares, variance**0.5
-    half = float(student.ppf((1 + confidence) / 2, freedom)) * error
-    p = 2 * float(student.sf(abs(mean) / error, freedom))
+    half = float(scipy.stats.t.ppf((1 + confidence) / 2, freedom)) * error
+    p = 2 * float(scipy.stats.t.sf(abs(mean) / error, freedom))
     return PairedDifference(mean, (mean - half, mean + half), p, by_seed, num_users)
 
 

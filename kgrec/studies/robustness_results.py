@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import t as student
+import scipy  # its parts are imported when they are first used
 
 from kgrec.errors import KgrecError, unknown_name
 from kgrec.evaluation.metrics import higher_is_better
@@ -51,7 +51,7 @@ def estimate(values: Sequence[float]) -> Estimate:
     if number == 1:
         return Estimate(mean, None, None, list(values))
     deviation = float(np.std(values, ddof=1))
-    half = float(student.ppf((1 + CONFIDENCE) / 2, number - 1)) * deviation / math.sqrt(number)
+    half = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, number - 1)) * deviation / math.sqrt(number)
     return Estimate(mean, deviation, (mean - half, mean + half), list(values))
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import torch
 from torch.nn import functional
 
@@ -20,6 +19,7 @@ from kgrec.evaluation.user_groups import GAP, by_group, gap_groups, user_groups
 from kgrec.graph import Candidates, Graph
 from kgrec.model import Recommender
 from kgrec.nn import LinkScorer
+from kgrec.pandas_values import is_series
 from kgrec.splits.answer_times import check_now
 from kgrec.splits.positives import positives
 from kgrec.splits.repeats import check_repeats, repeated, without_repeats
@@ -27,6 +27,9 @@ from kgrec.splits.split import Split, split_facts
 from kgrec.splits.split import split as split_graph
 from kgrec.training.controls import CONTROLS
 from kgrec.training.trained_model import TrainedModel
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LEAST_ITEMS = 5  #: fewer cold or warm items in valid do not choose an epoch
 ALL_FOUND = ("recall", "precision", "hit_rate")  #: metrics that are the same for every order of a list of all items
@@ -74,7 +77,7 @@ def measure(
     parts = split or run.split, lists, chosen, run.exclude if exclude is None else metric_names(exclude)
     divided = divided_for(graph.to(run.device), run.model.task, *parts, **of_run)
     if own is None and groups is not None:
-        own = groups if isinstance(groups, pd.Series) else gap_groups(divided.train_valid, divided.test)
+        own = groups if is_series(groups) else gap_groups(divided.train_valid, divided.test)
     names = metric_names(metrics or default_metrics(run.model.task))
     trained = divided.trained_on(refit=run.was_refit)
     test = evaluated(run.model, divided, divided.train_valid, divided.test, names, divided.candidates, trained)

@@ -7,23 +7,25 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from kgrec.cli.entry import wait_briefly
+from kgrec.cli.before_torch import wait_briefly
+from kgrec.cli.cycles import collecting_less
 from racing.course import Course, Scores
 
 wait_briefly()  # before torch starts, as the kgrec command does
 
-import numpy as np
-import pandas as pd
-import torch
+with collecting_less():  # as it does too
+    import numpy as np
+    import pandas as pd
+    import torch
 
-import kgrec
-from kgrec import models
-from kgrec.evaluation.ranking import Scorer
-from kgrec.graph import Graph
-from kgrec.model import Recommender, scoring
-from kgrec.training.config import TrainingConfig
-from kgrec.training.processes import make_fabric
-from kgrec.training.trainer import Trainer
+    import kgrec
+    from kgrec import models
+    from kgrec.evaluation.ranking import Scorer
+    from kgrec.graph import Graph
+    from kgrec.model import Recommender, scoring
+    from kgrec.training.config import TrainingConfig
+    from kgrec.training.processes import make_fabric
+    from kgrec.training.trainer import Trainer
 
 WARM_UP = 50  #: users of the training in which compiled code is loaded or compiled
 
