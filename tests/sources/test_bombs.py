@@ -391,12 +391,14 @@ def test_a_query_ends_with_who_asks_and_the_next_clears_its_files(
 
 def _processes(session: int) -> list[str]:
     """The processes of a session that have not ended."""
+    with os.scandir("/proc") as entries:
+        numbers = [entry.name for entry in entries if entry.name.isdecimal()]
     found = []
-    for file in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            state, _, _, of = file.read_text().rpartition(")")[2].split()[:4]
-            if int(of) == session and state != "Z":
-                found.append(file.parent.name)
+    for number in numbers:
+        with suppress(OSError):  # it has ended since
+            if os.getsid(int(number)) == session:
+                state = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
+                found += [number] * (state != "Z")
     return found
 
 
