@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import math
+import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,6 +49,18 @@ def read_object(path: Path, remedy: str = "train again", *, longest: int = LONGE
 
 def file_size(path: Path) -> int | None:
     """The bytes of a regular file; None if there is none."""
+    found = _regular(path)
+    return None if found is None else found.st_size
+
+
+def file_state(path: Path) -> tuple[int, ...] | None:
+    """What changes where a regular file is replaced or written to: its size, time of change and number; None if there
+    is none."""
+    found = _regular(path)
+    return None if found is None else (found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev)
+
+
+def _regular(path: Path) -> os.stat_result | None:
     try:
         found = path.stat()
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a name with a NUL
@@ -56,7 +69,7 @@ def file_size(path: Path) -> int | None:
         if error.errno == errno.ELOOP:
             return None
         raise
-    return found.st_size if stat.S_ISREG(found.st_mode) else None
+    return found if stat.S_ISREG(found.st_mode) else None
 
 
 def wrong_file(path: Path | str, what: str, kind: str = "altered file") -> KgrecError:
