@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -128,21 +129,22 @@ def read_columns(
 def _repeated_texts(file: pq.ParquetFile, wanted: Sequence[str], most: int, size: int, name: str) -> set[str]:
     """The wanted columns that store a text once for many rows and would be too large if every row had its own. Raises
     BadData where the columns say that they are too large."""
-    metadata = file.metadata
+    metadata, named = file.metadata, set(wanted)
     chunks = [
         chunk
         for group in map(metadata.row_group, range(metadata.num_row_groups))
         for chunk in map(group.column, range(group.num_columns))
-        if any(chunk.path_in_schema == column or chunk.path_in_schema.startswith(f"{column}.") for column in wanted)
+        if not named.isdisjoint(accumulate(chunk.path_in_schema.split("."), "{}.{}".format))  # a column, or within it
     ]
     _refuse_more(sum(chunk.total_uncompressed_size for chunk in chunks), most, "bytes", size, name)
+    large = [one for one in chunks if metadata.num_rows * one.total_uncompressed_size > most]  # others cannot be more
+    if not large:
+        return set()
     is_text = {field.name for field in file.schema_arrow if pa.types.is_string(field.type)}
     return {
         chunk.path_in_schema
-        for chunk in chunks
-        if metadata.num_rows * chunk.total_uncompressed_size > most  # else it cannot be more, written out
-        and chunk.path_in_schema in is_text
-        and any("DICTIONARY" in encoding for encoding in chunk.encodings)
+        for chunk in large
+        if chunk.path_in_schema in is_text and any("DICTIONARY" in encoding for encoding in chunk.encodings)
     }
 
 
