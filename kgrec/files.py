@@ -16,6 +16,7 @@ from kgrec.output_kinds import OutputKind
 from kgrec.printable import is_no_unicode
 
 LONGEST_NAME = 255  #: maximum bytes of a file name in common file systems
+AT_ONCE = 1 << 16  #: bytes (64 KiB) up to which a file is read at once to hash it
 SQLITE = b"SQLite format 3\0"  #: how an SQLite file begins
 
 
@@ -26,7 +27,9 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def file_hash(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal digits."""
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
+        if os.fstat(file.fileno()).st_size <= AT_ONCE:
+            return hashlib.sha256(file.read()).hexdigest()
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import math
+import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,24 +25,51 @@ def read_object(path: Path, remedy: str = "train again", *, longest: int = LONGE
     Raises KgrecError if the file is missing, is not a regular file, is not UTF-8, is too long or nested too deeply, is
     not a JSON object, or has an object with a repeated key.
     """
-    if not path.is_file():
+    size = file_size(path)
+    if size is None:
         raise wrong_file(path.parent, f"lacks its file {path.name}; {remedy}", "missing file")
-    if (size := path.stat().st_size) > longest:
+    if size > longest:
         raise wrong_file(path, f"has {size:,} bytes, and at most {longest:,} are read; {remedy}", "altered file")
     try:
-        value = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_doubles)
+        text = path.read_text(encoding="utf-8")
+        value = json.loads(text, object_pairs_hook=_without_doubles)
     except RecursionError:
         raise _too_deep(path, remedy) from None
     except ValueError as error:
         raise wrong_file(path, f"is truncated or altered ({error}); {remedy}", "altered file") from error
     if not isinstance(value, dict):
         raise wrong_file(path, f"is altered: an object is wanted, and it holds {described(value)}; {remedy}")
-    if _is_deep(value):
+    if text.count("{") + text.count("[") > DEEPEST and _is_deep(value):
         raise _too_deep(path, remedy)
     others = {name: one for name, one in value.items() if name != "files"}  # whose names are checked by themselves
-    if (half := text_without_unicode(others)) is not None:
+    if "\\u" in text and (half := text_without_unicode(others)) is not None:  # UTF-8 itself has no half pairs
         raise wrong_file(path, f"is altered: {described(half)} has half a pair of surrogates; {remedy}")
     return value
+
+
+def file_size(path: Path) -> int | None:
+    """The bytes of a regular file; None if there is none."""
+    found = _regular(path)
+    return None if found is None else found.st_size
+
+
+def file_state(path: Path) -> tuple[int, ...] | None:
+    """What changes where a regular file is replaced or written to: its size, time of change and number; None if there
+    is none."""
+    found = _regular(path)
+    return None if found is None else (found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev)
+
+
+def _regular(path: Path) -> os.stat_result | None:
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a name with a NUL
+        return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return None
+        raise
+    return found if stat.S_ISREG(found.st_mode) else None
 
 
 def wrong_file(path: Path | str, what: str, kind: str = "altered file") -> KgrecError:
@@ -199,9 +230,29 @@ class JsonPlace:
 
     def finite(self, value: object) -> None:
         """Raise KgrecError if a value contains NaN or infinity anywhere."""
-        if isinstance(value, float) and not abs(value) < float("inf"):
+        if not _is_finite(value):
+            self._name_first(value)
+
+    def _name_first(self, value: object) -> None:
+        """Raise KgrecError for the first NaN or infinity in a value, with its place."""
+        if isinstance(value, float) and not math.isfinite(value):
             raise self.wrong("", value, "a finite number")
         if isinstance(value, dict | list):
             for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
                 if isinstance(inner, dict | list | float):
-                    self.at(name).finite(inner)
+                    self.at(name)._name_first(inner)
+
+
+def _is_finite(value: object) -> bool:
+    """Whether a value contains neither NaN nor infinity anywhere."""
+    left = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, float):
+            if not math.isfinite(one):
+                return False
+        elif isinstance(one, dict):
+            left += one.values()
+        elif isinstance(one, list):
+            left += one
+    return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +28,13 @@ def opened(path: Path, name: str, most_values: int = MOST_VALUES) -> pq.ParquetF
     """Open a Parquet file. Raises BadData if it is not one, or if its metadata cannot be true: parts beyond its end, a
     number of rows that differs from that of its parts, or far more rows or values than the file has bytes."""
     try:
+        str(path).encode()  # Arrow opens no file whose name is not UTF-8
         at = path.stat()
         if not stat.S_ISREG(at.st_mode):  # a pipe would be waited for, and a device may have no end
             raise OSError("it is no regular file")
         # from memory pyarrow reads a small file in a third of the time
-        file = pq.ParquetFile(pa.BufferReader(path.read_bytes()) if at.st_size <= WHOLE else path)
+        held = path.read_bytes() if at.st_size <= WHOLE else None
+        file = pq.ParquetFile(path if held is None else pa.BufferReader(held))
         metadata, schema = file.metadata, file.schema_arrow
         del schema  # read, so that a broken one is found here
     except UnicodeDecodeError as error:
@@ -46,7 +49,8 @@ def opened(path: Path, name: str, most_values: int = MOST_VALUES) -> pq.ParquetF
         what = f"says that it has {metadata.num_rows:,} rows, and its parts have {rows:,}; get it again"
         raise BadData(Fault(what, name, kind="altered file", file_is="subject"))
     try:
-        _read_a_row_of_each_part(path, size, at.st_mtime_ns)
+        if not (checked := _checked_parts(path, size, at.st_mtime_ns)):
+            checked.update(_read_a_row_of_each_part(path if held is None else pa.BufferReader(held)))
     except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
         raise _no_parquet(name, error) from error
     chunks = [group.column(number) for group in groups for number in range(group.num_columns)]
@@ -64,15 +68,22 @@ def _no_parquet(name: str, error: Exception) -> BadData:
 
 
 @lru_cache(maxsize=256)
-def _read_a_row_of_each_part(path: Path, size: int, changed: int) -> None:
+def _checked_parts(path: Path, size: int, changed: int) -> set[int]:
+    """The parts of a file of which a row was read, by `opened`; empty at first. size, changed: of the file."""
+    return set()
+
+
+def _read_a_row_of_each_part(source: Path | pa.BufferReader) -> range:
     """Read one row of each part, so that pyarrow raises if the metadata of a part contradicts itself. If it were asked
-    for that metadata alone, it would end the process. size, changed: of the file, for the cache."""
-    file = pq.ParquetFile(path)
-    for part in range(file.num_row_groups):
+    for that metadata alone, it would end the process. Returns the numbers of the parts."""
+    file = pq.ParquetFile(source, pre_buffer=False)
+    parts = range(file.num_row_groups)
+    for part in parts:
         try:
             next(file.iter_batches(batch_size=1, row_groups=[part], use_threads=False), None)
         except pa.ArrowNotImplementedError:  # of values; their column may not be wanted
             continue
+    return parts
 
 
 def read_own(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -118,21 +129,22 @@ def read_columns(
 def _repeated_texts(file: pq.ParquetFile, wanted: Sequence[str], most: int, size: int, name: str) -> set[str]:
     """The wanted columns that store a text once for many rows and would be too large if every row had its own. Raises
     BadData where the columns say that they are too large."""
-    metadata = file.metadata
+    metadata, named = file.metadata, set(wanted)
     chunks = [
         chunk
         for group in map(metadata.row_group, range(metadata.num_row_groups))
         for chunk in map(group.column, range(group.num_columns))
-        if any(chunk.path_in_schema == column or chunk.path_in_schema.startswith(f"{column}.") for column in wanted)
+        if not named.isdisjoint(accumulate(chunk.path_in_schema.split("."), "{}.{}".format))  # a column, or within it
     ]
     _refuse_more(sum(chunk.total_uncompressed_size for chunk in chunks), most, "bytes", size, name)
+    large = [one for one in chunks if metadata.num_rows * one.total_uncompressed_size > most]  # others cannot be more
+    if not large:
+        return set()
     is_text = {field.name for field in file.schema_arrow if pa.types.is_string(field.type)}
     return {
         chunk.path_in_schema
-        for chunk in chunks
-        if chunk.path_in_schema in is_text
-        and any("DICTIONARY" in encoding for encoding in chunk.encodings)
-        and metadata.num_rows * chunk.total_uncompressed_size > most  # else it cannot be more, written out
+        for chunk in large
+        if chunk.path_in_schema in is_text and any("DICTIONARY" in encoding for encoding in chunk.encodings)
     }
 
 

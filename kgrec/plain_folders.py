@@ -4,8 +4,9 @@ that leads outside."""
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from kgrec.errors import some
 from kgrec.json_files import wrong_file
@@ -14,6 +15,7 @@ from kgrec.printable import is_no_unicode
 MOST = 100_000  #: files and folders that are looked at
 LONGEST = 240  #: characters of a file's name
 DEEPEST = 8  #: folders in folders
+ODD = re.compile(r"[\x00-\x1f\\\x7f\ud800-\udfff]")  #: what no name of a file that kgrec writes has
 
 
 def must_be_plain(folder: Path, remedy: str) -> list[str]:
@@ -27,7 +29,7 @@ def must_be_plain(folder: Path, remedy: str) -> list[str]:
             folder, "has a path that is not UTF-8, which Arrow does not open; rename the folder", "bad name"
         )
     found, odd = list[str](), list[str]()
-    for entry, name in _entries(folder):
+    for entry, name in entries(folder):
         if len(found) + len(odd) >= MOST:
             raise wrong_file(folder, f"holds more than {MOST:,} files, which kgrec never writes; {remedy}")
         if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
@@ -40,13 +42,13 @@ def must_be_plain(folder: Path, remedy: str) -> list[str]:
     return sorted(found)
 
 
-def _entries(folder: Path) -> Iterator[tuple[os.DirEntry[str], str]]:
+def entries(folder: Path) -> Iterator[tuple[os.DirEntry[str], str]]:
     """All entries of a folder and its subfolders, with their relative names. Links are not followed."""
     left = [(os.fspath(folder), "")]
     while left:
         path, prefix = left.pop()
-        with os.scandir(path) as entries:
-            for entry in entries:
+        with os.scandir(path) as listed:
+            for entry in listed:
                 yield entry, prefix + entry.name
                 if entry.is_dir(follow_symlinks=False):
                     left.append((entry.path, f"{prefix}{entry.name}/"))
@@ -59,7 +61,6 @@ def is_inside(name: str) -> bool:
     >>> [is_inside(name) for name in ("nodes/item.parquet", "../etc/passwd", "/etc/passwd", "a\\..\\b", "a//b", "")]
     [True, False, False, False, False, False]
     """
-    parts = name.split("/")
+    parts = name.split("/")  # of an absolute one, the first is empty
     odd = any(part in ("", ".", "..") or len(part) > LONGEST for part in parts)
-    odd = odd or any(ord(one) < 32 or one in "\\\x7f" or "\ud800" <= one <= "\udfff" for one in name)
-    return not odd and len(parts) <= DEEPEST and not PurePosixPath(name).is_absolute() and ":" not in parts[0]
+    return not odd and ODD.search(name) is None and len(parts) <= DEEPEST and ":" not in parts[0]

@@ -12,13 +12,13 @@ from typing import Any
 from kgrec.drafts import put_back
 from kgrec.errors import KgrecError, some
 from kgrec.files import file_hash
-from kgrec.json_files import JsonPlace, read_object
+from kgrec.json_files import JsonPlace, file_size, read_object
 from kgrec.output_kinds import FolderKind
-from kgrec.plain_folders import is_inside, must_be_plain
+from kgrec.plain_folders import entries, is_inside, must_be_plain
 
 FORMAT = 2  #: the format that this version writes; it reads formats from 1 on
 REMEDY = "train again"
-PICKLES = {".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin", ".joblib", ".npy", ".npz"}
+PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin", ".joblib", ".npy", ".npz")
 #: keys of metrics.json with whole numbers from 0
 COUNTS = (
     *("num_users", "num_facts", "num_unseen_ends", "edges_left_out", "self_edges"),
@@ -87,14 +87,14 @@ class RunFiles:
         Raises KgrecError if the file is missing, truncated, altered or not listed.
         """
         file = self.folder / name
-        if not file.is_file():
+        found = file_size(file)
+        if found is None:
             raise KgrecError(f"{file.parent} lacks its file {file.name}; train again")
         if self.format == 1:
             return file
         wanted = self.listed.get(name)
         if not isinstance(wanted, dict):
             raise KgrecError(f"{self.folder / 'config.json'} does not list {name}; it is altered: train again")
-        found = file.stat().st_size
         if found != wanted.get("bytes"):
             raise KgrecError(
                 f"{file} is truncated or altered: it has {found:,} bytes, but config.json says {wanted.get('bytes')}; "
@@ -119,7 +119,7 @@ def config_hash(config: Mapping[str, Any]) -> str:
 
 def refuse_pickles(folder: Path) -> None:
     """Raise KgrecError if a run folder holds a file that may run code when it is read."""
-    smuggled = sorted(str(f.relative_to(folder)) for f in folder.rglob("*") if f.suffix.lower() in PICKLES)
+    smuggled = sorted(name for entry, name in entries(folder) if entry.name.lower().endswith(PICKLES))
     if smuggled:
         raise KgrecError(f"{folder} holds {some(smuggled)}, which kgrec never writes and which may run code; remove it")
 
@@ -209,13 +209,15 @@ def _check_config(config: Mapping[str, Any], file: Path) -> None:
     place.texts(config, "exclude", [])
     for name in ("lean", "facts_only", "clicks_alone"):
         place.truth(config, name, False)
+    of_files = place.at("files")
     for name, listed in config.get("files", {}).items():
         if not is_inside(name):
             raise KgrecError(
                 f"{file} lists the file {name!r}, which is none of this folder; it is altered: train again"
             )
         if isinstance(listed, dict):
-            place.at("files").at(name).whole(listed, "bytes")
-            place.at("files").at(name).text(listed, "sha256")
+            of_file = of_files.at(name)
+            of_file.whole(listed, "bytes")
+            of_file.text(listed, "sha256")
         else:
-            raise place.at("files").wrong(name, listed, "an object")
+            raise of_files.wrong(name, listed, "an object")

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -380,14 +381,14 @@ def test_processes_of_a_training_end_with_it(shop, tmp_path, forked):
 
 def alive_in_session(leader: int) -> list[str]:
     """The processes of a session that have not ended."""
+    with os.scandir("/proc") as entries:
+        numbers = [entry.name for entry in entries if entry.name.isdecimal()]
     found = []
-    for file in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, _, session = file.read_text().rpartition(")")[2].split()[:4]
-        except OSError:
-            continue
-        if int(session) == leader and state != "Z":
-            found.append(str(file))
+    for number in numbers:
+        with suppress(OSError):  # it has ended since
+            if os.getsid(int(number)) == leader:
+                state = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
+                found += [number] * (state != "Z")
     return found
 
 

@@ -19,6 +19,7 @@ array that does not agree is made again. A change between the samples is not not
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -33,7 +34,7 @@ import numpy as np
 from torch import Tensor
 
 from kgrec.errors import KgrecError
-from kgrec.graph.array_seal import cache_folder, is_own, sealed
+from kgrec.graph.array_seal import cache_folder, is_own, own_key, sealed
 from kgrec.graph.mapped_files import (
     Appended,
     Shape,
@@ -43,7 +44,7 @@ from kgrec.graph.mapped_files import (
     open_array,
     scratch_array,
 )
-from kgrec.json_files import read_object
+from kgrec.json_files import file_state, read_object
 
 try:
     import fcntl
@@ -113,15 +114,15 @@ class ArrayFolder:
 
     def _document(self, place: Path) -> dict[str, Any]:
         """arrays.json of a place; empty if it is missing, damaged or belongs to another graph."""
-        if not (place / DOCUMENT).is_file():
-            return {}
         try:
-            document = read_object(place / DOCUMENT, "remove the folder")
+            if (at := file_state(place / DOCUMENT)) is None:
+                return {}
+            document, is_ours = _read(place / DOCUMENT, at, own_key())
         except KgrecError:
             return {}
         belongs = all(document.get(name) == value for name, value in self.belongs_to.items())
         sound = all(isinstance(document.get(name, {}), dict) for name in ("files", "notes"))
-        return document if belongs and sound and (self.from_anybody or is_own(document)) else {}
+        return document if belongs and sound and (self.from_anybody or is_ours) else {}
 
     def _listed(self, place: Path) -> dict[str, Any]:
         files: dict[str, Any] = self._document(place).get("files", {})
@@ -227,7 +228,7 @@ class ArrayWriter:
             part.replace(self._path(name))
         notes = {**document.get("notes", {}), **self.notes}
         draft = self.place / f"{DOCUMENT}{PART}"
-        text = json.dumps(sealed({**document, "files": files, "notes": notes}), indent=1) + "\n"
+        text = json.dumps(sealed({**document, "files": files, "notes": notes})) + "\n"
         draft.write_text(text, encoding="utf-8")
         draft.replace(self.place / DOCUMENT)
         self.kinds, self.growing = {}, {}
@@ -248,6 +249,14 @@ class ArrayWriter:
 def hash_of(path: Path) -> str:
     """The SHA-256 of a small file, such as graph.json."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@functools.lru_cache(maxsize=8)
+def _read(path: Path, at: tuple[int, ...], key: bytes | None) -> tuple[dict[str, Any], bool]:
+    """arrays.json, and whether it has the seal of this key; it is read again only where its `file_state`, `at`, is
+    another one. Nothing in it is changed."""
+    document = read_object(path, "remove the folder")
+    return document, is_own(document, key)
 
 
 def _checked(place: Path, name: str, listed: Mapping[str, Any]) -> np.ndarray:

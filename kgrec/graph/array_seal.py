@@ -30,19 +30,19 @@ def cache_folder() -> Path:
 
 def can_seal() -> bool:
     """Whether this user has a key. Without one, arrays are checked each time they are loaded."""
-    return _key() is not None
+    return own_key() is not None
 
 
 def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
     """The document with this user's seal; without one if no key can be kept."""
     plain = {name: value for name, value in document.items() if name != SEALS}
-    key = _key()
+    key = own_key()
     return plain if key is None else {**plain, SEALS: {_name(key): _seal(plain, key)}}
 
 
-def is_own(document: Mapping[str, Any]) -> bool:
-    """Whether a document has this user's seal."""
-    key, seals = _key(), document.get(SEALS)
+def is_own(document: Mapping[str, Any], key: bytes | None) -> bool:
+    """Whether a document has the seal of this user. key: the user's `own_key`."""
+    seals = document.get(SEALS)
     if key is None or not isinstance(seals, dict):
         return False
     plain = {name: value for name, value in document.items() if name != SEALS}
@@ -57,7 +57,7 @@ def _name(key: bytes) -> str:
     return hashlib.sha256(b"name" + key).hexdigest()[:16]
 
 
-def _key() -> bytes | None:
+def own_key() -> bytes | None:
     """The user's key; None if it cannot be kept."""
     with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: there is no home folder
         path = cache_folder() / "key"

@@ -99,7 +99,7 @@ class Loader:
         at_once = self.seeds.by_example and all(stage.by_example for stage in self.stages)
         batches = max(1, BLOCK // size) if at_once else 1  # in a block
         blocks = self._blocks(stream, size * batches)
-        if self.prefetch:
+        if self.prefetch and len(self.seeds) > size * batches * stream.world:  # else one block is all
             blocks = _ahead(blocks, -(-self.prefetch // batches))
         with closing(blocks):
             for block in blocks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -78,16 +79,25 @@ class _Limit(TorchDispatchMode):
 def _asked(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int | None:
     """The number of bytes of the tensor that a call makes, by its size arguments; None if it makes none. A view
     (`expand`) has a size but no memory of its own."""
-    schema = func._schema
-    if schema.is_mutable or any(one.alias_info is not None for one in schema.arguments):
+    names = _arguments(func)
+    if names is None:
         return None
-    values = dict(zip((one.name for one in schema.arguments), args)) | dict(kwargs)
+    values = dict(zip(names, args)) | dict(kwargs)
     sizes = [values[name] for name in SIZES if values.get(name) is not None]
     if not sizes:
         return _of_operands(func, args, kwargs)
     count = math.prod(math.prod(size) if isinstance(size, list | tuple) else size for size in sizes)
     dtype = values.get("dtype") or torch.get_default_dtype()
     return max(0, int(count)) * dtype.itemsize
+
+
+@functools.cache
+def _arguments(func: Any) -> tuple[str, ...] | None:
+    """The names of an operator's arguments; None if it changes one of them or gives a view."""
+    schema = func._schema
+    if schema.is_mutable or any(one.alias_info is not None for one in schema.arguments):
+        return None
+    return tuple(one.name for one in schema.arguments)
 
 
 def _of_operands(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int | None:

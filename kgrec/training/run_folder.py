@@ -121,6 +121,7 @@ class Artifact:
     serves_everybody: bool = False  #: whether the scorer also serves users about whom nothing is known
     #: with a scorer, how each user is served, a `kgrec.evaluation.served_by.ServedBy`: CharTensor [N + 1]
     served: Tensor | None = None
+    schema: Schema | None = None  #: when loaded: the whole schema that the model was built from
 
 
 def save_artifact(
@@ -222,16 +223,20 @@ def _read_trained(files: RunFiles, graph: Graph) -> dict[str, Tensor] | None:
     if not files.holds("trained.parquet") or files.format == 1:
         return None
     table = read_table(file := files.path("trained.parquet"), tuple(STORED))
-    nodes = torch.cat([graph.nodes(node_type) for node_type in _ends(graph)])
-    if len(table) != len(nodes):
-        raise KgrecError(f"{file} has {len(table):,} rows, but there are {len(nodes):,} users and items; train again")
+    ranges = [graph.range(node_type) for node_type in _ends(graph)]
+    if len(table) != (count := sum(map(len, ranges))):
+        raise KgrecError(f"{file} has {len(table):,} rows, but there are {count:,} users and items; train again")
     found = {}
-    for name, column in zip(STORED, table.select(list(STORED)).columns):
-        if not pa.types.is_integer(column.type) or column.null_count or (pc.min(column).as_py() or 0) < 0:
+    for name in STORED:
+        column = table[name]
+        is_counts = pa.types.is_integer(column.type) and not column.null_count
+        values = column.to_numpy() if is_counts else np.empty(0)
+        if not is_counts or values.min(initial=0) < 0:
             raise KgrecError(f"{file}: column {name!r} must have only counts, whole numbers from 0; train again")
         kind = {"reads": torch.int8, "num_users": torch.float32}.get(name, torch.long)
         found[name] = torch.zeros(graph.pad + 1, dtype=kind)
-        found[name][nodes] = torch.from_numpy(column.to_numpy().copy()).to(kind)
+        for nodes, rows in zip(ranges, np.split(values, [len(ranges[0])])):  # one range where all are of one type
+            found[name].numpy()[nodes.start : nodes.stop] = rows
     return found
 
 
@@ -249,13 +254,14 @@ def load_artifact(path: str | Path) -> Artifact:
             raise KgrecError(f"{path / 'config.json'} has no {name!r}, so it is truncated or altered; train again")
     behaviours = tuple(config.get("behaviours", ()))
     weights = load_tensors(path / WEIGHTS)  # memory-mapped; an error names a file that is no safetensors file
+    schema = _schema(files.path("schema.json"))
     if (path / WEIGHTS).stat().st_size < BESIDE:
         files.path(WEIGHTS)
-        graph, metrics = _read_graph(files, behaviours), read_metrics(files)
+        graph, metrics = _read_graph(files, schema, behaviours), read_metrics(files)
     else:
         with ThreadPoolExecutor(1) as thread:
             checked = thread.submit(files.path, WEIGHTS)  # hashing releases the lock, so it runs at the same time
-            graph, metrics = _read_graph(files, behaviours), read_metrics(files)
+            graph, metrics = _read_graph(files, schema, behaviours), read_metrics(files)
             checked.result()
     return Artifact(
         model=config["model"],
@@ -268,6 +274,7 @@ def load_artifact(path: str | Path) -> Artifact:
         behaviours=behaviours,
         trained=_read_trained(files, graph),
         lean=bool(config.get("lean")),
+        schema=schema,
     )
 
 
@@ -280,10 +287,9 @@ def load_whole_graph(path: Path, known: Graph) -> Graph:
     return read_whole(files, _schema(files.path("schema.json")), known)
 
 
-def _read_graph(files: RunFiles, behaviours: tuple[str, ...]) -> Graph:
+def _read_graph(files: RunFiles, schema: Schema, behaviours: tuple[str, ...]) -> Graph:
     """The types, ids and labels, and the histories."""
-    path, schema = files.folder, _schema(files.path("schema.json"))
-    nodes = {}
+    path, nodes = files.folder, {}
     for name, node in schema.nodes.items():
         table = read_table(files.path(f"vocabulary/{name}.parquet"), ("id",))
         if len(table) != node.count:

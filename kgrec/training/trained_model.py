@@ -27,7 +27,7 @@ from kgrec.splits.answer_times import NOWS, Now
 from kgrec.splits.repeats import REPEATS, Repeats
 from kgrec.training.build_limit import limited_build
 from kgrec.training.processes import choose_device
-from kgrec.training.run_folder import WEIGHTS, Artifact, load_artifact, load_whole_graph, read_schema
+from kgrec.training.run_folder import WEIGHTS, Artifact, load_artifact, load_whole_graph
 
 Made = TypeVar("Made")
 LOCK = threading.Lock()  #: of what runs keep; it is held for no longer than a look-up takes
@@ -78,11 +78,11 @@ class TrainedModel:
         trusted or a package that is not installed, or if its weights do not fit its settings.
         """
         artifact = load_artifact(path)
-        schema = read_schema(Path(path))
+        assert artifact.schema is not None
         with models.only_installed(trust):
             _find(artifact, path)
             with stored_settings(), limited_build(Path(path), Path(path) / WEIGHTS):
-                model = models.build(artifact.model, Graph.empty(schema), dict(artifact.config))
+                model = models.build(artifact.model, Graph.empty(artifact.schema), dict(artifact.config))
         try:
             model.load_state_dict(_like(model, artifact.weights) if mapped else dict(artifact.weights), assign=mapped)
         except (RuntimeError, KgrecError) as error:
