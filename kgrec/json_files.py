@@ -54,10 +54,12 @@ def file_size(path: Path) -> int | None:
 
 
 def file_state(path: Path) -> tuple[int, ...] | None:
-    """What changes where a regular file is replaced or written to: its size, time of change and number; None if there
+    """What changes where a regular file is replaced or written to: its size, times of change and number; None if there
     is none."""
     found = _regular(path)
-    return None if found is None else (found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev)
+    if found is None:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev
 
 
 def _regular(path: Path) -> os.stat_result | None:
