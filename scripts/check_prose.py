@@ -9,14 +9,16 @@ from __future__ import annotations
 import ast
 import re
 import sys
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from proselint.checks import __register__
+from proselint.checks import __register__, uncomparables
 from proselint.config import DEFAULT, Config
 from proselint.registry import CheckRegistry
+from proselint.registry.checks import Check, CheckResult
 from proselint.tools import LintFile
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,6 +39,10 @@ CODE = re.compile(
     r"``[^`]+``|`[^`\n]+(?:\n[^`\n]+)?`|<!--.*?-->|\]\([^)\s]+\)|https?://\S+|[\d.,%]*\d[\d.,%]*", re.DOTALL
 )
 HEADING = re.compile(r"^#+ .*$", re.MULTILINE)
+#: What texts have in common in which proselint's slowest check finds anything: `most unique`, `least unique`
+MOST = re.compile(
+    rf"\b(?:{'|'.join(uncomparables.FANCY_COMPARATORS)})\s+(?:{'|'.join(uncomparables.UNCOMPARABLES)})\b", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -53,13 +59,27 @@ def passages(path: Path) -> Iterator[Passage]:
     if path.suffix == ".md":
         yield Passage(1, without_code(FENCED.sub(lambda found: "\n" * found[0].count("\n"), source)))
         return
-    for node in ast.walk(ast.parse(source)):
+    for node in _texts(ast.parse(source)):
         text = _text(node)
         if text is not None and len(text.split()) >= WORDS:
             yield Passage(getattr(node, "lineno", 1), without_code(EXAMPLE.sub("", text)))
     for number, line in enumerate(source.splitlines(), 1):
         if "#:" in line:
             yield Passage(number, without_code(line.partition("#:")[2]))
+
+
+def _texts(module: ast.Module) -> Iterator[ast.AST]:
+    """The strings in the code, in the order of ast.walk, which takes twice as long."""
+    nodes: deque[ast.AST] = deque([module])
+    while nodes:
+        node = nodes.popleft()
+        if isinstance(node, ast.Constant | ast.JoinedStr):
+            yield node
+        for value in vars(node).values():
+            if isinstance(value, list):
+                nodes += [one for one in value if isinstance(one, ast.AST)]
+            elif isinstance(value, ast.AST):
+                nodes.append(value)
 
 
 def _text(node: ast.AST) -> str | None:
@@ -102,11 +122,22 @@ def findings(path: Path) -> Iterator[str]:
         yield f"{name}:{line}: {result.check_path}: {' '.join(result.message.split())}"
 
 
+def _sooner(check: Check) -> Check:
+    """The check; the slowest one, half of the time, is spared texts in which it would find nothing."""
+    if check is not uncomparables.check_fancy_uncomparables:
+        return check
+
+    def compared(text: str, this: Check) -> Iterator[CheckResult]:
+        return check.check_type(text, this) if MOST.search(text) else iter(())
+
+    return check._replace(check_type=compared)
+
+
 def main(arguments: Sequence[str]) -> int:
     paths = [Path(one).resolve() for one in arguments] or [
         path for place in PLACES for path in sorted(ROOT.glob(place))
     ]
-    CheckRegistry().register_many(__register__)
+    CheckRegistry().register_many([_sooner(check) for check in __register__])
     found = [line for path in paths for line in findings(path)]
     print(*found, sep="\n", end="\n" if found else "")
     return 1 if found else 0
