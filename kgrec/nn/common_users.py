@@ -4,7 +4,7 @@ counts are whole numbers, so that they do not depend on how many rows are made a
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -94,11 +94,12 @@ def nearest_items(
         counts = 0
         for at in range(user_ptr[i], user_ptr[i + 1]):
             counts += item_ptr[user[at] + 1] - item_ptr[user[at]]
-        here, values, kept = neighbor[i], similarity[i], np.int64(0)
+        here, values = neighbor[i], similarity[i]
+        kept: Any = np.int64(0)  # no constant, or what is called is compiled for that as well
         if counts * FEW < len(count) and not everything:  # few of many: only what was counted is looked at
             number = _count_and_list(count, touched, i, user_ptr, user, item_ptr, item)
             for place in range(number):
-                j = np.int64(touched[place])
+                j: Any = np.int64(touched[place])
                 if j != i:
                     value = one * np.float32(count[j]) / max(length[i] * length[j] + add, least)
                     kept = _offer(here, values, kept, j, value)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 
@@ -110,7 +112,8 @@ def scan_records(
     the number of fields, or the place of the byte that is no text.
     """
     size = len(text)
-    count, at = 0, np.int64(0)  # of one type throughout, or what is called is compiled for the constant as well
+    at: Any = np.int64(0)  # no constant, or what is called is compiled for that as well
+    count = 0
     while at < size and count < len(found):
         if text[at] == NEWLINE:
             at += 1
@@ -146,7 +149,8 @@ def scan_records(
 @numba.njit(nogil=True, cache=True)
 def whole_records(text: np.ndarray, separator: int, quotes: bool, wanted: int, is_end: bool) -> int:
     """How many bytes the records of a text take that end in it; -1 where one of them is broken."""
-    size, at = len(text), np.int64(0)
+    size = len(text)
+    at: Any = np.int64(0)
     while at < size:
         if text[at] == NEWLINE or text[at] == RETURN:
             at += 1
