@@ -39,7 +39,7 @@ def nearest(
     for start in range(0, size, rows):
         stop = min(start + rows, size)
         part = np.empty((0, size), np.float32) if more is None else more[start:stop]
-        kernel(start, stop, *users_of(x), weight, length, shrink, part, neighbor, similarity)
+        kernel(start, stop, *users_of(x), float(weight), length, float(shrink), part, neighbor, similarity)
     return neighbor, similarity
 
 

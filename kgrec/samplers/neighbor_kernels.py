@@ -13,7 +13,7 @@ LIST = 8  #: a row with excluded edges is read whole if it has at most this many
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  #: a CSR's ptr, edge and other; and time by edge
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
+@numba.njit(nogil=True, cache=True)
 def _below(state: np.ndarray, bound: int) -> np.int64:
     """A uniform random number in 0 .. bound - 1, bound < 2 ** 31 (splitmix64; Lemire 2019). Advances `state` [1]."""
     limit = np.uint64(bound)
@@ -28,7 +28,7 @@ def _below(state: np.ndarray, bound: int) -> np.int64:
             return np.int64(product >> np.uint64(32))
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
+@numba.njit(nogil=True, cache=True)
 def _slot(table: np.ndarray, key: int) -> np.int64:
     """The row of a key in a hash table, or the free row where it belongs (open addressing). table: int64 [2 ** n, 2],
     pairs of a key, -1 if the row is free, and a value."""
@@ -71,7 +71,7 @@ def _grown(values: np.ndarray, number: int) -> np.ndarray:
     return larger
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
+@numba.njit(nogil=True, cache=True)
 def _is_new(position: int, drawn: np.ndarray, count: int, seen: np.ndarray) -> bool:
     """Whether a position has not been drawn yet. If so, it is added to the table, because it will be the next draw."""
     if len(seen) == 0:
@@ -86,7 +86,7 @@ def _is_new(position: int, drawn: np.ndarray, count: int, seen: np.ndarray) -> b
     return True
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
+@numba.njit(nogil=True, cache=True)
 def _draw(degree: int, want: int, drawn: np.ndarray, seen: np.ndarray, state: np.ndarray) -> None:
     """Draws `want` of `degree` positions; all sets are equally likely (Floyd's algorithm, Bentley and Floyd 1987)."""
     for count in range(want):
@@ -148,7 +148,7 @@ def _draw_allowed(
     return allowed[drawn[:want]]
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
+@numba.njit(nogil=True, cache=True)
 def _degree_before(rows: Rows, node: int, cut: int) -> int:
     """How many edges in a node's row are before a time. Rows are in order of time."""
     low, high = rows[0][node], rows[0][node + 1]
@@ -175,7 +175,7 @@ def _degrees(rows: Rows, node: np.ndarray, example: np.ndarray, cut: np.ndarray)
     return degree
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
+@numba.njit(nogil=True, cache=True)
 def _part(ptr: np.ndarray, position: int) -> int:
     """The part that contains a position: the last r with ptr[r] <= position."""
     low, high = 0, len(ptr) - 1
