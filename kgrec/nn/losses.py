@@ -18,7 +18,7 @@ from kgrec.nn.cpu_products import FEW, by_columns, by_rows
 LOG2_E = math.log2(math.e)
 FLOATS = 1 << 20  #: logits that a softmax over all items keeps in memory at once on the CPU
 FLOATS_CUDA = 1 << 26  #: the same on a GPU, where small matrix products are inefficient
-FEWEST = 32  #: rows that there are at least: each chunk reads and writes the vectors of all items
+FEWEST = 64  #: rows that there are at least: each chunk reads and writes the vectors of all items
 #: logit of an item that must add nothing to any loss; finite, because it may be that of all negatives of an example
 NO_LOGIT = -1e4
 
