@@ -208,7 +208,9 @@ def test_no_more_than_a_chunk_of_logits_is_held(monkeypatch: pytest.MonkeyPatch)
         return found
 
     monkeypatch.setattr(losses._Chunks, "powers", watched)
+    fewest = losses.FEWEST
     monkeypatch.setattr(losses, "FLOATS", 1_000_000)
+    monkeypatch.setattr(losses, "FEWEST", 1)
     vector, classes, generator = drawn_case(1_020, 20_000, 8)
     own = torch.randint(20_000, (1_020,), generator=generator)
     losses.softmax_over(vector, classes, own).backward()
@@ -217,7 +219,7 @@ def test_no_more_than_a_chunk_of_logits_is_held(monkeypatch: pytest.MonkeyPatch)
     losses.sampled_softmax_over(vector, classes, torch.zeros(1_020), own, torch.zeros(20_000)).backward()
     assert held == [(50, 20_000)] * 20 + [(20, 20_000)]
     held.clear()
-    monkeypatch.setattr(losses, "FLOATS", 30_000)  # a row and a half, where each chunk would read all classes again
+    monkeypatch.setattr(losses, "FEWEST", fewest)  # where they were fewer, each chunk would read all classes again
     losses.softmax_over(vector[:100], classes, own[:100]).backward()
     assert held == [(64, 20_000), (36, 20_000)]
 
