@@ -51,18 +51,20 @@ def bf16_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kgrec.training.precision.cost_of_bf16", lambda: 1.0)
 
 
-#: Files that take longest, which begin first: else one of two processes would end with such a file alone. The first two
-#: need few of kgrec's compiled loops, which scripts/compile_kernels.py makes in the meantime
-LONGEST = (
-    *("test_bombs.py", "test_packaging.py", "test_interruptions.py", "test_exact.py", "test_strangers.py"),
-    *("test_docs.py", "test_crash.py", "test_perf_guard.py", "test_ranges.py", "test_next_item.py", "test_cke.py"),
+#: Files that begin first. The first two need few of kgrec's compiled loops, which scripts/compile_kernels.py makes in
+#: the meantime; the next wait for other processes, while checks beside the tests need the cores; the others take
+#: longest, so that none of two processes ends with such a file alone
+FIRST = (
+    *("test_bombs.py", "test_packaging.py", "test_ranks.py", "test_ray_shards.py", "test_page_in_browser.py"),
+    *("test_interruptions.py", "test_report.py", "test_race.py", "test_strangers.py", "test_exact.py", "test_docs.py"),
+    *("test_crash.py", "test_perf_guard.py", "test_ranges.py", "test_next_item.py", "test_cke.py"),
     *("test_check_agrees.py", "test_run.py", "test_neighbors.py", "test_models_contract.py", "test_export.py"),
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first, and skip what is marked `cuda` where there is no device."""
-    order = {name: number for number, name in enumerate(LONGEST)}
+    """Put some files first, and skip what is marked `cuda` where there is no device."""
+    order = {name: number for number, name in enumerate(FIRST)}
     items.sort(key=lambda item: order.get(item.path.name, len(order)))
     marked = [item for item in items if item.get_closest_marker("cuda")]
     if not marked:
