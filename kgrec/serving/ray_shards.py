@@ -10,9 +10,11 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -246,7 +248,8 @@ def _loaded(asked: Asked, content: str) -> TrainedModel:
 @contextmanager
 def cluster(address: str | None = None) -> Iterator[Any]:
     """Ray, connected: to the cluster that this process is connected to already, to that of an address or of
-    RAY_ADDRESS, else to one of this machine alone, which ends with the block. Ray sends nobody statistics.
+    RAY_ADDRESS, else to one of this machine alone, which ends with the block. Ray sends nobody statistics. SIGTERM is
+    handled as before: Ray's own way, which ends its processes, holds within the block where there was none.
 
     Raises KgrecError where Ray is not installed, or nobody answers at the address."""
     address = address or os.environ.get("RAY_ADDRESS")
@@ -259,7 +262,7 @@ def cluster(address: str | None = None) -> Iterator[Any]:
         yield ray
         return
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    folder = None
+    folder, on_sigterm = None, signal.getsignal(signal.SIGTERM)
     try:
         try:
             if address:
@@ -273,11 +276,20 @@ def cluster(address: str | None = None) -> Iterator[Any]:
             where = f"no Ray cluster at {address}" if address else "no Ray cluster starts on this machine"
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise KgrecError(f"{where}: {lines[0]}") from error
+        if on_sigterm != signal.SIG_DFL:  # as the command has one, which cleans up and comes here
+            _handle_sigterm(on_sigterm)
         yield ray
     finally:
         ray.shutdown()
+        _handle_sigterm(on_sigterm)
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _handle_sigterm(handler: Any) -> None:
+    """Set what `signal.getsignal` gave, which is None where it is no handler of Python. Only the main thread can."""
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def must_answer(address: str) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -29,11 +32,12 @@ def ray() -> Iterator[Any]:
     """A cluster of two workers, for all tests of this file."""
     import torch
 
-    before = torch.get_num_threads()
+    before, on_sigterm = torch.get_num_threads(), signal.getsignal(signal.SIGTERM)
     with ray_shards.cluster() as found:
         assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
         yield found
     torch.set_num_threads(before)
+    assert signal.getsignal(signal.SIGTERM) is on_sigterm
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +135,30 @@ def test_what_is_wrong_with_the_folder_is_said_before_a_cluster_starts(
         recommend_over_ray(asked, out, 2)
     with pytest.raises(KgrecError, match="does not say that it is a part"):
         recommend_over_ray(asked, out, 3)
+
+
+@pytest.mark.parametrize("is_own", [False, True])
+def test_sigterm_is_handled_as_before(is_own: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray puts a handler of its own in place of any, and leaves it there."""
+
+    def rays(*_: Any) -> None: ...
+    def own(*_: Any) -> None: ...
+
+    fake = SimpleNamespace(is_initialized=lambda: False, exceptions=SimpleNamespace(RayError=OSError))
+    fake.init, fake.shutdown = lambda **_: signal.signal(signal.SIGTERM, rays), lambda: None
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    usual = signal.signal(signal.SIGTERM, own if is_own else signal.SIG_DFL)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with ray_shards.cluster():
+            assert signal.getsignal(signal.SIGTERM) is (own if is_own else rays)
+        assert signal.getsignal(signal.SIGTERM) is before
+        with pytest.raises(KeyError), ray_shards.cluster():
+            raise KeyError
+        assert signal.getsignal(signal.SIGTERM) is before
+    finally:
+        signal.signal(signal.SIGTERM, usual)
 
 
 def test_an_address_where_nobody_answers_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
