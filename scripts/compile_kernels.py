@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kgrec.cli.entry import add_up_alike, wait_briefly
+from kgrec.cli.before_torch import add_up_alike, wait_briefly
 
 SHOP = Path(__file__).resolve().parent.parent / "graphs/shop/shop.yaml"
 MODELS = ("mf", "sasrec", "kgat", "neumf")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from kgrec.cli.entry import add_up_alike
+from kgrec.cli.before_torch import add_up_alike
 
 add_up_alike()  # as the kgrec command does, before torch starts
 

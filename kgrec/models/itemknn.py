@@ -95,7 +95,7 @@ class ItemKNN(Recommender):
             square = square + content.squares()
             nobody = (item_counts(graph) == 0).cpu().numpy()  # they are in nobody's history
         length = np.sqrt(square).astype(np.float32)
-        kinds = float(weight), length, float(shrink)
+        weight, shrink = float(weight), float(shrink)  # of one type, or the loop is compiled for each
         neighbor, similarity = np.zeros(self.neighbor.shape, np.int64), np.zeros(self.neighbor.shape, np.float32)
 
         def find(start: int) -> int:
@@ -103,7 +103,7 @@ class ItemKNN(Recommender):
             if content is not None:
                 more = content.gram(slice(start, stop))
                 more[:, nobody] = 0
-            nearest_items(start, stop, *users, *kinds, more, neighbor, similarity)
+            nearest_items(start, stop, *users, weight, length, shrink, more, neighbor, similarity)
             return stop - start
 
         size = max(1, min(ROWS, CELLS // num_items))

@@ -75,7 +75,7 @@ class _BiInteraction(torch.autograd.Function):
 
         own, neighbors = own.contiguous(), neighbors.contiguous()
         size = len(own) * len(first)
-        draw = draw_bytes(size) if dropped else torch.zeros(size, dtype=torch.uint8)
+        draw = draw_bytes(size) if dropped else torch.zeros(min(ROWS, len(own)) * len(first), dtype=torch.uint8)
         out, kind = own.new_empty(len(own), len(first)), torch.empty(size, dtype=torch.uint8)
         (total, product), learns = _rooms(own, 2, own.shape[1]), any(ctx.needs_input_grad)
         for rows in _blocks(len(own)):
@@ -84,8 +84,8 @@ class _BiInteraction(torch.autograd.Function):
             of_total = _product(learns, total[here], first, first_bias)
             of_product = _product(learns, product[here], second, second_bias)
             scale = LEVELS / (LEVELS - dropped)
-            results = *_flat(out[rows]), kind[at].numpy()
-            vector_kernels.leaky_sum(*_flat(of_total, of_product), SLOPE, draw[at].numpy(), dropped, scale, *results)
+            results, drawn = (*_flat(out[rows]), kind[at].numpy()), draw[at if dropped else slice(at.stop - at.start)]
+            vector_kernels.leaky_sum(*_flat(of_total, of_product), SLOPE, drawn.numpy(), dropped, scale, *results)
         ctx.save_for_backward(own, neighbors, first, second, kind)
         ctx.dropped = dropped
         return out

@@ -179,8 +179,9 @@ class _Chunks:
         self.shift = None if log_count is None else (log_count * LOG2_E).to(self.dtype)
         self.of_vector = torch.empty_like(vector, dtype=torch.float32)
         self.of_classes = torch.zeros_like(classes.T, dtype=torch.float32, memory_format=torch.contiguous_format).T
-        rows = max(FEWEST, (FLOATS_CUDA if vector.is_cuda else FLOATS) // max(1, len(classes)))
-        self.multiple = FEW if rows >= FEW else 1  # few rows, of many classes, are not filled up
+        fitting = (FLOATS_CUDA if vector.is_cuda else FLOATS) // max(1, len(classes))
+        self.multiple = FEW if fitting >= FEW else 1  # rows of many classes are not filled up: each takes long
+        rows = max(FEWEST, fitting)
         self.rows = rows - rows % self.multiple  #: how many at a time
 
     def parts(self) -> Iterator[slice]:
