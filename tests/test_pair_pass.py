@@ -16,7 +16,7 @@ def of_layers(mlp: PairMLP, user: Tensor, item: Tensor, row: Tensor | None) -> T
 
 
 def in_one_pass(mlp: PairMLP, user: Tensor, item: Tensor, row: Tensor | None) -> Tensor:
-    return pair_scores(user, item, row, mlp._layers(), mlp.dropout.levels_dropped())
+    return pair_scores(user, item, row, mlp.layers(), mlp.dropout.levels_dropped())
 
 
 @pytest.mark.parametrize("hidden", HIDDEN, ids=str)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
-from torch import Tensor
+from torch import Tensor, nn
 
 from kgrec.graph import Graph
 from kgrec.nn import Drawn, EdgeModel, NodeEmbedding, PairMLP, PairMLPConfig, RankingLoss
 from kgrec.nn.fold_in import FoldingSteps
+from kgrec.nn.perceptron_steps import PerceptronSteps
 from kgrec.search_ranges import Between
 from kgrec.settings import settings
 
@@ -45,6 +46,11 @@ class NCF(EdgeModel):
         self.user = NodeEmbedding(known, source, config.dim, config.init_std, config, end="users")
         self.item = NodeEmbedding(known, target, config.dim, config.init_std, config, end="items")
         self.mlp = PairMLP(config.dim, config.hidden, config.dropout)
+
+    def compiled_steps(self, parameters: list[nn.Parameter]) -> PerceptronSteps | None:
+        if not PerceptronSteps.fit(self.config):
+            return None
+        return PerceptronSteps(self.config, len(self.ranking.classes), self.user, self.item, self.mlp)
 
     def ranking_loss(self, ranking: RankingLoss, user: Tensor, drawn: Drawn) -> Tensor:
         vector = self.user(user)

@@ -13,6 +13,7 @@ from kgrec.graph import Graph
 from kgrec.model import FOREVER, Objective
 from kgrec.nn import Drawn, EdgeModel, NodeEmbedding, PairMLP, PairMLPConfig, RankingLoss, dot
 from kgrec.nn.fold_in import FoldingSteps
+from kgrec.nn.perceptron_steps import Factors, PerceptronSteps
 from kgrec.optimizers import fused_adam, sgd
 from kgrec.samplers import Batch
 from kgrec.settings import settings
@@ -75,6 +76,14 @@ class NeuMF(EdgeModel):
                 optimizer=sgd if c.fused_optimizer == "sgd" else fused_adam,
             ),
         ]
+
+    def compiled_steps(self, parameters: list[nn.Parameter]) -> PerceptronSteps | None:
+        halves = [any(one is own for own in parameters) for one in (self.weight, self.mlp.out.weight)]
+        if not all(halves) or not PerceptronSteps.fit(self.config):  # what l2 adds to a half's loss is of both
+            return None
+        factors = Factors(self.user, self.item, self.weight)
+        ends = self.mlp_user, self.mlp_item
+        return PerceptronSteps(self.config, len(self.ranking.classes), *ends, self.mlp, factors)
 
     def start_from(self, taken: Collection[str]) -> None:
         """After vectors were taken from a model without h, such as MF, the score starts as their dot product: h is set

@@ -11,7 +11,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveIn
 from torch import Tensor
 
 from kgrec.graph import Graph
-from kgrec.model import Objective, Query, Recommender, Task
+from kgrec.model import CompiledSteps, Objective, Query, Recommender, Task
 from kgrec.nn.edge_folding import EdgeFolding
 from kgrec.nn.embedding import NodeEmbedding, vector_tables
 from kgrec.nn.fold_in import Folding, FoldingSteps
@@ -121,14 +121,21 @@ class EdgeModel(Recommender, ABC):
         pairs = Loader(seeds, *self.ranking.stages(), *stages, batch_size=c.batch_size, prefetch=prefetch)
         return Objective(name, pairs, parameters=parameters, steps=self._steps(parameters, how["loss"]), **how)
 
-    def _steps(self, parameters: list[torch.nn.Parameter], loss: Callable[[Batch], Tensor]) -> LookUpSteps | None:
-        """Steps that move only the rows that a batch looks up, where the loss reads its tables so."""
+    def _steps(self, parameters: list[torch.nn.Parameter], loss: Callable[[Batch], Tensor]) -> CompiledSteps | None:
+        """Steps that read only the rows that a batch looks up, where the loss reads its tables so."""
         tables = vector_tables(self)
         if not vars(type(self)).get("only_looks_up") or self.ranking.over_all or not LookUpSteps.fit(*tables):
             return None
         own = [table for table in tables if any(table.weight is one for one in parameters)]
+        if (compiled := self.compiled_steps(parameters)) is not None:
+            return compiled
         reads = self.config.batch_size * (2 + self.config.negatives) * len(own) // 2
         return LookUpSteps(loss, own, reads)
+
+    def compiled_steps(self, parameters: list[torch.nn.Parameter]) -> CompiledSteps | None:
+        """Steps without autograd that train these parameters by a ranking loss, where tables are only looked up; None:
+        there are none."""
+        return None
 
     def edge_loss(self, batch: Batch) -> Tensor:
         """The task's loss of a batch of edges."""

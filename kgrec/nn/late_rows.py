@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from kgrec.nn.row_steps import LateAdam
+from kgrec.nn.row_steps import TableSteps
 
 
 class LateRows:
@@ -19,7 +19,7 @@ class LateRows:
     The table's last row is padding: it gets no gradient.
     """
 
-    def __init__(self, adam: LateAdam, index: int) -> None:
+    def __init__(self, adam: TableSteps, index: int) -> None:
         """index: that of the table among those of `adam`."""
         self.adam, self.index, self.table = adam, index, adam.tables[index]
         self.touched = np.empty(len(self.table), np.int64)  #: its first `number` are the rows of this step
@@ -30,7 +30,7 @@ class LateRows:
     @property
     def value(self) -> np.ndarray:
         """The table: float32 [N + 1, D]. Only rows that the step has looked up are up to date."""
-        return self.adam.rows[self.index].value
+        return self.adam.values[self.index]
 
     @property
     def gradient(self) -> np.ndarray:

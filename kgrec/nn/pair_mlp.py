@@ -71,9 +71,9 @@ class PairMLP(nn.Module):
             return self(user, table(items))
         many = items.numel() >= MANY * table.count or table.by_distinct
         vectors, place = table.distinct(items) if many and table.added is None else (table(items), None)
-        return pair_scores(user, vectors, place, self._layers(), self.dropout.levels_dropped())
+        return pair_scores(user, vectors, place, self.layers(), self.dropout.levels_dropped())
 
-    def _layers(self) -> list[Tensor]:
+    def layers(self) -> list[nn.Parameter]:
         """The weights of the layers, as `pair_scores` takes them."""
         rest = [one for layer in (*self.hidden, self.out) for one in (layer.weight, layer.bias)]
         return [self.of_user.weight, self.of_user.bias, self.of_item.weight, *rest]

@@ -37,7 +37,7 @@ class _PairScores(torch.autograd.Function):
         user, flat = (kept_for_gradients(one, len(of_item)) for one in (user, flat))
         first = torch.empty(*row.shape, other.shape[1])
         draw = draw_bytes(first.numel()).view(first.shape) if dropped else torch.empty(len(user), 0, 0).byte()
-        arrays = [one.contiguous().numpy() for one in (mine, other, row, draw)]
+        arrays = [one.contiguous().numpy() for one in (mine, torch.arange(len(user)), other, row, draw)]
         vector_kernels.sum_relu_dropout(*arrays, dropped, ctx.scale, first.numpy())
         outputs = [first.view(row.numel(), other.shape[1])]
         for weight, bias in zip(rest[:-2:2], rest[1:-2:2]):
@@ -78,8 +78,8 @@ class _PairScores(torch.autograd.Function):
             vector_kernels.sum_relu_dropout_back_in_place(*ends)
         else:
             of_other = torch.zeros(len(item), given.shape[1])
-            ends = first.numpy(), ctx.scale, into.numpy(), row.numpy()
-            vector_kernels.sum_relu_dropout_back(*ends, of_mine.numpy(), of_other.numpy())
+            arrays = [one.numpy() for one in (torch.arange(len(user)), row, of_mine, of_other)]
+            vector_kernels.sum_relu_dropout_back(first.numpy(), ctx.scale, into.numpy(), *arrays)
         by_user, by_item = ctx.needs_input_grad[:2]
         item_vectors, item_weight = layer_gradients(of_other, item, of_item, (by_item, True))
         user_vectors, user_weight = layer_gradients(of_mine, user, of_user, (by_user, True))

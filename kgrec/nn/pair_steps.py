@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,8 +17,34 @@ from kgrec.nn.losses import NO_LOGIT
 from kgrec.nn.row_steps import LateAdam, is_late
 from kgrec.samplers import Batch
 
+if TYPE_CHECKING:
+    from kgrec.nn.touched_rows import PairLoss
+
 LOSSES = ("bpr", "bce", "gbce", "sampled_softmax")  #: the losses that have compiled steps
 PREFETCH = 1  #: batches that are sampled ahead of them, in a thread: a block of them, where several are sampled at once
+
+
+def has_compiled_loss(config: EdgeModelConfig) -> bool:
+    """Whether there is a compiled loop for the loss of these settings."""
+    drawn = config.task == "ranking" and config.loss in LOSSES and config.negatives > 0
+    return drawn and not (config.shared or config.in_batch or config.hard or config.cosine)
+
+
+def pair_loss(config: EdgeModelConfig, classes: int) -> PairLoss:
+    """What these loops take as their loss. classes: number of items that may be drawn."""
+    from kgrec.nn import touched_rows as kernels
+
+    c, weight = config, 1.0
+    if c.loss == "gbce":
+        rate = c.negatives / max(1, classes - 1)
+        weight = rate * (c.gbce_t * (1 - 1 / rate) + 1 / rate)
+    kind = {
+        "bpr": kernels.BPR,
+        "bce": kernels.BCE,
+        "gbce": kernels.GBCE,
+        "sampled_softmax": kernels.SAMPLED_SOFTMAX,
+    }[c.loss]
+    return kernels.PairLoss(kind, weight, 1 / c.temperature, float(c.l2_of_task), NO_LOGIT)
 
 
 class PairSteps:
@@ -31,14 +57,8 @@ class PairSteps:
     @staticmethod
     def fit(user: NodeEmbedding, item: NodeEmbedding, config: EdgeModelConfig) -> bool:
         """Whether there are such steps for a model of these tables with these settings."""
-        return (
-            config.task == "ranking"
-            and config.loss in LOSSES
-            and config.negatives > 0
-            and config.dim > 1
-            and not (config.shared or config.in_batch or config.hard or config.cosine)
-            and all(one.has_ids and one.features is None and one.rows is None for one in (user, item))
-        )
+        tables = all(one.has_ids and one.features is None and one.rows is None for one in (user, item))
+        return config.dim > 1 and has_compiled_loss(config) and tables
 
     def serve(self, optimizer: Any) -> bool:
         """Whether these steps do what the loss and this optimizer would do."""
@@ -53,19 +73,8 @@ class PairSteps:
         """Inside this context, a function takes up to `number` steps (see CompiledSteps)."""
         from kgrec.nn import touched_rows as kernels
 
-        c, users, items = self.config, self.user, self.item
+        c, users, items, loss = self.config, self.user, self.item, pair_loss(self.config, self.classes)
         adam = LateAdam([users.weight, items.weight], optimizer, number)
-        kind = {
-            "bpr": kernels.BPR,
-            "bce": kernels.BCE,
-            "gbce": kernels.GBCE,
-            "sampled_softmax": kernels.SAMPLED_SOFTMAX,
-        }[c.loss]
-        weight = 1.0
-        if c.loss == "gbce":
-            rate = c.negatives / max(1, self.classes - 1)
-            weight = rate * (c.gbce_t * (1 - 1 / rate) + 1 / rate)
-        loss = kernels.PairLoss(kind, weight, 1 / c.temperature, float(c.l2_of_task), NO_LOGIT)
         none = np.zeros((1, c.negatives), np.float32)
 
         def step(batch: Batch) -> Tensor:
@@ -74,7 +83,7 @@ class PairSteps:
             adam.begin_step()
             user = users.row(batch.head).numpy()
             item = items.row(torch.cat([batch.tail.unsqueeze(1), batch.negative], 1)).numpy()
-            log_count = (batch.log_q + math.log(c.negatives)).numpy() if kind == kernels.SAMPLED_SOFTMAX else none
+            log_count = (batch.log_q + math.log(c.negatives)).numpy() if loss.kind == kernels.SAMPLED_SOFTMAX else none
             of_users, of_items = adam.touch(0, user), adam.touch(1, item)
             places, gradients = (of_users.place, of_items.place), (of_users.gradient, of_items.gradient)
             decays, vectors = (of_users.decay, of_items.decay), (adam.rows[0].value, adam.rows[1].value)

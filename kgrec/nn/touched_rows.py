@@ -19,6 +19,8 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from kgrec.parallel_loops import parallel
+
 TERMS = 5  #: coefficients of the polynomial
 LEAST = 1e-9  #: what is left of a gradient's share of a mean when it no longer counts
 CLOSE = 1e-6  #: the first coefficient that is left out, against the first one, from which the polynomial serves
@@ -124,6 +126,59 @@ def update(
     return total / 2
 
 
+class StepOfAll(NamedTuple):
+    """Adam's settings in one step, float32."""
+
+    keep1: np.float32  #: 1 - beta1
+    keep2: np.float32  #: 1 - beta2
+    size: np.float32  #: the learning rate over the correction of the mean
+    root: np.float32  #: 1 over the root of the correction of the square
+    eps: np.float32
+
+
+PARTS = 64  #: of a table, which threads share
+
+
+@parallel(lambda value, *_: value.size // 2, error_model="numpy", fastmath=FAST)
+def update_all(
+    value: np.ndarray,
+    mean: np.ndarray,
+    square: np.ndarray,
+    place: np.ndarray,
+    gradient: np.ndarray,
+    decay: np.ndarray,
+    how: StepOfAll,
+) -> None:
+    """A step of all rows of a table and its moments, float32 [N, D]. place: int64 [N], where the gradient of a row
+    stands in `gradient`, float32 [m, D], and in `decay`, float32 [m], as `update` takes them; -1: there is none."""
+    keep1, keep2, size, root, eps = how.keep1, how.keep2, how.size, how.root, how.eps
+    left1, left2 = np.float32(1) - keep1, np.float32(1) - keep2
+    for part in numba.prange(PARTS):
+        for row in range(part * len(value) // PARTS, (part + 1) * len(value) // PARTS):
+            own, mine, squares, at = value[row], mean[row], square[row], place[row]
+            if at >= 0:
+                given, pull = gradient[at], decay[at]
+                for d in range(own.shape[0]):
+                    g = given[d] + pull * own[d]
+                    mine[d], squares[d] = mine[d] + keep1 * (g - mine[d]), left2 * squares[d] + keep2 * (g * g)
+                    own[d] -= size * mine[d] / (np.sqrt(squares[d]) * root + eps)
+            else:
+                for d in range(own.shape[0]):
+                    mine[d], squares[d] = left1 * mine[d], left2 * squares[d]
+                    own[d] -= size * mine[d] / (np.sqrt(squares[d]) * root + eps)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
+def update_layer(value: np.ndarray, mean: np.ndarray, square: np.ndarray, gradient: np.ndarray, how: StepOfAll) -> None:
+    """A step of a parameter and its moments by its gradient, all float32 [n]."""
+    keep1, keep2, size, root, eps = how.keep1, how.keep2, how.size, how.root, how.eps
+    left2 = np.float32(1) - keep2
+    for n in range(len(value)):
+        g = gradient[n]
+        mean[n], square[n] = mean[n] + keep1 * (g - mean[n]), left2 * square[n] + keep2 * (g * g)
+        value[n] -= size * mean[n] / (np.sqrt(square[n]) * root + eps)
+
+
 @numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
 def finish(rows: Rows, clock: Clock, now: int) -> None:
     """Bring all rows and their moments to the step `now`."""
@@ -227,7 +282,7 @@ def _softplus(x: float) -> tuple[float, float]:
 
 
 @numba.njit(nogil=True, cache=True)
-def _slopes(kind: int, scores: np.ndarray, log_count: np.ndarray, weight: float, slope: np.ndarray) -> float:
+def slopes(kind: int, scores: np.ndarray, log_count: np.ndarray, weight: float, slope: np.ndarray) -> float:
     """The loss of an example, as in `kgrec.nn.losses`; its gradient by the scores is written to `slope`. scores, slope:
     float32 [1 + K], the true item's first; log_count: float32 [K], with sampled softmax; weight: that of the true item
     with gbce."""
@@ -307,11 +362,11 @@ def pair_gradients(
                 score += own[d] * other[d]
             scores[c] = missing if c and item[n, c] == true else score * scale
             decay_of_items[place_of_item[n, c]] += decay_negative if c else decay
-        if kind == BPR and width == 2:  # what `_slopes` finds, in a third of its time
+        if kind == BPR and width == 2:  # what `slopes` finds, in a third of its time
             value, share = _softplus(scores[1] - scores[0])
             total, slope[0], slope[1] = total + value, -share, share
         else:
-            total += _slopes(kind, scores, log_count[n if len(log_count) > 1 else 0], weight, slope)
+            total += slopes(kind, scores, log_count[n if len(log_count) > 1 else 0], weight, slope)
         decay_of_users[place_of_user[n]] += decay
         of_own = of_users[place_of_user[n]]
         for c in range(width):

@@ -163,6 +163,7 @@ def relu_dropout_back(out: np.ndarray, scale: np.float32, gradient: np.ndarray, 
 @parallel(lambda *given: given[-1].size, error_model="numpy")
 def sum_relu_dropout(
     one: np.ndarray,
+    own: np.ndarray,
     table: np.ndarray,
     row: np.ndarray,
     draw: np.ndarray,
@@ -170,10 +171,10 @@ def sum_relu_dropout(
     scale: np.float32,
     out: np.ndarray,
 ) -> None:
-    """`relu_dropout` of one[n] + table[row[n, c]], in one pass. one: float32 [n, D]; table: float32 [N, D]; row: int64
-    [n, C]; draw: uint8 [n, C, D], or [n, 0, 0] where nothing is dropped; out: float32 [n, C, D]."""
-    for n in numba.prange(len(one)):
-        mine = one[n]
+    """`relu_dropout` of one[own[n]] + table[row[n, c]], in one pass. one, table: float32 [*, D]; own: int64 [n]; row:
+    int64 [n, C]; draw: uint8 [n, C, D], or [n, 0, 0] where nothing is dropped; out: float32 [n, C, D]."""
+    for n in numba.prange(len(own)):
+        mine = one[own[n]]
         for c in range(row.shape[1]):
             other, into = table[row[n, c]], out[n, c]
             for d in range(len(mine)):
@@ -211,15 +212,21 @@ COLUMNS = 32  #: that a thread goes through at once, where rows are added up
 
 @parallel(lambda out, *_: out.size, error_model="numpy")
 def sum_relu_dropout_back(
-    out: np.ndarray, scale: np.float32, gradient: np.ndarray, row: np.ndarray, of_one: np.ndarray, of_table: np.ndarray
+    out: np.ndarray,
+    scale: np.float32,
+    gradient: np.ndarray,
+    own: np.ndarray,
+    row: np.ndarray,
+    of_one: np.ndarray,
+    of_table: np.ndarray,
 ) -> None:
-    """Add the gradients of `sum_relu_dropout` to of_one, float32 [n, D], and of_table, float32 [N, D]. Each thread has
-    columns of its own, and adds rows in their order."""
+    """Add the gradients of `sum_relu_dropout` to of_one and of_table, float32 [*, D]. Each thread has columns of its
+    own, and adds rows in their order."""
     dim = out.shape[2]
     for part in numba.prange(-(-dim // COLUMNS)):
         first, last = part * COLUMNS, min(dim, (part + 1) * COLUMNS)
         for n in range(len(out)):
-            of_mine = of_one[n, first:last]
+            of_mine = of_one[own[n], first:last]
             for c in range(row.shape[1]):
                 made, given = out[n, c, first:last], gradient[n, c, first:last]
                 of_other = of_table[row[n, c], first:last]
