@@ -19,7 +19,7 @@ from kgrec.errors import KgrecError
 from kgrec.graph import Graph
 from kgrec.model import Recommender
 from kgrec.nn import look_up_steps, vector_tables
-from kgrec.nn.row_steps import LateAdam, WholeAdam
+from kgrec.nn.row_steps import LateAdam
 from kgrec.settings import configure
 from kgrec.training.config import TrainingConfig
 from kgrec.training.processes import make_fabric
@@ -254,11 +254,9 @@ def with_facts() -> Graph:
     return Graph.from_frames(edges=edges, target=("user", "rated", "item"))
 
 
-def by_look_ups(
-    name: str, monkeypatch: pytest.MonkeyPatch, *, compiled: bool, late: bool = True, **training: Any
-) -> Trainer:
+def by_look_ups(name: str, monkeypatch: pytest.MonkeyPatch, *, compiled: bool, **training: Any) -> Trainer:
     model, config = LOOKED_UP[name]
-    monkeypatch.setattr(look_up_steps, "MANY", 0 if late else 10**9)
+    monkeypatch.setattr(look_up_steps, "MANY", 0)
     known = with_facts()
     how = configure(TrainingConfig, {"epochs": 3 if "pretrain_epochs" in config else 1, "device": "cpu", **training})
     torch.manual_seed(3)
@@ -272,14 +270,12 @@ def by_look_ups(
     return trainer
 
 
-@pytest.mark.parametrize("late", [True, False], ids=["late", "whole"])
 @pytest.mark.parametrize("name", LOOKED_UP)
-def test_looked_up_rows_move_as_by_adam_over_all(name: str, late: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    how, taken, found = LateAdam if late else WholeAdam, [], {}
-    move = how.move
-    monkeypatch.setattr(how, "move", lambda steps, *rows: taken.append(1) or move(steps, *rows))
+def test_looked_up_rows_move_as_by_adam_over_all(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    move, taken, found = LateAdam.move, [], {}
+    monkeypatch.setattr(LateAdam, "move", lambda adam, *rows: taken.append(1) or move(adam, *rows))
     for compiled in (False, True):
-        trainer = by_look_ups(name, monkeypatch, compiled=compiled, late=late)
+        trainer = by_look_ups(name, monkeypatch, compiled=compiled)
         found[compiled] = trainer, [one.losses for one in trainer.epochs()]
         assert bool(taken) == compiled
     (mine, losses), (other, wanted) = found[True], found[False]
@@ -302,11 +298,11 @@ def test_a_table_is_not_read_whole_while_most_of_its_rows_wait(monkeypatch: pyte
 
 
 def test_small_tables_are_moved_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer = by_look_ups("ncf", monkeypatch, compiled=True)
-    (optimizer,), tables = trainer.optimizers, [table.weight for table in vector_tables(trainer.model)]
+    trainer = by_look_ups("neumf with negatives of a batch", monkeypatch, compiled=True)
+    (objective,), (optimizer,) = trainer.objectives, trainer.optimizers
+    assert objective.steps.serve(optimizer)
     monkeypatch.setattr(look_up_steps, "MANY", 3)
-    for reads, kind in ((24, LateAdam), (25, WholeAdam)):  # of 72 rows
-        assert type(look_up_steps.adam_of_rows(tables, optimizer, 1, reads)) is kind
+    assert not objective.steps.serve(optimizer)  # 144 rows, and 192 look-ups a batch
 
 
 def test_a_subclass_keeps_its_own_loss() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from kgrec.nn.row_steps import TableSteps
+from kgrec.nn.row_steps import LateAdam
 
 
 class LateRows:
@@ -19,7 +19,7 @@ class LateRows:
     The table's last row is padding: it gets no gradient.
     """
 
-    def __init__(self, adam: TableSteps, index: int) -> None:
+    def __init__(self, adam: LateAdam, index: int) -> None:
         """index: that of the table among those of `adam`."""
         self.adam, self.index, self.table = adam, index, adam.tables[index]
         self.touched = np.empty(len(self.table), np.int64)  #: its first `number` are the rows of this step

@@ -10,18 +10,15 @@ from torch import Tensor, nn
 
 from kgrec.nn.embedding import NodeEmbedding
 from kgrec.nn.late_rows import LateRows
-from kgrec.nn.row_steps import LateAdam, TableSteps, WholeAdam, is_late
+from kgrec.nn.row_steps import LateAdam, is_late
 
 MANY = 3  #: rows of tables for each look-up of a step from which it is quicker to move the rows of a batch alone
 
 
-def adam_of_rows(
-    tables: Sequence[nn.Parameter], optimizer: Any, number: int, reads: int, layers: Sequence[nn.Parameter] = ()
-) -> TableSteps:
-    """Up to `number` steps of tables and layers. reads: about how many rows of the tables a step looks up, in all."""
-    if sum(map(len, tables)) >= MANY * reads:
-        return LateAdam(tables, optimizer, number, layers)
-    return WholeAdam(tables, optimizer, layers)
+def are_large(tables: Sequence[nn.Parameter], reads: int) -> bool:
+    """Whether it is quicker to move the rows of a batch alone. reads: about how many rows of the tables a step looks
+    up, in all."""
+    return sum(map(len, tables)) >= MANY * reads
 
 
 class LookUpSteps:
@@ -42,13 +39,12 @@ class LookUpSteps:
     def serve(self, optimizer: Any) -> bool:
         """Whether these steps do what the loss and this optimizer would do, and sooner."""
         weights = [one.weight for one in self.tables]
-        return is_late(optimizer, weights)
+        return are_large(weights, self.reads) and is_late(optimizer, weights)
 
     @contextmanager
     def running(self, optimizer: Any, number: int) -> Iterator[Callable[[Any], Tensor]]:
         """Inside this context, a function takes up to `number` steps (see CompiledSteps)."""
-        weights = [one.weight for one in self.tables]
-        adam = adam_of_rows(weights, optimizer, number, self.reads)
+        adam = LateAdam([one.weight for one in self.tables], optimizer, number)
         late = [LateRows(adam, index) for index in range(len(self.tables))]
 
         def step(batch: Any) -> Tensor:

@@ -78,8 +78,8 @@ class _PairScores(torch.autograd.Function):
             vector_kernels.sum_relu_dropout_back_in_place(*ends)
         else:
             of_other = torch.zeros(len(item), given.shape[1])
-            arrays = [one.numpy() for one in (torch.arange(len(user)), row, of_mine, of_other)]
-            vector_kernels.sum_relu_dropout_back(first.numpy(), ctx.scale, into.numpy(), *arrays)
+            ends = first.numpy(), ctx.scale, into.numpy(), row.numpy()
+            vector_kernels.sum_relu_dropout_back(*ends, of_mine.numpy(), of_other.numpy())
         by_user, by_item = ctx.needs_input_grad[:2]
         item_vectors, item_weight = layer_gradients(of_other, item, of_item, (by_item, True))
         user_vectors, user_weight = layer_gradients(of_mine, user, of_user, (by_user, True))

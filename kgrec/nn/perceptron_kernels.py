@@ -5,23 +5,13 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from kgrec.nn.touched_rows import PairLoss, slopes
+from kgrec.nn.touched_rows import FAST, PairLoss, slopes
 from kgrec.parallel_loops import parallel
 
 PARTS = 16  #: of a batch, which threads share
 
 
-@parallel(lambda table, row, out: out.size, error_model="numpy")
-def gather(table: np.ndarray, row: np.ndarray, out: np.ndarray) -> None:
-    """out[m] = table[row[m]], and zeros behind them. table: float32 [N, D]; row: int64 [m]; out: float32 [M, D]."""
-    for part in numba.prange(PARTS):
-        for m in range(part * len(out) // PARTS, (part + 1) * len(out) // PARTS):
-            into, other = out[m], table[row[m] if m < len(row) else 0]
-            for d in range(len(into)):
-                into[d] = other[d] if m < len(row) else np.float32(0)
-
-
-@parallel(lambda user, user_row, item, item_row, weight, scores: scores.size * len(weight), fastmath=True)
+@parallel(lambda user, user_row, item, item_row, weight, scores: scores.size * len(weight), fastmath=FAST)
 def add_weighed_products(
     user: np.ndarray,
     user_row: np.ndarray,
@@ -45,7 +35,7 @@ def add_weighed_products(
                 scores[b, c] += total
 
 
-@parallel(lambda slope, other, *_: slope.size * other.shape[1], fastmath=True)
+@parallel(lambda slope, other, *_: slope.size * other.shape[1], fastmath=FAST)
 def weighed_gradients(
     slope: np.ndarray,
     other: np.ndarray,
@@ -60,8 +50,9 @@ def weighed_gradients(
 ) -> None:
     """The gradient of `add_weighed_products` by the rows of one end: out, float32 [m, D]. slope: float32 [n], that of
     the scores; other, other_row: the table of the other end and its row of each score, int64 [n]; ptr, order: the
-    scores of each row, int64 [m + 1] at least and [n]; own, own_row: the table of this end and its rows, int64 [m]. The gradient
-    by the weight is added to of_weight, float32 [PARTS, D], for a part of the rows each, unless D is 0 there."""
+    scores of each row, int64 [m + 1] or more, and [n]; own, own_row: the table of this end and its rows, int64 [m]. The
+    gradient by the weight is added to of_weight, float32 [PARTS, D], for a part of the rows each, unless D is 0
+    there."""
     for part in numba.prange(PARTS):
         total, of_by = np.empty(len(weight), np.float32), of_weight[part]
         for m in range(part * len(out) // PARTS, (part + 1) * len(out) // PARTS):
@@ -78,7 +69,7 @@ def weighed_gradients(
                 of_by[d] += mine[d] * total[d]
 
 
-@parallel(lambda made, *_: made.size, fastmath={"reassoc", "contract", "nsz"})
+@parallel(lambda made, *_: made.size, fastmath=FAST)
 def sum_relu_dropout_of(
     made: np.ndarray, scale: np.float32, gradient: np.ndarray, ptr: np.ndarray, order: np.ndarray, out: np.ndarray
 ) -> None:

@@ -17,10 +17,10 @@ from kgrec.nn.cpu_products import ROWS, kept_for_gradients, layer, layer_gradien
 from kgrec.nn.dropout import LEVELS, draw_bytes
 from kgrec.nn.edge_model import EdgeModelConfig
 from kgrec.nn.embedding import NodeEmbedding
-from kgrec.nn.look_up_steps import adam_of_rows
+from kgrec.nn.look_up_steps import are_large
 from kgrec.nn.pair_mlp import PairMLP
 from kgrec.nn.pair_steps import has_compiled_loss, pair_loss
-from kgrec.nn.row_steps import TableSteps, is_late
+from kgrec.nn.row_steps import LateAdam, TableSteps, WholeAdam, is_late
 from kgrec.samplers import Batch
 
 if TYPE_CHECKING:
@@ -93,7 +93,10 @@ class PerceptronSteps:
         """Inside this context, a function takes up to `number` steps (see CompiledSteps)."""
         c = self.config
         reads = c.batch_size * (2 + c.negatives) * len(self.users)
-        adam = adam_of_rows([one.weight for one in self.tables], optimizer, number, reads, self.layers)
+        weights = [one.weight for one in self.tables]
+        adam: TableSteps = WholeAdam(weights, optimizer, self.layers)
+        if are_large(weights, reads):
+            adam = LateAdam(weights, optimizer, number, self.layers)
         step = _Step(self, adam, pair_loss(c, self.classes))
 
         def take(batch: Batch) -> Tensor:
@@ -164,7 +167,8 @@ class _Step:
         """The vectors of rows of a table, [m, D], with zeros up to a number of rows that products are made for,
         at least one: it is that of padding."""
         found = torch.empty((len(rows) // ROWS + 1) * ROWS, self.values[index].shape[1])
-        self.kernels.gather(self.values[index], rows, found.numpy())
+        torch.index_select(self.adam.tables[index].detach(), 0, torch.from_numpy(rows), out=found[: len(rows)])
+        found[len(rows) :] = 0
         return found
 
     def _perceptron(self, user: Looked, item: Looked) -> tuple[np.ndarray, tuple[Tensor, Tensor, list[Tensor]]]:

@@ -212,21 +212,15 @@ COLUMNS = 32  #: that a thread goes through at once, where rows are added up
 
 @parallel(lambda out, *_: out.size, error_model="numpy")
 def sum_relu_dropout_back(
-    out: np.ndarray,
-    scale: np.float32,
-    gradient: np.ndarray,
-    own: np.ndarray,
-    row: np.ndarray,
-    of_one: np.ndarray,
-    of_table: np.ndarray,
+    out: np.ndarray, scale: np.float32, gradient: np.ndarray, row: np.ndarray, of_one: np.ndarray, of_table: np.ndarray
 ) -> None:
-    """Add the gradients of `sum_relu_dropout` to of_one and of_table, float32 [*, D]. Each thread has columns of its
-    own, and adds rows in their order."""
+    """Add the gradients of `sum_relu_dropout`, with own[n] = n, to of_one, float32 [n, D], and of_table, float32
+    [N, D]. Each thread has columns of its own, and adds rows in their order."""
     dim = out.shape[2]
     for part in numba.prange(-(-dim // COLUMNS)):
         first, last = part * COLUMNS, min(dim, (part + 1) * COLUMNS)
         for n in range(len(out)):
-            of_mine = of_one[own[n], first:last]
+            of_mine = of_one[n, first:last]
             for c in range(row.shape[1]):
                 made, given = out[n, c, first:last], gradient[n, c, first:last]
                 of_other = of_table[row[n, c], first:last]
