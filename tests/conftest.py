@@ -156,8 +156,8 @@ def command(forked: Callable[..., Forked]) -> Callable[..., subprocess.Completed
 @pytest.fixture
 def megabytes_of(forked: Callable[..., Forked]) -> Callable[[str, str], float]:
     """By how many MB the peak of memory rises as a step runs after a setup, on one thread of a new process. There the C
-    library gives freed blocks of 1 MB and more back at once: else the peak counts what it keeps, which is another amount
-    in each run."""
+    library gives freed blocks of 1 MB and more back at once: else the peak counts what it keeps, which differs from run
+    to run."""
     if not Path("/proc/self/status").exists():
         pytest.skip("the peak of memory is read from /proc, which this system lacks")
 
