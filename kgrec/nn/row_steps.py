@@ -61,7 +61,7 @@ class TableSteps(ABC):
         self.now += 1
         (beta1, beta2), number = self.group["betas"], self.begun + self.now
         size, root = self.group["lr"] / (1 - beta1**number), 1 / math.sqrt(1 - beta2**number)
-        self.how = self.kernels.StepOfAll(*map(np.float32, (1 - beta1, 1 - beta2, size, root, self.group["eps"])))
+        self.how = self.kernels.StepOfAll(1 - beta1, 1 - beta2, size, root, float(self.group["eps"]))
         return size, root
 
     def move_layers(self, gradients: Sequence[np.ndarray]) -> None:

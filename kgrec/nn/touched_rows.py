@@ -127,13 +127,13 @@ def update(
 
 
 class StepOfAll(NamedTuple):
-    """Adam's settings in one step, float32."""
+    """Adam's settings in one step."""
 
-    keep1: np.float32  #: 1 - beta1
-    keep2: np.float32  #: 1 - beta2
-    size: np.float32  #: the learning rate over the correction of the mean
-    root: np.float32  #: 1 over the root of the correction of the square
-    eps: np.float32
+    keep1: float  #: 1 - beta1
+    keep2: float  #: 1 - beta2
+    size: float  #: the learning rate over the correction of the mean
+    root: float  #: 1 over the root of the correction of the square
+    eps: float
 
 
 PARTS = 64  #: of a table, which threads share
@@ -151,7 +151,8 @@ def update_all(
 ) -> None:
     """A step of all rows of a table and its moments, float32 [N, D]. place: int64 [N], where the gradient of a row
     stands in `gradient`, float32 [m, D], and in `decay`, float32 [m], as `update` takes them; -1: there is none."""
-    keep1, keep2, size, root, eps = how.keep1, how.keep2, how.size, how.root, how.eps
+    keep1, keep2, eps = np.float32(how.keep1), np.float32(how.keep2), np.float32(how.eps)
+    size, root = np.float32(how.size), np.float32(how.root)
     left1, left2 = np.float32(1) - keep1, np.float32(1) - keep2
     for part in numba.prange(PARTS):
         for row in range(part * len(value) // PARTS, (part + 1) * len(value) // PARTS):
@@ -171,7 +172,8 @@ def update_all(
 @numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
 def update_layer(value: np.ndarray, mean: np.ndarray, square: np.ndarray, gradient: np.ndarray, how: StepOfAll) -> None:
     """A step of a parameter and its moments by its gradient, all float32 [n]."""
-    keep1, keep2, size, root, eps = how.keep1, how.keep2, how.size, how.root, how.eps
+    keep1, keep2, eps = np.float32(how.keep1), np.float32(how.keep2), np.float32(how.eps)
+    size, root = np.float32(how.size), np.float32(how.root)
     left2 = np.float32(1) - keep2
     for n in range(len(value)):
         g = gradient[n]
