@@ -19,7 +19,7 @@ from kgrec.search_ranges import Between
 from kgrec.settings import settings
 
 MANY = 2  #: look-ups for each item from which its part of the first layer is computed once
-CELLS = 1 << 20  #: outputs of one layer that scoring keeps in memory at once: 4 MB, which a heap finds again
+CELLS = 1 << 20  #: outputs of one layer that scoring keeps in memory at once
 
 
 @settings
@@ -60,7 +60,11 @@ class PairMLP(nn.Module):
             return self._scores(self.of_user(user), self.of_item(item))
         of_user = self.of_user(user)
         size = max(1, CELLS // max(1, len(user) * self.widest))
-        return torch.cat([self._scores(of_user, self.of_item(part)) for part in item.split(size, dim=-2)], 1)
+        scores = of_user.new_empty(len(user), item.shape[-2])  # made first: between the parts it would break up the heap
+        for start in range(0, item.shape[-2], size):
+            part = item[..., start : start + size, :]
+            scores[:, start : start + size] = self._scores(of_user, self.of_item(part))
+        return scores
 
     def of_pairs(self, user: Tensor, table: NodeEmbedding, items: Tensor) -> Tensor:
         """Scores of users with items by their vectors in a table: [B, C]. user: [B, D]; items: LongTensor, flat, [C],
