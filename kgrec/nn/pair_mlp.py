@@ -60,7 +60,7 @@ class PairMLP(nn.Module):
             return self._scores(self.of_user(user), self.of_item(item))
         of_user = self.of_user(user)
         size = max(1, CELLS // max(1, len(user) * self.widest))
-        scores = of_user.new_empty(len(user), item.shape[-2])  # made first: between the parts it would break up the heap
+        scores = of_user.new_empty(len(user), item.shape[-2])  # made first: made in between it would break up the heap
         for start in range(0, item.shape[-2], size):
             part = item[..., start : start + size, :]
             scores[:, start : start + size] = self._scores(of_user, self.of_item(part))
