@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
-from kgrec import models
+from kgrec import models, train
 from kgrec.graph import Graph
 from kgrec.nn import look_up_steps
 from kgrec.nn.perceptron_steps import PerceptronSteps
@@ -152,6 +153,22 @@ def test_epochs_are_the_same_each_time_and_for_any_number_of_threads() -> None:
         numba.set_num_threads(before)
     for losses, parameters in found[1:]:
         assert losses == found[0][0] and all(map(torch.equal, parameters, found[0][1]))
+
+
+def test_a_training_that_was_stopped_goes_on(tmp_path: Path) -> None:
+    known, config = ratings(), {**PLAIN, "mlp_dim": 6, "dropout": 0.2, "l2": 0.01}
+    training = {"epochs": 4, "patience": 9, "device": "cpu"}
+    how: Mapping[str, Any] = {"split": "ratio:0.1,valid=0.1,seed=0", "training": training, "config": config}
+    whole = train("neumf", known, out=tmp_path / "whole", **how)
+
+    def stop(epoch: Any, metrics: Any) -> None:
+        if epoch.number == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train("neumf", known, out=tmp_path / "run", report=stop, **how)
+    again = train("neumf", known, out=tmp_path / "run", resume=True, **how)
+    assert all(map(torch.equal, again.model.parameters(), whole.model.parameters()))
 
 
 def test_a_diverged_training_is_seen_in_its_loss() -> None:
