@@ -16,7 +16,7 @@ from kgrec.nn.edge_folding import EdgeFolding
 from kgrec.nn.embedding import NodeEmbedding, vector_tables
 from kgrec.nn.fold_in import Folding, FoldingSteps
 from kgrec.nn.label_loss import label_loss, label_of, mean_score, squares
-from kgrec.nn.look_up_steps import LookUpSteps
+from kgrec.nn.look_up_steps import LookUpSteps, rows_read
 from kgrec.nn.node_features import NodeFeaturesConfig
 from kgrec.nn.ranking_loss import Drawn, LossName, RankingLoss, RankingLossConfig
 from kgrec.samplers import Batch, Edges, Loader, Nodes, Stage
@@ -126,11 +126,10 @@ class EdgeModel(Recommender, ABC):
         tables = vector_tables(self)
         if not vars(type(self)).get("only_looks_up") or self.ranking.over_all or not LookUpSteps.fit(*tables):
             return None
-        own = [table for table in tables if any(table.weight is one for one in parameters)]
         if (compiled := self.compiled_steps(parameters)) is not None:
             return compiled
-        reads = self.config.batch_size * (2 + self.config.negatives) * len(own) // 2
-        return LookUpSteps(loss, own, reads)
+        own = [table for table in tables if any(table.weight is one for one in parameters)]
+        return LookUpSteps(loss, own, rows_read(self.config.batch_size, self.config.negatives, len(own)))
 
     def compiled_steps(self, parameters: list[torch.nn.Parameter]) -> CompiledSteps | None:
         """Steps without autograd that train these parameters by a ranking loss, where tables are only looked up; None:

@@ -30,7 +30,7 @@ class LateRows:
     @property
     def value(self) -> np.ndarray:
         """The table: float32 [N + 1, D]. Only rows that the step has looked up are up to date."""
-        return self.adam.values[self.index]
+        return self.adam.rows[self.index].value
 
     @property
     def gradient(self) -> np.ndarray:

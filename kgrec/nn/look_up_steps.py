@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kgrec.nn.embedding import NodeEmbedding
 from kgrec.nn.late_rows import LateRows
-from kgrec.nn.row_steps import LateAdam, is_late
+from kgrec.nn.row_steps import LateAdam, is_plain_adam
 
 MANY = 3  #: rows of tables for each look-up of a step from which it is quicker to move the rows of a batch alone
 
@@ -19,6 +19,11 @@ def are_large(tables: Sequence[nn.Parameter], reads: int) -> bool:
     """Whether it is quicker to move the rows of a batch alone. reads: about how many rows of the tables a step looks
     up, in all."""
     return sum(map(len, tables)) >= MANY * reads
+
+
+def rows_read(batch_size: int, negatives: int, tables: int) -> int:
+    """About how many rows a step looks up in so many tables, half of them users' and half of them items'."""
+    return batch_size * (2 + negatives) * tables // 2
 
 
 class LookUpSteps:
@@ -39,7 +44,7 @@ class LookUpSteps:
     def serve(self, optimizer: Any) -> bool:
         """Whether these steps do what the loss and this optimizer would do, and sooner."""
         weights = [one.weight for one in self.tables]
-        return are_large(weights, self.reads) and is_late(optimizer, weights)
+        return are_large(weights, self.reads) and is_plain_adam(optimizer, weights)
 
     @contextmanager
     def running(self, optimizer: Any, number: int) -> Iterator[Callable[[Any], Tensor]]:

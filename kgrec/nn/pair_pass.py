@@ -23,31 +23,47 @@ def pair_scores(user: Tensor, item: Tensor, row: Tensor | None, layers: Sequence
     return found
 
 
+def scale_of(dropped: int) -> np.float32:
+    """What dropout multiplies values by that it keeps. dropped: how many of 256 it does not."""
+    return np.float32(LEVELS / (LEVELS - dropped))
+
+
+def outputs_of_layers(
+    users: tuple[Tensor, Tensor], items: tuple[Tensor, Tensor], rest: Sequence[Tensor], dropped: int
+) -> list[Tensor]:
+    """What each layer but the last makes of pairs, after ReLU and dropout: [B C, D] each. users: the first layer's
+    parts of users, [*, D], and which of them each list has, LongTensor [B]; items: the same of items, LongTensor
+    [B, C]; rest: weight and bias of each further layer, and those of the output. None has a gradient."""
+    from kgrec.nn import vector_kernels
+
+    scale, (number, width) = scale_of(dropped), (items[1].numel(), items[0].shape[1])
+    first = torch.empty(*items[1].shape, width)
+    draw = draw_bytes(first.numel()).view(first.shape) if dropped else torch.empty(len(first), 0, 0).byte()
+    arrays = [one.contiguous().numpy() for one in (*users, *items, draw)]
+    vector_kernels.sum_relu_dropout(*arrays, dropped, scale, first.numpy())
+    outputs = [first.view(number, width)]
+    for weight, bias in zip(rest[:-2:2], rest[1:-2:2]):
+        x = layer(outputs[-1], weight, bias)
+        if dropped:
+            flat = x.view(-1).numpy()
+            vector_kernels.relu_dropout(flat, draw_bytes(x.numel()).numpy(), dropped, scale, flat)
+        else:
+            x = torch.relu_(x)
+        outputs.append(x)
+    return outputs
+
+
 class _PairScores(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, user: Tensor, item: Tensor, row: Tensor | None, dropped: int, *layers: Tensor) -> Tensor:
-        from kgrec.nn import vector_kernels
-
-        ctx.scale, ctx.each = np.float32(LEVELS / (LEVELS - dropped)), row is None
+        ctx.scale, ctx.each = scale_of(dropped), row is None
         of_user, bias, of_item, *rest = (weight.detach() for weight in layers)
         user, flat = user.detach().contiguous(), item.detach().reshape(-1, item.shape[-1])
         if row is None:
             row = torch.arange(len(flat)).view(item.shape[:2])
         mine, other = layer(user, of_user, bias), layer(flat, of_item)
         user, flat = (kept_for_gradients(one, len(of_item)) for one in (user, flat))
-        first = torch.empty(*row.shape, other.shape[1])
-        draw = draw_bytes(first.numel()).view(first.shape) if dropped else torch.empty(len(user), 0, 0).byte()
-        arrays = [one.contiguous().numpy() for one in (mine, torch.arange(len(user)), other, row, draw)]
-        vector_kernels.sum_relu_dropout(*arrays, dropped, ctx.scale, first.numpy())
-        outputs = [first.view(row.numel(), other.shape[1])]
-        for weight, bias in zip(rest[:-2:2], rest[1:-2:2]):
-            x = layer(outputs[-1], weight, bias)
-            if dropped:
-                flat_x = x.view(-1).numpy()
-                vector_kernels.relu_dropout(flat_x, draw_bytes(x.numel()).numpy(), dropped, ctx.scale, flat_x)
-            else:
-                x = torch.relu_(x)
-            outputs.append(x)
+        outputs = outputs_of_layers((mine, torch.arange(len(user))), (other, row), rest, dropped)
         ctx.save_for_backward(user, flat, row, *layers, *outputs)
         ctx.number, ctx.shape = len(layers), item.shape
         return torch.addmm(rest[-1], outputs[-1], rest[-2].T).view(row.shape)

@@ -14,7 +14,7 @@ from torch import Tensor
 from kgrec.nn.edge_model import EdgeModelConfig
 from kgrec.nn.embedding import NodeEmbedding
 from kgrec.nn.losses import NO_LOGIT
-from kgrec.nn.row_steps import LateAdam, is_late
+from kgrec.nn.row_steps import LateAdam, moves_only
 from kgrec.samplers import Batch
 
 if TYPE_CHECKING:
@@ -47,6 +47,18 @@ def pair_loss(config: EdgeModelConfig, classes: int) -> PairLoss:
     return kernels.PairLoss(kind, weight, 1 / c.temperature, float(c.l2_of_task), NO_LOGIT)
 
 
+def log_counts(batch: Batch, loss: PairLoss) -> np.ndarray:
+    """What these loops take as the logarithm of how often each negative of a batch is drawn: float32 [B, K] where the
+    loss reads it, else [1, K]."""
+    from kgrec.nn.touched_rows import SAMPLED_SOFTMAX
+
+    assert batch.negative is not None
+    assert batch.log_q is not None
+    count = batch.negative.shape[1]
+    found: np.ndarray = np.zeros((1, count), np.float32)
+    return (batch.log_q + math.log(count)).numpy() if loss.kind == SAMPLED_SOFTMAX else found
+
+
 class PairSteps:
     """Steps of a model whose scores are the dot products of two tables, over sampled negatives of each example."""
 
@@ -62,32 +74,27 @@ class PairSteps:
 
     def serve(self, optimizer: Any) -> bool:
         """Whether these steps do what the loss and this optimizer would do."""
-        tables = [self.user.weight, self.item.weight]
-        if not is_late(optimizer, tables):
-            return False
-        parameters = optimizer.param_groups[0]["params"]
-        return len(parameters) == len(tables) and all(any(one is own for own in parameters) for one in tables)
+        return moves_only(optimizer, [self.user.weight, self.item.weight])
 
     @contextmanager
     def running(self, optimizer: Any, number: int) -> Iterator[Callable[[Batch], Tensor]]:
         """Inside this context, a function takes up to `number` steps (see CompiledSteps)."""
         from kgrec.nn import touched_rows as kernels
 
-        c, users, items, loss = self.config, self.user, self.item, pair_loss(self.config, self.classes)
+        users, items, loss = self.user, self.item, pair_loss(self.config, self.classes)
         adam = LateAdam([users.weight, items.weight], optimizer, number)
-        none = np.zeros((1, c.negatives), np.float32)
 
         def step(batch: Batch) -> Tensor:
             assert batch.negative is not None
-            assert batch.log_q is not None
             adam.begin_step()
             user = users.row(batch.head).numpy()
             item = items.row(torch.cat([batch.tail.unsqueeze(1), batch.negative], 1)).numpy()
-            log_count = (batch.log_q + math.log(c.negatives)).numpy() if loss.kind == kernels.SAMPLED_SOFTMAX else none
             of_users, of_items = adam.touch(0, user), adam.touch(1, item)
             places, gradients = (of_users.place, of_items.place), (of_users.gradient, of_items.gradient)
             decays, vectors = (of_users.decay, of_items.decay), (adam.rows[0].value, adam.rows[1].value)
-            value = kernels.pair_gradients(user, item, *places, log_count, *gradients, *decays, *vectors, loss)
+            value = kernels.pair_gradients(
+                user, item, *places, log_counts(batch, loss), *gradients, *decays, *vectors, loss
+            )
             return torch.tensor(value + adam.step(0, of_users) + adam.step(1, of_items), dtype=torch.float32)
 
         try:

@@ -3,7 +3,6 @@ Adam of the tables without autograd, on the CPU."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,13 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kgrec.nn.cpu_products import ROWS, kept_for_gradients, layer, layer_gradients
-from kgrec.nn.dropout import LEVELS, draw_bytes
 from kgrec.nn.edge_model import EdgeModelConfig
 from kgrec.nn.embedding import NodeEmbedding
-from kgrec.nn.look_up_steps import are_large
+from kgrec.nn.look_up_steps import are_large, rows_read
 from kgrec.nn.pair_mlp import PairMLP
-from kgrec.nn.pair_steps import has_compiled_loss, pair_loss
-from kgrec.nn.row_steps import LateAdam, TableSteps, WholeAdam, is_late
+from kgrec.nn.pair_pass import outputs_of_layers, scale_of
+from kgrec.nn.pair_steps import has_compiled_loss, log_counts, pair_loss
+from kgrec.nn.row_steps import LateAdam, TableSteps, WholeAdam, moves_only
 from kgrec.samplers import Batch
 
 if TYPE_CHECKING:
@@ -82,20 +81,14 @@ class PerceptronSteps:
 
     def serve(self, optimizer: Any) -> bool:
         """Whether these steps do what the loss and this optimizer would do."""
-        wanted = [*(one.weight for one in self.tables), *self.layers]
-        if not is_late(optimizer, wanted):
-            return False
-        parameters = optimizer.param_groups[0]["params"]
-        return len(parameters) == len(wanted) and all(any(one is own for own in parameters) for one in wanted)
+        return moves_only(optimizer, [*(one.weight for one in self.tables), *self.layers])
 
     @contextmanager
     def running(self, optimizer: Any, number: int) -> Iterator[Callable[[Batch], Tensor]]:
         """Inside this context, a function takes up to `number` steps (see CompiledSteps)."""
-        c = self.config
-        reads = c.batch_size * (2 + c.negatives) * len(self.users)
-        weights = [one.weight for one in self.tables]
+        c, weights = self.config, [one.weight for one in self.tables]
         adam: TableSteps = WholeAdam(weights, optimizer, self.layers)
-        if are_large(weights, reads):
+        if are_large(weights, rows_read(c.batch_size, c.negatives, len(weights))):
             adam = LateAdam(weights, optimizer, number, self.layers)
         step = _Step(self, adam, pair_loss(c, self.classes))
 
@@ -123,7 +116,6 @@ class _Step:
     @torch.no_grad()
     def __call__(self, batch: Batch) -> float:
         assert batch.negative is not None
-        assert batch.log_q is not None
         model, kernels = self.model, self.kernels
         user = model.users[0].row(batch.head).numpy()
         item = model.items[0].row(torch.cat([batch.tail.unsqueeze(1), batch.negative], 1)).numpy()
@@ -134,10 +126,7 @@ class _Step:
         if f is not None:
             ends = self.values[1], user, self.values[self.second + 1], item, f.weight.detach().numpy()
             kernels.add_weighed_products(*ends, scores)
-        log_count = np.zeros((1, item.shape[1] - 1), np.float32)
-        if self.loss.kind == self.rows.SAMPLED_SOFTMAX:
-            log_count = (batch.log_q + math.log(item.shape[1] - 1)).numpy()
-        kernels.slopes_of_pairs(scores, item, log_count, self.loss, slope, found)
+        kernels.slopes_of_pairs(scores, item, log_counts(batch, self.loss), self.loss, slope, found)
         of_tables, of_layers = self._perceptron_back(slope, users, items, kept)
         if f is not None:
             more, of_weight = self._factors_back(slope.reshape(-1), user, item, users, items)
@@ -173,24 +162,12 @@ class _Step:
 
     def _perceptron(self, user: Looked, item: Looked) -> tuple[np.ndarray, tuple[Tensor, Tensor, list[Tensor]]]:
         """The perceptron's scores, [B, C]; and what its gradients read."""
-        (by_user, bias, by_item, *rest), dropped = self.mlp.layers(), self.mlp.dropout.levels_dropped()
+        by_user, bias, by_item, *rest = self.mlp.layers()
         mine, other = self._gathered(0, user.rows), self._gathered(self.second, item.rows)
         of_user, of_item = layer(mine, by_user, bias), layer(other, by_item)
         mine, other = (kept_for_gradients(one, of_user.shape[1]) for one in (mine, other))
-        x = torch.empty(*item.place.shape, of_user.shape[1])
-        draw = draw_bytes(x.numel()).view(x.shape) if dropped else torch.empty(len(x), 0, 0).byte()
-        scale = np.float32(LEVELS / (LEVELS - dropped))
-        arrays = of_user.numpy(), user.place, of_item.numpy(), item.place, draw.numpy()
-        self.vectors.sum_relu_dropout(*arrays, dropped, scale, x.numpy())
-        outputs = [x.view(item.place.size, -1)]
-        for weight, bias in zip(rest[:-2:2], rest[1:-2:2]):
-            x = layer(outputs[-1], weight, bias)
-            if dropped:
-                flat = x.view(-1).numpy()
-                self.vectors.relu_dropout(flat, draw_bytes(x.numel()).numpy(), dropped, scale, flat)
-            else:
-                x = torch.relu_(x)
-            outputs.append(x)
+        places = torch.from_numpy(user.place), torch.from_numpy(item.place)
+        outputs = outputs_of_layers((of_user, places[0]), (of_item, places[1]), rest, self.mlp.dropout.levels_dropped())
         scores = functional.linear(outputs[-1], rest[-2], rest[-1]).view(item.place.shape)
         return scores.numpy(), (mine, other, outputs)
 
@@ -199,7 +176,7 @@ class _Step:
     ) -> tuple[list[np.ndarray], list[Tensor]]:
         """The gradients of the rows of both tables, [m, D], and those of the layers."""
         (mine, other, outputs), (by_user, _, by_item, *rest) = kept, self.mlp.layers()
-        scale = np.float32(LEVELS / (LEVELS - self.mlp.dropout.levels_dropped()))
+        scale = scale_of(self.mlp.dropout.levels_dropped())
         last, weight, column = outputs[-1], rest[-2].detach(), torch.from_numpy(slope).view(-1, 1)
         of_layers = [column.sum(0)]  # the last one first
         if len(outputs) > 1:

@@ -51,9 +51,8 @@ class TableSteps(ABC):
         whole = [(one, state["exp_avg"], state["exp_avg_sq"]) for one, state in zip(self.parameters, self.states)]
         arrays = [[one.detach().numpy() for one in each] for each in whole]
         self.values, self.moments = [each[0] for each in arrays[: len(tables)]], [each[1:] for each in arrays]
-        self.layers = [[one.reshape(-1) for one in each] for each in arrays[len(tables) :]]
+        self.layers = [[one.reshape(1, -1) for one in each] for each in arrays[len(tables) :]]
         self.places = [np.full(len(table), -1, np.int64) for table in tables]
-        self.gradients = [np.empty((0, table.shape[1]), np.float32) for table in tables]
 
     def begin_step(self) -> tuple[float, float]:
         """Begin the next step, with the optimizer's learning rate. Returns the rate over the correction of the mean,
@@ -66,16 +65,9 @@ class TableSteps(ABC):
 
     def move_layers(self, gradients: Sequence[np.ndarray]) -> None:
         """Move all layers by their gradients, of their shapes."""
-        for layer, gradient in zip(self.layers, gradients, strict=True):
-            self.kernels.update_layer(*layer, gradient.reshape(-1), self.how)
-
-    def room(self, index: int, number: int) -> np.ndarray:
-        """Zeros for the gradient of so many rows of a table, float32 [number, D], in memory that is used again."""
-        if len(self.gradients[index]) < number:  # kept, since fresh memory costs more than the step
-            self.gradients[index] = np.empty((2 * number, self.tables[index].shape[1]), np.float32)
-        gradient = self.gradients[index][:number]
-        gradient.fill(0)
-        return gradient
+        place, decay = np.zeros(1, np.int64), np.zeros(1, np.float32)
+        for layer, gradient in zip(self.layers, gradients, strict=True):  # each is a table of one row
+            self.kernels.update_all(*layer, place, gradient.reshape(1, -1), decay, self.how)
 
     def touch_more(self, index: int, row: np.ndarray, place: np.ndarray, touched: np.ndarray, number: int) -> int:
         """Name further rows of a table, where touched[:number] are the step's rows so far, and bring them up to date.
@@ -135,6 +127,7 @@ class LateAdam(TableSteps):
             eps=float(self.group["eps"]),
         )
         self.rows = [self._rows(index) for index in range(len(tables))]
+        self.gradients = [np.empty((0, table.shape[1]), np.float32) for table in tables]
 
     def _rows(self, index: int) -> Rows:
         value, (mean, square) = self.values[index], self.moments[index]
@@ -154,6 +147,14 @@ class LateAdam(TableSteps):
         self.kernels.place_in(touched, self.places[index], row.reshape(-1), place.reshape(-1))
         self._catch_up(index, touched)
         return Touched(touched, place, self.room(index, number), np.zeros(number, np.float32))
+
+    def room(self, index: int, number: int) -> np.ndarray:
+        """Zeros for the gradient of so many rows of a table, float32 [number, D], in memory that is used again."""
+        if len(self.gradients[index]) < number:  # kept, since fresh memory costs more than the step
+            self.gradients[index] = np.empty((2 * number, self.tables[index].shape[1]), np.float32)
+        gradient = self.gradients[index][:number]
+        gradient.fill(0)
+        return gradient
 
     def touch_more(self, index: int, row: np.ndarray, place: np.ndarray, touched: np.ndarray, number: int) -> int:
         more = super().touch_more(index, row, place, touched, number)
@@ -185,7 +186,15 @@ def _group_of(optimizer: torch.optim.Optimizer, table: nn.Parameter) -> dict[str
     return next(group for group in optimizer.param_groups if any(one is table for one in group["params"]))
 
 
-def is_late(optimizer: Any, tables: Sequence[nn.Parameter]) -> bool:
+def moves_only(optimizer: Any, parameters: Sequence[nn.Parameter]) -> bool:
+    """Whether TableSteps do what this optimizer does, and these are all of its parameters."""
+    if not is_plain_adam(optimizer, parameters):
+        return False
+    own = optimizer.param_groups[0]["params"]
+    return len(own) == len(parameters) and all(any(one is each for each in own) for one in parameters)
+
+
+def is_plain_adam(optimizer: Any, tables: Sequence[nn.Parameter]) -> bool:
     """Whether TableSteps do what this optimizer does to tables: Adam without decay, on the CPU, in 32 bits."""
     if type(optimizer) not in (Adam, torch.optim.Adam) or len(optimizer.param_groups) != 1:
         return False

@@ -170,18 +170,6 @@ def update_all(
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
-def update_layer(value: np.ndarray, mean: np.ndarray, square: np.ndarray, gradient: np.ndarray, how: StepOfAll) -> None:
-    """A step of a parameter and its moments by its gradient, all float32 [n]."""
-    keep1, keep2, eps = np.float32(how.keep1), np.float32(how.keep2), np.float32(how.eps)
-    size, root = np.float32(how.size), np.float32(how.root)
-    left2 = np.float32(1) - keep2
-    for n in range(len(value)):
-        g = gradient[n]
-        mean[n], square[n] = mean[n] + keep1 * (g - mean[n]), left2 * square[n] + keep2 * (g * g)
-        value[n] -= size * mean[n] / (np.sqrt(square[n]) * root + eps)
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
 def finish(rows: Rows, clock: Clock, now: int) -> None:
     """Bring all rows and their moments to the step `now`."""
     catch_up(rows, clock, np.arange(len(rows.value)), now + 1)
